@@ -1,0 +1,55 @@
+# Needs Python 3.11 or newer, make and git; everything else is installed into .venv.
+# PYTHON=... names the Python to make it with.
+
+SHELL := bash
+export PYTHON
+bin := .venv/bin
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL: # the targets below are stages and run in the order they are named in
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+train: .venv/examples ## train the example classifier with the generated Adam
+	@$(bin)/mlax-codegen generate --check
+	@$(bin)/python examples/digits.py
+
+test: lint types suite versions ## everything that has to hold: lint, types, tests
+
+lint: .venv/test ## ruff, and the generated code against its specs
+	@echo "== lint"
+	@$(bin)/python -m ruff check
+	@$(bin)/python -m ruff format --check
+	@$(bin)/mlax-codegen generate --check
+
+types: .venv/test ## mypy, pyright and the completeness of the public types
+	@echo "== types"
+	@$(bin)/python -m mypy
+	@$(bin)/python -m pyright --pythonpath .venv/bin/python
+	@.ci/completeness
+
+suite: .venv/test ## the tests on the Python of .venv
+	@.ci/suite .venv
+
+versions: .venv/test suite ## the same tests on the other Pythons that are found
+	@.ci/versions
+
+bench: .venv/test ## measure modules beside Equinox, Flax and plain tuples
+	@$(bin)/python benchmarks/modules.py
+
+generate: .venv/test ## write generated/ anew from codegen/specs/
+	@$(bin)/mlax-codegen generate
+
+format: .venv/test ## format and sort imports
+	@$(bin)/python -m ruff check --fix
+	@$(bin)/python -m ruff format
+
+clean: ## remove what the other targets made, the environments too
+	rm -rf .venv .venv-3.* out dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/%: FORCE
+	@.ci/environment .venv $*
+
+FORCE:
+.PHONY: help train test lint types suite versions bench generate format clean FORCE
