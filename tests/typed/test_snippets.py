@@ -1,0 +1,28 @@
+"""Type checkers say about each snippet exactly what its comments ask for."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from tests.typed.checkers import Findings
+from tests.typed.conftest import SNIPPETS
+from tests.typed.expectations import CHECKERS, Checker, complaints
+
+pytestmark = pytest.mark.xdist_group("typed")
+
+
+@pytest.mark.parametrize("checker", CHECKERS)
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda path: path.stem)
+def test_checkers_report_what_the_snippet_says(
+    snippet: Path, checker: Checker, findings: dict[Checker, Findings]
+) -> None:
+    """Every marked line gets its diagnosis, every other line gets none."""
+    wrong = complaints(snippet.read_text(), findings[checker].get(snippet, []), checker)
+    assert not wrong, f"{snippet.name}:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda path: path.stem)
+def test_snippet_can_be_imported(snippet: Path) -> None:
+    """What checkers accept at the top level, its classes above all, is accepted at run time too."""
+    runpy.run_path(str(snippet))
