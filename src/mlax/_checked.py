@@ -1,0 +1,325 @@
+"""The decorator that holds a function's trees to the dtype rule, and its other arguments to their annotations."""
+
+import functools
+import inspect
+import sys
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import (
+    Any,
+    NamedTuple,
+    ParamSpec,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import numpy as np
+from jaxtyping import jaxtyped
+
+from mlax._checks import check_value, checks_enabled
+from mlax._weights import Signature, Weights, as_weights, refused_leaves, ties
+from mlax.tree import describe, mismatches
+
+__all__ = ["LeafMismatchError", "checked"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class LeafMismatchError(TypeError):
+    """Trees given to one function whose leaves do not correspond in structure, shape and dtype."""
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Check a function's annotated arguments and its result, before and after it runs.
+
+    All `Weights` of one call have to correspond leaf by leaf, those in the fields of a `State[Weights]` included. The
+    argument `weights` is what the others are compared with; where it is not given, the slots of a state are; without
+    those, the first tree is. Where a state's hyperparameters have a `slot_dtype`, its slots are compared with that
+    instead of the weights' dtype. Other annotations are checked by typeguard, with dimensions and structures tied by
+    name as in jaxtyping.
+
+    Annotations are resolved when the function is first called. Arguments of an `init` that are fields of the
+    hyperparameters in its result are left to that class, which validates them.
+
+    Args:
+        function: A plain function. Its type stays as it is.
+
+    Raises:
+        LeafMismatchError: By the decorated function, with a line for each leaf that does not correspond.
+        TypeError: By the decorated function, for another argument or result that is not what its annotation says.
+    """
+    plan: _Plan | None = None
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        nonlocal plan
+        if not checks_enabled():
+            return function(*args, **kwargs)
+        if plan is None:
+            plan = _Plan.of(function)
+        arguments = plan.bind(args, kwargs)
+        if arguments is None:
+            return function(*args, **kwargs)  # raises Python's own TypeError
+        with jaxtyped("context"):
+            reference = plan.check_arguments(arguments)
+            result = function(*args, **kwargs)
+            plan.check_result(result, reference)
+        return result
+
+    return wrapper
+
+
+class _Tree(NamedTuple):
+    """A tree annotated `Weights`, somewhere in an argument or the result."""
+
+    argument: str
+    name: str
+    tree: Any
+    slots_of: Any = None  # the hyperparameters of the state that it is a slot of
+
+    @property
+    def slot_dtype(self) -> Any:
+        return getattr(self.slots_of, "slot_dtype", None)
+
+
+@dataclass
+class _Reference:
+    """What the trees of one call are compared with."""
+
+    name: str
+    signature: Signature
+
+
+@dataclass
+class _Plan:
+    """What to check in the calls of one function."""
+
+    label: str
+    signature: inspect.Signature
+    hints: dict[str, Any]
+    result_hint: Any
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> "_Plan":
+        hints = _type_hints(function)
+        result_hint = hints.pop("return", Any)
+        validated = _hyperparameter_names(result_hint)
+        return cls(
+            label=f"{function.__module__.rpartition('.')[2]}.{function.__name__}",
+            signature=inspect.signature(function),
+            hints={k: v for k, v in hints.items() if v is not Any and k not in validated},
+            result_hint=result_hint,
+        )
+
+    def bind(self, args: Any, kwargs: Any) -> dict[str, Any] | None:
+        """Return the arguments by name, without defaults; None if the call does not fit the signature."""
+        try:
+            return self.signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            return None
+
+    def check_arguments(self, arguments: dict[str, Any]) -> _Reference | None:
+        trees: list[_Tree] = []
+        for argument, value in arguments.items():
+            if argument not in self.hints:
+                continue
+            hint, kind = self.hints[argument], self.signature.parameters[argument].kind
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                hint = tuple[hint, ...]
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                hint = dict[str, hint]
+            self._collect(_Tree(argument, argument, value), hint, trees)
+        return self._hold_together(trees, None)
+
+    def check_result(self, result: Any, reference: _Reference | None) -> None:
+        if self.result_hint is Any:
+            return
+        trees: list[_Tree] = []
+        self._collect(_Tree("result", "result", result), self.result_hint, trees)
+        self._hold_together(trees, reference)
+
+    def _collect(self, at: _Tree, hint: Any, trees: list[_Tree]) -> None:
+        """Add the trees in a value to `trees`, and check what else is in it."""
+        value: Any = at.tree
+        if hint is Weights:
+            trees.append(at)
+            return
+        origin, args = get_origin(hint), get_args(hint)
+        parts: Iterable[tuple[str, Any, Any]]
+        slots_of = at.slots_of
+        if origin is Union or origin is types.UnionType:
+            options = [arg for arg in args if arg is not type(None)]
+            if value is None and len(options) < len(args):
+                return
+            if len(options) == 1:
+                self._collect(at, options[0], trees)
+                return
+            self._check(at, hint)
+            return
+        cls = hint if origin is None else origin
+        if (
+            isinstance(cls, type)
+            and isinstance(value, cls)
+            and issubclass(cls, tuple | list | dict)
+        ):
+            if hasattr(cls, "_fields"):
+                fields = _field_hints(cls)
+                replaced = dict(zip(getattr(cls, "__parameters__", ()), args, strict=False))
+                slots_of = getattr(value, "hyperparameters", None)
+                parts = [
+                    (f".{name}", getattr(value, name), _substitute(fields.get(name, Any), replaced))
+                    for name in cast("Any", cls)._fields
+                ]
+            elif issubclass(cls, dict) and len(args) == 2:
+                parts = [(f"[{key!r}]", item, args[1]) for key, item in value.items()]
+            elif issubclass(cls, tuple) and len(args) == len(value) and Ellipsis not in args:
+                parts = [(f"[{i}]", *both) for i, both in enumerate(zip(value, args, strict=True))]
+            elif len(args) == 1 or (len(args) == 2 and args[1] is Ellipsis):
+                parts = [(f"[{i}]", item, args[0]) for i, item in enumerate(value)]
+            else:
+                self._check(at, hint)
+                return
+            for suffix, item, item_hint in parts:
+                self._collect(
+                    _Tree(at.argument, at.name + suffix, item, slots_of), item_hint, trees
+                )
+        else:
+            self._check(at, hint)
+
+    def _check(self, at: _Tree, hint: Any) -> None:
+        from typeguard import TypeCheckError
+
+        try:
+            check_value(at.tree, hint)
+        except TypeCheckError:
+            raise TypeError(
+                f"{self.label}: {at.name} must be {_hint_name(hint)}, got {_given(at.tree)}"
+            ) from None
+
+    def _hold_together(self, trees: list[_Tree], reference: _Reference | None) -> _Reference | None:
+        """Tie all trees to the reference, or to one of them; report every leaf if they do not correspond."""
+        if not trees:
+            return reference
+        if reference is None:
+            first = self._first(trees)
+            if not as_weights(first.tree):
+                self._refuse(first)
+            reference = _Reference(first.name, cast("Signature", Signature.of(first.tree)))
+        expected: dict[Any, Signature] = {}
+        for at in trees:
+            if at.slot_dtype is None:
+                corresponds = as_weights(at.tree)
+            else:
+                if at.slot_dtype not in expected:
+                    expected[at.slot_dtype] = reference.signature.with_dtype(at.slot_dtype)
+                    ties(f"Slots_{at.slot_dtype}", expected[at.slot_dtype])
+                slots = Signature.of(at.tree)
+                corresponds = slots is not None and ties(f"Slots_{at.slot_dtype}", slots)
+            if not corresponds:
+                self._report([other for other in trees if other.argument == at.argument], reference)
+        return reference
+
+    def _first(self, trees: list[_Tree]) -> _Tree:
+        """Return the tree that the others are compared with."""
+        for at in trees:
+            if at.name == "weights":
+                return at
+        slots = [at for at in trees if at.slots_of is not None]
+        for at in slots:
+            if at.slot_dtype is None:
+                return at
+        if slots and "weights" in self.signature.parameters:
+            # Slots in another dtype do not tell the weights' dtype, and the gradients are what is to be checked.
+            raise ValueError(
+                f"{type(slots[0].slots_of).__name__}: {self.label.rpartition('.')[2]} needs the weights "
+                "(slot_dtype is not None)"
+            )
+        return trees[0]
+
+    def _refuse(self, at: _Tree) -> None:
+        lines = refused_leaves(at.name, at.tree)
+        raise LeafMismatchError(
+            f"{self.label}: leaves that are not floating-point or complex arrays:\n  "
+            + "\n  ".join(lines)
+        )
+
+    def _report(self, trees: list[_Tree], reference: _Reference) -> None:
+        lines: list[str] = []
+        for at in trees:
+            signature, suffix = reference.signature, ""
+            if at.slot_dtype is not None:
+                signature, suffix = signature.with_dtype(at.slot_dtype), " in slot_dtype"
+            lines += mismatches(at.name, at.tree, reference.name, signature.as_tree(), suffix)
+        if not lines:
+            for at in trees:
+                self._refuse(at)
+        raise LeafMismatchError(
+            f"{self.label}: leaves that do not correspond to `{reference.name}` (no implicit promotion):\n  "
+            + "\n  ".join(lines)
+        )
+
+
+def _type_hints(owner: Any) -> dict[str, Any]:
+    """Return resolved annotations; `Any` for one that names something that does not exist at run time."""
+    try:
+        return get_type_hints(owner, include_extras=True)
+    except (AttributeError, NameError):
+        module = sys.modules.get(owner.__module__)
+        hints: dict[str, Any] = {}
+        for name, hint in inspect.get_annotations(owner).items():
+            alone = types.SimpleNamespace(__annotations__={name: hint})
+            try:
+                hints.update(
+                    get_type_hints(alone, vars(module) if module else {}, include_extras=True)
+                )
+            except (AttributeError, NameError):
+                hints[name] = Any
+        return hints
+
+
+@functools.cache
+def _field_hints(cls: type) -> dict[str, Any]:
+    return _type_hints(cls)
+
+
+def _hyperparameter_names(result_hint: Any) -> frozenset[str]:
+    """Return the names of the hyperparameters in a state that a function is annotated to return."""
+    cls = get_origin(result_hint) or result_hint
+    if not (isinstance(cls, type) and hasattr(cls, "_fields")):
+        return frozenset()
+    return frozenset(getattr(_field_hints(cls).get("hyperparameters"), "__dataclass_fields__", ()))
+
+
+def _substitute(hint: Any, replaced: dict[Any, Any]) -> Any:
+    """Put the arguments of a generic class in the place of its type variables."""
+    if isinstance(hint, TypeVar):
+        return replaced.get(hint, hint)
+    parameters = getattr(hint, "__parameters__", ())
+    if not parameters or not any(p in replaced for p in parameters):
+        return hint
+    return hint[tuple(replaced.get(p, p) for p in parameters)]
+
+
+def _hint_name(hint: Any) -> str:
+    cls = get_origin(hint) or hint
+    text = repr(hint)
+    if "jaxtyping." in text:
+        text = text.replace("jaxlib._jax.", "").replace("jax.", "")
+        return text.removeprefix("<class '").removesuffix("'>").replace("jaxtyping.", "")
+    if isinstance(cls, type) and cls.__module__ != "builtins":
+        return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
+    return cls.__name__ if cls is hint and isinstance(cls, type) else text.replace("typing.", "")
+
+
+def _given(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"a NumPy {describe(value)}"
+    if hasattr(value, "_fields"):
+        return _hint_name(type(value))
+    return describe(value)

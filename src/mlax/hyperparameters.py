@@ -1,0 +1,241 @@
+"""Hyperparameters: what a field of an optimizer may hold, and how a given value becomes it.
+
+    class Adam(Optimizer):
+        learning_rate: Number = scheduled(default=1e-3, at_least=0)
+        b1: float = number(default=0.9, at_least=0, below=1)
+        bias_correction: bool = flag(default=True)
+
+Each function here describes one field. `default` can stand first without its name, but type checkers only see that a field
+has a default if it is named.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeGuard
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array
+
+__all__ = [
+    "HELD",
+    "Dtype",
+    "Number",
+    "Schedule",
+    "choice",
+    "dtype",
+    "flag",
+    "integer",
+    "is_schedule",
+    "number",
+    "scheduled",
+    "specification",
+]
+
+
+Schedule: TypeAlias = Callable[[Array], ArrayLike]
+"""A hyperparameter that depends on the number of steps done: given an int32 scalar, at first 0, it returns a scalar."""
+
+Number: TypeAlias = float | Array | Schedule
+"""What a hyperparameter that may change between steps is given as."""
+
+Dtype: TypeAlias = DTypeLike
+"""Anything that names a dtype: `jnp.bfloat16`, `"float32"`."""
+
+
+class _Held:
+    """Stands in an optimizer for a number that its state holds. There is one."""
+
+    def __repr__(self) -> str:
+        return "<in the state>"
+
+    def __reduce__(self) -> str:
+        return "HELD"  # the name of the one, so that copies and pickles are it
+
+
+HELD = _Held()
+
+
+def is_schedule(value: object) -> TypeGuard[Schedule]:
+    """Return whether a hyperparameter changes with the step."""
+    return callable(value) and not isinstance(value, jax.Array | type)
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What one field may hold.
+
+    Attributes:
+        normalise: Returns the value as the field keeps it, or raises TypeError or ValueError that says what is expected.
+        schedulable: Whether arrays and schedules are accepted.
+        optional: Whether None is.
+    """
+
+    normalise: Callable[[Any], Any]
+    schedulable: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    at_least: float | None
+    above: float | None
+    at_most: float | None
+    below: float | None
+
+    def check(self, value: float) -> None:
+        """Refuse what is out of bounds; an infinity is in if it is a bound itself."""
+        if math.isnan(value) or (math.isinf(value) and value not in (self.at_least, self.at_most)):
+            raise ValueError("a finite number")
+        if (
+            (self.at_least is not None and value < self.at_least)
+            or (self.above is not None and value <= self.above)
+            or (self.at_most is not None and value > self.at_most)
+            or (self.below is not None and value >= self.below)
+        ):
+            raise ValueError(str(self))
+
+    def __str__(self) -> str:
+        bounds = zip(
+            (">=", ">", "<=", "<"),
+            (self.at_least, self.above, self.at_most, self.below),
+            strict=True,
+        )
+        return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+
+
+def number(
+    default: float | None,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    optional: bool = False,
+) -> Any:
+    """Describe a number that is compiled in: a Python float."""
+    bounds = _Bounds(at_least, above, at_most, below)
+
+    def normalise(value: Any) -> float:
+        result = _real(value, "a number")
+        bounds.check(result)
+        return result
+
+    return _field(default, Specification(normalise, optional=optional))
+
+
+def scheduled(
+    default: float | None,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    optional: bool = False,
+) -> Any:
+    """Describe a number that the state holds: a Python float, a floating-point array of shape () or a schedule."""
+    bounds = _Bounds(at_least, above, at_most, below)
+
+    def normalise(value: Any) -> Any:
+        if value is HELD or is_schedule(value):
+            return value
+        if isinstance(value, jax.Array | np.ndarray) and not _is_plain(value):
+            if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+                raise TypeError("a number, a floating-point array of shape () or a schedule")
+            if not isinstance(value, jax.core.Tracer):
+                bounds.check(float(value))
+            return value
+        result = _real(value, "a number, an array or a schedule")
+        bounds.check(result)
+        return result
+
+    return _field(default, Specification(normalise, schedulable=True, optional=optional))
+
+
+def integer(
+    default: int | None,
+    *,
+    at_least: int | None = None,
+    above: int | None = None,
+    at_most: int | None = None,
+    below: int | None = None,
+    optional: bool = False,
+) -> Any:
+    """Describe an integer that is compiled in."""
+    bounds = _Bounds(at_least, above, at_most, below)
+
+    def normalise(value: Any) -> int:
+        plain = value.item() if _is_plain(value) else value
+        if isinstance(plain, bool) or not isinstance(plain, int):
+            raise TypeError("an integer")
+        bounds.check(plain)
+        return plain
+
+    return _field(default, Specification(normalise, optional=optional))
+
+
+def flag(default: bool) -> Any:
+    """Describe an option that is on or off."""
+
+    def normalise(value: Any) -> bool:
+        plain = value.item() if _is_plain(value) else value
+        if not isinstance(plain, bool):
+            raise TypeError("True or False")
+        return plain
+
+    return _field(default, Specification(normalise))
+
+
+def choice(default: str | None, *choices: str | None) -> Any:
+    """Describe an option that is one of several names."""
+
+    def normalise(value: Any) -> str | None:
+        if not isinstance(value, str | None) or value not in choices:
+            raise ValueError("one of " + ", ".join(map(repr, choices)))
+        return value
+
+    return _field(default, Specification(normalise))
+
+
+def dtype(default: Dtype | None = None) -> Any:
+    """Describe a floating-point dtype, or None."""
+
+    def normalise(value: Any) -> Any:
+        try:
+            result = jnp.dtype(value)
+        except TypeError:
+            result = None
+        if result is None or not jnp.issubdtype(result, jnp.floating):
+            raise TypeError("a floating-point dtype or None")
+        if jax.dtypes.canonicalize_dtype(result) != result:
+            raise ValueError("a dtype that JAX has without jax_enable_x64")
+        return result
+
+    return _field(default, Specification(normalise, optional=True))
+
+
+def specification(metadata: Any) -> Specification | None:
+    """Return what the metadata of a dataclass field say about it; None of a plain field."""
+    return metadata.get(Specification)
+
+
+def _field(default: Any, spec: Specification) -> Any:
+    return field(default=default, metadata={Specification: spec})
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a value is NumPy's form of a Python number."""
+    return isinstance(value, np.generic | np.ndarray) and value.shape == ()
+
+
+def _real(value: Any, expected: str) -> float:
+    if _is_plain(value):
+        real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
+    else:
+        real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not real:
+        raise TypeError(expected)
+    return float(value) + 0.0  # 0.0 for -0.0, which would be equal and yet another trace

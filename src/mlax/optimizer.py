@@ -1,0 +1,162 @@
+"""Optimizers as values, and all that generated optimizers are written with.
+
+An optimizer's class is its hyperparameters. A state holds a copy of it, in which the numbers that the state itself holds
+are replaced by a marker: static, hashable, and without leaves.
+"""
+
+import dataclasses
+from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform
+
+import jax
+import numpy as np
+
+from mlax.hyperparameters import (
+    HELD,
+    Dtype,
+    Number,
+    Schedule,
+    choice,
+    dtype,
+    flag,
+    integer,
+    is_schedule,
+    number,
+    scheduled,
+    specification,
+)
+from mlax.stepping import (
+    apply_updates,
+    current,
+    initial,
+    merged,
+    no_steps,
+    selected,
+    zeros,
+)
+from mlax.tree import describe
+
+__all__ = [
+    "Dtype",
+    "Number",
+    "Optimizer",
+    "Schedule",
+    "apply_updates",
+    "choice",
+    "current",
+    "dtype",
+    "flag",
+    "initial",
+    "integer",
+    "merged",
+    "no_steps",
+    "number",
+    "scheduled",
+    "selected",
+    "zeros",
+]
+
+
+S = TypeVar("S")
+
+
+@dataclass_transform(
+    frozen_default=True, field_specifiers=(scheduled, number, integer, flag, choice, dtype)
+)
+class Optimizer:
+    """Base of every optimizer class. Inheriting is enough: the class becomes a frozen dataclass, static to JAX.
+
+    Instances are equal if their hyperparameters are, and hashable unless they were given arrays.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        jax.tree_util.register_static(dataclasses.dataclass(frozen=True)(cls))
+
+    def __post_init__(self) -> None:
+        """Bring every hyperparameter into its form, and refuse what is out of bounds."""
+        for field in dataclasses.fields(self):
+            spec = specification(field.metadata)
+            value = getattr(self, field.name)
+            if spec is None or (value is None and spec.optional):
+                continue
+            try:
+                normal = spec.normalise(value)
+            except (TypeError, ValueError) as error:
+                raise type(error)(self._complaint(field.name, value, str(error))) from None
+            object.__setattr__(self, field.name, normal)
+
+    def _complaint(self, name: str, value: object, expected: str) -> str:
+        given = describe(value) if isinstance(value, jax.Array) else _shown(value)
+        text = f"{type(self).__name__}: {name} must be {expected}, got {given}"
+        if isinstance(value, jax.Array) or is_schedule(value):
+            schedulable = [
+                field.name
+                for field in dataclasses.fields(self)
+                if (spec := specification(field.metadata)) is not None and spec.schedulable
+            ]
+            if name not in schedulable:
+                text += f"; it is compiled in, arrays and schedules are for {', '.join(schedulable) or 'none'}"
+        return text
+
+    def require(self, test: bool, message: str) -> None:
+        """Raise ValueError with a message about the hyperparameters unless `test` holds."""
+        if not test:
+            raise ValueError(f"{type(self).__name__}: {message}")
+
+    def held(self) -> Self:
+        """Return a copy that is always hashable: a marker stands for each number that the state holds.
+
+        Schedules stay, and so does None.
+        """
+        copy = object.__new__(type(self))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            spec = specification(field.metadata)
+            if (
+                spec is not None
+                and spec.schedulable
+                and value is not None
+                and not is_schedule(value)
+            ):
+                value = HELD
+            object.__setattr__(copy, field.name, value)
+        return copy
+
+    def own(self, state: S) -> S:
+        """Return a state if it is one of this optimizer's; refuse it if it has other hyperparameters.
+
+        Numbers that the state holds may differ: the state's count.
+
+        Raises:
+            TypeError: The state is of another optimizer, or no state.
+            ValueError: It has other hyperparameters; naming each.
+        """
+        theirs = getattr(state, "hyperparameters", None)
+        where = f"{type(self).__name__}.step"
+        if not isinstance(theirs, Optimizer):
+            raise TypeError(
+                f"{where}: expected a state from {type(self).__name__}.init, got {describe(state)}"
+            )
+        if type(theirs) is not type(self):
+            raise TypeError(f"{where}: the state is one of {type(theirs).__name__}")
+        ours = self.held()
+        if ours != theirs:
+            differences = [
+                f"{name} is {_shown(value)} in the state, {_shown(getattr(ours, name))} in the optimizer"
+                for name, value in vars(theirs).items()
+                if value != getattr(ours, name)
+            ]
+            raise ValueError(
+                f"{where}: the state has other hyperparameters: {'; '.join(differences)}"
+            )
+        return state
+
+
+def _shown(value: object) -> str:
+    if value is None or isinstance(value, bool | int | float) or value is HELD:
+        return repr(value)
+    if isinstance(value, np.dtype):
+        return cast("np.dtype[Any]", value).name
+    return describe(value)

@@ -1,0 +1,161 @@
+"""Leaves and their paths: how trees are described, compared and refused.
+
+A tree is what JAX calls a PyTree. Its structure says which containers it is made of; its leaves are everything
+else. `None` is structure: a place without a leaf.
+"""
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+__all__ = ["describe", "keystr", "mismatches", "refuse_shared", "tree_equal"]
+
+Path: TypeAlias = tuple[Any, ...]
+
+# Long enough for any number or name, short enough for one line of a message.
+_LONGEST_REPR = 60
+
+
+def describe(leaf: object) -> str:
+    """Return dtype and shape of an array, `float32[2,3]`; of anything else value and type, `1.0 (float)`."""
+    shape, dtype = getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
+    if isinstance(shape, tuple) and dtype is not None:
+        sizes: tuple[object, ...] = shape
+        return f"{getattr(dtype, 'name', dtype)}[{','.join(map(str, sizes))}]"
+    if leaf is None:
+        return "None"
+    text = repr(leaf).replace("\n", " ")
+    if len(text) > _LONGEST_REPR:
+        text = f"{text[: _LONGEST_REPR - 3]}..."
+    return f"{text} ({type(leaf).__name__})"
+
+
+def keystr(path: Path) -> str:
+    """Return a key path as Python that reaches the leaf: `['dense'][0].w`."""
+    return jax.tree_util.keystr(path)
+
+
+def tree_equal(*trees: object) -> bool:
+    """Return whether all trees have the same structure and the same leaves, bit for bit what they hold.
+
+    Arrays are equal if shape, dtype and values are; NaN equals NaN, and NumPy arrays equal JAX arrays. Other leaves
+    are equal if their types are the same and `==` says so. Nothing is promoted and nothing raises: trees that cannot
+    be compared are different. Arrays must be concrete.
+
+    Args:
+        trees: Any number of trees; fewer than two are equal.
+    """
+    first, *others = trees or (None,)
+    leaves, treedef = jax.tree.flatten(first)
+    for other in others:
+        other_leaves, other_treedef = jax.tree.flatten(other)
+        if treedef != other_treedef:
+            return False
+        if not all(map(_leaf_equal, leaves, other_leaves)):
+            return False
+    return True
+
+
+def _leaf_equal(a: Any, b: Any) -> bool:
+    if not (_is_array(a) and _is_array(b)):
+        return type(a) is type(b) and bool(a == b)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+        a, b = jax.random.key_data(a), jax.random.key_data(b)
+    a, b = np.asarray(a), np.asarray(b)
+    # `a != a` is how a NaN shows in every dtype, also in those that NumPy's own isnan does not know.
+    return bool(np.all((a == b) | ((a != a) & (b != b))))  # noqa: PLR0124
+
+
+def _is_array(leaf: object) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic)
+
+
+def refuse_shared(where: str, name: str, tree: object) -> None:
+    """Refuse a tree that holds the same array object in two places.
+
+    Two places would be two weights after the first step, and a jitted function that is given the tree's buffers to
+    reuse (`donate_argnums`) crashes on an array that it is given twice, also on an empty one.
+
+    Args:
+        where: Who refuses: `Adam.init`.
+        name: What the tree is called there: `weights`.
+        tree: The tree. Tracers are let through: `jit` gives each place its own.
+
+    Raises:
+        ValueError: Naming both places.
+    """
+    leaves = jax.tree.leaves(tree)
+    if len(set(map(id, leaves))) == len(leaves):
+        return
+    seen: dict[int, Path] = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        if not isinstance(leaf, jax.Array | np.ndarray) or isinstance(leaf, jax.core.Tracer):
+            continue
+        if id(leaf) in seen:
+            raise ValueError(
+                f"{where}: {name}{keystr(seen[id(leaf)])} and {name}{keystr(path)} are the same array "
+                f"({describe(leaf)}); copy it, or keep it in one place and use it twice"
+            )
+        seen[id(leaf)] = path
+
+
+def mismatches(
+    name: str, tree: object, reference_name: str, reference: object, suffix: str = ""
+) -> Iterator[str]:
+    """Yield a line for each leaf or container of `tree` that does not correspond to one of `reference`.
+
+    Leaves correspond if they stand in the same place of the same containers and have the same shape and dtype.
+
+    Args:
+        name: What `tree` is called in the lines.
+        tree: The tree that is blamed.
+        reference_name: What `reference` is called in the lines.
+        reference: The tree that is right; its leaves may be `jax.ShapeDtypeStruct`.
+        suffix: Follows the path of a leaf of `reference`, as in `weights['w'] in slot_dtype: float32[2]`.
+    """
+    children, node = _children(tree)
+    reference_children, reference_node = _children(reference)
+    if node is None or reference_node is None:
+        # At least one is a leaf; the other may be a leaf, None or a container.
+        if describe(tree) != describe(reference) or node is not reference_node:
+            yield f"{name}: {_summary(tree)}, but {reference_name}{suffix}: {_summary(reference)}"
+    elif node[0] is not reference_node[0]:
+        if type(None) in (node[0], reference_node[0]):
+            yield f"{name}: {_summary(tree)}, but {reference_name}{suffix}: {_summary(reference)}"
+        else:
+            yield f"{name}: other containers, {_summary(tree)} instead of {_summary(reference)}"
+    else:
+        for key, child in reference_children.items():
+            if key in children:
+                yield from mismatches(
+                    name + key, children[key], reference_name + key, child, suffix
+                )
+        for key, child in reference_children.items():
+            if key not in children:
+                yield from (f"{name}{key}{path}: missing" for path in _paths(child))
+        for key, child in children.items():
+            if key not in reference_children:
+                yield from (f"{name}{key}{path}: not in {reference_name}" for path in _paths(child))
+        if children.keys() == reference_children.keys() and node != reference_node:
+            yield f"{name}: other static data in {_summary(tree)} than in {reference_name}"
+
+
+def _children(tree: object) -> tuple[dict[str, Any], tuple[type, Any] | None]:
+    """Return the children of a container by key, and its type and aux data; for a leaf, None instead."""
+    entries, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
+    return {keystr(path): child for path, child in entries}, treedef.node_data()
+
+
+def _paths(tree: object) -> list[str]:
+    """Return the paths of all leaves; of an empty container or None its own."""
+    return [keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]] or [""]
+
+
+def _summary(tree: object) -> str:
+    """Describe a leaf; name a container by its type."""
+    node = _children(tree)[1]
+    return describe(tree) if node is None or tree is None else node[0].__name__
