@@ -24,5 +24,5 @@ def calls(x: Array, tree: dict[str, Array]) -> None:
     reveal_type(same(tree, tree))  # reveals: dict[str, Array]
     norm(x, powr=3)  # error: reportCallIssue // call-arg
     norm("x")  # error: reportArgumentType // arg-type
-    norm(x, 3)  # error: reportCallIssue // misc
+    norm(x, 3)  # error: reportCallIssue // call-arg
     norm()  # error: reportCallIssue // call-arg

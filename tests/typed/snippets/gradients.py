@@ -60,5 +60,5 @@ def arguments(model: Linear, x: Array) -> None:
     mlax.value_and_grad(loss)(model, x)  # error: reportCallIssue // call-arg
     mlax.value_and_grad(loss)(x, x, x)  # error: reportArgumentType // arg-type
     mlax.value_and_grad(loss)(model, x, y="y")  # error: reportArgumentType // arg-type
-    mlax.value_and_grad(no_model)  # error: reportArgumentType // arg-type
-    mlax.value_and_grad(no_pair)  # error: reportArgumentType // arg-type
+    mlax.value_and_grad(no_model)  # error: reportArgumentType // type-var
+    mlax.value_and_grad(no_pair)  # error: reportArgumentType // type-var

@@ -54,7 +54,7 @@ class Block(Module):
         self.call(self.first, "x")  # error: reportArgumentType // arg-type
         self.call(self.attention, y)  # error: reportCallIssue // call-arg
         self.call(self.attention, y, msk=y)  # error: reportCallIssue // call-arg
-        self.call(y, x)  # error: reportArgumentType // arg-type
+        self.call(y, x)  # error: reportArgumentType, reportCallIssue // arg-type
         return z["y"], self
 
 
@@ -82,7 +82,7 @@ def arguments(linear: Linear, attention: Attention, x: Array) -> None:
     linear(x, None, True)  # error: reportCallIssue // call-arg
     linear.forward("x")  # error: reportArgumentType // arg-type
     attention(x)  # error: reportCallIssue // call-arg
-    attention(x, x)  # error: reportCallIssue // misc
+    attention(x, x)  # error: reportCallIssue // call-arg
     attention(x, mask=x, heads="2")  # error: reportArgumentType // arg-type
 
 
@@ -91,4 +91,3 @@ def set_up(linear: Linear, x: Array, key: Array) -> None:
     reveal_type(mlax.set_up(linear, jax.ShapeDtypeStruct((2, 3), "float32"), rng=key))  # reveals: Linear
     reveal_type(linear.is_set_up)  # reveals: bool
     mlax.set_up(x, x, rng=key)  # error: reportArgumentType // type-var
-    mlax.set_up(linear, x)  # error: reportCallIssue // call-arg

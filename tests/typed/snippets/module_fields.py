@@ -46,7 +46,7 @@ def constructor() -> None:
     Pair(Linear(3), more=(Linear(3), Linear(3)))
     Linear()  # error: reportCallIssue // call-arg
     Linear("3")  # error: reportArgumentType // arg-type
-    Linear(3, 2, Parameter())  # error: reportCallIssue // misc
+    Linear(3, 2, Parameter())  # error: reportCallIssue // call-arg
     Linear(3, widht=3)  # error: reportCallIssue // call-arg
     Linear(3, kernel=jax.numpy.ones((2, 3)))  # error: reportArgumentType // arg-type
     Linear(3, kernel=Variable(0))  # error: reportArgumentType // arg-type
@@ -70,10 +70,10 @@ def reading(linear: Linear, scaled: Scaled, pair: Pair) -> None:
     reveal_type(pair.first.kernel.data)  # reveals: Array
     reveal_type(pair.second)  # reveals: Linear | None
     reveal_type(pair.more)  # reveals: tuple[Linear, ...]
-    print(linear.widht)  # error: reportAttributeAccessIssue // attr-defined
-    print(linear.kernel.value)  # error: reportAttributeAccessIssue // attr-defined
-    print(linear.scale)  # error: reportAttributeAccessIssue // attr-defined
-    print(pair.second.width)  # error: reportOptionalMemberAccess // union-attr
+    assert linear.widht  # error: reportAttributeAccessIssue // attr-defined
+    assert linear.kernel.value  # error: reportAttributeAccessIssue // attr-defined
+    assert linear.scale  # error: reportAttributeAccessIssue // attr-defined
+    assert pair.second.width  # error: reportOptionalMemberAccess // union-attr
 
 
 def writing(linear: Linear, scaled: Scaled, pair: Pair) -> None:
@@ -96,7 +96,7 @@ def replacing(linear: Linear, scaled: Scaled) -> None:
 def nodes() -> None:
     reveal_type(Parameter(jax.numpy.ones(3)))  # reveals: Parameter[Array]
     reveal_type(Parameter(jax.numpy.ones(3), frozen=True))  # reveals: Parameter[Array]
-    Parameter(jax.numpy.ones(3), frozn=True)  # error: reportCallIssue // call-arg
+    Parameter(jax.numpy.ones(3), frozn=True)  # error: reportCallIssue // call-overload
 
 
 def trees(weights: Parameter[dict[str, Array]], anything: Parameter[Any]) -> None:

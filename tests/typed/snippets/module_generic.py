@@ -53,7 +53,7 @@ def inferred(scale: Scale, shift: Shift) -> None:
     reveal_type(pair.first)  # reveals: Scale
     reveal_type(pair.second.offset.data)  # reveals: Array
     reveal_type(pair.swapped())  # reveals: Pair[Shift, Scale]
-    print(pair.first.offset)  # error: reportAttributeAccessIssue // attr-defined
+    assert pair.first.offset  # error: reportAttributeAccessIssue // attr-defined
     pair.first = scale  # error: reportAttributeAccessIssue // misc
     Pair(scale, 3)  # error: reportArgumentType // type-var
     Pair(scale)  # error: reportCallIssue // call-arg

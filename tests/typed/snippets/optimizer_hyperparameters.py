@@ -41,4 +41,4 @@ def read_only(adam: optim.Adam) -> None:
     reveal_type(adam.b1)  # reveals: float
     reveal_type(adam.bias_correction)  # reveals: bool
     adam.b1 = 0.5  # error: reportAttributeAccessIssue // misc
-    print(adam.momentum)  # error: reportAttributeAccessIssue // attr-defined
+    assert adam.momentum  # error: reportAttributeAccessIssue // attr-defined

@@ -36,8 +36,8 @@ def states(encoder: Encoder, weights: dict[str, Array]) -> None:
     reveal_type(optim.adam.init(weights).m)  # reveals: dict[str, Array]
     reveal_type(optim.sgd.init(weights).velocity)  # reveals: dict[str, Array] | None
     reveal_type(optim.Adam().init(encoder))  # reveals: State[Encoder]
-    print(state.velocity)  # error: reportAttributeAccessIssue // attr-defined
-    print(optim.sgd.init(encoder).m)  # error: reportAttributeAccessIssue // attr-defined
+    assert state.velocity  # error: reportAttributeAccessIssue // attr-defined
+    assert optim.sgd.init(encoder).m  # error: reportAttributeAccessIssue // attr-defined
     state.m = encoder  # error: reportAttributeAccessIssue // misc
 
 
