@@ -71,7 +71,7 @@ def found(findings: Iterable[Finding]) -> dict[int, Line]:
     for finding in findings:
         line = lines.setdefault(finding.line, Line())
         if finding.rule is None:
-            line.revealed.append(_unqualified(finding.text))
+            line.revealed.append(_named(_unqualified(finding.text)))
         else:
             line.rules.add(finding.rule)
             line.texts.append(finding.text)
@@ -100,6 +100,29 @@ def complaints(source: str, findings: Iterable[Finding], checker: Checker) -> li
 def _unqualified(text: str) -> str:
     """Return a type without the modules that mypy spells out: jax.Array is Array."""
     return re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)
+
+
+def _named(text: str) -> str:
+    """Return a type with NamedTuples by name, which mypy spells out: tuple[int, fallback=State] is State."""
+    while (end := text.find(", fallback=")) >= 0:
+        start = _opening(text, end)
+        stop = end + len(", fallback=")
+        close = stop
+        depth = 0
+        while depth or text[close] != "]":
+            depth += {"[": 1, "]": -1}.get(text[close], 0)
+            close += 1
+        text = text[:start] + text[stop:close] + text[close + 1 :]
+    return text
+
+
+def _opening(text: str, end: int) -> int:
+    """Return where the `tuple[` begins that is still open at `end`."""
+    depth = 1
+    while depth:
+        end -= 1
+        depth += {"]": 1, "[": -1}.get(text[end], 0)
+    return end - len("tuple")
 
 
 def _listed(names: Iterable[str]) -> str:

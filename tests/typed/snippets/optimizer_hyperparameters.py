@@ -13,7 +13,7 @@ def misspelt(weights: Array) -> None:
     optim.adam.init(weights, bta=0.9)  # error: reportCallIssue // call-arg
     optim.SGD(momentun=0.9)  # error: reportCallIssue // call-arg
     optim.sgd.init(weights, b1=0.9)  # error: reportCallIssue // call-arg
-    optim.adam.init(weights, 1e-3)  # error: reportCallIssue // misc
+    optim.adam.init(weights, 1e-3)  # error: reportCallIssue // call-arg
 
 
 def of_a_wrong_type(weights: Array) -> None:
