@@ -1,0 +1,226 @@
+"""Checks of a module against its annotations: the data of its nodes, and the arguments of a call.
+
+Values that are checked together share one scope of jaxtyping, in which dimensions are tied by name. A shape may
+refer to a static field, `Float[Array, "in {self.out_features}"]`.
+"""
+
+import functools
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self, get_args, get_origin
+
+import jax
+from jaxtyping import jaxtyped
+
+from mlax._checks import check_value, checks_enabled
+from mlax.state import UNSET, ENode
+from mlax.tree import describe
+
+__all__ = [
+    "AnnotationMismatchError",
+    "Checked",
+    "check_changes",
+    "check_nodes",
+    "hints_of",
+    "node_items",
+    "verify",
+]
+
+
+class AnnotationMismatchError(TypeError):
+    """A value does not match its annotation: which value, which annotation, and what was checked with it."""
+
+
+class Checked(NamedTuple):
+    """A value, what it is called, and its annotation."""
+
+    name: str
+    value: Any
+    annotation: Any
+
+
+def verify(where: str, items: Sequence[Checked]) -> None:
+    """Check values in the current scope of jaxtyping.
+
+    Raises:
+        AnnotationMismatchError: A value does not match its annotation.
+    """
+    from typeguard import TypeCheckError
+
+    for number, item in enumerate(items):
+        try:
+            check_value(item.value, item.annotation)
+        except TypeCheckError:
+            raise AnnotationMismatchError(_message(where, item, items[:number])) from None
+
+
+def _message(where: str, item: Checked, before: Sequence[Checked]) -> str:
+    lines = [
+        f"{where}: {item.name} does not match its annotation",
+        f"  {item.name}: {_summary(item.value)}, expected {_spelled(item.annotation)}",
+    ]
+    tied = [other for other in before if _dimensions(other.annotation)]
+    if tied and _dimensions(item.annotation):
+        lines.append("  dimensions are tied by name to")
+        lines += [
+            f"    {other.name}: {_summary(other.value)} as {_spelled(other.annotation)}"
+            for other in tied
+        ]
+    return "\n".join(lines)
+
+
+def _summary(value: Any) -> str:
+    leaves = jax.tree.leaves(value)
+    if (len(leaves) == 1 and leaves[0] is value) or not leaves or isinstance(value, (str, bytes)):
+        return describe(value)
+    return str(jax.tree.map(_Bare, value))
+
+
+class _Bare:
+    """Prints as the description of a leaf, without quotes."""
+
+    def __init__(self, leaf: Any) -> None:
+        self._text = describe(leaf)
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _dimensions(annotation: Any) -> str:
+    """Return the dimensions of an array annotation, "" for anything else."""
+    return getattr(annotation, "dim_str", "")
+
+
+def _spelled(annotation: Any) -> str:
+    """Return an annotation as one writes it."""
+    if dimensions := getattr(annotation, "dim_str", None):
+        kind = str(annotation.__name__).partition("[")[0]
+        array = annotation.array_type
+        return f'{kind}[{_plain_name(array)}, "{dimensions}"]'
+    return (
+        annotation.__name__
+        if isinstance(annotation, type) and not get_args(annotation)
+        else str(annotation)
+    )
+
+
+def _plain_name(kind: Any) -> str:
+    return str(getattr(kind, "__name__", kind)).rpartition(".")[2]
+
+
+def node_items(module: Any) -> list[Checked]:
+    """Return the data of the module's own nodes beside their annotations; empty nodes are left out."""
+    annotations = hints_of_fields(type(module))
+    found: list[Checked] = []
+    for name in module._aux_data.layout.children:
+        annotation = annotations.get(name, Any)
+        if annotation is not Any:
+            found += _nodes(name, getattr(module, name), annotation)
+    return found
+
+
+def _nodes(name: str, value: Any, annotation: Any) -> Iterator[Checked]:
+    """Walk through a field and its annotation side by side, down to the nodes."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        fitting = [arm for arm in arguments if _fits(value, arm)]
+        if len(fitting) == 1:
+            yield from _nodes(name, value, fitting[0])
+    elif origin is typing.Annotated:
+        yield from _nodes(name, value, arguments[0])
+    elif isinstance(value, ENode):
+        if isinstance(origin, type) and issubclass(origin, ENode) and _is_checkable(value.data):
+            yield Checked(name, value.data, arguments[0])
+    elif not isinstance(origin, type) or not arguments:
+        return
+    elif isinstance(value, tuple) and issubclass(tuple, origin):
+        many = (len(arguments) == 2 and arguments[1] is Ellipsis) or origin is not tuple
+        each = [arguments[0]] * len(value) if many else arguments
+        for i, (item, hint) in enumerate(zip(value, each, strict=False)):
+            yield from _nodes(f"{name}[{i}]", item, hint)
+    elif isinstance(value, list) and issubclass(list, origin):
+        for i, item in enumerate(value):
+            yield from _nodes(f"{name}[{i}]", item, arguments[0])
+    elif isinstance(value, dict) and issubclass(origin, Mapping):
+        for key, item in value.items():
+            yield from _nodes(f"{name}[{key!r}]", item, arguments[-1])
+    elif hasattr(value, "states"):
+        yield from _nodes(f"{name}.states", value.states, arguments[0])
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    kind = get_origin(annotation) or annotation
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def _is_checkable(data: Any) -> bool:
+    """Whether a node holds arrays; it may be empty, or hold their shapes only."""
+    return (
+        data is not UNSET
+        and data is not None
+        and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(data))
+    )
+
+
+@functools.cache
+def hints_of_fields(cls: type) -> Mapping[str, Any]:
+    """Return the annotations of a class and its bases; `Any` for one that cannot be resolved at run time."""
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        namespace = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
+        names = {**vars(base), base.__name__: base}
+        for name, annotation in inspect.get_annotations(base).items():
+            hints[name] = _resolved(annotation, namespace, names)
+    return hints
+
+
+@functools.cache
+def hints_of(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """Return the annotations of a function; `Any` for one that cannot be resolved at run time."""
+    plain = inspect.unwrap(function)
+    namespace = getattr(plain, "__globals__", {})
+    return {
+        name: _resolved(annotation, namespace, {})
+        for name, annotation in inspect.get_annotations(plain).items()
+    }
+
+
+def _resolved(annotation: Any, namespace: Mapping[str, Any], names: Mapping[str, Any]) -> Any:
+    if isinstance(annotation, str):
+        try:
+            annotation = eval(annotation, dict(namespace), dict(names))
+        except (
+            Exception
+        ):  # imported under TYPE_CHECKING, or local to a function: for checkers and readers only
+            return Any
+    return Any if annotation is Self else annotation
+
+
+@jaxtyped(typechecker=None)
+def _verify_together(self: Any, where: str, items: Sequence[Checked]) -> None:
+    """Verify in a scope of its own. Its parameter is called `self` for shapes that read `{self.field}`."""
+    verify(where, items)
+
+
+def check_nodes(module: Any) -> None:
+    """Check the nodes of a new module."""
+    if checks_enabled() and (items := node_items(module)):
+        _verify_together(module, type(module).__name__, items)
+
+
+def check_changes(old: Any, new: Any) -> None:
+    """Check those nodes of a changed copy that have another shape or dtype than before."""
+    if not checks_enabled():
+        return
+    before = {item.name: _signature(item.value) for item in node_items(old)}
+    items = [item for item in node_items(new) if before.get(item.name) != _signature(item.value)]
+    if items:
+        _verify_together(new, f"{type(new).__name__}.replace", items)
+
+
+def _signature(data: Any) -> Any:
+    leaves, treedef = jax.tree.flatten(data)
+    return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]

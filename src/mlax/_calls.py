@@ -1,0 +1,172 @@
+"""What happens when a module is called: set-up where needed, checks, and `forward`."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, get_args, get_origin
+
+import jax
+from jaxtyping import jaxtyped
+
+from mlax import _annotations, _set_up
+from mlax._annotations import Checked
+from mlax._checks import checks_enabled
+from mlax._layout import is_laid_out as _is_module
+from mlax.branch import Container, KeyPath
+from mlax.state import ENode
+from mlax.tree import keystr
+
+__all__ = ["own_nodes", "run", "run_child"]
+
+
+def own_nodes(module: Any) -> Iterator[tuple[str, ENode[Any]]]:
+    """Yield name and node for each ENode of the module's own fields; submodules are left out."""
+    for name in module._aux_data.layout.children:
+        yield from _nodes(name, getattr(module, name))
+
+
+def _nodes(name: str, value: Any) -> Iterator[tuple[str, ENode[Any]]]:
+    if isinstance(value, ENode):
+        yield name, value
+    elif isinstance(value, Container):
+        yield from _nodes(f"{name}.states", value.states)
+    elif isinstance(value, (tuple, list)):
+        for i, item in enumerate(value):
+            yield from _nodes(f"{name}[{i}]", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _nodes(f"{name}[{key!r}]", item)
+
+
+def run(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a module: see `Module.__call__`."""
+    forward = type(module).forward
+    kwargs = _set_up.with_inference_mode(forward, args, kwargs)
+    if not module.is_set_up:
+        module = _set_up.set_up_one(module, _bind(module, forward, args, kwargs).arguments)
+    empty = [name for name, node in own_nodes(module) if node.data is None]
+    if empty:
+        raise ValueError(
+            f"{type(module).__name__}: {', '.join(empty)} is filtered out (data=None), so it cannot be called.\n"
+            f"  Put the parts together first: params.combine(rest)"
+        )
+    if not checks_enabled():
+        return _pair(module, forward(module, *args, **kwargs))
+    _bind(module, forward, args, kwargs)
+    return _checked(forward)(module, *args, **kwargs)
+
+
+def _bind(
+    module: Any, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> inspect.BoundArguments:
+    try:
+        return _signature(forward).bind(module, *args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{type(module).__name__}.forward{_signature(forward)}: {error}") from None
+
+
+_signature = functools.cache(inspect.signature)
+
+
+@functools.cache
+def _checked(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `forward` with checks of the module's nodes, the arguments and the result, in one scope of jaxtyping."""
+    signature = _signature(forward)
+    hints = {name: hint for name, hint in _annotations.hints_of(forward).items() if hint is not Any}
+    returned = hints.pop("return", Any)
+    result_hint = (
+        get_args(returned)[0] if get_origin(returned) is tuple and get_args(returned) else Any
+    )
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        module = args[0]
+        where = f"{type(module).__name__}.forward"
+        given = signature.bind(*args, **kwargs).arguments
+        items = _annotations.node_items(module)
+        for name, value in given.items():
+            if name in hints:
+                items += _arguments(signature.parameters[name], value, hints[name])
+        _annotations.verify(where, items)
+        result = _pair(module, forward(*args, **kwargs))
+        if result_hint is not Any:
+            _annotations.verify(where, [*items, Checked("the result", result[0], result_hint)])
+        return result
+
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    return jaxtyped(call, typechecker=None)
+
+
+def _arguments(parameter: inspect.Parameter, value: Any, hint: Any) -> list[Checked]:
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return [Checked(f"{parameter.name}[{i}]", item, hint) for i, item in enumerate(value)]
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return [Checked(name, item, hint) for name, item in value.items()]
+    return [Checked(parameter.name, value, hint)]
+
+
+def _pair(module: Any, result: Any) -> Any:
+    """Return what `forward` returned, or refuse it."""
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], type(module)):
+        return result
+    raise TypeError(
+        f"{type(module).__name__}.forward must return (result, self), got {_kind(result)}.\n"
+        f"  End it with `return result, self`; self may be a changed copy."
+    )
+
+
+def _kind(result: Any) -> str:
+    if isinstance(result, tuple):
+        return f"a tuple of {', '.join(type(item).__name__ for item in result) or 'nothing'}"
+    return f"a {type(result).__name__}"
+
+
+def run_child(
+    module: Any, child: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Call a child and put what came back in its place: see `Module.call`."""
+    where = f"{type(module).__name__}.call"
+    if not callable(getattr(child, "forward", None)):
+        raise TypeError(f"{where} takes a module of this {type(module).__name__}, got {child!r}")
+    paths = _paths_to(child, module, deep=False) or _paths_to(child, module, deep=True)
+    if not paths:
+        raise ValueError(
+            f"{where}: this {type(child).__name__} is not in the {type(module).__name__}, "
+            f"where it is looked for by identity.\n"
+            f"  Pass a module that self holds now; a changed copy has to be put there by replace first."
+        )
+    if len(paths) > 1:
+        raise ValueError(
+            f"{where}: this {type(child).__name__} is in {len(paths)} places of the {type(module).__name__}: "
+            f"{', '.join(keystr(path) for path in paths)}.\n"
+            f"  Give each place a module of its own. To share one, use one field twice."
+        )
+    result, changed = child(*args, **kwargs)
+    return result, _with_node(module, paths[0], changed)
+
+
+def _paths_to(child: Any, node: Any, *, deep: bool) -> list[KeyPath]:
+    """Return the paths to a child inside a node, beneath its submodules only if `deep`."""
+    found: list[KeyPath] = []
+    for path, inner in _inside(node):
+        if inner is child:
+            found.append(path)
+        elif isinstance(inner, (tuple, list, dict, Container)) or (deep and _is_module(inner)):
+            found += [path + further for further in _paths_to(child, inner, deep=deep)]
+    return found
+
+
+def _inside(node: Any) -> list[tuple[KeyPath, Any]]:
+    """Return what is directly inside a node, with its keys."""
+    return jax.tree_util.tree_leaves_with_path(node, is_leaf=lambda inner: inner is not node)
+
+
+def _with_node(node: Any, path: KeyPath, new: Any) -> Any:
+    """Return a copy of a tree with one node replaced; all that is beside the path stays the same object."""
+    if not path:
+        return new
+    inside, treedef = jax.tree_util.tree_flatten_with_path(
+        node, is_leaf=lambda inner: inner is not node
+    )
+    return treedef.unflatten(
+        [_with_node(inner, path[1:], new) if key == path[:1] else inner for key, inner in inside]
+    )

@@ -1,0 +1,58 @@
+"""How States print: an indented tree with `f32[64,10]` in the place of arrays."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+__all__ = ["pretty", "shorten"]
+
+
+def pretty(state: Any, width: int = 88) -> str:
+    """Return a readable form of a State, on one line if it fits into `width`."""
+    import wadler_lindig as wl
+
+    from mlax.branch import Container
+    from mlax.module import Module
+    from mlax.state import ENode
+
+    def array(value: Any) -> Any:
+        if isinstance(value, jax.ShapeDtypeStruct) or (
+            isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
+        ):
+            shape = ",".join(map(str, value.shape))
+            return wl.TextDoc(f"{value.dtype}[{shape}]")
+        if isinstance(value, jax.Array):
+            return wl.array_summary(value.shape, str(value.dtype), None)
+        return None
+
+    def document(node: Any) -> Any:
+        if isinstance(node, ENode):
+            pairs: list[tuple[str | None, Any]] = [(None, node.data)]
+            if getattr(node, "frozen", False):
+                pairs.append(("frozen", True))
+        elif isinstance(node, Container):
+            pairs = [(None, node.states)]
+        elif isinstance(node, Module):
+            shown = (field for field in dataclasses.fields(node) if field.repr)
+            pairs = [(field.name, getattr(node, field.name, "<not assigned>")) for field in shown]
+        else:
+            return array(node)
+        return wl.bracketed(
+            begin=wl.TextDoc(f"{type(node).__name__}("),
+            docs=[
+                wl.TextDoc("" if name is None else f"{name}=") + wl.pdoc(value, custom=document)
+                for name, value in pairs
+            ],
+            sep=wl.comma,
+            end=wl.TextDoc(")"),
+            indent=2,
+        )
+
+    return wl.pformat(state, width=width, custom=document)
+
+
+def shorten(value: Any, limit: int = 60) -> str:
+    """Return `repr(value)`, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

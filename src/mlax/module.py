@@ -1,0 +1,332 @@
+"""`Module`, the base class of models: a frozen dataclass that is a PyTree by inheriting.
+
+How a module comes to be: `__init__` (generated or the user's) assigns the fields; then `_finish` sorts them into
+children and static fields, copies containers, refuses what is not valid, and makes the aux data. From then on the
+object is frozen, and JAX takes it apart with the functions of `mlax._layout`.
+"""
+
+import dataclasses
+import difflib
+import functools
+from abc import ABCMeta
+from collections.abc import Callable, Hashable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeGuard,
+    TypeVar,
+    dataclass_transform,
+    overload,
+)
+
+import jax
+
+from mlax import _annotations, _calls
+from mlax._layout import AuxData, Layout, layout_of
+from mlax._printing import shorten
+from mlax._static import StaticError, tag
+from mlax.branch import INode, copy_states
+from mlax.state import UNSET, State
+
+__all__ = ["HasForward", "Module", "field", "is_module"]
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+T = TypeVar("T")
+
+
+class HasForward(Protocol[P, R]):
+    """Anything with a `forward`."""
+
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Compute a result from the arguments."""
+        ...
+
+
+class _HasForwardPair(Protocol[P, R]):
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Any]: ...
+
+
+@overload
+def field(*, default: T, init: bool = ..., repr: bool = ..., kw_only: bool = ...) -> T: ...
+@overload
+def field(
+    *, default_factory: Callable[[], T], init: bool = ..., repr: bool = ..., kw_only: bool = ...
+) -> T: ...
+@overload
+def field(*, init: bool = ..., repr: bool = ..., kw_only: bool = ...) -> Any: ...
+def field(**options: Any) -> Any:
+    """Describe a field of a Module, as `dataclasses.field` does.
+
+    Args:
+        default: Value of the field where none is given.
+        default_factory: Function that makes it; for lists and dicts of States, or States of one's own.
+        init: Whether `__init__` takes it. If not, `__post_init__` assigns it.
+        repr: Whether `repr` shows it.
+        kw_only: Whether `__init__` takes it by keyword only.
+    """
+    return dataclasses.field(**options)
+
+
+def _is_child(value: Any) -> bool:
+    """Whether a field with this value is a child: it holds States and None, and nothing else."""
+    if value is None or isinstance(value, State):
+        return True
+    if not isinstance(value, (tuple, list, dict)):
+        return False
+    leaves = jax.tree.leaves(value, is_leaf=lambda node: node is None or isinstance(node, State))
+    if not leaves:
+        return not isinstance(value, tuple)
+    if all(leaf is None or isinstance(leaf, State) for leaf in leaves):
+        return True
+    if any(isinstance(leaf, State) for leaf in leaves):
+        raise StaticError(
+            f"a {type(value).__name__} holds States and other values together",
+            "Give the others a field of their own.",
+        )
+    return False
+
+
+@dataclass_transform(
+    frozen_default=True, eq_default=False, field_specifiers=(field, dataclasses.field)
+)
+class Module(INode, metaclass=ABCMeta):
+    """Base class of models.
+
+    Inheriting is enough: the class becomes a frozen dataclass and a PyTree. A field is a child of the tree if its
+    value is a State or None, or a tuple, list or dict of those; every other field is static, and must be hashable.
+
+    A subclass implements `forward`, and `set_up` if it has nodes to make from the first input:
+
+        class Linear(Module):
+            out_features: int
+            kernel: Parameter[Float[Array, "in out"]] = Parameter()
+
+            def set_up(self, x: Float[Array, "*batch in"], rng: Array) -> Self:
+                shape = (x.shape[-1], self.out_features)
+                return self.replace(kernel=Parameter(jax.random.normal(rng, shape, x.dtype)))
+
+            def forward(self, x: Float[Array, "*batch in"]) -> tuple[Float[Array, "*batch out"], Self]:
+                return x @ self.kernel.data, self
+
+    Raises:
+        TypeError: A field is a bare array, unhashable, hides an array or a State, mixes States with other values,
+            or does not match its annotation.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_aux_data")
+    _aux_data: AuxData
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        del (
+            cls.__setattr__,
+            cls.__delattr__,
+        )  # dataclasses' own, which would also refuse a custom __init__
+        cls.__init__ = _freezing(cls, cls.__init__)  # type: ignore[method-assign]
+        jax.tree_util.register_pytree_with_keys(cls, _flatten_with_keys, _unflatten, _flatten)
+
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if _is_finished(self):
+                super().__setattr__(name, value)  # refuses
+            object.__setattr__(self, name, value)
+
+        def __delattr__(self, name: str) -> None:
+            if _is_finished(self):
+                super().__delattr__(name)
+            object.__delattr__(self, name)
+
+    def set_up(self, *args: Any, **kwargs: Any) -> Self:
+        """Return a copy whose own nodes are made, from a sample of the arguments of `forward`.
+
+        An implementation names those arguments of `forward` that it needs, and `rng`; it gets no others.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has nodes that are UNSET ({', '.join(self._unset())}) and defines no set_up.\n"
+            f"  Define set_up(self, x, rng) -> Self, or give the nodes data."
+        )
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, Self]:
+        """Return the result, and this module or a changed copy. Called with all nodes set up."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def __call__(self: HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Set up where needed, check the nodes and the arguments, and return what `forward` returns."""
+        return _calls.run(self, args, kwargs)
+
+    def call(
+        self, child: _HasForwardPair[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[T, Self]:
+        """Call a child; return its result, and this module with the child replaced by what came back.
+
+        Args:
+            child: A module inside this one, found by identity.
+            *args: Passed on as they are, as are `**kwargs`.
+
+        Raises:
+            ValueError: The child is not in this module, or is in two places of it.
+        """
+        return _calls.run_child(self, child, args, kwargs)
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether no node of the module's own fields is UNSET; those of submodules do not count."""
+        return not self._unset()
+
+    def _unset(self) -> list[str]:
+        return [name for name, node in _calls.own_nodes(self) if node.data is UNSET]
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed. Runs neither `__init__` nor `__post_init__`.
+
+        Args:
+            **changes: New values by name of the field.
+
+        Raises:
+            TypeError: A name is no field, or a value is not valid for it.
+        """
+        cls = type(self)
+        unknown = changes.keys() - cls.__dataclass_fields__.keys()
+        if unknown:
+            name = min(unknown)
+            close = difflib.get_close_matches(name, cls.__dataclass_fields__, 1)
+            raise TypeError(
+                f"{cls.__name__}.replace: no field {name!r}"
+                + (
+                    f", did you mean {close[0]!r}?"
+                    if close
+                    else f"; the fields are {', '.join(_names(cls))}"
+                )
+            )
+        new = object.__new__(cls)
+        new.__dict__.update({name: getattr(self, name) for name in _names(cls)} | changes)
+        _finish(new, self._aux_data.label)
+        _annotations.check_changes(self, new)
+        return new
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), {name: getattr(self, name) for name in _names(type(self))})
+
+
+def _names(cls: type[Module]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(cls))
+
+
+def _is_finished(module: Module) -> bool:
+    return hasattr(module, "_aux_data")
+
+
+_set_aux_data: Any = Module.__dict__["_aux_data"].__set__
+
+
+def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., None]:
+    """Return an `__init__` that freezes the object when it returns or fails."""
+
+    @functools.wraps(init)
+    def __init__(self: Module, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        if type(self) is not cls:  # called by the __init__ of a subclass, which is not done yet
+            init(self, *args, **kwargs)
+            return
+        if _is_finished(self):
+            raise dataclasses.FrozenInstanceError(f"{cls.__name__}.__init__ was called before")
+        try:
+            init(self, *args, **kwargs)
+            _finish(self)
+            _annotations.check_nodes(self)
+        except BaseException:
+            _set_aux_data(self, None)
+            raise
+
+    return __init__
+
+
+def _finish(module: Module, label: Hashable = None) -> None:
+    """Sort the fields of a new module into children and static fields, and freeze it."""
+    cls = type(module)
+    values = module.__dict__
+    names = _names(cls)
+    _complete(module, names)
+    children: list[str] = []
+    static: list[str] = []
+    tags: list[Hashable] = []
+    for name in names:
+        value = values[name]
+        try:
+            if _is_child(value):
+                children.append(name)
+                if isinstance(value, (tuple, list, dict)):
+                    values[name] = copy_states(f"{cls.__name__}.{name}", value)
+            else:
+                static.append(name)
+                tags.append(tag(value))
+        except StaticError as error:
+            raise TypeError(
+                f"{cls.__name__}.{name} = {shorten(value)} is no valid field: {error}.\n  {error.cure}"
+            ) from None
+    layout = layout_of(cls, tuple(children), tuple(static))
+    _set_aux_data(
+        module, AuxData(layout, tuple(values[name] for name in static), tuple(tags), label)
+    )
+
+
+def _complete(module: Module, names: tuple[str, ...]) -> None:
+    """Give the fields that `__init__` left out their defaults; refuse what is missing or not declared."""
+    cls = type(module)
+    values = module.__dict__
+    for name in names:
+        if name not in values:
+            described = cls.__dataclass_fields__[name]
+            if described.default is not dataclasses.MISSING:
+                values[name] = described.default
+            elif described.default_factory is not dataclasses.MISSING:
+                values[name] = described.default_factory()
+            else:
+                raise TypeError(f"{cls.__name__}.__init__ assigned no value to the field {name!r}")
+    for name in values.keys() - set(names):
+        value = values[name]
+        raise TypeError(
+            f"{cls.__name__}.{name} is assigned in __init__, but is no field of the class.\n"
+            f"  Declare it in the body of {cls.__name__}: `{name}: {type(value).__name__}`"
+        )
+
+
+def _flatten(module: Any) -> Any:
+    return _layout(module).flatten(module)
+
+
+def _flatten_with_keys(module: Any) -> Any:
+    return _layout(module).flatten_with_keys(module)
+
+
+def _unflatten(aux_data: AuxData, children: Any) -> Any:
+    return aux_data.layout.unflatten(aux_data, children)
+
+
+def _layout(module: Module) -> Layout:
+    try:
+        return module._aux_data.layout
+    except AttributeError:
+        raise TypeError(
+            f"this {type(module).__name__} is no PyTree: its __init__ has not returned, or has failed"
+        ) from None
+
+
+def _restore(cls: type[Module], values: dict[str, Any]) -> Module:
+    """Build a module from its fields, as `copy` and `pickle` do."""
+    module = object.__new__(cls)
+    module.__dict__.update(values)
+    _finish(module)
+    return module
+
+
+def is_module(node: object) -> TypeGuard[Module]:
+    """Whether `node` is a Module."""
+    return isinstance(node, Module)

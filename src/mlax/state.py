@@ -1,0 +1,324 @@
+"""The nodes of a model: `State` and its leaf nodes, `Variable` and `Parameter`.
+
+A model is a tree of States. Leaf nodes (`ENode`, exterior) wrap arrays and say what they are for; branch nodes
+(`INode`, interior: see `mlax.branch` and `mlax.module`) hold other nodes. Every State is a PyTree, and none can be
+mutated.
+"""
+
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeGuard, final, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.tree_util import GetAttrKey
+from jaxtyping import Array
+
+from mlax.tree import describe
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", covariant=True, default=Array)
+else:
+    from typing import Self, TypeVar
+
+    T = TypeVar("T", covariant=True)
+
+__all__ = [
+    "UNSET",
+    "ENode",
+    "Parameter",
+    "State",
+    "Unset",
+    "Variable",
+    "is_frozen_param",
+    "is_leaf_state",
+    "is_parameter",
+    "is_state",
+    "is_unfrozen_param",
+    "is_variable",
+]
+
+
+class State:
+    """Base class of everything stateful in a model; a PyTree that cannot be mutated."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # declared for checkers, these would switch off their attribute checks
+
+        def __setattr__(self, name: str, value: Any) -> NoReturn:
+            raise FrozenInstanceError(
+                f"cannot assign to {type(self).__name__}.{name}: a {type(self).__name__} is frozen; "
+                f"make a changed copy instead"
+            )
+
+        def __delattr__(self, name: str) -> NoReturn:
+            raise FrozenInstanceError(
+                f"cannot delete {type(self).__name__}.{name}: a {type(self).__name__} is frozen"
+            )
+
+    def __repr__(self) -> str:
+        from mlax._printing import pretty
+
+        return pretty(self)
+
+
+@final
+class Unset:
+    """The type of `UNSET`, the `data` of a node that `set_up` is still to make. A PyTree without leaves."""
+
+    __slots__ = ()
+    _instance: ClassVar["Unset | None"] = None
+
+    def __new__(cls) -> "Unset":
+        if cls._instance is None:
+            cls._instance = super().__new__(cls)
+        return cls._instance
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __reduce__(self) -> str:
+        return "UNSET"
+
+
+UNSET = Unset()
+jax.tree_util.register_pytree_node(Unset, lambda _: ((), None), lambda _, __: UNSET)
+
+
+class _OneArray:
+    """The key of a node's `data` where that is one array: `model.kernel`, not `model.kernel.data`."""
+
+    def __str__(self) -> str:
+        return ""
+
+    def __repr__(self) -> str:
+        return "<data>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _OneArray)
+
+    def __hash__(self) -> int:
+        return hash(_OneArray)
+
+
+_ONE_ARRAY = _OneArray()
+_DATA = GetAttrKey("data")
+
+
+def _data_key(data: Any) -> object:
+    return _ONE_ARRAY if jax.tree_util.all_leaves([data]) else _DATA
+
+
+def _strong_array(cls: type, leaf: Any) -> Any:
+    """Return one leaf of `data` as a strongly typed JAX array, or refuse it."""
+    if isinstance(leaf, State):
+        raise TypeError(
+            f"{cls.__name__}.data holds a State, {type(leaf).__name__}: a Variable or Parameter wraps arrays only.\n"
+            f"  Assign the {type(leaf).__name__} to a field of a Module, or wrap several in a Container."
+        )
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf
+    if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, bool, int, float, complex)):
+        raise TypeError(
+            f"{cls.__name__}.data must be an array or a PyTree of arrays, got {leaf!r} ({type(leaf).__name__}).\n"
+            f"  A hyperparameter needs no wrapper: assign it to a field of the Module as it is."
+        )
+    try:
+        array = jnp.asarray(leaf)
+    except TypeError:
+        raise TypeError(
+            f"{cls.__name__}.data: JAX has no arrays of dtype {np.asarray(leaf).dtype}"
+        ) from None
+    return lax.convert_element_type(array, array.dtype) if array.weak_type else array
+
+
+def _strong_arrays(cls: type, data: Any) -> Any:
+    if data is UNSET or data is None:
+        return data
+    return jax.tree.map(lambda leaf: _strong_array(cls, leaf), data, is_leaf=is_state)
+
+
+def _refuse_exact(data: Any) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            raise TypeError(
+                f"Parameter.data{jax.tree_util.keystr(path)} is {describe(leaf)}: only floating-point and complex "
+                f"arrays can be trained.\n"
+                f"  Make it a Variable, or Parameter(..., frozen=True)."
+            )
+
+
+def _restore(cls: type["ENode[Any]"], data: Any, aux: Any) -> "ENode[Any]":
+    return cls._unflatten(aux, (data,))
+
+
+def _register(cls: type["ENode[Any]"]) -> None:
+    """Make `cls` a PyTree.
+
+    An object is filled while its class is `mutable`, which has the same layout and plain assignment, and handed
+    out as a `cls`: a third faster than going round `State.__setattr__` for each attribute.
+    """
+    mutable: Any = type(
+        cls.__name__,
+        (cls,),
+        {
+            "__slots__": (),
+            "__init__": object.__init__,
+            "__setattr__": object.__setattr__,
+            "_unflatten": None,
+        },
+    )
+
+    if hasattr(cls, "frozen"):
+
+        def flatten(node: Any) -> tuple[tuple[Any], Any]:
+            return (node.data,), node.frozen
+
+        def unflatten(frozen: Any, children: Any) -> Any:
+            node = mutable()
+            (node.data,) = children
+            node.frozen = frozen
+            node.__class__ = cls
+            return node
+
+    else:
+
+        def flatten(node: Any) -> tuple[tuple[Any], Any]:
+            return (node.data,), None
+
+        def unflatten(_: Any, children: Any) -> Any:
+            node = mutable()
+            (node.data,) = children
+            node.__class__ = cls
+            return node
+
+    def flatten_with_keys(node: Any) -> tuple[tuple[tuple[Any, Any]], Any]:
+        (data,), aux = flatten(node)
+        return ((_data_key(data), data),), aux
+
+    cls._unflatten = staticmethod(unflatten)
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+
+
+class ENode(State, Generic[T]):
+    """A leaf node: wraps `data`, an array or a PyTree of arrays.
+
+    `data` may also be `UNSET` (to be made by `set_up` from the first input) or None (filtered out).
+
+    Raises:
+        TypeError: `data` holds something that is not an array, or a State.
+    """
+
+    __slots__ = ("data",)
+    data: T
+    _unflatten: ClassVar[Callable[[Any, Any], Any]]
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(self: "ENode[Array]", data: np.ndarray | np.generic | complex) -> None: ...
+        @overload
+        def __init__(self, data: T | Unset | None = ...) -> None: ...
+        def __init__(self, data: Any = UNSET) -> None: ...
+
+    else:
+
+        def __init__(self, data: Any = UNSET) -> None:
+            object.__setattr__(self, "data", _strong_arrays(type(self), data))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "_unflatten" not in cls.__dict__:
+            _register(cls)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.data, getattr(self, "frozen", None))
+
+    def with_data(self, data: Any) -> Self:
+        """Return a copy that wraps other data, without the checks of the constructor."""
+        return type(self)._unflatten(getattr(self, "frozen", None), (data,))
+
+
+class Variable(ENode[T]):
+    """Non-trainable data: an array of any JAX type, or a PyTree of them.
+
+    Args:
+        data: NumPy arrays and Python scalars become strongly typed JAX arrays.
+    """
+
+    __slots__ = ()
+
+
+class Parameter(ENode[T]):
+    """Trainable data: an inexact array, or a PyTree of them.
+
+    Args:
+        data: NumPy arrays and Python scalars become strongly typed JAX arrays.
+        frozen: Do not optimize it. Static; a frozen Parameter may hold any JAX type.
+
+    Raises:
+        TypeError: An unfrozen Parameter is given integers, bools or keys.
+    """
+
+    __slots__ = ("frozen",)
+    frozen: bool
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self: "Parameter[Array]",
+            data: np.ndarray | np.generic | complex,
+            *,
+            frozen: bool = ...,
+        ) -> None: ...
+        @overload
+        def __init__(self, data: T | Unset | None = ..., *, frozen: bool = ...) -> None: ...
+        def __init__(self, data: Any = UNSET, *, frozen: bool = False) -> None: ...
+
+    else:
+
+        def __init__(self, data: Any = UNSET, *, frozen: bool = False) -> None:
+            super().__init__(data)
+            if not isinstance(frozen, bool):
+                raise TypeError(f"Parameter.frozen must be a bool, got {frozen!r}")
+            object.__setattr__(self, "frozen", frozen)
+            if not frozen:
+                _refuse_exact(self.data)
+
+
+def is_state(node: object) -> TypeGuard[State]:
+    """Whether `node` is a State of any kind."""
+    return isinstance(node, State)
+
+
+def is_leaf_state(node: object) -> TypeGuard[ENode[Any]]:
+    """Whether `node` is a leaf node: a Variable or a Parameter."""
+    return isinstance(node, ENode)
+
+
+def is_variable(node: object) -> TypeGuard[Variable[Any]]:
+    """Whether `node` is a Variable."""
+    return isinstance(node, Variable)
+
+
+def is_parameter(node: object) -> TypeGuard[Parameter[Any]]:
+    """Whether `node` is a Parameter, frozen or not."""
+    return isinstance(node, Parameter)
+
+
+def is_frozen_param(node: object) -> TypeGuard[Parameter[Any]]:
+    """Whether `node` is a frozen Parameter."""
+    return isinstance(node, Parameter) and node.frozen
+
+
+def is_unfrozen_param(node: object) -> TypeGuard[Parameter[Any]]:
+    """Whether `node` is a Parameter to be optimized."""
+    return isinstance(node, Parameter) and not node.frozen
