@@ -8,15 +8,14 @@ from tests.packaging.conftest import ROOT, Installed
 
 pytestmark = pytest.mark.xdist_group("packaging")
 
-SPEC = '''
+SPEC = r'''
 name = "halving"
-title = "Sign descent that halves its memory"
-class = "Halving"
+summary = "Halving: damped descent along a mean gradient."
 references = ["Nobody, nowhere"]
 
 [hyperparameters]
-learning_rate = { default = 0.1, bounds = "0 <= x", schedulable = true, symbol = '\\alpha', doc = "Step size." }
-decay = { default = 0.5, bounds = "0 <= x < 1", symbol = '\\beta', doc = "Decay of the mean gradient." }
+learning_rate = { default = 0.1, bounds = "0 <= x", schedulable = true, symbol = '\alpha', doc = "Step size." }
+decay = { default = 0.5, bounds = "0 <= x < 1", symbol = '\beta', doc = "Decay of the mean gradient." }
 
 [slots]
 m = { init = "zeros", doc = "Mean gradient." }
