@@ -6,6 +6,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import GenericAlias
 from typing import (
     Any,
     NamedTuple,
@@ -18,8 +19,8 @@ from typing import (
     get_type_hints,
 )
 
+import jaxtyping
 import numpy as np
-from jaxtyping import jaxtyped
 
 from mlax._checks import check_value, checks_enabled
 from mlax._weights import Signature, Weights, as_weights, refused_leaves, ties
@@ -33,6 +34,8 @@ R = TypeVar("R")
 
 class LeafMismatchError(TypeError):
     """Trees given to one function whose leaves do not correspond in structure, shape and dtype."""
+
+    __module__ = "mlax.typing"
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -66,7 +69,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         arguments = plan.bind(args, kwargs)
         if arguments is None:
             return function(*args, **kwargs)  # raises Python's own TypeError
-        with jaxtyped("context"):
+        with cast("Any", jaxtyping).jaxtyped("context"):
             reference = plan.check_arguments(arguments)
             result = function(*args, **kwargs)
             plan.check_result(result, reference)
@@ -131,9 +134,9 @@ class _Plan:
                 continue
             hint, kind = self.hints[argument], self.signature.parameters[argument].kind
             if kind is inspect.Parameter.VAR_POSITIONAL:
-                hint = tuple[hint, ...]
+                hint = GenericAlias(tuple, (hint, ...))
             elif kind is inspect.Parameter.VAR_KEYWORD:
-                hint = dict[str, hint]
+                hint = GenericAlias(dict, (str, hint))
             self._collect(_Tree(argument, argument, value), hint, trees)
         return self._hold_together(trees, None)
 
@@ -146,51 +149,23 @@ class _Plan:
 
     def _collect(self, at: _Tree, hint: Any, trees: list[_Tree]) -> None:
         """Add the trees in a value to `trees`, and check what else is in it."""
-        value: Any = at.tree
         if hint is Weights:
             trees.append(at)
             return
         origin, args = get_origin(hint), get_args(hint)
-        parts: Iterable[tuple[str, Any, Any]]
-        slots_of = at.slots_of
         if origin is Union or origin is types.UnionType:
             options = [arg for arg in args if arg is not type(None)]
-            if value is None and len(options) < len(args):
+            if at.tree is None and len(options) < len(args):
                 return
             if len(options) == 1:
                 self._collect(at, options[0], trees)
                 return
+        parts = _parts(at, origin or hint, args)
+        if parts is None:
             self._check(at, hint)
-            return
-        cls = hint if origin is None else origin
-        if (
-            isinstance(cls, type)
-            and isinstance(value, cls)
-            and issubclass(cls, tuple | list | dict)
-        ):
-            if hasattr(cls, "_fields"):
-                fields = _field_hints(cls)
-                replaced = dict(zip(getattr(cls, "__parameters__", ()), args, strict=False))
-                slots_of = getattr(value, "hyperparameters", None)
-                parts = [
-                    (f".{name}", getattr(value, name), _substitute(fields.get(name, Any), replaced))
-                    for name in cast("Any", cls)._fields
-                ]
-            elif issubclass(cls, dict) and len(args) == 2:
-                parts = [(f"[{key!r}]", item, args[1]) for key, item in value.items()]
-            elif issubclass(cls, tuple) and len(args) == len(value) and Ellipsis not in args:
-                parts = [(f"[{i}]", *both) for i, both in enumerate(zip(value, args, strict=True))]
-            elif len(args) == 1 or (len(args) == 2 and args[1] is Ellipsis):
-                parts = [(f"[{i}]", item, args[0]) for i, item in enumerate(value)]
-            else:
-                self._check(at, hint)
-                return
-            for suffix, item, item_hint in parts:
-                self._collect(
-                    _Tree(at.argument, at.name + suffix, item, slots_of), item_hint, trees
-                )
         else:
-            self._check(at, hint)
+            for part, part_hint in parts:
+                self._collect(part, part_hint, trees)
 
     def _check(self, at: _Tree, hint: Any) -> None:
         from typeguard import TypeCheckError
@@ -265,6 +240,34 @@ class _Plan:
         )
 
 
+def _parts(at: _Tree, cls: Any, args: tuple[Any, ...]) -> list[tuple[_Tree, Any]] | None:
+    """Return the items of a tuple, list or dict with their annotations; None of what is to be checked as a whole."""
+    value, named = at.tree, hasattr(cls, "_fields")
+    parts: Iterable[tuple[str, Any, Any]]
+    slots_of = at.slots_of
+    if not (named or cls in (tuple, list, dict)) or not isinstance(value, cls):
+        return None
+    if named:
+        hints = _field_hints(cls)
+        arguments = dict(zip(getattr(cls, "__parameters__", ()), args, strict=False))
+        slots_of = getattr(value, "hyperparameters", None)
+        parts = [
+            (f".{name}", getattr(value, name), _substitute(hints.get(name, Any), arguments))
+            for name in cast("Any", cls)._fields
+        ]
+    elif cls is dict and len(args) == 2:
+        parts = [(f"[{key!r}]", item, args[1]) for key, item in value.items()]
+    elif cls is tuple and Ellipsis not in args and len(args) == len(value):
+        parts = [(f"[{i}]", *both) for i, both in enumerate(zip(value, args, strict=True))]
+    elif (cls is list and len(args) == 1) or (cls is tuple and Ellipsis in args):
+        parts = [(f"[{i}]", item, args[0]) for i, item in enumerate(value)]
+    else:
+        return None
+    return [
+        (_Tree(at.argument, at.name + suffix, item, slots_of), hint) for suffix, item, hint in parts
+    ]
+
+
 def _type_hints(owner: Any) -> dict[str, Any]:
     """Return resolved annotations; `Any` for one that names something that does not exist at run time."""
     try:
@@ -317,9 +320,9 @@ def _hint_name(hint: Any) -> str:
     return cls.__name__ if cls is hint and isinstance(cls, type) else text.replace("typing.", "")
 
 
-def _given(value: Any) -> str:
+def _given(value: object) -> str:
     if isinstance(value, np.ndarray):
-        return f"a NumPy {describe(value)}"
+        return f"a NumPy {describe(cast('Any', value))}"
     if hasattr(value, "_fields"):
         return _hint_name(type(value))
     return describe(value)

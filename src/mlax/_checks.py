@@ -3,7 +3,7 @@
 import contextlib
 import contextvars
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 __all__ = ["check_value", "checks_enabled", "runtime_checks"]
@@ -22,7 +22,7 @@ def checks_enabled() -> bool:
 
 
 @contextlib.contextmanager
-def runtime_checks(enabled: bool) -> Iterator[None]:
+def runtime_checks(enabled: bool) -> Generator[None, None, None]:
     """Turn the checks of trees and annotations on or off within a `with` block, in this thread or task.
 
     The environment variable `MLAX_RUNTIME_CHECKS=0` turns them off from the start. Under `jit` they run while the

@@ -1,8 +1,8 @@
 """The annotations of the dtype rule: `Weights`, `Scalar`, `Count`.
 
-jaxtyping ties the structure of trees to a name, and the shapes of arrays, but not their dtypes; and annotating each leaf
-costs as much as tracing an optimizer. So a whole tree is turned into a node without leaves that carries structure,
-shapes and dtypes as its own structure, and jaxtyping ties that.
+jaxtyping ties structures of trees and shapes of arrays to names, but not their dtypes; and annotating each leaf costs
+as much as tracing an optimizer. So a whole tree is turned into a node without leaves that carries structure, shapes and
+dtypes as its own structure, and jaxtyping ties that.
 """
 
 import functools
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
-from jaxtyping import Array, Float, Int32, PyTree
+from jaxtyping import Array, Float, Int32
 
+from mlax._jax import Tracer, canonical, flatten, flatten_with_path, is_inexact
 from mlax.tree import describe, keystr
 
 __all__ = ["Count", "Scalar", "Signature", "Weights", "refused_leaves", "ties"]
@@ -37,17 +39,17 @@ class Signature:
     @classmethod
     def of(cls, tree: object) -> "Signature | None":
         """Return the signature of a tree of inexact arrays; None of any other tree."""
-        leaves, treedef = jax.tree.flatten(tree)
+        leaves, treedef = flatten(tree)
         try:
             arrays = tuple([(leaf.shape, leaf.dtype) for leaf in leaves])
         except AttributeError:
             return None
-        # Every tree of every checked call passes here: what depends on a leaf's type or dtype only is asked once for each.
-        types = set(map(type, leaves))
-        if not all(map(_is_array_type, types)):
+        # Every tree of every checked call passes here: what depends on a leaf's type or dtype only is asked once.
+        types: set[type[Any]] = set(map(type, leaves))
+        if not all(_is_array_type(t) for t in types):
             return None
-        canonical = any(issubclass(t, np.ndarray | np.generic) for t in types)
-        if not all(_is_inexact(dtype, canonical) for dtype in {dtype for _, dtype in arrays}):
+        numpy = any(map(_is_numpy_type, types))
+        if not all(_is_accepted(dtype, numpy) for dtype in {dtype for _, dtype in arrays}):
             return None
         return cls(treedef, arrays)
 
@@ -79,36 +81,39 @@ def slot_dtype_of(leaf_dtype: Any, slot_dtype: Any) -> Any:
 
 def ties(name: str, signature: Signature) -> bool:
     """Bind a signature to a name of jaxtyping's current context; False if another one is bound to it."""
-    return isinstance(signature, PyTree[Any, name])
+    return isinstance(signature, cast("Any", jaxtyping).PyTree[Any, name])
 
 
 @functools.cache
-def _is_array_type(leaf_type: type) -> bool:
+def _is_array_type(leaf_type: type[Any]) -> bool:
     # Tracers are arrays by an instance check of their own, which is slow; what else has shape and dtype is no array.
-    return issubclass(leaf_type, jax.Array | jax.core.Tracer | np.ndarray | np.generic)
+    return issubclass(leaf_type, jax.Array | Tracer | np.ndarray | np.generic)
 
 
-def _is_inexact(dtype: Any, canonical: bool) -> bool:
+def _is_numpy_type(leaf_type: type) -> bool:
+    return issubclass(leaf_type, np.ndarray | np.generic)
+
+
+def _is_accepted(dtype: Any, numpy: bool) -> bool:
     # NumPy's float64 is float32 to JAX unless x64 is on: letting it through would be a silent conversion.
-    return jnp.issubdtype(dtype, jnp.inexact) and (
-        not canonical or jax.dtypes.canonicalize_dtype(dtype) == dtype
-    )
+    return is_inexact(dtype) and (not numpy or canonical(dtype) == dtype)
 
 
 def refused_leaves(name: str, tree: object) -> list[str]:
     """Return a line with path and cure for each leaf that is not an inexact array."""
     lines: list[str] = []
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+    for path, leaf in flatten_with_path(tree)[0]:
+        leaf_type = cast("type[Any]", type(leaf))
         dtype = getattr(leaf, "dtype", None)
-        if not _is_array_type(type(leaf)) or dtype is None:
-            if isinstance(leaf, bool | int | float | complex):
+        if not _is_array_type(leaf_type) or dtype is None:
+            if issubclass(leaf_type, int | float | complex):
                 cure = "make it an array: jnp.asarray(..., dtype=...)"
             else:
                 cure = "not an array; leave it out, or put None in its place"
-        elif not jnp.issubdtype(dtype, jnp.inexact):
+        elif not is_inexact(dtype):
             cure = "not differentiable; leave it out, or put None in its place"
-        elif isinstance(leaf, np.ndarray | np.generic) and not _is_inexact(dtype, True):
-            short = jax.dtypes.canonicalize_dtype(dtype)
+        elif _is_numpy_type(leaf_type) and not _is_accepted(dtype, True):
+            short = canonical(dtype)
             cure = (
                 f"NumPy's, which JAX makes {short}; say so: .astype('{short}'), or jax.enable_x64"
             )
@@ -125,7 +130,7 @@ class _WeightsMeta(type):
 
 
 class _Weights(metaclass=_WeightsMeta):
-    """Inexact arrays. Within one checked call all such trees have one structure, and leaf by leaf one shape and dtype."""
+    """Inexact arrays. Within one checked call all trees have one structure, and leaf by leaf one shape and dtype."""
 
 
 if TYPE_CHECKING:

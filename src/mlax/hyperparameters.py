@@ -5,20 +5,21 @@
         b1: float = number(default=0.9, at_least=0, below=1)
         bias_correction: bool = flag(default=True)
 
-Each function here describes one field. `default` can stand first without its name, but type checkers only see that a field
-has a default if it is named.
+Each function here describes one field. Type checkers only see that a field has a default if `default` is named.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array
+
+from mlax._jax import canonical, is_tracer
 
 __all__ = [
     "HELD",
@@ -69,7 +70,7 @@ class Specification:
     """What one field may hold.
 
     Attributes:
-        normalise: Returns the value as the field keeps it, or raises TypeError or ValueError that says what is expected.
+        normalise: Returns the value as the field keeps it, or raises an error that says what is expected.
         schedulable: Whether arrays and schedules are accepted.
         optional: Whether None is.
     """
@@ -142,10 +143,10 @@ def scheduled(
     def normalise(value: Any) -> Any:
         if value is HELD or is_schedule(value):
             return value
-        if isinstance(value, jax.Array | np.ndarray) and not _is_plain(value):
+        if _is_array(value) and not _is_plain(value):
             if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
                 raise TypeError("a number, a floating-point array of shape () or a schedule")
-            if not isinstance(value, jax.core.Tracer):
+            if not is_tracer(value):
                 bounds.check(float(value))
             return value
         result = _real(value, "a number, an array or a schedule")
@@ -210,7 +211,7 @@ def dtype(default: Dtype | None = None) -> Any:
             result = None
         if result is None or not jnp.issubdtype(result, jnp.floating):
             raise TypeError("a floating-point dtype or None")
-        if jax.dtypes.canonicalize_dtype(result) != result:
+        if canonical(result) != result:
             raise ValueError("a dtype that JAX has without jax_enable_x64")
         return result
 
@@ -219,16 +220,21 @@ def dtype(default: Dtype | None = None) -> Any:
 
 def specification(metadata: Any) -> Specification | None:
     """Return what the metadata of a dataclass field say about it; None of a plain field."""
-    return metadata.get(Specification)
+    spec: Specification | None = metadata.get(Specification)
+    return spec
 
 
 def _field(default: Any, spec: Specification) -> Any:
     return field(default=default, metadata={Specification: spec})
 
 
+def _is_array(value: object) -> bool:
+    return isinstance(value, jax.Array | np.ndarray)
+
+
 def _is_plain(value: object) -> bool:
     """Return whether a value is NumPy's form of a Python number."""
-    return isinstance(value, np.generic | np.ndarray) and value.shape == ()
+    return isinstance(value, np.generic | np.ndarray) and cast("Any", value).shape == ()
 
 
 def _real(value: Any, expected: str) -> float:

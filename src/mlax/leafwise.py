@@ -1,7 +1,7 @@
 """Leaf arithmetic over trees: widened, under strict promotion, rounded once.
 
-Generated optimizers write what happens to one leaf as plain arithmetic, without casts. `map_leaves` is the one place that
-decides in which dtype it is done.
+Generated optimizers write what happens to one leaf as plain arithmetic, without casts. `map_leaves` is the one place
+that decides in which dtype it is done.
 """
 
 import functools
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mlax._jax import flatten, is_inexact
 from mlax.typing import Weights
 
 __all__ = ["abs2", "map_leaves"]
@@ -33,27 +34,28 @@ def map_leaves(
     rounded once.
 
     Args:
-        leaf: Arithmetic of one leaf: returns an update and the new slots, in the order of `slots`. A function of a module,
-            not a closure: it is traced once for each shape and dtype, and found again by identity.
+        leaf: Arithmetic of one leaf: returns an update and the new slots, in the order of `slots`. A module-level
+            function, no closure: it is traced once for each shape and dtype, and found again by identity.
         h: Static and hashable: the hyperparameters.
         inputs: The gradients, which say what the leaves are, and other trees like them. None is passed on as None.
-        slots: Trees with one entry for each leaf, an array or a tree of arrays. None is passed on, and returned, as None.
+        slots: Trees with one entry for each leaf, an array or a tree of arrays. None is passed on and comes back.
         **scalars: Arrays of shape () and Python numbers, the same for all leaves. None is passed on as None.
 
     Returns:
         The updates, in the dtypes of the gradients, and the slots, in their own.
     """
-    gradients, treedef = jax.tree.flatten(inputs[0])
-    trees = cast("tuple[Any, ...]", (*inputs, *slots))
-    columns = [
+    gradients, treedef = flatten(inputs[0])
+    trees: tuple[Any, ...] = (*inputs, *slots)
+    columns: list[list[Any]] = [
         [None] * len(gradients) if tree is None else treedef.flatten_up_to(tree) for tree in trees
     ]
+    results: list[tuple[Any, ...]]
     with jax.named_scope(leaf.__module__.rpartition(".")[2]):
         results = [
             update_leaf(leaf, h, len(inputs), entries, scalars)
             for entries in zip(*columns, strict=True)
         ]
-    mapped = [treedef.unflatten([result[0] for result in results])]
+    mapped: list[Any] = [treedef.unflatten([result[0] for result in results])]
     for i, slot in enumerate(cast("tuple[Any, ...]", slots), start=1):
         mapped.append(
             None if slot is None else treedef.unflatten([result[i] for result in results])
@@ -61,8 +63,8 @@ def map_leaves(
     return cast("tuple[Weights, *Ts]", tuple(mapped))
 
 
-# One jitted function for all optimizers, with everything that is not an array static: under an outer `jit` every distinct
-# leaf is traced once, and called eagerly it is compiled once. A closure would be compiled anew in each eager step.
+# One jitted function for all optimizers, with everything that is not an array static: under an outer `jit` each
+# distinct leaf is traced once, and called eagerly it is compiled once. A closure would be compiled in each eager step.
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def update_leaf(
     leaf: Callable[..., tuple[Any, ...]],
@@ -95,11 +97,11 @@ def update_leaf(
 
 
 def _compute_dtype(dtype: Any) -> Any:
-    return jnp.promote_types(dtype, jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype
+    return jnp.promote_types(dtype, jnp.float32) if dtype.itemsize < 4 else dtype
 
 
 def _is_inexact(x: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+    return is_inexact(jnp.result_type(x))
 
 
 def _widen(x: Any, dtype: Any) -> Any:
@@ -109,8 +111,8 @@ def _widen(x: Any, dtype: Any) -> Any:
     return jnp.asarray(x).astype(dtype)
 
 
-def _round(old: Any, new: Any) -> Array:
-    new = jnp.asarray(new)
+def _round(old: Any, result: Any) -> Array:
+    new = jnp.asarray(result)
     if new.shape != old.shape:
         raise ValueError(f"a leaf of shape {old.shape} became one of shape {new.shape}")
     if jnp.iscomplexobj(new) and not jnp.issubdtype(old.dtype, jnp.complexfloating):

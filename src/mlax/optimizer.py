@@ -1,11 +1,11 @@
 """Optimizers as values, and all that generated optimizers are written with.
 
-An optimizer's class is its hyperparameters. A state holds a copy of it, in which the numbers that the state itself holds
-are replaced by a marker: static, hashable, and without leaves.
+An optimizer's class is its hyperparameters. A state holds a copy of it, in which the numbers that the state itself
+holds are replaced by a marker: static, hashable, and without leaves.
 """
 
 import dataclasses
-from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
@@ -158,5 +158,5 @@ def _shown(value: object) -> str:
     if value is None or isinstance(value, bool | int | float) or value is HELD:
         return repr(value)
     if isinstance(value, np.dtype):
-        return cast("np.dtype[Any]", value).name
+        return value.name
     return describe(value)

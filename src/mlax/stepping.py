@@ -1,12 +1,11 @@
 """What `init` and `step` of an optimizer are made of, apart from the arithmetic of a leaf.
 
-Everything here works under `jit`, `vmap` and `eval_shape`, and keeps the shapes, dtypes and weak types of a state the same
-from `init` on, so that a loop over `step` compiles once.
+Everything here works under `jit`, `vmap` and `eval_shape`, and keeps the shapes, dtypes and weak types of a state the
+same from `init` on, so that a loop over `step` compiles once.
 """
 
-import sys
+import inspect
 import warnings
-from types import FrameType
 from typing import Any, TypeVar, cast, overload
 
 import jax
@@ -14,7 +13,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from mlax._jax import epsilon
 from mlax._weights import slot_dtype_of
+from mlax.branch import INode
 from mlax.hyperparameters import HELD, Dtype, Number, is_schedule
 from mlax.tree import describe, keystr, refuse_shared
 from mlax.typing import Weights, checked
@@ -40,8 +41,8 @@ def initial(value: Number | None) -> Array | None:
         value: A number, an array of shape (), a schedule, or None.
 
     Returns:
-        An array of shape () in JAX's default float dtype, never the buffer that was given; of a schedule its value at 0.
-        None for None.
+        An array of shape () in JAX's default float dtype, never the buffer that was given; of a schedule its value at
+        step 0. None for None.
     """
     if value is None:
         return None
@@ -101,15 +102,15 @@ def zeros(weights: Weights, slot_dtype: Dtype | None, decay: Number | None = Non
     def zero(path: Any, leaf: Any) -> Array:
         dtype = leaf.dtype if slot_dtype is None else slot_dtype_of(leaf.dtype, slot_dtype)
         if isinstance(decay, float):
-            stalls.setdefault(dtype, path) if 1 - decay < jnp.finfo(dtype).eps / 4 else None
+            stalls.setdefault(dtype, path) if 1 - decay < epsilon(dtype) / 4 else None
         return jnp.zeros_like(leaf, dtype=dtype)
 
     stalls: dict[Any, Any] = {}
-    slot = jax.tree_util.tree_map_with_path(zero, weights)
+    slot: Weights = jax.tree_util.tree_map_with_path(zero, weights)
     for dtype, path in stalls.items():
         warnings.warn(
-            f"a slot in {dtype.name} (for weights{keystr(path)}) that decays by {decay} a step never decays: each change is "
-            f"rounded away. Give slot_dtype=jnp.float32, or a smaller decay.",
+            f"a slot in {dtype.name} (for weights{keystr(path)}) never decays at {decay} a step: each change "
+            "is rounded away. Give slot_dtype=jnp.float32, or a smaller decay.",
             UserWarning,
             stacklevel=_outside(),
         )
@@ -118,7 +119,7 @@ def zeros(weights: Weights, slot_dtype: Dtype | None, decay: Number | None = Non
 
 def _outside() -> int:
     """Return the stack level of the first caller outside this library and the optimizers generated for it."""
-    level, frame = 1, cast("FrameType | None", sys._getframe(1))
+    level, frame = 0, inspect.currentframe()
     while frame and frame.f_globals.get("__name__", "").partition(".")[0] in (
         "mlax",
         "mlax_optimizers",
@@ -134,8 +135,13 @@ def apply_updates(updates: Weights, weights: Weights) -> Weights:
     Raises:
         LeafMismatchError: Updates and weights do not correspond.
     """
-    # lax.add promotes nothing, also where checks are off.
-    return jax.tree.map(lambda u, w: lax.add(jnp.asarray(w), jnp.asarray(u)), updates, weights)
+
+    def add(update: Any, weight: Any) -> Array:
+        # lax.add promotes nothing, also where checks are off.
+        return lax.add(jnp.asarray(weight), jnp.asarray(update))
+
+    result: Weights = jax.tree.map(add, updates, weights)
+    return result
 
 
 def selected(tree: T) -> T:
@@ -144,15 +150,13 @@ def selected(tree: T) -> T:
     Raises:
         ValueError: The same array stands in two places.
     """
-    from mlax.state import State
-
-    weights = tree.filter() if isinstance(tree, State) else tree
+    node: object = tree
+    weights = cast("T", node.filter()) if isinstance(node, INode) else tree
     refuse_shared("optimizer", "weights", weights)
     return weights
 
 
 def merged(weights: T, model: T) -> T:
     """Return a Module with its unfrozen parameters replaced by `weights`; of any other tree, `weights`."""
-    from mlax.state import State
-
-    return weights.combine(model) if isinstance(model, State) else weights
+    node: object = weights
+    return cast("T", node.combine(cast("Any", model))) if isinstance(node, INode) else weights

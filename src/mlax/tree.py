@@ -5,14 +5,15 @@ else. `None` is structure: a place without a leaf.
 """
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["describe", "keystr", "mismatches", "refuse_shared", "tree_equal"]
+from mlax._jax import Path, flatten, flatten_with_path, is_tracer
 
-Path: TypeAlias = tuple[Any, ...]
+__all__ = ["describe", "keystr", "mismatches", "refuse_shared", "tree_equal"]
 
 # Long enough for any number or name, short enough for one line of a message.
 _LONGEST_REPR = 60
@@ -22,8 +23,8 @@ def describe(leaf: object) -> str:
     """Return dtype and shape of an array, `float32[2,3]`; of anything else value and type, `1.0 (float)`."""
     shape, dtype = getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None:
-        sizes: tuple[object, ...] = shape
-        return f"{getattr(dtype, 'name', dtype)}[{','.join(map(str, sizes))}]"
+        sizes = map(str, cast("tuple[object, ...]", shape))
+        return f"{getattr(dtype, 'name', dtype)}[{','.join(sizes)}]"
     if leaf is None:
         return "None"
     text = repr(leaf).replace("\n", " ")
@@ -48,9 +49,9 @@ def tree_equal(*trees: object) -> bool:
         trees: Any number of trees; fewer than two are equal.
     """
     first, *others = trees or (None,)
-    leaves, treedef = jax.tree.flatten(first)
+    leaves, treedef = flatten(first)
     for other in others:
-        other_leaves, other_treedef = jax.tree.flatten(other)
+        other_leaves, other_treedef = flatten(other)
         if treedef != other_treedef:
             return False
         if not all(map(_leaf_equal, leaves, other_leaves)):
@@ -63,7 +64,7 @@ def _leaf_equal(a: Any, b: Any) -> bool:
         return type(a) is type(b) and bool(a == b)
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
         a, b = jax.random.key_data(a), jax.random.key_data(b)
     a, b = np.asarray(a), np.asarray(b)
     # `a != a` is how a NaN shows in every dtype, also in those that NumPy's own isnan does not know.
@@ -92,8 +93,8 @@ def refuse_shared(where: str, name: str, tree: object) -> None:
     if len(set(map(id, leaves))) == len(leaves):
         return
     seen: dict[int, Path] = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        if not isinstance(leaf, jax.Array | np.ndarray) or isinstance(leaf, jax.core.Tracer):
+    for path, leaf in flatten_with_path(tree)[0]:
+        if not _is_array(leaf) or is_tracer(leaf):
             continue
         if id(leaf) in seen:
             raise ValueError(
@@ -146,13 +147,13 @@ def mismatches(
 
 def _children(tree: object) -> tuple[dict[str, Any], tuple[type, Any] | None]:
     """Return the children of a container by key, and its type and aux data; for a leaf, None instead."""
-    entries, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
+    entries, treedef = flatten_with_path(tree, is_leaf=lambda x: x is not tree)
     return {keystr(path): child for path, child in entries}, treedef.node_data()
 
 
 def _paths(tree: object) -> list[str]:
     """Return the paths of all leaves; of an empty container or None its own."""
-    return [keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]] or [""]
+    return [keystr(path) for path, _ in flatten_with_path(tree)[0]] or [""]
 
 
 def _summary(tree: object) -> str:

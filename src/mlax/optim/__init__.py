@@ -14,7 +14,7 @@ import mlax_optimizers
 from mlax.optimizer import Optimizer, Schedule, apply_updates
 
 if TYPE_CHECKING:
-    from mlax_optimizers import *  # noqa: F403
+    from mlax_optimizers import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]
 
 __all__ = ["Optimizer", "Schedule", "apply_updates"]
 __all__ += mlax_optimizers.__all__
