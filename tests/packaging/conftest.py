@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.once import once
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -48,31 +50,41 @@ class Installed:
 @pytest.fixture(scope="session")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
     """Build as a release is built (the wheel from the sdist), and a wheel from the checkout."""
-    released = tmp_path_factory.mktemp("released")
-    direct = tmp_path_factory.mktemp("direct")
-    _run(sys.executable, "-m", "build", "--outdir", str(released), str(ROOT))
-    _run(sys.executable, "-m", "build", "--wheel", "--outdir", str(direct), str(ROOT))
-    (sdist,), (wheel,) = released.glob("*.tar.gz"), released.glob("*.whl")
-    (wheel_from_checkout,) = direct.glob("*.whl")
+
+    def build(folder: Path) -> None:
+        _run(sys.executable, "-m", "build", "--outdir", str(folder / "released"), str(ROOT))
+        _run(sys.executable, "-m", "build", "--wheel", "--outdir", str(folder / "wheel"), str(ROOT))
+
+    folder = once(tmp_path_factory, "distributions", build)
+    (sdist,), (wheel,) = folder.glob("released/*.tar.gz"), folder.glob("released/*.whl")
+    (wheel_from_checkout,) = folder.glob("wheel/*.whl")
     return Distributions(sdist, wheel, wheel_from_checkout)
 
 
 @pytest.fixture(scope="session")
 def installed(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """Install the released wheel, and borrow its dependencies from the environment of the tests."""
-    home = tmp_path_factory.mktemp("environment")
-    venv.create(home, with_pip=False, symlinks=os.name != "nt")
+
+    def install(folder: Path) -> None:
+        venv.create(folder, with_pip=False, symlinks=os.name != "nt")
+        paths = _paths(folder)
+        _run(
+            *(sys.executable, "-m", "pip", "--python", str(Path(paths["scripts"], "python"))),
+            *("install", "--no-deps", "--no-index", str(distributions.wheel_from_sdist)),
+        )
+        # A path named in a .pth file is searched, but .pth files in it are not read: the editable mlax stays out.
+        theirs = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+        Path(paths["purelib"], "dependencies.pth").write_text("\n".join(theirs))
+
+    environment = once(tmp_path_factory, "environment", install)
+    return Installed(Path(_paths(environment)["scripts"]), tmp_path_factory.mktemp("elsewhere"))
+
+
+def _paths(environment: Path) -> dict[str, str]:
+    """Return where a virtual environment keeps its programs and packages."""
     scheme = sysconfig.get_preferred_scheme("prefix")
-    paths = sysconfig.get_paths(scheme, vars={"base": str(home), "platbase": str(home)})
-    scripts, packages = Path(paths["scripts"]), Path(paths["purelib"])
-    _run(
-        *(sys.executable, "-m", "pip", "--python", str(scripts / "python")),
-        *("install", "--no-deps", "--no-index", str(distributions.wheel_from_sdist)),
-    )
-    # A path named in a .pth file is searched, but the .pth files in it are not read: the editable mlax stays out.
-    theirs = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
-    (packages / "dependencies.pth").write_text("\n".join(theirs))
-    return Installed(scripts, tmp_path_factory.mktemp("elsewhere"))
+    base = {"base": str(environment), "platbase": str(environment)}
+    return sysconfig.get_paths(scheme, vars=base)
 
 
 def files_in(archive: Path) -> dict[str, bytes]:

@@ -6,8 +6,6 @@ import pytest
 
 from tests.packaging.conftest import ROOT, Distributions, files_in
 
-pytestmark = pytest.mark.xdist_group("packaging")
-
 # Where a folder of the checkout ends up in the wheel.
 INSTALLED_AS = {
     "src/mlax": "mlax",

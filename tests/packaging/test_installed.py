@@ -6,8 +6,6 @@ import pytest
 
 from tests.packaging.conftest import ROOT, Installed
 
-pytestmark = pytest.mark.xdist_group("packaging")
-
 SPEC = r'''
 name = "halving"
 summary = "Halving: damped descent along a mean gradient."

@@ -1,9 +1,11 @@
 """The snippets, and one run of the checkers that all typed tests share."""
 
+import pickle
 from pathlib import Path
 
 import pytest
 
+from tests.once import once
 from tests.typed.checkers import Findings, run_all
 from tests.typed.expectations import Checker
 
@@ -13,6 +15,12 @@ WRONG = sorted((HERE / "wrong").glob("*.py"))
 
 
 @pytest.fixture(scope="session")
-def findings() -> dict[Checker, Findings]:
+def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[Checker, Findings]:
     """What both checkers say about every snippet."""
-    return run_all([*SNIPPETS, *WRONG])
+
+    def run(folder: Path) -> None:
+        (folder / "findings").write_bytes(pickle.dumps(run_all([*SNIPPETS, *WRONG])))
+
+    folder = once(tmp_path_factory, "typed", run)
+    result: dict[Checker, Findings] = pickle.loads((folder / "findings").read_bytes())
+    return result

@@ -8,8 +8,6 @@ from tests.typed.checkers import Findings
 from tests.typed.conftest import WRONG
 from tests.typed.expectations import CHECKERS, Checker, complaints, expected
 
-pytestmark = pytest.mark.xdist_group("typed")
-
 RETURN = {"pyright": "reportReturnType", "mypy": "return-value"}
 ARGUMENT = {"pyright": "reportArgumentType", "mypy": "arg-type"}
 

@@ -9,8 +9,6 @@ from tests.typed.checkers import Findings
 from tests.typed.conftest import SNIPPETS
 from tests.typed.expectations import CHECKERS, Checker, complaints
 
-pytestmark = pytest.mark.xdist_group("typed")
-
 
 @pytest.mark.parametrize("checker", CHECKERS)
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda path: path.stem)
