@@ -74,8 +74,12 @@ def sections(page: Path, text: str) -> Iterator[Section]:
                 inside.append(line)
         elif fence := _FENCE.match(line):
             opened = number, fence["indent"], fence["language"]
+            if directive == "raises" and fence["language"] != "python":
+                raise ValueError(f"{page.name}:{number}: <!-- raises --> is for python blocks")
         elif comment := _DIRECTIVE.match(line.strip()):
             directive, value = comment["name"], comment["value"] or ""
+            if directive != "output" and not value:
+                raise ValueError(f"{page.name}:{number}: <!-- {directive}: what? -->")
         elif line.startswith("<!--"):
             raise ValueError(f"{page.name}:{number}: unknown comment {line}")
         elif re.match(r"##? ", line):
@@ -113,6 +117,8 @@ def run(section: Section) -> None:
                     printed = run_python(section, block, module)
                 case _, "console":
                     printed = run_console(block)
+                case _:
+                    continue
     finally:
         del sys.modules[module.__name__]
 
@@ -282,6 +288,8 @@ def test_what_a_page_says_is_checked(block: str, message: str) -> None:
         ("<!-- flie: x -->\n", "page.md:1: unknown comment"),
         ("\n```python\nx = 1\n", "page.md:2: this block is not closed"),
         ("<!-- output -->\ntext\n", "page.md:2: text between"),
+        ("<!-- raises: ValueError -->\n```console\n", "page.md:2: <!-- raises --> is for python"),
+        ("<!-- not run -->\n", "page.md:1: <!-- not run: what"),
     ],
 )
 def test_pages_that_cannot_be_read_are_refused(text: str, message: str) -> None:
