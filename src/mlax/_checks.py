@@ -3,8 +3,9 @@
 import contextlib
 import contextvars
 import os
+import warnings
 from collections.abc import Generator
-from typing import Any
+from typing import Any, get_args
 
 __all__ = ["check_value", "checks_enabled", "runtime_checks"]
 
@@ -46,13 +47,22 @@ def check_value(value: object, annotation: Any) -> None:
         typeguard.TypeCheckError: The value does not conform. The message begins with what the value is.
     """
     # Imported at the first check: `import mlax` stays light, and checks that are off cost nothing.
-    from typeguard import CollectionCheckStrategy, ForwardRefPolicy, check_type
+    from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeHintWarning, check_type
 
     # jaxtyping's own `jaxtyped(typechecker=typeguard.typechecked)` would check nothing: since version 4 that decorator
     # rewrites a function's source, and jaxtyping hands it a function without one.
-    check_type(
-        value,
-        annotation,
-        forward_ref_policy=ForwardRefPolicy.IGNORE,
-        collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
-    )
+    quiet: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if _has_string(annotation):
+        # In `list["Name"]` the name is a plain string: typeguard lets it through as well, and warns.
+        quiet = warnings.catch_warnings(action="ignore", category=TypeHintWarning)
+    with quiet:
+        check_type(
+            value,
+            annotation,
+            forward_ref_policy=ForwardRefPolicy.IGNORE,
+            collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
+        )
+
+
+def _has_string(annotation: Any) -> bool:
+    return isinstance(annotation, str) or any(map(_has_string, get_args(annotation)))

@@ -45,8 +45,8 @@ class Signature:
         except AttributeError:
             return None
         # Every tree of every checked call passes here: what depends on a leaf's type or dtype only is asked once.
-        types: set[type[Any]] = set(map(type, leaves))
-        if not all(_is_array_type(t) for t in types):
+        types: set[Any] = set(map(type, leaves))
+        if not all(map(_is_array_type, types)):
             return None
         numpy = any(map(_is_numpy_type, types))
         if not all(_is_accepted(dtype, numpy) for dtype in {dtype for _, dtype in arrays}):
@@ -103,7 +103,7 @@ def refused_leaves(name: str, tree: object) -> list[str]:
     """Return a line with path and cure for each leaf that is not an inexact array."""
     lines: list[str] = []
     for path, leaf in flatten_with_path(tree)[0]:
-        leaf_type = cast("type[Any]", type(leaf))
+        leaf_type = cast("Any", type(cast("object", leaf)))
         dtype = getattr(leaf, "dtype", None)
         if not _is_array_type(leaf_type) or dtype is None:
             if issubclass(leaf_type, int | float | complex):
