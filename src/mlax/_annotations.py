@@ -16,6 +16,7 @@ import jax
 from jaxtyping import jaxtyped
 
 from mlax._checks import check_value, checks_enabled
+from mlax._trees import flatten, leaves
 from mlax.state import UNSET, ENode
 from mlax.tree import describe
 
@@ -73,8 +74,8 @@ def _message(where: str, item: Checked, before: Sequence[Checked]) -> str:
 
 
 def _summary(value: Any) -> str:
-    leaves = jax.tree.leaves(value)
-    if (len(leaves) == 1 and leaves[0] is value) or not leaves or isinstance(value, (str, bytes)):
+    found = leaves(value)
+    if (len(found) == 1 and found[0] is value) or not found or isinstance(value, (str, bytes)):
         return describe(value)
     return str(jax.tree.map(_Bare, value))
 
@@ -161,7 +162,7 @@ def _is_checkable(data: Any) -> bool:
     return (
         data is not UNSET
         and data is not None
-        and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(data))
+        and all(isinstance(leaf, jax.Array) for leaf in leaves(data))
     )
 
 
@@ -222,5 +223,5 @@ def check_changes(old: Any, new: Any) -> None:
 
 
 def _signature(data: Any) -> Any:
-    leaves, treedef = jax.tree.flatten(data)
-    return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]
+    found, treedef = flatten(data)
+    return treedef, [(leaf.shape, leaf.dtype) for leaf in found]

@@ -5,14 +5,14 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, get_args, get_origin
 
-import jax
 from jaxtyping import jaxtyped
 
 from mlax import _annotations, _set_up
 from mlax._annotations import Checked
 from mlax._checks import checks_enabled
 from mlax._layout import is_laid_out as _is_module
-from mlax.branch import Container, KeyPath
+from mlax._trees import KeyPath, flatten_with_path, leaves_with_path
+from mlax.branch import Container
 from mlax.state import ENode
 from mlax.tree import keystr
 
@@ -157,14 +157,14 @@ def _paths_to(child: Any, node: Any, *, deep: bool) -> list[KeyPath]:
 
 def _inside(node: Any) -> list[tuple[KeyPath, Any]]:
     """Return what is directly inside a node, with its keys."""
-    return jax.tree_util.tree_leaves_with_path(node, is_leaf=lambda inner: inner is not node)
+    return leaves_with_path(node, is_leaf=lambda inner: inner is not node)
 
 
 def _with_node(node: Any, path: KeyPath, new: Any) -> Any:
     """Return a copy of a tree with one node replaced; all that is beside the path stays the same object."""
     if not path:
         return new
-    inside, treedef = jax.tree_util.tree_flatten_with_path(
+    inside, treedef = flatten_with_path(
         node, is_leaf=lambda inner: inner is not node
     )
     return treedef.unflatten(

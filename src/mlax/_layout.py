@@ -1,51 +1,48 @@
 """Flatten and unflatten, written for each class of Module as a person would write them for that class.
 
-    model -- flatten --> children + AuxData -- unflatten --> model
+    module -- flatten --> children + AuxData -- unflatten --> module
 
 Which fields are children is decided by their values, so a class can have several layouts (an optional field that
-once is None and once a number). Each gets functions of its own, made on first use and entered in `linecache`, so
-that a debugger steps through them and tracebacks show their lines.
+once is None and once a number). Each layout has functions of its own, made on first use and entered in `linecache`,
+so that a debugger steps through them and tracebacks show their lines. JAX is given those of the first layout of a
+class; they hand on what has another one.
 """
 
-import functools
 import linecache
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, NoReturn
 
+import jax
 from jax.tree_util import GetAttrKey
 
-__all__ = ["AuxData", "Layout", "is_laid_out", "layout_of"]
+__all__ = ["FAILED", "UNFINISHED", "AuxData", "Layout", "Unfinished", "is_laid_out", "layout_of"]
 
 
 class Layout:
-    """Which fields of a class are children, which are static, and the functions for that.
+    """Which fields of a class are children and which are static, with the functions for that.
 
     Attributes:
-        cls: The class of Module; has the slot `_aux_data`.
         children: Names of the fields that are children, in their order.
         static: Names of the other fields, in their order.
-        flatten: From a module to its children.
-        flatten_with_keys: From a module to pairs of key and child.
-        unflatten: From AuxData and children to a module.
+        flatten: From a module to children and AuxData.
+        flatten_with_keys: From a module to pairs of key and child, and AuxData.
+        unflatten: From AuxData and children to a module; runs no user code and no checks.
     """
 
-    __slots__ = ("children", "cls", "flatten", "flatten_with_keys", "static", "unflatten")
+    __slots__ = ("children", "flatten", "flatten_with_keys", "static", "unflatten")
+    children: tuple[str, ...]
+    static: tuple[str, ...]
     flatten: Callable[[Any], tuple[tuple[Any, ...], "AuxData"]]
     flatten_with_keys: Callable[[Any], tuple[tuple[tuple[Any, Any], ...], "AuxData"]]
     unflatten: Callable[["AuxData", Any], Any]
 
     def __init__(self, cls: Any, children: tuple[str, ...], static: tuple[str, ...]) -> None:
-        self.cls = cls
         self.children = children
         self.static = static
-        namespace: dict[str, Any] = {
-            "cls": cls,
-            "new": object.__new__,
-            "set_aux_data": cls._aux_data.__set__,
-        }
+        namespace: dict[str, Any] = {"cls": cls, "mutable": cls._mutable, "layout": self}
         namespace |= {f"key_{name}": GetAttrKey(name) for name in children}
         source = _source(children, static)
-        filename = f"<mlax layout of {cls.__module__}.{cls.__qualname__}: {', '.join(children) or 'no children'}>"
+        filename = f"<mlax: {cls.__module__}.{cls.__qualname__} with children {', '.join(children) or 'none'}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         exec(compile(source, filename, "exec"), namespace)
         self.flatten = namespace["flatten"]
@@ -55,34 +52,50 @@ class Layout:
 
 def _source(children: tuple[str, ...], static: tuple[str, ...]) -> str:
     """Return the source of `flatten`, `flatten_with_keys` and `unflatten`."""
-    values = "".join(f"module.{name}, " for name in children)
-    pairs = "".join(f"(key_{name}, module.{name}), " for name in children)
-    lines = [
-        "def flatten(module):",
-        f"    return ({values.rstrip()}), module._aux_data",
-        "",
-        "def flatten_with_keys(module):",
-        f"    return ({pairs.rstrip()}), module._aux_data",
-        "",
+
+    def targets(names: tuple[str, ...]) -> str:
+        return "".join(f"module.{name}, " for name in names).rstrip()
+
+    pairs = "".join(f"(key_{name}, module.{name}), " for name in children).rstrip()
+    lines: list[str] = []
+    for function, result in (("flatten", targets(children)), ("flatten_with_keys", pairs)):
+        lines += [
+            f"def {function}(module):",
+            "    aux_data = module._aux_data",
+            "    if aux_data.layout is not layout:",
+            f"        return aux_data.layout.{function}(module)",
+            f"    return ({result}), aux_data",
+            "",
+        ]
+    lines += [
         "def unflatten(aux_data, children):",
-        "    module = new(cls)",
-        "    set_aux_data(module, aux_data)",
+        "    if aux_data.layout is not layout:",
+        "        return aux_data.layout.unflatten(aux_data, children)",
+        "    module = mutable()",
+        "    module._aux_data = aux_data",
     ]
-    if children or static:
-        lines.append("    fields = module.__dict__")
-    for names, source in ((static, "aux_data.values"), (children, "children")):
-        if names:
-            lines.append(
-                "    " + "".join(f'fields["{name}"], ' for name in names).rstrip() + f" = {source}"
-            )
-    lines.append("    return module")
+    if static:
+        lines.append(f"    {targets(static)} = aux_data.values")
+    if children:
+        lines.append(f"    {targets(children)} = children")
+    lines += ["    module.__class__ = cls", "    return module"]
     return "\n".join(lines) + "\n"
 
 
-@functools.cache
-def layout_of(cls: Any, children: tuple[str, ...], static: tuple[str, ...]) -> Layout:
-    """Return the one layout of a class with these children and static fields."""
-    return Layout(cls, children, static)
+_layouts: dict[type, dict[tuple[str, ...], Layout]] = {}
+
+
+def layout_of(cls: type, children: tuple[str, ...], static: tuple[str, ...]) -> Layout:
+    """Return the one layout of a class with these children and static fields; register the class with the first."""
+    layouts = _layouts.setdefault(cls, {})
+    if children not in layouts:
+        layout = Layout(cls, children, static)
+        if not layouts:
+            jax.tree_util.register_pytree_with_keys(
+                cls, layout.flatten_with_keys, layout.unflatten, layout.flatten
+            )
+        layouts[children] = layout
+    return layouts[children]
 
 
 class AuxData:
@@ -128,6 +141,27 @@ class AuxData:
         return ", ".join(
             f"{name}={value!r}" for name, value in zip(self.layout.static, self.values, strict=True)
         )
+
+
+class Unfinished:
+    """In the place of AuxData while `__init__` runs, and for good where it failed: refuses to flatten."""
+
+    label = None
+
+    @property
+    def layout(self) -> "Unfinished":
+        return self
+
+    def flatten(self, module: object) -> NoReturn:
+        raise TypeError(
+            f"this {type(module).__name__} is no PyTree: its __init__ has not returned, or has failed"
+        )
+
+    flatten_with_keys = flatten
+
+
+UNFINISHED = Unfinished()
+FAILED = Unfinished()
 
 
 def is_laid_out(node: object) -> bool:

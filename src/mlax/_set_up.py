@@ -21,7 +21,7 @@ from jax.errors import ConcretizationTypeError, TracerArrayConversionError, Unex
 from jaxtyping import Array
 
 from mlax._layout import is_laid_out
-from mlax.branch import KeyPath
+from mlax._trees import KeyPath, flatten, leaves, leaves_with_path, map_with_path
 from mlax.state import UNSET, State, is_leaf_state
 from mlax.tree import keystr, refuse_shared
 
@@ -98,7 +98,7 @@ def set_up_one(module: Any, arguments: Mapping[str, Any]) -> Any:
                 UnexpectedTracerError,
             ) as error:
                 raise _reads_values(module, path) from error
-        if run.eager and any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(made)):
+        if run.eager and any(isinstance(leaf, jax.core.Tracer) for leaf in leaves(made)):
             raise _reads_values(module, path)
         run.made[path] = _labelled(made, path)
     return run.made[path]
@@ -167,29 +167,29 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
     if not callable(model):
         raise TypeError(f"mlax.set_up takes a Module, got a {type(model).__name__}")
     refuse_shared("mlax.set_up", "model", model)
-    eager = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((model, rng)))
+    eager = not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves((model, rng)))
     run = _Run(rng, eager)
     labelled = _labelled(model, ())
     parameters = _parameters(type(model).forward)
     if rng is not None and "rng" in parameters:
         options.setdefault("rng", rng)
-    leaves, treedef = jax.tree.flatten(inputs)
+    found, treedef = flatten(inputs)
     shaped = [
-        isinstance(leaf, jax.ShapeDtypeStruct) or hasattr(leaf, "__array__") for leaf in leaves
+        isinstance(leaf, jax.ShapeDtypeStruct) or hasattr(leaf, "__array__") for leaf in found
     ]
 
     def call(arrays: list[Any]) -> None:
         arrays = list(arrays)
         filled = [
             arrays.pop(0) if is_array else leaf
-            for leaf, is_array in zip(leaves, shaped, strict=True)
+            for leaf, is_array in zip(found, shaped, strict=True)
         ]
         labelled(*treedef.unflatten(filled), **options)
 
     token = _current.set(run)
     try:
         jax.eval_shape(
-            call, [leaf for leaf, is_array in zip(leaves, shaped, strict=True) if is_array]
+            call, [leaf for leaf, is_array in zip(found, shaped, strict=True) if is_array]
         )
     finally:
         _current.reset(token)
@@ -204,7 +204,7 @@ def _map_modules(function: Callable[[KeyPath, Any], Any], module: Any) -> Any:
     def visit(path: KeyPath, node: Any) -> Any:
         return function(path, node) if is_laid_out(node) else node
 
-    return jax.tree_util.tree_map_with_path(
+    return map_with_path(
         visit, module, is_leaf=lambda node: node is not module and is_laid_out(node)
     )
 
@@ -236,7 +236,7 @@ def refuse_unset(where: str, tree: Any, why: str) -> None:
     """
     unset = [
         _name(path)
-        for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf_state)
+        for path, node in leaves_with_path(tree, is_leaf=is_leaf_state)
         if is_leaf_state(node) and node.data is UNSET
     ]
     if unset:

@@ -1,11 +1,12 @@
 """Branch nodes: `INode` with the five methods of model surgery, and `Container`."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, cast
 
 import jax
 from jax.tree_util import GetAttrKey
 
+from mlax._trees import KeyPath, flatten, flatten_with_path, leaves_with_path, map_with_path
 from mlax.state import ENode, State, is_leaf_state, is_state, is_unfrozen_param
 from mlax.tree import keystr
 
@@ -20,10 +21,7 @@ else:
 
     S = TypeVar("S", covariant=True)
 
-__all__ = ["Container", "INode", "KeyPath", "is_branch_state", "is_container"]
-
-KeyPath: TypeAlias = tuple[Any, ...]
-"""Keys from the root of a tree to one of its nodes, as `jax.tree_util.keystr` takes them."""
+__all__ = ["Container", "INode", "is_branch_state", "is_container"]
 
 
 class INode(State):
@@ -67,7 +65,7 @@ class INode(State):
         Returns:
             `len(predicates) + 1` trees of the structure of this one.
         """
-        found, treedef = jax.tree_util.tree_flatten_with_path(self, is_leaf=is_leaf_state)
+        found, treedef = flatten_with_path(self, is_leaf=is_leaf_state)
         parts: list[list[ENode[Any]]] = [[] for _ in range(len(predicates) + 1)]
         for path, node in found:
             chosen = next((i for i, holds in enumerate(predicates) if holds(path, node)), -1)
@@ -88,11 +86,11 @@ class INode(State):
         Raises:
             ValueError: The trees have different structures.
         """
-        nodes, treedef = jax.tree.flatten(self, is_leaf=is_leaf_state)
+        nodes, treedef = flatten(self, is_leaf=is_leaf_state)
         for number, other in enumerate(others, 1):
-            if not isinstance(cast("Any", other), INode):
+            if not isinstance(cast("object", other), INode):
                 raise TypeError(f"combine takes parts of a {type(self).__name__}, got {other!r}")
-            alternatives, structure = jax.tree.flatten(other, is_leaf=is_leaf_state)
+            alternatives, structure = flatten(other, is_leaf=is_leaf_state)
             if structure != treedef:
                 raise ValueError(
                     f"{type(self).__name__}.combine: argument {number} is no part of the same tree: "
@@ -114,7 +112,7 @@ def _without_path(
 def _difference(tree: Any, other: Any) -> str:
     """Say in what two trees of different structure differ."""
     here, there = (
-        {keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(t, is_leaf=is_leaf_state)}
+        {keystr(path) for path, _ in leaves_with_path(t, is_leaf=is_leaf_state)}
         for t in (tree, other)
     )
     if here != there:
@@ -175,7 +173,7 @@ def copy_states(name: str, states: Any) -> Any:
         )
 
     try:
-        return jax.tree_util.tree_map_with_path(check, states, is_leaf=is_state)
+        return map_with_path(check, states, is_leaf=is_state)
     except ValueError as error:  # keys of a dict that have no order
         raise TypeError(f"{name}: {error}") from None
 

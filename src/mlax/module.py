@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import functools
 from abc import ABCMeta
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -26,9 +26,10 @@ from typing import (
 import jax
 
 from mlax import _annotations, _calls
-from mlax._layout import AuxData, Layout, layout_of
+from mlax._layout import FAILED, UNFINISHED, AuxData, layout_of
 from mlax._printing import shorten
 from mlax._static import StaticError, tag
+from mlax._trees import leaves
 from mlax.branch import INode, copy_states
 from mlax.state import UNSET, State
 
@@ -37,6 +38,7 @@ __all__ = ["HasForward", "Module", "field", "is_module"]
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
+M = TypeVar("M", bound="Module")
 
 
 class HasForward(Protocol[P, R]):
@@ -78,12 +80,12 @@ def _is_child(value: Any) -> bool:
         return True
     if not isinstance(value, (tuple, list, dict)):
         return False
-    leaves = jax.tree.leaves(value, is_leaf=lambda node: node is None or isinstance(node, State))
-    if not leaves:
+    found = leaves(value, is_leaf=lambda node: node is None or isinstance(node, State))
+    if not found:
         return not isinstance(value, tuple)
-    if all(leaf is None or isinstance(leaf, State) for leaf in leaves):
+    if all(leaf is None or isinstance(leaf, State) for leaf in found):
         return True
-    if any(isinstance(leaf, State) for leaf in leaves):
+    if any(isinstance(leaf, State) for leaf in found):
         raise StaticError(
             f"a {type(value).__name__} holds States and other values together",
             "Give the others a field of their own.",
@@ -120,23 +122,30 @@ class Module(INode, metaclass=ABCMeta):
 
     __slots__ = ("__dict__", "__weakref__", "_aux_data")
     _aux_data: AuxData
+    _mutable: ClassVar[type]
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
-        del (
-            cls.__setattr__,
-            cls.__delattr__,
-        )  # dataclasses' own, which would also refuse a custom __init__
-        cls.__init__ = _freezing(cls, cls.__init__)  # type: ignore[method-assign]
-        jax.tree_util.register_pytree_with_keys(cls, _flatten_with_keys, _unflatten, _flatten)
+        if cls.__dict__.get("_mutable") is None:
+            dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+            del (
+                cls.__setattr__,
+                cls.__delattr__,
+            )  # dataclasses' own would refuse a custom __init__ too
+            cls.__init__ = _freezing(cls, cls.__init__)
+            cls._mutable = _mutable(cls)
 
     if not TYPE_CHECKING:
 
         def __setattr__(self, name: str, value: Any) -> None:
             if _is_finished(self):
                 super().__setattr__(name, value)  # refuses
+            if name not in type(self).__dataclass_fields__:
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is assigned in __init__, but is no field of the class.\n"
+                    f"  Declare it in the body of {type(self).__name__}: `{name}: {type(value).__name__}`"
+                )
             object.__setattr__(self, name, value)
 
         def __delattr__(self, name: str) -> None:
@@ -206,9 +215,9 @@ class Module(INode, metaclass=ABCMeta):
                     else f"; the fields are {', '.join(_names(cls))}"
                 )
             )
-        new = object.__new__(cls)
-        new.__dict__.update({name: getattr(self, name) for name in _names(cls)} | changes)
-        _finish(new, self._aux_data.label)
+        new = _restore(
+            cls, {name: getattr(self, name) for name in _names(cls)} | changes, self._aux_data.label
+        )
         _annotations.check_changes(self, new)
         return new
 
@@ -221,7 +230,21 @@ def _names(cls: type[Module]) -> tuple[str, ...]:
 
 
 def _is_finished(module: Module) -> bool:
-    return hasattr(module, "_aux_data")
+    return getattr(module, "_aux_data", UNFINISHED) is not UNFINISHED
+
+
+def _mutable(cls: type[Module]) -> type:
+    """Return a class of the layout of `cls` with plain assignment.
+
+    An object is filled as one of these and then made a `cls`: the fastest way to a frozen object.
+    """
+    plain = {
+        "__slots__": (),
+        "__init__": object.__init__,
+        "__setattr__": object.__setattr__,
+        "__delattr__": object.__delattr__,  # with __setattr__ one slot of the type
+    }
+    return ABCMeta(cls.__name__, (Module,), {"_mutable": cls, **plain})
 
 
 _set_aux_data: Any = Module.__dict__["_aux_data"].__set__
@@ -238,92 +261,68 @@ def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., Non
         if _is_finished(self):
             raise dataclasses.FrozenInstanceError(f"{cls.__name__}.__init__ was called before")
         try:
+            _set_aux_data(self, UNFINISHED)
             init(self, *args, **kwargs)
             _finish(self)
             _annotations.check_nodes(self)
         except BaseException:
-            _set_aux_data(self, None)
+            _set_aux_data(self, FAILED)
             raise
 
     return __init__
 
 
 def _finish(module: Module, label: Hashable = None) -> None:
-    """Sort the fields of a new module into children and static fields, and freeze it."""
+    """Sort the fields of a new module into children and static fields, and freeze it.
+
+    The fields are read and written as attributes, never through `__dict__`: Python keeps attributes in a faster place
+    until somebody asks for that.
+    """
     cls = type(module)
-    values = module.__dict__
-    names = _names(cls)
-    _complete(module, names)
     children: list[str] = []
     static: list[str] = []
+    values: list[Any] = []
     tags: list[Hashable] = []
-    for name in names:
-        value = values[name]
+    for name in _names(cls):
+        value = _value(module, name)
         try:
-            if _is_child(value):
-                children.append(name)
-                if isinstance(value, (tuple, list, dict)):
-                    values[name] = copy_states(f"{cls.__name__}.{name}", value)
-            else:
+            if not _is_child(value):
                 static.append(name)
+                values.append(value)
                 tags.append(tag(value))
+                continue
         except StaticError as error:
             raise TypeError(
                 f"{cls.__name__}.{name} = {shorten(value)} is no valid field: {error}.\n  {error.cure}"
             ) from None
+        children.append(name)
+        if isinstance(value, (tuple, list, dict)):
+            object.__setattr__(module, name, copy_states(f"{cls.__name__}.{name}", value))
     layout = layout_of(cls, tuple(children), tuple(static))
-    _set_aux_data(
-        module, AuxData(layout, tuple(values[name] for name in static), tuple(tags), label)
-    )
+    _set_aux_data(module, AuxData(layout, tuple(values), tuple(tags), label))
 
 
-def _complete(module: Module, names: tuple[str, ...]) -> None:
-    """Give the fields that `__init__` left out their defaults; refuse what is missing or not declared."""
+def _value(module: Module, name: str) -> Any:
+    """Return the value of a field, or its default where `__init__` assigned none."""
     cls = type(module)
-    values = module.__dict__
-    for name in names:
-        if name not in values:
-            described = cls.__dataclass_fields__[name]
-            if described.default is not dataclasses.MISSING:
-                values[name] = described.default
-            elif described.default_factory is not dataclasses.MISSING:
-                values[name] = described.default_factory()
-            else:
-                raise TypeError(f"{cls.__name__}.__init__ assigned no value to the field {name!r}")
-    for name in values.keys() - set(names):
-        value = values[name]
-        raise TypeError(
-            f"{cls.__name__}.{name} is assigned in __init__, but is no field of the class.\n"
-            f"  Declare it in the body of {cls.__name__}: `{name}: {type(value).__name__}`"
-        )
-
-
-def _flatten(module: Any) -> Any:
-    return _layout(module).flatten(module)
-
-
-def _flatten_with_keys(module: Any) -> Any:
-    return _layout(module).flatten_with_keys(module)
-
-
-def _unflatten(aux_data: AuxData, children: Any) -> Any:
-    return aux_data.layout.unflatten(aux_data, children)
-
-
-def _layout(module: Module) -> Layout:
     try:
-        return module._aux_data.layout
+        return getattr(module, name)  # a default value is an attribute of the class
     except AttributeError:
-        raise TypeError(
-            f"this {type(module).__name__} is no PyTree: its __init__ has not returned, or has failed"
-        ) from None
+        factory = cls.__dataclass_fields__[name].default_factory
+        if factory is dataclasses.MISSING:
+            raise TypeError(
+                f"{cls.__name__}.__init__ assigned no value to the field {name!r}"
+            ) from None
+        object.__setattr__(module, name, factory())
+        return getattr(module, name)
 
 
-def _restore(cls: type[Module], values: dict[str, Any]) -> Module:
-    """Build a module from its fields, as `copy` and `pickle` do."""
+def _restore(cls: type[M], values: Mapping[str, Any], label: Hashable = None) -> M:
+    """Build a module from its fields, as `replace`, `copy` and `pickle` do."""
     module = object.__new__(cls)
-    module.__dict__.update(values)
-    _finish(module)
+    for name, value in values.items():
+        object.__setattr__(module, name, value)
+    _finish(module, label)
     return module
 
 

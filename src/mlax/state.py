@@ -16,6 +16,7 @@ from jax import lax
 from jax.tree_util import GetAttrKey
 from jaxtyping import Array
 
+from mlax._trees import leaves_with_path
 from mlax.tree import describe
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _strong_arrays(cls: type, data: Any) -> Any:
 
 
 def _refuse_exact(data: Any) -> None:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+    for path, leaf in leaves_with_path(data):
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             raise TypeError(
                 f"Parameter.data{jax.tree_util.keystr(path)} is {describe(leaf)}: only floating-point and complex "
@@ -172,6 +173,7 @@ def _register(cls: type["ENode[Any]"]) -> None:
             "__slots__": (),
             "__init__": object.__init__,
             "__setattr__": object.__setattr__,
+            "__delattr__": object.__delattr__,  # one slot of the type serves both
             "_unflatten": None,
         },
     )

@@ -1,0 +1,48 @@
+"""`jax.tree_util` with types that checkers see whole; its own are partly unknown to them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeAlias
+
+import jax
+
+__all__ = ["KeyPath", "TreeDef", "flatten", "flatten_with_path", "leaves", "leaves_with_path", "map_with_path"]
+
+KeyPath: TypeAlias = tuple[Any, ...]
+"""Keys from the root of a tree to one of its nodes."""
+
+_IsLeaf: TypeAlias = Callable[[Any], bool] | None
+_tree_util: Any = jax.tree_util
+
+
+class TreeDef(Protocol):
+    """The structure of a tree."""
+
+    def unflatten(self, leaves: Iterable[Any], /) -> Any:
+        """Return the tree with these leaves."""
+        ...
+
+
+def flatten(tree: Any, is_leaf: _IsLeaf = None) -> tuple[list[Any], TreeDef]:
+    """Return the leaves and the structure of a tree."""
+    return _tree_util.tree_flatten(tree, is_leaf)  # type: ignore[no-any-return]
+
+
+def flatten_with_path(tree: Any, is_leaf: _IsLeaf = None) -> tuple[list[tuple[KeyPath, Any]], TreeDef]:
+    """Return the leaves with their paths, and the structure of a tree."""
+    return _tree_util.tree_flatten_with_path(tree, is_leaf)  # type: ignore[no-any-return]
+
+
+def leaves(tree: Any, is_leaf: _IsLeaf = None) -> list[Any]:
+    """Return the leaves of a tree."""
+    return flatten(tree, is_leaf)[0]
+
+
+def leaves_with_path(tree: Any, is_leaf: _IsLeaf = None) -> list[tuple[KeyPath, Any]]:
+    """Return the leaves of a tree with their paths."""
+    return flatten_with_path(tree, is_leaf)[0]
+
+
+def map_with_path(function: Callable[[KeyPath, Any], Any], tree: Any, is_leaf: _IsLeaf = None) -> Any:
+    """Return the tree with each leaf replaced by `function(path, leaf)`."""
+    found, treedef = flatten_with_path(tree, is_leaf)
+    return treedef.unflatten(function(path, leaf) for path, leaf in found)
