@@ -3,8 +3,10 @@ r"""Adam: the mean gradient, divided by the root of the mean squared gradient.
 
 .. math::
 
-    c_1 &= \begin{cases} 1 - \beta_1^t & \text{if bias correction} \\ 1 & \text{otherwise} \end{cases} \\
-    c_2 &= \begin{cases} 1 - \beta_2^t & \text{if bias correction} \\ 1 & \text{otherwise} \end{cases} \\
+    c_1 &= \begin{cases} 1 - \beta_1^t & \text{if bias correction} \\ 1 & \text{otherwise}
+        \end{cases} \\
+    c_2 &= \begin{cases} 1 - \beta_2^t & \text{if bias correction} \\ 1 & \text{otherwise}
+        \end{cases} \\
     m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t \\
     v_t &= \beta_2 v_{t-1} + (1 - \beta_2) \lvert g_t \rvert^2 \\
     w_t &= w_{t-1} - \alpha \frac{m_t / c_1}{\sqrt{v_t / c_2 + \epsilon_{\text{root}}} + \epsilon}
@@ -44,11 +46,12 @@ class Adam(Optimizer):
     r"""The hyperparameters of Adam, and with them Adam as a value.
 
     Args:
-        learning_rate: Step size $\alpha$, >= 0. A number, an array or a schedule.
-        b1: Decay of the first moment $\beta_1$, >= 0 and < 1.
-        b2: Decay of the second moment $\beta_2$, >= 0 and < 1.
-        eps: Added to the denominator $\epsilon$, > 0.
-        eps_root: Added under the root $\epsilon_{\text{root}}$, >= 0.
+        learning_rate: Step size, $\alpha \ge 0$. A number, an array or a schedule.
+        b1: Decay of the first moment, $0 \le \beta_1 < 1$.
+        b2: Decay of the second moment, $0 \le \beta_2 < 1$.
+        eps: Added to the denominator, $\epsilon > 0$.
+        eps_root: Added under the root, for gradients through the optimizer,
+            $\epsilon_{\text{root}} \ge 0$.
         bias_correction: Correct the moments for starting at zero; MLX leaves this out by default.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
     """

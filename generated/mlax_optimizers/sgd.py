@@ -3,7 +3,12 @@ r"""SGD: stochastic gradient descent, with momentum and weight decay.
 
 .. math::
 
-    g_t &\leftarrow \begin{cases} ... \end{cases}
+    g_t &\leftarrow g_t + \lambda w_{t-1} \quad \text{if weight decay is not None} \\
+    d_t &= g_t \quad \text{if momentum is None} \\
+    v_t &= \mu v_{t-1} + (1 - \tau) g_t \quad \text{if momentum is not None} \\
+    d_t &= \begin{cases} g_t + \mu v_t & \text{if nesterov} \\ v_t & \text{otherwise} \end{cases}
+        \quad \text{if momentum is not None} \\
+    w_t &= w_{t-1} - \alpha d_t
 
 References:
     Sutskever et al. 2013, https://proceedings.mlr.press/v28/sutskever13.html
@@ -39,9 +44,14 @@ class SGD(Optimizer):
     r"""The hyperparameters of SGD, and with them SGD as a value.
 
     Args:
-        learning_rate: Step size $\alpha$, >= 0. A number, an array or a schedule.
-        momentum: Decay of the velocity $\mu$, >= 0 and < 1, or None: keep no velocity. A number, an array or a schedule.
-        ...
+        learning_rate: Step size, $\alpha \ge 0$. A number, an array or a schedule.
+        momentum: Decay of the velocity, $0 \le \mu < 1$. None keeps no velocity. A number, an array
+            or a schedule.
+        dampening: How much less of a gradient enters the velocity, $0 \le \tau \le 1$.
+        nesterov: Look ahead along the velocity.
+        weight_decay: Coupled (L2) weight decay, $\lambda \ge 0$. None leaves it out. A number, an
+            array or a schedule.
+        slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
     """
 
     learning_rate: Number = scheduled(1e-2, at_least=0)
@@ -52,17 +62,49 @@ class SGD(Optimizer):
     slot_dtype: Dtype | None = dtype()
 
     def __post_init__(self) -> None:
+        """Check each hyperparameter, and that they go together."""
         super().__post_init__()
         self.require(
             not self.nesterov or (self.momentum is not None and self.dampening == 0),
             "nesterov needs a momentum and no dampening",
         )
 
-    # init, step, apply_gradients, update as in Adam
+    def init(self, weights: Weights) -> "State[Weights]":
+        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        return init(selected(weights), **vars(self))
+
+    def step(
+        self, gradients: Weights, state: "State[Weights]", weights: Weights | None = None
+    ) -> "tuple[Weights, State[Weights]]":
+        """Return the updates and the next state; refuse a state of other hyperparameters."""
+        return step(gradients, self.own(state), weights)
+
+    def apply_gradients(
+        self, gradients: Weights, state: "State[Weights]", weights: Weights
+    ) -> "tuple[Weights, State[Weights]]":
+        """Return the weights after one more step, and the next state."""
+        updates, state = self.step(gradients, state, weights)
+        return apply_updates(updates, weights), state
+
+    def update(
+        self, model: Weights, gradients: Weights, state: "State[Weights]"
+    ) -> "tuple[Weights, State[Weights]]":
+        """Return the model with its unfrozen parameters one step further, and the next state."""
+        weights, state = self.apply_gradients(gradients, state, selected(model))
+        return merged(weights, model), state
 
 
 class State(NamedTuple, Generic[Weights]):
-    """What SGD remembers between steps. ..."""
+    """What SGD remembers between steps.
+
+    Attributes:
+        step: Number of steps done.
+        learning_rate: As the last step used it; before the first step, as that will.
+        momentum: Likewise; None if given as None.
+        weight_decay: Likewise; None if given as None.
+        velocity: Velocity, like the weights; None unless momentum is not None.
+        hyperparameters: All others. Static, no leaves.
+    """
 
     step: Count
     learning_rate: Scalar
@@ -122,10 +164,13 @@ def step(
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
 
+    Without slots and weights, the gradients have nothing to be compared with.
+
     Args:
         gradients: Gradients of the loss, like the weights.
         state: From `init` or from the last step.
-        weights: Read where weight_decay is not None; elsewhere compared with the gradients where given.
+        weights: Read where weight_decay is not None; elsewhere compared with the gradients where
+            given.
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
@@ -146,6 +191,4 @@ def step(
         momentum=momentum,
         weight_decay=weight_decay,
     )
-    return updates, State(
-        state.step + 1, learning_rate, momentum, weight_decay, velocity, h
-    )
+    return updates, State(state.step + 1, learning_rate, momentum, weight_decay, velocity, h)

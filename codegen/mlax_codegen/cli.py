@@ -1,0 +1,107 @@
+"""The command line: `mlax-codegen generate` and `mlax-codegen new`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlax_codegen.errors import Mistake, SpecError
+from mlax_codegen.files import OutputError, plan, write
+from mlax_codegen.render import built_in_specs, checkout, render_module, render_package
+from mlax_codegen.spec import Spec, read_spec
+
+__all__ = ["main"]
+
+DONE, OUT_OF_DATE, BAD = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return 0 where it is done, 1 where --check found something, 2 for a bad spec or call."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        return _generate(arguments.specs, arguments.output, check=arguments.check)
+    except (SpecError, OutputError) as error:
+        print(error, file=sys.stderr)
+        return BAD
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mlax-codegen", description="Generate typed JAX optimizers from specs."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    generate = commands.add_parser(
+        "generate",
+        help="turn specs into Python modules",
+        description="Turn each spec into a Python module of its name. Without SPEC: those of mlax itself, "
+        "in a checkout of it.",
+    )
+    generate.add_argument("specs", nargs="*", type=Path, metavar="SPEC", help="a TOML file")
+    generate.add_argument(
+        "--output", type=Path, metavar="DIR", help="package folder to write to; made where missing"
+    )
+    generate.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; list stale, missing and orphaned files, and exit with 1 if there are any",
+    )
+    return parser
+
+
+def _generate(given: Sequence[Path], output: Path | None, *, check: bool) -> int:
+    root = checkout()
+    if output is None:
+        if root is None:
+            raise OutputError(
+                "mlax-codegen: outside a checkout of mlax, give specs and --output DIR"
+            )
+        output = root / "generated" / "mlax_optimizers"
+    if not given and root is None:
+        raise OutputError(
+            "mlax-codegen: outside a checkout of mlax, give the specs to generate from"
+        )
+    paths = list(given) or built_in_specs()
+    specs = _read_all(paths)
+    outputs = {f"{spec.name}.py": text for spec, text in specs}
+    if not given:
+        outputs["__init__.py"] = render_package(spec for spec, _ in specs)
+    beside = {path.stem for spec in paths for path in spec.parent.glob("*.toml")}
+    changes = plan(outputs, output, beside)
+    for path in changes.orphaned:
+        print(f"orphaned: {path} (its spec is gone; delete it if it is no longer wanted)")
+    if check:
+        for word, found in (("missing", changes.missing), ("stale", changes.stale)):
+            for path in found:
+                print(f"{word}: {path}")
+        count = len(changes.missing) + len(changes.stale) + len(changes.orphaned)
+        return OUT_OF_DATE if count else DONE
+    for path in write(outputs, changes):
+        print(f"wrote {path}")
+    return DONE
+
+
+def _read_all(paths: Sequence[Path]) -> list[tuple[Spec, str]]:
+    """Read and render all specs, so that a mistake in one leaves all files as they are."""
+    mistakes: list[Mistake] = []
+    specs: list[tuple[Spec, str]] = []
+    names: dict[str, Path] = {}
+    classes: dict[str, Path] = {}
+    for path in dict.fromkeys(paths):
+        try:
+            spec = read_spec(path)
+            specs.append((spec, render_module(spec)))
+        except SpecError as error:
+            mistakes.extend(error.mistakes)
+            continue
+        for what, key, taken, name in (
+            ("name", ("name",), names, spec.name),
+            ("class", ("class",), classes, spec.class_name),
+        ):
+            if name in taken:
+                spec.document.at_value(key, f"{taken[name]} has the {what} {name!r} already")
+            taken.setdefault(name, path)
+        mistakes.extend(spec.document.mistakes)
+    if mistakes:
+        raise SpecError(mistakes)
+    return specs

@@ -1,0 +1,151 @@
+"""The docstrings of a generated module, wrapped."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+
+from mlax_codegen.analysis import Analysis
+from mlax_codegen.hyperparameters import Hyperparameter
+from mlax_codegen.latex import default_symbol, equations
+from mlax_codegen.layout import WIDTH
+from mlax_codegen.spec import Slot, Spec
+
+__all__ = ["class_docstring", "module_docstring", "state_docstring", "step_docstring"]
+
+_FORMULA = re.compile(r"\$[^$]+\$")
+_JOINT = "\0"  # a space that no line breaks at
+
+
+def module_docstring(spec: Spec) -> str:
+    """Return what the algorithm is: summary, notes, equations and references."""
+    lines = [spec.summary, ""]
+    if spec.notes:
+        lines += [*spec.notes.split("\n"), ""]
+    lines += [".. math::", ""]
+    formulas = equations(spec)
+    for number, formula in enumerate(formulas, 1):
+        end = r" \\" if number < len(formulas) else ""
+        lines += _wrapped(formula + end, indent=4, hanging=8)
+    lines += ["", "References:"]
+    for reference in spec.references:
+        lines += _wrapped(reference, indent=4, hanging=8)
+    return _docstring(lines, indent=0)
+
+
+def class_docstring(spec: Spec) -> str:
+    """Return what the hyperparameters are."""
+    lines = [
+        f"The hyperparameters of {spec.title}, and with them {spec.title} as a value.",
+        "",
+        "Args:",
+    ]
+    for hyperparameter in spec.hyperparameters:
+        text = f"{hyperparameter.name}: {_description(hyperparameter)}"
+        lines += _wrapped(text, indent=4, hanging=8, margin=4)
+    lines.append(
+        "    slot_dtype: Floating-point dtype of the slots; the weights' own where it is None."
+    )
+    return _docstring(lines, indent=4)
+
+
+def state_docstring(spec: Spec) -> str:
+    """Return what the state holds."""
+    lines = [
+        f"What {spec.title} remembers between steps.",
+        "",
+        "Attributes:",
+        "    step: Number of steps done.",
+    ]
+    told = False
+    for hyperparameter in spec.hyperparameters:
+        if hyperparameter.schedulable:
+            text = (
+                "Likewise"
+                if told
+                else "As the last step used it; before the first step, as that will"
+            )
+            none = "; None if given as None" if hyperparameter.optional else ""
+            lines += _wrapped(
+                f"{hyperparameter.name}: {text}{none}.", indent=4, hanging=8, margin=4
+            )
+            told = True
+    for slot in spec.slots:
+        lines += _wrapped(f"{slot.name}: {_kept(slot)}", indent=4, hanging=8, margin=4)
+    lines.append("    hyperparameters: All others. Static, no leaves.")
+    return _docstring(lines, indent=4)
+
+
+def step_docstring(spec: Spec, analysis: Analysis) -> str:
+    """Return what a step takes, returns and refuses."""
+    lines = ["Return the updates to add to the weights, and the next state."]
+    always_kept = any(slot.when is None for slot in spec.slots)
+    required = analysis.reads_weights and analysis.weights_when is None
+    if not required and not always_kept:
+        without = "Without slots" if spec.slots else "There are no slots: without"
+        start = f"{without} and weights" if spec.slots else f"{without} weights"
+        lines += ["", f"{start}, the gradients have nothing to be compared with."]
+    weights = "Not read, but compared with the gradients where given."
+    if required:
+        weights = "Read, and compared with the gradients."
+    elif analysis.weights_when is not None:
+        weights = f"Read where {analysis.weights_when}; elsewhere compared with the gradients where given."
+    lines += [
+        "",
+        "Args:",
+        "    gradients: Gradients of the loss, like the weights.",
+        "    state: From `init` or from the last step.",
+        *_wrapped(f"weights: {weights}", indent=4, hanging=8, margin=4),
+        "",
+        "Raises:",
+        "    LeafMismatchError: Leaves that correspond have other shapes or dtypes.",
+    ]
+    if analysis.weights_when is not None:
+        lines.append("    ValueError: The weights are read, and not given.")
+    return _docstring(lines, indent=4)
+
+
+def _description(h: Hyperparameter) -> str:
+    """Return a hyperparameter's doc with its symbol and bounds in the first sentence."""
+    first, stop, rest = h.doc.partition(". ")
+    first = first if stop else first.removesuffix(".")
+    symbol = h.symbol or default_symbol(h.name)
+    bounded = h.bounds.lower is not None or h.bounds.upper is not None
+    if h.symbol or bounded:
+        first += f", ${h.bounds.latex(symbol)}$"
+    sentences = [f"{first}." if not first.endswith(("?", "!")) else first]
+    if rest:
+        sentences.append(rest)
+    if h.schedulable:
+        sentences.append("A number, an array or a schedule.")
+    return " ".join(sentences)
+
+
+def _kept(slot: Slot) -> str:
+    doc = slot.doc.removesuffix(".")
+    if slot.when is None:
+        return f"{doc}, like the weights."
+    return f"{doc}, like the weights; None unless {slot.when.text.strip()}."
+
+
+def _wrapped(text: str, *, indent: int, hanging: int, margin: int = 0) -> list[str]:
+    kept_whole = _FORMULA.sub(lambda formula: formula.group().replace(" ", _JOINT), text)
+    lines = textwrap.wrap(
+        kept_whole,
+        WIDTH - margin,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace(_JOINT, " ") for line in lines]
+
+
+def _docstring(lines: Sequence[str], *, indent: int) -> str:
+    margin = " " * indent
+    raw = "r" if any("\\" in line for line in lines) else ""
+    text = "\n".join(
+        f"{margin}{line}" if line and index else line for index, line in enumerate(lines)
+    )
+    if len(lines) == 1:
+        return f'{raw}"""{text}"""'
+    return f'{raw}"""{text}\n{margin}"""'

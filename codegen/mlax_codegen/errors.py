@@ -1,0 +1,51 @@
+"""What a mistake in a spec looks like to the person who made it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+__all__ = ["Mistake", "SpecError", "suggestion"]
+
+
+@dataclass(frozen=True, order=True)
+class Mistake:
+    """One mistake and its place; `line` and `column` count from 1."""
+
+    file: str
+    line: int
+    column: int
+    length: int
+    message: str
+    text: str
+
+    def __str__(self) -> str:
+        """Give the place and the message, then the line with a caret under the mistake."""
+        before = self.text[: self.column - 1]
+        margin = "".join("\t" if character == "\t" else " " for character in before)
+        rest = len(self.text) - len(before)
+        carets = "^" * max(1, min(self.length, rest))
+        return (
+            f"{self.file}:{self.line}:{self.column}: {self.message}\n"
+            f"    {self.text}\n"
+            f"    {margin}{carets}"
+        )
+
+
+class SpecError(Exception):
+    """A spec that cannot be read; `mistakes` has all that were found, in the order of the file."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes: Sequence[Mistake] = sorted(set(mistakes))
+        super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+
+    def __reduce__(self) -> tuple[type["SpecError"], tuple[Sequence[Mistake]]]:
+        """Pickle as the mistakes, not as their text."""
+        return type(self), (self.mistakes,)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return ", did you mean 'momentum'?", or nothing where no known name is close."""
+    candidates = sorted(set(known))
+    by_case = [word for word in candidates if word.lower() == name.lower()]
+    close = by_case or get_close_matches(name, candidates, n=1, cutoff=0.6)
+    return f", did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,269 @@
+"""Reading equations: Python's grammar, of which a short list is let through. Nothing is ever run."""
+
+import ast
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mlax_codegen.document import Document
+from mlax_codegen.errors import suggestion
+from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.positions import Path
+
+__all__ = ["Code", "read_block", "read_expression"]
+
+_LONGEST = 10_000  # characters of one block
+_DEEPEST = 40  # levels of one expression
+_LARGEST_EXPONENT = 64
+_OPENINGS = re.compile(r"[(\[{]")
+_COMMENT = re.compile(r"#[^\n]*")
+_UNARY_RUN = re.compile(r"(?:[-+~]\s*|not\s+){20,}")
+
+_OPERATORS: dict[type[ast.AST], str] = {
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.MatMult: "@",
+    ast.BitAnd: "&",
+    ast.BitOr: "|",
+    ast.BitXor: "^",
+    ast.LShift: "<<",
+    ast.RShift: ">>",
+    ast.Invert: "~",
+    ast.In: "in",
+    ast.NotIn: "not in",
+}
+_FORBIDDEN: dict[type[ast.AST], str] = {
+    ast.Attribute: "attributes are not part of the language",
+    ast.Subscript: "indexing is not part of the language",
+    ast.Lambda: "functions cannot be defined in a spec",
+    ast.FunctionDef: "functions cannot be defined in a spec",
+    ast.ClassDef: "classes cannot be defined in a spec",
+    ast.Import: "a spec imports nothing",
+    ast.ImportFrom: "a spec imports nothing",
+    ast.For: "loops are not part of the language",
+    ast.While: "loops are not part of the language",
+    ast.ListComp: "comprehensions are not part of the language",
+    ast.GeneratorExp: "comprehensions are not part of the language",
+    ast.SetComp: "comprehensions are not part of the language",
+    ast.DictComp: "comprehensions are not part of the language",
+    ast.List: "lists are not part of the language",
+    ast.Tuple: "tuples are not part of the language",
+    ast.Dict: "dictionaries are not part of the language",
+    ast.Set: "sets are not part of the language",
+    ast.JoinedStr: "f-strings are not part of the language",
+    ast.NamedExpr: "assign on a line of its own",
+    ast.AnnAssign: "write the assignment without a type",
+    ast.Expr: "an equation assigns: name = expression",
+    ast.Pass: "leave the branch out",
+}
+
+
+@dataclass
+class Code:
+    """Equations or one expression, checked, with the string of the spec that they stand in."""
+
+    document: Document
+    path: Path
+    text: str
+    body: list[ast.stmt] = field(default_factory=list[ast.stmt])
+    expression: ast.expr | None = None
+
+    def note(self, node: ast.expr | ast.stmt, message: str) -> None:
+        """Note a mistake at a node."""
+        start, end = self.offset(node.lineno, node.col_offset), len(self.text)
+        if node.end_lineno is not None and node.end_col_offset is not None:
+            end = self.offset(node.end_lineno, node.end_col_offset)
+        if isinstance(node, ast.If):  # point at its head, not at all it holds
+            end = start + 2
+        self.document.inside(self.path, start, end, message)
+
+    def offset(self, line: int, column: int) -> int:
+        """Return the offset of a place that `ast` gives (the code is ASCII but for comments)."""
+        lines = self.text.split("\n")
+        return sum(len(previous) + 1 for previous in lines[: line - 1]) + column
+
+
+def read_block(document: Document, path: Path, text: str) -> Code:
+    """Read equations: assignments and `if` statements."""
+    code = Code(document, path, text)
+    tree = _parse(code)
+    if tree is not None:
+        _check_block(code, tree.body)
+        code.body = tree.body
+        if not tree.body:
+            document.at_value(path, "no equations here")
+    return code
+
+
+def read_expression(document: Document, path: Path, text: str) -> Code:
+    """Read one expression."""
+    code = Code(document, path, text)
+    tree = _parse(code)
+    if tree is None:
+        return code
+    match tree.body:
+        case [ast.Expr(value=value)]:
+            _check_expression(code, value)
+            code.expression = value
+        case []:
+            document.at_value(path, "an expression is expected")
+        case [first, *_]:
+            code.note(first, "one expression is expected, not a statement")
+    return code
+
+
+def _parse(code: Code) -> ast.Module | None:
+    """Return the syntax tree, or note why there is none."""
+    document, path, text = code.document, code.path, code.text
+    if len(text) > _LONGEST:
+        document.at_value(path, f"longer than {_LONGEST:,} characters")
+        return None
+    if "\0" in text or "\f" in text or "\r" in text:
+        document.at_value(path, "control characters do not belong into equations")
+        return None
+    for number, line in enumerate(text.split("\n"), 1):
+        for column, character in enumerate(_COMMENT.sub("", line)):
+            if not character.isascii():
+                start = code.offset(number, column)
+                message = f"{character!r} is not ASCII; names and operators are (docs and symbols may be anything)"
+                document.inside(path, start, start + 1, message)
+                return None
+    run = _UNARY_RUN.search(text)
+    if run is not None:
+        document.inside(path, run.start(), run.end(), "too many signs in a row")
+        return None
+    if len(_OPENINGS.findall(text)) > _LONGEST // 10:
+        document.at_value(path, "nested too deeply")
+        return None
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        start = code.offset(error.lineno or 1, (error.offset or 1) - 1)
+        reason = "nested too deeply" if "too many nested" in error.msg else _syntax(error.msg)
+        document.inside(path, start, start + 1, reason)
+        return None
+    except (RecursionError, MemoryError, ValueError, OverflowError):
+        document.at_value(path, "nested too deeply")
+        return None
+    level: list[ast.AST] = [tree]
+    for _ in range(_DEEPEST + 2):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    deepest = next((node for node in level if isinstance(node, ast.expr | ast.stmt)), None)
+    if deepest is not None:
+        code.note(deepest, "nested too deeply; give parts of it names")
+        return None
+    return tree
+
+
+def _syntax(message: str) -> str:
+    """Return one of Python's complaints in one form, whatever the version of Python."""
+    if "integer" in message and "digits" in message:
+        return "a number with too many digits"
+    return f"this does not read as an equation ({message.split('. ', maxsplit=1)[0]})"
+
+
+def _check_block(code: Code, body: list[ast.stmt]) -> None:
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name()], value=value):
+                _check_expression(code, value)
+            case ast.Assign():
+                code.note(statement.targets[0], "assign to one name")
+            case ast.AugAssign(target=ast.Name(id=name)):
+                code.note(statement, f"write it out: {name} = {name} ...")
+            case ast.If(test=test, body=then, orelse=otherwise):
+                _check_expression(code, test)
+                _check_block(code, then)
+                _check_block(code, otherwise)
+            case _:
+                code.note(statement, _refusal(statement))
+
+
+def _check_expression(code: Code, node: ast.expr) -> None:
+    """Let through what the language has; note all else."""
+    match node:
+        case ast.Name():
+            return
+        case ast.Constant():
+            _check_constant(code, node)
+        case ast.UnaryOp(op=ast.USub() | ast.Not()) | ast.BoolOp() | ast.IfExp():
+            pass
+        case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div()):
+            pass
+        case ast.BinOp(op=ast.Pow()):
+            _check_power(code, node)
+        case ast.Compare(ops=[op], comparators=[right]):
+            none = isinstance(right, ast.Constant) and right.value is None
+            if isinstance(op, ast.Is | ast.IsNot) and not none:
+                code.note(right, "`is` compares with None only")
+            elif none and not isinstance(op, ast.Is | ast.IsNot):
+                code.note(node, "compare with None by `is None` or `is not None`")
+            elif isinstance(op, ast.In | ast.NotIn):
+                code.note(node, f"`{_OPERATORS[type(op)]}` is not part of the language")
+        case ast.Compare():
+            code.note(node, "compare two things at a time")
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
+            if keywords or any(isinstance(argument, ast.Starred) for argument in arguments):
+                code.note(node, f"give {name} its arguments by position")
+                return
+            if name not in FUNCTIONS:
+                code.note(node.func, f"unknown function {name!r}{suggestion(name, FUNCTIONS)}")
+                return
+            expected = FUNCTIONS[name].arguments
+            if len(arguments) != expected:
+                plural = "argument" if expected == 1 else "arguments"
+                code.note(node, f"{name} takes {expected} {plural}, not {len(arguments)}")
+            for argument in arguments:
+                _check_expression(code, argument)
+            return
+        case ast.Call():
+            code.note(node.func, "only functions of the language can be called")
+            return
+        case _:
+            code.note(node, _refusal(node))
+            return
+    for child in _operands(node):
+        _check_expression(code, child)
+
+
+def _operands(node: ast.expr) -> Iterator[ast.expr]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            yield child
+
+
+def _check_constant(code: Code, node: ast.Constant) -> None:
+    value = node.value
+    if value is None or isinstance(value, bool | str):
+        return  # where they may stand is the analysis's business
+    if isinstance(value, int) and abs(value) > 2**31 - 1:
+        code.note(node, "larger than a 32-bit integer; write a float")
+    elif isinstance(value, float) and not math.isfinite(value):
+        code.note(node, "larger than a float can be")
+    elif not isinstance(value, int | float):
+        code.note(node, "numbers are integers or floats")
+
+
+def _check_power(code: Code, node: ast.BinOp) -> None:
+    exponent = node.right
+    if isinstance(exponent, ast.UnaryOp):
+        exponent = exponent.operand
+    if isinstance(exponent, ast.Constant):
+        value = exponent.value
+        if isinstance(value, int | float) and value > _LARGEST_EXPONENT:
+            code.note(node.right, f"an exponent beyond {_LARGEST_EXPONENT}")
+    elif not any(isinstance(part, ast.Name) for part in ast.walk(node.right)):
+        code.note(node.right, "write the exponent as one number")
+    elif any(
+        isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow)
+        for part in ast.walk(node.right)
+    ):
+        code.note(node.right, "a power in an exponent; give it a name first")
+
+
+def _refusal(node: ast.AST) -> str:
+    op = getattr(node, "op", None)
+    if op is not None and type(op) in _OPERATORS:
+        return f"`{_OPERATORS[type(op)]}` is not part of the language"
+    return _FORBIDDEN.get(type(node), "this is not part of the language")

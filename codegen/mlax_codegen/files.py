@@ -1,0 +1,133 @@
+"""Writing generated files: all or none of a run's, each one replaced as a whole."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlax_codegen.render import HEADER
+
+__all__ = ["OutputError", "Plan", "plan", "write"]
+
+
+class OutputError(Exception):
+    """A folder or file that cannot be written, in one line."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do to a folder, as paths in it; orphans are listed and never touched."""
+
+    missing: list[Path]
+    stale: list[Path]
+    orphaned: list[Path]
+
+
+def plan(outputs: Mapping[str, str], folder: Path, specs: Collection[str]) -> Plan:
+    """Compare what a run makes with what a folder has.
+
+    Args:
+        outputs: Text of each file, by its name.
+        folder: Where they belong; need not exist yet.
+        specs: Names of specs that files of the folder may come from.
+
+    Raises:
+        OutputError: The folder is a file, or a file of that name is not one of the generator's.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: not a folder")
+    missing: list[Path] = []
+    stale: list[Path] = []
+    for name, text in outputs.items():
+        path = folder / name
+        present = _read(path)
+        if present is None:
+            missing.append(path)
+        elif present == text.encode():
+            continue
+        elif not present.startswith(HEADER.encode()):
+            raise OutputError(
+                f"{path}: not written by mlax-codegen, so it is left as it is; move it away"
+            )
+        else:
+            stale.append(path)
+    orphaned = [
+        path
+        for path in sorted(folder.glob("*.py"))
+        if path.name not in outputs
+        and path.stem != "__init__"
+        and _source(path) not in {None, *specs}
+    ]
+    return Plan(missing, stale, orphaned)
+
+
+def write(outputs: Mapping[str, str], changes: Plan) -> list[Path]:
+    """Write the files that a plan says are missing or stale; return them.
+
+    Every file is first written beside its place and then moved into it, so that each is old or new, never half.
+
+    Raises:
+        OutputError: A file could not be written. Nothing has changed, but for files that were moved before it.
+    """
+    paths = [*changes.missing, *changes.stale]
+    prepared: list[tuple[Path, Path]] = []
+    path = paths[0] if paths else Path()
+    try:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            prepared.append((_prepared(path, outputs[path.name]), path))
+        while prepared:
+            temporary, path = prepared[0]
+            temporary.replace(path)
+            prepared.pop(0)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        for temporary, _ in prepared:
+            temporary.unlink(missing_ok=True)
+    return paths
+
+
+def _prepared(path: Path, text: str) -> Path:
+    """Return a new file beside `path` that holds a text, safely on the disk."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(_mode(path))
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _mode(path: Path) -> int:
+    """Return the permissions of a file, or those that a new one gets."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _source(path: Path) -> str | None:
+    """Return the name of the spec that a file says it was generated from; None of any other file."""
+    first = (_read(path) or b"").split(b"\n", 1)[0].decode("utf-8", "replace")
+    if not first.startswith(HEADER):
+        return None
+    return first.removeprefix(HEADER).partition(".toml")[0]

@@ -1,0 +1,168 @@
+"""Where the keys and values of a TOML document stand in its text.
+
+`tomllib` tells what a document says and not where it says it. The scanner here walks a document that `tomllib` has
+accepted, so it need not check the grammar, and notes the places. Paths are the keys from the top; the tables of an
+array of tables count from 0: `("step", 0, "leaf")`.
+"""
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["DuplicateKeyError", "Path", "Place", "locate"]
+
+Path = tuple[str | int, ...]
+
+_STRING = re.compile(
+    r"'''.*?''''{0,2}"
+    r'|"""(?:\\.|[^\\])*?""""{0,2}'
+    r"|'[^'\n]*'"
+    r'|"(?:\\.|[^"\\\n])*"',
+    re.DOTALL,
+)
+_SCALAR = re.compile(r"\d{4}-\d\d-\d\d[ ]\d\d:[^\s,\]}#]+|[^\s,\]}#]+")
+_SPACE = re.compile(r"[ \t]*")
+_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Offsets of a key and its value; `content` is where the characters of a string begin."""
+
+    key: int
+    key_end: int
+    value: int
+    value_end: int
+    content: int | None = None
+
+
+class DuplicateKeyError(Exception):
+    """A key that stands twice in one table."""
+
+    def __init__(self, name: str, start: int, end: int) -> None:
+        super().__init__(name)
+        self.name, self.start, self.end = name, start, end
+
+
+def locate(text: str) -> dict[Path, Place]:
+    """Return the place of every key and array item of a document that `tomllib` accepts.
+
+    Raises:
+        DuplicateKeyError: A key is given twice, which is how `tomllib`'s complaint gets a place.
+    """
+    return _Scanner(text).document()
+
+
+class _Scanner:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.places: dict[Path, Place] = {}
+        self.tables: dict[Path, int] = {}  # how many tables an array of tables has so far
+
+    def skip(self, pattern: re.Pattern[str]) -> str:
+        found = pattern.match(self.text, self.at)
+        matched = found.group() if found else ""
+        self.at += len(matched)
+        return matched
+
+    def document(self) -> dict[Path, Place]:
+        table: Path = ()
+        headers: set[Path] = set()
+        while True:
+            self.skip(_BLANK)
+            if self.at >= len(self.text):
+                return self.places
+            if self.text[self.at] != "[":
+                self.pair(table)
+                continue
+            start = self.at
+            is_array = self.text.startswith("[[", start)
+            self.at += 2 if is_array else 1
+            self.skip(_SPACE)
+            names, *_ = self.key()
+            self.skip(_SPACE)
+            self.at += 2 if is_array else 1
+            table = self.resolved(names)
+            if is_array:
+                number = self.tables.get(table, 0)
+                self.tables[table] = number + 1
+                self.places.setdefault(table, Place(start, self.at, start, self.at))
+                table = (*table, number)
+            elif table in headers:
+                raise DuplicateKeyError(".".join(names), start, self.at)
+            headers.add(table)
+            self.places.setdefault(table, Place(start, self.at, start, self.at))
+
+    def resolved(self, names: list[str]) -> Path:
+        """Return a header's path, where an array of tables on the way means its last table."""
+        path: Path = ()
+        for index, name in enumerate(names):
+            path = (*path, name)
+            if path in self.tables and index < len(names) - 1:
+                path = (*path, self.tables[path] - 1)
+        return path
+
+    def key(self) -> tuple[list[str], int, int]:
+        """Read a key, dotted or not; return its names and the offsets of the last."""
+        names: list[str] = []
+        while True:
+            self.skip(_SPACE)
+            start = self.at
+            if self.text[self.at] in "\"'":
+                names.append(self.skip(_STRING)[1:-1])
+            else:
+                names.append(self.skip(_BARE_KEY))
+            end = self.at
+            self.skip(_SPACE)
+            if not self.text.startswith(".", self.at):
+                return names, start, end
+            self.at += 1
+
+    def pair(self, table: Path) -> None:
+        names, start, end = self.key()
+        path = (*table, *names)
+        if path in self.places:
+            raise DuplicateKeyError(names[-1], start, end)
+        for length in range(1, len(names)):
+            inner = (*table, *names[:length])
+            self.places.setdefault(inner, Place(start, end, start, end))
+        self.at += 1  # the equals sign
+        self.skip(_SPACE)
+        self.value(path, start, end)
+
+    def value(self, path: Path, key: int, key_end: int) -> None:
+        start = self.at
+        content: int | None = None
+        opening = self.text[start]
+        if opening in "\"'":
+            literal = self.skip(_STRING)
+            quotes = 3 if literal[:3] in ("'''", '"""') else 1
+            content = start + quotes
+            if quotes == 3 and self.text.startswith("\n", content):
+                content += 1
+        elif opening == "[":
+            self.at += 1
+            for index in range(len(self.text)):
+                self.skip(_BLANK)
+                if self.text[self.at] == "]":
+                    break
+                self.value((*path, index), self.at, self.at)
+                self.skip(_BLANK)
+                if self.text[self.at] == ",":
+                    self.at += 1
+            self.at += 1
+        elif opening == "{":
+            self.at += 1
+            while True:
+                self.skip(_BLANK)
+                if self.text[self.at] == "}":
+                    break
+                self.pair(path)
+                self.skip(_BLANK)
+                if self.text[self.at] == ",":
+                    self.at += 1
+            self.at += 1
+        else:
+            self.skip(_SCALAR)
+        self.places[path] = Place(key, key_end, start, self.at, content)

@@ -1,0 +1,194 @@
+"""What a spec says, read and checked: everything but the meaning of its equations."""
+
+from dataclasses import dataclass, field
+from pathlib import Path as File
+
+from mlax_codegen.document import Document, read_document
+from mlax_codegen.expressions import Code, read_block, read_expression
+from mlax_codegen.hyperparameters import Hyperparameter, read_hyperparameter
+from mlax_codegen.language import RESERVED
+from mlax_codegen.tables import Table, check_identifier
+
+__all__ = ["Phase", "Requirement", "Slot", "Spec", "read_spec"]
+
+_CLASSES = frozenset(
+    ["Array", "Count", "Dtype", "Generic", "Literal", "NamedTuple", "Number", "Optimizer", "Scalar", "State", "Weights"]
+)
+_TOP = (
+    ["name", "class", "title", "summary", "notes", "references", "hyperparameters", "symbols", "require", "slots", "step"]
+)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An array that the optimizer keeps for each leaf of the weights.
+
+    Attributes:
+        init: "zeros", "copy", a number as written, or the name of a hyperparameter.
+        when: The static condition under which it is kept; always where None.
+    """
+
+    name: str
+    init: str
+    doc: str
+    when: Code | None = None
+    symbol: str | None = None
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What must hold between hyperparameters."""
+
+    test: Code
+    message: str
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Equations: first those done once a step, then those done for each leaf."""
+
+    scalars: Code | None
+    leaf: Code
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One algorithm."""
+
+    document: Document
+    name: str
+    class_name: str
+    title: str
+    summary: str
+    notes: str
+    references: tuple[str, ...]
+    hyperparameters: tuple[Hyperparameter, ...]
+    slots: tuple[Slot, ...]
+    requirements: tuple[Requirement, ...]
+    phases: tuple[Phase, ...]
+    symbols: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def file(self) -> str:
+        """Name of the spec's file, without folders."""
+        return File(self.document.file).name
+
+
+def read_spec(path: File) -> Spec:
+    """Read a spec file; of the equations, only the grammar is checked here.
+
+    Raises:
+        SpecError: With every mistake that was found.
+    """
+    document = read_document(path)
+    top = Table(document, ())
+    top.check_keys(_TOP)
+    name = top.text("name")
+    if name is not None:
+        check_identifier(document, ("name",), name, what="name")
+        stem = path.name.removesuffix(".toml")
+        if name != stem:
+            document.at_value(("name",), f"the file is called {path.name}, so the name is {stem!r}")
+    class_name = top.text("class", default="".join(w.capitalize() for w in (name or "").split("_")))
+    if class_name and ("class",) in document.places:
+        _check_class(document, class_name)
+    title = top.text("title", default=class_name or "")
+    summary = top.sentence("summary")
+    notes = top.paragraphs("notes")
+    references = top.texts("references")
+    symbols = top.symbols("symbols")
+    hyperparameters = tuple(
+        found
+        for key in top.subtable("hyperparameters").names()
+        if (found := read_hyperparameter(document, ("hyperparameters", key))) is not None
+    )
+    slots = tuple(
+        found
+        for key in top.subtable("slots").names()
+        if (found := _read_slot(document, key, {h.name for h in hyperparameters})) is not None
+    )
+    requirements = tuple(
+        found
+        for index in range(top.count("require"))
+        if (found := _read_requirement(document, index)) is not None
+    )
+    phases = tuple(
+        found
+        for index in range(top.count("step", required=True))
+        if (found := _read_phase(document, index)) is not None
+    )
+    if top.count("step") > 1:
+        document.at_key(("step", 1), "more than one [[step]] is not part of the language yet")
+    document.stop_on_mistakes()
+    return Spec(
+        document,
+        name or "",
+        class_name or "",
+        title or "",
+        summary or "",
+        notes,
+        references,
+        hyperparameters,
+        slots,
+        requirements,
+        phases,
+        symbols,
+    )
+
+
+def _check_class(document: Document, name: str) -> None:
+    path = ("class",)
+    if not name.isascii() or not name.isidentifier() or not name[0].isupper() or "_" in name:
+        document.at_value(path, f"{name!r} is not a class name, which reads like 'AdamW'")
+    elif name in _CLASSES or name in {"None", "True", "False"}:
+        document.at_value(path, f"{name!r} means something else in the generated module")
+
+
+def _read_slot(document: Document, name: str, hyperparameters: set[str]) -> Slot | None:
+    path = ("slots", name)
+    check_identifier(document, path, name, what="slot", reserved=RESERVED)
+    if name in hyperparameters:
+        document.at_key(path, f"{name!r} is a hyperparameter already")
+    table = Table(document, path)
+    if not table.is_table:
+        document.at_value(path, 'a slot reads like { init = "zeros", doc = "First moment." }')
+        return None
+    table.check_keys(["init", "when", "symbol", "doc"])
+    init = table.text_or_number("init")
+    when = table.text("when", default="")
+    symbol = table.symbol("symbol")
+    doc = table.sentence("doc")
+    if init is None or doc is None:
+        return None
+    return Slot(
+        name,
+        init,
+        doc,
+        read_expression(document, (*path, "when"), when) if when else None,
+        symbol,
+    )
+
+
+def _read_requirement(document: Document, index: int) -> Requirement | None:
+    path = ("require", index)
+    table = Table(document, path)
+    table.check_keys(["test", "message"])
+    test = table.text("test")
+    message = table.text("message")
+    if test is None or message is None:
+        return None
+    return Requirement(read_expression(document, (*path, "test"), test), message)
+
+
+def _read_phase(document: Document, index: int) -> Phase | None:
+    path = ("step", index)
+    table = Table(document, path)
+    table.check_keys(["scalars", "leaf"])
+    scalars = table.text("scalars", default="")
+    leaf = table.text("leaf")
+    if leaf is None:
+        return None
+    return Phase(
+        read_block(document, (*path, "scalars"), scalars) if scalars else None,
+        read_block(document, (*path, "leaf"), leaf),
+    )

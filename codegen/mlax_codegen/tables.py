@@ -1,0 +1,223 @@
+"""Reading typed values from the tables of a spec, noting what does not belong."""
+
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
+from typing import cast
+
+from mlax_codegen.document import Document
+from mlax_codegen.errors import suggestion
+from mlax_codegen.positions import Path
+
+__all__ = ["Table", "check_identifier", "kind_of", "number_text"]
+
+_KINDS: tuple[tuple[type, str], ...] = (
+    (bool, "a boolean"),
+    (int, "an integer"),
+    (float, "a float"),
+    (str, "a string"),
+    (list, "a list"),
+    (dict, "a table"),
+)
+
+
+def kind_of(value: object) -> str:
+    """Return what a TOML value is, in words."""
+    return next((words for kind, words in _KINDS if isinstance(value, kind)), "a date or time")
+
+
+def number_text(literal: str, value: float) -> str:
+    """Return a TOML number as Python writes it, in the digits of the spec where both have them."""
+    if isinstance(value, int):
+        return str(value)
+    return literal.lower().removeprefix("+")
+
+
+def check_identifier(
+    document: Document, path: Path, name: str, *, what: str, reserved: Collection[str] = ()
+) -> None:
+    """Note why a name cannot be a name of the generated code, if it cannot."""
+    note = document.at_value if path == ("name",) else document.at_key
+    if not name.isascii() or not name.isidentifier() or name != name.lower():
+        note(path, f"{name!r} is no name; a {what} is named with a-z, 0-9 and _, like 'b1'")
+    elif name.startswith("_") or name.endswith("__"):
+        note(
+            path, f"{name!r} begins or ends with an underscore; names that do are the module's own"
+        )
+    elif name in reserved or (not reserved and _is_keyword(name)):
+        note(path, f"{name!r} is reserved; give the {what} another name")
+
+
+def _is_keyword(name: str) -> bool:
+    import keyword
+
+    return keyword.iskeyword(name)
+
+
+class Table:
+    """A table of a spec; each reader notes a wrong type or a missing key and then returns None."""
+
+    def __init__(self, document: Document, path: Path) -> None:
+        self.document = document
+        self.path = path
+        found = document.value(path) if path else document.data
+        self.is_table = isinstance(found, dict)
+        self.data: Mapping[str, object] = (
+            cast("Mapping[str, object]", found) if isinstance(found, dict) else {}
+        )
+
+    def names(self) -> Sequence[str]:
+        """Return the keys in the order of the file."""
+        return list(self.data)
+
+    def check_keys(self, known: Sequence[str]) -> None:
+        """Note keys that mean nothing here."""
+        for key in self.data:
+            if key not in known:
+                hint = suggestion(key, known) or f"; known here: {', '.join(known)}"
+                self.document.at_key((*self.path, key), f"unknown key {key!r}{hint}")
+
+    def wrong(self, key: str, expected: str) -> None:
+        """Note a value of the wrong type."""
+        message = f"{key} must be {expected}, not {kind_of(self.data[key])}"
+        self.document.at_value((*self.path, key), message)
+
+    def missing(self, key: str) -> None:
+        """Note a key that must be there."""
+        if self.path:
+            self.document.at_key(self.path, f"{key!r} is missing")
+        else:
+            self.document.note(0, 1, f"{key!r} is missing")
+
+    def text(self, key: str, default: str | None = None) -> str | None:
+        """Read a string; required where there is no default."""
+        if key not in self.data:
+            if default is None:
+                self.missing(key)
+            return default
+        value = self.data[key]
+        if not isinstance(value, str):
+            self.wrong(key, "a string")
+            return None
+        if not value.strip():
+            self.document.at_value((*self.path, key), f"{key} is empty")
+            return None
+        if key in {"scalars", "leaf", "notes"}:
+            return value
+        return self._printable(key, value)
+
+    def _printable(self, key: str, value: str) -> str | None:
+        if any(unicodedata.category(character) in {"Cc", "Zl", "Zp", "Cs"} for character in value):
+            self.document.at_value(
+                (*self.path, key), f"{key} is one line without control characters"
+            )
+            return None
+        if '"""' in value:
+            self.document.at_value((*self.path, key), "three quotes would end the docstring")
+            return None
+        return value
+
+    def sentence(self, key: str) -> str | None:
+        """Read a line of documentation."""
+        value = self.text(key)
+        if value is not None and not value.endswith((".", "?", "!")):
+            self.document.at_value(
+                (*self.path, key), f"{key} is a sentence and ends with a full stop"
+            )
+        return value
+
+    def paragraphs(self, key: str) -> str:
+        """Read documentation of several lines; optional."""
+        value = self.text(key, default="") or ""
+        if '"""' in value or value.rstrip().endswith("\\"):
+            self.document.at_value(
+                (*self.path, key), "three quotes or a last backslash would end the docstring"
+            )
+        if any(unicodedata.category(c) in {"Cc", "Cs"} and c != "\n" for c in value):
+            self.document.at_value((*self.path, key), f"{key} has control characters")
+        return value.strip("\n")
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Read a list of strings; required and not empty."""
+        if key not in self.data:
+            self.missing(key)
+            return ()
+        value = self.data[key]
+        if not isinstance(value, list):
+            self.wrong(key, "a list of strings")
+            return ()
+        found: list[str] = []
+        for index, item in enumerate(cast("list[object]", value)):
+            if not isinstance(item, str) or not item.strip():
+                message = (
+                    f"{key} holds strings, not {kind_of(item)}"
+                    if not isinstance(item, str)
+                    else "empty"
+                )
+                self.document.at_value((*self.path, key, index), message)
+            elif self._printable(key, item):
+                found.append(item)
+        if not value:
+            self.document.at_value((*self.path, key), f"{key} is empty")
+        return tuple(found)
+
+    def truth(self, key: str) -> bool:
+        """Read a boolean; false where it is not given."""
+        value = self.data.get(key, False)
+        if not isinstance(value, bool):
+            self.wrong(key, "true or false")
+            return False
+        return value
+
+    def text_or_number(self, key: str) -> str | None:
+        """Read a string, or a number as it is written."""
+        value = self.data.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return number_text(self.document.literal((*self.path, key)), value)
+        return self.text(key)
+
+    def symbol(self, key: str) -> str | None:
+        """Read LaTeX for a name; optional."""
+        value = self.text(key, default="")
+        if not value:
+            return None
+        depth = 0
+        for character in value.replace(r"\{", "").replace(r"\}", ""):
+            depth += (character == "{") - (character == "}")
+            if depth < 0:
+                break
+        if depth or "$" in value or value.endswith("\\"):
+            self.document.at_value(
+                (*self.path, key), f"{key} is LaTeX for inside a formula, like '\\beta_1'"
+            )
+            return None
+        return value
+
+    def symbols(self, key: str) -> dict[str, str]:
+        """Read a table of LaTeX symbols; optional."""
+        table = self.subtable(key)
+        return {name: symbol for name in table.names() if (symbol := table.symbol(name))}
+
+    def subtable(self, key: str) -> "Table":
+        """Return a table in this one, empty where it is not given."""
+        if key in self.data and not isinstance(self.data[key], dict):
+            self.wrong(key, "a table")
+        return Table(self.document, (*self.path, key))
+
+    def count(self, key: str, *, required: bool = False) -> int:
+        """Return how many tables an array of tables has."""
+        value = self.data.get(key)
+        if value is None:
+            if required:
+                self.document.note(0, 1, f"[[{key}]] is missing")
+            return 0
+        if not isinstance(value, list):
+            path = (*self.path, key)
+            self.document.at_key(path, f"{key} is a list of tables: write [[{key}]]")
+            return 0
+        for index, item in enumerate(cast("list[object]", value)):
+            if not isinstance(item, dict):
+                self.document.at_value((*self.path, key, index), f"{key} holds tables")
+                return 0
+        if required and not value:
+            self.document.at_value((*self.path, key), f"{key} is empty")
+        return len(cast("list[object]", value))

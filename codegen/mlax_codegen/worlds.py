@@ -1,0 +1,124 @@
+"""Every combination of the static options that equations ask about.
+
+In one such world each `if` is decided, so that what is left is a straight line of assignments. Which slots are read,
+and whether the weights are, is found by walking that line once per world, and said as a condition again.
+"""
+
+import ast
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations, product
+
+__all__ = ["World", "condition_of", "holds", "possible_worlds", "tests_in"]
+
+_MOST = 4096
+_NONE = "None"
+_VALUE = "a value"
+
+
+@dataclass(frozen=True)
+class World:
+    """One combination; `answers` gives for each option asked about what it is."""
+
+    answers: tuple[tuple[str, str], ...]
+
+    def __getitem__(self, option: str) -> str:
+        """Return what an option is in this world."""
+        return dict(self.answers)[option]
+
+
+def tests_in(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
+    """Yield the tests of all `if` statements and expressions."""
+    for node in nodes:
+        for part in ast.walk(node):
+            if isinstance(part, ast.If | ast.IfExp):
+                yield part.test
+
+
+def possible_worlds(
+    tests: Iterable[ast.expr], choices: Mapping[str, tuple[str, ...]]
+) -> list[World] | None:
+    """Return all worlds that some tests tell apart; None where they are too many."""
+    options: dict[str, tuple[str, ...]] = {}
+    for test in tests:
+        for option, answers in _options(test, choices):
+            options[option] = answers
+    count = 1
+    for answers in options.values():
+        count *= len(answers)
+        if count > _MOST:
+            return None
+    return [
+        World(tuple(zip(options, answers, strict=True))) for answers in product(*options.values())
+    ]
+
+
+def _options(
+    test: ast.expr, choices: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    match test:
+        case ast.BoolOp(values=values):
+            for value in values:
+                yield from _options(value, choices)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            yield from _options(operand, choices)
+        case ast.Name(id=name):
+            yield name, ("True", "False")
+        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot()]):
+            yield f"{name} is None", (_NONE, _VALUE)
+        case ast.Compare(left=ast.Name(id=name)) if name in choices:
+            yield name, choices[name]
+        case _:
+            yield ast.unparse(test), ("True", "False")
+
+
+def holds(test: ast.expr, world: World) -> bool:
+    """Whether a static test holds in a world."""
+    match test:
+        case ast.BoolOp(op=op, values=values):
+            every = all if isinstance(op, ast.And) else any
+            return every(holds(value, world) for value in values)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return not holds(operand, world)
+        case ast.Name(id=name):
+            return world[name] == "True"
+        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is()]):
+            return world[f"{name} is None"] == _NONE
+        case ast.Compare(left=ast.Name(id=name), ops=[ast.IsNot()]):
+            return world[f"{name} is None"] == _VALUE
+        case ast.Compare(
+            left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=str() as choice)]
+        ):
+            return (world[name] == choice) is isinstance(op, ast.Eq)
+        case _:
+            return world[ast.unparse(test)] == "True"
+
+
+def condition_of(chosen: Collection[World], among: Collection[World]) -> str | None:
+    """Return the shortest test that tells some worlds from the others; None where it is all of them.
+
+    It is a disjunction of conjunctions, found by covering the chosen worlds with ever longer conjunctions.
+    """
+    if len(chosen) == len(among):
+        return None
+    literals = sorted({pair for world in among for pair in world.answers})
+    missing = set(chosen)
+    found: list[str] = []
+    for length in range(1, len(literals) + 1):
+        for terms in combinations(literals, length):
+            covered = {world for world in among if set(terms) <= set(world.answers)}
+            if covered and covered <= set(chosen) and covered & missing:
+                found.append(" and ".join(_literal(*term) for term in terms))
+                missing -= covered
+        if not missing:
+            break
+    return " or ".join(found)
+
+
+def _literal(option: str, answer: str) -> str:
+    if answer in {_NONE, _VALUE}:
+        return option if answer == _NONE else option.replace(" is None", " is not None")
+    if answer in {"True", "False"}:
+        plain = option.isidentifier()
+        return option if answer == "True" else f"not {option}" if plain else f"not ({option})"
+    return f'{option} == "{answer}"'
