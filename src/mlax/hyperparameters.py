@@ -30,6 +30,7 @@ __all__ = [
     "dtype",
     "flag",
     "integer",
+    "is_array",
     "is_schedule",
     "number",
     "scheduled",
@@ -143,7 +144,7 @@ def scheduled(
     def normalise(value: Any) -> Any:
         if value is HELD or is_schedule(value):
             return value
-        if _is_array(value) and not _is_plain(value):
+        if is_array(value):
             if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
                 raise TypeError("a number, a floating-point array of shape () or a schedule")
             if not is_tracer(value):
@@ -228,8 +229,9 @@ def _field(default: Any, spec: Specification) -> Any:
     return field(default=default, metadata={Specification: spec})
 
 
-def _is_array(value: object) -> bool:
-    return isinstance(value, jax.Array | np.ndarray)
+def is_array(value: object) -> bool:
+    """Return whether a value is an array that is more than NumPy's form of a Python number."""
+    return not _is_plain(value) and isinstance(value, jax.Array | np.ndarray)
 
 
 def _is_plain(value: object) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 import jax
 import numpy as np
 
+from mlax._jax import is_tracer
 from mlax.hyperparameters import (
     HELD,
     Dtype,
@@ -19,6 +20,7 @@ from mlax.hyperparameters import (
     dtype,
     flag,
     integer,
+    is_array,
     is_schedule,
     number,
     scheduled,
@@ -88,16 +90,15 @@ class Optimizer:
             object.__setattr__(self, field.name, normal)
 
     def _complaint(self, name: str, value: object, expected: str) -> str:
-        given = describe(value) if isinstance(value, jax.Array) else _shown(value)
-        text = f"{type(self).__name__}: {name} must be {expected}, got {given}"
-        if isinstance(value, jax.Array) or is_schedule(value):
-            schedulable = [
-                field.name
-                for field in dataclasses.fields(self)
-                if (spec := specification(field.metadata)) is not None and spec.schedulable
-            ]
-            if name not in schedulable:
-                text += f"; it is compiled in, arrays and schedules are for {', '.join(schedulable) or 'none'}"
+        text = f"{type(self).__name__}: {name} must be {expected}, got {_shown(value)}"
+        schedulable = [
+            field.name
+            for field in dataclasses.fields(self)
+            if (spec := specification(field.metadata)) is not None and spec.schedulable
+        ]
+        if name not in schedulable and (is_array(value) or is_schedule(value)):
+            accepting = ", ".join(schedulable) or "no other"
+            text += f"; it is compiled in, arrays and schedules are for {accepting}"
         return text
 
     def require(self, test: bool, message: str) -> None:
@@ -159,4 +160,6 @@ def _shown(value: object) -> str:
         return repr(value)
     if isinstance(value, np.dtype):
         return value.name
+    if getattr(value, "shape", None) == () and not is_tracer(value):
+        return f"{value} ({describe(value)})"
     return describe(value)

@@ -1,0 +1,251 @@
+"""The pieces of `init` and `step`, one by one."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array, Float
+
+import mlax
+from mlax.optimizer import (
+    apply_updates,
+    current,
+    initial,
+    merged,
+    no_steps,
+    selected,
+    zeros,
+)
+from mlax.typing import runtime_checks
+from mlax_optimizers import adam
+
+
+def test_no_steps() -> None:
+    assert (no_steps().dtype, no_steps().shape, int(no_steps())) == (jnp.int32, (), 0)
+    assert not no_steps().weak_type
+
+
+@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize(
+    "value",
+    [
+        0.5,
+        np.float32(0.5),
+        lambda step: 0.5,
+        lambda step: jnp.bfloat16(0.5),
+        lambda step: np.float64(0.5),
+    ],
+)
+def test_scalars_have_the_default_float_dtype(value: Any, x64: bool) -> None:
+    with jax.enable_x64(x64):
+        scalar = initial(value)
+        assert scalar.dtype == (jnp.float64 if x64 else jnp.float32)
+        assert not scalar.weak_type
+        assert scalar == 0.5
+        assert initial(jnp.float32(0.5)).dtype == scalar.dtype
+
+
+def test_initial_values() -> None:
+    assert initial(None) is None
+    assert initial(lambda step: step + 3) == 3
+    given = jnp.float32(0.5)
+    assert initial(given).unsafe_buffer_pointer() != given.unsafe_buffer_pointer()
+    assert not initial(jnp.asarray(0.5)).weak_type
+    with pytest.raises(ValueError, match="belong to a state"):
+        initial(adam.Adam().held().learning_rate)
+
+
+def test_current_values() -> None:
+    held = jnp.float32(0.5)
+    assert current(0.1, no_steps(), held) is held
+    assert current(None, no_steps(), None) is None
+    scheduled = current(lambda step: 2 * step, jnp.int32(3), held)
+    assert scheduled == 6
+    assert scheduled.dtype == jnp.float32
+    assert not scheduled.weak_type
+
+
+@pytest.mark.parametrize(
+    ("returned", "given"),
+    [
+        (jnp.ones(3), r"float32\[3\]"),
+        ("fast", r"'fast' \(str\)"),
+        (None, "None"),
+        (1j, r"1j \(complex\)"),
+        (True, r"True \(bool\)"),
+    ],
+)
+def test_schedules_that_return_no_scalar(returned: Any, given: str) -> None:
+    def broken(step: Any) -> Any:
+        return returned
+
+    with pytest.raises(
+        TypeError, match=rf"^a schedule must return a real scalar, got {given} from .*broken"
+    ):
+        current(broken, no_steps(), jnp.float32(0))
+    with pytest.raises(TypeError, match="a schedule must return a real scalar"):
+        adam.init(jnp.ones(2), learning_rate=broken)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "slot_dtype", "dtype"),
+    [
+        ("float32", None, "float32"),
+        ("bfloat16", None, "bfloat16"),
+        ("complex64", None, "complex64"),
+        ("bfloat16", "float32", "float32"),
+        ("float32", "bfloat16", "bfloat16"),
+        ("complex64", "float32", "complex64"),
+        ("complex64", "bfloat16", "complex64"),
+    ],
+)
+def test_zeros(leaf: str, slot_dtype: Any, dtype: str) -> None:
+    weights = {"a": jnp.ones((2, 3), leaf), "b": (jnp.asarray(1.0).astype(leaf), None)}
+    slot = zeros(weights, slot_dtype and np.dtype(slot_dtype))
+    assert jax.tree.structure(slot) == jax.tree.structure(weights)
+    assert all(x.dtype == dtype and not x.weak_type and not x.any() for x in jax.tree.leaves(slot))
+
+
+def test_zeros_are_never_weakly_typed() -> None:
+    assert not zeros(jnp.asarray(1.0), None).weak_type
+
+
+def test_complex_slots_under_x64() -> None:
+    with jax.enable_x64(True):
+        assert zeros(jnp.ones(2, "complex64"), np.dtype("float64")).dtype == "complex128"
+        assert zeros(jnp.ones(2, "complex128"), np.dtype("float32")).dtype == "complex64"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "decay", "stalls"),
+    [
+        ("bfloat16", 0.999, True),
+        ("bfloat16", 0.99, False),
+        ("bfloat16", 0.9, False),
+        ("float16", 0.999, False),
+        ("float16", 0.9999, True),
+        ("float32", 0.9999999, False),
+        ("float32", 0.99999999, True),
+    ],
+)
+def test_slots_that_would_stall_are_warned_of(dtype: str, decay: float, stalls: bool) -> None:
+    weights = {"w": jnp.ones(2, dtype)}
+    if stalls:
+        with pytest.warns(UserWarning, match="never decays") as caught:
+            zeros(weights, None, decay=decay)
+        assert [str(w.message) for w in caught] == [
+            f"a slot in {dtype} (for weights['w']) never decays at {decay} a step: each change is rounded away. "
+            "Give slot_dtype=jnp.float32, or a smaller decay."
+        ]
+    else:
+        zeros(weights, None, decay=decay)
+    # The rule is what happens: a one that is multiplied in it stays, or does not.
+    assert (np.array(decay).astype(jnp.dtype(dtype)) == 1) == stalls
+
+
+def test_a_cure_ends_the_warning() -> None:
+    weights = jnp.ones(2, jnp.bfloat16)
+    with pytest.warns(UserWarning, match=r"0\.999 a step") as caught:
+        adam.init(weights)
+    assert [w.filename for w in caught] == [__file__], "it points at the caller"
+    adam.init(weights, slot_dtype=jnp.float32)
+    adam.init(weights, b2=0.9)
+    zeros(weights, None, decay=jnp.float32(0.9999))  # not known before it runs
+
+
+def test_apply_updates() -> None:
+    weights = {
+        "a": jnp.ones(2, jnp.bfloat16),
+        "b": np.ones(2, np.float32),
+        "c": jnp.ones((), jnp.complex64),
+    }
+    new = apply_updates(weights, weights)
+    assert jax.tree.map(lambda x: x.dtype, new) == jax.tree.map(lambda x: x.dtype, weights)
+    assert all(isinstance(x, jax.Array) and (x == 2).all() for x in jax.tree.leaves(new))
+    with runtime_checks(False):
+        apply_updates(weights, weights)
+
+
+class Dense(mlax.Module):
+    """A weight, a frozen weight and a count."""
+
+    w: mlax.Parameter[Float[Array, "n"]]
+    fixed: mlax.Parameter[Float[Array, "n"]]
+    count: mlax.Variable[Array]
+
+    def forward(self, x: Array) -> Any:
+        return x * self.w.data, self
+
+
+def dense() -> Dense:
+    return Dense(
+        w=mlax.Parameter(jnp.ones(3)),
+        fixed=mlax.Parameter(jnp.ones(3), frozen=True),
+        count=mlax.Variable(jnp.zeros((), jnp.int32)),
+    )
+
+
+def test_a_module_gives_its_unfrozen_parameters() -> None:
+    model = dense()
+    weights = selected(model)
+    assert [x.shape for x in jax.tree.leaves(weights)] == [(3,)]
+    back = merged(jax.tree.map(lambda x: x + 1, weights), model)
+    assert mlax.tree_equal(back.fixed, model.fixed)
+    assert mlax.tree_equal(back.count, model.count)
+    np.testing.assert_array_equal(back.w.data, [2, 2, 2])
+
+
+def test_any_other_tree_is_itself() -> None:
+    tree = {"a": jnp.ones(2)}
+    assert selected(tree) is tree
+    assert merged(tree, {"a": jnp.zeros(2)}) is tree
+
+
+def test_shared_weights_are_refused() -> None:
+    shared = jnp.ones(2)
+    with pytest.raises(ValueError, match=r"weights\['a'\] and weights\['b'\] are the same array"):
+        adam.Adam().init({"a": shared, "b": shared})
+
+
+def test_an_optimizer_updates_a_model() -> None:
+    model = dense()
+    optimizer = adam.Adam(learning_rate=0.5, b1=0.5, b2=0.5)  # exact in float32
+    state = optimizer.init(model)
+    gradients = jax.tree.map(jnp.ones_like, selected(model))
+    model, state = optimizer.update(model, gradients, state)
+    np.testing.assert_allclose(model.w.data, 0.5, rtol=1e-6)
+    np.testing.assert_array_equal(model.fixed.data, 1)
+    assert state.step == 1
+
+
+SHARDED = """
+import jax, jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from mlax_optimizers import adam
+
+sharding = NamedSharding(jax.make_mesh((2,), ("data",)), PartitionSpec("data"))
+weights = {"w": jax.device_put(jnp.ones((4, 2)), sharding)}
+for init in (adam.init, lambda w: adam.init(w, slot_dtype=jnp.bfloat16, b2=0.9)):
+    state = init(weights)
+    assert state.m["w"].sharding.is_equivalent_to(sharding, 2), state.m["w"].sharding
+    updates, state = jax.jit(adam.step)(weights, state, weights)
+    assert state.v["w"].sharding.is_equivalent_to(sharding, 2), state.v["w"].sharding
+print("kept")
+"""
+
+
+def test_slots_keep_the_sharding_of_the_weights() -> None:
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    result = subprocess.run(
+        [sys.executable, "-c", SHARDED],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout.strip() == "kept", result.stderr
