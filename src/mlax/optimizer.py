@@ -61,9 +61,8 @@ __all__ = [
 S = TypeVar("S")
 
 
-@dataclass_transform(
-    frozen_default=True, field_specifiers=(scheduled, number, integer, flag, choice, dtype)
-)
+# Without field_specifiers: checkers take `number(0.9, ...)` for the default that it is.
+@dataclass_transform(frozen_default=True)
 class Optimizer:
     """Base of every optimizer class. Inheriting is enough: the class becomes a frozen dataclass, static to JAX.
 

@@ -1,0 +1,93 @@
+"""A typed classifier of handwritten digits: define, check, train. The tutorial of the README, whole."""
+
+import functools
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from tqdm import trange
+
+import mlax
+from mlax import Module, Parameter, optim
+
+
+class Dense(Module):
+    """An affine map; its arrays are made when the first input is seen."""
+
+    out_features: int
+    kernel: Parameter[Float[Array, "in out"]] = Parameter()
+    bias: Parameter[Float[Array, "out"]] = Parameter()
+
+    def set_up(self, x: Float[Array, "in"], rng: Array) -> Self:
+        shape = (x.size, self.out_features)
+        kernel = jax.nn.initializers.he_normal()(rng, shape, x.dtype)
+        bias = jnp.zeros(self.out_features, x.dtype)
+        return self.replace(kernel=Parameter(kernel), bias=Parameter(bias))
+
+    def forward(self, x: Float[Array, "in"]) -> tuple[Float[Array, "out"], Self]:
+        return x @ self.kernel.data + self.bias.data, self
+
+
+class Classifier(Module):
+    """From the pixels of one image to a logit for each class: dense layers with ReLU between."""
+
+    layers: tuple[Dense, ...]
+
+    def forward(self, image: Float[Array, "pixels"]) -> tuple[Float[Array, "classes"], Self]:
+        x = image
+        for layer in self.layers[:-1]:
+            x, self = self.call(layer, x)
+            x = jax.nn.relu(x)
+        return self.call(self.layers[-1], x)
+
+
+def loss_fn(
+    model: Classifier, images: Float[Array, "batch pixels"], labels: Int[Array, "batch"]
+) -> tuple[Array, Classifier, Array]:
+    """Return the mean cross-entropy, the model, and the accuracy."""
+    logits, model = jax.vmap(model, out_axes=(0, None))(images)
+    log_likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
+    return -log_likelihood.mean(), model, (logits.argmax(axis=1) == labels).mean()
+
+
+def digits() -> tuple[Array, Array, Array, Array]:
+    """Return training and test images, from 0 to 1, and training and test labels."""
+    images, labels = load_digits(return_X_y=True)
+    split = train_test_split(images / 16, labels, test_size=0.2, random_state=0, stratify=labels)
+    images, test_images, labels, test_labels = map(jnp.asarray, split)
+    return images, test_images, labels, test_labels
+
+
+optimizer = optim.Adam(learning_rate=1e-3)
+
+
+@functools.partial(jax.jit, donate_argnames=("model", "state"))
+def train_step(
+    model: Classifier, state: optim.adam.State[Classifier], images: Array, labels: Array
+) -> tuple[Classifier, optim.adam.State[Classifier]]:
+    """Return model and state after one step on one batch; the old ones are given up."""
+    _, gradients = mlax.value_and_grad(loss_fn)(model, images, labels)
+    return optimizer.update(model, gradients, state)
+
+
+def train(epochs: int = 40, batch_size: int = 64) -> tuple[Classifier, list[list[float]]]:
+    """Return a trained model; and of each epoch loss and accuracy on training data, then on test data."""
+    images, test_images, labels, test_labels = digits()
+    model = Classifier((Dense(256), Dense(128), Dense(10)))
+    model = mlax.set_up(model, images[0], rng=jax.random.key(0))
+    state = optimizer.init(model)
+    evaluate = jax.jit(loss_fn)
+    history: list[list[float]] = []
+    for epoch in (progress := trange(epochs, unit=" epochs")):
+        order = jax.random.permutation(jax.random.key(epoch), len(labels))
+        for start in range(0, len(order) - batch_size + 1, batch_size):
+            batch = order[start : start + batch_size]
+            model, state = train_step(model, state, images[batch], labels[batch])
+        loss, _, accuracy = evaluate(model, images, labels)
+        test_loss, _, test_accuracy = evaluate(model, test_images, test_labels)
+        history.append([float(x) for x in (loss, accuracy, test_loss, test_accuracy)])
+        progress.set_postfix(loss=f"{loss:.4f}", test_accuracy=f"{test_accuracy:.1%}")
+    return model, history
