@@ -9,7 +9,7 @@ from mlax_codegen.expressions import Code
 from mlax_codegen.flow import Block, Flow
 from mlax_codegen.hyperparameters import Hyperparameter
 from mlax_codegen.language import FUNCTIONS, STEP_NUMBER, WEIGHT
-from mlax_codegen.spec import Slot, Spec
+from mlax_codegen.spec import Spec
 from mlax_codegen.worlds import World, condition_of, holds, possible_worlds, tests_in
 
 __all__ = ["Analysis", "analyse"]
@@ -49,7 +49,6 @@ def analyse(spec: Spec) -> Analysis:
     for slot in spec.slots:
         if slot.when is not None:
             flow.static(slot.when)
-        _check_init(spec, slot, flow)
     for requirement in spec.requirements:
         flow.static(requirement.test)
     for phase in spec.phases:
@@ -68,7 +67,7 @@ def analyse(spec: Spec) -> Analysis:
             document.at_key(path, f"no equation reads {hyperparameter.name!r}")
     for slot in spec.slots:
         path = ("slots", slot.name)
-        if slot.name not in flow.written and slot.init != "copy":
+        if slot.name not in flow.written:
             document.at_key(path, f"no equation assigns {slot.name!r}")
         elif slot.name not in flow.read:
             document.at_key(path, f"no equation reads {slot.name!r}")
@@ -76,22 +75,6 @@ def analyse(spec: Spec) -> Analysis:
     weights = _Reading(spec).walk()
     document.stop_on_mistakes()
     return _conclude(spec, flow, weights)
-
-
-def _check_init(spec: Spec, slot: Slot, flow: Flow) -> None:
-    numbers = {
-        h.name: h
-        for h in spec.hyperparameters
-        if h.kind in {"float", "integer"} and not (h.optional or h.schedulable)
-    }
-    if slot.init in numbers:
-        flow.read.add(slot.init)
-    elif slot.init not in {"zeros", "copy"} and slot.init.isidentifier():
-        known = suggestion(slot.init, {"zeros", "copy", *numbers})
-        message = (
-            "a slot begins as 'zeros', 'copy', a number or a hyperparameter that is a fixed number"
-        )
-        spec.document.at_value(("slots", slot.name, "init"), message + known)
 
 
 def _check_unused_scalars(flow: Flow, code: Code | None) -> None:
@@ -124,6 +107,7 @@ class _Reading:
 
     spec: Spec
     weights: set[World] = field(default_factory=set[World])
+    blamed: set[str] = field(default_factory=set[str])  # names that a mistake was noted of
 
     def __post_init__(self) -> None:
         self.hyperparameters: Mapping[str, Hyperparameter] = {
@@ -195,7 +179,10 @@ class _Reading:
             self.weights.add(self.world)
         self.kept(node, name)
         found = self.hyperparameters.get(name)
-        if found is not None and found.optional and self.is_none(name):
+        if found is None or not found.optional or name in self.blamed:
+            return
+        if self.is_none(name):
+            self.blamed.add(name)
             self.code.note(node, f"{name!r} may be None here; ask `{name} is not None` first")
 
     def is_none(self, name: str) -> bool:
@@ -205,13 +192,16 @@ class _Reading:
     def kept(self, node: ast.expr, name: str) -> None:
         """Check that a slot is kept where it is read or assigned."""
         slot = self.slots.get(name)
-        if slot is None or slot.when is None or slot.when.expression is None or not self.possible:
+        if slot is None or slot.when is None or slot.when.expression is None:
+            return
+        if not self.possible or name in self.blamed:
             return
         if not holds(slot.when.expression, self.world):
             message = (
                 f"{name!r} is kept only when {slot.when.text.strip()}, which may not hold here"
             )
             self.code.note(node, message)
+            self.blamed.add(name)
 
 
 def _conclude(spec: Spec, flow: Flow, weights: tuple[set[World], list[World]]) -> Analysis:

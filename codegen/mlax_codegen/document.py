@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path as File
+from typing import Any, cast
 
 from mlax_codegen.errors import Mistake, SpecError
 from mlax_codegen.positions import DuplicateKeyError, Path, Place, locate
@@ -60,13 +61,13 @@ class Document:
 
     def value(self, path: Path) -> object:
         """Return the value at a path, or None."""
-        found: object = self.data
+        found: Any = self.data
         for name in path:
             try:
-                found = found[name]  # type: ignore[index]
+                found = found[name]
             except (KeyError, IndexError, TypeError):
                 return None
-        return found
+        return cast("object", found)
 
     def literal(self, path: Path) -> str:
         """Return a value as it is written."""

@@ -47,5 +47,5 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ", did you mean 'momentum'?", or nothing where no known name is close."""
     candidates = sorted(set(known))
     by_case = [word for word in candidates if word.lower() == name.lower()]
-    close = by_case or get_close_matches(name, candidates, n=1, cutoff=0.6)
+    close = by_case or get_close_matches(name, candidates, n=1, cutoff=0.7)
     return f", did you mean {close[0]!r}?" if close else ""

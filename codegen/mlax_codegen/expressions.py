@@ -3,6 +3,7 @@
 import ast
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -108,8 +109,8 @@ def read_expression(document: Document, path: Path, text: str) -> Code:
             code.expression = value
         case []:
             document.at_value(path, "an expression is expected")
-        case [first, *_]:
-            code.note(first, "one expression is expected, not a statement")
+        case body:
+            code.note(body[-1], "one expression is expected, not a statement")
     return code
 
 
@@ -137,7 +138,9 @@ def _parse(code: Code) -> ast.Module | None:
         document.at_value(path, "nested too deeply")
         return None
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SyntaxWarning)
+            tree = ast.parse(text)
     except SyntaxError as error:
         start = code.offset(error.lineno or 1, (error.offset or 1) - 1)
         reason = "nested too deeply" if "too many nested" in error.msg else _syntax(error.msg)
@@ -191,8 +194,10 @@ def _check_expression(code: Code, node: ast.expr) -> None:
             pass
         case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div()):
             pass
-        case ast.BinOp(op=ast.Pow()):
-            _check_power(code, node)
+        case ast.BinOp(op=ast.Pow(), left=base):
+            if not _check_power(code, node):
+                _check_expression(code, base)
+                return
         case ast.Compare(ops=[op], comparators=[right]):
             none = isinstance(right, ast.Constant) and right.value is None
             if isinstance(op, ast.Is | ast.IsNot) and not none:
@@ -245,21 +250,23 @@ def _check_constant(code: Code, node: ast.Constant) -> None:
         code.note(node, "numbers are integers or floats")
 
 
-def _check_power(code: Code, node: ast.BinOp) -> None:
-    exponent = node.right
-    if isinstance(exponent, ast.UnaryOp):
-        exponent = exponent.operand
+def _check_power(code: Code, node: ast.BinOp) -> bool:
+    """Return whether an exponent is small; note it where it is not."""
+    exponent = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
+    parts = list(ast.walk(exponent))
     if isinstance(exponent, ast.Constant):
         value = exponent.value
-        if isinstance(value, int | float) and value > _LARGEST_EXPONENT:
-            code.note(node.right, f"an exponent beyond {_LARGEST_EXPONENT}")
-    elif not any(isinstance(part, ast.Name) for part in ast.walk(node.right)):
-        code.note(node.right, "write the exponent as one number")
-    elif any(
-        isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow)
-        for part in ast.walk(node.right)
-    ):
-        code.note(node.right, "a power in an exponent; give it a name first")
+        if not isinstance(value, int | float) or value <= _LARGEST_EXPONENT:
+            return True
+        message = f"an exponent beyond {_LARGEST_EXPONENT}"
+    elif any(isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow) for part in parts):
+        message = "a power in an exponent; give it a name first"
+    elif not any(isinstance(part, ast.Name) for part in parts):
+        message = "write the exponent as one number"
+    else:
+        return True
+    code.note(node.right, message)
+    return False
 
 
 def _refusal(node: ast.AST) -> str:

@@ -73,20 +73,19 @@ def write(outputs: Mapping[str, str], changes: Plan) -> list[Path]:
     """
     paths = [*changes.missing, *changes.stale]
     prepared: list[tuple[Path, Path]] = []
-    path = paths[0] if paths else Path()
+    path = Path()
     try:
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
-            prepared.append((_prepared(path, outputs[path.name]), path))
-        while prepared:
-            temporary, path = prepared[0]
-            temporary.replace(path)
-            prepared.pop(0)
+            target = path.resolve()  # a link stays one
+            prepared.append((_prepared(target, outputs[path.name]), target))
+        for path, (temporary, target) in zip(paths, prepared, strict=True):  # noqa: B007
+            temporary.replace(target)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
         for temporary, _ in prepared:
-            temporary.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)  # gone where it was moved
     return paths
 
 

@@ -108,6 +108,7 @@ class _Walk:
         self.assigned: dict[str, Kind] = {}  # on every path to here
         self.ever: set[str] = set()  # on some path
         self.first: dict[str, ast.stmt] = {}
+        self.blamed: set[str] = set()  # names that a mistake was noted of
         self.later = {
             part.id
             for statement in code.body
@@ -144,6 +145,8 @@ class _Walk:
             wrong = "equations compute numbers; ask for a switch or choice where it is needed"
         if wrong is not None:
             self.code.note(target, wrong)
+            self.blamed.add(name)
+            return
         if name in self.flow.slots:
             self.flow.written.add(name)
         self.assigned[name] = kind
@@ -170,17 +173,21 @@ class _Walk:
             return f"{name!r} is no name; names read like 'c1' or 'direction'"
         return None
 
-    def test(self, node: ast.expr, what: str) -> None:
+    def test(self, node: ast.expr, what: str) -> Kind:
         """Check a condition that must be static."""
         kind = self.kind(node)
         if kind.type is Type.UNKNOWN:
-            return
+            return _UNKNOWN
         if kind.stage is not Stage.STATIC:
-            self.code.note(node, f"{what} must be static; of arrays, write where(condition, a, b)")
+            message = f"{what} must be static; of arrays, write where(condition, a, b)"
         elif kind.type is Type.NUMBER:
-            self.code.note(node, "compare the number with something")
+            message = "compare the number with something"
         elif kind.type is Type.CHOICE:
-            self.code.note(node, "compare the choice with one of its values")
+            message = "compare the choice with one of its values"
+        else:
+            return kind
+        self.code.note(node, message)
+        return _UNKNOWN
 
     def number(self, node: ast.expr) -> Stage:
         """Check an operand of arithmetic."""
@@ -201,17 +208,15 @@ class _Walk:
             case ast.Constant(value=value):
                 return self.constant(node, value)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                self.test(operand, "the operand of `not`")
-                return Kind(Stage.STATIC, Type.FLAG)
+                return self.test(operand, "the operand of `not`")
             case ast.UnaryOp(operand=operand):
                 return Kind(self.number(operand), Type.NUMBER)
             case ast.BinOp(left=left, right=right):
                 return Kind(max(self.number(left), self.number(right)), Type.NUMBER)
             case ast.BoolOp(op=op, values=values):
                 word = "and" if isinstance(op, ast.And) else "or"
-                for value in values:
-                    self.test(value, f"an operand of `{word}`")
-                return Kind(Stage.STATIC, Type.FLAG)
+                kinds = [self.test(part, f"an operand of `{word}`") for part in values]
+                return _UNKNOWN if _UNKNOWN in kinds else kinds[0]
             case ast.IfExp(test=test, body=body, orelse=otherwise):
                 self.test(test, "the condition of `if` and `else`")
                 return Kind(max(self.number(body), self.number(otherwise)), Type.NUMBER)
@@ -241,7 +246,9 @@ class _Walk:
             return Kind(Stage.SCALAR, Type.NUMBER)
         if name in self.assigned:
             return self.assigned[name]
-        self.code.note(node, self.unknown(name))
+        if name not in self.blamed:
+            self.code.note(node, self.unknown(name))
+            self.blamed.add(name)
         return _UNKNOWN
 
     def unknown(self, name: str) -> str:

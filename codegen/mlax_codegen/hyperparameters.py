@@ -181,7 +181,7 @@ def _bounds(document: Document, path: Path, table: Table) -> Bounds:
         if limit is not None and not math.isfinite(float(limit)):
             document.at_value(path, "a bound is finite")
             return Bounds()
-    bounds = Bounds(lower, lower_op != "<" and lower_op != ">", upper, upper_op != "<")
+    bounds = Bounds(lower, lower_op not in {"<", ">"}, upper, upper_op != "<")
     if lower is not None and upper is not None and float(lower) >= float(upper):
         document.at_value(path, "no number lies within these bounds")
         return Bounds()

@@ -14,10 +14,12 @@ from mlax_codegen.spec import Spec
 __all__ = ["default_symbol", "equations"]
 
 _GREEK = frozenset(
-    ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"]
+    """
+    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega
+    """.split()  # noqa: SIM905
 )
 _SUM, _PRODUCT, _POWER, _ATOM = range(1, 5)
-_COMPARE = {
+_COMPARE: dict[type[ast.cmpop], str] = {
     ast.Eq: "=",
     ast.NotEq: r"\ne",
     ast.Lt: "<",
@@ -25,7 +27,12 @@ _COMPARE = {
     ast.Gt: ">",
     ast.GtE: r"\ge",
 }
-_NEGATED = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is}
+_NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+}
 
 
 def default_symbol(name: str) -> str:
@@ -199,7 +206,8 @@ class _Equations:
             return rf"\sqrt{{{self.tex(base, inline=True)}}}", _ATOM
         above = self.tex(exponent, inline=True)
         below = self.tex(base, _ATOM, inline=True)
-        if "^" in below or isinstance(base, ast.Call | ast.IfExp):
+        bracketed = below.startswith("(")
+        if ("^" in below and not bracketed) or isinstance(base, ast.Call | ast.IfExp):
             below = f"({below})"
         return f"{below}^{above}" if len(above) == 1 else f"{below}^{{{above}}}", _POWER
 
@@ -221,7 +229,7 @@ class _Equations:
             case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)):
                 return _words(f"not {name}")
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return rf"\text{{not ( }} {self.condition(operand)} \text{{ )}}"
+                return rf"\text{{not (}} {self.condition(operand)} \text{{)}}"
             case ast.BoolOp(op=op, values=values):
                 word = " and " if isinstance(op, ast.And) else " or "
                 return rf" \text{{{word}}} ".join(self.condition(value) for value in values)

@@ -41,7 +41,7 @@ _OPERATORS: dict[type[ast.AST], tuple[str, int]] = {  # the looser, the larger
     ast.Or: ("or", 9),
 }
 _CONDITIONAL = 10
-_UNARY = {ast.USub: "-", ast.Not: "not "}
+_UNARY: dict[type[ast.unaryop], str] = {ast.USub: "-", ast.Not: "not "}
 
 
 def expression_text(code: str, node: ast.expr, names: Mapping[str, str]) -> str:
@@ -102,7 +102,7 @@ def fit(line: str) -> list[str]:
 
 
 def _slice(source: str, node: ast.AST) -> str:
-    return ast.get_source_segment(source, node) or ""  # type: ignore[arg-type]
+    return ast.get_source_segment(source, node) or ""
 
 
 def _one_per_line(items: Sequence[Doc]) -> Doc:
@@ -173,6 +173,8 @@ class _Expressions:
                     return f'"{value}"' if '"' not in value else _slice(self.code, node)
                 text = _slice(self.code, node)
                 return text.lower() if isinstance(value, float) else text
+            case ast.UnaryOp(op=ast.USub(), operand=ast.BinOp(op=ast.Pow()) as power):
+                return ["-", brackets("(", self.top(power), ")")]
             case ast.UnaryOp(op=op, operand=operand):
                 return [_UNARY[type(op)], self.operand(operand, node, inside=inside)]
             case ast.IfExp():

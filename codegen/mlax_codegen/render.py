@@ -241,7 +241,7 @@ def _specifier(h: Hyperparameter) -> str:
 
 
 def _runtime(spec: Spec) -> set[str]:
-    names = set(["Dtype", "Optimizer", "apply_updates", "dtype", "merged", "no_steps", "selected"])
+    names = {"Dtype", "Optimizer", "apply_updates", "dtype", "merged", "no_steps", "selected"}
     names |= {_specifier(h) for h in spec.hyperparameters}
     if any(h.schedulable for h in spec.hyperparameters):
         names |= {"Number", "current", "initial"}

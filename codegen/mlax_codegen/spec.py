@@ -1,7 +1,11 @@
 """What a spec says, read and checked: everything but the meaning of its equations."""
 
+import keyword
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path as File
+from typing import TypeVar
 
 from mlax_codegen.document import Document, read_document
 from mlax_codegen.expressions import Code, read_block, read_expression
@@ -11,12 +15,37 @@ from mlax_codegen.tables import Table, check_identifier
 
 __all__ = ["Phase", "Requirement", "Slot", "Spec", "read_spec"]
 
+T = TypeVar("T")
+
+_INITS = ("zeros",)
 _CLASSES = frozenset(
-    ["Array", "Count", "Dtype", "Generic", "Literal", "NamedTuple", "Number", "Optimizer", "Scalar", "State", "Weights"]
+    [
+        "Array",
+        "Count",
+        "Dtype",
+        "Generic",
+        "Literal",
+        "NamedTuple",
+        "Number",
+        "Optimizer",
+        "Scalar",
+        "State",
+        "Weights",
+    ]
 )
-_TOP = (
-    ["name", "class", "title", "summary", "notes", "references", "hyperparameters", "symbols", "require", "slots", "step"]
-)
+_TOP = [
+    "name",
+    "class",
+    "title",
+    "summary",
+    "notes",
+    "references",
+    "hyperparameters",
+    "symbols",
+    "require",
+    "slots",
+    "step",
+]
 
 
 @dataclass(frozen=True)
@@ -24,7 +53,7 @@ class Slot:
     """An array that the optimizer keeps for each leaf of the weights.
 
     Attributes:
-        init: "zeros", "copy", a number as written, or the name of a hyperparameter.
+        init: What it begins as: "zeros".
         when: The static condition under which it is kept; always where None.
     """
 
@@ -85,10 +114,7 @@ def read_spec(path: File) -> Spec:
     top.check_keys(_TOP)
     name = top.text("name")
     if name is not None:
-        check_identifier(document, ("name",), name, what="name")
-        stem = path.name.removesuffix(".toml")
-        if name != stem:
-            document.at_value(("name",), f"the file is called {path.name}, so the name is {stem!r}")
+        _check_name(document, name)
     class_name = top.text("class", default="".join(w.capitalize() for w in (name or "").split("_")))
     if class_name and ("class",) in document.places:
         _check_class(document, class_name)
@@ -97,26 +123,14 @@ def read_spec(path: File) -> Spec:
     notes = top.paragraphs("notes")
     references = top.texts("references")
     symbols = top.symbols("symbols")
-    hyperparameters = tuple(
-        found
+    hyperparameters = _kept(
+        read_hyperparameter(document, ("hyperparameters", key))
         for key in top.subtable("hyperparameters").names()
-        if (found := read_hyperparameter(document, ("hyperparameters", key))) is not None
     )
-    slots = tuple(
-        found
-        for key in top.subtable("slots").names()
-        if (found := _read_slot(document, key, {h.name for h in hyperparameters})) is not None
-    )
-    requirements = tuple(
-        found
-        for index in range(top.count("require"))
-        if (found := _read_requirement(document, index)) is not None
-    )
-    phases = tuple(
-        found
-        for index in range(top.count("step", required=True))
-        if (found := _read_phase(document, index)) is not None
-    )
+    taken = {h.name for h in hyperparameters}
+    slots = _kept(_read_slot(document, key, taken) for key in top.subtable("slots").names())
+    requirements = _kept(_read_requirement(document, i) for i in range(top.count("require")))
+    phases = _kept(_read_phase(document, i) for i in range(top.count("step", required=True)))
     if top.count("step") > 1:
         document.at_key(("step", 1), "more than one [[step]] is not part of the language yet")
     document.stop_on_mistakes()
@@ -134,6 +148,21 @@ def read_spec(path: File) -> Spec:
         phases,
         symbols,
     )
+
+
+def _kept(found: Iterable[T | None]) -> tuple[T, ...]:
+    return tuple(item for item in found if item is not None)
+
+
+def _check_name(document: Document, name: str) -> None:
+    file = File(document.file).name
+    plain = re.fullmatch("[a-z][a-z0-9_]*", name) is not None
+    if not plain or name.endswith("_") or keyword.iskeyword(name):
+        message = f"{name!r} is no name for a module; those have a-z, 0-9 and _, like 'adamw'"
+        document.at_value(("name",), message)
+    elif f"{name}.toml" != file:
+        stem = file.removesuffix(".toml")
+        document.at_value(("name",), f"the file is called {file}, so the name is {stem!r}")
 
 
 def _check_class(document: Document, name: str) -> None:
@@ -154,12 +183,15 @@ def _read_slot(document: Document, name: str, hyperparameters: set[str]) -> Slot
         document.at_value(path, 'a slot reads like { init = "zeros", doc = "First moment." }')
         return None
     table.check_keys(["init", "when", "symbol", "doc"])
-    init = table.text_or_number("init")
+    init = table.text("init")
     when = table.text("when", default="")
     symbol = table.symbol("symbol")
     doc = table.sentence("doc")
     if init is None or doc is None:
         return None
+    if init not in _INITS:
+        known = " or ".join(map(repr, _INITS))
+        document.at_value((*path, "init"), f"a slot begins as {known}")
     return Slot(
         name,
         init,

@@ -33,24 +33,18 @@ def number_text(literal: str, value: float) -> str:
 
 
 def check_identifier(
-    document: Document, path: Path, name: str, *, what: str, reserved: Collection[str] = ()
+    document: Document, path: Path, name: str, *, what: str, reserved: Collection[str]
 ) -> None:
-    """Note why a name cannot be a name of the generated code, if it cannot."""
-    note = document.at_value if path == ("name",) else document.at_key
+    """Note why a key cannot be a name of the generated code, if it cannot."""
     if not name.isascii() or not name.isidentifier() or name != name.lower():
-        note(path, f"{name!r} is no name; a {what} is named with a-z, 0-9 and _, like 'b1'")
-    elif name.startswith("_") or name.endswith("__"):
-        note(
-            path, f"{name!r} begins or ends with an underscore; names that do are the module's own"
-        )
-    elif name in reserved or (not reserved and _is_keyword(name)):
-        note(path, f"{name!r} is reserved; give the {what} another name")
-
-
-def _is_keyword(name: str) -> bool:
-    import keyword
-
-    return keyword.iskeyword(name)
+        message = f"{name!r} is no name for a {what}; those have a-z, 0-9 and _, like 'b1'"
+    elif name.startswith("_") or name.endswith("_"):
+        message = f"{name!r} begins or ends with an underscore; such names are the module's own"
+    elif name in reserved:
+        message = f"{name!r} is reserved; give the {what} another name"
+    else:
+        return
+    document.at_key(path, message)
 
 
 class Table:
@@ -167,13 +161,6 @@ class Table:
             self.wrong(key, "true or false")
             return False
         return value
-
-    def text_or_number(self, key: str) -> str | None:
-        """Read a string, or a number as it is written."""
-        value = self.data.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return number_text(self.document.literal((*self.path, key)), value)
-        return self.text(key)
 
     def symbol(self, key: str) -> str | None:
         """Read LaTeX for a name; optional."""

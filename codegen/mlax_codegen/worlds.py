@@ -39,10 +39,7 @@ def possible_worlds(
     tests: Iterable[ast.expr], choices: Mapping[str, tuple[str, ...]]
 ) -> list[World] | None:
     """Return all worlds that some tests tell apart; None where they are too many."""
-    options: dict[str, tuple[str, ...]] = {}
-    for test in tests:
-        for option, answers in _options(test, choices):
-            options[option] = answers
+    options = dict(found for test in tests for found in _options(test, choices))
     count = 1
     for answers in options.values():
         count *= len(answers)

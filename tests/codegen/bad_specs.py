@@ -1,0 +1,1041 @@
+"""Specs with one mistake each: what is changed in a good one, and the complaint it must get."""
+
+from typing import NamedTuple
+
+GOOD = """\
+name = "probe"
+summary = "Probe: a spec with something of everything."
+references = ["Doe 2020"]
+
+[hyperparameters]
+learning_rate = { default = 1e-3, bounds = "0 <= x", schedulable = true, symbol = '\\alpha', doc = "Step size." }
+momentum = { default = 0.9, optional = true, bounds = "0 <= x < 1", schedulable = true, doc = "Decay of the velocity." }
+b2 = { default = 0.999, bounds = "0 <= x < 1", doc = "Decay of the second moment." }
+power = { default = 2, bounds = "1 <= x", doc = "Exponent." }
+nesterov = { default = false, doc = "Look ahead." }
+order = { default = "first", choices = ["first", "last"], doc = "When the maximum is taken." }
+
+[[require]]
+test = "not nesterov or momentum is not None"
+message = "nesterov needs a momentum"
+
+[slots]
+v = { init = "zeros", doc = "Second moment." }
+velocity = { init = "zeros", when = "momentum is not None", doc = "Velocity." }
+
+[symbols]
+root = 'r'
+
+[[step]]
+scalars = \'\'\'
+c = 1 - b2**t
+\'\'\'
+leaf = \'\'\'
+v = b2 * v + (1 - b2) * abs2(g)
+root = sqrt(v / c) if order == "first" else sqrt(v) / c
+direction = g / root**power
+if momentum is not None:
+    velocity = momentum * velocity + direction
+    direction = direction + momentum * velocity if nesterov else velocity
+update = -learning_rate * direction
+\'\'\'
+"""
+
+
+class Bad(NamedTuple):
+    """Replace `old` by `new` in the good spec: the complaint is `message`, about `marked`, at a line and column."""
+
+    old: str
+    new: str
+    at: str
+    message: str
+    marked: str
+
+
+TOP = (
+    "name, class, title, summary, notes, references, hyperparameters, symbols, require, slots, step"
+)
+
+
+CASES: dict[str, Bad] = {
+    # the file and its TOML
+    "broken TOML": Bad(
+        'name = "probe"',
+        "name = probe",
+        "1:8",
+        "not TOML: invalid value",
+        "p",
+    ),
+    "unclosed string": Bad(
+        "root = 'r'",
+        "root = 'r",
+        "22:10",
+        "not TOML: found invalid character '\\n'",
+        "",
+    ),
+    "duplicate key": Bad(
+        "root = 'r'",
+        "root = 'r'\nroot = 's'",
+        "23:1",
+        "'root' is given twice",
+        "root",
+    ),
+    "duplicate key in a table": Bad(
+        '{ default = false, doc = "Look ahead." }',
+        '{ default = false, default = true, doc = "Look ahead." }',
+        "10:31",
+        "'default' is given twice",
+        "default",
+    ),
+    "duplicate table": Bad(
+        "[symbols]",
+        "[slots]",
+        "21:1",
+        "'slots' is given twice",
+        "[slots]",
+    ),
+    "huge integer": Bad(
+        "default = 2,",
+        f"default = {'9' * 5000},",
+        "9:21",
+        "a number with too many digits",
+        "9" * 5000,
+    ),
+    "deep nesting": Bad(
+        '["Doe 2020"]',
+        "[" * 2000 + "]" * 2000,
+        "1:1",
+        "nested too deeply",
+        "n",
+    ),
+    "not the name of the file": Bad(
+        'name = "probe"',
+        'name = "prob"',
+        "1:8",
+        "the file is called probe.toml, so the name is 'probe'",
+        '"prob"',
+    ),
+    # keys
+    "unknown key": Bad(
+        "references =",
+        "refs = 1\nreferences =",
+        "3:1",
+        f"unknown key 'refs'; known here: {TOP}",
+        "refs",
+    ),
+    "misspelt key": Bad(
+        "references =",
+        "references = ['A']\nreference =",
+        "4:1",
+        "unknown key 'reference', did you mean 'references'?",
+        "reference",
+    ),
+    "misspelt table": Bad(
+        "[symbols]",
+        "[symbol]",
+        "21:1",
+        "unknown key 'symbol', did you mean 'symbols'?",
+        "[symbol]",
+    ),
+    "unknown key of a hyperparameter": Bad(
+        'bounds = "1 <= x"',
+        'bound = "1 <= x"',
+        "9:24",
+        "unknown key 'bound', did you mean 'bounds'?",
+        "bound",
+    ),
+    "unknown key of a slot": Bad(
+        'when = "momentum',
+        'if = "momentum',
+        "19:30",
+        "unknown key 'if'; known here: init, when, symbol, doc",
+        "if",
+    ),
+    "key of a later language": Bad(
+        '{ init = "zeros", doc = "Second',
+        '{ init = "zeros", shape = "()", doc = "Second',
+        "18:23",
+        "unknown key 'shape'; known here: init, when, symbol, doc",
+        "shape",
+    ),
+    "table of a later language": Bad(
+        "[symbols]\nroot = 'r'",
+        "[scalars]",
+        "21:1",
+        f"unknown key 'scalars'; known here: {TOP}",
+        "[scalars]",
+    ),
+    "unknown key of a step": Bad(
+        "scalars = '''",
+        "scalar = '''",
+        "25:1",
+        "unknown key 'scalar', did you mean 'scalars'?",
+        "scalar",
+    ),
+    "missing summary": Bad(
+        'summary = "Probe: a spec with something of everything."\n',
+        "",
+        "1:1",
+        "'summary' is missing",
+        "n",
+    ),
+    "missing doc": Bad(
+        ', doc = "Exponent."',
+        "",
+        "9:1",
+        "'doc' is missing",
+        "power",
+    ),
+    "missing default": Bad(
+        "default = 2, ",
+        "",
+        "9:1",
+        "'default' is missing (or optional = true, for None)",
+        "power",
+    ),
+    "missing init": Bad(
+        '{ init = "zeros", doc',
+        "{ doc",
+        "18:1",
+        "'init' is missing",
+        "v",
+    ),
+    "missing message": Bad(
+        'message = "nesterov needs a momentum"\n',
+        "",
+        "13:1",
+        "'message' is missing",
+        "[[require]]",
+    ),
+    "empty summary": Bad(
+        '"Probe: a spec with something of everything."',
+        '" "',
+        "2:11",
+        "summary is empty",
+        '" "',
+    ),
+    "summary is no sentence": Bad(
+        "of everything.",
+        "of everything",
+        "2:11",
+        "summary is a sentence and ends with a full stop",
+        '"Probe: a spec with something of everything"',
+    ),
+    "two steps": Bad(
+        "[[require]]",
+        "[[step]]\nleaf = 'update = g'\n[[require]]",
+        "26:1",
+        "more than one [[step]] is not part of the language yet",
+        "[[step]]",
+    ),
+    # types
+    "wrong type of a doc": Bad(
+        '"Exponent."',
+        "3",
+        "9:49",
+        "doc must be a string, not an integer",
+        "3",
+    ),
+    "wrong type of references": Bad(
+        '["Doe 2020"]',
+        '"Doe 2020"',
+        "3:14",
+        "references must be a list of strings, not a string",
+        '"Doe 2020"',
+    ),
+    "wrong type in references": Bad(
+        '["Doe 2020"]',
+        "[2020]",
+        "3:15",
+        "references holds strings, not an integer",
+        "2020",
+    ),
+    "wrong type of a switch": Bad(
+        "optional = true",
+        'optional = "yes"',
+        "7:40",
+        "optional must be true or false, not a string",
+        '"yes"',
+    ),
+    "step is one table": Bad(
+        "[[step]]",
+        "[step]",
+        "24:1",
+        "step is a list of tables: write [[step]]",
+        "[step]",
+    ),
+    "slots are a list": Bad(
+        "[slots]",
+        "[[slots]]",
+        "17:1",
+        "slots must be a table, not a list",
+        "[[slots]]",
+    ),
+    "hyperparameter is a number": Bad(
+        '{ default = 2, bounds = "1 <= x", doc = "Exponent." }',
+        "2",
+        "9:9",
+        'a hyperparameter reads like { default = 0.9, doc = "Decay." }',
+        "2",
+    ),
+    "default is a date": Bad(
+        "default = 2,",
+        "default = 1979-05-27,",
+        "9:21",
+        "a default is a number, a boolean or a string, not a date or time",
+        "1979-05-27",
+    ),
+    "default is infinite": Bad(
+        "default = 0.999",
+        "default = inf",
+        "8:18",
+        "a default is finite",
+        "inf",
+    ),
+    "default beyond a float": Bad(
+        "default = 0.999",
+        "default = 1e999",
+        "8:18",
+        "a default is finite",
+        "1e999",
+    ),
+    "default beyond an integer": Bad(
+        "default = 2,",
+        "default = 3_000_000_000,",
+        "9:21",
+        "larger than a 32-bit integer; write a float",
+        "3_000_000_000",
+    ),
+    "line break in a doc": Bad(
+        '"Exponent."',
+        '"Expo\\nnent."',
+        "9:49",
+        "doc is one line without control characters",
+        '"Expo\\nnent."',
+    ),
+    "quotes in a doc": Bad(
+        '"Exponent."',
+        '\'Three """ quotes.\'',
+        "9:49",
+        "three quotes would end the docstring",
+        '\'Three """ quotes.\'',
+    ),
+    "symbol with an open brace": Bad(
+        "'\\alpha'",
+        "'\\alpha_{x'",
+        "6:83",
+        "symbol is LaTeX for inside a formula, like '\\beta_1'",
+        "'\\alpha_{x'",
+    ),
+    # hyperparameters
+    "bounds of another name": Bad(
+        '"1 <= x"',
+        '"1 <= power"',
+        "9:33",
+        "bounds read like '0 <= x < 1', '0 < x' or 'x <= 5'",
+        '"1 <= power"',
+    ),
+    "bounds that are code": Bad(
+        '"1 <= x"',
+        "\"__import__('os') <= x\"",
+        "9:33",
+        "bounds read like '0 <= x < 1', '0 < x' or 'x <= 5'",
+        "\"__import__('os') <= x\"",
+    ),
+    "bounds that hold nothing": Bad(
+        'default = 0.999, bounds = "0 <= x < 1"',
+        'default = 0.999, bounds = "1 <= x < 0"',
+        "8:34",
+        "no number lies within these bounds",
+        '"1 <= x < 0"',
+    ),
+    "default out of bounds": Bad(
+        "default = 0.999",
+        "default = 1.0",
+        "8:18",
+        "out of its own bounds: it must be < 1",
+        "1.0",
+    ),
+    "bounds of a flag": Bad(
+        "default = false,",
+        'default = false, bounds = "0 <= x",',
+        "10:31",
+        "a flag has no bounds",
+        "bounds",
+    ),
+    "schedulable integer": Bad(
+        "default = 2,",
+        "default = 2, schedulable = true,",
+        "9:24",
+        "only a float is schedulable; write 2.0",
+        "schedulable",
+    ),
+    "optional flag": Bad(
+        "default = false,",
+        "default = false, optional = true,",
+        "10:31",
+        "a flag is not optional",
+        "optional",
+    ),
+    "string without choices": Bad(
+        ', choices = ["first", "last"]',
+        "",
+        "11:21",
+        "a string is one of several `choices`, which are missing",
+        '"first"',
+    ),
+    "default is no choice": Bad(
+        'default = "first"',
+        'default = "frist"',
+        "11:21",
+        "not one of the choices: first, last",
+        '"frist"',
+    ),
+    "one choice": Bad(
+        '["first", "last"]',
+        '["first", "first"]',
+        "11:40",
+        "two or more different choices are expected",
+        '["first", "first"]',
+    ),
+    "choices of a number": Bad(
+        "default = 2,",
+        'default = 2, choices = ["a", "b"],',
+        "9:24",
+        "choices are strings, and the default is an integer",
+        "choices",
+    ),
+    "type and default": Bad(
+        "default = 2,",
+        'default = 2, type = "integer",',
+        "9:24",
+        "the default has the type; leave this out",
+        "type",
+    ),
+    # names
+    "keyword": Bad(
+        "nesterov = {",
+        "lambda = {",
+        "10:1",
+        "'lambda' is reserved; give the hyperparameter another name",
+        "lambda",
+    ),
+    "name of the generated module": Bad(
+        "nesterov = {",
+        "state = {",
+        "10:1",
+        "'state' is reserved; give the hyperparameter another name",
+        "state",
+    ),
+    "name of the gradient": Bad(
+        "nesterov = {",
+        "g = {",
+        "10:1",
+        "'g' is reserved; give the hyperparameter another name",
+        "g",
+    ),
+    "name of a function": Bad(
+        "nesterov = {",
+        "sqrt = {",
+        "10:1",
+        "'sqrt' is reserved; give the hyperparameter another name",
+        "sqrt",
+    ),
+    "name of a tuple's method": Bad(
+        "\nv = {",
+        "\ncount = {",
+        "18:1",
+        "'count' is reserved; give the slot another name",
+        "count",
+    ),
+    "name in Greek": Bad(
+        "nesterov = {",
+        '"β" = {',
+        "10:1",
+        "'β' is no name for a hyperparameter; those have a-z, 0-9 and _, like 'b1'",
+        '"β"',
+    ),
+    "name in capitals": Bad(
+        "nesterov = {",
+        "B1 = {",
+        "10:1",
+        "'B1' is no name for a hyperparameter; those have a-z, 0-9 and _, like 'b1'",
+        "B1",
+    ),
+    "name with an underscore": Bad(
+        "nesterov = {",
+        "_b = {",
+        "10:1",
+        "'_b' begins or ends with an underscore; such names are the module's own",
+        "_b",
+    ),
+    "slot named as a hyperparameter": Bad(
+        "\nv = { init",
+        "\nb2 = { init",
+        "18:1",
+        "'b2' is a hyperparameter already",
+        "b2",
+    ),
+    "class in lower case": Bad(
+        "references =",
+        'class = "probe"\nreferences =',
+        "3:9",
+        "'probe' is not a class name, which reads like 'AdamW'",
+        '"probe"',
+    ),
+    "class of another meaning": Bad(
+        "references =",
+        'class = "State"\nreferences =',
+        "3:9",
+        "'State' means something else in the generated module",
+        '"State"',
+    ),
+    "name is no identifier": Bad(
+        'name = "probe"',
+        'name = "../probe"',
+        "1:8",
+        "'../probe' is no name for a module; those have a-z, 0-9 and _, like 'adamw'",
+        '"../probe"',
+    ),
+    # expressions
+    "syntax": Bad(
+        "c = 1 - b2**t",
+        "c = 1 - - ",
+        "26:11",
+        "this does not read as an equation (invalid syntax)",
+        "",
+    ),
+    "unknown name": Bad(
+        "b2 * v +",
+        "b3 * v +",
+        "29:5",
+        "unknown name 'b3'",
+        "b3",
+    ),
+    "misspelt name": Bad(
+        "velocity = momentum * velocity",
+        "velocity = momentun * velocity",
+        "33:16",
+        "unknown name 'momentun', did you mean 'momentum'?",
+        "momentun",
+    ),
+    "unknown function": Bad(
+        "sqrt(v / c)",
+        "sqr(v / c)",
+        "30:8",
+        "unknown function 'sqr', did you mean 'sqrt'?",
+        "sqr",
+    ),
+    "function that runs code": Bad(
+        "abs2(g)",
+        "eval(g)",
+        "29:25",
+        "unknown function 'eval'",
+        "eval",
+    ),
+    "attribute": Bad(
+        "abs2(g)",
+        "g.real",
+        "29:25",
+        "attributes are not part of the language",
+        "g.real",
+    ),
+    "attribute trick": Bad(
+        "abs2(g)",
+        "().__class__.__base__",
+        "29:25",
+        "attributes are not part of the language",
+        "().__class__.__base__",
+    ),
+    "call of an attribute": Bad(
+        "abs2(g)",
+        "g.__class__(g)",
+        "29:25",
+        "only functions of the language can be called",
+        "g.__class__",
+    ),
+    "import": Bad(
+        "c = 1 - b2**t",
+        "import os",
+        "26:1",
+        "a spec imports nothing",
+        "import os",
+    ),
+    "import as a call": Bad(
+        "abs2(g)",
+        '__import__("os")',
+        "29:25",
+        "unknown function '__import__'",
+        "__import__",
+    ),
+    "index": Bad(
+        "abs2(g)",
+        "g[0]",
+        "29:25",
+        "indexing is not part of the language",
+        "g[0]",
+    ),
+    "lambda": Bad(
+        "abs2(g)",
+        "(lambda: g)",
+        "29:26",
+        "functions cannot be defined in a spec",
+        "lambda: g",
+    ),
+    "comprehension": Bad(
+        "abs2(g)",
+        "[x for x in g]",
+        "29:25",
+        "comprehensions are not part of the language",
+        "[x for x in g]",
+    ),
+    "loop": Bad(
+        "c = 1 - b2**t",
+        "while 1:\n    c = t",
+        "26:1",
+        "loops are not part of the language",
+        "while 1:",
+    ),
+    "definition": Bad(
+        "c = 1 - b2**t",
+        "def f(): pass",
+        "26:1",
+        "functions cannot be defined in a spec",
+        "def f(): pass",
+    ),
+    "walrus": Bad(
+        "abs2(g)",
+        "(y := g)",
+        "29:26",
+        "assign on a line of its own",
+        "y := g",
+    ),
+    "f-string": Bad(
+        "abs2(g)",
+        'f"{g}"',
+        "29:25",
+        "f-strings are not part of the language",
+        'f"{g}"',
+    ),
+    "statement without effect": Bad(
+        "c = 1 - b2**t",
+        "1 - b2**t",
+        "26:1",
+        "an equation assigns: name = expression",
+        "1 - b2**t",
+    ),
+    "augmented assignment": Bad(
+        "v = b2 * v +",
+        "v += b2 * v +",
+        "29:1",
+        "write it out: v = v ...",
+        "v += b2 * v + (1 - b2) * abs2(g)",
+    ),
+    "two targets": Bad(
+        "c = 1 - b2**t",
+        "c = d = 1 - b2**t",
+        "26:1",
+        "assign to one name",
+        "c",
+    ),
+    "operator": Bad(
+        "abs2(g)",
+        "g // 2",
+        "29:14",
+        "`//` is not part of the language",
+        "(1 - b2) * g // 2",
+    ),
+    "complex number": Bad(
+        "abs2(g)",
+        "2j * g",
+        "29:25",
+        "numbers are integers or floats",
+        "2j",
+    ),
+    "chained comparison": Bad(
+        "abs2(g)",
+        "where(0 < g < 1, g, 0.0)",
+        "29:31",
+        "compare two things at a time",
+        "0 < g < 1",
+    ),
+    "keyword argument": Bad(
+        "abs2(g)",
+        "abs2(x=g)",
+        "29:25",
+        "give abs2 its arguments by position",
+        "abs2(x=g)",
+    ),
+    "arguments": Bad(
+        "abs2(g)",
+        "abs2(g, g)",
+        "29:25",
+        "abs2 takes 1 argument, not 2",
+        "abs2(g, g)",
+    ),
+    "huge exponent": Bad(
+        "root**power",
+        "root**1000000",
+        "31:23",
+        "an exponent beyond 64",
+        "1000000",
+    ),
+    "tower of exponents": Bad(
+        "root**power",
+        "root**9**9**9",
+        "31:23",
+        "a power in an exponent; give it a name first",
+        "9**9**9",
+    ),
+    "number beyond a float": Bad(
+        "1 - b2**t",
+        "1e999 - b2**t",
+        "26:5",
+        "larger than a float can be",
+        "1e999",
+    ),
+    "number beyond an integer": Bad(
+        "1 - b2**t",
+        "99999999999 - b2**t",
+        "26:5",
+        "larger than a 32-bit integer; write a float",
+        "99999999999",
+    ),
+    "number of many digits": Bad(
+        "1 - b2**t",
+        "9" * 5000 + " - b2**t",
+        "26:1",
+        "a number with too many digits",
+        "c",
+    ),
+    "recursion bomb of parentheses": Bad(
+        "1 - b2**t",
+        "(" * 300 + "t" + ")" * 300,
+        "26:205",
+        "nested too deeply",
+        "(",
+    ),
+    "recursion bomb of signs": Bad(
+        "1 - b2**t",
+        "-" * 3000 + "t",
+        "26:5",
+        "too many signs in a row",
+        "-" * 3000,
+    ),
+    "recursion bomb of sums": Bad(
+        "1 - b2**t",
+        "+".join("t" * 3000),
+        "25:11",
+        "nested too deeply",
+        "'''",
+    ),
+    "not ASCII": Bad(
+        "1 - b2**t",
+        "1 − b2**t",
+        "26:7",
+        "'−' is not ASCII; names and operators are (docs and symbols may be anything)",
+        "−",
+    ),
+    "letter that looks like another": Bad(
+        "c = 1 - b2**t",
+        "с = 1 - b2**t",
+        "26:1",
+        "'с' is not ASCII; names and operators are (docs and symbols may be anything)",
+        "с",
+    ),
+    "empty equations": Bad(
+        "c = 1 - b2**t",
+        "# nothing",
+        "25:11",
+        "no equations here",
+        "'''",
+    ),
+    # meaning
+    "slot never assigned": Bad(
+        "[symbols]",
+        's = { init = "zeros", doc = "S." }\n[symbols]',
+        "21:1",
+        "no equation assigns 's'",
+        "s",
+    ),
+    "slot never read": Bad(
+        "update = -",
+        "s = g\nupdate = -",
+        "35:1",
+        "'s' is assigned and never read",
+        "s = g",
+    ),
+    "slot begins as nothing known": Bad(
+        '{ init = "zeros", doc = "Second',
+        '{ init = "zero", doc = "Second',
+        "18:14",
+        "a slot begins as 'zeros'",
+        '"zero"',
+    ),
+    "update not assigned": Bad(
+        "update = -learning_rate * direction",
+        "direction = -learning_rate * direction",
+        "28:1",
+        "`update` is not assigned",
+        "leaf",
+    ),
+    "update not assigned on a path": Bad(
+        "update = -",
+        "if nesterov:\n    update = -",
+        "28:1",
+        "`update` is not assigned on every path",
+        "leaf",
+    ),
+    "read before assigned": Bad(
+        "direction = g / root**power",
+        "direction = g / root**power + direction",
+        "31:31",
+        "'direction' is read before it is assigned",
+        "direction",
+    ),
+    "read before assigned, later": Bad(
+        "v = b2 * v +",
+        "v = root + b2 * v +",
+        "29:5",
+        "'root' is read before it is assigned",
+        "root",
+    ),
+    "assigned on one path": Bad(
+        "direction = g / root**power\n",
+        "if nesterov:\n    direction = g / root**power\n",
+        "34:38",
+        "'direction' is not assigned on every path to here",
+        "direction",
+    ),
+    "unused hyperparameter": Bad(
+        "root**power",
+        "root**2",
+        "9:1",
+        "no equation reads 'power'",
+        "power",
+    ),
+    "unused name": Bad(
+        "update = -",
+        "more = g\nupdate = -",
+        "35:1",
+        "'more' is assigned and never read",
+        "more = g",
+    ),
+    "unused scalar": Bad(
+        "c = 1 - b2**t",
+        "c = 1 - b2**t\nd = t",
+        "27:1",
+        "'d' is assigned and never read",
+        "d = t",
+    ),
+    "symbol of nothing": Bad(
+        "root = 'r'",
+        "rot = 'r'",
+        "22:1",
+        "no equation assigns 'rot', did you mean 'root'?",
+        "rot",
+    ),
+    "slot where it is not kept": Bad(
+        "update = -learning_rate * direction",
+        "update = -learning_rate * direction + velocity",
+        "35:39",
+        "'velocity' is kept only when momentum is not None, which may not hold here",
+        "velocity",
+    ),
+    "assigned where it is not kept": Bad(
+        "update = -",
+        "velocity = velocity\nupdate = -",
+        "35:12",
+        "'velocity' is kept only when momentum is not None, which may not hold here",
+        "velocity",
+    ),
+    "None where a number is needed": Bad(
+        "update = -learning_rate * direction",
+        "update = -learning_rate * direction * momentum",
+        "35:39",
+        "'momentum' may be None here; ask `momentum is not None` first",
+        "momentum",
+    ),
+    "hyperparameter assigned": Bad(
+        "c = 1 - b2**t",
+        "b2 = t\nc = 1 - b2**t",
+        "26:1",
+        "'b2' is a hyperparameter and keeps its value",
+        "b2",
+    ),
+    "scalar assigned in a leaf": Bad(
+        "update = -",
+        "c = g\nupdate = -",
+        "35:1",
+        "'c' is computed in `scalars` and keeps its value",
+        "c",
+    ),
+    "weights assigned": Bad(
+        "update = -",
+        "w = g\nupdate = -",
+        "35:1",
+        "'w' is reserved; choose another name",
+        "w",
+    ),
+    "slot in scalars": Bad(
+        "c = 1 - b2**t",
+        "c = v - b2**t",
+        "26:5",
+        "'v' has a value for each leaf; `scalars` are computed once a step",
+        "v",
+    ),
+    "slot assigned in scalars": Bad(
+        "c = 1 - b2**t",
+        "c = 1 - b2**t\nv = c",
+        "27:1",
+        "'v' is a slot; assign it in `leaf`",
+        "v",
+    ),
+    "update in scalars": Bad(
+        "c = 1 - b2**t",
+        "c = 1 - b2**t\nupdate = c",
+        "27:1",
+        "assign `update` in `leaf`",
+        "update",
+    ),
+    "if on an array": Bad(
+        "if momentum is not None:",
+        "if v > 0:",
+        "32:4",
+        "the condition of an `if` must be static; of arrays, write where(condition, a, b)",
+        "v > 0",
+    ),
+    "if on a schedulable number": Bad(
+        "if momentum is not None:",
+        "if momentum > 0:",
+        "32:4",
+        "the condition of an `if` must be static; of arrays, write where(condition, a, b)",
+        "momentum > 0",
+    ),
+    "if on a number": Bad(
+        "if momentum is not None:",
+        "if b2:",
+        "32:4",
+        "compare the number with something",
+        "b2",
+    ),
+    "if on a choice": Bad(
+        'order == "first"',
+        "order",
+        "30:23",
+        "compare the choice with one of its values",
+        "order",
+    ),
+    "and on arrays": Bad(
+        "abs2(g)",
+        "where(nesterov and v > 0, g, 0.0)",
+        "29:44",
+        "an operand of `and` must be static; of arrays, write where(condition, a, b)",
+        "v > 0",
+    ),
+    "condition as a number": Bad(
+        "abs2(g)",
+        "(g > 0) * g",
+        "29:26",
+        "a number is expected, not a condition; write where(condition, a, b)",
+        "g > 0",
+    ),
+    "flag as a number": Bad(
+        "abs2(g)",
+        "nesterov * g",
+        "29:25",
+        "a number is expected, not a switch; write a if b else c",
+        "nesterov",
+    ),
+    "where on a flag": Bad(
+        "abs2(g)",
+        "where(nesterov, g, 0.0)",
+        "29:31",
+        "where asks a condition on arrays, not a switch; write a if b else c",
+        "nesterov",
+    ),
+    "unknown choice": Bad(
+        'order == "first"',
+        'order == "frist"',
+        "30:32",
+        "'frist' is no choice of 'order', did you mean 'first'?",
+        '"frist"',
+    ),
+    "choices in order": Bad(
+        'order == "first"',
+        'order < "first"',
+        "30:23",
+        "choices are compared by == and !=",
+        'order < "first"',
+    ),
+    "string as a number": Bad(
+        "abs2(g)",
+        '"g" * 2',
+        "29:25",
+        "a string is compared with a choice only",
+        '"g"',
+    ),
+    "equal to None": Bad(
+        "if momentum is not None:",
+        "if momentum != None:",
+        "32:4",
+        "compare with None by `is None` or `is not None`",
+        "momentum != None",
+    ),
+    "never None": Bad(
+        "if momentum is not None:",
+        "if b2 is not None:",
+        "32:4",
+        "only an optional hyperparameter can be None",
+        "b2",
+    ),
+    "is True": Bad(
+        "if nesterov else",
+        "if nesterov is True else",
+        "34:64",
+        "`is` compares with None only",
+        "True",
+    ),
+    "array in a requirement": Bad(
+        '"not nesterov or',
+        '"not nesterov or g > 0 or',
+        "14:25",
+        "'g' is not known here; only hyperparameters are",
+        "g",
+    ),
+    "schedulable in a requirement": Bad(
+        '"not nesterov or',
+        '"not nesterov or learning_rate > 0 or',
+        "14:25",
+        "'learning_rate' is schedulable, so only `is None` is known of it here",
+        "learning_rate",
+    ),
+    "call in a requirement": Bad(
+        '"not nesterov or',
+        '"not nesterov or sqrt(b2) > 0 or',
+        "14:25",
+        "conditions of hyperparameters call no functions",
+        "sqrt(b2)",
+    ),
+    "sum in scalars": Bad(
+        "c = 1 - b2**t",
+        "c = sum(t)",
+        "26:5",
+        "sum is of a leaf; `scalars` are computed once a step",
+        "sum(t)",
+    ),
+    "condition with a mistake": Bad(
+        'when = "momentum is not None"',
+        'when = "momentun is not None"',
+        "19:38",
+        "unknown name 'momentun', did you mean 'momentum'?",
+        "momentun",
+    ),
+    "requirement that assigns": Bad(
+        '"not nesterov or momentum is not None"',
+        '"nesterov = 1"',
+        "14:9",
+        "one expression is expected, not a statement",
+        "nesterov = 1",
+    ),
+}

@@ -1,0 +1,129 @@
+"""Each mistake in a spec gets its own message, at its own place."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from mlax_codegen.errors import SpecError
+from mlax_codegen.render import render_module
+from mlax_codegen.spec import read_spec
+
+from .bad_specs import CASES, GOOD, Bad
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def complaint(text: str | bytes) -> SpecError:
+    """Return the error that a spec gets; the test fails if it gets none."""
+    Path("probe.toml").write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(SpecError) as caught:
+        render_module(read_spec(Path("probe.toml")))
+    return caught.value
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_spec_without_a_mistake_is_accepted() -> None:
+    Path("probe.toml").write_text(GOOD)
+    assert "class Probe(Optimizer):" in render_module(read_spec(Path("probe.toml")))
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_one_mistake_gets_one_message(case: Bad) -> None:
+    assert case.old in GOOD
+    [mistake] = complaint(GOOD.replace(case.old, case.new, 1)).mistakes
+    marked = mistake.text[mistake.column - 1 :][: mistake.length]
+    found = (f"{mistake.line}:{mistake.column}", mistake.message, marked)
+    assert found == (case.at, case.message, case.marked)
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_text_shows_file_line_and_caret() -> None:
+    error = complaint(GOOD.replace("= momentum * velocity", "= momentun * velocity", 1))
+    assert str(error) == (
+        "probe.toml:33:16: unknown name 'momentun', did you mean 'momentum'?\n"
+        "        velocity = momentun * velocity + direction\n"
+        "                   ^^^^^^^^"
+    )
+
+
+@pytest.mark.usefixtures("folder")
+def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
+    text = GOOD.replace("b2 * v +", "b3 * v +").replace("abs2(g)", "abs2(h0)")
+    text = text.replace("1 - b2**t", "1 - b4**t")
+    assert [mistake.line for mistake in complaint(text).mistakes] == [26, 29, 29]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_name_is_reported_once() -> None:
+    text = GOOD.replace("direction = g / root**power\n", "")
+    assert len([m for m in complaint(text).mistakes if "'direction'" in m.message]) == 1
+
+
+@pytest.mark.usefixtures("folder")
+def test_not_utf8() -> None:
+    [mistake] = complaint(b'name = "probe"\nsummary = "\xff"\n').mistakes
+    assert (mistake.line, mistake.column, mistake.message) == (2, 12, "not UTF-8: byte 0xff")
+
+
+@pytest.mark.usefixtures("folder")
+def test_byte_order_mark() -> None:
+    [mistake] = complaint("\ufeff" + GOOD).mistakes
+    expected = "the file begins with a byte order mark; save it as plain UTF-8"
+    assert mistake.message == expected
+
+
+@pytest.mark.usefixtures("folder")
+def test_empty_file_names_what_is_missing() -> None:
+    messages = {mistake.message for mistake in complaint("").mistakes}
+    assert messages == {
+        "'name' is missing",
+        "'summary' is missing",
+        "'references' is missing",
+        "[[step]] is missing",
+    }
+
+
+@pytest.mark.usefixtures("folder")
+def test_far_too_long() -> None:
+    [mistake] = complaint(GOOD + "#" * 200_000).mistakes
+    assert mistake.message == "longer than 200,000 characters; a spec is about a page"
+
+
+@pytest.mark.usefixtures("folder")
+def test_too_many_options() -> None:
+    names = [f"n{i}" for i in range(13)]
+    flags = "\n".join(f'{name} = {{ default = false, doc = "Switch." }}' for name in names)
+    uses = "\n".join(f"if {name}:\n    direction = direction + 1" for name in names)
+    text = GOOD.replace("[[require]]", f"{flags}\n[[require]]")
+    [mistake] = complaint(text.replace("update = -", f"{uses}\nupdate = -")).mistakes
+    assert mistake.message == "too many options that exclude nothing; split the spec"
+
+
+def test_missing_file(folder: Path) -> None:
+    with pytest.raises(SpecError, match="cannot read the spec: No such file or directory"):
+        read_spec(folder / "absent.toml")
+
+
+def test_folder_instead_of_a_file(folder: Path) -> None:
+    with pytest.raises(SpecError, match="cannot read the spec: Is a directory"):
+        read_spec(folder)
+
+
+@pytest.mark.usefixtures("folder")
+def test_windows_line_ends_read_alike() -> None:
+    text = GOOD.replace("b2 * v +", "b3 * v +")
+    [windows] = complaint(text.replace("\n", "\r\n")).mistakes
+    [unix] = complaint(text).mistakes
+    assert windows == unix
+
+
+@pytest.mark.usefixtures("folder")
+def test_mistakes_survive_pickling() -> None:
+    error = complaint(GOOD.replace("b2 * v +", "b3 * v +"))
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

@@ -1,0 +1,128 @@
+"""The equations as LaTeX: as a paper would write them, and never unbalanced."""
+
+from pathlib import Path
+
+import pytest
+
+from mlax_codegen.latex import default_symbol, equations
+from mlax_codegen.render import built_in_specs
+from mlax_codegen.spec import Spec, read_spec
+
+from .bad_specs import GOOD
+
+
+def spec_with(leaf: str, tmp_path: Path) -> Spec:
+    start, _ = GOOD.split("scalars = '''\n")
+    path = tmp_path / "probe.toml"
+    path.write_text(f"{start}leaf = '''\n{leaf}\n'''\n")
+    return read_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "latex"),
+    [
+        ("g = -g", r"g_t &\leftarrow -g_t"),
+        ("v = v", "v_t &= v_{t-1}"),
+        ("v = b2 * v + (1 - b2) * g", "v_t &= b_2 v_{t-1} + (1 - b_2) g_t"),
+        ("v = v - (g - w)", "v_t &= v_{t-1} - (g_t - w_{t-1})"),
+        ("v = v - (g + w)", "v_t &= v_{t-1} - (g_t + w_{t-1})"),
+        ("v = v + -g", "v_t &= v_{t-1} + (-g_t)"),
+        ("v = v * -g", "v_t &= v_{t-1} (-g_t)"),
+        ("v = -(v * g)", "v_t &= -v_{t-1} g_t"),
+        ("v = -v * g + w", "v_t &= -v_{t-1} g_t + w_{t-1}"),
+        ("v = g - -v * g", "v_t &= g_t - (-v_{t-1} g_t)"),
+        ("v = g * 2", r"v_t &= g_t \cdot 2"),
+        ("v = g / w", r"v_t &= \frac{g_t}{w_{t-1}}"),
+        ("v = -g / w", r"v_t &= -\frac{g_t}{w_{t-1}}"),
+        ("v = b2 * g / w", r"v_t &= b_2 \frac{g_t}{w_{t-1}}"),
+        ("v = (g + w) / (g / w)", r"v_t &= \frac{g_t + w_{t-1}}{g_t / w_{t-1}}"),
+        ("v = g / w / (v * g)", r"v_t &= \frac{g_t / w_{t-1}}{v_{t-1} g_t}"),
+        ("v = sqrt(g / (w * v))", r"v_t &= \sqrt{g_t / (w_{t-1} v_{t-1})}"),
+        ("v = (g + w) ** 2", "v_t &= (g_t + w_{t-1})^2"),
+        ("v = (-g) ** 2", "v_t &= (-g_t)^2"),
+        ("v = -g ** 2", "v_t &= -g_t^2"),
+        ("v = g ** -0.25", "v_t &= g_t^{-0.25}"),
+        ("v = (g ** 2) ** 2", "v_t &= (g_t^2)^2"),
+        ("v = g ** 0.5", r"v_t &= \sqrt{g_t}"),
+        ("v = g ** (1 / power)", r"v_t &= g_t^{1 / \mathit{power}}"),
+        ("v = abs2(g) * 1e-8", r"v_t &= \lvert g_t \rvert^2 \cdot 10^{-8}"),
+        ("v = maximum(v, 2.5e-30)", r"v_t &= \max(v_{t-1}, 2.5 \cdot 10^{-30})"),
+        (
+            "v = where(g > 0, g, 0.0)",
+            r"v_t &= \begin{cases} g_t & \text{if } g_t > 0 \\ 0 & \text{otherwise} \end{cases}",
+        ),
+        (
+            'v = g if order == "first" else w if not nesterov else v',
+            r"v_t &= \begin{cases} g_t & \text{if order is first} \\ w_{t-1} & \text{if not nesterov} \\ "
+            r"v_{t-1} & \text{otherwise} \end{cases}",
+        ),
+        ("update = -learning_rate * g", r"w_t &= w_{t-1} - \alpha g_t"),
+        ("update = g - w", "w_t &= w_{t-1} + g_t - w_{t-1}"),
+        ("if not nesterov:\n    v = g", r"v_t &= g_t \quad \text{if not nesterov}"),
+    ],
+)
+def test_one_equation(code: str, latex: str, tmp_path: Path) -> None:
+    assert equations(spec_with(code, tmp_path)) == [latex]
+
+
+def test_time_moves_on_when_a_slot_is_assigned(tmp_path: Path) -> None:
+    spec = spec_with("more = v\nv = g\nmore = v\nv = v + g", tmp_path)
+    assert equations(spec) == [
+        r"\mathit{more}_t &= v_{t-1}",
+        "v_t &= g_t",
+        r"\mathit{more}_t &= v_t",
+        r"v_t &\leftarrow v_t + g_t",
+    ]
+
+
+def test_branches_say_their_conditions(tmp_path: Path) -> None:
+    code = (
+        "if momentum is None:\n    v = g\nelif nesterov and b2 > 0.5:\n    v = w\nelse:\n    v = v"
+    )
+    assert [line.partition(r" \quad ")[2] for line in equations(spec_with(code, tmp_path))] == [
+        r"\text{if momentum is None}",
+        r"\text{if momentum is not None and nesterov and } b_2 > 0.5",
+        r"\text{if momentum is not None and not (nesterov and } b_2 > 0.5 \text{)}",
+    ]
+
+
+def test_an_update_that_is_read_has_a_name(tmp_path: Path) -> None:
+    assert equations(spec_with("update = g\nupdate = -update", tmp_path)) == [
+        "u_t &= g_t",
+        r"u_t &\leftarrow -u_t",
+        "w_t &= w_{t-1} + u_t",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol"),
+    [
+        ("m", "m"),
+        ("mu", r"\mu"),
+        ("b1", "b_1"),
+        ("beta2", r"\beta_2"),
+        ("v_max", r"v_{\text{max}}"),
+        ("x_1", "x_1"),
+        ("velocity", r"\mathit{velocity}"),
+        ("second_moment", r"\mathit{second\_moment}"),
+    ],
+)
+def test_symbols_of_names(name: str, symbol: str) -> None:
+    assert default_symbol(name) == symbol
+
+
+@pytest.mark.parametrize("path", built_in_specs(), ids=lambda path: path.stem)
+def test_built_in_equations_are_balanced(path: Path) -> None:
+    for line in equations(read_spec(path)):
+        assert line.count("{") == line.count("}")
+        assert line.count(r"\begin") == line.count(r"\end")
+        assert line.replace(r"\\", "").count("&") - line.count(r"\\") == 1 + line.count(r"\begin")
+
+
+def test_adam_reads_like_its_paper() -> None:
+    [adam] = [path for path in built_in_specs() if path.stem == "adam"]
+    assert equations(read_spec(adam))[2:] == [
+        r"m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t",
+        r"v_t &= \beta_2 v_{t-1} + (1 - \beta_2) \lvert g_t \rvert^2",
+        r"w_t &= w_{t-1} - \alpha \frac{m_t / c_1}{\sqrt{v_t / c_2 + \epsilon_{\text{root}}} + \epsilon}",
+    ]
