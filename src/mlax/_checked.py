@@ -5,7 +5,7 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import GenericAlias
 from typing import (
     Any,
@@ -92,6 +92,14 @@ class _Tree(NamedTuple):
 
 
 @dataclass
+class _Found:
+    """What the arguments, or the result, of one call hold."""
+
+    trees: list[_Tree] = field(default_factory=list[_Tree])
+    arrays: list[tuple[str, Any, Any]] = field(default_factory=list[tuple[str, Any, Any]])
+
+
+@dataclass
 class _Reference:
     """What the trees of one call are compared with."""
 
@@ -128,7 +136,7 @@ class _Plan:
             return None
 
     def check_arguments(self, arguments: dict[str, Any]) -> _Reference | None:
-        trees: list[_Tree] = []
+        found = _Found()
         for argument, value in arguments.items():
             if argument not in self.hints:
                 continue
@@ -137,20 +145,20 @@ class _Plan:
                 hint = GenericAlias(tuple, (hint, ...))
             elif kind is inspect.Parameter.VAR_KEYWORD:
                 hint = GenericAlias(dict, (str, hint))
-            self._collect(_Tree(argument, argument, value), hint, trees)
-        return self._hold_together(trees, None)
+            self._collect(_Tree(argument, argument, value), hint, found)
+        return self._hold_together(found.trees, None)
 
     def check_result(self, result: Any, reference: _Reference | None) -> None:
         if self.result_hint is Any:
             return
-        trees: list[_Tree] = []
-        self._collect(_Tree("result", "result", result), self.result_hint, trees)
-        self._hold_together(trees, reference)
+        found = _Found()
+        self._collect(_Tree("result", "result", result), self.result_hint, found)
+        self._hold_together(found.trees, reference)
 
-    def _collect(self, at: _Tree, hint: Any, trees: list[_Tree]) -> None:
-        """Add the trees in a value to `trees`, and check what else is in it."""
+    def _collect(self, at: _Tree, hint: Any, found: _Found) -> None:
+        """Add the trees in a value to those found, and check what else is in it."""
         if hint is Weights:
-            trees.append(at)
+            found.trees.append(at)
             return
         origin, args = get_origin(hint), get_args(hint)
         if origin is Union or origin is types.UnionType:
@@ -158,24 +166,31 @@ class _Plan:
             if at.tree is None and len(options) < len(args):
                 return
             if len(options) == 1:
-                self._collect(at, options[0], trees)
+                self._collect(at, options[0], found)
                 return
         parts = _parts(at, origin or hint, args)
         if parts is None:
-            self._check(at, hint)
+            self._check(at, hint, found)
         else:
             for part, part_hint in parts:
-                self._collect(part, part_hint, trees)
+                self._collect(part, part_hint, found)
 
-    def _check(self, at: _Tree, hint: Any) -> None:
+    def _check(self, at: _Tree, hint: Any, found: _Found) -> None:
         from typeguard import TypeCheckError
 
         try:
             check_value(at.tree, hint)
         except TypeCheckError:
+            tied = "".join(
+                f", where {name} is {describe(value)} as {_hint_name(other)}"
+                for name, value, other in found.arrays
+                if getattr(hint, "dim_str", "")
+            )
             raise TypeError(
-                f"{self.label}: {at.name} must be {_hint_name(hint)}, got {_given(at.tree)}"
+                f"{self.label}: {at.name} must be {_hint_name(hint)}, got {_given(at.tree)}{tied}"
             ) from None
+        if getattr(hint, "dim_str", ""):
+            found.arrays.append((at.name, at.tree, hint))
 
     def _hold_together(self, trees: list[_Tree], reference: _Reference | None) -> _Reference | None:
         """Tie all trees to the reference, or to one of them; report every leaf if they do not correspond."""
@@ -310,14 +325,17 @@ def _substitute(hint: Any, replaced: dict[Any, Any]) -> Any:
 
 
 def _hint_name(hint: Any) -> str:
+    """Return an annotation as one writes it."""
+    if hasattr(hint, "dim_str"):
+        kind = hint.__name__.partition("[")[0]
+        array = getattr(hint.array_type, "__name__", "Any").rpartition(".")[2]
+        return f'{kind}[{array}, "{hint.dim_str}"]'
     cls = get_origin(hint) or hint
-    text = repr(hint)
-    if "jaxtyping." in text:
-        text = text.replace("jaxlib._jax.", "").replace("jax.", "")
-        return text.removeprefix("<class '").removesuffix("'>").replace("jaxtyping.", "")
     if isinstance(cls, type) and cls.__module__ != "builtins":
         return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
-    return cls.__name__ if cls is hint and isinstance(cls, type) else text.replace("typing.", "")
+    return (
+        cls.__name__ if cls is hint and isinstance(cls, type) else str(hint).replace("typing.", "")
+    )
 
 
 def _given(value: object) -> str:

@@ -1,40 +1,13 @@
-"""Functions of JAX that type checkers know too little about, with the types they have."""
+"""Questions about leaves and dtypes whose answers in JAX are partly unknown to type checkers."""
 
-from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-__all__ = [
-    "Path",
-    "Tracer",
-    "canonical",
-    "epsilon",
-    "flatten",
-    "flatten_with_path",
-    "is_inexact",
-    "is_tracer",
-]
-
-Path: TypeAlias = tuple[Any, ...]
-"""Keys from the root of a tree to one of its leaves."""
-
-
-def flatten(tree: object) -> tuple[list[Any], Any]:
-    """Return the leaves and the structure of a tree."""
-    leaves, treedef = cast("Any", jax.tree.flatten)(tree)
-    return leaves, treedef
-
-
-def flatten_with_path(
-    tree: object, is_leaf: Callable[[Any], bool] | None = None
-) -> tuple[list[tuple[Path, Any]], Any]:
-    """Return the leaves of a tree with their paths, and its structure."""
-    leaves, treedef = cast("Any", jax.tree_util.tree_flatten_with_path)(tree, is_leaf=is_leaf)
-    return leaves, treedef
+__all__ = ["Tracer", "canonical", "epsilon", "is_inexact", "is_tracer"]
 
 
 def is_tracer(leaf: object) -> bool:

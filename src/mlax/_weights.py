@@ -14,7 +14,8 @@ import jaxtyping
 import numpy as np
 from jaxtyping import Array, Float, Int32
 
-from mlax._jax import Tracer, canonical, flatten, flatten_with_path, is_inexact
+from mlax._jax import Tracer, canonical, is_inexact
+from mlax._trees import flatten, flatten_with_path
 from mlax.tree import describe, keystr
 
 __all__ = ["Count", "Scalar", "Signature", "Weights", "refused_leaves", "ties"]

@@ -1,11 +1,11 @@
 """Hyperparameters: what a field of an optimizer may hold, and how a given value becomes it.
 
     class Adam(Optimizer):
-        learning_rate: Number = scheduled(default=1e-3, at_least=0)
-        b1: float = number(default=0.9, at_least=0, below=1)
-        bias_correction: bool = flag(default=True)
+        learning_rate: Number = scheduled(1e-3, at_least=0)
+        b1: float = number(0.9, at_least=0, below=1)
+        bias_correction: bool = flag(True)
 
-Each function here describes one field. Type checkers only see that a field has a default if `default` is named.
+Each function here describes one field; its first argument is the default.
 """
 
 import math

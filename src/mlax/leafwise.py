@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax._jax import flatten, is_inexact
+from mlax._jax import is_inexact
+from mlax._trees import flatten
 from mlax.typing import Weights
 
 __all__ = ["abs2", "map_leaves"]
@@ -44,6 +45,7 @@ def map_leaves(
     Returns:
         The updates, in the dtypes of the gradients, and the slots, in their own.
     """
+    treedef: Any
     gradients, treedef = flatten(inputs[0])
     trees: tuple[Any, ...] = (*inputs, *slots)
     columns: list[list[Any]] = [

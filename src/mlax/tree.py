@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlax._jax import Path, flatten, flatten_with_path, is_tracer
+from mlax._jax import is_tracer
+from mlax._trees import KeyPath, flatten, flatten_with_path
 
 __all__ = ["describe", "keystr", "mismatches", "refuse_shared", "tree_equal"]
 
@@ -33,7 +34,7 @@ def describe(leaf: object) -> str:
     return f"{text} ({type(leaf).__name__})"
 
 
-def keystr(path: Path) -> str:
+def keystr(path: KeyPath) -> str:
     """Return a key path as Python that reaches the leaf: `['dense'][0].w`."""
     return jax.tree_util.keystr(path)
 
@@ -92,7 +93,7 @@ def refuse_shared(where: str, name: str, tree: object) -> None:
     leaves = jax.tree.leaves(tree)
     if len(set(map(id, leaves))) == len(leaves):
         return
-    seen: dict[int, Path] = {}
+    seen: dict[int, KeyPath] = {}
     for path, leaf in flatten_with_path(tree)[0]:
         if not _is_array(leaf) or is_tracer(leaf):
             continue
@@ -148,7 +149,7 @@ def mismatches(
 def _children(tree: object) -> tuple[dict[str, Any], tuple[type, Any] | None]:
     """Return the children of a container by key, and its type and aux data; for a leaf, None instead."""
     entries, treedef = flatten_with_path(tree, is_leaf=lambda x: x is not tree)
-    return {keystr(path): child for path, child in entries}, treedef.node_data()
+    return {keystr(path): child for path, child in entries}, cast("Any", treedef).node_data()
 
 
 def _paths(tree: object) -> list[str]:

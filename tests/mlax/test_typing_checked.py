@@ -96,9 +96,18 @@ def test_results_are_checked() -> None:
         return x
 
     with pytest.raises(
-        TypeError, match=r"total: result must be Float\[Array, ''\], got float32\[2\]"
+        TypeError, match=r'total: result must be Float\[Array, ""\], got float32\[2\]'
     ):
         total(ONE)
+
+
+def test_messages_say_what_a_dimension_is_tied_to() -> None:
+    with pytest.raises(TypeError) as error:
+        mean(ONE, TWO)
+    assert str(error.value) == (
+        'test_typing_checked.mean: y must be Float[Array, "n"], got float32[3], '
+        'where x is float32[2] as Float[Array, "n"]'
+    )
 
 
 def test_names_of_dimensions_live_for_one_call() -> None:

@@ -100,17 +100,33 @@ def test_weights_that_are_no_weights() -> None:
 def test_scalars_and_states_of_other_types() -> None:
     state = adam.init(WEIGHTS)
     assert message(TypeError, lambda: adam.step(WEIGHTS, state._replace(step=1.0))) == (
-        "adam.step: state.step must be Int32[Array, ''], got 1.0 (float)"
+        'adam.step: state.step must be Int32[Array, ""], got 1.0 (float)'
     )
-    assert message(
-        TypeError, lambda: adam.step(WEIGHTS, state._replace(learning_rate=jnp.ones(2)))
-    ) == ("adam.step: state.learning_rate must be Float[Array, ''], got float32[2]")
+    assert (
+        message(TypeError, lambda: adam.step(WEIGHTS, state._replace(learning_rate=jnp.ones(2))))
+        == 'adam.step: state.learning_rate must be Float[Array, ""], got float32[2]'
+    )
     assert message(TypeError, lambda: adam.step(WEIGHTS, sgd.init(WEIGHTS))) == (
         "adam.step: state must be adam.State, got sgd.State"
     )
-    assert message(
-        TypeError, lambda: adam.step(WEIGHTS, state._replace(learning_rate=np.float32([1])[0:1]))
-    ) == ("adam.step: state.learning_rate must be Float[Array, ''], got a NumPy float32[1]")
+    assert (
+        message(
+            TypeError,
+            lambda: adam.step(WEIGHTS, state._replace(learning_rate=np.float32([1])[0:1])),
+        )
+        == 'adam.step: state.learning_rate must be Float[Array, ""], got a NumPy float32[1]'
+    )
+
+
+def test_hyperparameters_are_left_to_the_class() -> None:
+    """typeguard would refuse a NumPy float32, and describe everything else in its own words."""
+    assert adam.init(WEIGHTS, b1=np.float32(0.5)).hyperparameters.b1 == 0.5
+    assert message(TypeError, lambda: adam.init(WEIGHTS, b1="fast")) == (
+        "Adam: b1 must be a number, got 'fast' (str)"
+    )
+    assert message(ValueError, lambda: adam.init(WEIGHTS, eps=-1.0)) == (
+        "Adam: eps must be > 0, got -1.0"
+    )
 
 
 def test_slots_in_their_own_dtype() -> None:
