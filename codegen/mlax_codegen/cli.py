@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mlax_codegen.errors import Mistake, SpecError
 from mlax_codegen.files import OutputError, plan, write
-from mlax_codegen.render import built_in_specs, checkout, render_module, render_package
-from mlax_codegen.spec import Spec, read_spec
+from mlax_codegen.render import built_in_specs, checkout, render_module, render_new, render_package
+from mlax_codegen.spec import Spec, class_from, read_spec, wrong_class_name, wrong_module_name
 
 __all__ = ["main"]
 
@@ -20,6 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
+        if arguments.command == "new":
+            return _new(arguments.name)
         return _generate(arguments.specs, arguments.output, check=arguments.check)
     except (SpecError, OutputError) as error:
         print(error, file=sys.stderr)
@@ -30,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mlax-codegen", description="Generate typed JAX optimizers from specs."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     generate = commands.add_parser(
         "generate",
         help="turn specs into Python modules",
@@ -46,7 +48,29 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write nothing; list stale, missing and orphaned files, and exit with 1 if there are any",
     )
+    new = commands.add_parser(
+        "new",
+        help="write a spec to start from",
+        description="Write NAME.toml here: a commented spec that works as it stands.",
+    )
+    new.add_argument("name", metavar="NAME", help="of the module to come, like adamw")
     return parser
+
+
+def _new(name: str) -> int:
+    wrong = wrong_module_name(name) or wrong_class_name(class_from(name))
+    if wrong is not None:
+        raise OutputError(f"mlax-codegen: {wrong}")
+    path = Path(f"{name}.toml")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(render_new(name))
+    except FileExistsError:
+        raise OutputError(f"{path}: there already, so it is left as it is") from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+    print(f"wrote {path}")
+    return DONE
 
 
 def _generate(given: Sequence[Path], output: Path | None, *, check: bool) -> int:

@@ -24,8 +24,8 @@ def module_docstring(spec: Spec) -> str:
     lines += [".. math::", ""]
     formulas = equations(spec)
     for number, formula in enumerate(formulas, 1):
-        end = r" \\" if number < len(formulas) else ""
-        lines += _wrapped(formula + end, indent=4, hanging=8)
+        end = rf"{_JOINT}\\" if number < len(formulas) else ""
+        lines += _wrapped(_braces_kept(formula) + end, indent=4, hanging=8)
     lines += ["", "References:"]
     for reference in spec.references:
         lines += _wrapped(reference, indent=4, hanging=8)
@@ -125,6 +125,16 @@ def _kept(slot: Slot) -> str:
     if slot.when is None:
         return f"{doc}, like the weights."
     return f"{doc}, like the weights; None unless {slot.when.text.strip()}."
+
+
+def _braces_kept(formula: str) -> str:
+    """Return a formula that is never wrapped between braces."""
+    depth = 0
+    kept: list[str] = []
+    for character in formula:
+        depth += (character == "{") - (character == "}")
+        kept.append(_JOINT if character == " " and depth else character)
+    return "".join(kept)
 
 
 def _wrapped(text: str, *, indent: int, hanging: int, margin: int = 0) -> list[str]:

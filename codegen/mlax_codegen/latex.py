@@ -62,6 +62,7 @@ class _Equations:
         self.slots = {slot.name: slot.symbol or default_symbol(slot.name) for slot in spec.slots}
         self.fixed = {h.name: h.symbol or default_symbol(h.name) for h in spec.hyperparameters}
         self.fixed[STEP_NUMBER] = "t"
+        self.choices = {h.name: h.choices for h in spec.hyperparameters}
         self.current: set[str] = set()  # slots that this step has assigned
         self.in_leaf = False
         names = [
@@ -87,8 +88,11 @@ class _Equations:
         for statement in body:
             match statement:
                 case ast.If(test=test, body=then, orelse=otherwise):
+                    before = set(self.current)
                     yield from self.statements(then, [*conditions, test])
+                    after, self.current = self.current, before
                     yield from self.statements(otherwise, [*conditions, _negation(test)])
+                    self.current |= after
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     line = self.assignment(name, value)
                     if conditions:
@@ -238,7 +242,12 @@ class _Equations:
             case ast.Compare(
                 left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=str() as choice)]
             ):
-                return _words(f"{name} {'is' if isinstance(op, ast.Eq) else 'is not'} {choice}")
+                others = [other for other in self.choices[name] if other != choice]
+                if isinstance(op, ast.Eq):
+                    return _words(f"{name} is {choice}")
+                if len(others) == 1:
+                    return _words(f"{name} is {others[0]}")
+                return _words(f"{name} is not {choice}")
             case _:
                 return self.tex(node, 0)
 

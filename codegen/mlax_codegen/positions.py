@@ -92,6 +92,8 @@ class _Scanner:
             elif table in headers:
                 raise DuplicateKeyError(".".join(names), start, self.at)
             headers.add(table)
+            for length in range(1, len(table)):
+                self.places.setdefault(table[:length], Place(start, self.at, start, self.at))
             self.places.setdefault(table, Place(start, self.at, start, self.at))
 
     def resolved(self, names: list[str]) -> Path:

@@ -13,7 +13,16 @@ from mlax_codegen.hyperparameters import Hyperparameter, read_hyperparameter
 from mlax_codegen.language import RESERVED
 from mlax_codegen.tables import Table, check_identifier
 
-__all__ = ["Phase", "Requirement", "Slot", "Spec", "read_spec"]
+__all__ = [
+    "Phase",
+    "Requirement",
+    "Slot",
+    "Spec",
+    "class_from",
+    "read_spec",
+    "wrong_class_name",
+    "wrong_module_name",
+]
 
 T = TypeVar("T")
 
@@ -113,11 +122,9 @@ def read_spec(path: File) -> Spec:
     top = Table(document, ())
     top.check_keys(_TOP)
     name = top.text("name")
-    if name is not None:
-        _check_name(document, name)
-    class_name = top.text("class", default="".join(w.capitalize() for w in (name or "").split("_")))
-    if class_name and ("class",) in document.places:
-        _check_class(document, class_name)
+    class_name = top.text("class", default=class_from(name or ""))
+    if name is not None and class_name is not None:
+        _check_names(document, name, class_name)
     title = top.text("title", default=class_name or "")
     summary = top.sentence("summary")
     notes = top.paragraphs("notes")
@@ -154,23 +161,39 @@ def _kept(found: Iterable[T | None]) -> tuple[T, ...]:
     return tuple(item for item in found if item is not None)
 
 
-def _check_name(document: Document, name: str) -> None:
-    file = File(document.file).name
+def wrong_module_name(name: str) -> str | None:
+    """Return why a module cannot have a name, or None."""
     plain = re.fullmatch("[a-z][a-z0-9_]*", name) is not None
     if not plain or name.endswith("_") or keyword.iskeyword(name):
-        message = f"{name!r} is no name for a module; those have a-z, 0-9 and _, like 'adamw'"
-        document.at_value(("name",), message)
-    elif f"{name}.toml" != file:
-        stem = file.removesuffix(".toml")
-        document.at_value(("name",), f"the file is called {file}, so the name is {stem!r}")
+        return f"{name!r} is no name for a module; those have a-z, 0-9 and _, like 'adamw'"
+    return None
 
 
-def _check_class(document: Document, name: str) -> None:
-    path = ("class",)
-    if not name.isascii() or not name.isidentifier() or not name[0].isupper() or "_" in name:
-        document.at_value(path, f"{name!r} is not a class name, which reads like 'AdamW'")
-    elif name in _CLASSES or name in {"None", "True", "False"}:
-        document.at_value(path, f"{name!r} means something else in the generated module")
+def wrong_class_name(name: str) -> str | None:
+    """Return why a class cannot have a name, or None."""
+    if re.fullmatch("[A-Z][A-Za-z0-9]*", name) is None:
+        return f"{name!r} is no name for a class; those read like 'AdamW'"
+    if name in _CLASSES or keyword.iskeyword(name):
+        return f"a class {name!r} would be mistaken for another in the generated module"
+    return None
+
+
+def class_from(name: str) -> str:
+    """Return the class that goes with a module where the spec names none: `RmsProp` for `rms_prop`."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def _check_names(document: Document, name: str, class_name: str) -> None:
+    file = File(document.file).name
+    wrong = wrong_module_name(name)
+    if wrong is None and f"{name}.toml" != file:
+        wrong = f"the file is called {file}, so the name is {file.removesuffix('.toml')!r}"
+    if wrong is not None:
+        document.at_value(("name",), wrong)
+    given = ("class",) in document.places
+    wrong = wrong_class_name(class_name) if given or wrong is None else None
+    if wrong is not None:
+        document.at_value(("class",) if given else ("name",), wrong)
 
 
 def _read_slot(document: Document, name: str, hyperparameters: set[str]) -> Slot | None:

@@ -480,14 +480,14 @@ CASES: dict[str, Bad] = {
         "references =",
         'class = "probe"\nreferences =',
         "3:9",
-        "'probe' is not a class name, which reads like 'AdamW'",
+        "'probe' is no name for a class; those read like 'AdamW'",
         '"probe"',
     ),
     "class of another meaning": Bad(
         "references =",
         'class = "State"\nreferences =',
         "3:9",
-        "'State' means something else in the generated module",
+        "a class 'State' would be mistaken for another in the generated module",
         '"State"',
     ),
     "name is no identifier": Bad(

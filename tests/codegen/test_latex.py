@@ -86,6 +86,20 @@ def test_branches_say_their_conditions(tmp_path: Path) -> None:
     ]
 
 
+def test_a_branch_knows_nothing_of_the_other(tmp_path: Path) -> None:
+    lines = equations(spec_with("if nesterov:\n    v = v\nelse:\n    v = v + g\nv = v", tmp_path))
+    assert [line.partition(r" \quad ")[0] for line in lines] == [
+        "v_t &= v_{t-1}",
+        "v_t &= v_{t-1} + g_t",
+        r"v_t &\leftarrow v_t",
+    ]
+
+
+def test_the_other_of_two_choices_is_named(tmp_path: Path) -> None:
+    lines = equations(spec_with('if order == "first":\n    v = g\nelse:\n    v = w', tmp_path))
+    assert lines[1] == r"v_t &= w_{t-1} \quad \text{if order is last}"
+
+
 def test_an_update_that_is_read_has_a_name(tmp_path: Path) -> None:
     assert equations(spec_with("update = g\nupdate = -update", tmp_path)) == [
         "u_t &= g_t",
