@@ -125,7 +125,8 @@ def test_complex_slots_under_x64() -> None:
     ("dtype", "decay", "stalls"),
     [
         ("bfloat16", 0.999, True),
-        ("bfloat16", 0.99, False),
+        ("bfloat16", 0.9985, True),
+        ("bfloat16", 0.997, False),
         ("bfloat16", 0.9, False),
         ("float16", 0.999, False),
         ("float16", 0.9999, True),

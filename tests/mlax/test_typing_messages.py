@@ -119,7 +119,7 @@ def test_scalars_and_states_of_other_types() -> None:
 
 
 def test_hyperparameters_are_left_to_the_class() -> None:
-    """typeguard would refuse a NumPy float32, and describe everything else in its own words."""
+    """Typeguard would refuse a NumPy float32, and describe everything else in its own words."""
     assert adam.init(WEIGHTS, b1=np.float32(0.5)).hyperparameters.b1 == 0.5
     assert message(TypeError, lambda: adam.init(WEIGHTS, b1="fast")) == (
         "Adam: b1 must be a number, got 'fast' (str)"
