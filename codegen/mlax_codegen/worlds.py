@@ -12,6 +12,7 @@ from itertools import combinations, product
 __all__ = ["World", "condition_of", "holds", "possible_worlds", "tests_in"]
 
 _MOST = 4096
+_LONGEST = 3  # options in one conjunction, unless it takes all of them
 _NONE = "None"
 _VALUE = "a value"
 
@@ -92,24 +93,34 @@ def holds(test: ast.expr, world: World) -> bool:
 
 
 def condition_of(chosen: Collection[World], among: Collection[World]) -> str | None:
-    """Return the shortest test that tells some worlds from the others; None where it is all of them.
+    """Return a short test that tells some worlds from the others; None where it is all of them.
 
-    It is a disjunction of conjunctions, found by covering the chosen worlds with ever longer conjunctions.
+    It is a disjunction of conjunctions, the shortest first and of those the ones that hold in the most worlds.
     """
     if len(chosen) == len(among):
         return None
-    literals = sorted({pair for world in among for pair in world.answers})
-    missing = set(chosen)
+    others = [frozenset(world.answers) for world in among if world not in chosen]
+    missing = {world: frozenset(world.answers) for world in chosen}
+    literals = sorted({pair for world in chosen for pair in world.answers})
     found: list[str] = []
-    for length in range(1, len(literals) + 1):
-        for terms in combinations(literals, length):
-            covered = {world for world in among if set(terms) <= set(world.answers)}
-            if covered and covered <= set(chosen) and covered & missing:
-                found.append(" and ".join(_literal(*term) for term in terms))
-                missing -= covered
-        if not missing:
-            break
-    return " or ".join(found)
+    for length in range(1, _LONGEST + 1):
+        candidates = [
+            terms
+            for terms in [frozenset(pairs) for pairs in combinations(literals, length)]
+            if not any(terms <= answers for answers in others)
+        ]
+        while candidates and missing:
+            counts = [sum(terms <= answers for answers in missing.values()) for terms in candidates]
+            if not max(counts):
+                break
+            best = candidates[counts.index(max(counts))]
+            found.append(_conjunction(best))
+            missing = {w: answers for w, answers in missing.items() if not best <= answers}
+    return " or ".join([*found, *(_conjunction(answers) for answers in missing.values())])
+
+
+def _conjunction(terms: Collection[tuple[str, str]]) -> str:
+    return " and ".join(_literal(*term) for term in sorted(terms))
 
 
 def _literal(option: str, answer: str) -> str:

@@ -1,0 +1,149 @@
+"""What the generator finds out about equations: reads, conditions, decays, elementwise."""
+
+import ast
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlax_codegen.analysis import Analysis, analyse
+from mlax_codegen.errors import SpecError
+from mlax_codegen.render import render_module
+from mlax_codegen.spec import read_spec
+from mlax_codegen.worlds import condition_of, holds, possible_worlds
+
+from .bad_specs import GOOD
+
+
+def analysis(tmp_path: Path, old: str = "", new: str = "") -> Analysis:
+    assert old in GOOD
+    (tmp_path / "probe.toml").write_text(GOOD.replace(old, new, 1))
+    return analyse(read_spec(tmp_path / "probe.toml"))
+
+
+def test_an_exponential_mean_has_its_decay(tmp_path: Path) -> None:
+    assert analysis(tmp_path).decays == {"v": "b2"}  # the velocity's momentum may follow a schedule
+
+
+@pytest.mark.parametrize(
+    ("code", "decay"),
+    [
+        ("v = v * b2 + g", "b2"),
+        ("v = g + b2 * v", "b2"),
+        ("v = g * w + v * b2 + g", "b2"),
+        ("v = maximum(b2 * v, g)", None),
+        ("v = learning_rate * v + g", None),
+        ("v = b2 * v - g\nv = power * v + g", None),
+    ],
+)
+def test_decays(code: str, decay: str | None, tmp_path: Path) -> None:
+    old = "v = b2 * v + (1 - b2) * abs2(g)"
+    assert analysis(tmp_path, old, code).decays.get("v") == decay
+
+
+def test_the_decay_reaches_the_slot(tmp_path: Path) -> None:
+    (tmp_path / "probe.toml").write_text(GOOD)
+    code = render_module(read_spec(tmp_path / "probe.toml"))
+    assert "v=zeros(weights, h.slot_dtype, decay=h.b2)," in code
+    assert "velocity=zeros(weights, h.slot_dtype) if h.momentum is not None else None," in code
+
+
+@pytest.mark.parametrize(
+    ("code", "reads", "when"),
+    [
+        ("", False, None),
+        ("v = v + w", True, None),
+        ("if nesterov:\n    v = v + w", True, "nesterov"),
+        ("if not nesterov:\n    v = v + w", True, "not nesterov"),
+        ("v = v + w if momentum is None else v", True, "momentum is None"),
+        ('if order != "first":\n    v = v + w', True, 'order == "last"'),
+        ("if b2 > 0.5:\n    v = v + w", True, "b2 > 0.5"),
+        ("if not (b2 > 0.5):\n    v = v + w", True, "not (b2 > 0.5)"),
+        ('if nesterov and order == "last":\n    v = v + w', True, 'nesterov and order == "last"'),
+        ('if nesterov or order == "last":\n    v = v + w', True, 'order == "last" or nesterov'),
+        ("v = v + w if nesterov else v - w", True, None),
+        (
+            "if nesterov and momentum is None:\n    v = v + w",
+            False,
+            None,
+        ),  # the requirement forbids it
+    ],
+)
+def test_when_the_weights_are_read(
+    code: str, reads: bool, when: str | None, tmp_path: Path
+) -> None:
+    found = analysis(tmp_path, "update = -", f"{code}\nupdate = -")
+    assert (found.reads_weights, found.weights_when) == (reads, when)
+
+
+def test_always_read_weights_are_required(tmp_path: Path) -> None:
+    (tmp_path / "probe.toml").write_text(GOOD.replace("update = -", "update = w - "))
+    code = render_module(read_spec(tmp_path / "probe.toml"))
+    assert "weights: Weights | None" not in code
+
+
+def test_a_requirement_keeps_a_slot_from_being_read_in_vain(tmp_path: Path) -> None:
+    """Where nesterov is on, there is a momentum, and so a velocity."""
+    new = "if nesterov:\n    direction = direction + velocity\nupdate = -"
+    analysis(tmp_path, "update = -", new)
+    with pytest.raises(SpecError, match="'velocity' is kept only when momentum is not None"):
+        analysis(tmp_path, "update = -", new.replace("nesterov", "b2 > 0.5"))
+
+
+def test_elementwise(tmp_path: Path) -> None:
+    assert analysis(tmp_path).elementwise
+    assert not analysis(tmp_path, "abs2(g)", "mean(abs2(g))").elementwise
+
+
+def test_what_the_leaf_is_given(tmp_path: Path) -> None:
+    assert analysis(tmp_path).leaf_scalars == ("learning_rate", "momentum", "c")
+    assert analysis(tmp_path, "abs2(g)", "abs2(g) / t").leaf_scalars == (
+        "learning_rate",
+        "momentum",
+        "t",
+        "c",
+    )
+
+
+CHOICES = {"order": ("first", "last", "never")}
+ATOMS = ["a", "b", "x is None", "y is not None", 'order == "first"', 'order != "last"', "n > 2"]
+
+
+@given(
+    st.recursive(
+        st.sampled_from(ATOMS),
+        lambda inner: st.one_of(
+            inner.map(lambda test: f"not ({test})"),
+            st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(
+                lambda parts: f"({parts[0]}) {parts[1]} ({parts[2]})"
+            ),
+        ),
+        max_leaves=6,
+    )
+)
+def test_a_condition_says_which_worlds(test: str) -> None:
+    node = ast.parse(test, mode="eval").body
+    worlds = possible_worlds([node], CHOICES)
+    assert worlds is not None
+    chosen = {world for world in worlds if holds(node, world)}
+    if not chosen:
+        return
+    condition = condition_of(chosen, worlds)
+    again = ast.parse(condition or "True", mode="eval").body
+    kept = {world for world in worlds if condition is None or holds(again, world)}
+    assert kept == chosen
+
+
+def test_worlds_are_what_python_would_decide() -> None:
+    test = 'a and x is None or order != "last" and not (n > 2)'
+    node = ast.parse(test, mode="eval").body
+    worlds = possible_worlds([node], CHOICES)
+    assert worlds is not None
+    assert len(worlds) == 2 * 2 * 3 * 2
+    expected = [
+        eval(test, {"a": a, "x": x, "order": order, "n": n})
+        for a, x, order, n in itertools.product((True, False), (None, 1), CHOICES["order"], (3, 1))
+    ]
+    assert [holds(node, world) for world in worlds] == expected
