@@ -24,7 +24,7 @@ import numpy as np
 
 from mlax._checks import check_value, checks_enabled
 from mlax._weights import Signature, Weights, as_weights, refused_leaves, ties
-from mlax.tree import describe, mismatches
+from mlax.tree import describe, mismatches, refuse_shared
 
 __all__ = ["LeafMismatchError", "checked"]
 
@@ -55,6 +55,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     Raises:
         LeafMismatchError: By the decorated function, with a line for each leaf that does not correspond.
+        ValueError: By the decorated function, for an argument `weights` that holds one array in two places.
         TypeError: By the decorated function, for another argument or result that is not what its annotation says.
     """
     plan: _Plan | None = None
@@ -146,6 +147,9 @@ class _Plan:
             elif kind is inspect.Parameter.VAR_KEYWORD:
                 hint = GenericAlias(dict, (str, hint))
             self._collect(_Tree(argument, argument, value), hint, found)
+        for at in found.trees:
+            if at.name == "weights":
+                refuse_shared(self.label, at.name, at.tree)
         return self._hold_together(found.trees, None)
 
     def check_result(self, result: Any, reference: _Reference | None) -> None:

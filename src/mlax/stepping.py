@@ -17,7 +17,7 @@ from mlax._jax import epsilon
 from mlax._weights import slot_dtype_of
 from mlax.branch import INode
 from mlax.hyperparameters import HELD, Dtype, Number, is_schedule
-from mlax.tree import describe, keystr, refuse_shared
+from mlax.tree import describe, keystr
 from mlax.typing import Weights, checked
 
 __all__ = ["apply_updates", "current", "initial", "merged", "no_steps", "selected", "zeros"]
@@ -145,15 +145,9 @@ def apply_updates(updates: Weights, weights: Weights) -> Weights:
 
 
 def selected(tree: T) -> T:
-    """Return what an optimizer works on: of a Module its unfrozen parameters, any other tree itself.
-
-    Raises:
-        ValueError: The same array stands in two places.
-    """
+    """Return what an optimizer works on: of a Module its unfrozen parameters, any other tree itself."""
     node: object = tree
-    weights = cast("T", node.filter()) if isinstance(node, INode) else tree
-    refuse_shared("optimizer", "weights", weights)
-    return weights
+    return cast("T", node.filter()) if isinstance(node, INode) else tree
 
 
 def merged(weights: T, model: T) -> T:

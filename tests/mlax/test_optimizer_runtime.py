@@ -211,6 +211,8 @@ def test_shared_weights_are_refused() -> None:
     shared = jnp.ones(2)
     with pytest.raises(ValueError, match=r"weights\['a'\] and weights\['b'\] are the same array"):
         adam.Adam().init({"a": shared, "b": shared})
+    with pytest.raises(ValueError, match=r"adam.init: weights\['a'\] and"):
+        adam.init({"a": shared, "b": shared})
 
 
 def test_an_optimizer_updates_a_model() -> None:
