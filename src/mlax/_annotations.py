@@ -4,19 +4,20 @@ Values that are checked together share one scope of jaxtyping, in which dimensio
 refer to a static field, `Float[Array, "in {self.out_features}"]`.
 """
 
-import functools
 import inspect
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self, get_args, get_origin
+from typing import Any, NamedTuple, Self, cast, get_args, get_origin
 
 import jax
-from jaxtyping import jaxtyped
+import jaxtyping
+import numpy as np
 
 from mlax._checks import check_value, checks_enabled
-from mlax._trees import flatten, leaves
+from mlax._trees import class_of, flatten, leaves, map_leaves
+from mlax.branch import Container
 from mlax.state import UNSET, ENode
 from mlax.tree import describe
 
@@ -26,13 +27,17 @@ __all__ = [
     "check_changes",
     "check_nodes",
     "hints_of",
+    "names_self",
     "node_items",
+    "scoped",
     "verify",
 ]
 
 
 class AnnotationMismatchError(TypeError):
     """A value does not match its annotation: which value, which annotation, and what was checked with it."""
+
+    __module__ = "mlax"
 
 
 class Checked(NamedTuple):
@@ -41,6 +46,12 @@ class Checked(NamedTuple):
     name: str
     value: Any
     annotation: Any
+
+
+def scoped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of which each call has a scope of jaxtyping of its own, in which dimensions are tied."""
+    scoped: Callable[..., Any] = cast("Any", jaxtyping).jaxtyped(function, typechecker=None)
+    return scoped
 
 
 def verify(where: str, items: Sequence[Checked]) -> None:
@@ -75,9 +86,11 @@ def _message(where: str, item: Checked, before: Sequence[Checked]) -> str:
 
 def _summary(value: Any) -> str:
     found = leaves(value)
-    if (len(found) == 1 and found[0] is value) or not found or isinstance(value, (str, bytes)):
+    if isinstance(value, np.ndarray):
+        return f"{describe(cast('object', value))} (a NumPy array)"
+    if not found or found[0] is value:
         return describe(value)
-    return str(jax.tree.map(_Bare, value))
+    return str(map_leaves(_Bare, value))
 
 
 class _Bare:
@@ -114,7 +127,7 @@ def _plain_name(kind: Any) -> str:
 
 def node_items(module: Any) -> list[Checked]:
     """Return the data of the module's own nodes beside their annotations; empty nodes are left out."""
-    annotations = hints_of_fields(type(module))
+    annotations = hints_of_fields(class_of(module))
     found: list[Checked] = []
     for name in module._aux_data.layout.children:
         annotation = annotations.get(name, Any)
@@ -135,21 +148,30 @@ def _nodes(name: str, value: Any, annotation: Any) -> Iterator[Checked]:
     elif isinstance(value, ENode):
         if isinstance(origin, type) and issubclass(origin, ENode) and _is_checkable(value.data):
             yield Checked(name, value.data, arguments[0])
-    elif not isinstance(origin, type) or not arguments:
-        return
-    elif isinstance(value, tuple) and issubclass(tuple, origin):
-        many = (len(arguments) == 2 and arguments[1] is Ellipsis) or origin is not tuple
-        each = [arguments[0]] * len(value) if many else arguments
-        for i, (item, hint) in enumerate(zip(value, each, strict=False)):
-            yield from _nodes(f"{name}[{i}]", item, hint)
-    elif isinstance(value, list) and issubclass(list, origin):
-        for i, item in enumerate(value):
-            yield from _nodes(f"{name}[{i}]", item, arguments[0])
-    elif isinstance(value, dict) and issubclass(origin, Mapping):
-        for key, item in value.items():
-            yield from _nodes(f"{name}[{key!r}]", item, arguments[-1])
-    elif hasattr(value, "states"):
-        yield from _nodes(f"{name}.states", value.states, arguments[0])
+    elif isinstance(value, Container):
+        if arguments:
+            yield from _nodes(f"{name}.states", value.states, arguments[0])
+    elif hasattr(value, "_fields"):  # a NamedTuple, which annotates its fields
+        for field, hint in hints_of_fields(class_of(value)).items():
+            yield from _nodes(f"{name}.{field}", getattr(value, field), hint)
+    elif isinstance(origin, type) and arguments:
+        for key, item, hint in _items(value, origin, arguments):
+            yield from _nodes(f"{name}[{key!r}]", item, hint)
+
+
+def _items(
+    container: Any, origin: type, arguments: tuple[Any, ...]
+) -> Iterator[tuple[object, Any, Any]]:
+    """Yield key, value and annotation for each item of a tuple, list or dict."""
+    kind = class_of(container)
+    if issubclass(kind, tuple) and origin is tuple and arguments[-1] is not Ellipsis:
+        yield from zip(range(len(container)), container, arguments, strict=False)
+    elif issubclass(kind, (tuple, list)) and issubclass(kind, origin):
+        for i, item in enumerate(container):
+            yield i, item, arguments[0]
+    elif issubclass(kind, dict) and issubclass(origin, Mapping):
+        for key, item in container.items():
+            yield key, item, arguments[-1]
 
 
 def _fits(value: Any, annotation: Any) -> bool:
@@ -166,41 +188,70 @@ def _is_checkable(data: Any) -> bool:
     )
 
 
-@functools.cache
-def hints_of_fields(cls: type) -> Mapping[str, Any]:
-    """Return the annotations of a class and its bases; `Any` for one that cannot be resolved at run time."""
-    hints: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        namespace = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
-        names = {**vars(base), base.__name__: base}
-        for name, annotation in inspect.get_annotations(base).items():
-            hints[name] = _resolved(annotation, namespace, names)
+class _Hints(NamedTuple):
+    """Annotations, and the names in them that were not found, with the namespaces where they may yet appear."""
+
+    found: dict[str, Any]
+    missing: list[tuple[str, Mapping[str, Any]]]
+
+    def resolve(
+        self, annotations: Mapping[str, Any], namespace: dict[str, Any], names: dict[str, Any]
+    ) -> None:
+        """Add annotations, those that are strings evaluated; `Any` for what is for checkers and readers only."""
+        for name, annotation in annotations.items():
+            alone = types.SimpleNamespace(__annotations__={name: annotation})
+            try:
+                hint = typing.get_type_hints(alone, namespace, names, include_extras=True)[name]
+            except NameError as error:  # a class defined later, or imported under TYPE_CHECKING
+                self.missing.append((error.name or "", namespace))
+                hint = Any
+            except Exception:  # whatever evaluating a string may raise
+                hint = Any
+            self.found[name] = hint
+
+
+_hints: dict[object, _Hints] = {}
+
+
+def _known(thing: object) -> _Hints | None:
+    """Return what was found before, unless a name that was missing has appeared."""
+    hints = _hints.get(thing)
+    if hints is None or any(name in namespace for name, namespace in hints.missing):
+        return None
     return hints
 
 
-@functools.cache
+def hints_of_fields(cls: type) -> Mapping[str, Any]:
+    """Return the annotations of a class and its bases; `Any` for one that cannot be resolved at run time."""
+    hints = _known(cls)
+    if hints is None:
+        hints = _hints[cls] = _Hints({}, [])
+        for base in reversed(cls.__mro__):
+            namespace = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
+            parameters = {item.__name__: item for item in getattr(base, "__type_params__", ())}
+            names = {**parameters, **vars(base), base.__name__: base}
+            hints.resolve(inspect.get_annotations(base), namespace, names)
+    return hints.found
+
+
 def hints_of(function: Callable[..., Any]) -> Mapping[str, Any]:
     """Return the annotations of a function; `Any` for one that cannot be resolved at run time."""
-    plain = inspect.unwrap(function)
-    namespace = getattr(plain, "__globals__", {})
-    return {
-        name: _resolved(annotation, namespace, {})
-        for name, annotation in inspect.get_annotations(plain).items()
-    }
+    hints = _known(function)
+    if hints is None:
+        hints = _hints[function] = _Hints({}, [])
+        plain = inspect.unwrap(function)
+        namespace: dict[str, Any] = getattr(plain, "__globals__", {})
+        parameters = {item.__name__: item for item in getattr(plain, "__type_params__", ())}
+        hints.resolve(inspect.get_annotations(plain), namespace, parameters)
+    return hints.found
 
 
-def _resolved(annotation: Any, namespace: Mapping[str, Any], names: Mapping[str, Any]) -> Any:
-    if isinstance(annotation, str):
-        try:
-            annotation = eval(annotation, dict(namespace), dict(names))
-        except (
-            Exception
-        ):  # imported under TYPE_CHECKING, or local to a function: for checkers and readers only
-            return Any
-    return Any if annotation is Self else annotation
+def names_self(annotation: Any) -> bool:
+    """Whether `Self` is in an annotation, which typeguard cannot check outside a class."""
+    return annotation is Self or any(map(names_self, get_args(annotation)))
 
 
-@jaxtyped(typechecker=None)
+@scoped
 def _verify_together(self: Any, where: str, items: Sequence[Checked]) -> None:
     """Verify in a scope of its own. Its parameter is called `self` for shapes that read `{self.field}`."""
     verify(where, items)

@@ -3,18 +3,18 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
-from jaxtyping import jaxtyped
+import jax
 
 from mlax import _annotations, _set_up
 from mlax._annotations import Checked
 from mlax._checks import checks_enabled
 from mlax._layout import is_laid_out as _is_module
-from mlax._trees import KeyPath, flatten_with_path, leaves_with_path
-from mlax.branch import Container
-from mlax.state import ENode
-from mlax.tree import keystr
+from mlax._trees import KeyPath, class_of, flatten_with_path, leaves_with_path
+from mlax.branch import Container, is_container
+from mlax.state import ENode, is_leaf_state, is_state
+from mlax.tree import describe, keystr
 
 __all__ = ["own_nodes", "run", "run_child"]
 
@@ -26,43 +26,45 @@ def own_nodes(module: Any) -> Iterator[tuple[str, ENode[Any]]]:
 
 
 def _nodes(name: str, value: Any) -> Iterator[tuple[str, ENode[Any]]]:
-    if isinstance(value, ENode):
+    if is_leaf_state(value):
         yield name, value
-    elif isinstance(value, Container):
+    elif is_container(value):
         yield from _nodes(f"{name}.states", value.states)
-    elif isinstance(value, (tuple, list)):
-        for i, item in enumerate(value):
-            yield from _nodes(f"{name}[{i}]", item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _nodes(f"{name}[{key!r}]", item)
+    elif not is_state(value):
+        for path, node in leaves_with_path(value, is_leaf=is_state):
+            if is_state(node):
+                yield from _nodes(name + keystr(path), node)
 
 
 def run(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a module: see `Module.__call__`."""
-    forward = type(module).forward
+    forward: Callable[..., Any] = class_of(module).forward
     kwargs = _set_up.with_inference_mode(forward, args, kwargs)
+    given = _bind(module, forward, args, kwargs)
     if not module.is_set_up:
-        module = _set_up.set_up_one(module, _bind(module, forward, args, kwargs).arguments)
+        module = _set_up.set_up_one(module, given)
     empty = [name for name, node in own_nodes(module) if node.data is None]
     if empty:
         raise ValueError(
-            f"{type(module).__name__}: {', '.join(empty)} is filtered out (data=None), so it cannot be called.\n"
+            f"{type(module).__name__} cannot be called: filtered out (data=None) are {', '.join(empty)}.\n"
             f"  Put the parts together first: params.combine(rest)"
         )
     if not checks_enabled():
         return _pair(module, forward(module, *args, **kwargs))
-    _bind(module, forward, args, kwargs)
     return _checked(forward)(module, *args, **kwargs)
 
 
 def _bind(
     module: Any, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> inspect.BoundArguments:
+    signature = _signature(forward)
     try:
-        return _signature(forward).bind(module, *args, **kwargs)
+        return signature.bind(module, *args, **kwargs)
     except TypeError as error:
-        raise TypeError(f"{type(module).__name__}.forward{_signature(forward)}: {error}") from None
+        names = [item.replace(annotation=item.empty) for item in signature.parameters.values()]
+        raise TypeError(
+            f"{type(module).__name__}.forward{inspect.Signature(names)}: {error}"
+        ) from None
 
 
 _signature = functools.cache(inspect.signature)
@@ -72,52 +74,55 @@ _signature = functools.cache(inspect.signature)
 def _checked(forward: Callable[..., Any]) -> Callable[..., Any]:
     """Return `forward` with checks of the module's nodes, the arguments and the result, in one scope of jaxtyping."""
     signature = _signature(forward)
-    hints = {name: hint for name, hint in _annotations.hints_of(forward).items() if hint is not Any}
-    returned = hints.pop("return", Any)
-    result_hint = (
-        get_args(returned)[0] if get_origin(returned) is tuple and get_args(returned) else Any
-    )
 
     def call(*args: Any, **kwargs: Any) -> Any:
         module = args[0]
         where = f"{type(module).__name__}.forward"
-        given = signature.bind(*args, **kwargs).arguments
+        hints = _annotations.hints_of(forward)
         items = _annotations.node_items(module)
-        for name, value in given.items():
-            if name in hints:
-                items += _arguments(signature.parameters[name], value, hints[name])
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            hint = hints.get(name, Any)
+            if hint is not Any and not _annotations.names_self(hint):
+                items += _arguments(signature.parameters[name], value, hint)
         _annotations.verify(where, items)
         result = _pair(module, forward(*args, **kwargs))
-        if result_hint is not Any:
-            _annotations.verify(where, [*items, Checked("the result", result[0], result_hint)])
+        hint = _of_result(hints.get("return", Any))
+        if hint is not Any and not _annotations.names_self(hint):
+            _annotations.verify(where, [*items, Checked("the result", result[0], hint)])
         return result
 
-    call.__signature__ = signature  # type: ignore[attr-defined]
-    return jaxtyped(call, typechecker=None)
+    call.__signature__ = signature  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
+    return _annotations.scoped(call)
+
+
+def _of_result(returned: Any) -> Any:
+    """Return the annotation of the result from that of the pair."""
+    pair = get_args(returned) if get_origin(returned) is tuple else ()
+    return pair[0] if len(pair) == 2 else Any
 
 
 def _arguments(parameter: inspect.Parameter, value: Any, hint: Any) -> list[Checked]:
     if parameter.kind is parameter.VAR_POSITIONAL:
         return [Checked(f"{parameter.name}[{i}]", item, hint) for i, item in enumerate(value)]
     if parameter.kind is parameter.VAR_KEYWORD:
-        return [Checked(name, item, hint) for name, item in value.items()]
+        return [Checked(str(name), item, hint) for name, item in value.items()]
     return [Checked(parameter.name, value, hint)]
 
 
 def _pair(module: Any, result: Any) -> Any:
     """Return what `forward` returned, or refuse it."""
-    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], type(module)):
-        return result
+    items = cast("tuple[object, ...]", result) if isinstance(result, tuple) else None
+    if items is not None and len(items) == 2 and isinstance(items[1], type(module)):
+        return items
+    got = _kind(cast("object", result)) if items is None else f"({', '.join(map(_kind, items))})"
     raise TypeError(
-        f"{type(module).__name__}.forward must return (result, self), got {_kind(result)}.\n"
+        f"{type(module).__name__}.forward must return (result, self), got {got}.\n"
         f"  End it with `return result, self`; self may be a changed copy."
     )
 
 
-def _kind(result: Any) -> str:
-    if isinstance(result, tuple):
-        return f"a tuple of {', '.join(type(item).__name__ for item in result) or 'nothing'}"
-    return f"a {type(result).__name__}"
+def _kind(value: object) -> str:
+    return "array" if isinstance(value, jax.Array) else type(value).__name__
 
 
 def run_child(
@@ -126,7 +131,9 @@ def run_child(
     """Call a child and put what came back in its place: see `Module.call`."""
     where = f"{type(module).__name__}.call"
     if not callable(getattr(child, "forward", None)):
-        raise TypeError(f"{where} takes a module of this {type(module).__name__}, got {child!r}")
+        raise TypeError(
+            f"{where} takes a module inside this {type(module).__name__}, got {describe(child)}"
+        )
     paths = _paths_to(child, module, deep=False) or _paths_to(child, module, deep=True)
     if not paths:
         raise ValueError(
@@ -164,9 +171,7 @@ def _with_node(node: Any, path: KeyPath, new: Any) -> Any:
     """Return a copy of a tree with one node replaced; all that is beside the path stays the same object."""
     if not path:
         return new
-    inside, treedef = flatten_with_path(
-        node, is_leaf=lambda inner: inner is not node
-    )
+    inside, treedef = flatten_with_path(node, is_leaf=lambda inner: inner is not node)
     return treedef.unflatten(
         [_with_node(inner, path[1:], new) if key == path[:1] else inner for key, inner in inside]
     )

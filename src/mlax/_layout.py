@@ -8,6 +8,7 @@ so that a debugger steps through them and tracebacks show their lines. JAX is gi
 class; they hand on what has another one.
 """
 
+import itertools
 import linecache
 from collections.abc import Callable, Hashable
 from typing import Any, NoReturn
@@ -42,12 +43,21 @@ class Layout:
         namespace: dict[str, Any] = {"cls": cls, "mutable": cls._mutable, "layout": self}
         namespace |= {f"key_{name}": GetAttrKey(name) for name in children}
         source = _source(children, static)
-        filename = f"<mlax: {cls.__module__}.{cls.__qualname__} with children {', '.join(children) or 'none'}>"
+        filename = _filename(cls, children, source)
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         exec(compile(source, filename, "exec"), namespace)
         self.flatten = namespace["flatten"]
         self.flatten_with_keys = namespace["flatten_with_keys"]
         self.unflatten = namespace["unflatten"]
+
+
+def _filename(cls: type, children: tuple[str, ...], source: str) -> str:
+    """Return a name for the source of a layout, of its own unless another class has the very same source."""
+    name = (
+        f"mlax: {cls.__module__}.{cls.__qualname__} with children {', '.join(children) or 'none'}"
+    )
+    names = itertools.chain([f"<{name}>"], (f"<{name} ({i})>" for i in itertools.count(2)))
+    return next(name for name in names if "".join(linecache.getlines(name)) in ("", source))
 
 
 def _source(children: tuple[str, ...], static: tuple[str, ...]) -> str:

@@ -4,21 +4,22 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 __all__ = ["pretty", "shorten"]
 
 
-def pretty(state: Any, width: int = 88) -> str:
-    """Return a readable form of a State, on one line if it fits into `width`."""
+def pretty(value: Any, width: int = 88) -> str:
+    """Return a readable form of a State or of what it holds, on one line if it fits into `width`."""
     import wadler_lindig as wl
 
-    from mlax.branch import Container
-    from mlax.module import Module
-    from mlax.state import ENode
+    from mlax.branch import is_container
+    from mlax.module import is_module
+    from mlax.state import is_leaf_state
 
     def array(value: Any) -> Any:
         if isinstance(value, jax.ShapeDtypeStruct) or (
-            isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
+            isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.extended)
         ):
             shape = ",".join(map(str, value.shape))
             return wl.TextDoc(f"{value.dtype}[{shape}]")
@@ -27,13 +28,13 @@ def pretty(state: Any, width: int = 88) -> str:
         return None
 
     def document(node: Any) -> Any:
-        if isinstance(node, ENode):
+        if is_leaf_state(node):
             pairs: list[tuple[str | None, Any]] = [(None, node.data)]
             if getattr(node, "frozen", False):
                 pairs.append(("frozen", True))
-        elif isinstance(node, Container):
+        elif is_container(node):
             pairs = [(None, node.states)]
-        elif isinstance(node, Module):
+        elif is_module(node):
             shown = (field for field in dataclasses.fields(node) if field.repr)
             pairs = [(field.name, getattr(node, field.name, "<not assigned>")) for field in shown]
         else:
@@ -49,10 +50,10 @@ def pretty(state: Any, width: int = 88) -> str:
             indent=2,
         )
 
-    return wl.pformat(state, width=width, custom=document)
+    return wl.pformat(value, width=width, custom=document)
 
 
 def shorten(value: Any, limit: int = 60) -> str:
-    """Return `repr(value)`, cut where it is long."""
-    text = repr(value)
+    """Return `value` on one line, with `f32[64,10]` in the place of arrays, cut where it is long."""
+    text = " ".join(pretty(value).split())
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -8,22 +8,23 @@ Inside, a module is known by its path in the whole model, which it carries as th
 `vmap`, `scan` and the like, through which a module comes out as another object.
 """
 
-import contextlib
 import contextvars
 import functools
 import inspect
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
+import numpy as np
 from jax.errors import ConcretizationTypeError, TracerArrayConversionError, UnexpectedTracerError
 from jaxtyping import Array
 
+from mlax._jax import is_tracer
 from mlax._layout import is_laid_out
-from mlax._trees import KeyPath, flatten, leaves, leaves_with_path, map_with_path
+from mlax._trees import KeyPath, class_of, flatten, leaves, leaves_with_path, map_with_path
 from mlax.state import UNSET, State, is_leaf_state
-from mlax.tree import keystr, refuse_shared
+from mlax.tree import describe, keystr, refuse_shared
 
 __all__ = ["refuse_unset", "set_up", "set_up_one", "with_inference_mode"]
 
@@ -33,15 +34,23 @@ M = TypeVar("M", bound=State)
 class _Run:
     """One `mlax.set_up` of a model.
 
+    What a transformation on the way makes of a module's arrays is of no use outside of it, so set-ups are called on
+    the modules as they are in the model. Where these or the key are traced by a transformation around `mlax.set_up`,
+    a set-up is called twice: on the way for shapes, and once more after it, outside, for what to keep.
+
     Attributes:
         key: Key of the whole model, or None.
-        eager: Whether the set-ups compute at once; if not, they are traced by a transformation around.
+        eager: Whether set-ups compute at once; if not, a transformation around traces them.
+        modules: The modules as they are in the model, by path.
+        asked: Arguments of the calls on the way that asked for a set-up, by path.
         made: Modules as their set-up returned them, by path.
     """
 
     def __init__(self, key: Array | None, eager: bool) -> None:
         self.key = key
         self.eager = eager
+        self.modules: dict[KeyPath, Any] = {}
+        self.asked: dict[KeyPath, inspect.BoundArguments] = {}
         self.made: dict[KeyPath, Any] = {}
 
     def key_for(self, path: KeyPath) -> Array | None:
@@ -49,6 +58,43 @@ class _Run:
         if self.key is None:
             return None
         return jax.random.fold_in(self.key, zlib.crc32(keystr(path).encode()))
+
+    def labelled(self, module: Any, path: KeyPath) -> Any:
+        """Return a module that knows its path, as do all modules inside."""
+        self.modules[path] = _with_label(
+            _map_modules(lambda inside, child: self.labelled(child, path + inside), module), path
+        )
+        return self.modules[path]
+
+    def ask(self, path: KeyPath, given: inspect.BoundArguments) -> Any:
+        """Return the module at a path, set up."""
+        if not self.eager:
+            self.asked.setdefault(path, given)
+            return self._make(path, given)
+        if path not in self.made:
+            with jax.ensure_compile_time_eval():
+                made = self._make(path, given)
+            if any(map(is_tracer, leaves(made))):
+                raise _reads_values(made, path)
+            self.made[path] = made
+        return self.made[path]
+
+    def finish(self) -> None:
+        """Make what could not be made on the way."""
+        for path, given in self.asked.items():
+            self.made[path] = self._make(path, given)
+
+    def _make(self, path: KeyPath, given: inspect.BoundArguments) -> Any:
+        module = self.modules[path]
+        key = self.key_for(path)
+        try:
+            return self.labelled(_made(module, given, key), path)
+        except (
+            ConcretizationTypeError,
+            TracerArrayConversionError,
+            UnexpectedTracerError,
+        ) as error:
+            raise _reads_values(module, path) from error
 
 
 _current = contextvars.ContextVar[_Run | None]("mlax_set_up", default=None)
@@ -71,37 +117,23 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
     return inspect.signature(function).parameters
 
 
-def set_up_one(module: Any, arguments: Mapping[str, Any]) -> Any:
+def set_up_one(module: Any, given: inspect.BoundArguments) -> Any:
     """Return a module with its own nodes made.
 
     Args:
         module: Not set up.
-        arguments: Of the call of its `forward`, by name.
+        given: Arguments of the call of its `forward`.
     """
     run = _current.get()
     if run is None:
-        return _made(module, arguments, arguments.get("rng"))
+        return _made(module, given, given.arguments.get("rng"))
     path = module._aux_data.label
     if path is None:  # made during the run, by a `forward`: nothing can be put back for it
         raise ValueError(
             f"mlax.set_up: a {type(module).__name__} that a forward makes is no part of the model, and is not set up.\n"
             f"  Make it in __init__ or set_up, as a field of its parent."
         )
-    if path not in run.made:
-        with jax.ensure_compile_time_eval() if run.eager else contextlib.nullcontext():
-            key = run.key_for(path)
-            try:
-                made = _made(module, arguments, key)
-            except (
-                ConcretizationTypeError,
-                TracerArrayConversionError,
-                UnexpectedTracerError,
-            ) as error:
-                raise _reads_values(module, path) from error
-        if run.eager and any(isinstance(leaf, jax.core.Tracer) for leaf in leaves(made)):
-            raise _reads_values(module, path)
-        run.made[path] = _labelled(made, path)
-    return run.made[path]
+    return run.ask(path, given)
 
 
 def _reads_values(module: Any, path: KeyPath) -> TypeError:
@@ -112,38 +144,67 @@ def _reads_values(module: Any, path: KeyPath) -> TypeError:
     )
 
 
-def _made(module: Any, arguments: Mapping[str, Any], key: Array | None) -> Any:
+def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
     """Call the `set_up` of a module with those arguments that it names."""
-    cls = type(module)
-    given: dict[str, Any] = {}
+    cls = class_of(module)
+    named = _named(given)
+    passed: dict[str, Any] = {}
     for name, parameter in list(_parameters(cls.set_up).items())[1:]:
         required = parameter.default is parameter.empty
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
         if name == "rng":
             if key is not None:
-                given[name] = key
+                passed[name] = key
             elif required:
                 raise ValueError(
-                    f"{cls.__name__} is not set up ({', '.join(module._unset())}), and its set_up needs a key.\n"
+                    f"{_not_set_up(module)}, and its set_up needs a key.\n"
                     f"  Set up the model first, `model = mlax.set_up(model, x, rng=key)`, or pass rng to the call."
                 )
-        elif name in arguments:
-            given[name] = arguments[name]
+        elif name in given.arguments:
+            passed[name] = given.arguments[name]
+        elif name in named:
+            passed[name] = named[name]
+        elif parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        elif required and _has_default(given.signature, name):
+            passed[name] = given.signature.parameters[name].default
         elif required:
             raise TypeError(
                 f"{cls.__name__}.set_up asks for {name!r}, which this call of forward was not given "
-                f"(it was given {', '.join(list(arguments)[1:]) or 'nothing'})"
+                f"(it was given {', '.join(list(named)) or 'nothing'})"
             )
-    made = module.set_up(**given)
+    signature = inspect.signature(cls.set_up)
+    arguments = {next(iter(signature.parameters)): module, **passed}
+    bound = inspect.BoundArguments(signature, cast("Any", arguments))
+    made = cls.set_up(*bound.args, **bound.kwargs)
     if not isinstance(made, cls):
         raise TypeError(
-            f"{cls.__name__}.set_up must return the set-up copy, got {made!r}.\n"
+            f"{cls.__name__}.set_up must return the set-up copy, got {describe(made)}.\n"
             f"  End it with `return self.replace(...)`: modules are frozen."
         )
     if not made.is_set_up:
-        raise ValueError(f"{cls.__name__}.set_up left {', '.join(made._unset())} UNSET")
+        raise ValueError(f"{cls.__name__}.set_up was called, but still {_not_set_up(made)}")
     return made
+
+
+def _named(given: inspect.BoundArguments) -> dict[str, Any]:
+    """Return the arguments of a call by name, those in `**kwargs` included; `self` is left out."""
+    named: dict[str, Any] = {}
+    for name, value in list(given.arguments.items())[1:]:
+        if given.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            named |= value
+        else:
+            named[name] = value
+    return named
+
+
+def _has_default(signature: inspect.Signature, name: str) -> bool:
+    parameter = signature.parameters.get(name)
+    return parameter is not None and parameter.default is not parameter.empty
+
+
+def _not_set_up(module: Any) -> str:
+    unset = ", ".join(module._unset())
+    return f"{type(module).__name__} is not set up" + (f" (UNSET: {unset})" if unset else "")
 
 
 def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> M:
@@ -164,38 +225,38 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         ValueError: A node is still UNSET because its module was not called, or an array or node is in two places.
         TypeError: A `set_up` reads the values of its input.
     """
-    if not callable(model):
-        raise TypeError(f"mlax.set_up takes a Module, got a {type(model).__name__}")
+    if not is_laid_out(model):
+        raise TypeError(f"mlax.set_up takes a Module, got {describe(model)}")
     refuse_shared("mlax.set_up", "model", model)
-    eager = not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves((model, rng)))
-    run = _Run(rng, eager)
-    labelled = _labelled(model, ())
-    parameters = _parameters(type(model).forward)
-    if rng is not None and "rng" in parameters:
+    run = _Run(rng, eager=not any(map(is_tracer, leaves((model, rng)))))
+    labelled = run.labelled(model, ())
+    names = list(_parameters(class_of(model).forward))
+    if rng is not None and "rng" in names[len(inputs) + 1 :]:
         options.setdefault("rng", rng)
-    found, treedef = flatten(inputs)
-    shaped = [
-        isinstance(leaf, jax.ShapeDtypeStruct) or hasattr(leaf, "__array__") for leaf in found
-    ]
+    found, treedef = flatten((inputs, options))
+    arrays = [leaf for leaf in found if _has_shape(leaf)]
 
     def call(arrays: list[Any]) -> None:
-        arrays = list(arrays)
-        filled = [
-            arrays.pop(0) if is_array else leaf
-            for leaf, is_array in zip(found, shaped, strict=True)
-        ]
-        labelled(*treedef.unflatten(filled), **options)
+        given = iter(arrays)
+        args, kwargs = treedef.unflatten(
+            next(given) if _has_shape(leaf) else leaf for leaf in found
+        )
+        labelled(*args, **kwargs)
 
     token = _current.set(run)
     try:
-        jax.eval_shape(
-            call, [leaf for leaf, is_array in zip(found, shaped, strict=True) if is_array]
-        )
+        cast("Any", jax.eval_shape)(call, arrays)
+        run.finish()
     finally:
         _current.reset(token)
     model = _assembled(model, (), run.made)
     refuse_unset("mlax.set_up", model, "their modules were not called with these inputs")
     return model
+
+
+def _has_shape(leaf: object) -> bool:
+    """Whether a leaf of the input counts with its shape and dtype only."""
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
 
 
 def _map_modules(function: Callable[[KeyPath, Any], Any], module: Any) -> Any:
@@ -213,12 +274,6 @@ def _with_label(module: Any, label: KeyPath | None) -> Any:
     """Return a copy of a module that knows its path, or no longer does."""
     children, aux_data = module._aux_data.layout.flatten(module)
     return aux_data.layout.unflatten(aux_data.labelled(label), children)
-
-
-def _labelled(module: Any, path: KeyPath) -> Any:
-    return _with_label(
-        _map_modules(lambda inside, child: _labelled(child, path + inside), module), path
-    )
 
 
 def _assembled(module: Any, path: KeyPath, made: Mapping[KeyPath, Any]) -> Any:

@@ -8,20 +8,19 @@ compared by its `tag`, in which a type comes before each value.
 import dataclasses
 import functools
 import types
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Hashable, Iterable
+from typing import Any, cast
 
 import jax
 import numpy as np
 
-from mlax.state import State
+from mlax._trees import class_of
+from mlax.state import UNSET, State, Unset
 from mlax.tree import describe
 
 __all__ = ["StaticError", "tag"]
 
-_ATOMS = frozenset(
-    {str, int, bool, bytes, type(None), type, types.FunctionType, types.BuiltinFunctionType}
-)
+_ATOMS = frozenset({str, int, bool, bytes, type(None), type, types.FunctionType})
 
 
 class StaticError(TypeError):
@@ -38,53 +37,70 @@ def tag(value: Any) -> Hashable:
     Raises:
         StaticError: The value is unhashable, or is or holds an array or a State.
     """
-    cls: type = type(value)
+    cls = class_of(value)
     if cls in _ATOMS:
         return cls, value
-    if cls is float:
-        return cls, value.hex()
-    if cls is complex:
-        return cls, value.real.hex(), value.imag.hex()
-    if isinstance(value, (jax.Array, np.ndarray)):
-        raise StaticError(
-            f"{describe(value)} is an array",
-            "Wrap it in a Parameter (trained) or a Variable (not trained).",
-        )
-    if isinstance(value, State):
-        raise StaticError(
-            f"a {cls.__name__} is hidden in a static value",
-            "Give it a field of its own: States are children of the tree.",
-        )
-    if isinstance(value, np.generic):
-        return cls, value.tobytes()
-    if isinstance(value, functools.partial):
-        inside = (value.func, value.args, tuple(sorted(value.keywords.items())))
-        return cls, tag(inside)
-    if isinstance(value, types.MethodType):
-        return cls, value.__func__, tag(value.__self__)
-    if isinstance(value, tuple):
-        return cls, *map(tag, value)
-    if isinstance(value, frozenset):
+    if isinstance(value, (jax.Array, np.ndarray, State, Unset)):
+        raise _misplaced(value)
+    parts = _parts(value)
+    if parts is not None:
+        return cls, *map(tag, parts)
+    if cls is frozenset:
         return cls, frozenset(map(tag, value))
+    if isinstance(value, np.generic):
+        return cls, cast("Any", value).dtype, value.tobytes()
+    if isinstance(value, float):
+        return cls, value.hex()
+    if isinstance(value, complex):
+        return cls, value.real.hex(), value.imag.hex()
     _refuse_unhashable(value)
-    if (
-        dataclasses.is_dataclass(value)
-        and not isinstance(value, type)
-        and value.__dataclass_params__.eq
-    ):
-        return (
-            cls,
-            value,
-            *(
-                tag(getattr(value, field.name))
-                for field in dataclasses.fields(value)
-                if field.compare
-            ),
-        )
+    params = getattr(cls, "__dataclass_params__", None)
+    if params is not None and params.eq:
+        compared = [field.name for field in dataclasses.fields(cls) if field.compare]
+        own = () if _is_generated(cls.__eq__) else (value,)
+        return cls, *own, *(tag(getattr(value, name)) for name in compared)
     return cls, value
 
 
-_CURES = {
+def _parts(value: Any) -> Iterable[Any] | None:
+    """Return what a value is made of, for those that Python compares too coarsely, too finely or by identity."""
+    kind = class_of(value)
+    if issubclass(kind, tuple):
+        return tuple(value)
+    if kind in (slice, range):
+        return value.start, value.stop, value.step
+    if issubclass(kind, functools.partial):
+        return value.func, value.args, tuple(sorted(value.keywords.items()))
+    if isinstance(value, types.MethodType):
+        return value.__func__, value.__self__
+    if isinstance(value, (types.BuiltinMethodType, types.MethodWrapperType)):
+        return value.__name__, value.__self__
+    return None
+
+
+def _is_generated(function: Any) -> bool:
+    """Whether `dataclasses` wrote a method: code of a user comes from a file."""
+    return getattr(getattr(function, "__code__", None), "co_filename", "") == "<string>"
+
+
+def _misplaced(value: Any) -> StaticError:
+    if isinstance(value, State):
+        return StaticError(
+            f"a {type(value).__name__} is hidden in a static value",
+            "Give it a field of its own: States are children of the tree.",
+        )
+    if value is UNSET:
+        return StaticError(
+            "UNSET is the data of a node, and this is no node",
+            "Write Parameter() or Variable() for what set_up is to make.",
+        )
+    return StaticError(
+        f"{describe(value)} is an array",
+        "Wrap it in a Parameter (trained) or a Variable (not trained).",
+    )
+
+
+_CURES: dict[type, str] = {
     list: "Use a tuple.",
     dict: "Use a tuple of pairs, or a frozen dataclass.",
     set: "Use a frozenset.",
@@ -95,10 +111,8 @@ def _refuse_unhashable(value: Any) -> None:
     try:
         hash(value)
     except TypeError:
-        kind = next((base for base in type(value).__mro__ if base in _CURES), None)
+        cures = [_CURES[base] for base in type(value).__mro__ if base in _CURES]
         raise StaticError(
             f"a {type(value).__name__} is not hashable",
-            _CURES.get(
-                kind, "Use a hashable value, such as a frozen dataclass of hashable fields."
-            ),  # type: ignore[arg-type]
+            *(cures or ["Use a hashable value, such as a frozen dataclass of hashable fields."]),
         ) from None

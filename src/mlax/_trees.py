@@ -5,7 +5,17 @@ from typing import Any, Protocol, TypeAlias
 
 import jax
 
-__all__ = ["KeyPath", "TreeDef", "flatten", "flatten_with_path", "leaves", "leaves_with_path", "map_with_path"]
+__all__ = [
+    "KeyPath",
+    "TreeDef",
+    "class_of",
+    "flatten",
+    "flatten_with_path",
+    "leaves",
+    "leaves_with_path",
+    "map_leaves",
+    "map_with_path",
+]
 
 KeyPath: TypeAlias = tuple[Any, ...]
 """Keys from the root of a tree to one of its nodes."""
@@ -22,14 +32,23 @@ class TreeDef(Protocol):
         ...
 
 
+def class_of(value: object) -> Any:
+    """Return the class of a value; for checkers `type(value)` would be partly unknown if the value is `Any`."""
+    return type(value)
+
+
 def flatten(tree: Any, is_leaf: _IsLeaf = None) -> tuple[list[Any], TreeDef]:
     """Return the leaves and the structure of a tree."""
-    return _tree_util.tree_flatten(tree, is_leaf)  # type: ignore[no-any-return]
+    found, treedef = _tree_util.tree_flatten(tree, is_leaf)
+    return found, treedef
 
 
-def flatten_with_path(tree: Any, is_leaf: _IsLeaf = None) -> tuple[list[tuple[KeyPath, Any]], TreeDef]:
+def flatten_with_path(
+    tree: Any, is_leaf: _IsLeaf = None
+) -> tuple[list[tuple[KeyPath, Any]], TreeDef]:
     """Return the leaves with their paths, and the structure of a tree."""
-    return _tree_util.tree_flatten_with_path(tree, is_leaf)  # type: ignore[no-any-return]
+    found, treedef = _tree_util.tree_flatten_with_path(tree, is_leaf)
+    return found, treedef
 
 
 def leaves(tree: Any, is_leaf: _IsLeaf = None) -> list[Any]:
@@ -42,7 +61,14 @@ def leaves_with_path(tree: Any, is_leaf: _IsLeaf = None) -> list[tuple[KeyPath, 
     return flatten_with_path(tree, is_leaf)[0]
 
 
-def map_with_path(function: Callable[[KeyPath, Any], Any], tree: Any, is_leaf: _IsLeaf = None) -> Any:
+def map_leaves(function: Callable[[Any], Any], tree: Any, is_leaf: _IsLeaf = None) -> Any:
+    """Return the tree with each leaf replaced by `function(leaf)`."""
+    return _tree_util.tree_map(function, tree, is_leaf=is_leaf)
+
+
+def map_with_path(
+    function: Callable[[KeyPath, Any], Any], tree: Any, is_leaf: _IsLeaf = None
+) -> Any:
     """Return the tree with each leaf replaced by `function(path, leaf)`."""
     found, treedef = flatten_with_path(tree, is_leaf)
     return treedef.unflatten(function(path, leaf) for path, leaf in found)

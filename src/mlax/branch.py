@@ -1,23 +1,21 @@
 """Branch nodes: `INode` with the five methods of model surgery, and `Container`."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeGuard, cast, final
 
 import jax
 from jax.tree_util import GetAttrKey
 
 from mlax._trees import KeyPath, flatten, flatten_with_path, leaves_with_path, map_with_path
 from mlax.state import ENode, State, is_leaf_state, is_state, is_unfrozen_param
-from mlax.tree import keystr
+from mlax.tree import describe, keystr
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from typing_extensions import TypeVar
 
     S = TypeVar("S", covariant=True, default=Any)
 else:
-    from typing import Self, TypeVar
+    from typing import TypeVar
 
     S = TypeVar("S", covariant=True)
 
@@ -89,7 +87,10 @@ class INode(State):
         nodes, treedef = flatten(self, is_leaf=is_leaf_state)
         for number, other in enumerate(others, 1):
             if not isinstance(cast("object", other), INode):
-                raise TypeError(f"combine takes parts of a {type(self).__name__}, got {other!r}")
+                raise TypeError(
+                    f"{type(self).__name__}.combine: argument {number} must be a part of the same tree, "
+                    f"got {describe(other)}"
+                )
             alternatives, structure = flatten(other, is_leaf=is_leaf_state)
             if structure != treedef:
                 raise ValueError(
@@ -100,7 +101,8 @@ class INode(State):
                 other if node.data is None else node
                 for node, other in zip(nodes, alternatives, strict=True)
             ]
-        return treedef.unflatten(nodes)
+        combined: Self = treedef.unflatten(nodes)
+        return combined
 
 
 def _without_path(
@@ -124,6 +126,7 @@ def _difference(tree: Any, other: Any) -> str:
     return "the classes or static fields of its modules differ"
 
 
+@final
 class Container(INode, Generic[S]):
     """A branch node around a State or a PyTree of States.
 
@@ -139,6 +142,9 @@ class Container(INode, Generic[S]):
 
     def __init__(self, states: S) -> None:
         object.__setattr__(self, "states", copy_states("Container.states", states))
+
+    def __init_subclass__(cls) -> NoReturn:
+        raise TypeError(f"{cls.__name__}: a Container has no subclasses; inherit from Module")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Container, (self.states,)
@@ -168,14 +174,16 @@ def copy_states(name: str, states: Any) -> Any:
         if isinstance(leaf, State):
             return leaf
         raise TypeError(
-            f"{name}{keystr(path)} must be a State (a Variable, Parameter, Container or Module), got {leaf!r} "
-            f"({type(leaf).__name__})"
+            f"{name}{keystr(path)} must be a State (Variable, Parameter, Container, Module), got {describe(leaf)}.\n"
+            f"  Wrap arrays in a Parameter or a Variable; anything else belongs into a field of a Module."
         )
 
     try:
         return map_with_path(check, states, is_leaf=is_state)
-    except ValueError as error:  # keys of a dict that have no order
-        raise TypeError(f"{name}: {error}") from None
+    except ValueError:
+        raise TypeError(
+            f"{name}: the keys of a dict have no order; use keys of one type, such as str"
+        ) from None
 
 
 def is_branch_state(node: object) -> TypeGuard[INode]:

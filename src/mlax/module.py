@@ -24,14 +24,16 @@ from typing import (
 )
 
 import jax
+import numpy as np
 
 from mlax import _annotations, _calls
 from mlax._layout import FAILED, UNFINISHED, AuxData, layout_of
 from mlax._printing import shorten
 from mlax._static import StaticError, tag
-from mlax._trees import leaves
+from mlax._trees import class_of, leaves, leaves_with_path, map_leaves
 from mlax.branch import INode, copy_states
 from mlax.state import UNSET, State
+from mlax.tree import describe, keystr
 
 __all__ = ["HasForward", "Module", "field", "is_module"]
 
@@ -61,7 +63,7 @@ def field(
 ) -> T: ...
 @overload
 def field(*, init: bool = ..., repr: bool = ..., kw_only: bool = ...) -> Any: ...
-def field(**options: Any) -> Any:
+def field(**options: Any) -> Any:  # noqa: D417 - what the overloads take
     """Describe a field of a Module, as `dataclasses.field` does.
 
     Args:
@@ -78,19 +80,40 @@ def _is_child(value: Any) -> bool:
     """Whether a field with this value is a child: it holds States and None, and nothing else."""
     if value is None or isinstance(value, State):
         return True
-    if not isinstance(value, (tuple, list, dict)):
+    cls = class_of(value)
+    if not issubclass(cls, (tuple, list, dict)):
         return False
-    found = leaves(value, is_leaf=lambda node: node is None or isinstance(node, State))
-    if not found:
-        return not isinstance(value, tuple)
-    if all(leaf is None or isinstance(leaf, State) for leaf in found):
-        return True
-    if any(isinstance(leaf, State) for leaf in found):
+    try:
+        found = leaves_with_path(value, is_leaf=_is_none_or_state)
+    except ValueError:
         raise StaticError(
-            f"a {type(value).__name__} holds States and other values together",
-            "Give the others a field of their own.",
+            "the keys of a dict have no order", "Use keys of one type, such as str."
+        ) from None
+    if not found:
+        return not _is_nested_tuple(value)
+    others = [(path, leaf) for path, leaf in found if not _is_none_or_state(leaf)]
+    if not others:
+        return True
+    path, other = others[0]
+    if any(isinstance(leaf, State) for _, leaf in found):
+        raise StaticError(
+            f"it holds States, but {keystr(path)} is {describe(other)}",
+            f"Wrap arrays in a Parameter or a Variable; give anything else a field beside the {cls.__name__}.",
+        )
+    if isinstance(other, (jax.Array, np.ndarray)) and not issubclass(cls, tuple):
+        raise StaticError(
+            f"a {cls.__name__} of arrays is not hashable, and arrays have to say what they are for",
+            f"Wrap each, or the whole {cls.__name__}, in a Parameter (trained) or a Variable (not trained).",
         )
     return False
+
+
+def _is_none_or_state(value: object) -> bool:
+    return value is None or isinstance(value, State)
+
+
+def _is_nested_tuple(value: Any) -> bool:
+    return issubclass(class_of(value), tuple) and all(map(_is_nested_tuple, value))
 
 
 @dataclass_transform(
@@ -123,25 +146,29 @@ class Module(INode, metaclass=ABCMeta):
     __slots__ = ("__dict__", "__weakref__", "_aux_data")
     _aux_data: AuxData
     _mutable: ClassVar[type]
+    _names: ClassVar[tuple[str, ...]] = ()
+    _params: ClassVar[object] = None
+    _array_defaults: ClassVar[Mapping[str, Any]] = {}
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__dict__.get("_mutable") is None:
-            dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
-            del (
-                cls.__setattr__,
-                cls.__delattr__,
-            )  # dataclasses' own would refuse a custom __init__ too
-            cls.__init__ = _freezing(cls, cls.__init__)
+            _make_dataclass(cls)
             cls._mutable = _mutable(cls)
+
+    def __init__(self) -> None:
+        """Do nothing; `super().__init__()` may be called or not."""
+        if type(self) is Module:
+            raise TypeError("Module is abstract: inherit from it")
+        super().__init__()
 
     if not TYPE_CHECKING:
 
         def __setattr__(self, name: str, value: Any) -> None:
             if _is_finished(self):
                 super().__setattr__(name, value)  # refuses
-            if name not in type(self).__dataclass_fields__:
+            if name not in self._names:
                 raise TypeError(
                     f"{type(self).__name__}.{name} is assigned in __init__, but is no field of the class.\n"
                     f"  Declare it in the body of {type(self).__name__}: `{name}: {type(value).__name__}`"
@@ -169,9 +196,10 @@ class Module(INode, metaclass=ABCMeta):
 
     def __call__(self: HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Set up where needed, check the nodes and the arguments, and return what `forward` returns."""
-        return _calls.run(self, args, kwargs)
+        result: R = _calls.run(self, args, kwargs)
+        return result
 
-    def call(
+    def call(  # noqa: D417 - **kwargs with *args
         self, child: _HasForwardPair[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> tuple[T, Self]:
         """Call a child; return its result, and this module with the child replaced by what came back.
@@ -203,30 +231,61 @@ class Module(INode, metaclass=ABCMeta):
             TypeError: A name is no field, or a value is not valid for it.
         """
         cls = type(self)
-        unknown = changes.keys() - cls.__dataclass_fields__.keys()
+        unknown = changes.keys() - set(cls._names)
         if unknown:
             name = min(unknown)
-            close = difflib.get_close_matches(name, cls.__dataclass_fields__, 1)
-            raise TypeError(
-                f"{cls.__name__}.replace: no field {name!r}"
-                + (
-                    f", did you mean {close[0]!r}?"
-                    if close
-                    else f"; the fields are {', '.join(_names(cls))}"
-                )
+            close = difflib.get_close_matches(name, cls._names, 1)
+            hint = (
+                f"did you mean {close[0]!r}?"
+                if close
+                else f"the fields are {', '.join(cls._names)}"
             )
-        new = _restore(
-            cls, {name: getattr(self, name) for name in _names(cls)} | changes, self._aux_data.label
-        )
+            raise TypeError(f"{cls.__name__}.replace: no field {name!r}, {hint}")
+        new = _restore(cls, _values(self) | changes, self._aux_data.label)
         _annotations.check_changes(self, new)
         return new
 
+    def __replace__(self, **changes: Any) -> Self:
+        """Do what `replace` does, for `copy.replace` of Python 3.13."""
+        return self.replace(**changes)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), {name: getattr(self, name) for name in _names(type(self))})
+        return _restore, (type(self), _values(self))
 
 
-def _names(cls: type[Module]) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(cls))
+_RESERVED = frozenset(dir(Module))
+
+
+def _make_dataclass(cls: Any) -> None:
+    """Make a frozen dataclass of a new class, and note of it what constructions need."""
+    dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    for name in ("__setattr__", "__delattr__", "__replace__"):
+        if (
+            name in cls.__dict__
+        ):  # those of dataclasses would not work with an `__init__` of the user's
+            delattr(cls, name)
+    fields = dataclasses.fields(cls)
+    for field in fields:
+        if field.name in _RESERVED:
+            raise TypeError(
+                f"{cls.__name__}.{field.name}: a field cannot have the name of a method of Module; choose another"
+            )
+    cls._names = tuple(field.name for field in fields)
+    cls._array_defaults = {
+        field.name: field.default for field in fields if _holds_arrays(field.default)
+    }
+    cls._params = cls.__dict__["__dataclass_params__"]
+    cls.__init__ = _freezing(cls, cls.__init__)
+
+
+def _holds_arrays(default: object) -> bool:
+    return isinstance(default, State) and any(
+        isinstance(leaf, jax.Array) for leaf in leaves(default)
+    )
+
+
+def _values(module: Any) -> dict[str, Any]:
+    return {name: getattr(module, name) for name in module._names}
 
 
 def _is_finished(module: Module) -> bool:
@@ -278,13 +337,21 @@ def _finish(module: Module, label: Hashable = None) -> None:
     The fields are read and written as attributes, never through `__dict__`: Python keeps attributes in a faster place
     until somebody asks for that.
     """
-    cls = type(module)
+    cls = class_of(module)
+    if cls.__dict__["__dataclass_params__"] is not cls._params:
+        raise TypeError(
+            f"{cls.__name__} is decorated with @dataclass; remove that: inheriting from Module makes it a frozen one"
+        )
     children: list[str] = []
     static: list[str] = []
     values: list[Any] = []
     tags: list[Hashable] = []
-    for name in _names(cls):
+    for name in cls._names:
         value = _value(module, name)
+        if name in cls._array_defaults and value is cls._array_defaults[name]:
+            # Each module has arrays of its own: the same one in two places of a model would be refused.
+            value = map_leaves(_copied, value)
+            object.__setattr__(module, name, value)
         try:
             if not _is_child(value):
                 static.append(name)
@@ -296,7 +363,7 @@ def _finish(module: Module, label: Hashable = None) -> None:
                 f"{cls.__name__}.{name} = {shorten(value)} is no valid field: {error}.\n  {error.cure}"
             ) from None
         children.append(name)
-        if isinstance(value, (tuple, list, dict)):
+        if isinstance(value, (list, tuple, dict)):
             object.__setattr__(module, name, copy_states(f"{cls.__name__}.{name}", value))
     layout = layout_of(cls, tuple(children), tuple(static))
     _set_aux_data(module, AuxData(layout, tuple(values), tuple(tags), label))
@@ -311,10 +378,15 @@ def _value(module: Module, name: str) -> Any:
         factory = cls.__dataclass_fields__[name].default_factory
         if factory is dataclasses.MISSING:
             raise TypeError(
-                f"{cls.__name__}.__init__ assigned no value to the field {name!r}"
+                f"{cls.__name__}.__init__ assigned no value to the field {name!r}.\n"
+                f"  Assign one there or in __post_init__, or give the field a default."
             ) from None
         object.__setattr__(module, name, factory())
         return getattr(module, name)
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.copy() if isinstance(leaf, jax.Array) else leaf
 
 
 def _restore(cls: type[M], values: Mapping[str, Any], label: Hashable = None) -> M:

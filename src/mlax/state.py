@@ -7,7 +7,18 @@ mutated.
 
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeGuard, final, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NoReturn,
+    Self,
+    TypeAlias,
+    TypeGuard,
+    final,
+    overload,
+)
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +27,15 @@ from jax import lax
 from jax.tree_util import GetAttrKey
 from jaxtyping import Array
 
-from mlax._trees import leaves_with_path
+from mlax._trees import leaves_with_path, map_leaves
 from mlax.tree import describe
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from typing_extensions import TypeVar
 
     T = TypeVar("T", covariant=True, default=Array)
 else:
-    from typing import Self, TypeVar
+    from typing import TypeVar
 
     T = TypeVar("T", covariant=True)
 
@@ -119,31 +128,44 @@ def _data_key(data: Any) -> object:
 
 def _strong_array(cls: type, leaf: Any) -> Any:
     """Return one leaf of `data` as a strongly typed JAX array, or refuse it."""
+    data: object = leaf
     if isinstance(leaf, State):
         raise TypeError(
             f"{cls.__name__}.data holds a State, {type(leaf).__name__}: a Variable or Parameter wraps arrays only.\n"
             f"  Assign the {type(leaf).__name__} to a field of a Module, or wrap several in a Container."
         )
+    if leaf is UNSET:
+        raise TypeError(
+            f"{cls.__name__}.data holds UNSET among other values: a node is made as a whole.\n"
+            f"  Make it all in set_up, `{cls.__name__}()` until then, or give each part a node of its own."
+        )
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf
     if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, bool, int, float, complex)):
         raise TypeError(
-            f"{cls.__name__}.data must be an array or a PyTree of arrays, got {leaf!r} ({type(leaf).__name__}).\n"
+            f"{cls.__name__}.data must be an array or a PyTree of arrays, got {describe(leaf)}.\n"
             f"  A hyperparameter needs no wrapper: assign it to a field of the Module as it is."
         )
     try:
         array = jnp.asarray(leaf)
-    except TypeError:
-        raise TypeError(
-            f"{cls.__name__}.data: JAX has no arrays of dtype {np.asarray(leaf).dtype}"
-        ) from None
+    except (TypeError, OverflowError) as error:
+        raise TypeError(f"{cls.__name__}.data: {describe(data)} is no JAX array: {error}") from None
     return lax.convert_element_type(array, array.dtype) if array.weak_type else array
 
 
 def _strong_arrays(cls: type, data: Any) -> Any:
     if data is UNSET or data is None:
         return data
-    return jax.tree.map(lambda leaf: _strong_array(cls, leaf), data, is_leaf=is_state)
+    try:
+        return map_leaves(lambda leaf: _strong_array(cls, leaf), data, is_leaf=_is_state_or_unset)
+    except ValueError:
+        raise TypeError(
+            f"{cls.__name__}.data: the keys of a dict have no order; use keys of one type, such as str"
+        ) from None
+
+
+def _is_state_or_unset(node: Any) -> bool:
+    return isinstance(node, (State, Unset))
 
 
 def _refuse_exact(data: Any) -> None:
@@ -156,8 +178,13 @@ def _refuse_exact(data: Any) -> None:
             )
 
 
-def _restore(cls: type["ENode[Any]"], data: Any, aux: Any) -> "ENode[Any]":
-    return cls._unflatten(aux, (data,))
+_Flatten: TypeAlias = Callable[[Any], tuple[tuple[Any], Any]]
+_Unflatten: TypeAlias = Callable[[Any, Any], Any]
+_unflatten: dict[type, _Unflatten] = {}
+
+
+def _restore(cls: type["ENode[Any]"], data: Any, aux_data: Any) -> Any:
+    return _unflatten[cls](aux_data, (data,))
 
 
 def _register(cls: type["ENode[Any]"]) -> None:
@@ -166,7 +193,7 @@ def _register(cls: type["ENode[Any]"]) -> None:
     An object is filled while its class is `mutable`, which has the same layout and plain assignment, and handed
     out as a `cls`: a third faster than going round `State.__setattr__` for each attribute.
     """
-    mutable: Any = type(
+    mutable = type(
         cls.__name__,
         (cls,),
         {
@@ -174,39 +201,48 @@ def _register(cls: type["ENode[Any]"]) -> None:
             "__init__": object.__init__,
             "__setattr__": object.__setattr__,
             "__delattr__": object.__delattr__,  # one slot of the type serves both
-            "_unflatten": None,
         },
+        register=False,
     )
-
-    if hasattr(cls, "frozen"):
-
-        def flatten(node: Any) -> tuple[tuple[Any], Any]:
-            return (node.data,), node.frozen
-
-        def unflatten(frozen: Any, children: Any) -> Any:
-            node = mutable()
-            (node.data,) = children
-            node.frozen = frozen
-            node.__class__ = cls
-            return node
-
-    else:
-
-        def flatten(node: Any) -> tuple[tuple[Any], Any]:
-            return (node.data,), None
-
-        def unflatten(_: Any, children: Any) -> Any:
-            node = mutable()
-            (node.data,) = children
-            node.__class__ = cls
-            return node
+    flatten, unflatten = (_with_frozen if hasattr(cls, "frozen") else _with_data)(cls, mutable)
 
     def flatten_with_keys(node: Any) -> tuple[tuple[tuple[Any, Any]], Any]:
-        (data,), aux = flatten(node)
-        return ((_data_key(data), data),), aux
+        (data,), aux_data = flatten(node)
+        return ((_data_key(data), data),), aux_data
 
-    cls._unflatten = staticmethod(unflatten)
+    _unflatten[cls] = unflatten
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+
+
+def _with_data(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
+    """Return flatten and unflatten of a node that has `data` only."""
+
+    def flatten(node: Any) -> tuple[tuple[Any], Any]:
+        return (node.data,), None
+
+    def unflatten(_: Any, children: Any) -> Any:
+        node = mutable()
+        (node.data,) = children
+        node.__class__ = cls
+        return node
+
+    return flatten, unflatten
+
+
+def _with_frozen(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
+    """Return flatten and unflatten of a node that also has `frozen`."""
+
+    def flatten(node: Any) -> tuple[tuple[Any], Any]:
+        return (node.data,), node.frozen
+
+    def unflatten(frozen: Any, children: Any) -> Any:
+        node = mutable()
+        (node.data,) = children
+        node.frozen = frozen
+        node.__class__ = cls
+        return node
+
+    return flatten, unflatten
 
 
 class ENode(State, Generic[T]):
@@ -220,7 +256,6 @@ class ENode(State, Generic[T]):
 
     __slots__ = ("data",)
     data: T
-    _unflatten: ClassVar[Callable[[Any, Any], Any]]
 
     if TYPE_CHECKING:
 
@@ -233,11 +268,15 @@ class ENode(State, Generic[T]):
     else:
 
         def __init__(self, data: Any = UNSET) -> None:
+            if type(self) is ENode:
+                raise TypeError(
+                    "ENode is abstract: make a Parameter (trained) or a Variable (not trained)"
+                )
             object.__setattr__(self, "data", _strong_arrays(type(self), data))
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, register: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "_unflatten" not in cls.__dict__:
+        if register:
             _register(cls)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -245,7 +284,8 @@ class ENode(State, Generic[T]):
 
     def with_data(self, data: Any) -> Self:
         """Return a copy that wraps other data, without the checks of the constructor."""
-        return type(self)._unflatten(getattr(self, "frozen", None), (data,))
+        copy: Self = _restore(type(self), data, getattr(self, "frozen", None))
+        return copy
 
 
 class Variable(ENode[T]):
