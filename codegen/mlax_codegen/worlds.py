@@ -100,7 +100,9 @@ def condition_of(chosen: Collection[World], among: Collection[World]) -> str | N
     if len(chosen) == len(among):
         return None
     others = [frozenset(world.answers) for world in among if world not in chosen]
-    missing = {world: frozenset(world.answers) for world in chosen}
+    missing: dict[World, frozenset[tuple[str, str]]] = {
+        world: frozenset(world.answers) for world in chosen
+    }
     literals = sorted({pair for world in chosen for pair in world.answers})
     found: list[str] = []
     for length in range(1, _LONGEST + 1):
