@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from mlax import optim as optim
 
 
-def __getattr__(name: str) -> Any:
-    if name == "optim":  # loaded on first use: `import mlax` does not load the optimizers
-        return importlib.import_module("mlax.optim")
-    raise AttributeError(f"module 'mlax' has no attribute {name!r}")
+if not TYPE_CHECKING:  # checkers would take every misspelt name for one that this finds
+
+    def __getattr__(name: str) -> Any:
+        if name == "optim":  # loaded on first use: `import mlax` does not load the optimizers
+            return importlib.import_module("mlax.optim")
+        raise AttributeError(f"module 'mlax' has no attribute {name!r}")

@@ -20,10 +20,12 @@ __all__ = ["Optimizer", "Schedule", "apply_updates"]
 __all__ += mlax_optimizers.__all__
 
 
-def __getattr__(name: str) -> Any:
-    if name in mlax_optimizers.__all__:
-        return getattr(mlax_optimizers, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # checkers would take every misspelt name for one that this finds
+
+    def __getattr__(name: str) -> Any:
+        if name in mlax_optimizers.__all__:
+            return getattr(mlax_optimizers, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
