@@ -6,6 +6,8 @@ from difflib import get_close_matches
 
 __all__ = ["Mistake", "SpecError", "suggestion"]
 
+_SHOWN = 160  # characters of a line
+
 
 @dataclass(frozen=True, order=True)
 class Mistake:
@@ -20,13 +22,14 @@ class Mistake:
 
     def __str__(self) -> str:
         """Give the place and the message, then the line with a caret under the mistake."""
-        before = self.text[: self.column - 1]
+        start = max(0, self.column - 1 - _SHOWN // 2)
+        shown = self.text[start : start + _SHOWN]
+        before = shown[: self.column - 1 - start]
         margin = "".join("\t" if character == "\t" else " " for character in before)
-        rest = len(self.text) - len(before)
-        carets = "^" * max(1, min(self.length, rest))
+        carets = "^" * max(1, min(self.length, len(shown) - len(before)))
         return (
             f"{self.file}:{self.line}:{self.column}: {self.message}\n"
-            f"    {self.text}\n"
+            f"    {shown}\n"
             f"    {margin}{carets}"
         )
 

@@ -147,14 +147,13 @@ def _parse(code: Code) -> ast.Module | None:
         document.inside(path, start, start + 1, reason)
         return None
     except (RecursionError, MemoryError, ValueError, OverflowError):
-        document.at_value(path, "nested too deeply")
+        document.at_value(path, "nested too deeply; give parts of it names")
         return None
     level: list[ast.AST] = [tree]
     for _ in range(_DEEPEST + 2):
         level = [child for node in level for child in ast.iter_child_nodes(node)]
-    deepest = next((node for node in level if isinstance(node, ast.expr | ast.stmt)), None)
-    if deepest is not None:
-        code.note(deepest, "nested too deeply; give parts of it names")
+    if any(isinstance(node, ast.expr | ast.stmt) for node in level):
+        document.at_value(path, "nested too deeply; give parts of it names")
         return None
     return tree
 

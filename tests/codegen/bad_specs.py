@@ -726,7 +726,7 @@ CASES: dict[str, Bad] = {
         "1 - b2**t",
         "+".join("t" * 3000),
         "25:11",
-        "nested too deeply",
+        "nested too deeply; give parts of it names",
         "'''",
     ),
     "not ASCII": Bad(

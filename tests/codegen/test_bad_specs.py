@@ -53,6 +53,14 @@ def test_the_text_shows_file_line_and_caret() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_of_a_long_line_the_part_around_the_place_is_shown() -> None:
+    text = GOOD.replace("b2 * v +", f"{'b2 * ' * 30}momentun + {'b2 * ' * 30} v +")
+    _, shown, carets = str(complaint(text)).split("\n")
+    assert len(shown) == 4 + 160
+    assert shown[carets.index("^") :].startswith("momentun +")
+
+
+@pytest.mark.usefixtures("folder")
 def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
     text = GOOD.replace("b2 * v +", "b3 * v +").replace("abs2(g)", "abs2(h0)")
     text = text.replace("1 - b2**t", "1 - b4**t")
