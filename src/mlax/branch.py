@@ -137,8 +137,15 @@ class Container(INode, Generic[S]):
         TypeError: Something in `states` is not a State.
     """
 
-    __slots__ = ("states",)
-    states: S
+    if TYPE_CHECKING:
+
+        @property
+        def states(self) -> S:
+            """The State or PyTree of States. For checkers a property: it is read-only."""
+            ...
+
+    else:
+        __slots__ = ("states",)
 
     def __init__(self, states: S) -> None:
         object.__setattr__(self, "states", copy_states("Container.states", states))

@@ -254,10 +254,12 @@ class ENode(State, Generic[T]):
         TypeError: `data` holds something that is not an array, or a State.
     """
 
-    __slots__ = ("data",)
-    data: T
-
     if TYPE_CHECKING:
+
+        @property
+        def data(self) -> T:
+            """The array or PyTree of arrays. For checkers a property: it is read-only."""
+            ...
 
         @overload
         def __init__(self: "ENode[Array]", data: np.ndarray | np.generic | complex) -> None: ...
@@ -266,6 +268,7 @@ class ENode(State, Generic[T]):
         def __init__(self, data: Any = UNSET) -> None: ...
 
     else:
+        __slots__ = ("data",)
 
         def __init__(self, data: Any = UNSET) -> None:
             if type(self) is ENode:
@@ -309,10 +312,12 @@ class Parameter(ENode[T]):
         TypeError: An unfrozen Parameter is given integers, bools or keys.
     """
 
-    __slots__ = ("frozen",)
-    frozen: bool
-
     if TYPE_CHECKING:
+
+        @property
+        def frozen(self) -> bool:
+            """Whether it is not optimized. For checkers a property: it is read-only."""
+            ...
 
         @overload
         def __init__(
@@ -326,6 +331,7 @@ class Parameter(ENode[T]):
         def __init__(self, data: Any = UNSET, *, frozen: bool = False) -> None: ...
 
     else:
+        __slots__ = ("frozen",)
 
         def __init__(self, data: Any = UNSET, *, frozen: bool = False) -> None:
             super().__init__(data)
