@@ -72,7 +72,7 @@ class Flow:
         self.hyperparameters: Mapping[str, Hyperparameter] = {
             h.name: h for h in self.spec.hyperparameters
         }
-        self.slots = {slot.name for slot in self.spec.slots}
+        self.slots: set[str] = {slot.name for slot in self.spec.slots}
 
     def static(self, code: Code) -> None:
         """Check a condition of hyperparameters alone."""

@@ -41,7 +41,9 @@ class DuplicateKeyError(Exception):
 
     def __init__(self, name: str, start: int, end: int) -> None:
         super().__init__(name)
-        self.name, self.start, self.end = name, start, end
+        self.name: str = name
+        self.start: int = start
+        self.end: int = end
 
 
 def locate(text: str) -> dict[Path, Place]:

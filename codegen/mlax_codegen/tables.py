@@ -54,7 +54,7 @@ class Table:
         self.document = document
         self.path = path
         found = document.value(path) if path else document.data
-        self.is_table = isinstance(found, dict)
+        self.is_table: bool = isinstance(found, dict)
         self.data: Mapping[str, object] = (
             cast("Mapping[str, object]", found) if isinstance(found, dict) else {}
         )
