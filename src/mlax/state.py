@@ -147,10 +147,8 @@ def _strong_array(cls: type, leaf: Any) -> Any:
             f"  A hyperparameter needs no wrapper: assign it to a field of the Module as it is."
         )
     try:
-        array = (
         # JAX may keep NumPy's own memory, also after `jnp.array`, and the caller may write to that.
         array = jnp.asarray(leaf.copy() if isinstance(leaf, np.ndarray) else leaf)
-        )  # NumPy's memory may change
     except (TypeError, OverflowError) as error:
         raise TypeError(f"{cls.__name__}.data: {describe(data)} is no JAX array: {error}") from None
     weak = getattr(array, "weak_type", False)  # keys have none
