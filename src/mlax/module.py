@@ -258,7 +258,10 @@ _RESERVED = frozenset(dir(Module))
 
 def _make_dataclass(cls: Any) -> None:
     """Make a frozen dataclass of a new class, and note of it what constructions need."""
-    dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    init = (
+        "__init__" not in cls.__dict__
+    )  # else dataclasses would ask for the order of fields that their own takes
+    dataclasses.dataclass(frozen=True, eq=False, repr=False, init=init)(cls)
     for name in ("__setattr__", "__delattr__", "__replace__"):
         if (
             name in cls.__dict__

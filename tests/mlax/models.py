@@ -69,12 +69,17 @@ class BatchNorm(Module):
         return self.scale.data * (x - mean) / jnp.sqrt(var + 1e-5), self
 
 
+def squash(x: Array) -> Array:
+    """Return the tangent; a function of one's own, as `jnp.tanh` does not pickle."""
+    return jnp.tanh(x)
+
+
 class Net(Module):
     """Linear layers in a list, and a normalization."""
 
     layers: list[Linear]
     norm: BatchNorm
-    activation: Callable[[Array], Array] = jnp.tanh
+    activation: Callable[[Array], Array] = squash
 
     def forward(
         self,

@@ -153,9 +153,15 @@ def bound(owner):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (jnp.ones((2, 3)), f"f32[2,3] is no valid field: float32[2,3] is an array.\n  {ARRAY_CURE}"),
+        (
+            jnp.ones((2, 3)),
+            f"f32[2,3] is no valid field: float32[2,3] is an array.\n  {ARRAY_CURE}",
+        ),
         (np.ones(2), f"is no valid field: float64[2] is an array.\n  {ARRAY_CURE}"),
-        ((1, jnp.ones(2)), f"(1, f32[2]) is no valid field: float32[2] is an array.\n  {ARRAY_CURE}"),
+        (
+            (1, jnp.ones(2)),
+            f"(1, f32[2]) is no valid field: float32[2] is an array.\n  {ARRAY_CURE}",
+        ),
         ((1, (2, jnp.ones(2))), "float32[2] is an array"),
         (Pair(1, jnp.ones(2)), "float32[2] is an array"),
         (functools.partial(max, jnp.ones(2)), "float32[2] is an array"),
@@ -171,7 +177,10 @@ def bound(owner):
         ({"a": 1}, "a dict is not hashable.\n  Use a tuple of pairs, or a frozen dataclass."),
         ({1}, "a set is not hashable.\n  Use a frozenset."),
         ({"a": 1, 2: 3}, "the keys of a dict have no order.\n  Use keys of one type, such as str."),
-        (UNSET, "UNSET is the data of a node, and this is no node.\n  Write Parameter() or Variable()"),
+        (
+            UNSET,
+            "UNSET is the data of a node, and this is no node.\n  Write Parameter() or Variable()",
+        ),
         (
             [jnp.ones(2)],
             "a list of arrays is not hashable, and arrays have to say what they are for.\n"

@@ -1,0 +1,372 @@
+"""How a module comes to be, and that it is frozen from then on."""
+
+import abc
+import copy
+import pickle
+import re
+from collections.abc import Callable
+from dataclasses import KW_ONLY, FrozenInstanceError, InitVar, dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import mlax
+from mlax import Module, Parameter, Variable, tree_equal
+from tests.mlax.models import Linear, SeedNorm, linear, net
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Plain(Module):
+    size: int
+    weight: Parameter = Parameter()
+    tags: tuple[str, ...] = ()
+
+
+class ByHand(Module):
+    size: int
+    weight: Parameter
+    extra: Variable = Variable(0)
+    parts: list[Any] = mlax.field(default_factory=list)
+
+    def __init__(self, size: int, fail: bool = False):
+        super().__init__()
+        self.size = 1
+        self.size = size
+        if fail:
+            raise RuntimeError("as asked")
+        self.weight = Parameter(jnp.ones(size))
+
+
+class Inherits(ByHand):
+    """Without an `__init__` of its own, it gets one over all fields."""
+
+    more: int = 3
+
+
+class Extends(ByHand):
+    more: int
+
+    def __init__(self, more: int):
+        super().__init__(2)
+        self.more = more
+        self.weight = Parameter(jnp.zeros(self.size))
+
+
+class PostInit(Module):
+    size: int
+    scale: InitVar[float] = 1.0
+    weight: Parameter = mlax.field(init=False)
+
+    def __post_init__(self, scale: float):
+        self.weight = Parameter(scale * jnp.ones(self.size))
+
+
+class Pair(Module, Generic[A, B]):
+    first: A
+    second: B
+
+
+def every_copy(module: Any) -> dict[str, Any]:
+    leaves, treedef = jax.tree.flatten(module)
+    return {
+        "the module": module,
+        "copy": copy.copy(module),
+        "deepcopy": copy.deepcopy(module),
+        "pickle": pickle.loads(pickle.dumps(module)),
+        "unflatten": treedef.unflatten(leaves),
+        "jit": jax.jit(lambda x: x)(module),
+        "replace": module.replace(),
+    }
+
+
+MODULES: list[Callable[[], Module]] = [
+    lambda: Plain(3),
+    lambda: ByHand(3),
+    lambda: Inherits(3, Parameter(1.0)),
+    lambda: Extends(5),
+    lambda: PostInit(2, 3.0),
+    lambda: Pair(Plain(1), ByHand(2)),
+    lambda: Pair[Plain, ByHand](Plain(1), ByHand(2)),
+    lambda: SeedNorm(3),
+    net,
+]
+
+
+@pytest.mark.parametrize("make", MODULES)
+def test_every_copy_is_equal_and_frozen(make):
+    for how, module in every_copy(make()).items():
+        assert tree_equal(module, make()), how
+        names = list(module.__dataclass_fields__)
+        for name in (names[0], names[-1], "unknown", "_aux_data"):
+            with pytest.raises(
+                FrozenInstanceError, match=f"^cannot assign to {type(module).__name__}"
+            ):
+                setattr(module, name, 3)
+            with pytest.raises(FrozenInstanceError, match="^cannot delete"):
+                delattr(module, name)
+        with pytest.raises(FrozenInstanceError, match="was called before"):
+            module.__init__()
+        assert tree_equal(module, make()), how
+
+
+def test_equality_is_identity():
+    first, second = Plain(3), Plain(3)
+    assert first != second
+    assert first == first  # noqa: PLR0124
+    assert len({first, second}) == 2
+
+
+def test_a_module_stays_frozen_after_a_failed_init():
+    broken = object.__new__(ByHand)
+    with pytest.raises(RuntimeError, match="as asked"):
+        broken.__init__(3, fail=True)
+    assert broken.size == 3
+    with pytest.raises(FrozenInstanceError):
+        broken.size = 4
+    assert "<not assigned>" in repr(broken)
+    with pytest.raises(
+        TypeError, match="ByHand is no PyTree: its __init__ has not returned, or has failed"
+    ):
+        jax.tree.leaves([broken, ByHand(3)])
+
+
+def test_an_unfinished_module_is_no_tree():
+    class Leaks(Module):
+        size: int
+
+        def __init__(self, leak: bool):
+            self.size = 3
+            if leak:
+                jax.tree.leaves(self)
+
+    assert jax.tree.leaves(Leaks(False)) == []
+    with pytest.raises(TypeError, match="this Leaks is no PyTree: its __init__ has not returned"):
+        Leaks(True)
+
+
+def test_a_mutable_moment_ends_with_the_outermost_init():
+    module = Extends(5)
+    assert (module.size, module.more, float(module.weight.data.sum())) == (2, 5, 0)
+    assert Inherits(1, Parameter(2.0)).more == 3
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'weight'"):
+        Inherits(1)
+
+
+def test_assigning_what_is_not_declared_says_how_to_declare_it():
+    class Mine(Module):
+        kind: ClassVar[str] = "a"
+
+        def __init__(self, name: str, value: Any):
+            setattr(self, name, value)
+
+    with pytest.raises(TypeError) as error:
+        Mine("kernel", Parameter(1.0))
+    assert str(error.value) == (
+        "Mine.kernel is assigned in __init__, but is no field of the class.\n"
+        "  Declare it in the body of Mine: `kernel: Parameter`"
+    )
+    with pytest.raises(TypeError, match="is no field of the class"):
+        Mine("kind", "b")
+
+
+def test_a_field_that_gets_no_value_is_named():
+    class Mine(Module):
+        size: int
+
+        def __init__(self):
+            pass
+
+    with pytest.raises(TypeError, match=r"^Mine\.__init__ assigned no value to the field 'size'"):
+        Mine()
+
+
+def test_defaults_factories_and_init_vars():
+    module = ByHand(3)
+    assert module.parts == []
+    assert module.parts is not ByHand(3).parts
+    assert float(PostInit(2, scale=3.0).weight.data.sum()) == 6
+    with pytest.raises(ValueError, match="use default_factory"):
+        type("Mine", (Module,), {"__annotations__": {"layers": list}, "layers": []})
+
+
+def test_each_module_has_arrays_of_its_own_for_a_default():
+    class Counter(Module):
+        count: Variable = Variable(0)
+        key: Variable = Variable(jax.random.key(0))
+        weight: Parameter = Parameter()
+        inner: Plain = Plain(1, Parameter(1.0))  # noqa: RUF009
+
+    first, second = Counter(), Counter()
+    assert tree_equal(first, second)
+    ids = [id(leaf) for leaf in jax.tree.leaves((first, second))]
+    assert len(set(ids)) == 6
+    assert first.weight is second.weight
+    kept = first.replace(weight=Parameter(2.0))
+    assert kept.count is first.count
+    model = mlax.Container([kept, second.replace(weight=Parameter(3.0))])
+    mlax.value_and_grad(lambda m: (m.states[0].weight.data * 1.0, m))(model)
+
+
+def test_keyword_only_and_field_options():
+    class Mine(Module):
+        a: int
+        _: KW_ONLY
+        b: int = 1
+        c: int = mlax.field(default=2, repr=False)
+
+    assert repr(Mine(3)) == "Mine(a=3, b=1)"
+    with pytest.raises(TypeError, match="takes 2 positional arguments but 3 were given"):
+        Mine(3, 4)
+    assert Linear(3, kernel=Parameter(jnp.ones((2, 3)))).out_features == 3
+
+
+def test_class_variables_properties_and_methods():
+    class Mine(Module):
+        kind: ClassVar[str] = "affine"
+        weight: Parameter
+
+        @property
+        def size(self) -> int:
+            return self.weight.data.size
+
+        @cached_property
+        def doubled(self) -> Any:
+            return 2 * self.weight.data
+
+        @classmethod
+        def ones(cls, size: int) -> "Mine":
+            return cls(Parameter(jnp.ones(size)))
+
+        @staticmethod
+        def helper(x: Any) -> Any:
+            return x
+
+        def total(self) -> Any:
+            return self.weight.data.sum()
+
+    module = Mine.ones(3)
+    assert (module.size, float(module.total()), module.kind, module.helper(1)) == (
+        3,
+        3,
+        "affine",
+        1,
+    )
+    assert module.doubled is module.doubled
+    assert len(jax.tree.leaves(module)) == 1
+    assert jax.jit(Mine.total)(module) == 3
+    with pytest.raises(TypeError, match="no field 'kind'"):
+        module.replace(kind="b")
+    with pytest.raises(TypeError, match="no field 'size'"):
+        module.replace(size=1)
+
+
+def test_abstract_methods():
+    class Base(Module):
+        size: int
+
+        @abc.abstractmethod
+        def width(self) -> int: ...
+
+    class Concrete(Base):
+        def width(self) -> int:
+            return self.size
+
+    with pytest.raises(TypeError, match="abstract"):
+        Base(3)
+    assert Concrete(3).width() == 3
+    with pytest.raises(TypeError, match=r"^Module is abstract"):
+        Module()
+    with pytest.raises(NotImplementedError, match="Concrete defines no forward"):
+        Concrete(3)(1)
+
+
+class Mixin:
+    def describe(self) -> str:
+        return f"{type(self).__name__} of {self.size}"
+
+
+class Registered:
+    seen: ClassVar[list[str]] = []
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        Registered.seen.append(cls.__name__)
+
+
+class Left(Module):
+    size: int
+    left: Parameter = Parameter()
+
+
+class Right(Module):
+    right: Parameter = Parameter()
+
+
+class First(Mixin, Left):
+    pass
+
+
+class Second(Left, Mixin, Registered):
+    pass
+
+
+class Diamond(Right, First):
+    pass
+
+
+@pytest.mark.parametrize("cls", [First, Second, Diamond])
+def test_multiple_inheritance(cls):
+    module = cls(3)
+    assert module.describe() == f"{cls.__name__} of 3"
+    for each in every_copy(module).values():
+        assert tree_equal(each, module)
+        assert each.describe() == module.describe()
+    assert Registered.seen == ["Second"]
+
+
+def test_generic_modules():
+    pair = Pair[Plain, Linear](Plain(1), linear())
+    assert type(pair) is Pair
+    assert tree_equal(pair, Pair(Plain(1), linear()))
+
+    class Named(Pair[Plain, Linear]):
+        name: str = "named"
+
+    assert Named(Plain(1), linear()).name == "named"
+
+
+def test_replace():
+    module = ByHand(3)
+    other = module.replace(size=4, extra=None)
+    assert (other.size, other.extra, module.size) == (4, None, 3)
+    assert other.weight is module.weight
+    with pytest.raises(
+        TypeError, match=re.escape("ByHand.replace: no field 'wieght', did you mean 'weight'?")
+    ):
+        module.replace(wieght=3)
+    with pytest.raises(
+        TypeError, match="no field 'zzz', the fields are size, weight, extra, parts"
+    ):
+        module.replace(zzz=3)
+    post = PostInit(2, 3.0)
+    assert post.replace(size=5).weight is post.weight
+    if hasattr(copy, "replace"):  # Python 3.13
+        assert copy.replace(module, size=7).size == 7
+
+
+def test_a_decorated_module_is_told_to_drop_the_decorator():
+    for decorator in (dataclass, dataclass(frozen=True)):
+        mine = decorator(type("Mine", (Module,), {"__annotations__": {"size": int}}))
+        with pytest.raises(TypeError, match=r"^Mine is decorated with @dataclass; remove that"):
+            mine(3)
+
+
+def test_fields_are_plain_attributes():
+    for cls in (Plain, ByHand, SeedNorm, Parameter, Variable, mlax.Container):
+        assert cls.__getattribute__ is object.__getattribute__
+        assert not hasattr(cls, "__getattr__")
