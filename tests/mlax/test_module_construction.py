@@ -107,7 +107,7 @@ def test_every_copy_is_equal_and_frozen(make):
                 FrozenInstanceError, match=f"^cannot assign to {type(module).__name__}"
             ):
                 setattr(module, name, 3)
-            with pytest.raises(FrozenInstanceError, match="^cannot delete"):
+            with pytest.raises(FrozenInstanceError, match="cannot delete"):
                 delattr(module, name)
         with pytest.raises(FrozenInstanceError, match="was called before"):
             module.__init__()
@@ -199,7 +199,7 @@ def test_each_module_has_arrays_of_its_own_for_a_default():
         count: Variable = Variable(0)
         key: Variable = Variable(jax.random.key(0))
         weight: Parameter = Parameter()
-        inner: Plain = Plain(1, Parameter(1.0))  # noqa: RUF009
+        inner: Plain = Plain(1, Parameter(1.0))
 
     first, second = Counter(), Counter()
     assert tree_equal(first, second)
