@@ -143,7 +143,6 @@ class Module(INode, metaclass=ABCMeta):
             or does not match its annotation.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_aux_data")
     _aux_data: AuxData
     _mutable: ClassVar[type]
     _names: ClassVar[tuple[str, ...]] = ()
@@ -309,9 +308,6 @@ def _mutable(cls: type[Module]) -> type:
     return ABCMeta(cls.__name__, (Module,), {"_mutable": cls, **plain})
 
 
-_set_aux_data: Any = Module.__dict__["_aux_data"].__set__
-
-
 def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., None]:
     """Return an `__init__` that freezes the object when it returns or fails."""
 
@@ -323,12 +319,12 @@ def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., Non
         if _is_finished(self):
             raise dataclasses.FrozenInstanceError(f"{cls.__name__}.__init__ was called before")
         try:
-            _set_aux_data(self, UNFINISHED)
+            object.__setattr__(self, "_aux_data", UNFINISHED)
             init(self, *args, **kwargs)
             _finish(self)
             _annotations.check_nodes(self)
         except BaseException:
-            _set_aux_data(self, FAILED)
+            object.__setattr__(self, "_aux_data", FAILED)
             raise
 
     return __init__
@@ -369,7 +365,7 @@ def _finish(module: Module, label: Hashable = None) -> None:
         if isinstance(value, (list, tuple, dict)):
             object.__setattr__(module, name, copy_states(f"{cls.__name__}.{name}", value))
     layout = layout_of(cls, tuple(children), tuple(static))
-    _set_aux_data(module, AuxData(layout, tuple(values), tuple(tags), label))
+    object.__setattr__(module, "_aux_data", AuxData(layout, tuple(values), tuple(tags), label))
 
 
 def _value(module: Module, name: str) -> Any:
