@@ -7,7 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-__all__ = ["Tracer", "canonical", "epsilon", "is_inexact", "is_tracer"]
+__all__ = [
+    "Tracer",
+    "canonical",
+    "epsilon",
+    "is_inexact",
+    "is_key",
+    "is_tracer",
+    "largest_number",
+    "smallest_number",
+]
 
 
 def is_tracer(leaf: object) -> bool:
@@ -20,6 +29,11 @@ def is_inexact(dtype: object) -> bool:
     return jnp.issubdtype(cast("Any", dtype), jnp.inexact)
 
 
+def is_key(dtype: object) -> bool:
+    """Return whether a dtype is that of PRNG keys."""
+    return jnp.issubdtype(cast("Any", dtype), jax.dtypes.prng_key)
+
+
 def canonical(dtype: object) -> np.dtype[Any]:
     """Return the dtype that JAX uses for a NumPy dtype: without x64, float32 for float64."""
     result: np.dtype[Any] = cast("Any", jax.dtypes.canonicalize_dtype)(dtype)
@@ -29,3 +43,13 @@ def canonical(dtype: object) -> np.dtype[Any]:
 def epsilon(dtype: object) -> float:
     """Return the distance from 1 to the next number of a floating-point or complex dtype."""
     return float(cast("Any", jnp.finfo)(dtype).eps)
+
+
+def largest_number(dtype: object) -> float:
+    """Return the largest finite number of a floating-point or complex dtype."""
+    return float(cast("Any", jnp.finfo)(dtype).max)
+
+
+def smallest_number(dtype: object) -> float:
+    """Return the smallest positive normal number of a floating-point or complex dtype."""
+    return float(cast("Any", jnp.finfo)(dtype).smallest_normal)

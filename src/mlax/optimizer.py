@@ -26,14 +26,18 @@ from mlax.hyperparameters import (
     scheduled,
     specification,
 )
+from mlax.slots import copies, full, identities, zeros
 from mlax.stepping import (
     apply_updates,
     current,
+    folded,
     initial,
+    key,
     merged,
     no_steps,
+    refuse_complex,
+    scalar,
     selected,
-    zeros,
 )
 from mlax.tree import describe
 
@@ -44,14 +48,21 @@ __all__ = [
     "Schedule",
     "apply_updates",
     "choice",
+    "copies",
     "current",
     "dtype",
     "flag",
+    "folded",
+    "full",
+    "identities",
     "initial",
     "integer",
+    "key",
     "merged",
     "no_steps",
     "number",
+    "refuse_complex",
+    "scalar",
     "scheduled",
     "selected",
     "zeros",

@@ -4,8 +4,6 @@ Everything here works under `jit`, `vmap` and `eval_shape`, and keeps the shapes
 same from `init` on, so that a loop over `step` compiles once.
 """
 
-import inspect
-import warnings
 from typing import Any, TypeVar, cast, overload
 
 import jax
@@ -13,14 +11,24 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import epsilon
-from mlax._weights import slot_dtype_of
+from mlax._trees import flatten_with_path
 from mlax.branch import INode
-from mlax.hyperparameters import HELD, Dtype, Number, is_schedule
+from mlax.hyperparameters import HELD, Number, is_schedule
 from mlax.tree import describe, keystr
 from mlax.typing import Weights, checked
 
-__all__ = ["apply_updates", "current", "initial", "merged", "no_steps", "selected", "zeros"]
+__all__ = [
+    "apply_updates",
+    "current",
+    "folded",
+    "initial",
+    "key",
+    "merged",
+    "no_steps",
+    "refuse_complex",
+    "scalar",
+    "selected",
+]
 
 T = TypeVar("T")
 
@@ -90,42 +98,44 @@ def _scheduled(schedule: Any, step: Array) -> Array:
     return array.astype(jnp.result_type(float))
 
 
-def zeros(weights: Weights, slot_dtype: Dtype | None, decay: Number | None = None) -> Weights:
-    """Return a slot that begins at zero: like the weights, leaf by leaf in shape, dtype and sharding.
+def scalar(value: float | Array) -> Array:
+    """Return what a new state holds for a scalar of the algorithm: shape (), in JAX's default float dtype."""
+    return initial(value)
+
+
+def key(seed: int) -> Array:
+    """Return a PRNG key of shape (), for a state to hold."""
+    return jax.random.key(seed)
+
+
+def folded(key: Array, step: Array) -> Array:
+    """Return the PRNG key of one step.
 
     Args:
-        weights: Inexact arrays.
-        slot_dtype: A real dtype for all leaves instead of their own; its complex counterpart where a leaf is complex.
-        decay: What the slot is multiplied by in each step, to warn where its dtype is too narrow for that.
+        key: The state's, which stays the same.
+        step: Number of steps done: int32, shape ().
     """
-
-    def zero(path: Any, leaf: Any) -> Array:
-        dtype = leaf.dtype if slot_dtype is None else slot_dtype_of(leaf.dtype, slot_dtype)
-        if isinstance(decay, float):
-            stalls.setdefault(dtype, path) if 1 - decay < epsilon(dtype) / 4 else None
-        return jnp.zeros_like(leaf, dtype=dtype)
-
-    stalls: dict[Any, Any] = {}
-    slot: Weights = jax.tree_util.tree_map_with_path(zero, weights)
-    for dtype, path in stalls.items():
-        warnings.warn(
-            f"a slot in {dtype.name} (for weights{keystr(path)}) never decays at {decay} a step: each change "
-            "is rounded away. Give slot_dtype=jnp.float32, or a smaller decay.",
-            UserWarning,
-            stacklevel=_outside(),
-        )
-    return slot
+    return jax.random.fold_in(key, step)
 
 
-def _outside() -> int:
-    """Return the stack level of the first caller outside this library and the optimizers generated for it."""
-    level, frame = 0, inspect.currentframe()
-    while frame and frame.f_globals.get("__name__", "").partition(".")[0] in (
-        "mlax",
-        "mlax_optimizers",
-    ):
-        level, frame = level + 1, frame.f_back
-    return level
+def refuse_complex(weights: Any, name: str, reason: str) -> None:
+    """Refuse complex leaves.
+
+    Args:
+        weights: A tree of arrays.
+        name: Who refuses: `Rprop`.
+        reason: Why: `the sign of a complex gradient is not defined`.
+
+    Raises:
+        TypeError: Naming each complex leaf.
+    """
+    lines = [
+        f"weights{keystr(path)}: {describe(leaf)}"
+        for path, leaf in flatten_with_path(weights)[0]
+        if jnp.iscomplexobj(leaf)
+    ]
+    if lines:
+        raise TypeError(f"{name}: complex leaves are refused, {reason}:\n  " + "\n  ".join(lines))
 
 
 @checked

@@ -10,16 +10,30 @@ dtype. Nothing is promoted implicitly. A function under `checked` says so by ann
 For type checkers `Weights` is a type variable: what goes in comes out. At run time, which under `jit` is when the
 function is traced, all `Weights` of one call have to correspond leaf by leaf. Other annotations are checked as
 jaxtyping understands them: dimensions of one name have one size.
+
+A slot that is smaller than the weights, or has several arrays for each leaf, is annotated with what says so, a function
+of the hyperparameters and of a leaf's shape. It is compared entry by entry:
+
+    def row_shape(h: Adafactor, shape: Shape) -> Shape:
+        return shape[:-1]
+
+    class State(NamedTuple, Generic[Weights]):
+        row: Annotated[Entries, row_shape]
+        hyperparameters: Adafactor
+
+A list of shapes stands for a tuple of arrays, an empty one for a leaf without an entry.
 """
 
 from mlax._checked import LeafMismatchError, checked
 from mlax._checks import check_value, checks_enabled, runtime_checks
-from mlax._weights import Count, Scalar, Weights
+from mlax._weights import Count, Entries, Scalar, Shape, Weights
 
 __all__ = [
     "Count",
+    "Entries",
     "LeafMismatchError",
     "Scalar",
+    "Shape",
     "Weights",
     "check_value",
     "checked",

@@ -1,0 +1,47 @@
+"""Leaf arithmetic: how it is mapped over trees, and what it is written with.
+
+Generated optimizers write what happens to one leaf as plain arithmetic, without casts. `map_leaves` and `reduce_leaves`
+decide in which dtype it is done: they widen what is narrow, forbid implicit promotion, and round once. The other
+functions are what such arithmetic calls, by subject:
+
+* elementwise: `abs2`, `clip`
+* a leaf as a whole: `mean`, `largest`, `norm`, `rms`, `trust_ratio`
+* shapes, before anything is computed: `two_largest_axes`, `last_two_axes`, `without`, `product`, `vectors`, `matrices`
+* factored second moments: `outer_mean`; a vector for each axis: `along`, `max_except`, `least`
+* matrices: `orthogonalize`, `as_matrix`; one for each axis: `gram`, `inverse_root`, `eigenbasis`, `refreshed_basis`,
+  `rotate`, `rotate_back`
+* now and then: `every`; random: `normal`
+
+They take arrays in the dtype that the leaf is computed in, float32 at least, with any number of axes, empty ones
+included, and give results of that dtype. Zeros and numbers from 1e-30 to 1e15 give neither NaN nor an infinity.
+"""
+
+from mlax.leafwise._axes import along as along
+from mlax.leafwise._axes import last_two_axes as last_two_axes
+from mlax.leafwise._axes import least as least
+from mlax.leafwise._axes import matrices as matrices
+from mlax.leafwise._axes import max_except as max_except
+from mlax.leafwise._axes import outer_mean as outer_mean
+from mlax.leafwise._axes import product as product
+from mlax.leafwise._axes import two_largest_axes as two_largest_axes
+from mlax.leafwise._axes import vectors as vectors
+from mlax.leafwise._axes import without as without
+from mlax.leafwise._elements import abs2 as abs2
+from mlax.leafwise._elements import clip as clip
+from mlax.leafwise._elements import normal as normal
+from mlax.leafwise._mapping import every as every
+from mlax.leafwise._mapping import map_leaves as map_leaves
+from mlax.leafwise._mapping import reduce_leaves as reduce_leaves
+from mlax.leafwise._matrices import as_matrix as as_matrix
+from mlax.leafwise._matrices import eigenbasis as eigenbasis
+from mlax.leafwise._matrices import gram as gram
+from mlax.leafwise._matrices import inverse_root as inverse_root
+from mlax.leafwise._matrices import orthogonalize as orthogonalize
+from mlax.leafwise._matrices import refreshed_basis as refreshed_basis
+from mlax.leafwise._matrices import rotate as rotate
+from mlax.leafwise._matrices import rotate_back as rotate_back
+from mlax.leafwise._norms import largest as largest
+from mlax.leafwise._norms import mean as mean
+from mlax.leafwise._norms import norm as norm
+from mlax.leafwise._norms import rms as rms
+from mlax.leafwise._norms import trust_ratio as trust_ratio

@@ -1,0 +1,121 @@
+"""Shapes, and slots that are smaller than a leaf: factored into rows and columns, or a vector for each axis."""
+
+import functools
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mlax.leafwise._norms import largest, mean
+from mlax.typing import Shape
+
+__all__ = [
+    "along",
+    "last_two_axes",
+    "least",
+    "matrices",
+    "max_except",
+    "outer_mean",
+    "product",
+    "two_largest_axes",
+    "vectors",
+    "without",
+]
+
+
+def two_largest_axes(shape: Shape, least: int = 0) -> tuple[int, ...]:
+    """Return the second longest axis and the longest, if both are at least so long; else ().
+
+    Of axes of one length the later one counts as longer, as in Optax.
+
+    Args:
+        shape: The shape of a leaf.
+        least: Smallest length of the second longest axis.
+    """
+    if len(shape) < 2:
+        return ()
+    second, first = sorted(range(len(shape)), key=lambda axis: shape[axis])[-2:]
+    return (second, first) if shape[second] >= least else ()
+
+
+def last_two_axes(shape: Shape) -> tuple[int, ...]:
+    """Return the last axis but one and the last, as MLX factors; () where there are not so many."""
+    return (len(shape) - 2, len(shape) - 1) if len(shape) >= 2 else ()
+
+
+def without(shape: Shape, axis: int) -> Shape:
+    """Return a shape without one of its axes."""
+    position = range(len(shape))[axis]
+    return shape[:position] + shape[position + 1 :]
+
+
+def product(shape: Shape) -> int:
+    """Return how many elements an array of a shape has; 1 for ()."""
+    return math.prod(shape)
+
+
+def vectors(shape: Shape) -> list[Shape]:
+    """Return the shapes of a vector for each axis; for a leaf without axes, that of one scalar."""
+    return [(length,) for length in shape] or [()]
+
+
+def matrices(shape: Shape, longest: int | None = None) -> list[Shape]:
+    """Return the shapes of a square matrix for each axis; (0, 0), an empty one, for axes that are too long.
+
+    Empty matrices stay empty in all arithmetic, and every function here that takes matrices skips them: no leaf code
+    has to ask which axes have one.
+
+    Args:
+        shape: The shape of a leaf.
+        longest: Length of the longest axis that gets a matrix. None: all get one.
+    """
+    return [(0, 0) if longest is not None and n > longest else (n, n) for n in shape]
+
+
+def outer_mean(row: Array, column: Array, axes: tuple[int, ...]) -> Array:
+    r"""Return the array of rank one that has given means along two axes, as Adafactor's second moment.
+
+    .. math:: \hat{x}_{ij} = \frac{r_i c_j}{\operatorname{mean}(r)}
+
+    Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235, for any number of further axes.
+
+    Args:
+        row: Mean along `axes[1]`, which it lacks. Not negative.
+        column: Mean along `axes[0]`, which it lacks. Not negative.
+        axes: Two axes of the result, as from `two_largest_axes`.
+
+    Returns:
+        An array with one axis more than either; 0 where the row is 0 throughout.
+    """
+    first, second = axes
+    total = jnp.expand_dims(mean(row, first - (second < first)), first - (second < first))
+    share = row / jnp.where(total > 0, total, 1.0)
+    return jnp.expand_dims(share, second) * jnp.expand_dims(column, first)
+
+
+def along(vector: Array, axis: int, ndim: int) -> Array:
+    """Return a vector laid along one of `ndim` axes, the others of length 1; for no axes, the scalar that it is.
+
+    With `max_except` and `least`, SM3: Anil et al. 2019, https://arxiv.org/abs/1901.11150
+    """
+    return vector.reshape([-1 if i == axis else 1 for i in range(ndim)])
+
+
+def max_except(x: Array, axis: int) -> Array:
+    """Return the largest elements for each place along one axis: a vector; a scalar stays one.
+
+    Args:
+        x: Real, any shape; the largest of no elements is 0.
+        axis: The axis that is kept, from 0 on.
+    """
+    return largest(x, tuple(i for i in range(x.ndim) if i != axis)) if x.ndim else x
+
+
+def least(arrays: Sequence[Array]) -> Array:
+    """Return the smallest of one or more arrays, element by element; they are broadcast."""
+    if not arrays:
+        raise ValueError(
+            "least: expected at least one array (`vectors(shape)` has one for a leaf without axes)"
+        )
+    return functools.reduce(jnp.minimum, arrays)

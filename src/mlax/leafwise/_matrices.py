@@ -1,0 +1,237 @@
+"""Leaves as matrices, and a matrix for each axis of a leaf."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, cast
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from mlax.leafwise._norms import norm, scale_of
+
+__all__ = [
+    "as_matrix",
+    "eigenbasis",
+    "gram",
+    "inverse_root",
+    "orthogonalize",
+    "refreshed_basis",
+    "rotate",
+    "rotate_back",
+]
+
+Coefficients: TypeAlias = tuple[float, float, float]
+"""Those of x, x³ and x⁵ in a step of Newton-Schulz."""
+
+NAMED_COEFFICIENTS: dict[str, tuple[Coefficients, ...]] = {
+    # Jordan 2024, https://kellerjordan.github.io/posts/muon/
+    "muon": ((3.4445, -4.7750, 2.0315),),
+    # Ahn et al. 2025, https://arxiv.org/abs/2504.05295: one for each of five steps
+    "dion": (
+        (4.0848, -6.8946, 2.9270),
+        (3.9505, -6.3029, 2.6377),
+        (3.7418, -5.5913, 2.3037),
+        (2.8769, -3.1427, 1.2046),
+        (2.8366, -3.0525, 1.2012),
+    ),
+}
+
+
+def orthogonalize(
+    x: Array,
+    steps: int = 5,
+    coefficients: str | Coefficients | tuple[Coefficients, ...] = "muon",
+    eps: float = 1e-8,
+    scaling: str = "frobenius",
+) -> Array:
+    r"""Return a matrix with the same singular vectors and singular values near 1, by Newton-Schulz iteration.
+
+    .. math::
+
+        X_0 &= \frac{X}{\lVert X \rVert_F + \epsilon} \\
+        A_k &= X_k X_k^H \\
+        X_{k+1} &= a X_k + (b A_k + c A_k^2) X_k
+
+    Muon: Jordan 2024, https://kellerjordan.github.io/posts/muon/. Its coefficients bring singular
+    values near 1 fast, and then keep them between about .7 and 1.2. Zero stays zero. Matrix products have the precision
+    that JAX is set to (`jax.default_matmul_precision`), on accelerators less than that of float32, and enough here.
+
+    Args:
+        x: Two axes or more; the last two are the matrix, and each of the others is one of many matrices.
+        steps: Number of iterations. Not read where `coefficients` holds one for each.
+        coefficients: (a, b, c) for every step; a tuple of such for each; or a name: "muon", or "dion" for five steps.
+        eps: Added to the norm; with the other scalings that divide by more than a norm, the least to divide by.
+        scaling: What brings the singular values to at most 1 before: "frobenius", "spectral" (the largest singular
+            value; costs a decomposition), "aol" (rows by the sums of the magnitudes of `A`) or "schatten" (the root of
+            the Frobenius norm of `A`).
+
+    Returns:
+        An array like `x`.
+
+    Raises:
+        ValueError: Fewer than two axes, or no such coefficients or scaling.
+    """
+    if x.ndim < 2:
+        raise ValueError(f"orthogonalize: expected two axes or more, got shape {x.shape}")
+    if scaling not in ("frobenius", "spectral", "aol", "schatten"):
+        raise ValueError(f"orthogonalize: unknown scaling {scaling!r}")
+    schedule = _schedule(coefficients, steps)
+    if x.size == 0:
+        return x
+    function: Callable[[Array], Array] = functools.partial(
+        _newton_schulz, schedule=schedule, eps=eps, scaling=scaling
+    )
+    for _ in range(x.ndim - 2):
+        function = jax.vmap(function)
+    return function(x.astype(jnp.promote_types(x.dtype, jnp.float32))).astype(x.dtype)
+
+
+def as_matrix(x: Array) -> Array:
+    """Return an array with all axes but the first as one, (n, m), as MLX takes the kernels of convolutions."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+def _schedule(coefficients: Any, steps: int) -> tuple[Coefficients, ...]:
+    """Return the coefficients of each step."""
+    if isinstance(coefficients, str):
+        if coefficients not in NAMED_COEFFICIENTS:
+            names = ", ".join(map(repr, NAMED_COEFFICIENTS))
+            raise ValueError(f"orthogonalize: coefficients {coefficients!r} are none of {names}")
+        named = NAMED_COEFFICIENTS[coefficients]
+        return named * steps if len(named) == 1 else named
+    rows: tuple[Coefficients, ...]
+    rows = coefficients if isinstance(coefficients[0], tuple) else (coefficients,) * steps
+    if any(len(row) != 3 for row in rows):
+        raise ValueError(f"orthogonalize: expected three coefficients a step, got {coefficients}")
+    return rows
+
+
+def _newton_schulz(x: Array, schedule: tuple[Coefficients, ...], eps: float, scaling: str) -> Array:
+    if x.shape[0] > x.shape[1]:  # the products are smaller on the other side
+        return _newton_schulz(x.T, schedule, eps, scaling).T
+    if scaling == "frobenius":
+        x = x / (norm(x) + eps)
+    elif scaling == "spectral":
+        x = x / (cast("Array", jnp.linalg.norm(x, ord=2)) + eps)
+    elif scaling == "aol":
+        sums = jnp.sum(jnp.abs(x @ x.T.conj()), axis=1)
+        x = x * lax.rsqrt(jnp.maximum(sums, eps))[:, None]
+    else:
+        x = x * lax.rsqrt(jnp.maximum(norm(x @ x.T.conj()), eps))
+    for a, b, c in schedule:
+        square = x @ x.T.conj()
+        x = a * x + (b * square + c * square @ square) @ x
+    return x
+
+
+def gram(g: Array, axis: int, longest: int | None = None) -> Array:
+    r"""Return the products of all slices across an axis, $G G^T$ for axis 0 of a matrix and $G^T G$ for axis 1.
+
+    The statistics of Shampoo (Gupta et al. 2018, https://arxiv.org/abs/1802.09568) and SOAP (Vyas et al. 2024,
+    https://arxiv.org/abs/2409.11321).
+
+    Args:
+        g: Any shape.
+        axis: One of its axes, of length n.
+        longest: Length of the longest axis that has a matrix, as in `matrices`.
+
+    Returns:
+        A symmetric matrix, (n, n); (0, 0) where the axis is too long.
+    """
+    length = g.shape[axis]
+    if longest is not None and length > longest:
+        return jnp.zeros((0, 0), g.dtype)
+    slices = jnp.moveaxis(g, axis, 0).reshape(length, g.size // max(length, 1))
+    return jnp.matmul(slices, slices.T.conj(), precision=lax.Precision.HIGHEST)
+
+
+def inverse_root(matrix: Array, p: int, eps: float) -> Array:
+    r"""Return $(M + \epsilon I)^{-1/p}$ of a positive semidefinite matrix, by its eigenvalues.
+
+    Those that rounding made negative count as 0. For Shampoo, `p` is twice the number of axes: Gupta et al. 2018,
+    https://arxiv.org/abs/1802.09568
+
+    Args:
+        matrix: Symmetric, (n, n), n may be 0.
+        p: Which root.
+        eps: Added to the eigenvalues, positive: the result is finite also for a matrix of zeros.
+    """
+    if matrix.size == 0:
+        return matrix
+    values, vectors = _eigh(matrix)
+    roots = (jnp.maximum(values, 0.0) + eps) ** (-1 / p)
+    return jnp.matmul(vectors * roots, vectors.T.conj(), precision=lax.Precision.HIGHEST)
+
+
+def eigenbasis(matrix: Array) -> Array:
+    """Return the eigenvectors of a symmetric matrix as columns, the largest eigenvalue's first: (n, n), n may be 0."""
+    return _eigh(matrix)[1][:, ::-1] if matrix.size else matrix
+
+
+def refreshed_basis(matrix: Array, basis: Array, step: Array) -> Array:
+    """Return an eigenbasis at the first step, and afterwards the last one brought nearer to that of a changed matrix.
+
+    Nearer is one step of orthogonal iteration, a QR decomposition of `matrix @ basis`, which costs a fraction of the
+    eigenvectors: SOAP, Vyas et al. 2024, https://arxiv.org/abs/2409.11321, algorithm 4. Columns keep their signs.
+
+    Args:
+        matrix: Symmetric, (n, n), n may be 0.
+        basis: The last result, (n, n); not read in the first step.
+        step: Number of steps done, int32, shape ().
+    """
+    if matrix.size == 0:
+        return matrix
+
+    def refresh() -> Array:
+        scaled = matrix / scale_of(matrix)
+        product = jnp.matmul(scaled, basis, precision=lax.Precision.HIGHEST)
+        q, r = cast("tuple[Array, Array]", jnp.linalg.qr(product))
+        return q * jnp.where(jnp.real(cast("Array", jnp.diagonal(r))) < 0, -1.0, 1.0).astype(
+            q.dtype
+        )
+
+    return cast("Array", lax.cond(step == 0, lambda: eigenbasis(matrix), refresh))
+
+
+def _eigh(matrix: Array) -> tuple[Array, Array]:
+    """Return eigenvalues, ascending, and eigenvectors of a symmetric matrix of any magnitude."""
+    scale = scale_of(matrix)
+    values, vectors = cast("tuple[Array, Array]", jnp.linalg.eigh(matrix / scale))
+    return values * scale, vectors
+
+
+def rotate(x: Array, bases: Sequence[Array]) -> Array:
+    r"""Return an array in other bases, one for each axis: of a matrix, $Q_0^T X Q_1$.
+
+    Args:
+        x: Any shape.
+        bases: For each axis a matrix with the basis as its columns, (n, n); (0, 0) leaves an axis as it is.
+    """
+    return _apply(x, [basis.conj() for basis in bases])
+
+
+def rotate_back(x: Array, bases: Sequence[Array]) -> Array:
+    r"""Return an array multiplied along each axis by a matrix: of a matrix, $Q_0 X Q_1^T$.
+
+    What `rotate` did is undone where the matrices are orthogonal. For symmetric ones (the roots of Shampoo) both do the
+    same.
+
+    Args:
+        x: Any shape.
+        bases: A matrix for each axis, (n, n); (0, 0) leaves an axis as it is.
+    """
+    return _apply(x, [basis.T for basis in bases])
+
+
+def _apply(x: Array, bases: Sequence[Array]) -> Array:
+    """Contract each axis of an array with the first axis of its matrix."""
+    if len(bases) != x.ndim:
+        raise ValueError(f"expected a matrix for each of {x.ndim} axes, got {len(bases)}")
+    for axis, basis in enumerate(bases):
+        if basis.size:
+            product = jnp.tensordot(x, basis, axes=(axis, 0), precision=lax.Precision.HIGHEST)
+            x = jnp.moveaxis(product, -1, axis)
+    return x

@@ -1,0 +1,90 @@
+"""Functions of all elements of a leaf, or of all along some axes."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from mlax._jax import largest_number, smallest_number
+
+__all__ = ["largest", "mean", "norm", "rms", "scale_of", "trust_ratio"]
+
+
+def mean(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """Return the mean over all elements, or along some axes, which the result lacks; over nothing it is 0."""
+    total = jnp.sum(x, axis=axis)
+    return total / (x.size // total.size) if x.size else jnp.zeros_like(total)
+
+
+def largest(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """Return the largest element, or that along some axes, which the result lacks; of nothing it is 0.
+
+    Args:
+        x: Real, any shape.
+        axis: Axes to compare along.
+    """
+    return jnp.max(x, axis=axis) if x.size else jnp.zeros_like(jnp.sum(x, axis=axis))
+
+
+def norm(x: Array) -> Array:
+    r"""Return the Euclidean norm of all elements, $\sqrt{\sum_i |x_i|^2}$: real, shape ().
+
+    The elements are scaled before they are squared, so that squares neither overflow nor vanish: in float32 those of
+    1e20 and 1e-25 would. Its gradient at zero is zero.
+    """
+    scale = scale_of(x)
+    scaled = x / scale
+    total = jnp.sum(jnp.real(scaled * jnp.conj(scaled)))
+    positive = total > 0
+    root = jnp.where(positive, jnp.sqrt(jnp.where(positive, total, 1.0)), 0.0)
+    length: Array = scale * root
+    return length
+
+
+def scale_of(x: Array) -> Array:
+    """Return a constant near the largest magnitude, which any element can be divided by: positive, normal, finite."""
+    # XLA multiplies by the reciprocal of a scalar divisor: that has to be a normal number as well.
+    smallest = smallest_number(x.dtype)
+    scale = jnp.clip(largest(jnp.abs(x)), smallest, 0.5 / smallest)
+    constant: Array = lax.stop_gradient(scale)
+    return constant
+
+
+def rms(x: Array) -> Array:
+    r"""Return the root of the mean square, $\lVert x \rVert / \sqrt{n}$: real, shape (); of nothing it is 0.
+
+    As Adafactor clips and scales by it: Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235
+    """
+    return norm(x) / max(x.size, 1) ** 0.5
+
+
+def trust_ratio(
+    w: Array,
+    direction: Array,
+    coefficient: float = 1.0,
+    eps: float = 0.0,
+    least: float = 0.0,
+) -> Array:
+    r"""Return by how much a direction is to be longer to have the length of the weights; 1 where one has none.
+
+    .. math::
+
+        \eta \frac{\max(\lVert w \rVert, \nu)}{\max(\lVert d \rVert, \nu) + \epsilon}
+
+    As in LARS (You et al. 2017, https://arxiv.org/abs/1708.03888, `coefficient` is its trust coefficient), in LAMB (You
+    et al. 2020, https://arxiv.org/abs/1904.00962), and with `least` in Fromage (Bernstein et al. 2020,
+    https://arxiv.org/abs/2002.03432).
+
+    Args:
+        w: Weights, any shape.
+        direction: In which they are to move, same shape.
+        coefficient: $\eta$, multiplies the ratio; not the 1 that replaces it.
+        eps: $\epsilon$, added to the norm of the direction.
+        least: $\nu$, the smallest norm that either counts with; above 0 nothing has to be replaced.
+
+    Returns:
+        Real, shape (); finite, also where it would be too large for the dtype.
+    """
+    length, way = jnp.maximum(norm(w), least), jnp.maximum(norm(direction), least)
+    defined = (length > 0) & (way > 0)
+    ratio = coefficient * length / (jnp.where(defined, way, 1.0) + eps)
+    return jnp.where(defined, jnp.minimum(ratio, largest_number(ratio.dtype)), 1.0)
