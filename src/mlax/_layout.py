@@ -40,9 +40,10 @@ class Layout:
     def __init__(self, cls: Any, children: tuple[str, ...], static: tuple[str, ...]) -> None:
         self.children = children
         self.static = static
-        namespace: dict[str, Any] = {"cls": cls, "mutable": cls._mutable, "layout": self}
+        namespace: dict[str, Any] = {"cls": cls, "layout": self, "mutable": cls._mutable}
+        namespace |= {"new": object.__new__, "assign": object.__setattr__}
         namespace |= {f"key_{name}": GetAttrKey(name) for name in children}
-        source = _source(children, static)
+        source = _source(children, static, swaps=cls._mutable is not None)
         filename = _filename(cls, children, source)
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         exec(compile(source, filename, "exec"), namespace)
@@ -60,8 +61,14 @@ def _filename(cls: type, children: tuple[str, ...], source: str) -> str:
     return next(name for name in names if "".join(linecache.getlines(name)) in ("", source))
 
 
-def _source(children: tuple[str, ...], static: tuple[str, ...]) -> str:
-    """Return the source of `flatten`, `flatten_with_keys` and `unflatten`."""
+def _source(children: tuple[str, ...], static: tuple[str, ...], *, swaps: bool) -> str:
+    """Return the source of `flatten`, `flatten_with_keys` and `unflatten`.
+
+    Args:
+        children: Names of the fields that are children.
+        static: Names of the other fields.
+        swaps: Whether there is a mutable class, of which an object can be filled and then made frozen.
+    """
 
     def targets(names: tuple[str, ...]) -> str:
         return "".join(f"module.{name}, " for name in names).rstrip()
@@ -81,9 +88,19 @@ def _source(children: tuple[str, ...], static: tuple[str, ...]) -> str:
         "def unflatten(aux_data, children):",
         "    if aux_data.layout is not layout:",
         "        return aux_data.layout.unflatten(aux_data, children)",
-        "    module = mutable()",
-        "    module._aux_data = aux_data",
     ]
+    if not swaps:
+        lines += [
+            "    module = new(cls)",
+            "    assign(module, '_aux_data', aux_data)",
+            "    for name, value in zip(layout.static, aux_data.values):",
+            "        assign(module, name, value)",
+            "    for name, child in zip(layout.children, children):",
+            "        assign(module, name, child)",
+            "    return module",
+        ]
+        return "\n".join(lines) + "\n"
+    lines += ["    module = mutable()", "    module._aux_data = aux_data"]
     if static:
         lines.append(f"    {targets(static)} = aux_data.values")
     if children:

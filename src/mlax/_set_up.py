@@ -82,7 +82,16 @@ class _Run:
     def finish(self) -> None:
         """Make what could not be made on the way."""
         for path, given in self.asked.items():
-            self.made[path] = self._make(path, given)
+            # Outside, the arrays of the way are dead; a transformation around would find out too late to say whose.
+            make = functools.partial(self._make, path, given)
+            closed = cast("Any", jax.make_jaxpr)(lambda make=make: leaves(make()))()
+            used = {id(var) for eqn in closed.jaxpr.eqns for var in eqn.invars}
+            used |= {id(var) for var in closed.jaxpr.outvars}
+            dead = {id(leaf) for leaf in leaves((given.args[1:], given.kwargs)) if is_tracer(leaf)}
+            pairs = zip(closed.jaxpr.constvars, closed.consts, strict=True)
+            if any(id(var) in used and id(const) in dead for var, const in pairs):
+                raise _reads_values(self.modules[path], path)
+            self.made[path] = make()
 
     def _make(self, path: KeyPath, given: inspect.BoundArguments) -> Any:
         module = self.modules[path]
@@ -228,6 +237,7 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
     if not is_laid_out(model):
         raise TypeError(f"mlax.set_up takes a Module, got {describe(model)}")
     refuse_shared("mlax.set_up", "model", model)
+    _refuse_shared_modules(model, (), {})
     run = _Run(rng, eager=not any(map(is_tracer, leaves((model, rng)))))
     labelled = run.labelled(model, ())
     names = list(_parameters(class_of(model).forward))
@@ -252,6 +262,25 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
     model = _assembled(model, (), run.made)
     refuse_unset("mlax.set_up", model, "their modules were not called with these inputs")
     return model
+
+
+def _refuse_shared_modules(module: Any, path: KeyPath, seen: dict[int, KeyPath]) -> None:
+    """Refuse a module in two places that is not set up: it would become two modules."""
+    if module._unset():
+        if id(module) in seen:
+            raise ValueError(
+                f"mlax.set_up: {_name(seen[id(module)])} and {_name(path)} are the same {type(module).__name__}.\n"
+                f"  Give each place a module of its own. To share one, use one field twice."
+            )
+        seen[id(module)] = path
+    for inside, child in _modules_inside(module):
+        _refuse_shared_modules(child, path + inside, seen)
+
+
+def _modules_inside(module: Any) -> list[tuple[KeyPath, Any]]:
+    """Return the modules directly inside a module, with their paths."""
+    found = leaves_with_path(module, is_leaf=lambda node: node is not module and is_laid_out(node))
+    return [(path, node) for path, node in found if is_laid_out(node)]
 
 
 def _has_shape(leaf: object) -> bool:

@@ -144,10 +144,10 @@ class Module(INode, metaclass=ABCMeta):
     """
 
     _aux_data: AuxData
-    _mutable: ClassVar[type]
+    _mutable: ClassVar[type | None]
     _names: ClassVar[tuple[str, ...]] = ()
     _params: ClassVar[object] = None
-    _array_defaults: ClassVar[Mapping[str, Any]] = {}
+    _fresh_defaults: ClassVar[Mapping[str, Any]] = {}
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -252,7 +252,7 @@ class Module(INode, metaclass=ABCMeta):
         return _restore, (type(self), _values(self))
 
 
-_RESERVED = frozenset(dir(Module))
+_RESERVED = frozenset(dir(Module)) | {"_aux_data", "_mutable"}
 
 
 def _make_dataclass(cls: Any) -> None:
@@ -273,17 +273,16 @@ def _make_dataclass(cls: Any) -> None:
                 f"{cls.__name__}.{field.name}: a field cannot have the name of a method of Module; choose another"
             )
     cls._names = tuple(field.name for field in fields)
-    cls._array_defaults = {
-        field.name: field.default for field in fields if _holds_arrays(field.default)
+    cls._fresh_defaults = {
+        field.name: field.default for field in fields if _is_to_copy(field.default)
     }
     cls._params = cls.__dict__["__dataclass_params__"]
     cls.__init__ = _freezing(cls, cls.__init__)
 
 
-def _holds_arrays(default: object) -> bool:
-    return isinstance(default, State) and any(
-        isinstance(leaf, jax.Array) for leaf in leaves(default)
-    )
+def _is_to_copy(default: object) -> bool:
+    """Whether each module gets a copy of a default: all could share it, but one in two places of a model is refused."""
+    return isinstance(default, INode) or (isinstance(default, State) and bool(leaves(default)))
 
 
 def _values(module: Any) -> dict[str, Any]:
@@ -294,18 +293,25 @@ def _is_finished(module: Module) -> bool:
     return getattr(module, "_aux_data", UNFINISHED) is not UNFINISHED
 
 
-def _mutable(cls: type[Module]) -> type:
-    """Return a class of the layout of `cls` with plain assignment.
+def _mutable(cls: type[Module]) -> type | None:
+    """Return a class of the memory layout of `cls` with plain assignment.
 
-    An object is filled as one of these and then made a `cls`: the fastest way to a frozen object.
+    An object is filled as one of these and then made a `cls`: the fastest way to a frozen object. None where Python
+    does not allow that, as for a class with another base class before Module.
     """
     plain = {
+        "_mutable": cls,
         "__slots__": (),
         "__init__": object.__init__,
         "__setattr__": object.__setattr__,
         "__delattr__": object.__delattr__,  # with __setattr__ one slot of the type
     }
-    return ABCMeta(cls.__name__, (Module,), {"_mutable": cls, **plain})
+    mutable = ABCMeta(cls.__name__, (Module,), plain)
+    try:
+        object.__setattr__(mutable(), "__class__", cls)
+    except TypeError:
+        return None
+    return mutable
 
 
 def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., None]:
@@ -347,8 +353,7 @@ def _finish(module: Module, label: Hashable = None) -> None:
     tags: list[Hashable] = []
     for name in cls._names:
         value = _value(module, name)
-        if name in cls._array_defaults and value is cls._array_defaults[name]:
-            # Each module has arrays of its own: the same one in two places of a model would be refused.
+        if name in cls._fresh_defaults and value is cls._fresh_defaults[name]:
             value = map_leaves(_copied, value)
             object.__setattr__(module, name, value)
         try:

@@ -319,7 +319,15 @@ class Diamond(Right, First):
     pass
 
 
-@pytest.mark.parametrize("cls", [First, Second, Diamond])
+class Slotted:
+    __slots__ = ("cache",)
+
+
+class WithSlots(Mixin, Slotted, Left):
+    pass
+
+
+@pytest.mark.parametrize("cls", [First, Second, Diamond, WithSlots])
 def test_multiple_inheritance(cls):
     module = cls(3)
     assert module.describe() == f"{cls.__name__} of 3"

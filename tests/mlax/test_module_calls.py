@@ -1,0 +1,268 @@
+"""Calls: arguments, results, lazy set-up, and how a module calls its children."""
+
+import re
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jaxtyping import Array
+
+import mlax
+from mlax import Container, Module, Parameter, Variable, tree_equal
+from tests.mlax.models import BatchNorm, Linear, linear, net
+
+KEY = jax.random.key(0)
+X = jnp.ones((4, 3))
+
+
+class Scale(Module):
+    factor: Parameter = Parameter(2.0)
+    calls: Variable = Variable(0)
+
+    def forward(self, x: Any, *rest: Any, bias: Any = 0, **more: Any) -> tuple[Any, Self]:
+        counted = self.replace(calls=Variable(self.calls.data + 1))
+        return {"x": self.factor.data * x + bias, "rest": rest, "more": more}, counted
+
+
+class Holds(Module):
+    field: Any
+    extra: Any = None
+
+    def forward(self, child: Any, *args: Any, **kwargs: Any) -> tuple[Any, Self]:
+        return self.call(child, *args, **kwargs)
+
+
+def test_arguments_of_every_kind_arrive():
+    result, after = Scale()(3, 4, 5, bias=1, name="n")
+    assert float(result["x"]) == 7
+    assert (result["rest"], result["more"]) == ((4, 5), {"name": "n"})
+    assert int(after.calls.data) == 1
+    for args, kwargs in (((X,), {}), ((), {"x": X}), ((X, None), {}), ((X,), {"rng": KEY})):
+        y, same = linear(3, 2)(*args, **kwargs)
+        assert y.shape == (4, 2)
+        assert tree_equal(same, linear(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        ((), {}, "Linear.forward(self, x, rng=None): missing a required argument: 'x'"),
+        ((X, None, 3), {}, "Linear.forward(self, x, rng=None): too many positional arguments"),
+        (
+            (X,),
+            {"rgn": KEY},
+            "Linear.forward(self, x, rng=None): got an unexpected keyword argument 'rgn'",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(args, kwargs, message):
+    for checks in (True, False):
+        with mlax.runtime_checks(checks), pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+            linear()(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("result", "kind"),
+    [
+        (lambda self, x: x, "array"),
+        (lambda self, x: None, "NoneType"),
+        (lambda self, x: (x,), "(array)"),
+        (lambda self, x: (x, x), "(array, array)"),
+        (lambda self, x: (x, self, 1), "(array, Returns, int)"),
+        (lambda self, x: (x, linear()), "(array, Linear)"),
+        (lambda self, x: [x, self], "list"),
+    ],
+)
+def test_a_forward_that_returns_no_pair_is_told(result, kind):
+    class Returns(Module):
+        def forward(self, x: Any) -> Any:
+            return result(self, x)
+
+    for checks in (True, False):
+        with mlax.runtime_checks(checks), pytest.raises(TypeError) as error:
+            Returns()(X)
+        assert str(error.value) == (
+            f"Returns.forward must return (result, self), got {kind}.\n"
+            f"  End it with `return result, self`; self may be a changed copy."
+        )
+
+
+def test_lazy_set_up_in_a_call():
+    y, model = Linear(2)(X, KEY)
+    assert y.shape == (4, 2)
+    assert model.is_set_up
+    assert not Linear(2).is_set_up
+    again, same = model(X)
+    assert tree_equal(y, again)
+    assert same is model
+
+
+def test_lazy_set_up_without_a_key_names_the_cure():
+    with pytest.raises(ValueError, match="needs a key") as error:
+        Linear(2)(X)
+    assert str(error.value) == (
+        "Linear is not set up (UNSET: kernel, bias), and its set_up needs a key.\n"
+        "  Set up the model first, `model = mlax.set_up(model, x, rng=key)`, or pass rng to the call."
+    )
+
+
+def test_lazy_set_up_in_jit_costs_one_more_trace():
+    traces = 0
+
+    @jax.jit
+    def step(model: Linear, x: Array, key: Array) -> tuple[Array, Linear]:
+        nonlocal traces
+        traces += 1
+        return model(x, key)
+
+    model = Linear(2)
+    for _ in range(3):
+        _, model = step(model, X, KEY)
+    assert traces == 2
+
+
+def test_filtered_out_nodes_are_named():
+    model = mlax.set_up(net(), X[0], rng=KEY)
+    params, rest = model.partition()
+    with pytest.raises(
+        ValueError, match=r"^BatchNorm cannot be called: filtered out \(data=None\) are mean, var"
+    ):
+        params(X[0], inference_mode=True)
+    with pytest.raises(
+        ValueError, match=r"^Linear cannot be called: filtered out \(data=None\) are kernel, bias"
+    ):
+        rest(X[0], inference_mode=True)
+    params.combine(rest)(X[0], inference_mode=True)
+    holder = Holds([Variable(None), {"a": Container((Parameter(None), Parameter(1.0)))}])
+    with pytest.raises(ValueError, match=re.escape("field[0], field[1]['a'].states[0].\n")):
+        holder(holder)
+
+
+def test_a_module_without_a_set_up_says_so():
+    class NoSetUp(Module):
+        weight: Parameter = Parameter()
+
+        def forward(self, x: Any) -> Any:
+            return x, self
+
+    with pytest.raises(
+        TypeError, match=r"^NoSetUp has nodes that are UNSET \(weight\) and defines no set_up"
+    ):
+        NoSetUp()(X)
+
+
+class Custom:
+    """A PyTree of one's own around States."""
+
+    def __init__(self, inside: Any):
+        self.inside = inside
+
+
+jax.tree_util.register_pytree_with_keys(
+    Custom,
+    lambda c: (((jax.tree_util.GetAttrKey("inside"), c.inside),), None),
+    lambda _, c: Custom(*c),
+)
+
+
+def test_is_set_up_sees_own_nodes_only():
+    assert net().is_set_up
+    assert not net().norm.is_set_up
+    assert Holds([linear(), Linear(3)]).is_set_up
+    for field in (Parameter(), [Parameter()], {"a": (Variable(), None)}, Container([Variable()])):
+        assert not Holds(field).is_set_up, field
+        assert not Holds([Container({"a": field})]).is_set_up, field
+    assert not Holds(Container(Custom(Variable()))).is_set_up
+    assert Holds(Container(Custom(Linear(2)))).is_set_up
+    assert Holds(Container([Linear(3)]), Parameter(None)).is_set_up
+
+
+PLACES = {
+    "field": lambda child: child,
+    "list": lambda child: [Scale(), child],
+    "tuple": lambda child: (child, None),
+    "dict": lambda child: {"a": Scale(), "b": child},
+    "nested": lambda child: [{"a": (Scale(), child)}],
+    "container": lambda child: Container([{"a": child}, Scale()]),
+    "container in list": lambda child: [Container(child)],
+    "deep": lambda child: Holds([Holds({"a": child})]),
+    "very deep": lambda child: Holds(Container([Holds((Holds(child),))])),
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
+def test_a_child_is_found_and_replaced_in_its_place(place):
+    child = Scale(Parameter(3.0))
+    module = Holds(place(child), [linear()])
+    result, after = module(child, 2.0, name=1)
+    assert float(result["x"]) == 6
+    assert result["more"] == {"name": 1}
+    changed = child.replace(calls=Variable(1))
+    assert tree_equal(after, module.replace(field=place(changed)))
+    assert after.extra[0] is module.extra[0]
+    assert int(child.calls.data) == 0
+    (inside, after_jit) = jax.jit(lambda module: module(the_child(module), 2.0))(module)
+    assert float(inside["x"]) == 6
+    assert tree_equal(after_jit, after)
+
+
+def the_child(module: Holds) -> Scale:
+    """Return the last Scale of the first field, which is the child in all places above but one."""
+    found = jax.tree.leaves(module.field, is_leaf=lambda node: isinstance(node, Scale))
+    order = [node for node in found if isinstance(node, Scale)]
+    return order[0] if isinstance(module.field, Container) and len(order) == 2 else order[-1]
+
+
+def test_a_child_that_is_not_there_or_there_twice():
+    child, stranger = Scale(), Scale()
+    with pytest.raises(
+        ValueError, match=r"^Holds\.call: this Scale is not in the Holds, where it is looked for"
+    ):
+        Holds([child])(stranger, 1)
+    with pytest.raises(ValueError, match="in 2 places") as error:
+        Holds({"a": child, "b": [child]})(child, 1)
+    assert str(error.value) == (
+        "Holds.call: this Scale is in 2 places of the Holds: .field['a'], .field['b'][0].\n"
+        "  Give each place a module of its own. To share one, use one field twice."
+    )
+    with pytest.raises(ValueError, match=re.escape(".field.field, .extra.field")):
+        Holds(Holds(child), Holds(child))(child, 1)
+    _, changed = child(1)
+    with pytest.raises(ValueError, match="has to be put there by replace first"):
+        Holds(child)(changed, 1)
+    for wrong in (None, X, 3, Parameter(1.0)):
+        with pytest.raises(TypeError, match=r"^Holds\.call takes a module inside this Holds, got "):
+            Holds(child)(wrong, 1)
+
+
+def test_one_field_used_twice_is_sharing():
+    class Twice(Module):
+        part: Scale
+
+        def forward(self, x: Any) -> tuple[Any, Self]:
+            y, self = self.call(self.part, x)
+            z, self = self.call(self.part, y["x"])
+            return z["x"], self
+
+    result, after = Twice(Scale())(1.0)
+    assert float(result) == 4
+    assert int(after.part.calls.data) == 2
+
+
+def test_forward_may_be_wrapped():
+    class Wrapped(Module):
+        norm: BatchNorm
+
+        @jax.checkpoint
+        def forward(self, x: Array) -> tuple[Array, Self]:
+            return self.call(self.norm, x, inference_mode=True)
+
+    class Jitted(Linear):
+        forward = jax.jit(Linear.forward)
+
+    model = mlax.set_up(Wrapped(BatchNorm()), X[0], rng=KEY)
+    y, _ = model(X[0])
+    assert y.shape == (3,)
+    jitted, plain = mlax.set_up(Jitted(2), X, rng=KEY), mlax.set_up(Linear(2), X, rng=KEY)
+    assert jnp.allclose(jitted(X)[0], plain(X)[0])

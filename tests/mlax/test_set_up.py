@@ -1,0 +1,381 @@
+"""`mlax.set_up`: a whole model from shapes, without running it and without changing its state."""
+
+import re
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array
+
+import mlax
+from mlax import Container, Module, Parameter, Variable, tree_equal
+from tests.mlax.models import BatchNorm, Linear, Net, SeedNorm, linear, net
+
+KEY = jax.random.key(0)
+X = jnp.ones((4, 3))
+
+
+class Chain(Module):
+    """Calls what it holds, one after the other."""
+
+    parts: Any
+    extra: Any = None
+
+    def forward(self, x: Array, rng: Array | None = None) -> tuple[Array, Self]:
+        for name in sorted(self.parts):
+            x, self = self.call(self.parts[name], x)
+        return x, self
+
+
+class Noisy(Module):
+    """Says what happened to it."""
+
+    weight: Parameter = Parameter()
+    count: Variable = Variable(0)
+
+    def set_up(self, x: Array) -> Self:
+        events.append("set_up")
+        return self.replace(weight=Parameter(jnp.ones_like(x)))
+
+    def forward(self, x: Array, inference_mode: bool = False) -> tuple[Array, Self]:
+        events.append(inference_mode)
+        jax.debug.callback(lambda: events.append("computed"))
+        return x * self.weight.data, self.replace(count=Variable(self.count.data + 1))
+
+
+events: list[Any] = []
+
+
+def test_a_model_is_set_up_without_running_it():
+    del events[:]
+    model = mlax.set_up(Noisy(), X)
+    jax.effects_barrier()
+    assert events == ["set_up", True]
+    assert tree_equal(model, Noisy(Parameter(jnp.ones((4, 3)))))
+    assert int(model.count.data) == 0
+    assert mlax.set_up(model, X).weight.data is model.weight.data
+
+
+def test_shapes_are_enough():
+    expected = mlax.set_up(net(), X[0], rng=KEY)
+    assert expected.layers[0].kernel.data.shape == (3, 4)
+    shape = jax.ShapeDtypeStruct((3,), "float32")
+    for args, kwargs in (
+        ((shape,), {}),
+        ((), {"x": shape}),
+        ((), {"x": X[0]}),
+        ((X[0], None, True), {}),
+        ((X[0], KEY), {}),
+        ((X[0],), {"inference_mode": True, "batch_axis_name": ()}),
+    ):
+        assert tree_equal(mlax.set_up(net(), *args, rng=KEY, **kwargs), expected)
+    assert float(expected.norm.var.data.sum()) == 3
+    assert int(expected.norm.steps.data) == 0
+
+
+@pytest.mark.parametrize("place", [lambda m: [m], lambda m: {"a": (m,)}, Container, lambda m: m])
+def test_a_model_that_holds_modules_anyhow(place):
+    class Holds(Module):
+        parts: Any
+
+        def forward(self, x: Array) -> tuple[Array, Self]:
+            return self.call(jax.tree.leaves(self.parts, is_leaf=mlax.is_module)[0], x)
+
+    model = mlax.set_up(Holds(place(Linear(2))), X, rng=KEY)
+    assert [leaf.shape for leaf in jax.tree.leaves(model)] == [(3, 2), (2,)]
+
+
+def test_under_transformations():
+    expected = mlax.set_up(net(), X[0], rng=KEY)
+    by_jit = jax.jit(lambda x, key: mlax.set_up(net(), x, rng=key))(X[0], KEY)
+    by_jit_of_input = jax.jit(lambda x: mlax.set_up(net(), x, rng=KEY))(X[0])
+    by_jit_of_model = jax.jit(lambda m, key: mlax.set_up(m, X[0], rng=key))(net(), KEY)
+    assert tree_equal(by_jit, expected)
+    assert tree_equal(by_jit_of_input, by_jit_of_model, expected)
+    keys = jax.random.split(KEY, 3)
+    stacked = jax.vmap(lambda key: mlax.set_up(Linear(2), X, rng=key))(keys)
+    for i in range(3):
+        alone = mlax.set_up(Linear(2), X, rng=keys[i])
+        assert tree_equal(jax.tree.map(lambda leaf, i=i: leaf[i], stacked), alone)
+    shapes = jax.eval_shape(lambda key: mlax.set_up(net(), X[0], rng=key), KEY)
+    assert jax.tree.structure(shapes) == jax.tree.structure(expected)
+
+
+def test_each_module_has_a_key_of_its_own_from_its_path():
+    class Keyed(Module):
+        key: Variable = Variable()
+
+        def set_up(self, rng: Array) -> Self:
+            return self.replace(key=Variable(rng))
+
+        def forward(self, x: Array) -> tuple[Array, Self]:
+            return x, self
+
+    few = mlax.set_up(Chain({"a": Keyed(), "c": Keyed()}), X, rng=KEY)
+    many = mlax.set_up(
+        Chain({"a": Keyed(), "b": Keyed(), "c": Keyed()}, Keyed().replace(key=Variable(KEY))),
+        X,
+        rng=KEY,
+    )
+    for name in ("a", "c"):
+        assert tree_equal(few.parts[name], many.parts[name])
+    distinct = {tuple(jax.random.key_data(part.key.data).tolist()) for part in many.parts.values()}
+    assert len(distinct) == 3
+    other = mlax.set_up(Chain({"a": Keyed()}), X, rng=jax.random.key(1))
+    assert not tree_equal(other.parts["a"], few.parts["a"])
+    legacy = mlax.set_up(Linear(2), X, rng=jax.random.PRNGKey(0))
+    assert legacy.is_set_up
+
+
+def test_what_was_not_called_is_named():
+    model = Chain({"a": Linear(2)}, [Linear(3), Container(BatchNorm())])
+    with pytest.raises(ValueError, match="UNSET") as error:
+        mlax.set_up(model, X, rng=KEY)
+    assert str(error.value) == (
+        "mlax.set_up: 5 nodes are UNSET, their modules were not called with these inputs:\n"
+        "  model.extra[0].kernel\n  model.extra[0].bias\n  model.extra[1].states.mean\n"
+        "  model.extra[1].states.var\n  model.extra[1].states.scale"
+    )
+
+
+def test_without_a_key_where_one_is_needed():
+    with pytest.raises(
+        ValueError,
+        match=r"^Linear is not set up \(UNSET: kernel, bias\), and its set_up needs a key",
+    ):
+        mlax.set_up(Chain({"a": Linear(2)}), X)
+    assert mlax.set_up(BatchNorm(), X[0]).is_set_up
+
+
+class Reads(Module):
+    mean: Parameter = Parameter()
+    how: str = "mean"
+
+    def set_up(self, x: Array, rng: Array | None = None) -> Self:
+        if self.how == "float":
+            return self.replace(mean=Parameter(float(x.mean())))
+        if self.how == "numpy":
+            return self.replace(mean=Parameter(np.asarray(x)))
+        if self.how == "if" and x[0, 0] > 0:
+            return self.replace(mean=Parameter(1.0))
+        return self.replace(mean=Parameter(x.mean()))
+
+    def forward(self, x: Array) -> tuple[Array, Self]:
+        return x - self.mean.data, self
+
+
+@pytest.mark.parametrize("how", ["mean", "float", "numpy", "if"])
+def test_a_set_up_that_reads_values_is_refused(how):
+    message = "Reads.set_up of model.parts['a'] reads the values of its input; mlax.set_up knows shapes and"
+    model = Chain({"a": Reads(how=how)})
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+        mlax.set_up(model, X, rng=KEY)
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+        jax.jit(lambda key: mlax.set_up(model, X, rng=key))(KEY)
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+        jax.vmap(lambda key: mlax.set_up(model, X, rng=key))(jax.random.split(KEY, 2))
+    assert float(model(X)[1].parts["a"].mean.data.max()) == 1
+
+
+def test_a_set_up_may_compute_with_numpy_from_its_key():
+    class Orthogonal(Module):
+        q: Parameter = Parameter()
+
+        def set_up(self, x: Array, rng: Array) -> Self:
+            square = np.asarray(jax.random.normal(rng, (x.shape[-1], x.shape[-1])))
+            return self.replace(q=Parameter(np.linalg.qr(square)[0]))
+
+        def forward(self, x: Array) -> tuple[Array, Self]:
+            return x @ self.q.data, self
+
+    q = mlax.set_up(Orthogonal(), X, rng=KEY).q.data
+    assert jnp.allclose(q @ q.T, jnp.eye(3), atol=1e-5)
+
+
+def test_modules_that_pass_through_transformations():
+    class Through(Module):
+        norm: BatchNorm
+        how: str
+
+        def forward(self, x: Array) -> tuple[Array, Self]:
+            def run(norm: BatchNorm, row: Array) -> tuple[Array, BatchNorm]:
+                return norm(row, inference_mode=True)
+
+            match self.how:
+                case "vmap":
+                    y, norm = jax.vmap(run, in_axes=(None, 0), out_axes=(0, None))(self.norm, x)
+                case "closure":
+                    y, norm = jax.vmap(lambda row: run(self.norm, row), out_axes=(0, None))(x)
+                case "checkpoint":
+                    y, norm = jax.checkpoint(run)(self.norm, x[0])
+                case "jit":
+                    y, norm = jax.jit(run)(self.norm, x[0])
+                case _:
+                    step = lambda norm, row: run(norm, row)[::-1]  # noqa: E731
+                    norm, y = jax.lax.scan(step, mlax.set_up(self.norm, x[0]), x)
+            return y, self.replace(norm=norm)
+
+    expected = mlax.set_up(BatchNorm(), X[0])
+    for how in ("vmap", "closure", "checkpoint", "jit", "scan"):
+        model = Through(BatchNorm(), how)
+        if how != "scan":
+            assert tree_equal(mlax.set_up(model, X).norm, expected), how
+            jitted = jax.jit(lambda x, m=model: mlax.set_up(m, x))(X)
+            assert tree_equal(jitted.norm, expected), how
+        assert tree_equal(model(X)[1].norm, expected), how
+
+
+def test_a_set_up_may_make_children():
+    class Grows(Module):
+        width: int
+        parts: list[Linear] | None = None
+        scale: Parameter = Parameter()
+
+        def set_up(self, x: Array) -> Self:
+            made = [Linear(self.width), Linear(x.shape[-1])]
+            return self.replace(parts=made, scale=Parameter(1.0))
+
+        def forward(self, x: Array) -> tuple[Array, Self]:
+            for part in self.parts:
+                x, self = self.call(part, x)
+            return x * self.scale.data, self
+
+    model = mlax.set_up(Grows(5), X, rng=KEY)
+    assert [part.kernel.data.shape for part in model.parts] == [(3, 5), (5, 3)]
+    assert model(X)[0].shape == (4, 3)
+    jitted = jax.jit(lambda key: mlax.set_up(Grows(5), X, rng=key))(KEY)
+    assert tree_equal(jitted, model)
+
+
+def test_a_wrapper_decides_itself_when_it_is_set_up():
+    class Delta(Module):
+        inner: Linear
+        delta: Parameter | None = None
+
+        @property
+        def is_set_up(self) -> bool:
+            return self.delta is not None
+
+        def set_up(self, x: Array, rng: Array) -> Self:
+            inner = mlax.set_up(self.inner, x, rng=rng)
+            return self.replace(inner=inner, delta=Parameter(jnp.zeros_like(inner.kernel.data)))
+
+        def forward(self, x: Array) -> tuple[Array, Self]:
+            y, self = self.call(self.inner, x)
+            return y + x @ self.delta.data, self
+
+    model = mlax.set_up(Chain({"a": Delta(Linear(2))}), X, rng=KEY)
+    assert model.parts["a"].delta.data.shape == (3, 2)
+    assert model(X)[0].shape == (4, 2)
+
+
+def test_set_up_gets_the_arguments_that_it_names():
+    class Names(Module):
+        seen: Variable = Variable()
+
+        def set_up(self, mask, *rest, scale, flag=7, rng=None, name="n"):
+            seen.append((mask, rest, scale, flag, rng is not None, name))
+            return self.replace(seen=Variable(0))
+
+        def forward(self, x, mask, *rest, scale=2, rng=None, **more):
+            return x, self
+
+    seen: list[Any] = []
+    Names()(1, 2, 3, 4, name="m")
+    Names()(1, 2, scale=5, rng=KEY)
+    mlax.set_up(Names(), 1, 2, rng=KEY)
+    assert seen == [
+        (2, (3, 4), 2, 7, False, "m"),
+        (2, (), 5, 7, True, "n"),
+        (2, (), 2, 7, True, "n"),
+    ]
+
+    class Asks(Names):
+        def set_up(self, labels):
+            return self
+
+    with pytest.raises(
+        TypeError,
+        match=r"^Asks\.set_up asks for 'labels', which this call of forward was not given \(it was given x, mask\)",
+    ):
+        Asks()(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (
+            lambda self: None,
+            "Bad.set_up must return the set-up copy, got None.\n  End it with `return self.replace",
+        ),
+        (lambda self: linear(), "Bad.set_up must return the set-up copy, got Linear("),
+        (lambda self: self, "Bad.set_up was called, but still Bad is not set up (UNSET: weight)"),
+    ],
+)
+def test_a_set_up_that_returns_something_else(result, message):
+    class Bad(Module):
+        weight: Parameter = Parameter()
+
+        def set_up(self, x):
+            return result(self)
+
+        def forward(self, x):
+            return x, self
+
+    for call in (lambda: Bad()(X), lambda: mlax.set_up(Bad(), X)):
+        with pytest.raises((TypeError, ValueError), match=f"^{re.escape(message)}"):
+            call()
+
+
+def test_shared_arrays_are_refused_but_unset_ones_are_fine():
+    shared = linear(3, 3)
+    with pytest.raises(ValueError, match="are the same array"):
+        mlax.set_up(Net([shared, shared], BatchNorm()), X[0], rng=KEY)
+    default = Parameter()
+    layers = [Linear(3, kernel=default, bias=default) for _ in range(3)]
+    assert mlax.set_up(Net(layers, BatchNorm()), X[0], rng=KEY).norm.is_set_up
+    same = Linear(3)
+    with pytest.raises(
+        ValueError,
+        match=r"^mlax\.set_up: model\.layers\[0\] and model\.layers\[1\] are the same Linear",
+    ):
+        mlax.set_up(Net([same, same], BatchNorm()), X[0], rng=KEY)
+
+
+def test_wrong_models_and_modules_made_on_the_way():
+    for wrong in (X, None, Parameter(1.0), Container([linear()])):
+        with pytest.raises(TypeError, match=r"^mlax\.set_up takes a Module, got "):
+            mlax.set_up(wrong, X)
+
+    class Makes(Module):
+        def forward(self, x: Array) -> tuple[Array, Self]:
+            return Linear(2)(x)[0], self
+
+    with pytest.raises(ValueError, match="a Linear that a forward makes is no part of the model"):
+        mlax.set_up(Makes(), X, rng=KEY)
+
+
+def test_the_result_carries_no_trace_of_the_run():
+    model = mlax.set_up(net(), X[0], rng=KEY)
+    rebuilt = Net(
+        [
+            Linear(4, kernel=a.kernel, bias=a.bias)
+            if a.out_features == 4
+            else Linear(3, kernel=a.kernel, bias=a.bias)
+            for a in model.layers
+        ],
+        BatchNorm(0.9, model.norm.mean, model.norm.var, model.norm.scale, model.norm.steps),
+    )
+    assert tree_equal(model, rebuilt)
+    with pytest.raises(ZeroDivisionError):
+        mlax.set_up(Chain({"a": Linear(2), "b": 1 / 0}), X)
+    y, _ = Linear(2)(X, KEY)  # a lazy call after a failed run is lazy again
+    assert y.shape == (4, 2)
+
+
+def test_the_seeds_style():
+    model = mlax.set_up(SeedNorm(3), X[0], rng=KEY)
+    assert [layer.kernel.data.shape for layer in model.layers.states] == [(3, 4), (4, 3)]
+    assert list(model.statistics.data) == ["mean", "var"]
