@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import GenericAlias
 from typing import (
+    Annotated,
     Any,
     NamedTuple,
+    NoReturn,
     ParamSpec,
     TypeVar,
     Union,
@@ -23,6 +25,7 @@ import jaxtyping
 import numpy as np
 
 from mlax._checks import check_value, checks_enabled
+from mlax._entries import Entries, entry_mismatches, expected_entries
 from mlax._weights import Signature, Weights, as_weights, refused_leaves, ties
 from mlax.tree import describe, mismatches, refuse_shared
 
@@ -44,8 +47,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     All `Weights` of one call have to correspond leaf by leaf, those in the fields of a `State[Weights]` included. The
     argument `weights` is what the others are compared with; where it is not given, the slots of a state are; without
     those, the first tree is. Where a state's hyperparameters have a `slot_dtype`, its slots are compared with that
-    instead of the weights' dtype. Other annotations are checked by typeguard, with dimensions and structures tied by
-    name as in jaxtyping.
+    instead of the weights' dtype. Slots annotated as `Entries` are compared with the shapes that follow from the
+    weights'. Other annotations are checked by typeguard, with dimensions and structures tied by name as in jaxtyping.
 
     Annotations are resolved when the function is first called. Arguments of an `init` that are fields of the
     hyperparameters in its result are left to that class, which validates them.
@@ -86,6 +89,7 @@ class _Tree(NamedTuple):
     name: str
     tree: Any
     slots_of: Any = None  # the hyperparameters of the state that it is a slot of
+    shape: Any = None  # of `Entries`: what their shapes are
 
     @property
     def slot_dtype(self) -> Any:
@@ -97,6 +101,7 @@ class _Found:
     """What the arguments, or the result, of one call hold."""
 
     trees: list[_Tree] = field(default_factory=list[_Tree])
+    entries: list[_Tree] = field(default_factory=list[_Tree])
     arrays: list[tuple[str, Any, Any]] = field(default_factory=list[tuple[str, Any, Any]])
 
 
@@ -150,14 +155,14 @@ class _Plan:
         for at in found.trees:
             if at.name == "weights":
                 refuse_shared(self.label, at.name, at.tree)
-        return self._hold_together(found.trees, None)
+        return self._hold_together(found, None)
 
     def check_result(self, result: Any, reference: _Reference | None) -> None:
         if self.result_hint is Any:
             return
         found = _Found()
         self._collect(_Tree("result", "result", result), self.result_hint, found)
-        self._hold_together(found.trees, reference)
+        self._hold_together(found, reference)
 
     def _collect(self, at: _Tree, hint: Any, found: _Found) -> None:
         """Add the trees in a value to those found, and check what else is in it."""
@@ -165,6 +170,11 @@ class _Plan:
             found.trees.append(at)
             return
         origin, args = get_origin(hint), get_args(hint)
+        if hint is Entries:
+            return
+        if origin is Annotated and args[0] is Entries:
+            found.entries.append(at._replace(shape=args[1]))
+            return
         if origin is Union or origin is types.UnionType:
             options = [arg for arg in args if arg is not type(None)]
             if at.tree is None and len(options) < len(args):
@@ -196,12 +206,13 @@ class _Plan:
         if getattr(hint, "dim_str", ""):
             found.arrays.append((at.name, at.tree, hint))
 
-    def _hold_together(self, trees: list[_Tree], reference: _Reference | None) -> _Reference | None:
+    def _hold_together(self, found: _Found, reference: _Reference | None) -> _Reference | None:
         """Tie all trees to the reference, or to one of them; report every leaf if they do not correspond."""
-        if not trees:
-            return reference
+        trees = found.trees
         if reference is None:
-            first = self._first(trees)
+            if not trees:
+                return None
+            first = self._first(trees, found.entries)
             if not as_weights(first.tree):
                 self._refuse(first)
             reference = _Reference(first.name, cast("Signature", Signature.of(first.tree)))
@@ -217,9 +228,24 @@ class _Plan:
                 corresponds = slots is not None and ties(f"Slots_{at.slot_dtype}", slots)
             if not corresponds:
                 self._report([other for other in trees if other.argument == at.argument], reference)
+        self._check_entries(found.entries, reference)
         return reference
 
-    def _first(self, trees: list[_Tree]) -> _Tree:
+    def _check_entries(self, entries: list[_Tree], reference: _Reference) -> None:
+        """Compare slots of other shapes with those that follow from the reference; report every leaf."""
+        lines: list[str] = []
+        for at in entries:
+            weights = reference.signature
+            if at.slot_dtype is not None:
+                weights = weights.with_dtype(at.slot_dtype)
+            expected = expected_entries(weights, at.shape, at.slots_of)
+            lines += entry_mismatches(
+                at.name, at.tree, reference.name, reference.signature, expected
+            )
+        if lines:
+            self._raise(lines, reference)
+
+    def _first(self, trees: list[_Tree], entries: list[_Tree]) -> _Tree:
         """Return the tree that the others are compared with."""
         for at in trees:
             if at.name == "weights":
@@ -228,6 +254,7 @@ class _Plan:
         for at in slots:
             if at.slot_dtype is None:
                 return at
+        slots += [at for at in entries if at.slot_dtype is not None]
         if slots and "weights" in self.signature.parameters:
             # Slots in another dtype do not tell the weights' dtype, and the gradients are what is to be checked.
             raise ValueError(
@@ -253,6 +280,9 @@ class _Plan:
         if not lines:
             for at in trees:
                 self._refuse(at)
+        self._raise(lines, reference)
+
+    def _raise(self, lines: list[str], reference: _Reference) -> NoReturn:
         raise LeafMismatchError(
             f"{self.label}: leaves that do not correspond to `{reference.name}` (no implicit promotion):\n  "
             + "\n  ".join(lines)

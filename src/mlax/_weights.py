@@ -1,4 +1,4 @@
-"""The annotations of the dtype rule: `Weights`, `Entries`, `Scalar`, `Count`.
+"""The annotations of the dtype rule: `Weights`, `Scalar`, `Count`.
 
 jaxtyping ties structures of trees and shapes of arrays to names, but not their dtypes; and annotating each leaf costs
 as much as tracing an optimizer. So a whole tree is turned into a node without leaves that carries structure, shapes and
@@ -6,7 +6,6 @@ dtypes as its own structure, and jaxtyping ties that.
 """
 
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import jax
@@ -19,25 +18,13 @@ from mlax._jax import Tracer, canonical, is_inexact
 from mlax._trees import flatten, flatten_with_path
 from mlax.tree import describe, keystr
 
-__all__ = [
-    "Count",
-    "Entries",
-    "Scalar",
-    "Shape",
-    "Signature",
-    "Weights",
-    "refused_leaves",
-    "ties",
-]
+__all__ = ["Count", "Scalar", "Signature", "Weights", "refused_leaves", "ties"]
 
 Scalar: TypeAlias = Float[Array, ""]
 """A floating-point array without axes; JAX's default float dtype where mlax makes it."""
 
 Count: TypeAlias = Int32[Array, ""]
 """A 32-bit integer without axes."""
-
-Shape: TypeAlias = tuple[int, ...]
-"""The shape of an array."""
 
 
 @jax.tree_util.register_pytree_node_class
@@ -91,22 +78,6 @@ def slot_dtype_of(leaf_dtype: Any, slot_dtype: Any) -> Any:
     if jnp.issubdtype(leaf_dtype, jnp.complexfloating):
         return np.dtype(np.complex128 if np.dtype(slot_dtype) == np.float64 else np.complex64)
     return np.dtype(slot_dtype)
-
-
-def entry_shapes(shape: Callable[[Any, Shape], Any], h: object, leaf: Shape) -> Shape | list[Shape]:
-    """Return what a function says about the entry of a leaf: a shape, or a list of shapes for a tuple of arrays."""
-    shapes: Shape | list[Shape] = shape(h, leaf)
-    for one in shapes if isinstance(shapes, list) else [shapes]:
-        if not _is_shape(one):
-            name = getattr(shape, "__qualname__", shape)
-            raise TypeError(f"{name}: {shapes!r} is no shape and no list of shapes")
-    return shapes
-
-
-def _is_shape(value: object) -> bool:
-    return isinstance(value, tuple) and all(
-        isinstance(n, int) for n in cast("tuple[object, ...]", value)
-    )
 
 
 def ties(name: str, signature: Signature) -> bool:
@@ -168,22 +139,6 @@ if TYPE_CHECKING:
 else:
     # A bound would be inferred by checkers; at run time it is what typeguard looks at.
     Weights = TypeVar("Weights", bound=_Weights)
-
-
-class _Entries:
-    """One entry for each leaf of the weights: an array or a tuple of arrays, of shapes that follow from the leaf's.
-
-    `Annotated[Entries, shape]` says which: `shape(h, leaf_shape)` is given a state's hyperparameters and the shape of a
-    leaf, and returns the shape of its entry, or a list of shapes for a tuple of arrays. Dtypes are those of the leaves,
-    or the state's `slot_dtype`.
-    """
-
-
-if TYPE_CHECKING:
-    Entries: TypeAlias = Any
-    """A tree with one entry for each leaf of the weights; see `mlax.typing`."""
-else:
-    Entries = _Entries
 
 
 def as_weights(tree: object) -> bool:

@@ -8,23 +8,21 @@ with what was given, so that it can be donated.
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mlax._entries import EntryShape, Shape, entry_shapes
 from mlax._jax import epsilon
 from mlax._trees import KeyPath, map_with_path
-from mlax._weights import Shape, entry_shapes, slot_dtype_of
+from mlax._weights import slot_dtype_of
 from mlax.hyperparameters import Dtype, Number
 from mlax.stepping import initial
 from mlax.tree import keystr
 from mlax.typing import Weights
 
-__all__ = ["EntryShape", "copies", "full", "identities", "zeros"]
-
-EntryShape: TypeAlias = Callable[[Any, Shape], Shape | list[Shape]]
-"""Given hyperparameters and the shape of a leaf, the shape of its entry; or a list of shapes, for a tuple of arrays."""
+__all__ = ["copies", "full", "identities", "zeros"]
 
 
 def zeros(

@@ -26,7 +26,8 @@ A list of shapes stands for a tuple of arrays, an empty one for a leaf without a
 
 from mlax._checked import LeafMismatchError, checked
 from mlax._checks import check_value, checks_enabled, runtime_checks
-from mlax._weights import Count, Entries, Scalar, Shape, Weights
+from mlax._entries import Entries, Shape
+from mlax._weights import Count, Scalar, Weights
 
 __all__ = [
     "Count",

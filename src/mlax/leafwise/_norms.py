@@ -1,5 +1,7 @@
 """Functions of all elements of a leaf, or of all along some axes."""
 
+import math
+
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
@@ -45,8 +47,7 @@ def scale_of(x: Array) -> Array:
     # XLA multiplies by the reciprocal of a scalar divisor: that has to be a normal number as well.
     smallest = smallest_number(x.dtype)
     scale = jnp.clip(largest(jnp.abs(x)), smallest, 0.5 / smallest)
-    constant: Array = lax.stop_gradient(scale)
-    return constant
+    return lax.stop_gradient(scale)
 
 
 def rms(x: Array) -> Array:
@@ -54,7 +55,7 @@ def rms(x: Array) -> Array:
 
     As Adafactor clips and scales by it: Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235
     """
-    return norm(x) / max(x.size, 1) ** 0.5
+    return norm(x) / math.sqrt(max(x.size, 1))
 
 
 def trust_ratio(

@@ -1,0 +1,172 @@
+"""`reduce_leaves`, random keys of leaves, and `every`: what is common to leaves, or not done in each step."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array
+
+from mlax.leafwise import every, map_leaves, normal, reduce_leaves
+from mlax.tree import tree_equal
+
+seen: list[Any] = []
+
+
+def gather(
+    h: float, g: Array, w: Array | None, m: Array, *, rate: Any
+) -> tuple[tuple[Array], tuple[Array, Array]]:
+    seen.append(g.dtype)
+    m = h * m + rate * g
+    return (m,), (g * (m if w is None else w), m)
+
+
+TREE: Any = {
+    "a": jnp.linspace(-1, 1, 6).reshape(2, 3),
+    "b": [jnp.float32(0.5), None, jnp.ones((0, 2))],
+}
+
+
+def test_slots_and_sums_over_all_leaves() -> None:
+    w = jax.tree.map(lambda x: x + 2, TREE)
+    (m,), (way, length) = reduce_leaves(gather, 0.5, (TREE, w), (TREE,), rate=jnp.float32(3))
+    assert tree_equal(m, jax.tree.map(lambda x: 0.5 * x + 3 * x, TREE))
+    flat, flat_w = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(t)]) for t in (TREE, w))
+    np.testing.assert_allclose(way, np.dot(flat, flat_w), rtol=1e-6)
+    np.testing.assert_allclose(length, 3.5 * flat.sum(), rtol=1e-6)
+    for total in (way, length):
+        assert (total.shape, total.dtype, total.weak_type) == ((), jnp.float32, False)
+
+
+@pytest.mark.parametrize("empty", [{}, (), None, [None]])
+def test_trees_without_leaves_have_sums_of_zero(empty: Any) -> None:
+    slots, totals = reduce_leaves(gather, 0.5, (empty, None), (empty,), rate=1.0)
+    assert slots == (empty,)
+    assert tree_equal(totals, (jnp.zeros(()), jnp.zeros(())))
+
+
+def test_without_leaves_and_without_annotation() -> None:
+    def silent(h: Any, g: Any) -> Any:
+        return (), (g,)
+
+    with pytest.raises(ValueError, match="silent: no leaves to sum over, and no return annotation"):
+        reduce_leaves(silent, None, ({},), ())
+
+
+def test_in_which_dtype_sums_are_taken() -> None:
+    seen.clear()
+    ones = jnp.ones(4096, jnp.bfloat16)  # in bfloat16 a sum of ones stays at 256
+    (m,), (way, _) = reduce_leaves(gather, 0.0, (ones, None), (ones,), rate=1.0)
+    assert (way, way.dtype, m.dtype) == (4096, jnp.float32, jnp.bfloat16)
+    assert seen == [jnp.float32]
+    z = jnp.full(3, 1 + 2j)
+    _, (square, total) = reduce_leaves(gather, 0.0, (z, z.conj()), (z,), rate=1.0)
+    assert (square, total, total.dtype) == (15, 3, jnp.float32)
+    with jax.enable_x64(True):
+        _, (way, _) = reduce_leaves(gather, 0.0, (TREE, None), (TREE,), rate=1.0)
+        assert way.dtype == jnp.float64
+
+
+def test_a_slot_that_is_not_there() -> None:
+    def count(h: Any, g: Array, m: None) -> tuple[tuple[None], tuple[Array]]:
+        return (m,), (jnp.ones_like(g),)
+
+    assert reduce_leaves(count, None, (TREE,), (None,))[0] == (None,)
+
+
+def test_wrong_results_are_named() -> None:
+    def plain(h: Any, g: Array) -> Any:
+        return g, g
+
+    with pytest.raises(ValueError, match="plain: expected a tuple of slots and a tuple of what"):
+        reduce_leaves(plain, None, (TREE,), ())
+
+    def fewer(h: Any, g: Array, m: Array) -> Any:
+        return (), (g,)
+
+    with pytest.raises(ValueError, match="fewer: expected 1 slots, got 0"):
+        reduce_leaves(fewer, None, (TREE,), (TREE,))
+
+    def other(h: Any, g: Array, m: Any) -> Any:
+        return g, (g, g)
+
+    with pytest.raises(
+        ValueError, match="other: a slot with 1 arrays for a leaf of this shape got 2"
+    ):
+        map_leaves(other, None, (TREE,), (TREE,))
+
+
+def listed(h: Any, g: Array, m: tuple[Array, ...]) -> tuple[Array, Any]:
+    return g, [x + 1 for x in m]
+
+
+def test_a_list_of_arrays_is_stored_as_a_tuple() -> None:
+    slot: Any = {"a": (jnp.zeros(2), jnp.zeros(3)), "b": [(), None, (jnp.zeros(1),)]}
+    _, new = map_leaves(listed, None, (TREE,), (slot,))
+    assert tree_equal(new, jax.tree.map(lambda x: x + 1, slot))
+
+
+def noisy(h: Any, g: Array, *, key: Array) -> tuple[Array]:
+    seen.append(g.shape)
+    return (normal(key, g),)
+
+
+def test_each_leaf_has_noise_of_its_own() -> None:
+    seen.clear()
+    jax.clear_caches()
+    tree = [jnp.zeros(1000) for _ in range(5)]
+    key = jax.random.key(3)
+    (noise,) = map_leaves(noisy, None, (tree,), (), key=key)
+    assert len(seen) == 1, "the position of a leaf is no reason to trace it again"
+    for position, x in enumerate(noise):
+        folded = jax.random.fold_in(key, position)
+        np.testing.assert_array_equal(x, jax.random.normal(folded, (1000,)))
+    assert np.unique(np.concatenate(noise)).size > 4990
+    jitted = jax.jit(lambda key: map_leaves(noisy, None, (tree,), (), key=key))(key)
+    assert tree_equal(jitted, (noise,))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "complex64"])
+def test_noise_in_other_dtypes(dtype: str) -> None:
+    (noise,) = map_leaves(noisy, None, (jnp.zeros(20_000, dtype),), (), key=jax.random.key(0))
+    assert noise.dtype == jnp.dtype(dtype)
+    x = np.asarray(noise).astype(np.complex128)
+    assert abs(x.mean()) < 0.03
+    assert abs(np.mean(np.abs(x) ** 2) - 1) < 0.03
+
+
+def test_every() -> None:
+    def body(carry: Any, step: Array) -> Any:
+        new = every(3, step, lambda: [carry[0] + 1, step * jnp.ones(2)], carry)
+        return new, new
+
+    start: Any = (jnp.int32(0), jnp.zeros(2))
+    _, (counts, at) = jax.lax.scan(body, start, jnp.arange(8, dtype=jnp.int32))
+    np.testing.assert_array_equal(counts, [1, 1, 1, 2, 2, 2, 3, 3])
+    np.testing.assert_array_equal(at[:, 0], [0, 0, 0, 3, 3, 3, 6, 6])
+
+
+def test_every_single_step_has_no_condition() -> None:
+    jaxpr = jax.make_jaxpr(lambda s, x: every(1, s, lambda: x + 1, x))(jnp.int32(0), jnp.ones(2))
+    assert "cond" not in str(jaxpr)
+    jaxpr = jax.make_jaxpr(lambda s, x: every(2, s, lambda: x + 1, x))(jnp.int32(0), jnp.ones(2))
+    assert "cond" in str(jaxpr)
+
+
+def test_every_computes_only_when_it_is_due() -> None:
+    calls: list[int] = []
+
+    def called(x: Any) -> Any:
+        calls.append(1)
+        return np.asarray(x) + 1
+
+    def new(x: Array) -> Array:
+        return jax.pure_callback(called, jax.ShapeDtypeStruct((2,), jnp.float32), x)
+
+    step = jax.jit(lambda s, x: every(4, s, lambda: new(x), x))
+    x = jnp.zeros(2)
+    for s in range(9):
+        x = step(jnp.int32(s), x)
+    np.testing.assert_array_equal(x, [3, 3])
+    assert len(calls) == 3
