@@ -4,6 +4,7 @@ Values that are checked together share one scope of jaxtyping, in which dimensio
 refer to a static field, `Float[Array, "in {self.out_features}"]`.
 """
 
+import functools
 import inspect
 import sys
 import types
@@ -50,8 +51,20 @@ class Checked(NamedTuple):
 
 def scoped(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of which each call has a scope of jaxtyping of its own, in which dimensions are tied."""
-    scoped: Callable[..., Any] = cast("Any", jaxtyping).jaxtyped(function, typechecker=None)
-    return scoped
+    in_scope: Callable[..., Any] = cast("Any", jaxtyping).jaxtyped(function, typechecker=None)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return in_scope(*args, **kwargs)
+        except (
+            Exception
+        ) as error:  # jaxtyping suspects a wrong type in every error, also in a user's own
+            notes = getattr(error, "__notes__", [])
+            notes[:] = [note for note in notes if "`jaxtyping.jaxtyped`" not in note]
+            raise
+
+    return call
 
 
 def verify(where: str, items: Sequence[Checked]) -> None:
@@ -110,7 +123,8 @@ def _dimensions(annotation: Any) -> str:
 
 def _spelled(annotation: Any) -> str:
     """Return an annotation as one writes it."""
-    if dimensions := getattr(annotation, "dim_str", None):
+    dimensions = getattr(annotation, "dim_str", None)
+    if dimensions is not None:
         kind = str(annotation.__name__).partition("[")[0]
         array = annotation.array_type
         return f'{kind}[{_plain_name(array)}, "{dimensions}"]'
@@ -176,7 +190,7 @@ def _items(
 
 def _fits(value: Any, annotation: Any) -> bool:
     kind = get_origin(annotation) or annotation
-    return isinstance(kind, type) and isinstance(value, kind)
+    return kind is not Any and isinstance(kind, type) and isinstance(value, kind)
 
 
 def _is_checkable(data: Any) -> bool:

@@ -1,0 +1,144 @@
+"""Calls check the nodes, the arguments and the result together, under every transformation."""
+
+import re
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jaxtyping import Array, Float
+
+import mlax
+from mlax import AnnotationMismatchError, Module, Parameter
+from tests.mlax.models import Linear, linear
+
+
+def ones(*shape: int) -> Parameter:
+    return Parameter(jnp.ones(shape))
+
+
+X = jnp.ones((4, 2))
+
+
+class Result(Linear):
+    wrong: bool = False
+
+    def forward(
+        self, x: Float[Array, "*batch in"], rng: Array | None = None
+    ) -> tuple[Float[Array, "*batch out"], Self]:
+        y, _ = super().forward(x)
+        return (y[..., :1] if self.wrong else y), self
+
+
+def result(wrong: bool) -> Result:
+    made = linear()
+    return Result(3, wrong, kernel=made.kernel, bias=made.bias)
+
+
+WAYS = {
+    "eager": lambda call, model, x: call(model, x),
+    "jit": lambda call, model, x: jax.jit(call)(model, x),
+    "vmap": lambda call, model, x: jax.vmap(call, in_axes=(None, 0))(model, x[None]),
+    "grad": lambda call, model, x: jax.grad(lambda m: call(m, x).sum())(model),
+    "value_and_grad": lambda call, model, x: mlax.value_and_grad(lambda m: (call(m, x).sum(), m))(
+        model
+    ),
+    "checkpoint": lambda call, model, x: jax.checkpoint(call)(model, x),
+    "scan": lambda call, model, x: jax.lax.scan(lambda c, y: (c, call(model, y)), 0, x[None]),
+    "scan over layers": lambda call, model, x: jax.lax.scan(
+        lambda c, layer: (c, call(layer, x)), 0, jax.tree.map(lambda leaf: leaf[None], model)
+    ),
+    "vmap over models": lambda call, model, x: jax.vmap(call, in_axes=(0, None))(
+        jax.tree.map(lambda leaf: leaf[None], model), x
+    ),
+    "eval_shape": jax.eval_shape,
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_calls_are_checked_in_every_way(way):
+    def call(model: Linear, x: Array) -> Array:
+        return model(x)[0]
+
+    way(call, linear(), X)
+    way(call, result(False), X)
+    broken = jax.tree.unflatten(jax.tree.structure(linear()), [jnp.ones((2, 3)), jnp.ones(4)])
+    for model, x, message in (
+        (
+            linear(),
+            jnp.ones((4, 3)),
+            "Linear.forward: x does not match its annotation\n  x: float32[4,3]",
+        ),
+        (
+            linear(),
+            jnp.ones((4, 2), int),
+            "Linear.forward: x does not match its annotation\n  x: int32[4,2]",
+        ),
+        (broken, X, "Linear.forward: bias does not match its annotation\n  bias: float32[4]"),
+        (
+            result(True),
+            X,
+            "Result.forward: the result does not match its annotation\n  the result: float32[4,1]",
+        ),
+    ):
+        with pytest.raises(AnnotationMismatchError, match=f"^{re.escape(message)}"):
+            way(call, model, x)
+    with mlax.runtime_checks(False):
+        way(call, result(True), X)
+
+
+def test_shapes_may_refer_to_static_fields():
+    class Head(Module):
+        size: int
+        kernel: Parameter[Float[Array, "in {self.size}"]] = Parameter()
+
+        def forward(self, x: Float[Array, "b in"]) -> tuple[Float[Array, "b {self.size}"], Self]:
+            return x @ self.kernel.data, self
+
+    head = Head(3, ones(2, 3))
+    assert head(X)[0].shape == (4, 3)
+    with pytest.raises(
+        AnnotationMismatchError, match=re.escape('expected Float[Array, "in {self.size}"]')
+    ):
+        Head(4, ones(2, 3))
+    with pytest.raises(AnnotationMismatchError, match=r"^Head\.forward: kernel"):
+        head.replace(size=4)(X)
+
+
+def test_arguments_of_every_kind():
+    class Many(Module):
+        def forward(
+            self,
+            x: Float[Array, "n"],
+            *rest: Float[Array, "n"],
+            n: int = 1,
+            others: list[Self] = (),
+            **more: Float[Array, "n"],
+        ) -> tuple[dict[str, Float[Array, "n"]], Self]:
+            return {"x": x}, self
+
+    x = jnp.ones(3)
+    Many()(x, x, x, n=2, other=x, others=[Many()])
+    for args, kwargs, name in (
+        ((x, x, jnp.ones(4)), {}, "rest[1]"),
+        ((x,), {"other": jnp.ones(4)}, "other"),
+        ((x,), {"n": "a"}, "n"),
+        (("a",), {}, "x"),
+    ):
+        with pytest.raises(
+            AnnotationMismatchError, match=rf"^Many\.forward: {re.escape(name)} does not"
+        ):
+            Many()(*args, **kwargs)
+
+
+def test_each_call_has_dimensions_of_its_own():
+    class Block(Module):
+        first: Linear
+        second: Linear
+
+        def forward(self, x: Float[Array, "b in"]) -> tuple[Float[Array, "b out"], Self]:
+            x, self = self.call(self.first, x)
+            return self.call(self.second, x)
+
+    assert Block(linear(2, 5), linear(5, 7))(X)[0].shape == (4, 7)
+    assert linear()(jnp.ones((1, 2)))[0].shape == (1, 3)
