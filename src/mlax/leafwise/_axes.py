@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mlax._jax import smallest_number
 from mlax.leafwise._norms import largest, mean
 from mlax.typing import Shape
 
@@ -27,7 +28,7 @@ __all__ = [
 def two_largest_axes(shape: Shape, least: int = 0) -> tuple[int, ...]:
     """Return the second longest axis and the longest, if both are at least so long; else ().
 
-    Of axes of one length the later one counts as longer, as in Optax.
+    Of axes of one length the later one counts as longer. (In Optax that depends on how the processor sorts.)
 
     Args:
         shape: The shape of a leaf.
@@ -86,12 +87,16 @@ def outer_mean(row: Array, column: Array, axes: tuple[int, ...]) -> Array:
         axes: Two axes of the result, as from `two_largest_axes`.
 
     Returns:
-        An array with one axis more than either; 0 where the row is 0 throughout.
+        An array with one axis more than either, positive: where the product vanishes, the smallest normal number, so
+        that its root can be divided by.
     """
     first, second = axes
     total = jnp.expand_dims(mean(row, first - (second < first)), first - (second < first))
-    share = row / jnp.where(total > 0, total, 1.0)
-    return jnp.expand_dims(share, second) * jnp.expand_dims(column, first)
+    total = jnp.expand_dims(jnp.where(total > 0, total, 1.0), second)
+    row, column = jnp.expand_dims(row, second), jnp.expand_dims(column, first)
+    # In this order: the product of the two overflows, and the smaller one's share of the mean vanishes.
+    result = jnp.minimum(row, column) * (jnp.maximum(row, column) / total)
+    return jnp.maximum(result, smallest_number(result.dtype))
 
 
 def along(vector: Array, axis: int, ndim: int) -> Array:

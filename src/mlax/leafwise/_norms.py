@@ -28,18 +28,18 @@ def largest(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
 
 
 def norm(x: Array) -> Array:
-    r"""Return the Euclidean norm of all elements, $\sqrt{\sum_i |x_i|^2}$: real, shape ().
+    r"""Return the Euclidean norm of all elements, $\sqrt{\sum_i |x_i|^2}$: shape (), in the dtype of `x`.
 
     The elements are scaled before they are squared, so that squares neither overflow nor vanish: in float32 those of
     1e20 and 1e-25 would. Its gradient at zero is zero.
     """
-    scale = scale_of(x)
-    scaled = x / scale
-    total = jnp.sum(jnp.real(scaled * jnp.conj(scaled)))
+    magnitudes = jnp.abs(x)
+    scale = scale_of(magnitudes)
+    total = jnp.sum(jnp.square(magnitudes / scale))
     positive = total > 0
     root = jnp.where(positive, jnp.sqrt(jnp.where(positive, total, 1.0)), 0.0)
     length: Array = scale * root
-    return length
+    return length.astype(x.dtype)
 
 
 def scale_of(x: Array) -> Array:
@@ -51,7 +51,7 @@ def scale_of(x: Array) -> Array:
 
 
 def rms(x: Array) -> Array:
-    r"""Return the root of the mean square, $\lVert x \rVert / \sqrt{n}$: real, shape (); of nothing it is 0.
+    r"""Return the root of the mean square, $\lVert x \rVert / \sqrt{n}$: shape (); of nothing it is 0.
 
     As Adafactor clips and scales by it: Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235
     """
@@ -83,9 +83,11 @@ def trust_ratio(
         least: $\nu$, the smallest norm that either counts with; above 0 nothing has to be replaced.
 
     Returns:
-        Real, shape (); finite, also where it would be too large for the dtype.
+        Shape (), in the dtype of the direction; finite, also where it would be too large for the dtype.
     """
-    length, way = jnp.maximum(norm(w), least), jnp.maximum(norm(direction), least)
+    length = jnp.maximum(norm(w).real, least)
+    way = jnp.maximum(norm(direction).real, least)
     defined = (length > 0) & (way > 0)
     ratio = coefficient * length / (jnp.where(defined, way, 1.0) + eps)
-    return jnp.where(defined, jnp.minimum(ratio, largest_number(ratio.dtype)), 1.0)
+    finite = jnp.minimum(ratio, largest_number(ratio.dtype))
+    return jnp.where(defined, finite, 1.0).astype(direction.dtype)

@@ -1,0 +1,234 @@
+"""Functions of a whole leaf, and of shapes, beside their definitions in NumPy's float64."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jaxtyping import Array
+
+from mlax.leafwise import (
+    along,
+    clip,
+    largest,
+    last_two_axes,
+    least,
+    matrices,
+    max_except,
+    mean,
+    norm,
+    outer_mean,
+    product,
+    rms,
+    trust_ratio,
+    two_largest_axes,
+    vectors,
+    without,
+)
+
+SHAPES = [(), (1,), (5,), (0,), (2, 3), (3, 0, 2), (2, 1, 4), (2, 3, 1, 2)]
+MAGNITUDES = [0.0, 1e-38, 1e-30, 1e-20, 1.0, 1e15, 1e30]
+
+shapes = st.lists(st.integers(0, 4), max_size=4).map(tuple)
+
+
+@pytest.fixture(autouse=True)
+def strict() -> Any:
+    """Leaf arithmetic is traced like this."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+def values(shape: tuple[int, ...], scale: float = 1.0, dtype: Any = np.float32) -> Any:
+    x = np.random.default_rng(sum(shape) + len(shape)).normal(size=(2, *shape))
+    x = x[0] + 1j * x[1] if np.issubdtype(dtype, np.complexfloating) else x[0]
+    return jnp.asarray((scale * x).astype(dtype))
+
+
+def exact(x: Array) -> Any:
+    return np.asarray(x).astype(np.complex128 if jnp.iscomplexobj(x) else np.float64)
+
+
+@pytest.mark.parametrize("scale", MAGNITUDES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+def test_norms_of_any_magnitude(shape: tuple[int, ...], scale: float, dtype: Any) -> None:
+    x = values(shape, scale, dtype)
+    for function, expected in [
+        (norm, np.linalg.norm(exact(x).ravel())),
+        (rms, np.sqrt(np.mean(abs(exact(x)) ** 2)) if x.size else 0.0),
+    ]:
+        for result in (function(x), jax.jit(function)(x)):
+            assert (result.shape, result.dtype, result.weak_type) == ((), dtype, False)
+            np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_norms_in_float64(shape: tuple[int, ...]) -> None:
+    with jax.enable_x64(True):
+        for scale in (1e-200, 1.0, 1e200):
+            x = values(shape, scale, np.float64)
+            expected = scale * np.linalg.norm(np.asarray(x).ravel() / scale)
+            np.testing.assert_allclose(norm(x), expected, rtol=1e-14)
+
+
+def test_norms_of_complex_leaves_are_complex() -> None:
+    """So that leaf code can go on computing with them: real with complex arrays would be a promotion."""
+    w, direction = values((2, 3), 1.0, np.complex64), values((2, 3), 2.0, np.complex64)
+    moved = trust_ratio(w, direction) * direction + rms(w) * w
+    assert moved.dtype == jnp.complex64
+    np.testing.assert_allclose(norm(trust_ratio(w, direction) * direction), norm(w), rtol=1e-6)
+
+
+def test_what_is_not_finite_is_not_hidden() -> None:
+    assert norm(jnp.array([1.0, jnp.inf])) == jnp.inf
+    assert jnp.isnan(norm(jnp.array([1.0, jnp.nan])))
+
+
+def test_the_gradient_of_a_norm() -> None:
+    x = jnp.array([3.0, -4.0])
+    np.testing.assert_allclose(jax.grad(norm)(x), [0.6, -0.8], rtol=1e-6)
+    np.testing.assert_array_equal(jax.grad(norm)(0 * x), [0, 0])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_means_and_largest(shape: tuple[int, ...]) -> None:
+    x = values(shape)
+    y = np.asarray(x, np.float64)
+    np.testing.assert_allclose(mean(x), y.mean() if y.size else 0.0, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(largest(x), y.max() if y.size else 0.0)
+    for axis in range(len(shape)):
+        expected = y.mean(axis) if y.size else np.zeros(without(shape, axis))
+        np.testing.assert_allclose(mean(x, axis), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(largest(x, axis), y.max(axis) if y.size else expected)
+        assert mean(x, axis).dtype == largest(x, axis).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("options", [(), (0.001, 1e-8), (1.0, 0.0, 0.5), (0.02, 0.3, 1e-6)])
+def test_trust_ratio_is_that_of_optax(options: tuple[float, ...]) -> None:
+    coefficient, eps, smallest = (*options, *(1.0, 0.0, 0.0)[len(options) :])
+    peer = optax.scale_by_trust_ratio(smallest, coefficient, eps)
+    for a in (0.0, 0.1, 3.0):
+        for b in (0.0, 0.2, 7.0):
+            w, direction = values((2, 3), a), values((3, 2), b).T
+            expected, _ = peer.update(direction, peer.init(w), w)
+            result = trust_ratio(w, direction, *options) * direction
+            np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+
+@given(st.sampled_from(MAGNITUDES), st.sampled_from(MAGNITUDES), st.sampled_from(SHAPES))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_a_trusted_direction_is_as_long_as_the_weights(a: float, b: float, shape: Any) -> None:
+    with jax.numpy_dtype_promotion("strict"):
+        w, direction = values(shape, a), values(shape, b)
+        ratio = trust_ratio(w, direction)
+        assert jnp.isfinite(ratio)
+        if norm(w) == 0 or norm(direction) == 0:
+            assert ratio == 1
+            return
+        moved = norm(ratio * direction)
+        assert jnp.isfinite(moved)
+        if a / b < 1e37:
+            np.testing.assert_allclose(moved, norm(w), rtol=1e-5, atol=1e-37)
+
+
+def test_clip() -> None:
+    x = jnp.array([-2.0, 0.5, 3.0])
+    np.testing.assert_array_equal(clip(x, -1.0, 1), [-1, 0.5, 1])
+    np.testing.assert_array_equal(clip(x, x * 0, jnp.float32(0.25)), [0, 0.25, 0.25])
+    np.testing.assert_array_equal(clip(x, 2.0, 1.0), [1, 1, 1])
+    assert clip(x, 0, 1).dtype == jnp.float32
+
+
+@given(shapes, st.integers(0, 4))
+def test_shapes(shape: tuple[int, ...], smallest: int) -> None:
+    assert product(shape) == math.prod(shape)
+    axes = two_largest_axes(shape, smallest)
+    order = np.argsort(shape)
+    if len(shape) < 2 or shape[order[-2]] < smallest:
+        assert axes == ()
+    else:
+        assert sorted(shape[i] for i in axes) == sorted(shape)[-2:]
+        if len(set(shape)) == len(shape):
+            assert axes == (order[-2], order[-1])
+        assert np.zeros(shape).sum(axes[1]).shape == without(shape, axes[1])
+    assert last_two_axes(shape) == (() if len(shape) < 2 else tuple(range(len(shape)))[-2:])
+    assert vectors(shape) == ([(n,) for n in shape] if shape else [()])
+    assert matrices(shape) == [(n, n) for n in shape]
+    assert matrices(shape, 2) == [(n, n) if n <= 2 else (0, 0) for n in shape]
+
+
+def test_without_counts_from_the_end_too() -> None:
+    assert without((2, 3, 4), -1) == (2, 3)
+    with pytest.raises(IndexError):
+        without((2, 3), 2)
+
+
+@given(shapes.filter(lambda shape: len(shape) >= 2), st.data())
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_outer_mean_has_the_means_that_it_is_given(shape: Any, data: Any) -> None:
+    first, second = data.draw(st.permutations(range(len(shape))))[:2]
+    with jax.numpy_dtype_promotion("strict"):
+        x = abs(values(shape)) + 0.1
+        row, column = mean(x, second), mean(x, first)
+        result = outer_mean(row, column, (first, second))
+        assert (result.shape, result.dtype) == (shape, jnp.float32)
+        assert not jnp.isnan(result).any()
+        if x.size:
+            np.testing.assert_allclose(mean(result, second), row, rtol=1e-5)
+            np.testing.assert_allclose(mean(result, first), column, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2), (4, 1, 3), (2, 3, 4), (4, 3, 2)])
+def test_outer_mean_is_the_second_moment_of_optax(shape: tuple[int, ...]) -> None:
+    g = values(shape)
+    peer = optax.scale_by_factored_rms(min_dim_size_to_factor=1, epsilon=1e-30)
+    expected, _ = peer.update(g, peer.init(g), g)  # at the first step the moment is the square
+    axes = two_largest_axes(shape, 1)
+    square = g**2 + 1e-30
+    second = outer_mean(mean(square, axes[1]), mean(square, axes[0]), axes)
+    np.testing.assert_allclose(g / jnp.sqrt(second), expected, rtol=2e-6)
+
+
+@pytest.mark.parametrize("magnitude", [0.0, 1e-30, 1e15])
+def test_outer_mean_of_any_magnitude(magnitude: float) -> None:
+    g = values((3, 4), magnitude).at[0].set(0.0)
+    square = g**2 + 1e-30
+    second = outer_mean(mean(square, 1), mean(square, 0), (0, 1))
+    assert jnp.isfinite(g / jnp.sqrt(second)).all()
+    zero = outer_mean(jnp.zeros(3), jnp.zeros(4), (0, 1))
+    np.testing.assert_array_equal(jnp.ones((3, 4)) * 0 / jnp.sqrt(zero), np.zeros((3, 4)))
+    # One leaf with elements of 1e15 and of 1e-15: neither product nor share is a float32.
+    far = jnp.array([[1e15, 1e15], [1e-15, 1e-15]])
+    square = far**2
+    np.testing.assert_allclose(
+        outer_mean(mean(square, 1), mean(square, 0), (0, 1)), square, rtol=1e-6
+    )
+
+
+@given(shapes)
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_the_least_of_largest_bounds_an_array(shape: tuple[int, ...]) -> None:
+    """SM3: laid along their axes, the largest elements across each are nowhere smaller than an element."""
+    with jax.numpy_dtype_promotion("strict"):
+        x = abs(values(shape))
+        mu = [max_except(x, i) for i in range(max(x.ndim, 1))]
+        assert [v.shape for v in mu] == vectors(shape)
+        bound = least([along(v, i, x.ndim) for i, v in enumerate(mu)])
+        assert bound.shape == x.shape
+        assert bound.dtype == jnp.float32
+        assert (bound >= x).all()
+        if x.ndim < 2:
+            np.testing.assert_array_equal(bound, x)
+        elif x.size:
+            assert bound.max() == x.max()
+
+
+def test_least_of_nothing() -> None:
+    with pytest.raises(ValueError, match="least: expected at least one array"):
+        least([])
