@@ -86,7 +86,8 @@ def orthogonalize(
     )
     for _ in range(x.ndim - 2):
         function = jax.vmap(function)
-    return function(x.astype(jnp.promote_types(x.dtype, jnp.float32))).astype(x.dtype)
+    wide = x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+    return function(wide).astype(x.dtype)
 
 
 def as_matrix(x: Array) -> Array:

@@ -1,0 +1,234 @@
+"""Functions of matrices beside Optax, MLX and NumPy's float64."""
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mlx.core as mx
+import mlx.optimizers
+import numpy as np
+import pytest
+from jaxtyping import Array
+from optax.contrib import _muon as optax_muon
+
+from mlax.leafwise import (
+    as_matrix,
+    eigenbasis,
+    gram,
+    inverse_root,
+    matrices,
+    orthogonalize,
+    refreshed_basis,
+    rotate,
+    rotate_back,
+)
+
+SHAPES = [(3, 3), (2, 5), (6, 2), (1, 4), (4, 1)]
+MAGNITUDES = [0.0, 1e-30, 1e-3, 1.0, 1e15]
+MUON = (3.4445, -4.7750, 2.0315)
+
+
+@pytest.fixture(autouse=True)
+def strict() -> Any:
+    """Leaf arithmetic is traced like this."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+def values(shape: tuple[int, ...], seed: int = 0, scale: float = 1.0) -> Array:
+    return jnp.asarray(scale * np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def iterated(x: Any, coefficients: Any) -> Any:
+    """Return what Newton-Schulz makes of a normalised matrix: its singular values under the polynomial."""
+    u, s, vt = np.linalg.svd(np.asarray(x, np.float64), full_matrices=False)
+    s = s / np.sqrt((s**2).sum())
+    for a, b, c in coefficients:
+        s = a * s + b * s**3 + c * s**5
+    return (u * s) @ vt
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e15])
+def test_orthogonalize_by_its_singular_values(shape: tuple[int, int], scale: float) -> None:
+    x = values(shape, scale=scale)
+    for steps in (1, 5):
+        result = orthogonalize(x, steps, "muon", 0.0)
+        np.testing.assert_allclose(result, iterated(x, [MUON] * steps), atol=1e-5)
+        assert (result.shape, result.dtype) == (x.shape, x.dtype)
+    singular = np.linalg.svd(np.asarray(orthogonalize(x)), compute_uv=False)
+    assert singular.max() < 1.3
+    converged = orthogonalize(x, 30, (1.5, -0.5, 0.0))
+    small, large = sorted(shape)
+    wide = converged if shape == (small, large) else converged.T
+    np.testing.assert_allclose(wide @ wide.T, np.eye(small), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("scaling", ["frobenius", "spectral", "aol", "schatten"])
+@pytest.mark.parametrize("name", ["muon", "dion"])
+def test_orthogonalize_is_that_of_optax(shape: Any, scaling: Any, name: str) -> None:
+    x = values(shape, 1)
+    preset = "standard" if name == "muon" else name
+    coefficients: Any = optax_muon._NS_COEFFS_PRESET_DICT[preset]
+    with jax.numpy_dtype_promotion("standard"):
+        expected = optax_muon.orthogonalize_via_newton_schulz(
+            x, jnp.asarray(coefficients), 5, scaling, 1e-8
+        )
+    np.testing.assert_allclose(orthogonalize(x, 5, name, 1e-8, scaling), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 2, 2)])
+def test_orthogonalize_is_that_of_mlx(shape: tuple[int, ...]) -> None:
+    x = values(shape, 2)
+    peer: Any = mlx.optimizers.Muon(0.1)
+    matrix = as_matrix(x)
+    assert matrix.shape == (shape[0], np.prod(shape[1:]))
+    expected = peer._zeropower_via_newtonschulz5(mx.array(np.asarray(matrix)), 5)
+    np.testing.assert_allclose(orthogonalize(matrix, 5, MUON, 1e-7), np.array(expected), atol=2e-5)
+
+
+def test_orthogonalize_takes_many_matrices_at_once() -> None:
+    x = values((2, 3, 4, 5))
+    result = orthogonalize(x)
+    for i, j in itertools.product(range(2), range(3)):
+        np.testing.assert_allclose(result[i, j], orthogonalize(x[i, j]), atol=1e-6)
+    assert orthogonalize(jnp.zeros((0, 3, 2))).shape == (0, 3, 2)
+    assert orthogonalize(jnp.zeros((3, 0))).shape == (3, 0)
+
+
+@pytest.mark.parametrize("scaling", ["frobenius", "spectral", "aol", "schatten"])
+@pytest.mark.parametrize("scale", MAGNITUDES)
+def test_orthogonalize_any_magnitude(scaling: str, scale: float) -> None:
+    result = orthogonalize(values((3, 4), scale=scale), 5, "muon", 1e-8, scaling)
+    assert jnp.isfinite(result).all()
+    assert abs(result).max() < 1.5
+    if scale == 0:
+        np.testing.assert_array_equal(result, np.zeros((3, 4)))
+
+
+def test_orthogonalize_of_half_precision_is_computed_in_float32() -> None:
+    x = values((3, 4)).astype(jnp.bfloat16)
+    result = orthogonalize(x)
+    assert result.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(result, orthogonalize(x.astype(jnp.float32)).astype(jnp.bfloat16))
+
+
+def test_orthogonalize_complex() -> None:
+    z = values((3, 4)).astype(jnp.complex64) + 1j * values((3, 4), 1).astype(jnp.complex64)
+    unitary = orthogonalize(z, 30, (1.5, -0.5, 0.0))
+    np.testing.assert_allclose(unitary @ unitary.conj().T, np.eye(3), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((jnp.ones(3),), r"expected two axes or more, got shape \(3,\)"),
+        ((jnp.ones((2, 2)), 5, "moon"), "'moon' are none of 'muon', 'dion'"),
+        ((jnp.ones((2, 2)), 5, (1.0, 2.0)), "expected three coefficients a step"),
+        ((jnp.ones((2, 2)), 5, "muon", 0.0, "none"), "unknown scaling 'none'"),
+    ],
+)
+def test_orthogonalize_refuses(arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        orthogonalize(*arguments)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3), (2, 1, 3), (0, 2), (2, 3, 2, 2)])
+def test_gram(shape: tuple[int, ...]) -> None:
+    g = values(shape)
+    for axis, length in enumerate(shape):
+        flat = np.moveaxis(np.asarray(g, np.float64), axis, 0).reshape(length, -1 if length else 0)
+        result = gram(g, axis)
+        assert result.shape == (length, length)
+        np.testing.assert_allclose(result, flat @ flat.T, rtol=1e-5, atol=1e-5)
+        longest = 2
+        assert gram(g, axis, longest).shape == matrices(shape, longest)[axis]
+
+
+def spectrum(eigenvalues: Any, seed: int = 0) -> tuple[Any, Any]:
+    """Return a symmetric matrix of given eigenvalues, and its eigenvectors."""
+    n = len(eigenvalues)
+    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))
+    return (q * np.asarray(eigenvalues, float)) @ q.T, q
+
+
+@pytest.mark.parametrize("p", [1, 2, 4])
+@pytest.mark.parametrize("eigenvalues", [[1.0], [1, 2, 3, 4], [5, 5, 5], [0, 0, 1], [1e-3, 1]])
+def test_inverse_root(p: int, eigenvalues: list[float]) -> None:
+    matrix, q = spectrum(eigenvalues)
+    expected = (q * (np.asarray(eigenvalues) + 0.1) ** (-1 / p)) @ q.T
+    result = inverse_root(jnp.asarray(matrix, jnp.float32), p, 0.1)
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(inverse_root(jnp.asarray(matrix), p, 0.1), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", MAGNITUDES)
+def test_shampoo_of_any_magnitude(scale: float) -> None:
+    g = values((3, 4), scale=scale)
+    roots = [inverse_root(gram(g, i), 4, 1e-6) for i in range(2)]
+    direction = rotate(g, roots)
+    assert jnp.isfinite(direction).all()
+    assert abs(direction).max() < 2
+    if scale == 1e15:  # what is left are the singular vectors
+        np.testing.assert_allclose(direction @ direction.T, np.eye(3), atol=1e-2)
+    empty = jnp.zeros((0, 0))
+    assert inverse_root(empty, 4, 1e-6).shape == (0, 0)
+
+
+def test_eigenbasis() -> None:
+    matrix, _ = spectrum([1.0, 7, 3])
+    basis = eigenbasis(jnp.asarray(matrix, jnp.float32))
+    diagonal = basis.T @ jnp.asarray(matrix, jnp.float32) @ basis
+    np.testing.assert_allclose(diagonal, np.diag([7.0, 3, 1]), atol=1e-5)
+
+
+def test_refreshed_basis_converges_and_keeps_its_signs() -> None:
+    matrix = jnp.asarray(spectrum([1.0, 20, 5])[0], jnp.float32)
+    first = refreshed_basis(matrix, jnp.zeros((3, 3)), jnp.int32(0))
+    np.testing.assert_array_equal(first, eigenbasis(matrix))
+    np.testing.assert_allclose(refreshed_basis(matrix, first, jnp.int32(1)), first, atol=1e-5)
+    turned, _ = jnp.linalg.qr(first + 0.1 * values((3, 3)))
+    basis = turned * jnp.sign(jnp.diagonal(turned.T @ first))
+    for step in range(1, 30):
+        basis = refreshed_basis(matrix, basis, jnp.int32(step))
+    np.testing.assert_allclose(basis, first, atol=1e-4)
+    one = np.linalg.qr(np.asarray(matrix, np.float64) @ np.asarray(turned, np.float64))[0]
+    result = refreshed_basis(matrix, turned, jnp.int32(5))
+    np.testing.assert_allclose(abs(result), abs(one), atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", MAGNITUDES)
+def test_bases_of_any_magnitude_are_orthogonal(scale: float) -> None:
+    g = values((4, 2), scale=scale)  # its larger gram matrix has no full rank
+    matrix = gram(g, 0)
+    basis = jnp.zeros((4, 4))
+    for step in range(3):
+        basis = refreshed_basis(matrix, basis, jnp.int32(step))
+        np.testing.assert_allclose(basis.T @ basis, np.eye(4), atol=1e-5)
+    assert refreshed_basis(jnp.zeros((0, 0)), jnp.zeros((0, 0)), jnp.int32(0)).shape == (0, 0)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (3, 1, 2), (2, 0)])
+def test_rotations(shape: tuple[int, ...]) -> None:
+    x = values(shape)
+    bases = [jnp.asarray(spectrum(np.ones(n), n)[1], jnp.float32) for n in shape]
+    letters = "abcd"[: len(shape)]
+    into = ",".join([letters, *(old + old.upper() for old in letters)]) + "->" + letters.upper()
+    expected = np.einsum(into, x, *bases) if shape else np.asarray(x)
+    np.testing.assert_allclose(rotate(x, bases), expected, atol=1e-5)
+    np.testing.assert_allclose(rotate_back(rotate(x, bases), bases), x, atol=1e-5)
+    assert rotate(x, bases).shape == shape
+
+
+def test_axes_without_a_matrix_stay_as_they_are() -> None:
+    x = values((2, 3))
+    basis = jnp.asarray(spectrum(np.ones(2))[1], jnp.float32)
+    empty = jnp.zeros((0, 0))
+    np.testing.assert_allclose(rotate(x, (basis, empty)), basis.T @ x, atol=1e-6)
+    np.testing.assert_allclose(rotate_back(x, (basis, empty)), basis @ x, atol=1e-6)
+    np.testing.assert_array_equal(rotate(x, (empty, empty)), x)
+    with pytest.raises(ValueError, match="expected a matrix for each of 2 axes, got 1"):
+        rotate(x, (basis,))

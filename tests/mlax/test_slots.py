@@ -1,0 +1,183 @@
+"""Slots and scalars of a new state: shapes, dtypes, buffers, warnings and refusals."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from mlax.leafwise import matrices, vectors
+from mlax.optimizer import (
+    copies,
+    folded,
+    full,
+    identities,
+    key,
+    refuse_complex,
+    scalar,
+    zeros,
+)
+from mlax.tree import tree_equal
+
+WEIGHTS: Any = {
+    "a": jnp.linspace(-1, 1, 6).reshape(2, 3),
+    "b": [jnp.ones((), jnp.bfloat16), None, np.full((4,), 1 + 1j, np.complex64)],
+}
+
+
+def row(h: int, shape: tuple[int, ...]) -> Any:
+    """Return a shape, a tuple of shapes or no entry, by the number of axes."""
+    return {0: [], 1: [shape, (h,)], 2: shape[:1]}[len(shape)]
+
+
+MAKERS: dict[str, Callable[..., Any]] = {
+    "zeros": zeros,
+    "full": lambda w, slot_dtype: full(w, 0.25, slot_dtype),
+    "traced": lambda w, slot_dtype: full(w, jnp.float32(0.25), slot_dtype),
+    "copies": copies,
+    "rows": lambda w, slot_dtype: full(w, 0.25, slot_dtype, shape=row, h=7),
+    "vectors": lambda w, slot_dtype: zeros(w, slot_dtype, shape=lambda _, shape: vectors(shape)),
+    "identities": lambda w, slot_dtype: identities(
+        w, slot_dtype, shape=lambda h, shape: matrices(shape, h), h=3
+    ),
+}
+
+
+def forms(tree: Any) -> Any:
+    return jax.tree.map(lambda x: (x.shape, x.dtype.name, getattr(x, "weak_type", False)), tree)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("slot_dtype", [None, jnp.float32, jnp.bfloat16])
+def test_everywhere_the_same(name: str, slot_dtype: Any) -> None:
+    make = MAKERS[name]
+    slot = make(WEIGHTS, slot_dtype)
+    assert not any(getattr(x, "weak_type", True) for x in jax.tree.leaves(slot))
+    for dtype in {x.dtype for x in jax.tree.leaves(slot)} - {jnp.dtype("complex64")}:
+        assert dtype in ([slot_dtype] if slot_dtype else [jnp.float32, jnp.bfloat16])
+    jitted = jax.jit(lambda w: make(w, slot_dtype))(WEIGHTS)
+    assert tree_equal(jitted, slot)
+    assert forms(jax.eval_shape(lambda w: make(w, slot_dtype), WEIGHTS)) == forms(slot)
+    stacked = jax.tree.map(lambda x: jnp.stack([x, x]), WEIGHTS)
+    swept = jax.vmap(lambda w: make(w, slot_dtype), out_axes=0)(stacked)
+    assert tree_equal(jax.tree.map(lambda x: x[1], swept), slot)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("jit", [False, True])
+def test_buffers_are_shared_with_nothing(name: str, jit: bool) -> None:
+    weights = jax.tree.map(jnp.array, WEIGHTS)
+
+    def make(w: Any) -> Any:
+        return MAKERS[name](w, None), MAKERS[name](w, None)
+
+    slots = (jax.jit(make) if jit else make)(weights)
+    arrays = [x for x in jax.tree.leaves((weights, slots)) if x.size]
+    pointers = [x.unsafe_buffer_pointer() for x in arrays]
+    assert len(set(pointers)) == len(pointers)
+
+
+def test_what_is_in_them() -> None:
+    slot: Any = full(WEIGHTS, 0.25, None)
+    assert tree_equal(slot, jax.tree.map(lambda x: jnp.full_like(x, 0.25), WEIGHTS))
+    assert tree_equal(copies(WEIGHTS, None), WEIGHTS)
+    wide: Any = copies(WEIGHTS, jnp.float32)
+    assert (wide["b"][0].dtype, wide["b"][2].dtype) == (jnp.float32, jnp.complex64)
+    rows: Any = full(WEIGHTS, 0.25, None, shape=row, h=7)
+    expected: Any = {
+        "a": jnp.full(2, 0.25),
+        "b": [(), None, (jnp.full(4, 0.25 + 0j), jnp.full(7, 0.25 + 0j))],
+    }
+    assert tree_equal(rows, expected)
+    eyes: Any = identities(WEIGHTS["a"], None, shape=lambda _, s: matrices(s, 2))
+    assert tree_equal(eyes, (jnp.eye(2), jnp.zeros((0, 0))))
+
+
+def test_begin_at_a_hyperparameter() -> None:
+    assert tree_equal(full(WEIGHTS["a"], jnp.float32(3), None), jnp.full((2, 3), 3.0))
+    assert tree_equal(full(WEIGHTS["a"], lambda step: step + 2.0, None), jnp.full((2, 3), 2.0))
+    swept: Any = jax.vmap(lambda rate: full(WEIGHTS["a"], rate, None))(jnp.arange(4.0))
+    np.testing.assert_array_equal(swept[:, 1, 1], [0, 1, 2, 3])
+
+
+def test_slots_like_the_weights_are_sharded_like_them() -> None:
+    sharding = NamedSharding(jax.make_mesh((1,), ("x",)), PartitionSpec("x"))
+    weights = jax.device_put(jnp.ones((2, 3)), sharding)
+    for slot in (zeros(weights, None), full(weights, 2.0, jnp.bfloat16), copies(weights, None)):
+        assert slot.sharding.is_equivalent_to(sharding, 2)
+
+
+@pytest.mark.parametrize("wrong", [3, [3], (1.5,), [(2,), None]])
+def test_wrong_shapes_are_refused(wrong: Any) -> None:
+    def shape_of(h: Any, shape: Any) -> Any:
+        return wrong
+
+    with pytest.raises(TypeError, match=r"shape_of: .* is no shape and no list of shapes"):
+        zeros(WEIGHTS, None, shape=shape_of)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options", "message"),
+    [
+        ("bfloat16", {"decay": 0.999}, "a slot in bfloat16 .*'w'.* never decays at 0.999 a step"),
+        ("float16", {"decay": 0.9999}, "a slot in float16 .* never decays at 0.9999 a step"),
+        ("float16", {"squares": True}, "holds squares of gradients: those of gradients below 2e-4"),
+        ("float16", {"decay": 0.999, "squares": True}, "Give slot_dtype=jnp.float32, or use bfloa"),
+        ("float32", {"decay": 0.999, "squares": True}, None),
+        ("bfloat16", {"decay": 0.9, "squares": True}, None),
+        ("float16", {"decay": 0.999}, None),
+        ("bfloat16", {"decay": jnp.float32(0.999)}, None),
+    ],
+)
+@pytest.mark.parametrize("shape", [None, lambda _, shape: shape[:1]])
+def test_warnings(dtype: str, options: Any, message: str | None, shape: Any) -> None:
+    weights = {"w": jnp.ones((2, 3), dtype), "x": jnp.ones((2, 3), dtype)}
+    if message is None:
+        zeros(weights, None, shape=shape, **options)
+        return
+    with pytest.warns(UserWarning, match=message) as record:
+        zeros(weights, None, shape=shape, **options)
+    assert len(record) == 1, "once for each dtype"
+    assert record[0].filename == __file__
+    with pytest.warns(UserWarning, match=message):
+        full(weights, 1e-6, None, shape=shape, **options)
+    zeros(weights, jnp.float32, shape=shape, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        zeros(weights, None, shape=lambda _, shape: [], **options)  # nothing is kept
+
+
+def test_the_warning_is_true() -> None:
+    """Squares of gradients of 2e-4 and 256 are where float16 ends."""
+    assert jnp.float16(1.7e-4) ** 2 == 0
+    assert jnp.float16(2.5e-4) ** 2 > 0
+    assert jnp.isfinite(jnp.float16(255.5) ** 2)
+    assert jnp.isinf(jnp.float16(256) ** 2)
+
+
+def test_scalars_and_keys() -> None:
+    value = scalar(0.5)
+    assert (value, value.dtype, value.shape, value.weak_type) == (0.5, jnp.float32, (), False)
+    given = jnp.float32(3)
+    assert scalar(given).unsafe_buffer_pointer() != given.unsafe_buffer_pointer()
+    with jax.enable_x64(True):
+        assert scalar(0.1) == 0.1
+    first = key(7)
+    assert jnp.issubdtype(first.dtype, jax.dtypes.prng_key)
+    assert first.shape == ()
+    steps = [folded(first, jnp.int32(i)) for i in range(3)]
+    assert len({tuple(np.asarray(jax.random.key_data(k))) for k in [first, *steps]}) == 4
+
+
+def test_refuse_complex() -> None:
+    refuse_complex({"a": WEIGHTS["a"]}, "Rprop", "signs")
+    with pytest.raises(TypeError) as raised:
+        refuse_complex(WEIGHTS, "Rprop", "the sign of a complex gradient is not defined")
+    assert str(raised.value) == (
+        "Rprop: complex leaves are refused, the sign of a complex gradient is not defined:\n"
+        "  weights['b'][2]: complex64[4]"
+    )
