@@ -67,8 +67,13 @@ def scoped(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def verify(where: str, items: Sequence[Checked]) -> None:
+def verify(where: str, items: Sequence[Checked], before: Sequence[Checked] = ()) -> None:
     """Check values in the current scope of jaxtyping.
+
+    Args:
+        where: Who checks: `Linear.forward`.
+        items: What to check.
+        before: What was checked in this scope already, for the message.
 
     Raises:
         AnnotationMismatchError: A value does not match its annotation.
@@ -79,7 +84,9 @@ def verify(where: str, items: Sequence[Checked]) -> None:
         try:
             check_value(item.value, item.annotation)
         except TypeCheckError:
-            raise AnnotationMismatchError(_message(where, item, items[:number])) from None
+            raise AnnotationMismatchError(
+                _message(where, item, [*before, *items[:number]])
+            ) from None
 
 
 def _message(where: str, item: Checked, before: Sequence[Checked]) -> str:

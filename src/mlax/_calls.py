@@ -88,7 +88,7 @@ def _checked(forward: Callable[..., Any]) -> Callable[..., Any]:
         result = _pair(module, forward(*args, **kwargs))
         hint = _of_result(hints.get("return", Any))
         if hint is not Any and not _annotations.names_self(hint):
-            _annotations.verify(where, [*items, Checked("the result", result[0], hint)])
+            _annotations.verify(where, [Checked("the result", result[0], hint)], items)
         return result
 
     call.__signature__ = signature  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]

@@ -208,7 +208,8 @@ class Module(INode, metaclass=ABCMeta):
             *args: Passed on as they are, as are `**kwargs`.
 
         Raises:
-            ValueError: The child is not in this module, or is in two places of it.
+            ValueError: The child is not in this module, or is in two places of it: of its own fields, or else inside
+                its submodules.
         """
         return _calls.run_child(self, child, args, kwargs)
 

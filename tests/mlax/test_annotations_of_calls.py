@@ -87,6 +87,18 @@ def test_calls_are_checked_in_every_way(way):
         way(call, result(True), X)
 
 
+def test_the_message_about_a_result_says_what_it_is_tied_to():
+    with pytest.raises(AnnotationMismatchError) as error:
+        result(True)(X)
+    assert str(error.value).splitlines()[1:] == [
+        '  the result: float32[4,1], expected Float[Array, "*batch out"]',
+        "  dimensions are tied by name to",
+        '    kernel: float32[2,3] as Float[Array, "in out"]',
+        '    bias: float32[3] as Float[Array, "out"]',
+        '    x: float32[4,2] as Float[Array, "*batch in"]',
+    ]
+
+
 def test_shapes_may_refer_to_static_fields():
     class Head(Module):
         size: int

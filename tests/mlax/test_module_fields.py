@@ -137,6 +137,7 @@ def test_containers_are_copied():
 def test_which_fields_are_children_is_part_of_the_structure():
     structures = [jax.tree.structure(One(value)) for value in (None, (), (Foo(),), [], Foo(), 0)]
     assert len(set(structures)) == len(structures)
+    assert jax.tree.structure(Bar(a=Foo(), b=3)) != jax.tree.structure(Bar(a=3, b=Foo()))
     for value in (None, (), (Parameter(1.0),), 3):
         module = One(value)
         assert jax.tree.structure(jax.jit(lambda m: m)(module)) == jax.tree.structure(module)
