@@ -1,0 +1,137 @@
+"""Comparing an optimizer with MLX, Optax and NumPy, on a fixed random sequence of 100 gradient trees.
+
+The gradients do not depend on the weights: two correct optimizers then stay together, where a feedback would magnify
+the last bit of each step. Weights are compared leaf by leaf, the largest difference over the largest value. They stay
+of the size of their steps: a weight that went far and came back would keep the roundings of where it was.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import mlx.core as mx
+import numpy as np
+
+from mlax.optimizer import apply_updates
+
+STEPS = 100
+SEEDS = [0, 1, 2]
+SHAPES = {
+    "scalar": (),
+    "vector": (5,),
+    "layer": {"w": (3, 4), "t": (2, 3, 2)},
+    "filter": (2, 2, 3, 2),
+}
+
+
+@functools.cache
+def sequence(seed: int, dtype: Any) -> tuple[Any, Any]:
+    """Return weights, and gradients with a leading axis of steps; scales differ from leaf to leaf."""
+    random = np.random.default_rng(seed)
+
+    def draw(shape: tuple[int, ...]) -> Any:
+        scale = 10.0 ** random.uniform(-2, 0)
+        return random.normal(size=shape).astype(dtype), (
+            scale * random.normal(size=(STEPS, *shape))
+        ).astype(dtype)
+
+    def is_shape(x: Any) -> bool:
+        return isinstance(x, tuple)
+
+    drawn = jax.tree.map(draw, SHAPES, is_leaf=is_shape)
+    return tuple(jax.tree.map(lambda x, i=i: x[i], drawn, is_leaf=is_shape) for i in (0, 1))  # type: ignore
+
+
+def trained(init: Callable[[Any], Any], step: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """Return a compiled loop over all gradients, from weights to weights."""
+
+    def body(carry: Any, g: Any) -> Any:
+        weights, state = carry
+        updates, state = step(g, state, weights)
+        return (apply_updates(updates, weights), state), None
+
+    return jax.jit(lambda w, gradients: jax.lax.scan(body, (w, init(w)), gradients)[0][0])
+
+
+def ours(module: Any, hyperparameters: dict[str, Any]) -> Callable[[Any, Any], Any]:
+    return trained(lambda weights: module.init(weights, **hyperparameters), module.step)
+
+
+def train_mlx(optimizer: Any, weights: Any, gradients: Any) -> Any:
+    weights = jax.tree.map(mx.array, weights)
+    for i in range(STEPS):
+        g = jax.tree.map(lambda x, i=i: mx.array(x[i]), gradients)
+        weights = optimizer.apply_gradients(g, weights)
+    return jax.tree.map(np.array, weights)
+
+
+def difference(a: Any, b: Any) -> float:
+    """Return the largest difference over the largest value, of the leaf where that is largest."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    return max(
+        float(
+            np.max(np.abs(np.asarray(x, np.float64) - np.asarray(y, np.float64)))
+            / np.max(np.abs(y))
+        )
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+def cosine(library: Any, rate: float) -> Any:
+    def schedule(step: Any) -> Any:
+        return rate * (1 + library.cos(library.pi * step / STEPS)) / 2
+
+    return schedule
+
+
+def case_name(value: Any) -> str:
+    if isinstance(value, dict):
+        return ",".join(value) or "default"
+    return value.__name__.rpartition(".")[2] if hasattr(value, "__file__") else ""
+
+
+def check_mlx(module: Any, hyperparameters: dict[str, Any], theirs: Callable[[], Any]) -> None:
+    """Compare with an optimizer of MLX in float32; MLX keeps its scalars in float32, also for float64 weights."""
+    train = ours(module, hyperparameters)
+    for seed in SEEDS:
+        weights, gradients = sequence(seed, np.float32)
+        expected = train_mlx(theirs(), weights, gradients)
+        assert difference(train(weights, gradients), expected) < 1e-6
+
+
+def check_optax(module: Any, hyperparameters: dict[str, Any], theirs: Callable[[], Any]) -> None:
+    """Compare with a transformation of Optax in float32, and in float64 under x64."""
+    for dtype, tolerance in ((np.float32, 1e-6), (np.float64, 1e-12)):
+        with jax.enable_x64(dtype is np.float64):
+            transformation = theirs()
+            train = ours(module, hyperparameters)
+            train_optax = trained(transformation.init, transformation.update)
+            for seed in SEEDS:
+                weights, gradients = sequence(seed, dtype)
+                result = train(weights, gradients)
+                assert difference(result, train_optax(weights, gradients)) < tolerance
+
+
+def check_numpy(
+    module: Any,
+    hyperparameters: dict[str, Any],
+    reference: Callable[..., Any],
+    options: dict[str, Any],
+) -> None:
+    """Compare with a loop over one leaf, written from the paper in NumPy, in float64 under x64.
+
+    Args:
+        module: The generated module.
+        hyperparameters: For its `init`.
+        reference: From the weight and all gradients of one leaf, and options, to its weight after all steps.
+        options: For the reference.
+    """
+    with jax.enable_x64(True):
+        train = ours(module, hyperparameters)
+        for seed in SEEDS:
+            weights, gradients = sequence(seed, np.float64)
+            result = train(weights, gradients)
+            assert {x.dtype for x in jax.tree.leaves(result)} == {np.dtype(np.float64)}
+            expected = jax.tree.map(lambda w, g: reference(w, g, **options), weights, gradients)
+            assert difference(result, expected) < 1e-12
