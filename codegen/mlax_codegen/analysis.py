@@ -1,18 +1,40 @@
 """What the equations of a spec mean: which names they read and when, and what follows for the generated code."""
 
 import ast
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from mlax_codegen.errors import suggestion
 from mlax_codegen.expressions import Code
-from mlax_codegen.flow import Block, Flow
-from mlax_codegen.hyperparameters import Hyperparameter
-from mlax_codegen.language import FUNCTIONS, STEP_NUMBER, WEIGHT
+from mlax_codegen.flow import Flow, target_of
+from mlax_codegen.language import FUNCTIONS, NDIM, SHAPE, STEP_NUMBER, WEIGHT, Type
+from mlax_codegen.reading import Reading
 from mlax_codegen.spec import Spec
-from mlax_codegen.worlds import World, condition_of, holds, possible_worlds, tests_in
+from mlax_codegen.worlds import World, condition_of
 
-__all__ = ["Analysis", "analyse"]
+__all__ = ["Analysis", "LeafPlan", "analyse", "names_in"]
+
+
+@dataclass(frozen=True)
+class LeafPlan:
+    """What a function of one leaf is given and gives back.
+
+    Attributes:
+        name: Of the generated function, without its underscore.
+        weights: Whether it is given the weights.
+        inputs: Slots that it reads only.
+        slots: Slots that it gives back.
+        scalars: What it reads that is computed once a step, in order.
+        totals: What it gives back to be summed over all leaves.
+    """
+
+    name: str
+    code: Code
+    weights: bool
+    inputs: tuple[str, ...]
+    slots: tuple[str, ...]
+    scalars: tuple[str, ...]
+    totals: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -20,22 +42,35 @@ class Analysis:
     """What the generator knows of a spec.
 
     Attributes:
-        reads_weights: Whether some equation reads the weights.
+        reads_weights: Whether some equation of a step reads the weights.
         weights_when: Under which static condition; None where always (or never).
         step_number: Whether `t` is needed.
-        leaf_scalars: What the leaf equations read that is computed once a step, in order.
+        phases: The leaf functions of a step.
+        functions: Those of [functions].
         elementwise: Whether each element of the update depends on that element of the trees alone.
         decays: For each slot that is an exponential mean, the static hyperparameter it decays by.
-        functions: Functions that the equations call.
+        squares: Slots that are means or sums of squared gradients.
+        per_leaf: Slots whose `when` depends on the shape of a leaf.
+        several: Slots that hold an array for each axis.
+        called: Functions that are called anywhere.
     """
 
     reads_weights: bool
     weights_when: str | None
     step_number: bool
-    leaf_scalars: tuple[str, ...]
+    phases: tuple[LeafPlan, ...]
+    functions: tuple[LeafPlan, ...]
     elementwise: bool
     decays: Mapping[str, str]
-    functions: frozenset[str]
+    squares: frozenset[str]
+    per_leaf: frozenset[str]
+    several: frozenset[str]
+    called: frozenset[str]
+
+    @property
+    def leaf_scalars(self) -> tuple[str, ...]:
+        """What the last phase reads that is computed once a step."""
+        return self.phases[-1].scalars
 
 
 def analyse(spec: Spec) -> Analysis:
@@ -46,192 +81,152 @@ def analyse(spec: Spec) -> Analysis:
     """
     document = spec.document
     flow = Flow(spec)
-    for slot in spec.slots:
-        if slot.when is not None:
-            flow.static(slot.when)
+    flow.shapes()
     for requirement in spec.requirements:
         flow.static(requirement.test)
-    for phase in spec.phases:
-        if phase.scalars is not None:
-            flow.block(phase.scalars, Block.SCALARS)
-        flow.block(phase.leaf, Block.LEAF)
-        _check_unused_scalars(flow, phase.scalars)
-    for name in spec.symbols:
-        if name not in {*flow.scalars, *flow.locals}:
-            known = {*flow.scalars, *flow.locals}
-            message = f"no equation assigns {name!r}{suggestion(name, known)}"
-            document.at_key(("symbols", name), message)
-    for hyperparameter in spec.hyperparameters:
-        if hyperparameter.name not in flow.read:
-            path = ("hyperparameters", hyperparameter.name)
-            document.at_key(path, f"no equation reads {hyperparameter.name!r}")
-    for slot in spec.slots:
-        path = ("slots", slot.name)
-        if slot.name not in flow.written:
-            document.at_key(path, f"no equation assigns {slot.name!r}")
-        elif slot.name not in flow.read:
-            document.at_key(path, f"no equation reads {slot.name!r}")
+    for number, phase in enumerate(spec.phases, 1):
+        flow.phase(phase, last=number == len(spec.phases))
+    for function in spec.functions:
+        flow.function(function.leaf)
+    flow.unused()
+    _check_names(spec, flow)
     document.stop_on_mistakes()
-    weights = _Reading(spec).walk()
+    weights = Reading(spec).walk()
     document.stop_on_mistakes()
     return _conclude(spec, flow, weights)
 
 
-def _check_unused_scalars(flow: Flow, code: Code | None) -> None:
-    for name in flow.scalars:
-        if name not in flow.read and code is not None:
-            first = next(
-                part
-                for statement in code.body
-                for part in ast.walk(statement)
-                if isinstance(part, ast.Assign) and _target(part) == name
+def _check_names(spec: Spec, flow: Flow) -> None:
+    """Check that what is declared is read, and what must be assigned is."""
+    document = spec.document
+    known = {*flow.names.computed, *flow.locals} - set(flow.names.scalars)
+    for name in spec.symbols:
+        if name not in {*known, *spec.shapes}:
+            message = f"no equation assigns {name!r}{suggestion(name, known)}"
+            document.at_key(("symbols", name), message)
+    tables: tuple[tuple[str, Iterable[str]], ...] = (
+        ("hyperparameters", flow.names.hyperparameters),
+        ("arguments", flow.names.arguments),
+        ("shapes", spec.shapes),
+        ("scalars", flow.names.scalars),
+        ("slots", flow.names.slots),
+    )
+    for table, names in tables:
+        for name in names:
+            constant = (
+                table not in {"scalars", "slots"}
+                or (table == "slots" and flow.names.slots[name].init.word == "copy")
+                or (table == "scalars" and flow.names.scalars[name].is_key)
             )
-            code.note(first, f"{name!r} is assigned and never read")
-
-
-def _target(statement: ast.stmt) -> str:
-    match statement:
-        case ast.Assign(targets=[ast.Name(id=name)]):
-            return name
-        case _:
-            return ""
-
-
-@dataclass
-class _Reading:
-    """Walks the equations once in each world, where every `if` is decided.
-
-    A slot is checked where the requirements hold, None in every world: a type checker, which reads the generated
-    code too, knows nothing of requirements.
-    """
-
-    spec: Spec
-    weights: set[World] = field(default_factory=set[World])
-    blamed: set[str] = field(default_factory=set[str])  # names that a mistake was noted of
-
-    def __post_init__(self) -> None:
-        self.hyperparameters: Mapping[str, Hyperparameter] = {
-            h.name: h for h in self.spec.hyperparameters
-        }
-        self.slots = {slot.name: slot for slot in self.spec.slots}
-
-    def walk(self) -> tuple[set[World], list[World]]:
-        """Return the worlds in which the weights are read, and all that the requirements leave."""
-        spec = self.spec
-        blocks = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
-        conditions = [
-            code.expression
-            for code in [*(s.when for s in spec.slots), *(r.test for r in spec.requirements)]
-            if code is not None and code.expression is not None
-        ]
-        tests = [*tests_in(s for code in blocks for s in code.body), *conditions]
-        choices = {h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"}
-        worlds = possible_worlds(tests, choices)
-        if worlds is None:
-            spec.document.note(0, 1, "too many options that exclude nothing; split the spec")
-            return set(), []
-        possible: list[World] = []
-        for world in worlds:
-            self.world = world
-            self.possible = all(
-                holds(r.test.expression, world)
-                for r in spec.requirements
-                if r.test.expression is not None
-            )
-            if self.possible:
-                possible.append(world)
-            for code in blocks:
-                self.code = code
-                self.statements(code.body)
-        return self.weights & set(possible), possible
-
-    def statements(self, body: list[ast.stmt]) -> None:
-        for statement in body:
-            if isinstance(statement, ast.If):
-                self.expression(statement.test)
-                chosen = holds(statement.test, self.world)
-                self.statements(statement.body if chosen else statement.orelse)
-            elif isinstance(statement, ast.Assign):
-                self.expression(statement.value)
-                self.kept(statement.targets[0], _target(statement))
-
-    def expression(self, node: ast.expr) -> None:
-        match node:
-            case ast.Compare(ops=[ast.Is() | ast.IsNot()]):
-                return
-            case ast.Name(id=name):
-                self.name(node, name)
-            case ast.IfExp(test=test, body=body, orelse=otherwise):
-                self.expression(test)
-                self.expression(body if holds(test, self.world) else otherwise)
-            case ast.BoolOp(op=op, values=values):
-                for value in values:
-                    self.expression(value)
-                    if holds(value, self.world) is isinstance(op, ast.Or):
-                        return
-            case _:
-                for child in ast.iter_child_nodes(node):
-                    if isinstance(child, ast.expr):
-                        self.expression(child)
-
-    def name(self, node: ast.expr, name: str) -> None:
-        if name == WEIGHT:
-            self.weights.add(self.world)
-        self.kept(node, name)
-        found = self.hyperparameters.get(name)
-        if found is None or not found.optional or name in self.blamed:
-            return
-        if self.is_none(name):
-            self.blamed.add(name)
-            self.code.note(node, f"{name!r} may be None here; ask `{name} is not None` first")
-
-    def is_none(self, name: str) -> bool:
-        answers = dict(self.world.answers)
-        return answers.get(f"{name} is None", "None") == "None"
-
-    def kept(self, node: ast.expr, name: str) -> None:
-        """Check that a slot is kept where it is read or assigned."""
-        slot = self.slots.get(name)
-        if slot is None or slot.when is None or slot.when.expression is None:
-            return
-        if not self.possible or name in self.blamed:
-            return
-        if not holds(slot.when.expression, self.world):
-            message = (
-                f"{name!r} is kept only when {slot.when.text.strip()}, which may not hold here"
-            )
-            self.code.note(node, message)
-            self.blamed.add(name)
+            if not constant and name not in flow.written:
+                document.at_key((table, name), f"no equation assigns {name!r}")
+            elif name not in flow.read:
+                document.at_key((table, name), f"no equation reads {name!r}")
 
 
 def _conclude(spec: Spec, flow: Flow, weights: tuple[set[World], list[World]]) -> Analysis:
     read, possible = weights
-    leaf = [statement for phase in spec.phases for statement in phase.leaf.body]
-    scalars = [s for phase in spec.phases if phase.scalars for s in phase.scalars.body]
-    in_leaf, in_scalars = set(_names(leaf)), set(_names(scalars))
-    schedulable = [h.name for h in spec.hyperparameters if h.schedulable]
-    functions = in_leaf & set(FUNCTIONS) | in_scalars & set(FUNCTIONS)
+    shape_names = {SHAPE, NDIM, *spec.shapes}
+    leaves = [phase.leaf for phase in spec.phases]
+    in_leaves = set(names_in(statement for code in leaves for statement in code.body))
+    everywhere: list[ast.AST] = [
+        *(s for p in spec.phases for code in (p.scalars, p.leaf) if code for s in code.body),
+        *(statement for function in spec.functions for statement in function.leaf.body),
+        *(code.expression for code in spec.shapes.values() if code.expression),
+        *(s.shape.expression for s in spec.slots if s.shape and s.shape.expression),
+    ]
+    per_leaf = {
+        slot.name
+        for slot in spec.slots
+        if slot.when is not None
+        and slot.when.expression is not None
+        and shape_names & set(names_in([slot.when.expression]))
+    }
+    in_step = in_leaves | {
+        name for p in spec.phases if p.scalars for name in names_in(p.scalars.body)
+    }
+    options = {h.name for h in spec.hyperparameters}
     return Analysis(
         reads_weights=bool(read),
-        weights_when=condition_of(read, possible) if read else None,
-        step_number=STEP_NUMBER in in_leaf | in_scalars,
-        leaf_scalars=tuple(
-            name for name in [*schedulable, STEP_NUMBER, *flow.scalars] if name in in_leaf
+        weights_when=condition_of(
+            {world.about(options) for world in read}, {world.about(options) for world in possible}
+        )
+        if read
+        else None,
+        step_number=STEP_NUMBER in in_step,
+        phases=tuple(
+            _plan(spec, flow, phase.name, phase.leaf, totals)
+            for phase, totals in zip(spec.phases, flow.totals, strict=True)
         ),
-        elementwise=all(FUNCTIONS[name].elementwise for name in in_leaf & set(FUNCTIONS)),
-        decays=dict(_decays(spec, leaf)),
-        functions=frozenset(functions),
+        functions=tuple(_plan(spec, flow, f.name, f.leaf, ()) for f in spec.functions),
+        elementwise=all(FUNCTIONS[name].elementwise for name in in_leaves & set(FUNCTIONS))
+        and not shape_names & in_leaves
+        and not any(slot.shape or (slot.when and slot.name in per_leaf) for slot in spec.slots),
+        decays=dict(_decays(spec, leaves)),
+        squares=frozenset(_squares(spec, leaves)),
+        per_leaf=frozenset(per_leaf),
+        several=frozenset(s for s, t in flow.names.slot_types.items() if t is Type.ARRAYS),
+        called=frozenset(_calls(everywhere)),
     )
 
 
-def _names(statements: list[ast.stmt]) -> Iterator[str]:
-    for statement in statements:
-        for part in ast.walk(statement):
+def _plan(spec: Spec, flow: Flow, name: str, code: Code, totals: Collection[str]) -> LeafPlan:
+    read = set(names_in(code.body))
+    if any(FUNCTIONS[called].step_at is not None for called in read & set(FUNCTIONS)):
+        read.add("step")
+    written = {target_of(part) for s in code.body for part in ast.walk(s)}
+    slots = [slot.name for slot in spec.slots]
+    schedulable = [h.name for h in spec.hyperparameters if h.schedulable]
+    scalars = [
+        *schedulable,
+        "step",
+        STEP_NUMBER,
+        *(argument.name for argument in spec.arguments),
+        *(scalar.name for scalar in spec.scalars),
+        *(name for name in flow.names.computed if name not in flow.names.scalars),
+    ]
+    return LeafPlan(
+        name,
+        code,
+        WEIGHT in read,
+        tuple(slot for slot in slots if slot in read - written),
+        tuple(slot for slot in slots if slot in written),
+        tuple(scalar for scalar in scalars if scalar in read),
+        tuple(totals),
+    )
+
+
+def names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield the names that are read."""
+    for node in nodes:
+        for part in ast.walk(node):
             if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
                 yield part.id
 
 
-def _decays(spec: Spec, leaf: list[ast.stmt]) -> Iterator[tuple[str, str]]:
+def _calls(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield the functions of the language that are called; `max` of two is Python's own."""
+    for node in nodes:
+        for part in ast.walk(node):
+            match part:
+                case ast.Call(func=ast.Name(id="max"), args=[_, _]):
+                    pass
+                case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
+                    yield name
+                case _:
+                    pass
+
+
+def _assignments(leaves: Sequence[Code], name: str) -> Iterator[ast.expr]:
+    """Yield what leaf equations assign to a name."""
+    for code in leaves:
+        for statement in code.body:
+            for part in ast.walk(statement):
+                if isinstance(part, ast.Assign) and target_of(part) == name:
+                    yield part.value
+
+
+def _decays(spec: Spec, leaves: Sequence[Code]) -> Iterator[tuple[str, str]]:
     """Yield the slots that every equation assigns as `b * slot + ...`, with their `b`."""
     fixed = {
         h.name
@@ -239,11 +234,7 @@ def _decays(spec: Spec, leaf: list[ast.stmt]) -> Iterator[tuple[str, str]]:
         if h.kind == "float" and not (h.schedulable or h.optional)
     }
     for slot in spec.slots:
-        found: set[str | None] = set()
-        for statement in leaf:
-            for part in ast.walk(statement):
-                if isinstance(part, ast.Assign) and _target(part) == slot.name:
-                    found.add(_decay(part.value, slot.name, fixed))
+        found = {_decay(value, slot.name, fixed) for value in _assignments(leaves, slot.name)}
         if len(found) == 1 and (decay := found.pop()) is not None:
             yield slot.name, decay
 
@@ -256,5 +247,39 @@ def _decay(node: ast.expr, slot: str, fixed: set[str]) -> str | None:
             if second == slot and first in fixed:
                 return first
             return second if first == slot and second in fixed else None
+        case ast.ListComp(elt=element):
+            return _decay(element, slot, fixed)
+        case ast.BinOp(left=left, op=ast.Mult(), right=ast.Subscript(value=ast.Name() as value)):
+            return _decay(ast.BinOp(left, ast.Mult(), value), slot, fixed)
         case _:
             return None
+
+
+def _squares(spec: Spec, leaves: Sequence[Code]) -> Iterator[str]:
+    """Yield the slots that squares are added to: they leave the range of float16 where gradients do not."""
+    assigned = [part for code in leaves for s in code.body for part in ast.walk(s)]
+    squared: set[str] = set()
+    for part in assigned:
+        if isinstance(part, ast.Assign) and _is_square(part.value, squared):
+            squared.add(target_of(part))
+    for slot in spec.slots:
+        values = list(_assignments(leaves, slot.name))
+        if slot.name in squared and slot.name in names_in(values):
+            yield slot.name
+
+
+def _is_square(node: ast.expr, squared: Collection[str]) -> bool:
+    """Whether a value is a square, or a sum, mean or maximum that has one in it."""
+    match node:
+        case ast.Name(id=name):
+            return name in squared
+        case ast.BinOp(op=ast.Pow(), right=ast.Constant(value=2)):
+            return True
+        case ast.BinOp(left=left, op=ast.Add() | ast.Mult(), right=right):
+            return _is_square(left, squared) or _is_square(right, squared)
+        case ast.Call(func=ast.Name(id="abs2")):
+            return True
+        case ast.Call(func=ast.Name(id="sum" | "mean" | "maximum" | "where"), args=arguments):
+            return any(_is_square(argument, squared) for argument in arguments)
+        case _:
+            return False

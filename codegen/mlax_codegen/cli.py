@@ -5,10 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlax_codegen.errors import Mistake, SpecError
+from mlax_codegen.errors import SpecError
 from mlax_codegen.files import OutputError, plan, write
-from mlax_codegen.render import built_in_specs, checkout, render_module, render_new, render_package
-from mlax_codegen.spec import Spec, class_from, read_spec, wrong_class_name, wrong_module_name
+from mlax_codegen.package import modules, read_all, whole_package
+from mlax_codegen.render import built_in_specs, checkout, render_new
+from mlax_codegen.spec import class_from, wrong_class_name, wrong_module_name
 
 __all__ = ["main"]
 
@@ -75,23 +76,20 @@ def _new(name: str) -> int:
 
 def _generate(given: Sequence[Path], output: Path | None, *, check: bool) -> int:
     root = checkout()
-    if output is None:
-        if root is None:
-            raise OutputError(
-                "mlax-codegen: outside a checkout of mlax, give specs and --output DIR"
-            )
-        output = root / "generated" / "mlax_optimizers"
+    if output is None and root is None:
+        raise OutputError("mlax-codegen: outside a checkout of mlax, give specs and --output DIR")
     if not given and root is None:
         raise OutputError(
             "mlax-codegen: outside a checkout of mlax, give the specs to generate from"
         )
     paths = list(given) or built_in_specs()
-    specs = _read_all(paths)
-    outputs = {f"{spec.name}.py": text for spec, text in specs}
-    if not given:
-        outputs["__init__.py"] = render_package(spec for spec, _ in specs)
-    beside = {path.stem for spec in paths for path in spec.parent.glob("*.toml")}
-    changes = plan(outputs, output, beside)
+    specs = read_all(paths)
+    package = output or (root or Path()) / "generated" / "mlax_optimizers"
+    if given:
+        outputs, folders = modules(specs, package, apart=output is None)
+    else:
+        outputs, folders = whole_package(specs, package)
+    changes = plan(outputs, folders)
     for path in changes.orphaned:
         print(f"orphaned: {path} (its spec is gone; delete it if it is no longer wanted)")
     if check:
@@ -103,29 +101,3 @@ def _generate(given: Sequence[Path], output: Path | None, *, check: bool) -> int
     for path in write(outputs, changes):
         print(f"wrote {path}")
     return DONE
-
-
-def _read_all(paths: Sequence[Path]) -> list[tuple[Spec, str]]:
-    """Read and render all specs, so that a mistake in one leaves all files as they are."""
-    mistakes: list[Mistake] = []
-    specs: list[tuple[Spec, str]] = []
-    names: dict[str, Path] = {}
-    classes: dict[str, Path] = {}
-    for path in dict.fromkeys(paths):
-        try:
-            spec = read_spec(path)
-            specs.append((spec, render_module(spec)))
-        except SpecError as error:
-            mistakes.extend(error.mistakes)
-            continue
-        for what, key, taken, name in (
-            ("name", ("name",), names, spec.name),
-            ("class", ("class",), classes, spec.class_name),
-        ):
-            if name in taken:
-                spec.document.at_value(key, f"{taken[name]} has the {what} {name!r} already")
-            taken.setdefault(name, path)
-        mistakes.extend(spec.document.mistakes)
-    if mistakes:
-        raise SpecError(mistakes)
-    return specs

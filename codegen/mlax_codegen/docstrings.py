@@ -1,16 +1,24 @@
 """The docstrings of a generated module, wrapped."""
 
+import ast
 import re
 import textwrap
 from collections.abc import Sequence
 
 from mlax_codegen.analysis import Analysis
+from mlax_codegen.declarations import NamedFunction, Slot
 from mlax_codegen.hyperparameters import Hyperparameter
-from mlax_codegen.latex import default_symbol, equations
+from mlax_codegen.latex import default_symbol, equations, function_equations
 from mlax_codegen.layout import WIDTH
-from mlax_codegen.spec import Slot, Spec
+from mlax_codegen.spec import Spec
 
-__all__ = ["class_docstring", "module_docstring", "state_docstring", "step_docstring"]
+__all__ = [
+    "class_docstring",
+    "function_docstring",
+    "module_docstring",
+    "state_docstring",
+    "step_docstring",
+]
 
 _FORMULA = re.compile(r"\$[^$]+\$")
 _JOINT = "\0"  # a space that no line breaks at
@@ -22,10 +30,7 @@ def module_docstring(spec: Spec) -> str:
     if spec.notes:
         lines += [*spec.notes.split("\n"), ""]
     lines += [".. math::", ""]
-    formulas = equations(spec)
-    for number, formula in enumerate(formulas, 1):
-        end = rf"{_JOINT}\\" if number < len(formulas) else ""
-        lines += _wrapped(_braces_kept(formula) + end, indent=4, hanging=8)
+    lines += _formulas(equations(spec))
     lines += ["", "References:"]
     for reference in spec.references:
         lines += _wrapped(reference, indent=4, hanging=8)
@@ -34,8 +39,9 @@ def module_docstring(spec: Spec) -> str:
 
 def class_docstring(spec: Spec) -> str:
     """Return what the hyperparameters are."""
+    first = f"The hyperparameters of {spec.title}, and with them {spec.title} as a value."
     lines = [
-        f"The hyperparameters of {spec.title}, and with them {spec.title} as a value.",
+        first if len(first) <= WIDTH - 8 else f"The hyperparameters of {spec.title}.",
         "",
         "Args:",
     ]
@@ -48,7 +54,7 @@ def class_docstring(spec: Spec) -> str:
     return _docstring(lines, indent=4)
 
 
-def state_docstring(spec: Spec) -> str:
+def state_docstring(spec: Spec, analysis: Analysis) -> str:
     """Return what the state holds."""
     lines = [
         f"What {spec.title} remembers between steps.",
@@ -69,8 +75,12 @@ def state_docstring(spec: Spec) -> str:
                 f"{hyperparameter.name}: {text}{none}.", indent=4, hanging=8, margin=4
             )
             told = True
+    for scalar in spec.scalars:
+        text = f"{scalar.name}: {scalar.doc}"
+        lines += _wrapped(text, indent=4, hanging=8, margin=4)
     for slot in spec.slots:
-        lines += _wrapped(f"{slot.name}: {_kept(slot)}", indent=4, hanging=8, margin=4)
+        text = f"{slot.name}: {_kept(slot, per_leaf=slot.name in analysis.per_leaf)}"
+        lines += _wrapped(text, indent=4, hanging=8, margin=4)
     lines.append("    hyperparameters: All others. Static, no leaves.")
     return _docstring(lines, indent=4)
 
@@ -78,7 +88,7 @@ def state_docstring(spec: Spec) -> str:
 def step_docstring(spec: Spec, analysis: Analysis) -> str:
     """Return what a step takes, returns and refuses."""
     lines = ["Return the updates to add to the weights, and the next state."]
-    always_kept = any(slot.when is None for slot in spec.slots)
+    always_kept = any(slot.when is None and slot.shape is None for slot in spec.slots)
     required = analysis.reads_weights and analysis.weights_when is None
     if not required and not always_kept:
         without = "Without slots" if spec.slots else "There are no slots: without"
@@ -95,6 +105,11 @@ def step_docstring(spec: Spec, analysis: Analysis) -> str:
         "    gradients: Gradients of the loss, like the weights.",
         "    state: From `init` or from the last step.",
         *_wrapped(f"weights: {weights}", indent=4, hanging=8, margin=4),
+        *(
+            line
+            for argument in spec.arguments
+            for line in _wrapped(f"{argument.name}: {argument.doc}", indent=4, hanging=8, margin=4)
+        ),
         "",
         "Raises:",
         "    LeafMismatchError: Leaves that correspond have other shapes or dtypes.",
@@ -120,11 +135,46 @@ def _description(h: Hyperparameter) -> str:
     return " ".join(sentences)
 
 
-def _kept(slot: Slot) -> str:
+def function_docstring(spec: Spec, function: NamedFunction) -> str:
+    """Return what a function of the state and the weights gives."""
+    lines = [function.doc, "", ".. math::", ""]
+    lines += _formulas(function_equations(spec, function))
+    return _docstring(lines, indent=4)
+
+
+def _formulas(formulas: Sequence[str]) -> list[str]:
+    lines: list[str] = []
+    for number, formula in enumerate(formulas, 1):
+        end = rf"{_JOINT}\\" if number < len(formulas) else ""
+        lines += _wrapped(_braces_kept(formula) + end, indent=4, hanging=8)
+    return lines
+
+
+def _kept(slot: Slot, *, per_leaf: bool) -> str:
     doc = slot.doc.removesuffix(".")
-    if slot.when is None:
-        return f"{doc}, like the weights."
-    return f"{doc}, like the weights; None unless {slot.when.text.strip()}."
+    shape = slot.shape.text.strip() if slot.shape else ""
+    like = f"of shape {shape} for each leaf" if shape else "like the weights"
+    if shape == "()":
+        like = "one number for each leaf"
+    elif shape.startswith(("[", "vectors", "matrices")):
+        like = f"for each leaf a tuple of arrays, of shapes {shape}"
+    if slot.when is None or slot.when.expression is None:
+        return f"{doc}, {like}."
+    otherwise = "() for a leaf" if per_leaf else "None"
+    return f"{doc}, {like}; {otherwise} {_unless(slot.when.text.strip(), slot.when.expression)}."
+
+
+def _unless(text: str, node: ast.expr) -> str:
+    """Return in words when a condition does not hold."""
+    match node:
+        case ast.Compare(left=left, ops=[ast.Is() | ast.IsNot() as op]):
+            return f"where {ast.unparse(left)} {'is not' if isinstance(op, ast.Is) else 'is'} None"
+        case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)):
+            return f"where {name}"
+        case ast.Name(id=name):
+            return f"where not {name}"
+        case _:
+            return f"unless {text}"
 
 
 def _braces_kept(formula: str) -> str:

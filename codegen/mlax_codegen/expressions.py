@@ -19,6 +19,8 @@ _DEEPEST = 40  # levels of one expression
 _LARGEST_EXPONENT = 64
 _OPENINGS = re.compile(r"[(\[{]")
 _COMMENT = re.compile(r"#[^\n]*")
+_OPERATOR = re.compile(r"[-+*/%<>=@&|^~]+|\b(?:and|or|not|if|is|in)\b")
+_MOST_OPERATORS = 500
 _UNARY_RUN = re.compile(r"(?:[-+~]\s*|not\s+){20,}")
 
 _OPERATORS: dict[type[ast.AST], str] = {
@@ -36,7 +38,6 @@ _OPERATORS: dict[type[ast.AST], str] = {
 }
 _FORBIDDEN: dict[type[ast.AST], str] = {
     ast.Attribute: "attributes are not part of the language",
-    ast.Subscript: "indexing is not part of the language",
     ast.Lambda: "functions cannot be defined in a spec",
     ast.FunctionDef: "functions cannot be defined in a spec",
     ast.ClassDef: "classes cannot be defined in a spec",
@@ -44,12 +45,11 @@ _FORBIDDEN: dict[type[ast.AST], str] = {
     ast.ImportFrom: "a spec imports nothing",
     ast.For: "loops are not part of the language",
     ast.While: "loops are not part of the language",
-    ast.ListComp: "comprehensions are not part of the language",
-    ast.GeneratorExp: "comprehensions are not part of the language",
-    ast.SetComp: "comprehensions are not part of the language",
-    ast.DictComp: "comprehensions are not part of the language",
-    ast.List: "lists are not part of the language",
-    ast.Tuple: "tuples are not part of the language",
+    ast.GeneratorExp: "comprehensions stand in square brackets",
+    ast.SetComp: "comprehensions stand in square brackets",
+    ast.DictComp: "dictionaries are not part of the language",
+    ast.List: "lists are made by comprehensions: [f(x[i]) for i in range(ndim)]",
+    ast.Slice: "slices are not part of the language",
     ast.Dict: "dictionaries are not part of the language",
     ast.Set: "sets are not part of the language",
     ast.JoinedStr: "f-strings are not part of the language",
@@ -134,8 +134,11 @@ def _parse(code: Code) -> ast.Module | None:
     if run is not None:
         document.inside(path, run.start(), run.end(), "too many signs in a row")
         return None
-    if len(_OPENINGS.findall(text)) > _LONGEST // 10:
-        document.at_value(path, "nested too deeply")
+    if (
+        len(_OPENINGS.findall(text)) > _LONGEST // 10
+        or len(_OPERATOR.findall(text)) > _MOST_OPERATORS
+    ):
+        document.at_value(path, "too much for one block; give parts of it names, or make it phases")
         return None
     try:
         with warnings.catch_warnings():
@@ -207,28 +210,86 @@ def _check_expression(code: Code, node: ast.expr) -> None:
                 code.note(node, f"`{_OPERATORS[type(op)]}` is not part of the language")
         case ast.Compare():
             code.note(node, "compare two things at a time")
-        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
-            if keywords or any(isinstance(argument, ast.Starred) for argument in arguments):
-                code.note(node, f"give {name} its arguments by position")
-                return
-            if name not in FUNCTIONS:
-                code.note(node.func, f"unknown function {name!r}{suggestion(name, FUNCTIONS)}")
-                return
-            expected = FUNCTIONS[name].arguments
-            if len(arguments) != expected:
-                plural = "argument" if expected == 1 else "arguments"
-                code.note(node, f"{name} takes {expected} {plural}, not {len(arguments)}")
-            for argument in arguments:
-                _check_expression(code, argument)
+        case ast.Call(func=ast.Name(id=name)):
+            _check_call(code, node, name)
             return
         case ast.Call():
             code.note(node.func, "only functions of the language can be called")
+            return
+        case ast.Subscript(value=ast.Name(), slice=index):
+            if isinstance(index, ast.Slice | ast.Tuple):
+                code.note(node, "an index is one integer")
+                return
+        case ast.Subscript():
+            code.note(node, "give what is indexed a name first")
+            return
+        case ast.Tuple(elts=items):
+            for item in items:
+                _check_expression(code, item)
+            return
+        case ast.ListComp():
+            _check_comprehension(code, node)
             return
         case _:
             code.note(node, _refusal(node))
             return
     for child in _operands(node):
         _check_expression(code, child)
+
+
+def _check_call(code: Code, node: ast.Call, name: str) -> None:
+    if any(isinstance(argument, ast.Starred) for argument in node.args):
+        code.note(node, "arguments are given one by one")
+        return
+    if name == "range":
+        code.note(node, "range stands in comprehensions only: [f(x[i]) for i in range(ndim)]")
+        return
+    if name not in FUNCTIONS:
+        code.note(node.func, f"unknown function {name!r}{suggestion(name, FUNCTIONS)}")
+        return
+    function = FUNCTIONS[name]
+    optional = [parameter.name for parameter in function.parameters if parameter.optional]
+    named = [keyword.arg or "**" for keyword in node.keywords]
+    given = len(node.args)
+    free = [p.name for p in function.parameters[given:] if p.optional]
+    if any(word not in optional for word in named):
+        hint = f"; by name it takes {', '.join(optional)}" if optional else ""
+        code.note(node, f"give {name} its arguments by position{hint}")
+        return
+    if any(word not in free for word in named) or len(set(named)) < len(named):
+        code.note(node, f"{name} is given an argument twice")
+        return
+    most = len(function.parameters)
+    if not function.least <= given <= most:
+        expected = f"{function.least} to {most}" if optional else f"{most}"
+        plural = "argument" if most == 1 else "arguments"
+        code.note(node, f"{name} takes {expected} {plural}, not {given}")
+    for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
+        _check_expression(code, argument)
+
+
+def _check_comprehension(code: Code, node: ast.ListComp) -> None:
+    """Let through `[expression for i in range(ndim)]`, over a range or a name, with static conditions."""
+    generator, *more = node.generators
+    match generator.iter:
+        case ast.Call(func=ast.Name(id="range"), args=[end], keywords=[]) if not isinstance(
+            end, ast.Starred
+        ):
+            _check_expression(code, end)
+        case ast.Name():
+            pass
+        case other:
+            code.note(other, "a comprehension goes over range(ndim), or over a name")
+            return
+    if more:
+        code.note(node, "a comprehension has one `for`")
+    elif not isinstance(generator.target, ast.Name):
+        code.note(generator.target, "a comprehension has one variable")
+    elif generator.is_async:
+        code.note(node, "this is not part of the language")
+    else:
+        for part in [node.elt, *generator.ifs]:
+            _check_expression(code, part)
 
 
 def _operands(node: ast.expr) -> Iterator[ast.expr]:

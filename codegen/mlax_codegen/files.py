@@ -18,30 +18,29 @@ class OutputError(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do to a folder, as paths in it; orphans are listed and never touched."""
+    """What a run would do to its folders, as paths in them; orphans are listed and never touched."""
 
     missing: list[Path]
     stale: list[Path]
     orphaned: list[Path]
 
 
-def plan(outputs: Mapping[str, str], folder: Path, specs: Collection[str]) -> Plan:
-    """Compare what a run makes with what a folder has.
+def plan(outputs: Mapping[Path, str], folders: Mapping[Path, Collection[str]]) -> Plan:
+    """Compare what a run makes with what its folders have.
 
     Args:
-        outputs: Text of each file, by its name.
-        folder: Where they belong; need not exist yet.
-        specs: Names of specs that files of the folder may come from.
+        outputs: Text of each file.
+        folders: Where they belong, which need not exist yet; with the names of the specs that files there may be from.
 
     Raises:
         OutputError: The folder is a file, or a file of that name is not one of the generator's.
     """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: not a folder")
+    for folder in folders:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder}: not a folder")
     missing: list[Path] = []
     stale: list[Path] = []
-    for name, text in outputs.items():
-        path = folder / name
+    for path, text in outputs.items():
         present = _read(path)
         if present is None:
             missing.append(path)
@@ -55,15 +54,14 @@ def plan(outputs: Mapping[str, str], folder: Path, specs: Collection[str]) -> Pl
             stale.append(path)
     orphaned = [
         path
+        for folder, specs in folders.items()
         for path in sorted(folder.glob("*.py"))
-        if path.name not in outputs
-        and path.stem != "__init__"
-        and _source(path) not in {None, *specs}
+        if path not in outputs and path.stem != "__init__" and _source(path) not in {None, *specs}
     ]
     return Plan(missing, stale, orphaned)
 
 
-def write(outputs: Mapping[str, str], changes: Plan) -> list[Path]:
+def write(outputs: Mapping[Path, str], changes: Plan) -> list[Path]:
     """Write the files that a plan says are missing or stale; return them.
 
     Every file is first written beside its place and then moved into it, so that each is old or new, never half.
@@ -78,7 +76,7 @@ def write(outputs: Mapping[str, str], changes: Plan) -> list[Path]:
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
             target = path.resolve()  # a link stays one
-            prepared.append((_prepared(target, outputs[path.name]), target))
+            prepared.append((_prepared(target, outputs[path]), target))
         for path, (temporary, target) in zip(paths, prepared, strict=True):  # noqa: B007
             temporary.replace(target)
     except OSError as error:

@@ -1,130 +1,177 @@
 """Checks equations as they stand: names, types, what is static, and that all is assigned before it is read."""
 
 import ast
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
-from typing import NamedTuple
 
-from mlax_codegen.errors import suggestion
 from mlax_codegen.expressions import Code
-from mlax_codegen.hyperparameters import Hyperparameter
-from mlax_codegen.language import FUNCTIONS, GRADIENT, RESERVED, STEP_NUMBER, UPDATE, WEIGHT
-from mlax_codegen.spec import Spec
+from mlax_codegen.language import RESULT, TOTAL, UPDATE, Type
+from mlax_codegen.scope import UNKNOWN, Block, Kind, Names, Stage
+from mlax_codegen.spec import Phase, Spec
+from mlax_codegen.values import Values
 
-__all__ = ["Block", "Flow", "Kind", "Stage"]
+__all__ = ["Flow", "target_of"]
 
-
-class Stage(IntEnum):
-    """When a value is known."""
-
-    STATIC = 0  # when a trace is made
-    SCALAR = 1  # once a step
-    LEAF = 2  # for each leaf
+_SHAPES = {Type.SIZES, Type.SHAPES, Type.UNKNOWN}
 
 
-class Type(StrEnum):
-    """What a value is, in the words of a message."""
-
-    NUMBER = "a number"
-    FLAG = "a switch"
-    CONDITION = "a condition"
-    CHOICE = "a choice"
-    UNKNOWN = "unknown"  # a mistake was noted already
-
-
-class Kind(NamedTuple):
-    """When a value is known, and what it is."""
-
-    stage: Stage
-    type: Type
-
-
-class Block(StrEnum):
-    """Where equations stand."""
-
-    STATIC = "static"
-    SCALARS = "scalars"
-    LEAF = "leaf"
-
-
-_TYPES = {"float": Type.NUMBER, "integer": Type.NUMBER, "flag": Type.FLAG, "choice": Type.CHOICE}
-_UNKNOWN = Kind(Stage.STATIC, Type.UNKNOWN)
+def target_of(statement: ast.AST) -> str:
+    """Return the name that an assignment assigns; "" of anything else."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return name
+        case _:
+            return ""
 
 
 @dataclass
 class Flow:
-    """Walks one block after another; `scalars` and `locals` are the names that they assign.
+    """Walks one block after another.
 
     Attributes:
         read: Names that some expression reads.
-        written: Slots that some equation assigns.
+        written: Slots and scalars of the state that some equation assigns.
+        totals: Of each phase, the names that it sums.
+        locals: Names that leaf equations assign for themselves.
     """
 
     spec: Spec
     read: set[str] = field(default_factory=set[str])
     written: set[str] = field(default_factory=set[str])
-    scalars: dict[str, Kind] = field(default_factory=dict[str, Kind])
-    locals: dict[str, ast.stmt] = field(default_factory=dict[str, ast.stmt])
+    totals: list[list[str]] = field(default_factory=list[list[str]])
+    locals: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
-        """Index what the spec declares."""
-        self.hyperparameters: Mapping[str, Hyperparameter] = {
-            h.name: h for h in self.spec.hyperparameters
-        }
-        self.slots: set[str] = {slot.name for slot in self.spec.slots}
+        """Begin with what the spec declares."""
+        self.names = Names(self.spec)
+        self.first: dict[str, tuple[Code, ast.stmt]] = {}  # where `scalars` first assign a name
 
     def static(self, code: Code) -> None:
         """Check a condition of hyperparameters alone."""
         if code.expression is not None:
-            _Walk(self, code, Block.STATIC).test(code.expression, "it")
+            Values(self.names, code, Block.STATIC, self.read).test(code.expression, "it")
 
-    def block(self, code: Code, where: Block) -> None:
-        """Check equations, and that each name that they assign is read somewhere."""
-        walk = _Walk(self, code, where)
-        walk.assigned = dict(self.scalars)
+    def shapes(self) -> None:
+        """Check what is computed from the shape of a leaf: [shapes], then shapes and conditions of slots."""
+        for name, code in self.spec.shapes.items():
+            kind = self.shape(code)
+            if kind.type in {Type.ARRAYS, Type.SHAPES, Type.CHOICE} and code.expression:
+                code.note(
+                    code.expression, f"[shapes] has numbers, switches and tuples, not {kind.type}"
+                )
+            self.names.shapes[name] = kind
+        for slot in self.spec.slots:
+            if slot.when is not None and slot.when.expression is not None:
+                self.values(slot.when).test(slot.when.expression, "it")
+            if slot.shape is not None and slot.shape.expression is not None:
+                kind = self.shape(slot.shape)
+                if kind.type not in _SHAPES:
+                    slot.shape.note(
+                        slot.shape.expression,
+                        f"a shape is a tuple of integers, or a list of shapes, not {kind.type}",
+                    )
+                if kind.type is Type.SHAPES:
+                    self.names.slot_types[slot.name] = Type.ARRAYS
+            for name in (slot.init.hyperparameter,):
+                self.read.add(name)
+        self.read |= {scalar.init.hyperparameter for scalar in self.spec.scalars}
+
+    def values(self, code: Code) -> Values:
+        return Values(self.names, code, Block.SHAPES, self.read)
+
+    def shape(self, code: Code) -> Kind:
+        return UNKNOWN if code.expression is None else self.values(code).kind(code.expression)
+
+    def phase(self, phase: Phase, *, last: bool) -> None:
+        """Check the equations of one phase."""
+        if phase.scalars is not None:
+            self.scalars(phase.scalars)
+        walk = _Walk(self, phase.leaf, Block.LEAF, last=last)
+        walk.statements(phase.leaf.body)
+        self.end(walk, UPDATE if last else "")
+        totals = [name for name in walk.totals if name in walk.assigned]
+        for name, statement in walk.totals.items():
+            if name not in walk.assigned:
+                phase.leaf.note(statement, f"{name!r} is not assigned on every path")
+            self.first[name] = (phase.leaf, statement)
+        if not last and not walk.totals:
+            message = "a phase before the last has a total; else it is one with the next"
+            phase.leaf.document.at_key(phase.leaf.path, message)
+        self.totals.append(totals)
+        self.names.totals |= set(totals)
+        self.names.computed |= dict.fromkeys(totals, Kind(Stage.SCALAR, Type.NUMBER))
+        self.names.locals |= set(walk.first) - set(totals)
+
+    def scalars(self, code: Code) -> None:
+        """Check equations that are computed once a step."""
+        walk = _Walk(self, code, Block.SCALARS)
         walk.statements(code.body)
-        if where is Block.SCALARS:
-            self.scalars = walk.assigned
-            for name in walk.ever - set(walk.assigned):
+        for name in walk.first:
+            self.first.setdefault(name, (code, walk.first[name]))
+            if name not in walk.assigned and name not in walk.visible:
                 code.note(walk.first[name], f"{name!r} is not assigned on every path")
-            return
-        self.locals = dict(walk.first)
-        if UPDATE not in walk.assigned:
-            partly = " on every path" if UPDATE in walk.ever else ""
-            code.document.at_key(code.path, f"`update` is not assigned{partly}")
+        self.names.computed |= walk.assigned
+
+    def function(self, code: Code) -> None:
+        """Check the equations of a function."""
+        walk = _Walk(self, code, Block.FUNCTION)
+        walk.statements(code.body)
+        self.end(walk, RESULT)
+
+    def end(self, walk: "_Walk", result: str) -> None:
+        """Check what leaf equations have assigned."""
+        code = walk.code
+        if result and result not in walk.assigned:
+            partly = " on every path" if result in walk.first else ""
+            code.document.at_key(code.path, f"`{result}` is not assigned{partly}")
+        kept = {result, *self.names.slots, *walk.totals}
         for name, statement in walk.first.items():
-            if name not in self.read and name not in {UPDATE, *self.slots}:
+            if name not in self.read and name not in kept:
+                code.note(statement, f"{name!r} is assigned and never read")
+        self.locals |= set(walk.first) - set(self.names.slots)
+
+    def unused(self) -> None:
+        """Note what is computed once a step, or summed, and not read."""
+        for name, (code, statement) in self.first.items():
+            if name not in self.read and name not in self.names.scalars:
                 code.note(statement, f"{name!r} is assigned and never read")
 
 
-class _Walk:
+class _Walk(Values):
     """One pass over one block, in the order in which it is computed."""
 
-    def __init__(self, flow: Flow, code: Code, where: Block) -> None:
+    def __init__(self, flow: Flow, code: Code, block: Block, *, last: bool = False) -> None:
+        super().__init__(flow.names, code, block, flow.read)
         self.flow = flow
-        self.code = code
-        self.where = where
-        self.assigned: dict[str, Kind] = {}  # on every path to here
-        self.ever: set[str] = set()  # on some path
+        self.last = last
         self.first: dict[str, ast.stmt] = {}
-        self.blamed: set[str] = set()  # names that a mistake was noted of
+        self.totals: dict[str, ast.stmt] = {}
         self.later = {
-            part.id
-            for statement in code.body
-            for part in ast.walk(statement)
-            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
-        }
+            target_of(part) for statement in code.body for part in ast.walk(statement)
+        } - {""}
+
+    def name(self, node: ast.Name, name: str) -> Kind:
+        """Return what a name is; a total has no value yet."""
+        if name in self.totals and name not in self.blamed:
+            self.blamed.add(name)
+            return self.wrong(node, f"{name!r} is a total, which only later phases know")
+        return super().name(node, name)
+
+    def unassigned(self, name: str) -> str | None:
+        """Return why a name that this block assigns has no value here."""
+        if name in self.first:
+            return f"{name!r} is not assigned on every path to here"
+        if name in self.later and name not in self.names.scalars:
+            return f"{name!r} is read before it is assigned"
+        return None
 
     def statements(self, body: list[ast.stmt]) -> None:
         for statement in body:
             if isinstance(statement, ast.If):
                 self.branch(statement)
             elif isinstance(statement, ast.Assign):
-                kind = self.kind(statement.value)
                 target = statement.targets[0]
                 if isinstance(target, ast.Name):
-                    self.assign(statement, target, kind)
+                    self.assignment(statement, target)
 
     def branch(self, statement: ast.If) -> None:
         self.test(statement.test, "the condition of an `if`")
@@ -132,202 +179,71 @@ class _Walk:
         self.statements(statement.body)
         after, self.assigned = self.assigned, before
         self.statements(statement.orelse)
-        merged: dict[str, Kind] = {}
-        for name, kind in self.assigned.items():
-            if name in after:
-                merged[name] = Kind(max(kind.stage, after[name].stage), kind.type)
-        self.assigned = merged
+        self.assigned = {
+            name: Kind(max(kind.stage, after[name].stage), kind.type)
+            for name, kind in self.assigned.items()
+            if name in after
+        }
 
-    def assign(self, statement: ast.stmt, target: ast.Name, kind: Kind) -> None:
+    def assignment(self, statement: ast.Assign, target: ast.Name) -> None:
         name = target.id
-        wrong = self.cannot_assign(name)
-        if wrong is None and kind.type in {Type.FLAG, Type.CHOICE}:
-            wrong = "equations compute numbers; ask for a switch or choice where it is needed"
+        match statement.value:
+            case ast.Call(func=ast.Name(id=function), args=[part]) if function == TOTAL:
+                self.number(part)
+                wrong = self.cannot_sum(name)
+                kind = Kind(Stage.LEAF, Type.KEY)
+                self.totals.setdefault(name, statement)
+            case value:
+                kind = self.kind(value)
+                wrong = self.names.cannot_assign(name, self.block, last=self.last)
+                wrong = wrong or self.misfit(name, kind)
+        if wrong is None and name in self.variables_of_code:
+            wrong = f"{name!r} is the variable of a comprehension"
         if wrong is not None:
             self.code.note(target, wrong)
             self.blamed.add(name)
             return
-        if name in self.flow.slots:
+        if name in self.names.slots or name in self.names.scalars:
             self.flow.written.add(name)
         self.assigned[name] = kind
-        self.ever.add(name)
         self.first.setdefault(name, statement)
 
-    def cannot_assign(self, name: str) -> str | None:
-        if name in self.flow.hyperparameters:
-            return f"{name!r} is a hyperparameter and keeps its value"
-        if self.where is Block.SCALARS:
-            if name in self.flow.slots:
-                return f"{name!r} is a slot; assign it in `leaf`"
-            if name in {UPDATE, GRADIENT}:
-                return f"assign `{name}` in `leaf`"
-        elif name in {UPDATE, GRADIENT}:
-            return None
-        elif name in self.flow.scalars:
-            return f"{name!r} is computed in `scalars` and keeps its value"
-        if name in FUNCTIONS:
-            return f"{name!r} is a function"
-        if name in RESERVED:
-            return f"{name!r} is reserved; choose another name"
-        if name != name.lower() or name.startswith("_"):
-            return f"{name!r} is no name; names read like 'c1' or 'direction'"
-        return None
+    @property
+    def variables_of_code(self) -> set[str]:
+        """The variables of comprehensions, which Python keeps apart and readers do not."""
+        return {
+            part.target.id
+            for statement in self.code.body
+            for part in ast.walk(statement)
+            if isinstance(part, ast.comprehension) and isinstance(part.target, ast.Name)
+        }
 
-    def test(self, node: ast.expr, what: str) -> Kind:
-        """Check a condition that must be static."""
-        kind = self.kind(node)
+    def cannot_sum(self, name: str) -> str | None:
+        """Return why a name cannot be a total, or None."""
+        if self.block is not Block.LEAF:
+            return "total is of the leaf equations of a step"
+        if self.last:
+            return "no later phase could read this total"
+        if name in self.first and name not in self.totals:
+            return f"{name!r} is assigned already; give the total another name"
+        if name in self.names.slots or name in {UPDATE, "g"}:
+            return f"{name!r} is no name for a total; give it one of its own"
+        return self.names.cannot_assign(name, self.block, last=False)
+
+    def misfit(self, name: str, kind: Kind) -> str | None:
+        """Return why a value cannot be assigned to a name, or None."""
+        if name in self.totals:
+            return f"{name!r} is a total on another path; write total(...) here too"
         if kind.type is Type.UNKNOWN:
-            return _UNKNOWN
-        if kind.stage is not Stage.STATIC:
-            message = f"{what} must be static; of arrays, write where(condition, a, b)"
-        elif kind.type is Type.NUMBER:
-            message = "compare the number with something"
-        elif kind.type is Type.CHOICE:
-            message = "compare the choice with one of its values"
-        else:
-            return kind
-        self.code.note(node, message)
-        return _UNKNOWN
-
-    def number(self, node: ast.expr) -> Stage:
-        """Check an operand of arithmetic."""
-        kind = self.kind(node)
-        if kind.type not in {Type.NUMBER, Type.UNKNOWN}:
-            hint = {
-                Type.CONDITION: "; write where(condition, a, b)",
-                Type.FLAG: "; write a if b else c",
-            }
-            self.code.note(node, f"a number is expected, not {kind.type}{hint.get(kind.type, '')}")
-        return kind.stage
-
-    def kind(self, node: ast.expr) -> Kind:
-        """Return what an expression is, noting what is wrong in it."""
-        match node:
-            case ast.Name(id=name):
-                return self.name(node, name)
-            case ast.Constant(value=value):
-                return self.constant(node, value)
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return self.test(operand, "the operand of `not`")
-            case ast.UnaryOp(operand=operand):
-                return Kind(self.number(operand), Type.NUMBER)
-            case ast.BinOp(left=left, right=right):
-                return Kind(max(self.number(left), self.number(right)), Type.NUMBER)
-            case ast.BoolOp(op=op, values=values):
-                word = "and" if isinstance(op, ast.And) else "or"
-                kinds = [self.test(part, f"an operand of `{word}`") for part in values]
-                return _UNKNOWN if _UNKNOWN in kinds else kinds[0]
-            case ast.IfExp(test=test, body=body, orelse=otherwise):
-                self.test(test, "the condition of `if` and `else`")
-                return Kind(max(self.number(body), self.number(otherwise)), Type.NUMBER)
-            case ast.Compare(left=left, ops=[op], comparators=[right]):
-                return self.comparison(node, left, op, right)
-            case ast.Call(func=ast.Name(id=name), args=arguments):
-                return self.call(node, name, arguments)
-            case _:
-                return _UNKNOWN
-
-    def name(self, node: ast.Name, name: str) -> Kind:
-        """Return what a name is, and remember that it is read."""
-        flow = self.flow
-        flow.read.add(name)
-        if name in flow.hyperparameters:
-            hyperparameter = flow.hyperparameters[name]
-            stage = Stage.SCALAR if hyperparameter.schedulable else Stage.STATIC
-            if self.where is Block.STATIC and stage is Stage.SCALAR:
-                self.code.note(
-                    node, f"{name!r} is schedulable, so only `is None` is known of it here"
-                )
-                return _UNKNOWN
-            return Kind(stage, _TYPES[hyperparameter.kind])
-        if self.where is Block.LEAF and name in {GRADIENT, WEIGHT, *flow.slots}:
-            return Kind(Stage.LEAF, Type.NUMBER)
-        if self.where is not Block.STATIC and name == STEP_NUMBER:
-            return Kind(Stage.SCALAR, Type.NUMBER)
-        if name in self.assigned:
-            return self.assigned[name]
-        if name not in self.blamed:
-            self.code.note(node, self.unknown(name))
-            self.blamed.add(name)
-        return _UNKNOWN
-
-    def unknown(self, name: str) -> str:
-        if self.where is Block.SCALARS and name in {GRADIENT, WEIGHT, *self.flow.slots}:
-            return f"{name!r} has a value for each leaf; `scalars` are computed once a step"
-        if self.where is Block.STATIC and name in {GRADIENT, WEIGHT, STEP_NUMBER, *self.flow.slots}:
-            return f"{name!r} is not known here; only hyperparameters are"
-        if name in self.ever:
-            return f"{name!r} is not assigned on every path to here"
-        if name in self.later:
-            return f"{name!r} is read before it is assigned"
-        if name in FUNCTIONS:
-            return f"{name!r} is a function; call it"
-        visible = {*self.flow.hyperparameters, *self.assigned}
-        if self.where is not Block.STATIC:
-            visible |= {STEP_NUMBER}
-        if self.where is Block.LEAF:
-            visible |= {GRADIENT, WEIGHT, *self.flow.slots}
-        return f"unknown name {name!r}{suggestion(name, visible)}"
-
-    def constant(self, node: ast.expr, value: object) -> Kind:
-        if value is None:
-            self.code.note(node, "None stands in `is None` only")
-        elif isinstance(value, bool):
-            self.code.note(node, "ask for the switch itself: `nesterov`, or `not nesterov`")
-        elif isinstance(value, str):
-            self.code.note(node, "a string is compared with a choice only")
-        else:
-            return Kind(Stage.STATIC, Type.NUMBER)
-        return _UNKNOWN
-
-    def comparison(self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Kind:
-        flag = Kind(Stage.STATIC, Type.FLAG)
-        if isinstance(op, ast.Is | ast.IsNot):
-            name = left.id if isinstance(left, ast.Name) else ""
-            found = self.flow.hyperparameters.get(name)
-            if found is not None and found.optional:
-                self.flow.read.add(name)
-            elif found is None and isinstance(left, ast.Name) and name not in self.assigned:
-                self.kind(left)
-            else:
-                self.code.note(left, "only an optional hyperparameter can be None")
-            return flag
-        if isinstance(left, ast.Name) and left.id in self.flow.hyperparameters:
-            choice = self.flow.hyperparameters[left.id]
-            if choice.kind == "choice":
-                self.flow.read.add(left.id)
-                value = right.value if isinstance(right, ast.Constant) else None
-                if not isinstance(op, ast.Eq | ast.NotEq):
-                    self.code.note(node, "choices are compared by == and !=")
-                elif not isinstance(value, str):
-                    self.code.note(right, "compare the choice with one of its values")
-                elif value not in choice.choices:
-                    hint = (
-                        suggestion(value, choice.choices)
-                        or f"; there are {', '.join(choice.choices)}"
-                    )
-                    self.code.note(right, f"{value!r} is no choice of {left.id!r}{hint}")
-                return flag
-        stage = max(self.number(left), self.number(right))
-        return flag if stage is Stage.STATIC else Kind(stage, Type.CONDITION)
-
-    def call(self, node: ast.expr, name: str, arguments: list[ast.expr]) -> Kind:
-        if self.where is Block.STATIC:
-            self.code.note(node, "conditions of hyperparameters call no functions")
-            return _UNKNOWN
-        if name not in FUNCTIONS:
-            return _UNKNOWN
-        if not FUNCTIONS[name].elementwise and self.where is Block.SCALARS:
-            self.code.note(node, f"{name} is of a leaf; `scalars` are computed once a step")
-        stages = [Stage.SCALAR]
-        if name == "where" and arguments:
-            condition = self.kind(arguments[0])
-            if condition.type not in {Type.CONDITION, Type.UNKNOWN}:
-                hint = "; write a if b else c" if condition.type is Type.FLAG else ""
-                self.code.note(
-                    arguments[0], f"where asks a condition on arrays, not {condition.type}{hint}"
-                )
-            stages.append(condition.stage)
-            arguments = arguments[1:]
-        stages.extend(self.number(argument) for argument in arguments)
-        return Kind(max(stages), Type.NUMBER)
+            return None
+        if kind.type not in {Type.NUMBER, Type.ARRAYS}:
+            return "equations compute numbers; ask for a switch or choice where it is needed"
+        wanted = Type.NUMBER if self.block is Block.SCALARS else self.names.slot_types.get(name)
+        if name in {UPDATE, RESULT, "g"}:
+            wanted = Type.NUMBER
+        previous = self.assigned.get(name)
+        if wanted is None and previous is not None and previous.type is not Type.UNKNOWN:
+            wanted = previous.type
+        if wanted is not None and kind.type is not wanted:
+            return f"{name!r} is {wanted}, and this is {kind.type}"
+        return None

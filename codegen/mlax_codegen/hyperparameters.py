@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from mlax_codegen.document import Document
+from mlax_codegen.keys import KEYS
 from mlax_codegen.language import RESERVED
 from mlax_codegen.positions import Path
 from mlax_codegen.tables import Table, check_identifier, kind_of, number_text
@@ -16,7 +17,6 @@ Kind = Literal["float", "integer", "flag", "choice"]
 
 _NUMBER = r"([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
 _BOUNDS = re.compile(rf"\s*(?:{_NUMBER}\s*(<=?)\s*)?x\s*(?:(<=?|>=?)\s*{_NUMBER})?\s*", re.ASCII)
-_KEYS = ["default", "optional", "type", "bounds", "choices", "schedulable", "symbol", "doc"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def read_hyperparameter(document: Document, path: Path) -> Hyperparameter | None
     if not table.is_table:
         document.at_value(path, 'a hyperparameter reads like { default = 0.9, doc = "Decay." }')
         return None
-    table.check_keys(_KEYS)
+    table.check_keys(KEYS["hyperparameters"])
     optional = table.truth("optional")
     schedulable = table.truth("schedulable")
     symbol = table.symbol("symbol")

@@ -1,23 +1,73 @@
-"""The words of the spec language: functions that equations may call, and names that they may not take."""
+"""The words of the spec language: names that equations find, functions they call, names they may not take."""
 
 import keyword
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 __all__ = [
     "FUNCTIONS",
     "GRADIENT",
+    "NDIM",
     "RESERVED",
+    "RESULT",
+    "SHAPE",
     "STEP_NUMBER",
+    "TOTAL",
     "UPDATE",
     "WEIGHT",
     "Function",
+    "Parameter",
+    "Type",
 ]
 
 GRADIENT = "g"
 WEIGHT = "w"
 STEP_NUMBER = "t"
 UPDATE = "update"
+RESULT = "result"
+SHAPE = "shape"
+NDIM = "ndim"
+TOTAL = "total"
+
+
+class Type(StrEnum):
+    """What a value is, in the words of a message."""
+
+    NUMBER = "a number"
+    FLAG = "a switch"
+    CONDITION = "a condition"
+    CHOICE = "a choice"
+    SIZES = "a tuple of integers"
+    SHAPES = "a list of shapes"
+    ARRAYS = "a list with an array for each axis"
+    KEY = "a random key"
+    UNKNOWN = "unknown"  # a mistake was noted already
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a function takes in one place; `static` is known before anything runs."""
+
+    name: str
+    type: Type
+    static: bool
+    optional: bool
+
+
+_KINDS = {
+    "": (Type.NUMBER, False),
+    "static": (Type.NUMBER, True),
+    "condition": (Type.CONDITION, False),
+    "flag": (Type.FLAG, True),
+    "choice": (Type.CHOICE, True),
+    "sizes": (Type.SIZES, True),
+    "shapes": (Type.SHAPES, True),
+    "arrays": (Type.ARRAYS, False),
+    "key": (Type.KEY, False),
+}
+_PARAMETER = re.compile(r"(?P<name>\w+)(?:: (?P<kind>\w+))?(?P<optional>\?)?")
 
 
 @dataclass(frozen=True)
@@ -25,60 +75,241 @@ class Function:
     """A function that equations may call.
 
     Attributes:
-        arguments: How many it takes.
+        signature: As users read it: `name(x, axis: static?) -> sizes`. A parameter is a number, or after a colon
+            static (a static number), condition, flag, choice, sizes (a tuple of integers: a shape, or axes), shapes (a
+            list of such), arrays (one for each axis) or key; `?` marks one that may be left out. The result is a number
+            where none is given.
         code: What generated code calls.
-        latex: What the formula shows; `{0}` is the first argument.
-        module: Where `code` is imported from; `jnp` itself where empty.
-        elementwise: Whether an element of the result depends on the same element of the arguments alone.
+        latex: What the formula shows; `{0}` is the first argument. After `||`, with all optional arguments.
+        step_at: Where generated code hands over the number of steps done, beside the arguments; nowhere where None.
         doc: What it computes.
+        module: Where `code` is imported from; nowhere where it begins with `jnp.` or is one of Python's own.
+        elementwise: Whether an element of the result depends on the same element of the arguments alone.
     """
 
-    arguments: int
+    signature: str
     code: str
     latex: str
     doc: str
     module: str = ""
-    elementwise: bool = True
+    elementwise: bool = False
+    step_at: int | None = None
+    name: str = field(init=False)
+    parameters: tuple[Parameter, ...] = field(init=False)
+    result: Type = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take the signature apart."""
+        call, _, result = self.signature.partition(" -> ")
+        name, _, inside = call.removesuffix(")").partition("(")
+        parameters = [
+            Parameter(found["name"], *_KINDS[found["kind"] or ""], found["optional"] is not None)
+            for found in map(_PARAMETER.fullmatch, inside.split(", "))
+            if found is not None
+        ]
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "parameters", tuple(parameters))
+        object.__setattr__(self, "result", _KINDS[result][0])
+
+    @property
+    def static(self) -> bool:
+        """Whether it computes with shapes and static numbers alone."""
+        return all(parameter.static for parameter in self.parameters)
+
+    @property
+    def least(self) -> int:
+        """The least number of arguments."""
+        return sum(not parameter.optional for parameter in self.parameters)
+
+    def formula(self, arguments: list[str]) -> str:
+        """Return the LaTeX of a call."""
+        short, _, long = self.latex.partition("||")
+        return (long if long and len(arguments) > self.least else short).format(*arguments)
 
 
-FUNCTIONS: Mapping[str, Function] = {
-    "abs": Function(1, "jnp.abs", r"\lvert {0} \rvert", "Magnitude."),
-    "abs2": Function(
-        1,
+def _elementwise(signature: str, code: str, latex: str, doc: str, module: str = "") -> Function:
+    return Function(signature, code, latex, doc, module, elementwise=True)
+
+
+def _runtime(signature: str, latex: str, doc: str) -> Function:
+    return Function(signature, signature.partition("(")[0], latex, doc, "mlax.leafwise")
+
+
+def _operator(name: str, arguments: str = "{0}") -> str:
+    return rf"\operatorname{{{{{name}}}}}({arguments})"
+
+
+_ALL = [
+    # each element by itself
+    _elementwise("abs(x)", "jnp.abs", r"\lvert {0} \rvert", "Magnitude."),
+    _elementwise(
+        "abs2(x)",
         "abs2",
         r"\lvert {0} \rvert^2",
-        "Squared magnitude: of a complex number too, where g**2 would not be one.",
-        module="mlax.leafwise",
+        "Squared magnitude: of a complex number too, where x**2 would not be one.",
+        "mlax.leafwise",
     ),
-    "exp": Function(1, "jnp.exp", r"\exp({0})", "Exponential."),
-    "log": Function(1, "jnp.log", r"\log({0})", "Natural logarithm."),
-    "maximum": Function(2, "jnp.maximum", r"\max({0}, {1})", "The larger of two."),
-    "mean": Function(
-        1, "jnp.mean", r"\operatorname{{mean}}({0})", "Mean over the leaf.", elementwise=False
+    _elementwise(
+        "clip(x, low, high)",
+        "clip",
+        _operator("clip", "{0}, {1}, {2}"),
+        "`x` where it is between two bounds, else the nearer one.",
+        "mlax.leafwise",
     ),
-    "minimum": Function(2, "jnp.minimum", r"\min({0}, {1})", "The smaller of two."),
-    "sign": Function(1, "jnp.sign", r"\operatorname{{sign}}({0})", "-1, 0 or 1."),
-    "sqrt": Function(1, "jnp.sqrt", r"\sqrt{{{0}}}", "Square root."),
-    "sum": Function(1, "jnp.sum", r"\sum {0}", "Sum over the leaf.", elementwise=False),
-    "tanh": Function(1, "jnp.tanh", r"\tanh({0})", "Hyperbolic tangent."),
-    "where": Function(
-        3,
+    _elementwise("exp(x)", "jnp.exp", r"\exp({0})", "Exponential."),
+    _elementwise("log(x)", "jnp.log", r"\log({0})", "Natural logarithm."),
+    _elementwise("maximum(a, b)", "jnp.maximum", r"\max({0}, {1})", "The larger of two."),
+    _elementwise("minimum(a, b)", "jnp.minimum", r"\min({0}, {1})", "The smaller of two."),
+    _elementwise("sign(x)", "jnp.sign", _operator("sign"), "-1, 0 or 1."),
+    _elementwise("sqrt(x)", "jnp.sqrt", r"\sqrt{{{0}}}", "Square root."),
+    _elementwise("tanh(x)", "jnp.tanh", r"\tanh({0})", "Hyperbolic tangent."),
+    _elementwise(
+        "where(test: condition, a, b)",
         "jnp.where",
         r"\begin{{cases}} {1} & \text{{if }} {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
-        "The second argument where the first holds, else the third.",
+        "The second where the first holds, else the third.",
     ),
-}
+    # of a whole leaf
+    Function("sum(x)", "jnp.sum", r"\sum {0}", "Sum over the leaf."),
+    Function(
+        "mean(x, axis: static?)",
+        "mean",
+        _operator("mean") + "||" + r"\operatorname{{mean}}_{{{1}}}({0})",
+        "Mean over the leaf, or along one of its axes; over nothing it is 0.",
+        "mlax.leafwise",
+    ),
+    Function(
+        "max(x, other: static?)",
+        "largest",
+        r"\max {0}||\max({0}, {1})",
+        "Largest element of the leaf; of two static numbers, the larger.",
+        "mlax.leafwise",
+    ),
+    _runtime("norm(x)", r"\lVert {0} \rVert", "Euclidean norm of the leaf."),
+    _runtime("rms(x)", _operator("rms"), "Root of the mean of the squared magnitudes."),
+    _runtime(
+        "trust_ratio(w, direction, coefficient?, eps?, least?)",
+        r"\phi({0}, {1})",
+        "Norm of the weights over norm of the direction, 1 where either is 0: times `coefficient`, with `eps` added to "
+        "the norm of the direction; with `least`, the smallest norm that counts, it is never 1 for that reason.",
+    ),
+    # static: of shapes and of static numbers
+    Function("len(sizes: sizes)", "len", _operator("len"), "How many integers a tuple has."),
+    Function("min(a: static, b: static)", "min", r"\min({0}, {1})", "Smaller of static numbers."),
+    _runtime("product(sizes: sizes)", r"\prod {0}", "Product of a tuple of integers; 1 of ()."),
+    _runtime(
+        "two_largest_axes(shape: sizes, least: static) -> sizes",
+        _operator("axes", "{0}, {1}"),
+        "The two longest axes, the second longest first; () where either is shorter than `least`.",
+    ),
+    _runtime(
+        "last_two_axes(shape: sizes) -> sizes",
+        _operator("axes"),
+        "The last axis but one and the last; () where there are not so many.",
+    ),
+    _runtime(
+        "without(shape: sizes, axis: static) -> sizes",
+        r"{0} \setminus {1}",
+        "A shape without one of its axes.",
+    ),
+    _runtime(
+        "vectors(shape: sizes) -> shapes",
+        _operator("vectors"),
+        "The shapes of a vector for each axis; of a leaf without axes, of one scalar.",
+    ),
+    _runtime(
+        "matrices(shape: sizes, longest: static?) -> shapes",
+        _operator("matrices"),
+        "The shapes of a square matrix for each axis; an empty one for axes beyond `longest`.",
+    ),
+    # factored and per axis
+    _runtime(
+        "outer_mean(row, column, axes: sizes)",
+        r"\frac{{{0} \otimes {1}}}{{\operatorname{{mean}}({0})}}",
+        "The matrix whose means along `axes` are a row and a column: their product over the mean.",
+    ),
+    _runtime(
+        "along(vector, axis: static, ndim: static)",
+        "{0}",
+        "A vector stretched out along one axis of an array of `ndim` axes.",
+    ),
+    _runtime(
+        "max_except(x, axis: static)",
+        r"\max_{{j \ne {1}}} {0}",
+        "Largest elements over all axes but one: a vector.",
+    ),
+    _runtime("least(arrays: arrays)", r"\min {0}", "Smallest of the arrays, element by element."),
+    # matrices
+    _runtime(
+        "orthogonalize(x, steps: static?, coefficients: choice?, eps: static?, scaling: choice?, flatten: flag?)",
+        _operator("orthogonalize"),
+        "The nearest semi-orthogonal matrix, by Newton-Schulz iterations on the last two axes; with `flatten`, all "
+        "axes but the first are one. Coefficients: 'muon', 'dion'; scaling: 'frobenius', 'spectral', 'aol', 'schatten'",
+    ),
+    _runtime(
+        "gram(x, axis: static, longest: static?)",
+        r"\operatorname{{gram}}_{{{1}}}({0})",
+        "Products of the slices across an axis with each other: a matrix of its size, empty beyond `longest`.",
+    ),
+    _runtime(
+        "inverse_root(matrix, p: static, eps)",
+        r"({0} + {2} I)^{{-1 / {1}}}",
+        "Inverse p-th root of a positive semidefinite matrix with `eps` on its diagonal.",
+    ),
+    _runtime("eigenbasis(matrix)", _operator("eigenbasis"), "Eigenvectors of a symmetric matrix."),
+    Function(
+        "refreshed_basis(matrix, basis)",
+        "refreshed_basis",
+        _operator("qr", "{0} {1}"),
+        "An eigenbasis in the first step, then one step of orthogonal iteration from the last one.",
+        "mlax.leafwise",
+        step_at=2,
+    ),
+    _runtime(
+        "rotate(x, bases: arrays)",
+        _operator("rotate", "{0}, {1}"),
+        "An array in other bases, one for each axis.",
+    ),
+    _runtime(
+        "rotate_back(x, bases: arrays)",
+        r"\operatorname{{rotate}}^{{-1}}({0}, {1})",
+        "What `rotate` is undone by; an array multiplied along each axis by a matrix.",
+    ),
+    # work that is not done always
+    Function(
+        "every(k: static, new, old)",
+        "every",
+        "{1}",
+        "`new`, computed at steps 1, 1 + k, 1 + 2 k and so on only; `old` in between.",
+        "mlax.leafwise",
+        elementwise=True,
+        step_at=1,
+    ),
+    Function(
+        "total(x)",
+        "",
+        r"\sum_{{\text{{all leaves}}}} {0}",
+        "Sum over all elements of all leaves, for the phases that follow.",
+    ),
+    _runtime(
+        "normal(key: key, like)", r"\mathcal{{N}}(0, 1)", "Normal noise, of the shape of `like`."
+    ),
+]
+FUNCTIONS: Mapping[str, Function] = {function.name: function for function in _ALL}
 
-# Names that a generated module gives another meaning, and those that later versions of the language will.
+# Names that a generated module gives another meaning.
 _MODULE = """
-    Array Count Dtype Generic Literal NamedTuple Number Optimizer Scalar State Weights abs2 apply_gradients
-    apply_updates checked choice current dtype flag full h held hyperparameters init initial integer jax jnp
-    map_leaves merged mlax model no_steps number own require scheduled selected self slot_dtype state step
-    updates weights zeros gradients copied copies replace
+    Annotated Array Count Dtype Entries Generic Key Literal NamedTuple Number Optimizer Scalar Shape State Weights
+    apply_gradients apply_updates checked choice copies current dtype flag folded full gradients h held
+    hyperparameters identities init initial integer jax jnp largest map_leaves merged mlax model no_steps number own
+    reduce_leaves refuse_complex replace require scalar scheduled selected self slot_dtype state step updates
+    weights zeros
 """
-_BUILTINS = "bool float int str super tuple type vars TypeError ValueError object property"
+_BUILTINS = (
+    "bool float int list object property range str super tuple type vars TypeError ValueError"
+)
 _TUPLES = "count index"  # methods of every tuple, and State is one
-_LATER = "key leaf ndim normal range rms shape size total trust_ratio x"
+_WORDS = [GRADIENT, WEIGHT, STEP_NUMBER, UPDATE, RESULT, SHAPE, NDIM, "leaf"]
 
 RESERVED: frozenset[str] = frozenset(
     [
@@ -86,11 +317,7 @@ RESERVED: frozenset[str] = frozenset(
         *_MODULE.split(),
         *_BUILTINS.split(),
         *_TUPLES.split(),
-        *_LATER.split(),
+        *_WORDS,
         *FUNCTIONS,
-        GRADIENT,
-        WEIGHT,
-        STEP_NUMBER,
-        UPDATE,
     ]
 )

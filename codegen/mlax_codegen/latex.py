@@ -8,16 +8,28 @@ import ast
 import re
 from collections.abc import Iterator, Sequence
 
-from mlax_codegen.language import FUNCTIONS, GRADIENT, STEP_NUMBER, UPDATE, WEIGHT
+from mlax_codegen.declarations import NamedFunction
+from mlax_codegen.language import (
+    FUNCTIONS,
+    GRADIENT,
+    NDIM,
+    RESULT,
+    SHAPE,
+    STEP_NUMBER,
+    TOTAL,
+    UPDATE,
+    WEIGHT,
+)
 from mlax_codegen.spec import Spec
 
-__all__ = ["default_symbol", "equations"]
+__all__ = ["default_symbol", "equations", "function_equations"]
 
 _GREEK = frozenset(
     """
     alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega
     """.split()  # noqa: SIM905
 )
+_SUMS = frozenset(["sum", "max", "least", TOTAL])
 _SUM, _PRODUCT, _POWER, _ATOM = range(1, 5)
 _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Eq: "=",
@@ -56,12 +68,25 @@ def equations(spec: Spec) -> list[str]:
     return list(_Equations(spec).lines())
 
 
+def function_equations(spec: Spec, function: NamedFunction) -> list[str]:
+    """Return the equations of a function, after a step: the slots and weights are those of time t."""
+    equations = _Equations(spec)
+    equations.current |= {*equations.slots, WEIGHT}
+    equations.in_leaf = True
+    return list(equations.statements(function.leaf.body, []))
+
+
 class _Equations:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.slots = {slot.name: slot.symbol or default_symbol(slot.name) for slot in spec.slots}
+        # What the state holds, which is of one step or of the one before.
+        self.slots = {s.name: s.symbol or default_symbol(s.name) for s in spec.slots}
+        self.slots |= {s.name: s.symbol or default_symbol(s.name) for s in spec.scalars}
+        self.constant = {slot.name for slot in spec.slots} - self.assigned_names()
         self.fixed = {h.name: h.symbol or default_symbol(h.name) for h in spec.hyperparameters}
-        self.fixed[STEP_NUMBER] = "t"
+        self.fixed |= {a.name: a.symbol or default_symbol(a.name) for a in spec.arguments}
+        self.fixed |= {name: spec.symbols.get(name, default_symbol(name)) for name in spec.shapes}
+        self.fixed |= {STEP_NUMBER: "t", SHAPE: "n", NDIM: r"\operatorname{ndim}"}
         self.choices = {h.name: h.choices for h in spec.hyperparameters}
         self.current: set[str] = set()  # slots that this step has assigned
         self.in_leaf = False
@@ -74,7 +99,19 @@ class _Equations:
         ]
         self.update_is_read = UPDATE in names
 
+    def assigned_names(self) -> set[str]:
+        return {
+            part.id
+            for phase in self.spec.phases
+            for statement in phase.leaf.body
+            for part in ast.walk(statement)
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+        }
+
     def lines(self) -> Iterator[str]:
+        for name, code in self.spec.shapes.items():
+            if code.expression is not None:
+                yield f"{self.fixed[name]} &= {self.tex(code.expression)}"
         for phase in self.spec.phases:
             if phase.scalars is not None:
                 self.in_leaf = False
@@ -103,6 +140,25 @@ class _Equations:
                     pass
 
     def assignment(self, name: str, value: ast.expr) -> str:
+        """Return an equation; a list of one for each axis, and work of some steps, say so at the end."""
+        match value:
+            case ast.Call(func=ast.Name(id="every"), args=[k, new, ast.Name(id=old)]) if (
+                old == name
+            ):
+                return f"{self.assignment(name, new)} {self.every(k)}"
+            case ast.ListComp(elt=element, generators=[generator]):
+                variable = ast.unparse(generator.target)
+                conditions = [self.condition(test) for test in generator.ifs]
+                where = r" \text{ with } ".join([variable, *conditions])
+                line = self.equation(name, element, axis=variable)
+                return rf"{line} \quad \text{{for each }} {where}"
+            case _:
+                return self.equation(name, value)
+
+    def every(self, k: ast.expr) -> str:
+        return rf"\quad \text{{every }} {self.tex(k)} \text{{ steps}}"
+
+    def equation(self, name: str, value: ast.expr, axis: str = "") -> str:
         right = self.tex(value)
         if name == UPDATE and not self.update_is_read:
             sign, rest = ("-", right[1:]) if right.startswith("-") else ("+", right)
@@ -114,18 +170,23 @@ class _Equations:
             again = name in self.current
             self.current.add(name)
         sign = r"&\leftarrow" if again else "&="
-        return f"{self.symbol(name, assigned=True)} {sign} {right}"
+        if name == RESULT:
+            return rf"\bar{{w}}_t &= {right}"
+        left = self.symbol(name, assigned=True)
+        return f"{left}{f'^{{({axis})}}' if axis else ''} {sign} {right}"
 
     def symbol(self, name: str, *, assigned: bool = False) -> str:
         if name in self.fixed:
             return self.fixed[name]
+        if name in self.constant:
+            return self.slots[name]
         if name in self.slots:
             now = assigned or name in self.current
             return _with_index(self.slots[name], "t" if now else "t-1")
         if name == GRADIENT:
             return "g_t"
         if name == WEIGHT:
-            return "w_{t-1}"
+            return "w_t" if WEIGHT in self.current else "w_{t-1}"
         return self.local(name)
 
     def local(self, name: str) -> str:
@@ -137,7 +198,19 @@ class _Equations:
             for statement in phase.scalars.body
             for part in ast.walk(statement)
         )
-        return plain if in_scalars else _with_index(plain, "t")
+        return plain if in_scalars or not self.is_assigned(name) else _with_index(plain, "t")
+
+    def is_assigned(self, name: str) -> bool:
+        """Whether it is assigned at all; the variable of a comprehension is not."""
+        functions = [function.leaf for function in self.spec.functions]
+        return any(
+            isinstance(part, ast.Name) and part.id == name
+            for code in [*(phase.leaf for phase in self.spec.phases), *functions]
+            for statement in code.body
+            for branch in ast.walk(statement)
+            if isinstance(branch, ast.Assign)
+            for part in branch.targets
+        )
 
     def tex(self, node: ast.expr, level: int = _SUM, *, inline: bool = False) -> str:
         """Return an expression, in parentheses where it binds looser than `level`; inline, without fractions."""
@@ -167,10 +240,29 @@ class _Equations:
                 return self.cases(body, test, otherwise), _ATOM
             case ast.Compare(left=left, ops=[op], comparators=[right]):
                 return f"{self.tex(left)} {_COMPARE[type(op)]} {self.tex(right)}", 0
+            case ast.Call(func=ast.Name(id="every"), args=[k, new, old]):
+                first, second = self.tex(new, inline=True), self.tex(old, inline=True)
+                each = rf"\text{{every }} {self.tex(k)} \text{{ steps}}"
+                return (
+                    rf"\begin{{cases}} {first} & {each} \\ {second} & \text{{otherwise}} \end{{cases}}",
+                    _ATOM,
+                )
             case ast.Call(func=ast.Name(id=name), args=arguments):
-                level = _PRODUCT if name == "sum" else 0
-                given = [self.tex(argument, level, inline=True) for argument in arguments]
-                return FUNCTIONS[name].latex.format(*given), _PRODUCT if name == "sum" else _ATOM
+                sums = name in _SUMS and len(arguments) == 1
+                given = [self.tex(a, _PRODUCT if sums else 0, inline=True) for a in arguments]
+                return FUNCTIONS[name].formula(given), _PRODUCT if sums else _ATOM
+            case ast.Subscript(value=ast.Name(id=name), slice=index):
+                inner = self.tex(index, inline=True)
+                if name in self.fixed:
+                    return f"{self.fixed[name]}_{{{inner}}}", _ATOM
+                return f"{self.symbol(name)}^{{({inner})}}", _ATOM
+            case ast.Tuple(elts=items):
+                return f"({', '.join(self.tex(item) for item in items)})", _ATOM
+            case ast.ListComp(elt=element, generators=[generator]):
+                return (
+                    f"({self.tex(element, inline=True)})_{{{ast.unparse(generator.target)}}}",
+                    _ATOM,
+                )
             case _:
                 return "", _ATOM
 

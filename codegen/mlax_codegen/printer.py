@@ -7,6 +7,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mlax_codegen.language import FUNCTIONS
 from mlax_codegen.layout import (
     SOFT,
     SPACE,
@@ -180,24 +181,58 @@ class _Expressions:
             case ast.IfExp():
                 return Group(self.conditional(node, space, inside=inside))
             case ast.Call(func=func, args=arguments, keywords=keywords):
-                given: list[Doc] = [self.top(argument) for argument in arguments]
+                given = self.arguments(func, arguments)
                 for keyword in keywords:
                     name = f"{keyword.arg}=" if keyword.arg else "**"
                     given.append([name, self.top(keyword.value)])
+                called = self.called(func, arguments)
                 if not given:
-                    return [self.top(func), "()"]
+                    return [called, "()"]
                 body = given[0] if len(arguments) == len(given) == 1 else _one_per_line(given)
-                return [self.top(func), brackets("(", Group(body), ")")]
+                return [called, brackets("(", Group(body), ")")]
             case ast.List(elts=items):
                 return brackets("[", _one_per_line([self.top(item) for item in items]), "]")
+            case ast.Tuple(elts=[]):
+                return "()"
             case ast.Tuple(elts=[item]):
                 return ["(", self.top(item), ",)"]
             case ast.Tuple(elts=items):
                 return brackets("(", _one_per_line([self.top(item) for item in items]), ")")
-            case ast.Subscript():
-                return _slice(self.code, node)
+            case ast.Subscript(value=value, slice=index):
+                return [self.top(value), brackets("[", self.top(index), "]")]
+            case ast.Lambda(body=body):
+                return ["lambda: ", self.top(body, inside=inside)]
+            case ast.ListComp(elt=element, generators=[generator]):
+                return self.comprehension(element, generator)
             case _:
                 return Group(_sequence(*self.flatten(node, inside=inside), space))
+
+    def called(self, func: ast.expr, arguments: Sequence[ast.expr]) -> Doc:
+        """Return what a call calls, which may depend on the number of arguments."""
+        if isinstance(func, ast.Name):
+            return self.names.get(f"{func.id}/{len(arguments)}", self.names.get(func.id, func.id))
+        return self.top(func)
+
+    def arguments(self, func: ast.expr, arguments: Sequence[ast.expr]) -> list[Doc]:
+        """Return the arguments of a call; of a function of the language, also what it is handed besides."""
+        given: list[Doc] = [self.top(argument) for argument in arguments]
+        function = FUNCTIONS.get(func.id) if isinstance(func, ast.Name) else None
+        step = self.names.get("step")
+        if step is not None and function is not None and function.step_at is not None:
+            given.insert(function.step_at, step)
+            if function.name == "every":
+                given[2] = ["lambda: ", given[2]]
+        return given
+
+    def comprehension(self, element: ast.expr, generator: ast.comprehension) -> Doc:
+        parts: list[Doc] = [
+            Group(self.top(element)),
+            SPACE,
+            ["for ", self.top(generator.target), " in ", self.top(generator.iter)],
+        ]
+        for condition in generator.ifs:
+            parts += [SPACE, "if ", self.top(condition)]
+        return brackets("[", Group(parts), "]")
 
     def conditional(self, node: ast.IfExp, space: Doc, *, inside: bool) -> Doc:
         otherwise = node.orelse

@@ -1,24 +1,16 @@
 """Fills the templates in: a spec becomes a module, several specs a package."""
 
-import ast
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 import jinja2
 
-from mlax_codegen.analysis import Analysis, analyse
-from mlax_codegen.docstrings import (
-    class_docstring,
-    module_docstring,
-    state_docstring,
-    step_docstring,
-)
-from mlax_codegen.hyperparameters import Hyperparameter
+from mlax_codegen.analysis import analyse
+from mlax_codegen.context import module_context, sorted_names
 from mlax_codegen.language import FUNCTIONS
-from mlax_codegen.printer import expression_text, fit
-from mlax_codegen.spec import Requirement, Slot, Spec, class_from
+from mlax_codegen.printer import fit
+from mlax_codegen.spec import Spec, class_from
 
 __all__ = ["HEADER", "built_in_specs", "checkout", "render_module", "render_new", "render_package"]
 
@@ -64,17 +56,21 @@ def render_module(spec: Spec) -> str:
         SpecError: The spec's equations make no sense.
     """
     analysis = analyse(spec)
-    text = _template("optimizer.py.jinja").render(_context(spec, analysis))
+    text = _template("optimizer.py.jinja").render(module_context(spec, analysis))
     return laid_out(text)
 
 
-def render_package(specs: Iterable[Spec]) -> str:
+def render_package(specs: Iterable[Spec], *, experimental: bool = False) -> str:
     """Return the `__init__.py` over the modules of several specs."""
     classes = {spec.name: spec.class_name for spec in sorted(specs, key=lambda spec: spec.name)}
-    names = _sorted_names([*classes, *classes.values()])
+    names = sorted_names([*classes, *classes.values()])
     table = ", ".join(f'"{cls}": "{module}"' for module, cls in classes.items())
     text = _template("package.py.jinja").render(
-        modules=list(classes), classes=classes, table=f"{{{table}}}", names=f"[{names}]"
+        modules=list(classes),
+        classes=classes,
+        table=f"{{{table}}}",
+        names=f"[{names}]",
+        experimental=experimental,
     )
     return laid_out(text)
 
@@ -99,168 +95,3 @@ def laid_out(text: str) -> str:
         if quotes % 2:
             in_docstring = not in_docstring
     return "\n".join(lines)
-
-
-def _context(spec: Spec, analysis: Analysis) -> dict[str, object]:
-    schedulables = [h for h in spec.hyperparameters if h.schedulable]
-    fixed = {h.name: f"h.{h.name}" for h in spec.hyperparameters if not h.schedulable}
-    held = {h.name: f"h.{h.name}" for h in spec.hyperparameters}
-    calls = {name: function.code for name, function in FUNCTIONS.items()}
-    used = [FUNCTIONS[name] for name in sorted(analysis.functions)]
-    slots = [_slot(slot, analysis, held) for slot in spec.slots]
-    types = {h.name: "Array | None" if h.optional else "Array" for h in schedulables}
-    code = {**fixed, **calls}
-    results = ["updates", *(slot.name for slot in spec.slots)]
-    required = analysis.reads_weights and analysis.weights_when is None
-    message = f"{spec.class_name}: step needs the weights ({analysis.weights_when})"
-    return {
-        "spec": spec,
-        "cls": spec.class_name,
-        "docstring": module_docstring(spec),
-        "class_docstring": class_docstring(spec),
-        "state_docstring": state_docstring(spec),
-        "step_docstring": step_docstring(spec, analysis),
-        "choices": any(h.kind == "choice" for h in spec.hyperparameters),
-        "uses_jnp": any(function.code.startswith("jnp.") for function in used),
-        "leafwise": sorted({"map_leaves", *(f.code for f in used if f.module == "mlax.leafwise")}),
-        "runtime": sorted(_runtime(spec), key=_member_order),
-        "names": _sorted_names([spec.class_name, "State", "init", "step"]),
-        "hyperparameters": [
-            {"name": h.name, "type": _type(h), "field": _field(h), "default": h.default}
-            for h in spec.hyperparameters
-        ],
-        "requirements": [_requirement(requirement, spec) for requirement in spec.requirements],
-        "schedulables": schedulables,
-        "slots": slots,
-        "reads_weights": analysis.reads_weights,
-        "weights_parameter": "weights: Weights" if required else "weights: Weights | None = None",
-        "weights_when": _condition(analysis.weights_when, held),
-        "weights_message": _string(message),
-        "step_number": analysis.step_number,
-        "leaf_scalars": [
-            {"name": name, "type": types.get(name, "Array")} for name in analysis.leaf_scalars
-        ],
-        "scalars": [
-            line
-            for phase in spec.phases
-            if phase.scalars is not None
-            for line in _statements(phase.scalars.text, phase.scalars.body, code)
-        ],
-        "leaf": [
-            line
-            for phase in spec.phases
-            for line in _statements(phase.leaf.text, phase.leaf.body, code)
-        ],
-        "results": ", ".join(results) if spec.slots else "(updates,)",
-        "new_state": ", ".join(
-            ["state.step + 1", *(h.name for h in schedulables), *results[1:], "h"]
-        ),
-    }
-
-
-def _statements(text: str, body: Sequence[ast.stmt], names: Mapping[str, str]) -> Iterator[str]:
-    """Yield equations as code, one statement a line."""
-    for statement in body:
-        match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                yield f"{name} = {expression_text(text, value, names)}"
-            case ast.If():
-                word = "if"
-                branch: ast.If | None = statement
-                while branch is not None:
-                    yield f"{word} {expression_text(text, branch.test, names)}:"
-                    yield from (f"    {line}" for line in _statements(text, branch.body, names))
-                    match branch.orelse:
-                        case [ast.If() as following]:
-                            word, branch = "elif", following
-                        case otherwise:
-                            if otherwise:
-                                yield "else:"
-                                yield from (
-                                    f"    {line}" for line in _statements(text, otherwise, names)
-                                )
-                            branch = None
-            case _:
-                pass
-
-
-def _slot(slot: Slot, analysis: Analysis, held: Mapping[str, str]) -> dict[str, object]:
-    decay = analysis.decays.get(slot.name)
-    init = f"zeros(weights, h.slot_dtype{f', decay=h.{decay}' if decay else ''})"
-    if slot.when is not None and slot.when.expression is not None:
-        init += f" if {expression_text(slot.when.text, slot.when.expression, held)} else None"
-    return {"name": slot.name, "init": init, "when": slot.when}
-
-
-def _requirement(requirement: Requirement, spec: Spec) -> dict[str, str]:
-    own = {h.name: f"self.{h.name}" for h in spec.hyperparameters}
-    code = requirement.test
-    test = expression_text(code.text, code.expression, own) if code.expression else "True"
-    return {"test": test, "message": _string(requirement.message)}
-
-
-def _condition(text: str | None, names: Mapping[str, str]) -> str | None:
-    if text is None:
-        return None
-    node = ast.parse(text, mode="eval").body
-    printed = expression_text(text, node, names)
-    return (
-        f"({printed})" if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or) else printed
-    )
-
-
-def _string(text: str) -> str:
-    """Return a string as `ruff format` quotes it."""
-    if '"' in text and "'" not in text:
-        return "'" + text.replace("\\", "\\\\") + "'"
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _type(h: Hyperparameter) -> str:
-    match h.kind:
-        case "float":
-            plain = "Number" if h.schedulable else "float"
-        case "integer":
-            plain = "int"
-        case "flag":
-            plain = "bool"
-        case "choice":
-            plain = f"Literal[{', '.join(_string(choice) for choice in h.choices)}]"
-    return f"{plain} | None" if h.optional else plain
-
-
-def _field(h: Hyperparameter) -> str:
-    arguments = [h.default]
-    match h.kind:
-        case "choice":
-            arguments += [_string(choice) for choice in h.choices]
-        case "flag":
-            pass
-        case _:
-            arguments += h.bounds.keywords() + (["optional=True"] if h.optional else [])
-    return f"{_specifier(h)}({', '.join(arguments)})"
-
-
-def _specifier(h: Hyperparameter) -> str:
-    if h.schedulable:
-        return "scheduled"
-    return {"float": "number", "integer": "integer", "flag": "flag", "choice": "choice"}[h.kind]
-
-
-def _runtime(spec: Spec) -> set[str]:
-    names = {"Dtype", "Optimizer", "apply_updates", "dtype", "merged", "no_steps", "selected"}
-    names |= {_specifier(h) for h in spec.hyperparameters}
-    if any(h.schedulable for h in spec.hyperparameters):
-        names |= {"Number", "current", "initial"}
-    return names | {"zeros"} if spec.slots else names
-
-
-def _member_order(name: str) -> tuple[int, list[tuple[int, str]]]:
-    """Sort as ruff does: constants, classes, the rest; numbers in names by their value."""
-    rank = 0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2
-    parts = re.findall(r"\d+|\D+", name)
-    return rank, [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
-
-
-def _sorted_names(names: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in sorted(names, key=_member_order))

@@ -3,20 +3,20 @@
 import keyword
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path as File
 from typing import TypeVar
 
+from mlax_codegen.declarations import Argument, Declarations, NamedFunction, Scalar, Slot
 from mlax_codegen.document import Document, read_document
 from mlax_codegen.expressions import Code, read_block, read_expression
 from mlax_codegen.hyperparameters import Hyperparameter, read_hyperparameter
-from mlax_codegen.language import RESERVED
+from mlax_codegen.keys import KEYS, TABLES, TOP
 from mlax_codegen.tables import Table, check_identifier
 
 __all__ = [
     "Phase",
     "Requirement",
-    "Slot",
     "Spec",
     "class_from",
     "read_spec",
@@ -26,51 +26,25 @@ __all__ = [
 
 T = TypeVar("T")
 
-_INITS = ("zeros",)
 _CLASSES = frozenset(
     [
+        "Annotated",
         "Array",
         "Count",
         "Dtype",
+        "Entries",
         "Generic",
+        "Key",
         "Literal",
         "NamedTuple",
         "Number",
         "Optimizer",
         "Scalar",
+        "Shape",
         "State",
         "Weights",
     ]
 )
-_TOP = [
-    "name",
-    "class",
-    "title",
-    "summary",
-    "notes",
-    "references",
-    "hyperparameters",
-    "symbols",
-    "require",
-    "slots",
-    "step",
-]
-
-
-@dataclass(frozen=True)
-class Slot:
-    """An array that the optimizer keeps for each leaf of the weights.
-
-    Attributes:
-        init: What it begins as: "zeros".
-        when: The static condition under which it is kept; always where None.
-    """
-
-    name: str
-    init: str
-    doc: str
-    when: Code | None = None
-    symbol: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +57,13 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Phase:
-    """Equations: first those done once a step, then those done for each leaf."""
+    """Equations: first those done once a step, then those done for each leaf.
 
+    Attributes:
+        name: Of the generated function, without its underscore.
+    """
+
+    name: str
     scalars: Code | None
     leaf: Code
 
@@ -100,11 +79,17 @@ class Spec:
     summary: str
     notes: str
     references: tuple[str, ...]
+    experimental: bool
+    complex: str | None
     hyperparameters: tuple[Hyperparameter, ...]
-    slots: tuple[Slot, ...]
+    symbols: dict[str, str]
     requirements: tuple[Requirement, ...]
+    arguments: tuple[Argument, ...]
+    scalars: tuple[Scalar, ...]
+    shapes: dict[str, Code]
+    slots: tuple[Slot, ...]
     phases: tuple[Phase, ...]
-    symbols: dict[str, str] = field(default_factory=dict[str, str])
+    functions: tuple[NamedFunction, ...]
 
     @property
     def file(self) -> str:
@@ -120,7 +105,7 @@ def read_spec(path: File) -> Spec:
     """
     document = read_document(path)
     top = Table(document, ())
-    top.check_keys(_TOP)
+    top.check_keys(TOP, TABLES)
     name = top.text("name")
     class_name = top.text("class", default=class_from(name or ""))
     if name is not None and class_name is not None:
@@ -129,19 +114,16 @@ def read_spec(path: File) -> Spec:
     summary = top.sentence("summary")
     notes = top.paragraphs("notes")
     references = top.texts("references")
+    experimental = top.truth("experimental")
+    refused = top.text("complex", default="")
     symbols = top.symbols("symbols")
     hyperparameters = _kept(
         read_hyperparameter(document, ("hyperparameters", key))
         for key in top.subtable("hyperparameters").names()
     )
-    taken = {h.name for h in hyperparameters}
-    slots = _kept(_read_slot(document, key, taken) for key in top.subtable("slots").names())
-    requirements = _kept(_read_requirement(document, i) for i in range(top.count("require")))
-    phases = _kept(_read_phase(document, i) for i in range(top.count("step", required=True)))
-    if top.count("step") > 1:
-        document.at_key(("step", 1), "more than one [[step]] is not part of the language yet")
-    document.stop_on_mistakes()
-    return Spec(
+    declared = Declarations(document, {h.name: h for h in hyperparameters})
+    shapes = top.subtable("shapes")
+    spec = Spec(
         document,
         name or "",
         class_name or "",
@@ -149,12 +131,20 @@ def read_spec(path: File) -> Spec:
         summary or "",
         notes,
         references,
+        experimental,
+        refused or None,
         hyperparameters,
-        slots,
-        requirements,
-        phases,
         symbols,
+        _kept(_read_requirement(document, i) for i in range(top.count("require"))),
+        _kept(map(declared.argument, top.subtable("arguments").names())),
+        _kept(map(declared.scalar, top.subtable("scalars").names())),
+        dict(_kept(declared.shape(shapes, key) for key in shapes.names())),
+        _kept(map(declared.slot, top.subtable("slots").names())),
+        _read_phases(declared, top.count("step", required=True)),
+        _kept(map(declared.function, top.subtable("functions").names())),
     )
+    document.stop_on_mistakes()
+    return spec
 
 
 def _kept(found: Iterable[T | None]) -> tuple[T, ...]:
@@ -196,38 +186,10 @@ def _check_names(document: Document, name: str, class_name: str) -> None:
         document.at_value(("class",) if given else ("name",), wrong)
 
 
-def _read_slot(document: Document, name: str, hyperparameters: set[str]) -> Slot | None:
-    path = ("slots", name)
-    check_identifier(document, path, name, what="slot", reserved=RESERVED)
-    if name in hyperparameters:
-        document.at_key(path, f"{name!r} is a hyperparameter already")
-    table = Table(document, path)
-    if not table.is_table:
-        document.at_value(path, 'a slot reads like { init = "zeros", doc = "First moment." }')
-        return None
-    table.check_keys(["init", "when", "symbol", "doc"])
-    init = table.text("init")
-    when = table.text("when", default="")
-    symbol = table.symbol("symbol")
-    doc = table.sentence("doc")
-    if init is None or doc is None:
-        return None
-    if init not in _INITS:
-        known = " or ".join(map(repr, _INITS))
-        document.at_value((*path, "init"), f"a slot begins as {known}")
-    return Slot(
-        name,
-        init,
-        doc,
-        read_expression(document, (*path, "when"), when) if when else None,
-        symbol,
-    )
-
-
 def _read_requirement(document: Document, index: int) -> Requirement | None:
     path = ("require", index)
     table = Table(document, path)
-    table.check_keys(["test", "message"])
+    table.check_keys(KEYS["require"])
     test = table.text("test")
     message = table.text("message")
     if test is None or message is None:
@@ -235,15 +197,28 @@ def _read_requirement(document: Document, index: int) -> Requirement | None:
     return Requirement(read_expression(document, (*path, "test"), test), message)
 
 
-def _read_phase(document: Document, index: int) -> Phase | None:
+def _read_phases(declared: Declarations, count: int) -> tuple[Phase, ...]:
+    names = {""}
+    return _kept(_read_phase(declared, i, count, names) for i in range(count))
+
+
+def _read_phase(declared: Declarations, index: int, count: int, names: set[str]) -> Phase | None:
+    document = declared.document
     path = ("step", index)
     table = Table(document, path)
-    table.check_keys(["scalars", "leaf"])
+    table.check_keys(KEYS["step"])
+    name = table.text("name", default="leaf" if count == 1 else f"phase{index + 1}")
+    if "name" in table.data and name is not None:
+        check_identifier(document, (*path, "name"), name, what="phase", reserved=())
+        if name in names or name in declared.taken or name.endswith("_shape"):
+            document.at_value((*path, "name"), f"{name!r} is taken; give the phase another name")
     scalars = table.text("scalars", default="")
     leaf = table.text("leaf")
-    if leaf is None:
+    if leaf is None or name is None:
         return None
+    names.add(name)
     return Phase(
+        name,
         read_block(document, (*path, "scalars"), scalars) if scalars else None,
         read_block(document, (*path, "leaf"), leaf),
     )

@@ -6,6 +6,7 @@ from typing import cast
 
 from mlax_codegen.document import Document
 from mlax_codegen.errors import suggestion
+from mlax_codegen.keys import Key
 from mlax_codegen.positions import Path
 
 __all__ = ["Table", "check_identifier", "kind_of", "number_text"]
@@ -63,12 +64,17 @@ class Table:
         """Return the keys in the order of the file."""
         return list(self.data)
 
-    def check_keys(self, known: Sequence[str]) -> None:
-        """Note keys that mean nothing here."""
-        for key in self.data:
-            if key not in known:
-                hint = suggestion(key, known) or f"; known here: {', '.join(known)}"
-                self.document.at_key((*self.path, key), f"unknown key {key!r}{hint}")
+    def check_keys(self, known: Mapping[str, Key], tables: Collection[str] = ()) -> None:
+        """Note keys that mean nothing here, and strings that are too long."""
+        words = [*known, *tables]
+        for key, value in self.data.items():
+            path = (*self.path, key)
+            if key not in words:
+                hint = suggestion(key, words) or f"; known here: {', '.join(words)}"
+                self.document.at_key(path, f"unknown key {key!r}{hint}")
+            elif isinstance(value, str) and key in known and 0 < known[key].longest < len(value):
+                message = f"{key} is one line, of at most {known[key].longest} characters"
+                self.document.at_value(path, message)
 
     def wrong(self, key: str, expected: str) -> None:
         """Note a value of the wrong type."""

@@ -27,6 +27,18 @@ class World:
         """Return what an option is in this world."""
         return dict(self.answers)[option]
 
+    def about(self, options: Collection[str]) -> "World":
+        """Return what it says of some options, and of no shapes."""
+        return World(
+            tuple(
+                (option, answer) for option, answer in self.answers if _names(option) <= {*options}
+            )
+        )
+
+
+def _names(option: str) -> set[str]:
+    return {part.id for part in ast.walk(ast.parse(option)) if isinstance(part, ast.Name)}
+
 
 def tests_in(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
     """Yield the tests of all `if` statements and expressions."""
@@ -101,7 +113,7 @@ def condition_of(chosen: Collection[World], among: Collection[World]) -> str | N
         return None
     others = [frozenset(world.answers) for world in among if world not in chosen]
     missing: dict[World, frozenset[tuple[str, str]]] = {
-        world: frozenset(world.answers) for world in chosen
+        world: frozenset(world.answers) for world in sorted(chosen, key=lambda w: w.answers)
     }
     literals = sorted({pair for world in chosen for pair in world.answers})
     found: list[str] = []

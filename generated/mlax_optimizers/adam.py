@@ -125,7 +125,7 @@ def init(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         m=zeros(weights, h.slot_dtype, decay=h.b1),
-        v=zeros(weights, h.slot_dtype, decay=h.b2),
+        v=zeros(weights, h.slot_dtype, decay=h.b2, squares=True),
         hyperparameters=h.held(),
     )
 

@@ -102,7 +102,7 @@ class State(NamedTuple, Generic[Weights]):
         learning_rate: As the last step used it; before the first step, as that will.
         momentum: Likewise; None if given as None.
         weight_decay: Likewise; None if given as None.
-        velocity: Velocity, like the weights; None unless momentum is not None.
+        velocity: Velocity, like the weights; None where momentum is None.
         hyperparameters: All others. Static, no leaves.
     """
 

@@ -46,7 +46,7 @@ def test_decays(code: str, decay: str | None, tmp_path: Path) -> None:
 def test_the_decay_reaches_the_slot(tmp_path: Path) -> None:
     (tmp_path / "probe.toml").write_text(GOOD)
     code = render_module(read_spec(tmp_path / "probe.toml"))
-    assert "v=zeros(weights, h.slot_dtype, decay=h.b2)," in code
+    assert "v=zeros(weights, h.slot_dtype, decay=h.b2, squares=True)," in code
     assert "velocity=zeros(weights, h.slot_dtype) if h.momentum is not None else None," in code
 
 

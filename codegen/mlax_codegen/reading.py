@@ -1,0 +1,131 @@
+"""Which options lead to which reads: the equations walked once for every combination of the options they ask about."""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlax_codegen.flow import target_of
+from mlax_codegen.hyperparameters import Hyperparameter
+from mlax_codegen.language import WEIGHT
+from mlax_codegen.spec import Spec
+from mlax_codegen.worlds import World, holds, possible_worlds, tests_in
+
+__all__ = ["Reading"]
+
+
+@dataclass
+class Reading:
+    """Walks the equations once in each world, where every `if` is decided.
+
+    A slot is checked where the requirements hold, None in every world: a type checker, which reads the generated
+    code too, knows nothing of requirements.
+    """
+
+    spec: Spec
+    weights: set[World] = field(default_factory=set[World])
+    blamed: set[str] = field(default_factory=set[str])  # names that a mistake was noted of
+
+    def __post_init__(self) -> None:
+        self.hyperparameters: Mapping[str, Hyperparameter] = {
+            h.name: h for h in self.spec.hyperparameters
+        }
+        self.slots = {slot.name: slot for slot in self.spec.slots}
+
+    def walk(self) -> tuple[set[World], list[World]]:
+        """Return the worlds in which the weights are read, and all that the requirements leave."""
+        spec = self.spec
+        step = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
+        functions = [function.leaf for function in spec.functions]
+        shapes = [*spec.shapes.values(), *(slot.shape for slot in spec.slots if slot.shape)]
+        conditions = [
+            code.expression
+            for code in [*(s.when for s in spec.slots), *(r.test for r in spec.requirements)]
+            if code is not None and code.expression is not None
+        ]
+        expressions = [code.expression for code in shapes if code.expression is not None]
+        statements = [statement for code in [*step, *functions] for statement in code.body]
+        tests = [*tests_in([*statements, *expressions]), *conditions]
+        choices = {h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"}
+        worlds = possible_worlds(tests, choices)
+        if worlds is None:
+            spec.document.note(0, 1, "too many options that exclude nothing; split the spec")
+            return set(), []
+        possible: list[World] = []
+        for world in worlds:
+            self.world = world
+            self.possible = all(
+                holds(r.test.expression, world)
+                for r in spec.requirements
+                if r.test.expression is not None
+            )
+            if self.possible:
+                possible.append(world)
+            for code in step:
+                self.code = code
+                self.statements(code.body)
+            weights = set(self.weights)
+            for code in [*functions, *shapes]:
+                self.code = code
+                self.statements(code.body)
+                if code.expression is not None:
+                    self.expression(code.expression)
+            self.weights = weights
+        return self.weights & set(possible), possible
+
+    def statements(self, body: list[ast.stmt]) -> None:
+        for statement in body:
+            if isinstance(statement, ast.If):
+                self.expression(statement.test)
+                chosen = holds(statement.test, self.world)
+                self.statements(statement.body if chosen else statement.orelse)
+            elif isinstance(statement, ast.Assign):
+                self.expression(statement.value)
+                self.kept(statement.targets[0], target_of(statement))
+
+    def expression(self, node: ast.expr) -> None:
+        match node:
+            case ast.Compare(ops=[ast.Is() | ast.IsNot()]):
+                return
+            case ast.Name(id=name):
+                self.name(node, name)
+            case ast.IfExp(test=test, body=body, orelse=otherwise):
+                self.expression(test)
+                self.expression(body if holds(test, self.world) else otherwise)
+            case ast.BoolOp(op=op, values=values):
+                for value in values:
+                    self.expression(value)
+                    if holds(value, self.world) is isinstance(op, ast.Or):
+                        return
+            case _:
+                for child in ast.iter_child_nodes(node):
+                    if isinstance(child, ast.expr):
+                        self.expression(child)
+
+    def name(self, node: ast.expr, name: str) -> None:
+        if name == WEIGHT:
+            self.weights.add(self.world)
+        self.kept(node, name)
+        found = self.hyperparameters.get(name)
+        if found is None or not found.optional or name in self.blamed:
+            return
+        if self.is_none(name):
+            self.blamed.add(name)
+            self.code.note(node, f"{name!r} may be None here; ask `{name} is not None` first")
+
+    def is_none(self, name: str) -> bool:
+        answers = dict(self.world.answers)
+        return answers.get(f"{name} is None", "None") == "None"
+
+    def kept(self, node: ast.expr, name: str) -> None:
+        """Check that a slot is kept where it is read or assigned."""
+        slot = self.slots.get(name)
+        if slot is None or slot.when is None or slot.when.expression is None:
+            return
+        if not self.possible or name in self.blamed:
+            return
+        if not holds(slot.when.expression, self.world):
+            message = (
+                f"{name!r} is kept only when {slot.when.text.strip()}, which may not hold here"
+            )
+            self.code.note(node, message)
+            self.blamed.add(name)
