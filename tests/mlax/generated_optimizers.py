@@ -10,8 +10,9 @@ from mlax.optimizer import Optimizer
 from mlax.typing import Weights
 
 MODULES: dict[str, ModuleType] = {
-    info.name: importlib.import_module(f"mlax_optimizers.{info.name}")
-    for info in pkgutil.iter_modules(mlax_optimizers.__path__)
+    info.name.rpartition(".")[2]: importlib.import_module(info.name)
+    for info in pkgutil.walk_packages(mlax_optimizers.__path__, "mlax_optimizers.")
+    if not info.ispkg
 }
 
 # Options that change which slots there are, or which arguments are read; the defaults are tested in any case.

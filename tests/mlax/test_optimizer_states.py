@@ -19,6 +19,7 @@ from mlax.typing import runtime_checks
 from tests.mlax.generated_optimizers import CASES, MODULES, case_name, optimizer_class, slots
 
 every_case = pytest.mark.parametrize(("name", "options"), CASES, ids=case_name)
+float16 = pytest.mark.filterwarnings("ignore:a slot in float16 .* holds squares")
 every_optimizer = pytest.mark.parametrize("name", MODULES)
 
 WEIGHTS: Any = {"a": jnp.linspace(-1, 1, 6).reshape(2, 3), "b": [jnp.ones(()), None]}
@@ -187,6 +188,7 @@ trees = st.recursive(
 )
 
 
+@float16
 @every_case
 @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(weights=trees, slot_dtype=st.sampled_from([None, jnp.float32]))
@@ -237,6 +239,7 @@ def test_numpy_leaves(name: str) -> None:
     )
 
 
+@float16
 @every_optimizer
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_float32_rounded(name: str, dtype: Any) -> None:
