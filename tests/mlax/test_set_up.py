@@ -269,3 +269,16 @@ def test_a_wrapper_decides_itself_when_it_is_set_up():
     model = mlax.set_up(Chain({"a": Delta(Linear(2))}), X, rng=KEY)
     assert model.parts["a"].delta.data.shape == (3, 2)
     assert model(X)[0].shape == (4, 2)
+
+
+def test_a_module_that_forward_changes_before_it_calls_it():
+    class Tunes(Module):
+        norm: BatchNorm
+
+        def forward(self, x: Array) -> tuple[Array, Self]:
+            self = self.replace(norm=self.norm.replace(momentum=0.5))
+            return self.call(self.norm, x, inference_mode=True)
+
+    model = mlax.set_up(Tunes(BatchNorm()), X[0])
+    assert tree_equal(model.norm, mlax.set_up(BatchNorm(), X[0]))
+    assert model(X[0])[1].norm.momentum == 0.5
