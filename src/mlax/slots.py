@@ -146,7 +146,7 @@ def _warn(dtype: Any, path: KeyPath, decay: Number | None, squares: bool) -> Non
     elif squares and dtype == jnp.float16:
         message = (
             f"{where} holds squares of gradients: those of gradients below 2e-4 become 0, which makes their updates "
-            "huge, and those above 256 infinite. Give slot_dtype=jnp.float32, or use bfloat16."
+            "huge, and those above 256 are cut off. Give slot_dtype=jnp.float32, or use bfloat16."
         )
     else:
         return

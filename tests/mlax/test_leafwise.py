@@ -69,6 +69,19 @@ def test_half_precision_is_rounded_once() -> None:
     assert (np.asarray(update) != np.asarray(twice)).any()
 
 
+def test_a_slot_in_float16_stays_finite() -> None:
+    """What is too large is cut off, and what is not finite is not hidden."""
+    g = jnp.array([300.0, -1e4, 1.0, jnp.inf, jnp.nan], jnp.float16)
+    update, new = map_leaves(squared, None, (g,), (jnp.zeros(5, jnp.float16),))
+    np.testing.assert_array_equal(new, [65504, 65504, 1, jnp.inf, jnp.nan])
+    np.testing.assert_array_equal(update, [-65504, -65504, -1, -jnp.inf, jnp.nan])
+
+
+def squared(h: Any, g: Array, v: Array) -> tuple[Array, Array]:
+    v = v + g**2
+    return -v, v
+
+
 def test_strict_promotion_inside() -> None:
     def promoting(h: Any, g: Array) -> tuple[Array]:
         return (g * jnp.ones((), jnp.int32),)

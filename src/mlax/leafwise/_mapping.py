@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import is_inexact, is_key
+from mlax._jax import is_inexact, is_key, largest_number
 from mlax._trees import TreeDef, flatten
 from mlax.typing import Weights
 
@@ -37,7 +37,7 @@ def map_leaves(
 
     A leaf is computed in the widest dtype among its entries, float16 and bfloat16 counting as float32. Arrays are cast
     to it before, Python numbers are left to follow, and in between nothing is promoted implicitly. Each result is
-    rounded once.
+    rounded once, to the largest float16 where it is finite and beyond.
 
     Args:
         leaf: Arithmetic of one leaf: returns an update and the new slots, in the order of `slots`. A module-level
@@ -219,6 +219,10 @@ def _round(old: Any, result: Any) -> Array:
         raise ValueError(f"a leaf of shape {old.shape} became one of shape {new.shape}")
     if jnp.iscomplexobj(new) and not jnp.issubdtype(old.dtype, jnp.complexfloating):
         new = new.real
+    if old.dtype == jnp.float16:
+        # Squares of gradients of 256 are too large for it: an infinity in a slot would stay there.
+        largest = largest_number(old.dtype)
+        new = jnp.where(jnp.isfinite(new), jnp.clip(new, -largest, largest), new)
     return new.astype(old.dtype)
 
 
