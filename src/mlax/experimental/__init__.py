@@ -1,4 +1,4 @@
-"""What may be changed, moved or removed without notice."""
+"""What may be changed, moved or removed without notice: `mlax.experimental.optim`."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
