@@ -29,12 +29,13 @@ from mlax.typing import LeafMismatchError as LeafMismatchError
 from mlax.typing import runtime_checks as runtime_checks
 
 if TYPE_CHECKING:
+    from mlax import experimental as experimental
     from mlax import optim as optim
 
 
 if not TYPE_CHECKING:  # checkers would take every misspelt name for one that this finds
 
     def __getattr__(name: str) -> Any:
-        if name == "optim":  # loaded on first use: `import mlax` does not load the optimizers
-            return importlib.import_module("mlax.optim")
+        if name in {"experimental", "optim"}:  # loaded on first use: `import mlax` stays light
+            return importlib.import_module(f"mlax.{name}")
         raise AttributeError(f"module 'mlax' has no attribute {name!r}")

@@ -26,6 +26,7 @@ import numpy as np
 
 from mlax._checks import check_value, checks_enabled
 from mlax._entries import Entries, entry_mismatches, expected_entries
+from mlax._unset import refuse_unset
 from mlax._weights import Signature, Weights, as_weights, refused_leaves, ties
 from mlax.tree import describe, mismatches, refuse_shared
 
@@ -155,6 +156,12 @@ class _Plan:
         for at in found.trees:
             if at.name == "weights":
                 refuse_shared(self.label, at.name, at.tree)
+                refuse_unset(
+                    self.label,
+                    at.name,
+                    at.tree,
+                    "set up first: model = mlax.set_up(model, x, rng=key)",
+                )
         return self._hold_together(found, None)
 
     def check_result(self, result: Any, reference: _Reference | None) -> None:

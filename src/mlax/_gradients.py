@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax._printing import shorten
-from mlax._set_up import refuse_unset
+from mlax._unset import refuse_unset
 from mlax.branch import INode
 from mlax.tree import describe, refuse_shared
 
@@ -44,7 +44,7 @@ def value_and_grad(
     @functools.wraps(loss_fn)
     def wrapped(model: M, /, *args: P.args, **kwargs: P.kwargs) -> tuple[R, M]:
         _refuse_other(where, model)
-        refuse_unset(where, model, "set up first: model = mlax.set_up(model, x, rng=key)")
+        refuse_unset(where, "model", model, "set up first: model = mlax.set_up(model, x, rng=key)")
         refuse_shared(where, "model", model)
         params, rest = model.partition()
 

@@ -23,10 +23,11 @@ from jaxtyping import Array
 from mlax._jax import is_tracer
 from mlax._layout import is_laid_out
 from mlax._trees import KeyPath, class_of, flatten, leaves, leaves_with_path, map_with_path
-from mlax.state import UNSET, State, is_leaf_state
+from mlax._unset import refuse_unset
+from mlax.state import State
 from mlax.tree import describe, keystr, refuse_shared
 
-__all__ = ["refuse_unset", "set_up", "set_up_one", "with_inference_mode"]
+__all__ = ["set_up", "set_up_one", "with_inference_mode"]
 
 M = TypeVar("M", bound=State)
 
@@ -260,7 +261,7 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
     finally:
         _current.reset(token)
     model = _assembled(model, (), run.made)
-    refuse_unset("mlax.set_up", model, "their modules were not called with these inputs")
+    refuse_unset("mlax.set_up", "model", model, "their modules were not called with these inputs")
     return model
 
 
@@ -310,21 +311,6 @@ def _assembled(module: Any, path: KeyPath, made: Mapping[KeyPath, Any]) -> Any:
     return _with_label(
         _map_modules(lambda inside, child: _assembled(child, path + inside, made), module), None
     )
-
-
-def refuse_unset(where: str, tree: Any, why: str) -> None:
-    """Refuse a tree that has nodes without data that were to be made.
-
-    Raises:
-        ValueError: Names the paths of the nodes.
-    """
-    unset = [
-        _name(path)
-        for path, node in leaves_with_path(tree, is_leaf=is_leaf_state)
-        if is_leaf_state(node) and node.data is UNSET
-    ]
-    if unset:
-        raise ValueError(f"{where}: {len(unset)} nodes are UNSET, {why}:\n  " + "\n  ".join(unset))
 
 
 def _name(path: KeyPath) -> str:

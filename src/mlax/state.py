@@ -10,13 +10,11 @@ from dataclasses import FrozenInstanceError
 from typing import (
     TYPE_CHECKING,
     Any,
-    ClassVar,
     Generic,
     NoReturn,
     Self,
     TypeAlias,
     TypeGuard,
-    final,
     overload,
 )
 
@@ -28,6 +26,7 @@ from jax.tree_util import GetAttrKey
 from jaxtyping import Array
 
 from mlax._trees import leaves_with_path, map_leaves
+from mlax._unset import UNSET, Unset
 from mlax.tree import describe
 
 if TYPE_CHECKING:
@@ -79,29 +78,6 @@ class State:
         return pretty(self)
 
 
-@final
-class Unset:
-    """The type of `UNSET`, the `data` of a node that `set_up` is still to make. A PyTree without leaves."""
-
-    __slots__ = ()
-    _instance: ClassVar["Unset | None"] = None
-
-    def __new__(cls) -> "Unset":
-        if cls._instance is None:
-            cls._instance = super().__new__(cls)
-        return cls._instance
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-    def __reduce__(self) -> str:
-        return "UNSET"
-
-
-UNSET = Unset()
-jax.tree_util.register_pytree_node(Unset, lambda _: ((), None), lambda _, __: UNSET)
-
-
 class _OneArray:
     """The key of a node's `data` where that is one array: `model.kernel`, not `model.kernel.data`."""
 
@@ -123,7 +99,7 @@ _DATA = GetAttrKey("data")
 
 
 def _data_key(data: Any) -> object:
-    return _ONE_ARRAY if jax.tree_util.all_leaves([data]) else _DATA
+    return _ONE_ARRAY if data is UNSET or jax.tree_util.all_leaves([data]) else _DATA
 
 
 def _strong_array(cls: type, leaf: Any) -> Any:

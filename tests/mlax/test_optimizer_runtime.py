@@ -12,6 +12,7 @@ import pytest
 from jaxtyping import Array, Float
 
 import mlax
+from mlax import Module, Parameter
 from mlax.optimizer import (
     apply_updates,
     current,
@@ -213,6 +214,17 @@ def test_shared_weights_are_refused() -> None:
         adam.Adam().init({"a": shared, "b": shared})
     with pytest.raises(ValueError, match=r"adam.init: weights\['a'\] and"):
         adam.init({"a": shared, "b": shared})
+
+
+def test_weights_that_are_still_unset_are_refused() -> None:
+    class Unmade(Module):
+        kernel: Parameter[Array] = Parameter()
+        bias: Parameter[Array] = Parameter(jnp.ones(2))
+
+    for init in (adam.Adam().init, adam.init):
+        with pytest.raises(ValueError, match=r"adam.init: a node is UNSET, set up first") as error:
+            init({"model": Unmade().filter()})
+        assert str(error.value).endswith("\n  weights['model'].kernel")
 
 
 def test_an_optimizer_updates_a_model() -> None:
