@@ -65,8 +65,7 @@ def test_an_unfrozen_parameter_holds_inexact_arrays_only(given):
 @pytest.mark.parametrize(
     "given",
     ["abc", b"abc", object(), ["a"], {"a": "b"}, np.array(["a"]), np.array([object()]), len, {1}],
-    ids=type,
-    ids=repr,
+    ids=lambda given: type(given).__name__,
 )
 def test_what_is_no_array_is_refused(node, given):
     with pytest.raises(TypeError, match=rf"^{node.__name__}\.data") as error:
