@@ -1,18 +1,21 @@
-"""The command line: `mlax-codegen generate` and `mlax-codegen new`."""
+"""The command line: `mlax-codegen generate`, `new`, `show` and `schema`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlax_codegen.errors import SpecError
+from mlax_codegen.errors import SpecError, suggestion
 from mlax_codegen.files import OutputError, plan, write
 from mlax_codegen.package import modules, read_all, whole_package
 from mlax_codegen.render import built_in_specs, checkout, render_new
-from mlax_codegen.spec import class_from, wrong_class_name, wrong_module_name
+from mlax_codegen.schema import schema_text
+from mlax_codegen.show import shown
+from mlax_codegen.spec import class_from, read_spec, wrong_class_name, wrong_module_name
 
 __all__ = ["main"]
 
+SCHEMA = "spec.schema.json"
 DONE, OUT_OF_DATE, BAD = 0, 1, 2
 
 
@@ -23,6 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "new":
             return _new(arguments.name)
+        if arguments.command == "show":
+            return _show(arguments.spec, latex=arguments.latex)
+        if arguments.command == "schema":
+            print(schema_text(), end="")
+            return DONE
         return _generate(arguments.specs, arguments.output, check=arguments.check)
     except (SpecError, OutputError) as error:
         print(error, file=sys.stderr)
@@ -55,6 +63,18 @@ def _parser() -> argparse.ArgumentParser:
         description="Write NAME.toml here: a commented spec that works as it stands.",
     )
     new.add_argument("name", metavar="NAME", help="of the module to come, like adamw")
+    show = commands.add_parser(
+        "show",
+        help="print an optimizer: signature, state, equations, references",
+        description="Print signature, state with its memory, equations and references of an optimizer.",
+    )
+    show.add_argument("spec", metavar="SPEC|NAME", help="a TOML file, or one of mlax's own by name")
+    show.add_argument("--latex", action="store_true", help="equations as LaTeX")
+    commands.add_parser(
+        "schema",
+        help="print the JSON schema of specs, for editors",
+        description="Print the JSON schema of specs. Editors that know `#:schema` complete and check with it.",
+    )
     return parser
 
 
@@ -62,7 +82,7 @@ def _new(name: str) -> int:
     wrong = wrong_module_name(name) or wrong_class_name(class_from(name))
     if wrong is not None:
         raise OutputError(f"mlax-codegen: {wrong}")
-    path = Path(f"{name}.toml")
+    path, beside = Path(f"{name}.toml"), Path(SCHEMA)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(render_new(name))
@@ -71,6 +91,21 @@ def _new(name: str) -> int:
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
     print(f"wrote {path}")
+    if not beside.exists():
+        beside.write_text(schema_text(), encoding="utf-8")
+        print(f"wrote {beside}, which editors complete and check specs with")
+    return DONE
+
+
+def _show(given: str, *, latex: bool) -> int:
+    path = Path(given)
+    own = {spec.stem: spec for spec in built_in_specs()}
+    if path.suffix != ".toml":
+        if given not in own:
+            hint = suggestion(given, own) or f"; there are {', '.join(own)}"
+            raise OutputError(f"mlax-codegen: no optimizer of mlax is called {given!r}{hint}")
+        path = own[given]
+    print(shown(read_spec(path), latex=latex))
     return DONE
 
 

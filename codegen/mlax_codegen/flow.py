@@ -92,6 +92,7 @@ class Flow:
         for name, statement in walk.totals.items():
             if name not in walk.assigned:
                 phase.leaf.note(statement, f"{name!r} is not assigned on every path")
+                self.names.broken.add(name)
             self.first[name] = (phase.leaf, statement)
         if not last and not walk.totals:
             message = "a phase before the last has a total; else it is one with the next"
@@ -187,24 +188,31 @@ class _Walk(Values):
 
     def assignment(self, statement: ast.Assign, target: ast.Name) -> None:
         name = target.id
+        mistakes = len(self.code.document.mistakes)
         match statement.value:
             case ast.Call(func=ast.Name(id=function), args=[part]) if function == TOTAL:
                 self.number(part)
                 wrong = self.cannot_sum(name)
-                kind = Kind(Stage.LEAF, Type.KEY)
-                self.totals.setdefault(name, statement)
+                kind = Kind(Stage.LEAF, Type.NUMBER)
+                if wrong is None:
+                    self.totals.setdefault(name, statement)
             case value:
                 kind = self.kind(value)
                 wrong = self.names.cannot_assign(name, self.block, last=self.last)
                 wrong = wrong or self.misfit(name, kind)
-        if wrong is None and name in self.variables_of_code:
+        if wrong is None and name in self.variables_of_code - {*self.visible}:
             wrong = f"{name!r} is the variable of a comprehension"
+        if name in self.names.slots or name in self.names.scalars:
+            self.flow.written.add(name)
         if wrong is not None:
             self.code.note(target, wrong)
             self.blamed.add(name)
+            self.names.broken.add(name)
             return
-        if name in self.names.slots or name in self.names.scalars:
-            self.flow.written.add(name)
+        if len(self.code.document.mistakes) > mistakes:  # say no more about it
+            kind = UNKNOWN
+            self.read.add(name)
+            self.names.broken.add(name)
         self.assigned[name] = kind
         self.first.setdefault(name, statement)
 

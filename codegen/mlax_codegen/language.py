@@ -244,7 +244,8 @@ _ALL = [
         "orthogonalize(x, steps: static?, coefficients: choice?, eps: static?, scaling: choice?, flatten: flag?)",
         _operator("orthogonalize"),
         "The nearest semi-orthogonal matrix, by Newton-Schulz iterations on the last two axes; with `flatten`, all "
-        "axes but the first are one. Coefficients: 'muon', 'dion'; scaling: 'frobenius', 'spectral', 'aol', 'schatten'",
+        "axes but the first are one. "
+        "Coefficients: 'muon', 'dion'; scalings: 'frobenius', 'spectral', 'aol', 'schatten'.",
     ),
     _runtime(
         "gram(x, axis: static, longest: static?)",
@@ -253,7 +254,7 @@ _ALL = [
     ),
     _runtime(
         "inverse_root(matrix, p: static, eps)",
-        r"({0} + {2} I)^{{-1 / {1}}}",
+        r"\sqrt[{1}]{{{0} + {2} I}}^{{-1}}",
         "Inverse p-th root of a positive semidefinite matrix with `eps` on its diagonal.",
     ),
     _runtime("eigenbasis(matrix)", _operator("eigenbasis"), "Eigenvectors of a symmetric matrix."),

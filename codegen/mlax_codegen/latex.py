@@ -111,7 +111,7 @@ class _Equations:
     def lines(self) -> Iterator[str]:
         for name, code in self.spec.shapes.items():
             if code.expression is not None:
-                yield f"{self.fixed[name]} &= {self.tex(code.expression)}"
+                yield f"{self.fixed[name]} &= {self.tex(code.expression, 0)}"
         for phase in self.spec.phases:
             if phase.scalars is not None:
                 self.in_leaf = False
@@ -151,7 +151,7 @@ class _Equations:
                 conditions = [self.condition(test) for test in generator.ifs]
                 where = r" \text{ with } ".join([variable, *conditions])
                 line = self.equation(name, element, axis=variable)
-                return rf"{line} \quad \text{{for each }} {where}"
+                return rf"{line} \quad \text{{for each axis }} {where}"
             case _:
                 return self.equation(name, value)
 

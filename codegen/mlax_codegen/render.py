@@ -1,5 +1,6 @@
 """Fills the templates in: a spec becomes a module, several specs a package."""
 
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -78,7 +79,9 @@ def render_package(specs: Iterable[Spec], *, experimental: bool = False) -> str:
 def render_new(name: str) -> str:
     """Return a commented spec to start from."""
     return _template("new.toml.jinja").render(
-        name=name, cls=class_from(name), functions=", ".join(sorted(FUNCTIONS))
+        name=name,
+        cls=class_from(name),
+        functions=textwrap.wrap(", ".join(sorted(FUNCTIONS)) + ".", 110),
     )
 
 

@@ -69,6 +69,7 @@ class Names:
         shapes: Of [shapes], what was found out of each.
         computed: What `scalars` have assigned, and totals.
         locals: What the leaf equations of phases assign, for themselves.
+        broken: What a mistake was noted of where it was assigned.
     """
 
     spec: Spec
@@ -77,6 +78,7 @@ class Names:
     computed: dict[str, Kind] = field(default_factory=dict[str, Kind])
     totals: set[str] = field(default_factory=set[str])
     locals: set[str] = field(default_factory=set[str])
+    broken: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
         """Index what the spec declares."""

@@ -129,7 +129,7 @@ class Values:
         self.read.add(name)
         found = self.variables.get(name) or self.assigned.get(name) or self.visible.get(name)
         if name not in self.names.hyperparameters:
-            if found is None and name not in self.blamed:
+            if found is None and name not in {*self.blamed, *self.names.broken}:
                 self.blamed.add(name)
                 why = self.unassigned(name) or self.names.invisible(name, self.block)
                 known = {**self.assigned, **self.variables}
@@ -195,6 +195,7 @@ class Values:
         if self.block is Block.SCALARS and not (function.elementwise or static):
             self.code.note(node, f"{name} is of a leaf; `scalars` are computed once a step")
         if name == TOTAL:
+            self.number(node.args[0])
             return self.wrong(node, "a total is assigned to a name of its own: name = total(...)")
         if name == "every" and self.variables:
             return self.wrong(node, "`every` stands around a comprehension, not in it")
@@ -246,9 +247,9 @@ class Values:
     def item(self, value: ast.expr, index: ast.expr) -> Kind:
         """Return what `x[i]` is."""
         if isinstance(index, ast.Constant) and not isinstance(index.value, int):
-            self.code.note(index, "an index is one integer")
-        elif self.number(index) is not Stage.STATIC:
-            self.code.note(index, "an index must be static")
+            return self.wrong(index, "an index is one integer")
+        if self.number(index) is not Stage.STATIC:
+            return self.wrong(index, "an index must be static")
         kind = self.kind(value)
         if kind.type in {Type.SIZES, Type.ARRAYS}:
             return Kind(kind.stage, Type.NUMBER)

@@ -9,6 +9,8 @@ from mlax_codegen.errors import SpecError
 from mlax_codegen.render import render_module
 from mlax_codegen.spec import read_spec
 
+from .bad_constructs import CASES as RARE
+from .bad_constructs import RICH
 from .bad_specs import CASES, GOOD, Bad
 
 
@@ -35,8 +37,19 @@ def test_the_spec_without_a_mistake_is_accepted() -> None:
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_one_mistake_gets_one_message(case: Bad) -> None:
-    assert case.old in GOOD
-    [mistake] = complaint(GOOD.replace(case.old, case.new, 1)).mistakes
+    expect(GOOD, case)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("case", RARE.values(), ids=list(RARE))
+def test_one_mistake_in_a_rare_construct(case: Bad) -> None:
+    expect(RICH, case)
+
+
+def expect(good: str, case: Bad) -> None:
+    """Make the one change, and compare the one mistake."""
+    assert case.old in good
+    [mistake] = complaint(good.replace(case.old, case.new, 1)).mistakes
     marked = mistake.text[mistake.column - 1 :][: mistake.length]
     found = (f"{mistake.line}:{mistake.column}", mistake.message, marked)
     assert found == (case.at, case.message, case.marked)

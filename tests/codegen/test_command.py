@@ -155,3 +155,37 @@ def test_runs_as_a_module_in_any_locale() -> None:
 def test_imports_neither_jax_nor_mlax() -> None:
     program = "import sys, mlax_codegen.cli; print({'jax', 'numpy', 'mlax'} & {*sys.modules})"
     assert run("-c", program).stdout == b"set()\n"
+
+
+def test_experimental_specs_of_a_package_stand_apart(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(other())
+    path.write_text(path.read_text().replace("references", "experimental = true\nreferences", 1))
+    monkeypatch.setattr(
+        cli, "built_in_specs", lambda: [folder / "other.toml", folder / "probe.toml"]
+    )
+    assert main(["generate", "--output", "mine"]) == 0
+    assert sorted(str(path.relative_to("mine")) for path in Path("mine").rglob("*.py")) == [
+        "__init__.py",
+        "experimental/__init__.py",
+        "experimental/other.py",
+        "probe.py",
+    ]
+    assert '__all__ = ["Other", "other"]' in Path("mine/experimental/__init__.py").read_text()
+    path.write_text(path.read_text().replace("experimental = true\n", "", 1))
+    capsys.readouterr()
+    assert main(["generate", "--output", "mine", "--check"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "orphaned: mine/experimental/other.py (its spec is gone; delete it if it is no longer wanted)",
+        "missing: mine/other.py",
+        "stale: mine/__init__.py",
+        "stale: mine/experimental/__init__.py",
+    ]
+
+
+def test_a_given_experimental_spec_goes_where_it_is_told() -> None:
+    text = GOOD.replace("references", "experimental = true\nreferences", 1)
+    Path("probe.toml").write_text(text)
+    assert main(["generate", "probe.toml", "--output", "mine"]) == 0
+    assert Path("mine/probe.py").exists()

@@ -11,11 +11,11 @@ from mlax_codegen.errors import SpecError
 from mlax_codegen.render import render_module
 from mlax_codegen.spec import read_spec
 
+from .bad_constructs import RICH
 from .bad_specs import GOOD
 
-TOKENS = re.findall(r"\s+|\w+|.", GOOD)
-WORDS = [token for token in TOKENS if token.strip()]
-WORDS += [
+WORDS = [
+    *re.findall(r"\w+", RICH),
     "g",
     "w",
     "t",
@@ -35,9 +35,9 @@ WORDS += [
 WORDS += ['"', "{", "}", "[", "]", "=", "\\", "é", "0"]
 
 
-def mutated(choose: random.Random) -> str:
-    """Return the good spec with one to three tokens deleted, replaced, inserted, swapped or repeated."""
-    tokens = list(TOKENS)
+def mutated(good: str, choose: random.Random) -> str:
+    """Return a good spec with one to three tokens deleted, replaced, inserted, swapped or repeated."""
+    tokens = re.findall(r"\s+|\w+|.", good)
     for _ in range(choose.choice([1, 1, 2, 3])):
         at, other = choose.randrange(len(tokens)), choose.randrange(len(tokens))
         match choose.randrange(5):
@@ -54,13 +54,14 @@ def mutated(choose: random.Random) -> str:
     return "".join(tokens)
 
 
+@pytest.mark.parametrize("good", [GOOD, RICH], ids=["common", "rare"])
 @pytest.mark.parametrize("seed", range(8))
-def test_a_mutated_spec_is_refused_or_works(seed: int, tmp_path: Path) -> None:
+def test_a_mutated_spec_is_refused_or_works(good: str, seed: int, tmp_path: Path) -> None:
     choose = random.Random(seed)
     path = tmp_path / "probe.toml"
     refused: list[str] = []
     for _ in range(100):
-        path.write_text(mutated(choose))
+        path.write_text(mutated(good, choose))
         try:
             code = render_module(read_spec(path))
         except SpecError as error:

@@ -7,6 +7,7 @@ import pytest
 
 from mlax_codegen.cli import main
 from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.schema import schema_text
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,17 @@ def test_the_spec_generates_and_steps(folder: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_spec_lists_every_function() -> None:
     main(["new", "started"])
-    assert ", ".join(sorted(FUNCTIONS)) in Path("started.toml").read_text()
+    text = Path("started.toml").read_text().replace("\n#", "")
+    assert ", ".join(sorted(FUNCTIONS)) in text
+
+
+def test_the_schema_is_put_beside_it() -> None:
+    main(["new", "started"])
+    assert Path("started.toml").read_text().startswith("#:schema ./spec.schema.json\n")
+    assert Path("spec.schema.json").read_text() == schema_text()
+    Path("spec.schema.json").write_text("own")
+    main(["new", "second"])
+    assert Path("spec.schema.json").read_text() == "own"
 
 
 def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,69 @@
+"""What `mlax-codegen show` prints of a spec."""
+
+from collections.abc import Iterator
+
+from mlax_codegen.analysis import Analysis, analyse
+from mlax_codegen.latex import equations, function_equations
+from mlax_codegen.plain import plain_text
+from mlax_codegen.spec import Spec
+
+__all__ = ["shown"]
+
+
+def shown(spec: Spec, *, latex: bool = False) -> str:
+    """Return signature, state, equations and references of an optimizer; equations as text, or as LaTeX."""
+    analysis = analyse(spec)
+
+    def formulas(lines: list[str]) -> list[str]:
+        return [f"    {line if latex else plain_text(line)}" for line in lines]
+
+    lines = [spec.summary, "", *_signatures(spec, analysis), ""]
+    lines += ["State:", *(f"    {part}" for part in _memory(spec)), ""]
+    lines += [f"    {scalar.name:16}{scalar.doc}" for scalar in spec.scalars]
+    lines += [*(f"    {slot.name:16}{slot.doc}" for slot in spec.slots), ""]
+    lines += ["Equations:", *formulas(equations(spec))]
+    for function in spec.functions:
+        lines += ["", f"{function.name}: {function.doc}"]
+        lines += formulas(function_equations(spec, function))
+    lines += ["", "References:", *(f"    {reference}" for reference in spec.references)]
+    return "\n".join(lines)
+
+
+def _signatures(spec: Spec, analysis: Analysis) -> Iterator[str]:
+    required = analysis.reads_weights and analysis.weights_when is None
+    weights = "weights" if required else "weights=None"
+    arguments = "".join(f", {argument.name}" for argument in spec.arguments)
+    yield f"{spec.name}.init(weights, *,"
+    for h in spec.hyperparameters:
+        notes = [h.bounds.latex(h.name).replace(r"\le", "<=").replace(r"\ge", ">=")]
+        notes += ["schedulable"] if h.schedulable else []
+        notes += ["or None"] if h.optional else []
+        notes += [" | ".join(h.choices)] if h.choices else []
+        bounded = [note for note in notes if note != h.name]
+        start = f"    {h.name}={h.default},"
+        more = f" ({'; '.join(bounded)})" if bounded else ""
+        yield f"{start:32}# {h.doc}{more}"
+    yield "    slot_dtype=None)"
+    yield f"{spec.name}.step(gradients, state, {weights}{', *' if arguments else ''}{arguments})"
+    for function in spec.functions:
+        yield f"{spec.name}.{function.name}(state, weights)"
+    yield f"{spec.class_name}(...) is the same as a value"
+
+
+def _memory(spec: Spec) -> list[str]:
+    """Return how much is kept for each weight."""
+    always = [s.name for s in spec.slots if s.when is None and s.shape is None]
+    parts: list[str] = []
+    if always:
+        parts.append(f"{len(always)} weight{'s' * (len(always) > 1)}: {', '.join(always)}")
+    for slot in spec.slots:
+        if slot.name not in always:
+            shape = slot.shape.text.strip() if slot.shape else ""
+            size = f"{shape} for each leaf" if shape else "1 weight"
+            size = "1 number for each leaf" if shape == "()" else size
+            when = f" where {slot.when.text.strip()}" if slot.when else ""
+            parts.append(f"{size}{when}: {slot.name}")
+    numbers = [scalar.name for scalar in spec.scalars]
+    if numbers:
+        parts.append(f"{len(numbers)} scalar{'s' * (len(numbers) > 1)}: {', '.join(numbers)}")
+    return parts or ["no slots"]

@@ -1,0 +1,77 @@
+"""`mlax-codegen show`: signature, state, equations and references, as text."""
+
+from pathlib import Path
+
+import pytest
+
+from mlax_codegen.cli import main
+from mlax_codegen.plain import plain_text
+from mlax_codegen.render import built_in_specs
+
+SPECS = Path(__file__).parent / "specs"
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["show", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_adam(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "adam")
+    assert "    2 weights: m, v\n" in text
+    assert "    mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ\n" in text
+    assert "adam.step(gradients, state, weights=None)\n" in text
+    assert "    Kingma & Ba 2015, https://arxiv.org/abs/1412.6980\n" in text
+
+
+def test_state_of_all_kinds(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, str(SPECS / "rich.toml"))
+    state = text.partition("State:\n")[2].partition("\n\n")[0]
+    assert [line.strip() for line in state.split("\n")] == [
+        "2 weights: m, w0",
+        "() if longest is None else (longest,) for each leaf: long",
+        "without(shape, axes[1]) for each leaf where axes: row",
+        "1 number for each leaf: n",
+        "[(k, k) for k in shape] for each leaf: left",
+        "[(k, k) for k in shape] for each leaf: root",
+        "1 weight where noisy: extra",
+        "3 scalars: d, best, key",
+    ]
+    assert "rich.step(gradients, state, weights, *, value)\n" in text
+    assert "rich.start(state, weights)\n" in text
+
+
+@pytest.mark.parametrize("path", [*built_in_specs(), *sorted(SPECS.glob("*.toml"))], ids=str)
+def test_no_latex_is_left(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, str(path))
+    assert not {"\\", "{", "}", "$"} & set(text)
+    assert "\\" in shown(capsys, str(path), "--latex")
+
+
+@pytest.mark.parametrize(
+    ("latex", "text"),
+    [
+        (r"w_t &= w_{t-1} - \alpha g_t", "wₜ = wₜ₋₁ - α gₜ"),
+        (r"c &= \frac{a + b}{\sqrt{x}}", "c = (a + b) / √x"),
+        (r"\sqrt{a + b}", "√(a + b)"),
+        (r"\sqrt[p]{a + b}", "(a + b)^(1/p)"),
+        (r"x^{-0.25}", "x^(-0.25)"),
+        (r"\epsilon_{\text{root}}", "ε_root"),
+        (r"\beta_{1, t-1}", "β₁ₜ₋₁"),
+        (r"\begin{cases} a & \text{if b} \\ c & \text{otherwise} \end{cases}", "(a if b else c)"),
+        (r"\lVert w \rVert \le 1", "‖w‖ ≤ 1"),
+        (r"\mathit{weight\_sum}", "weight_sum"),
+    ],
+)
+def test_plain_text(latex: str, text: str) -> None:
+    assert plain_text(latex) == text
+
+
+def test_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "adm"]) == 2
+    assert "no optimizer of mlax is called 'adm', did you mean 'adam'?" in capsys.readouterr().err
+
+
+def test_a_bad_spec(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("?")
+    assert main(["show", str(tmp_path / "bad.toml")]) == 2
