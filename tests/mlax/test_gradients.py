@@ -11,6 +11,7 @@ import pytest
 import mlax
 from mlax import Container, Module, Parameter, Variable, tree_equal, value_and_grad
 from tests.mlax.models import BatchNorm, SeedNorm, linear, net
+from tests.names import stable
 
 KEY = jax.random.key(0)
 X = jax.random.normal(KEY, (4, 3))
@@ -96,7 +97,7 @@ def test_complex_parameters_have_the_gradients_of_jax():
         BatchNorm(steps=Variable(0), mean=Variable(jnp.ones(1)), var=None, scale=None),
         Container([Parameter(1, frozen=True)]),
     ],
-    ids=repr,
+    ids=stable,
 )
 def test_no_parameters(model):
     (loss, after), gradients = value_and_grad(lambda m: (jnp.asarray(2.0), m))(model)
@@ -155,7 +156,7 @@ def test_what_a_loss_function_must_return(loss_fn, message):
 
 
 @pytest.mark.parametrize(
-    "model", [jnp.ones(2), [linear()], None, Parameter(1.0), {"a": 1}], ids=repr
+    "model", [jnp.ones(2), [linear()], None, Parameter(1.0), {"a": 1}], ids=stable
 )
 def test_what_a_model_must_be(model):
     with pytest.raises(

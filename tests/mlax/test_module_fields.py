@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mlax import UNSET, Container, Module, Parameter, Variable
+from tests.names import stable
 
 
 class Foo(Module):
@@ -108,7 +109,7 @@ STATIC = [
 ]
 
 
-@pytest.mark.parametrize("value", CHILDREN, ids=repr)
+@pytest.mark.parametrize("value", CHILDREN, ids=stable)
 def test_states_and_none_in_any_nesting_are_children(value):
     module = One(value)
     children = jax.tree_util.default_registry.flatten_one_level(module)[0]
@@ -117,7 +118,7 @@ def test_states_and_none_in_any_nesting_are_children(value):
     assert jax.tree.structure(module.field) == jax.tree.structure(value)
 
 
-@pytest.mark.parametrize("value", STATIC, ids=repr)
+@pytest.mark.parametrize("value", STATIC, ids=stable)
 def test_everything_else_is_static(value):
     module = One(value)
     assert jax.tree_util.default_registry.flatten_one_level(module)[0] == ()

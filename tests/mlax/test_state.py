@@ -14,6 +14,7 @@ import pytest
 import mlax
 from mlax import UNSET, Container, ENode, Module, Parameter, Variable, tree_equal
 from tests.mlax.models import Linear, linear
+from tests.names import stable
 
 
 class Foo(Module):
@@ -112,14 +113,14 @@ def test_messages_of_refused_data():
 
 
 @pytest.mark.parametrize("node", NODES)
-@pytest.mark.parametrize("hidden", [Foo(), Parameter(1.0), Container([])], ids=repr)
+@pytest.mark.parametrize("hidden", [Foo(), Parameter(1.0), Container([])], ids=stable)
 def test_data_holds_no_states(node, hidden):
     for given in (hidden, [hidden], {"a": (jnp.ones(2), hidden)}):
         with pytest.raises(TypeError, match=f"holds a State, {type(hidden).__name__}"):
             node(given)
 
 
-@pytest.mark.parametrize("given", [[1.0], ("a",), {"a": Foo(), "b": 3}, jnp.ones(2), 3], ids=repr)
+@pytest.mark.parametrize("given", [[1.0], ("a",), {"a": Foo(), "b": 3}, jnp.ones(2), 3], ids=stable)
 def test_a_container_holds_states_only(given):
     with pytest.raises(TypeError, match=r"^Container\.states.* must be a State"):
         Container(given)
@@ -169,7 +170,7 @@ def test_key_paths_do_not_mention_the_data_of_one_array():
 @pytest.mark.parametrize(
     "node",
     [Parameter(1.0), Parameter(1, frozen=True), Variable([1, 2]), Container([Foo()])],
-    ids=repr,
+    ids=stable,
 )
 def test_nodes_are_frozen_and_round_trip(node):
     leaves, treedef = jax.tree.flatten(node)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mlax import Module, tree_equal
+from tests.names import stable
 
 NAN = float("nan")
 
@@ -136,7 +137,7 @@ def traces(values: list[Any]) -> int:
     return count
 
 
-@pytest.mark.parametrize("values", GROUPS, ids=repr)
+@pytest.mark.parametrize("values", GROUPS, ids=stable)
 def test_values_that_differ_never_share_a_trace(values):
     assert traces(values) == len(values)
     assert len({jax.tree.structure(Holder(value)) for value in values}) == len(values)
