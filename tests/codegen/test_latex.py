@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlax_codegen.latex import default_symbol, equations
+from mlax_codegen.latex import default_symbol, equations, function_equations
 from mlax_codegen.render import built_in_specs
 from mlax_codegen.spec import Spec, read_spec
 
@@ -140,3 +140,30 @@ def test_adam_reads_like_its_paper() -> None:
         r"v_t &= \beta_2 v_{t-1} + (1 - \beta_2) \lvert g_t \rvert^2",
         r"w_t &= w_{t-1} - \alpha \frac{m_t / c_1}{\sqrt{v_t / c_2 + \epsilon_{\text{root}}} + \epsilon}",
     ]
+
+
+SPECS = Path(__file__).parent / "specs"
+
+
+def test_rare_constructs() -> None:
+    lines = equations(read_spec(SPECS / "rich.toml"))
+    assert lines[1] == r"\mathit{matrix} &= \operatorname{ndim} = 2"
+    assert r"\mathit{way}_t &= \sum_{\text{all leaves}} g_t \mathit{gone}_t" in lines
+    [left] = [line for line in lines if line.startswith(r"\mathit{left}")]
+    assert left.endswith(r"\operatorname{gram}_{i}(g_t) \quad \text{for each axis } i")
+    [root] = [line for line in lines if line.startswith(r"\mathit{root}")]
+    assert root.endswith(r"\quad \text{for each axis } i \quad \text{every } k \text{ steps}")
+    assert r"\mathit{best}_t &= \min(\mathit{best}_{t-1}, f_t)" in lines
+
+
+def test_a_function_speaks_of_the_state_after_the_step() -> None:
+    spec = read_spec(SPECS / "schedule_free_adamw.toml")
+    expected = [r"\bar{w}_t &= \frac{w_t - (1 - \beta_1) z_t}{\beta_1}"]
+    assert function_equations(spec, spec.functions[0]) == expected
+
+
+@pytest.mark.parametrize("path", sorted(SPECS.glob("*.toml")), ids=lambda path: path.stem)
+def test_all_are_balanced(path: Path) -> None:
+    for line in equations(read_spec(path)):
+        assert line.count("{") == line.count("}")
+        assert line.count("(") == line.count(")")
