@@ -151,7 +151,7 @@ class _Expressions:
 
     def optional(self, start: str, node: ast.expr, end: str, indent: int) -> list[str]:
         """Return the lines of a statement whose expression gets parentheses where they help."""
-        if isinstance(node, ast.Call | ast.List | ast.Tuple):
+        if isinstance(node, ast.Call | ast.List | ast.ListComp | ast.Tuple):
             return render([start, self.top(node), end], indent)
         if _can_do_without(node, self):
             bare: Doc = [start, self.top(node, inside=False), end]
@@ -340,6 +340,13 @@ def _can_do_without(node: ast.expr, printer: _Expressions) -> bool:
                 bracketed = True
                 visit(func, part)
                 return
+            case ast.Subscript(value=value):
+                bracketed = True
+                visit(value, part)
+                return
+            case ast.ListComp():
+                bracketed = True
+                return
             case ast.IfExp():
                 counts[_CONDITIONAL] = counts.get(_CONDITIONAL, 0) + 2
             case ast.BinOp(op=op):
@@ -363,8 +370,10 @@ def _can_do_without(node: ast.expr, printer: _Expressions) -> bool:
     if counts[max(counts)] > 1:
         return False
     last, in_parentheses = _edge(node, printer, last=True)
-    ends = in_parentheses or (isinstance(last, ast.Call) and bool(last.args or last.keywords))
-    return ends or _edge(node, printer, last=False)[1]
+    called = isinstance(last, ast.Call) and bool(last.args or last.keywords)
+    first, from_parentheses = _edge(node, printer, last=False)
+    ends = in_parentheses or called or isinstance(last, ast.ListComp | ast.Subscript)
+    return ends or from_parentheses or isinstance(first, ast.ListComp)
 
 
 def _edge(node: ast.expr, printer: _Expressions, *, last: bool) -> tuple[ast.expr, bool]:

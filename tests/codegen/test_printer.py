@@ -52,6 +52,12 @@ class Expressions:
             name = self.random.choice(["jnp.sqrt", "jnp.maximum", "abs2", "jnp.where"])
             count = self.random.randint(1, 3)
             return f"{name}({', '.join(self.expression(depth - 1) for _ in range(count))})"
+        if kind < 0.83:
+            return f"[{self.expression(depth - 1)} for i in range({self.expression(0)})]"
+        if kind < 0.84:
+            return f"every(2, step, lambda: {self.expression(depth - 1)}, {self.expression(0)})"
+        if kind < 0.855:
+            return f"{self.random.choice(['g.shape', 'mu', 'axes'])}[{self.random.choice(['i', '-1', '0'])}]"
         if kind < 0.87:
             return f"-{self.operand(depth, always=True)}"
         if kind < 0.94:
@@ -63,7 +69,9 @@ class Expressions:
         text = self.expression(depth - 1)
         node = ast.parse(text, mode="eval").body
         needed = isinstance(node, ast.IfExp | ast.Compare | ast.UnaryOp)
-        simple = isinstance(node, ast.Name | ast.Call | ast.Constant | ast.Attribute)
+        simple = isinstance(
+            node, ast.Name | ast.Call | ast.Constant | ast.Attribute | ast.ListComp | ast.Subscript
+        )
         if needed or (not simple and (always or self.random.random() < 0.5)):
             return f"({text})"
         return text
