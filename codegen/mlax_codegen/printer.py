@@ -151,7 +151,7 @@ class _Expressions:
 
     def optional(self, start: str, node: ast.expr, end: str, indent: int) -> list[str]:
         """Return the lines of a statement whose expression gets parentheses where they help."""
-        if isinstance(node, ast.Call | ast.List | ast.ListComp | ast.Tuple):
+        if isinstance(node, ast.Call | ast.Dict | ast.List | ast.ListComp | ast.Tuple):
             return render([start, self.top(node), end], indent)
         if _can_do_without(node, self):
             bare: Doc = [start, self.top(node, inside=False), end]
@@ -198,14 +198,23 @@ class _Expressions:
                 return ["(", self.top(item), ",)"]
             case ast.Tuple(elts=items):
                 return brackets("(", _one_per_line([self.top(item) for item in items]), ")")
+            case ast.Dict(keys=keys, values=values):
+                pairs: list[Doc] = [
+                    [self.top(key), ": ", self.top(value)]
+                    for key, value in zip(keys, values, strict=True)
+                    if key is not None
+                ]
+                return brackets("{", _one_per_line(pairs), "}")
             case ast.Subscript(value=value, slice=index):
                 return [self.top(value), brackets("[", self.top(index), "]")]
             case ast.Lambda(body=body):
                 return ["lambda: ", self.top(body, inside=inside)]
             case ast.ListComp(elt=element, generators=[generator]):
                 return self.comprehension(element, generator)
-            case _:
+            case ast.BinOp() | ast.BoolOp() | ast.Compare():
                 return Group(_sequence(*self.flatten(node, inside=inside), space))
+            case _:
+                raise NotImplementedError(f"the printer has no layout for: {ast.unparse(node)}")
 
     def called(self, func: ast.expr, arguments: Sequence[ast.expr]) -> Doc:
         """Return what a call calls, which may depend on the number of arguments."""
