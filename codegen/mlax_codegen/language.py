@@ -241,11 +241,21 @@ _ALL = [
     _runtime("least(arrays: arrays)", r"\min {0}", "Smallest of the arrays, element by element."),
     # matrices
     _runtime(
-        "orthogonalize(x, steps: static?, coefficients: choice?, eps: static?, scaling: choice?, flatten: flag?)",
+        "orthogonalize(x, steps: static?, coefficients: choice?, eps: static?, scaling: choice?)",
         _operator("orthogonalize"),
-        "The nearest semi-orthogonal matrix, by Newton-Schulz iterations on the last two axes; with `flatten`, all "
-        "axes but the first are one. "
-        "Coefficients: 'muon', 'dion'; scalings: 'frobenius', 'spectral', 'aol', 'schatten'.",
+        "The nearest semi-orthogonal matrix, by Newton-Schulz iterations on the last two axes. Coefficients: 'muon', "
+        "'dion'; scalings: 'frobenius', 'spectral', 'aol', 'schatten'.",
+    ),
+    _runtime(
+        "as_matrix(x)",
+        _operator("matrix"),
+        "A kernel as a matrix: all axes but the first as one. `reshape` it back.",
+    ),
+    Function(
+        "reshape(x, shape: sizes)",
+        "jnp.reshape",
+        "{0}",
+        "The same elements in another shape, mostly back in that of the leaf: `reshape(x, shape)`.",
     ),
     _runtime(
         "gram(x, axis: static, longest: static?)",
