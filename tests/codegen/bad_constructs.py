@@ -452,7 +452,7 @@ CASES: dict[str, Bad] = {
         "scaling=scaling",
         "scale=scaling",
         "66:13",
-        "give orthogonalize its arguments by position; by name it takes steps, coefficients, eps, scaling, flatten",
+        "give orthogonalize its arguments by position; by name it takes steps, coefficients, eps, scaling",
         "orthogonalize(m, 3, scale=scaling)",
     ),
     "option given twice": Bad(
