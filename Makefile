@@ -13,7 +13,7 @@ help: ## list these targets
 
 train: .venv/examples ## train the example classifier with the generated Adam
 	@$(bin)/mlax-codegen generate --check
-	@$(bin)/python examples/digits.py
+	@$(bin)/python examples/train_digits.py
 
 test: lint types suite versions ## everything that has to hold: lint, types, tests
 
