@@ -1,13 +1,23 @@
 """Every generated optimizer, for tests that state what holds for all: a new one is tested by existing."""
 
+import functools
 import importlib
+import inspect
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
 import mlax_optimizers
 from mlax.optimizer import Optimizer
-from mlax.typing import Weights
+from mlax.typing import Entries, Weights
+from mlax_codegen.analysis import Analysis, analyse
+from mlax_codegen.spec import read_spec
 
 MODULES: dict[str, ModuleType] = {
     info.name.rpartition(".")[2]: importlib.import_module(info.name)
@@ -17,11 +27,19 @@ MODULES: dict[str, ModuleType] = {
 
 # Options that change which slots there are, or which arguments are read; the defaults are tested in any case.
 OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "adadelta": [{"weight_decay": 0.1}],
+    "adagrad": [{"eps_in_sqrt": False, "weight_decay": 0.1}],
     "adam": [{"bias_correction": False, "eps_root": 1e-8}],
+    "asgd": [{"t0": 0.0, "weight_decay": 0.1}],
+    "rmsprop": [
+        {"centered": True, "momentum": 0.9, "eps_in_sqrt": False},
+        {"momentum": 0.9, "nesterov": True, "rate_in_velocity": False, "weight_decay": 0.1},
+    ],
     "sgd": [
         {"momentum": None},
         {"momentum": 0.9, "nesterov": True},
         {"momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1},
+        {"momentum": 0.9, "dampening": 0.5, "dampen_first_step": False},
     ],
 }
 
@@ -30,10 +48,20 @@ CASES = [
 ]
 
 
+SPECS = Path(__file__).parents[2] / "codegen" / "specs"
+
+# The hyperparameter that all updates are proportional to, or grow with, where it is not the learning rate.
+RATES = {"polyak_sgd": "scaling"}
+
+
 def case_name(value: Any) -> str:
     if isinstance(value, dict):
         return ",".join(f"{key}={option}" for key, option in value.items()) or "default"
     return str(value)
+
+
+every_case = pytest.mark.parametrize(("name", "options"), CASES, ids=case_name)
+every_optimizer = pytest.mark.parametrize("name", MODULES)
 
 
 def optimizer_class(module: ModuleType) -> type[Optimizer]:
@@ -55,4 +83,84 @@ def slots(state: Any) -> dict[str, Any]:
         name: value
         for name, value in state._asdict().items()
         if value is not None and (hints[name] is Weights or Weights in get_args(hints[name]))
+    }
+
+
+def rate_name(name: str) -> str:
+    """Return which hyperparameter says how large the updates are."""
+    return RATES.get(name, "learning_rate")
+
+
+def arguments(name: str) -> dict[str, Any]:
+    """Return what `step` takes by keyword beside gradients, state and weights: 1 for each."""
+    parameters = inspect.signature(MODULES[name].step).parameters.values()
+    return {p.name: jnp.float32(1.0) for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def init(name: str, weights: Any, rate: Any = None, **options: Any) -> Any:
+    """Return a state before the first step, with the default rate where none is given."""
+    rates = {} if rate is None else {rate_name(name): rate}
+    return MODULES[name].init(weights, **rates, **options)
+
+
+def step(name: str, gradients: Any, state: Any, weights: Any, **given: Any) -> Any:
+    """Return updates and the next state; the weights are given whether they are read or not."""
+    return MODULES[name].step(gradients, state, weights, **{**arguments(name), **given})
+
+
+def rate_of(name: str, state: Any) -> Any:
+    return getattr(state, rate_name(name))
+
+
+def with_rate(name: str, state: Any, rate: Any) -> Any:
+    return state._replace(**{rate_name(name): rate})
+
+
+@functools.cache
+def analysis(name: str) -> Analysis:
+    """Return what the generator knows of an optimizer's equations."""
+    return analyse(read_spec(SPECS / f"{name}.toml"))
+
+
+def refuses_complex(name: str) -> bool:
+    return read_spec(SPECS / f"{name}.toml").complex is not None
+
+
+def is_key(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def narrow(name: str) -> dict[str, Any]:
+    """Return decays with which slots in bfloat16 do not stall."""
+    fields = optimizer_class(MODULES[name]).__dataclass_fields__
+    return {decay: 0.9 for decay in set(analysis(name).decays.values()) if decay in fields}
+
+
+def types(tree: Any) -> Any:
+    """Return shape, dtype and weak type of every leaf."""
+    return jax.tree.map(lambda x: (x.shape, x.dtype, getattr(x, "weak_type", False)), tree)
+
+
+def close(a: Any, b: Any, rtol: float = 1e-6) -> bool:
+    """Return whether trees are equal to a few roundings: XLA fuses, and contracts, differently in each program.
+
+    Differences count relative to the largest number of a leaf.
+    """
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        if is_key(x):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)  # noqa: PLW2901
+        largest = float(np.max(np.abs(y), initial=0.0))
+        np.testing.assert_allclose(x, y, rtol=0, atol=rtol * largest)
+    return True
+
+
+def entries(state: Any) -> dict[str, Any]:
+    """Return all slots of a state: those like the weights, and those with entries of other shapes."""
+    hints = get_type_hints(type(state))
+    return {
+        name: value
+        for name, value in state._asdict().items()
+        if name in slots(state)
+        or (value is not None and Entries in (hints[name], *get_args(hints[name])))
     }

@@ -1,0 +1,82 @@
+"""How the tree that weights stand in matters to every generated optimizer: not at all, or as little as it may."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mlax.tree import tree_equal
+from tests.mlax.generated_optimizers import (
+    CASES,
+    analysis,
+    case_name,
+    close,
+    every_case,
+    init,
+    step,
+    types,
+)
+
+WEIGHTS: Any = {"a": jnp.linspace(-1, 1, 6).reshape(2, 3), "b": jnp.ones(()), "c": jnp.ones(2)}
+GRADIENTS: Any = jax.tree.map(lambda w: jnp.cos(3 * w), WEIGHTS)
+
+# Such an optimizer may also read totals of the whole tree: then order is a matter of rounding.
+ELEMENTWISE = [(name, options) for name, options in CASES if analysis(name).elementwise]
+every_elementwise = pytest.mark.parametrize(("name", "options"), ELEMENTWISE, ids=case_name)
+
+
+def has_key(name: str) -> bool:
+    """Whether leaves differ by their place: each has random numbers of its own."""
+    return "normal" in analysis(name).called
+
+
+def has_totals(name: str) -> bool:
+    return any(phase.totals for phase in analysis(name).phases)
+
+
+def run(name: str, options: dict[str, Any], gradients: Any, weights: Any) -> Any:
+    """Return the updates of two steps."""
+    state = init(name, weights, **options)
+    first, state = step(name, gradients, state, weights)
+    halves = jax.tree.map(lambda g: -0.5 * g, gradients)
+    return first, step(name, halves, state, weights)[0]
+
+
+def renamed(tree: Any) -> Any:
+    """Return the leaves in another order, and nested."""
+    return ({"x": [tree["c"], None]}, tree["b"], {"y": ({}, tree["a"])})
+
+
+@every_case
+def test_a_step_commutes_with_renaming_and_nesting(name: str, options: dict[str, Any]) -> None:
+    expected = tuple(map(renamed, run(name, options, GRADIENTS, WEIGHTS)))
+    updates = run(name, options, renamed(GRADIENTS), renamed(WEIGHTS))
+    if has_key(name):
+        assert types(updates) == types(expected)
+        assert not tree_equal(updates, expected)
+    elif has_totals(name):
+        assert close(updates, expected, rtol=1e-5)
+    else:
+        assert tree_equal(updates, expected)
+
+
+def split(tree: Any) -> Any:
+    """Return the leaves cut to pieces, and in other shapes."""
+    a = tree["a"]
+    return [a[0], a[1:, :2], a[1, 2], tree["b"].reshape(1, 1, 1), tree["c"].reshape(2, 1)]
+
+
+@every_elementwise
+def test_an_elementwise_step_commutes_with_splitting(name: str, options: dict[str, Any]) -> None:
+    if has_key(name):
+        return
+    expected = tuple(map(split, run(name, options, GRADIENTS, WEIGHTS)))
+    updates = run(name, options, split(GRADIENTS), split(WEIGHTS))
+    assert close(updates, expected, rtol=1e-5 if has_totals(name) else 1e-6)
+
+
+def test_most_optimizers_are_elementwise() -> None:
+    """The law before would hold for an empty list."""
+    assert {"sgd", "adam"} <= {name for name, _ in ELEMENTWISE}
+    assert not analysis("adafactor").elementwise
