@@ -17,6 +17,7 @@ import jaxtyping
 import numpy as np
 
 from mlax._checks import check_value, checks_enabled
+from mlax._spelling import spelled
 from mlax._trees import class_of, flatten, leaves, map_leaves
 from mlax.branch import Container
 from mlax.state import UNSET, ENode
@@ -32,6 +33,7 @@ __all__ = [
     "node_items",
     "scoped",
     "verify",
+    "verify_together",
 ]
 
 
@@ -92,13 +94,15 @@ def verify(where: str, items: Sequence[Checked], before: Sequence[Checked] = ())
 def _message(where: str, item: Checked, before: Sequence[Checked]) -> str:
     lines = [
         f"{where}: {item.name} does not match its annotation",
-        f"  {item.name}: {_summary(item.value)}, expected {_spelled(item.annotation)}",
+        f"  {item.name}: {_summary(item.value)}, expected {spelled(item.annotation)}",
     ]
     tied = [other for other in before if _dimensions(other.annotation)]
+    if isinstance(item.value, np.ndarray):
+        lines.append(f"  NumPy arrays are not converted in a call: pass jnp.asarray({item.name})")
     if tied and _dimensions(item.annotation):
         lines.append("  dimensions are tied by name to")
         lines += [
-            f"    {other.name}: {_summary(other.value)} as {_spelled(other.annotation)}"
+            f"    {other.name}: {_summary(other.value)} as {spelled(other.annotation)}"
             for other in tied
         ]
     return "\n".join(lines)
@@ -128,24 +132,6 @@ def _dimensions(annotation: Any) -> str:
     return getattr(annotation, "dim_str", "")
 
 
-def _spelled(annotation: Any) -> str:
-    """Return an annotation as one writes it."""
-    dimensions = getattr(annotation, "dim_str", None)
-    if dimensions is not None:
-        kind = str(annotation.__name__).partition("[")[0]
-        array = annotation.array_type
-        return f'{kind}[{_plain_name(array)}, "{dimensions}"]'
-    return (
-        annotation.__name__
-        if isinstance(annotation, type) and not get_args(annotation)
-        else str(annotation)
-    )
-
-
-def _plain_name(kind: Any) -> str:
-    return str(getattr(kind, "__name__", kind)).rpartition(".")[2]
-
-
 def node_items(module: Any) -> list[Checked]:
     """Return the data of the module's own nodes beside their annotations; empty nodes are left out."""
     annotations = hints_of_fields(class_of(module))
@@ -164,6 +150,10 @@ def _nodes(name: str, value: Any, annotation: Any) -> Iterator[Checked]:
         fitting = [arm for arm in arguments if _fits(value, arm)]
         if len(fitting) == 1:
             yield from _nodes(name, value, fitting[0])
+        elif isinstance(value, ENode) and _is_checkable(value.data):
+            kinds = [get_args(arm)[0] for arm in fitting if get_args(arm)]
+            if len(kinds) == len(fitting) > 1:
+                yield Checked(name, value.data, typing.Union[tuple(kinds)])  # noqa: UP007
     elif origin is typing.Annotated:
         yield from _nodes(name, value, arguments[0])
     elif isinstance(value, ENode):
@@ -273,15 +263,30 @@ def names_self(annotation: Any) -> bool:
 
 
 @scoped
-def _verify_together(self: Any, where: str, items: Sequence[Checked]) -> None:
+def verify_together(self: Any, where: str, items: Sequence[Checked]) -> None:
     """Verify in a scope of its own. Its parameter is called `self` for shapes that read `{self.field}`."""
     verify(where, items)
 
 
 def check_nodes(module: Any) -> None:
-    """Check the nodes of a new module."""
-    if checks_enabled() and (items := node_items(module)):
-        _verify_together(module, type(module).__name__, items)
+    """Check the nodes of a new module: of which kind they are, and what they hold."""
+    if not checks_enabled():
+        return
+    _refuse_other_kinds(module)
+    if items := node_items(module):
+        verify_together(module, type(module).__name__, items)
+
+
+def _refuse_other_kinds(module: Any) -> None:
+    """Refuse what is no Parameter (Variable) in a field that is annotated as one."""
+    for name, annotation in hints_of_fields(class_of(module)).items():
+        kind = get_origin(annotation) or annotation
+        if isinstance(kind, type) and issubclass(kind, ENode) and name in module._names:
+            value: object = getattr(module, name)
+            if value is not None and not isinstance(value, kind):
+                raise AnnotationMismatchError(
+                    f"{type(module).__name__}.{name} must be a {kind.__name__}, got {describe(value)}"
+                )
 
 
 def check_changes(old: Any, new: Any) -> None:
@@ -291,7 +296,7 @@ def check_changes(old: Any, new: Any) -> None:
     before = {item.name: _signature(item.value) for item in node_items(old)}
     items = [item for item in node_items(new) if before.get(item.name) != _signature(item.value)]
     if items:
-        _verify_together(new, f"{type(new).__name__}.replace", items)
+        verify_together(new, f"{type(new).__name__}.replace", items)
 
 
 def _signature(data: Any) -> Any:

@@ -42,6 +42,9 @@ def run(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     kwargs = _set_up.with_inference_mode(forward, args, kwargs)
     given = _bind(module, forward, args, kwargs)
     if not module.is_set_up:
+        if checks_enabled():  # before set_up makes nodes of a wrong input
+            items = _argument_items(forward, given)
+            _annotations.verify_together(module, f"{type(module).__name__}.forward", items)
         module = _set_up.set_up_one(module, given)
     empty = [name for name, node in own_nodes(module) if node.data is None]
     if empty:
@@ -70,6 +73,17 @@ def _bind(
 _signature = functools.cache(inspect.signature)
 
 
+def _argument_items(forward: Callable[..., Any], given: inspect.BoundArguments) -> list[Checked]:
+    """Return the arguments of a call beside their annotations."""
+    items: list[Checked] = []
+    hints = _annotations.hints_of(forward)
+    for name, value in given.arguments.items():
+        hint = hints.get(name, Any)
+        if hint is not Any and not _annotations.names_self(hint):
+            items += _arguments(given.signature.parameters[name], value, hint)
+    return items
+
+
 @functools.cache
 def _checked(forward: Callable[..., Any]) -> Callable[..., Any]:
     """Return `forward` with checks of the module's nodes, the arguments and the result, in one scope of jaxtyping."""
@@ -80,10 +94,7 @@ def _checked(forward: Callable[..., Any]) -> Callable[..., Any]:
         where = f"{type(module).__name__}.forward"
         hints = _annotations.hints_of(forward)
         items = _annotations.node_items(module)
-        for name, value in signature.bind(*args, **kwargs).arguments.items():
-            hint = hints.get(name, Any)
-            if hint is not Any and not _annotations.names_self(hint):
-                items += _arguments(signature.parameters[name], value, hint)
+        items += _argument_items(forward, signature.bind(*args, **kwargs))
         _annotations.verify(where, items)
         result = _pair(module, forward(*args, **kwargs))
         hint = _of_result(hints.get("return", Any))

@@ -83,8 +83,10 @@ def _loss(where: str, name: str, returned: object) -> Array:
         or loss.shape
         or not jnp.issubdtype(loss.dtype, jnp.floating)
     ):
+        cure = "Reduce it over the batch, for example by .mean()."
+        if not getattr(loss, "shape", None):
+            cure = "Compute it from the parameters of the model, as a floating-point number."
         raise TypeError(
-            f"{where}: {name} must return a real scalar array as the loss, got {describe(loss)}.\n"
-            f"  Reduce it over the batch, for example by .mean()."
+            f"{where}: {name} must return a real scalar array as the loss, got {describe(loss)}.\n  {cure}"
         )
     return loss

@@ -10,13 +10,14 @@ class; they hand on what has another one.
 
 import itertools
 import linecache
+import threading
 from collections.abc import Callable, Hashable
 from typing import Any, NoReturn
 
 import jax
 from jax.tree_util import GetAttrKey
 
-__all__ = ["FAILED", "UNFINISHED", "AuxData", "Layout", "Unfinished", "is_laid_out", "layout_of"]
+__all__ = ["AuxData", "Layout", "Unfinished", "is_laid_out", "layout_of"]
 
 
 class Layout:
@@ -109,20 +110,22 @@ def _source(children: tuple[str, ...], static: tuple[str, ...], *, swaps: bool) 
     return "\n".join(lines) + "\n"
 
 
+_lock = threading.Lock()
 _layouts: dict[type, dict[tuple[str, ...], Layout]] = {}
 
 
 def layout_of(cls: type, children: tuple[str, ...], static: tuple[str, ...]) -> Layout:
     """Return the one layout of a class with these children and static fields; register the class with the first."""
-    layouts = _layouts.setdefault(cls, {})
-    if children not in layouts:
-        layout = Layout(cls, children, static)
-        if not layouts:
-            jax.tree_util.register_pytree_with_keys(
-                cls, layout.flatten_with_keys, layout.unflatten, layout.flatten
-            )
-        layouts[children] = layout
-    return layouts[children]
+    with _lock:
+        layouts = _layouts.setdefault(cls, {})
+        if children not in layouts:
+            layout = Layout(cls, children, static)
+            if not layouts:
+                jax.tree_util.register_pytree_with_keys(
+                    cls, layout.flatten_with_keys, layout.unflatten, layout.flatten
+                )
+            layouts[children] = layout
+        return layouts[children]
 
 
 class AuxData:
@@ -171,24 +174,14 @@ class AuxData:
 
 
 class Unfinished:
-    """In the place of AuxData while `__init__` runs, and for good where it failed: refuses to flatten."""
+    """In the place of AuxData while `__init__` runs, and for good where it failed: refuses all use."""
 
-    label = None
+    def __init__(self, cls: type, *, failed: bool) -> None:
+        self.refusal = f"this {cls.__name__} cannot be used: its __init__ {'failed' if failed else 'has not returned'}"
+        self.failed = failed
 
-    @property
-    def layout(self) -> "Unfinished":
-        return self
-
-    def flatten(self, module: object) -> NoReturn:
-        raise TypeError(
-            f"this {type(module).__name__} is no PyTree: its __init__ has not returned, or has failed"
-        )
-
-    flatten_with_keys = flatten
-
-
-UNFINISHED = Unfinished()
-FAILED = Unfinished()
+    def __getattr__(self, name: str) -> NoReturn:
+        raise TypeError(self.refusal)
 
 
 def is_laid_out(node: object) -> bool:

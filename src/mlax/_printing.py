@@ -15,7 +15,7 @@ def pretty(value: Any, width: int = 88) -> str:
 
     from mlax.branch import is_container
     from mlax.module import is_module
-    from mlax.state import is_leaf_state
+    from mlax.state import State, is_leaf_state, is_state
 
     def array(value: Any) -> Any:
         if isinstance(value, jax.ShapeDtypeStruct) or (
@@ -28,6 +28,8 @@ def pretty(value: Any, width: int = 88) -> str:
         return None
 
     def document(node: Any) -> Any:
+        if node is not value and is_state(node) and type(node).__repr__ is not State.__repr__:
+            return wl.TextDoc(repr(node))
         if is_leaf_state(node):
             pairs: list[tuple[str | None, Any]] = [(None, node.data)]
             if getattr(node, "frozen", False):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.errors import ConcretizationTypeError, TracerArrayConversionError, UnexpectedTracerError
 from jaxtyping import Array
@@ -180,7 +181,8 @@ def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
         elif required:
             raise TypeError(
                 f"{cls.__name__}.set_up asks for {name!r}, which this call of forward was not given "
-                f"(it was given {', '.join(list(named)) or 'nothing'})"
+                f"(it was given {', '.join(list(named)) or 'nothing'}).\n"
+                f"  A PRNG key is called `rng`; anything else has to be an argument of forward."
             )
     signature = inspect.signature(cls.set_up)
     arguments = {next(iter(signature.parameters)): module, **passed}
@@ -237,6 +239,10 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
     """
     if not is_laid_out(model):
         raise TypeError(f"mlax.set_up takes a Module, got {describe(model)}")
+    if rng is not None and not _is_key(rng):
+        raise TypeError(
+            f"mlax.set_up: rng must be a key, as jax.random.key(0) gives, got {describe(cast('object', rng))}"
+        )
     refuse_shared("mlax.set_up", "model", model)
     _refuse_shared_modules(model, (), {})
     run = _Run(rng, eager=not any(map(is_tracer, leaves((model, rng)))))
@@ -258,6 +264,12 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
     try:
         cast("Any", jax.eval_shape)(call, arrays)
         run.finish()
+    except (ConcretizationTypeError, TracerArrayConversionError) as error:
+        raise TypeError(
+            f"mlax.set_up calls {class_of(model).__name__} with shapes and dtypes only, and a forward in it asks for "
+            f"values, for example in an `if`.\n"
+            f"  Call the model on data instead: result, model = model(x, ...)"
+        ) from error
     finally:
         _current.reset(token)
     model = _assembled(model, (), run.made)
@@ -282,6 +294,14 @@ def _modules_inside(module: Any) -> list[tuple[KeyPath, Any]]:
     """Return the modules directly inside a module, with their paths."""
     found = leaves_with_path(module, is_leaf=lambda node: node is not module and is_laid_out(node))
     return [(path, node) for path, node in found if is_laid_out(node)]
+
+
+def _is_key(rng: object) -> bool:
+    """Whether this is a PRNG key, typed or as raw as `jax.random.PRNGKey` gives it."""
+    return isinstance(rng, jax.Array) and (
+        jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
+        or jnp.issubdtype(rng.dtype, jnp.unsignedinteger)
+    )
 
 
 def _has_shape(leaf: object) -> bool:

@@ -13,8 +13,9 @@ from typing import Any, cast
 
 import jax
 import numpy as np
+from jax.tree_util import all_leaves
 
-from mlax._trees import class_of
+from mlax._trees import class_of, leaves
 from mlax.state import UNSET, State, Unset
 from mlax.tree import describe
 
@@ -53,8 +54,14 @@ def tag(value: Any) -> Hashable:
         return cls, value.hex()
     if isinstance(value, complex):
         return cls, value.real.hex(), value.imag.hex()
-    _refuse_unhashable(value)
     params = getattr(cls, "__dataclass_params__", None)
+    if not all_leaves([value]):  # a PyTree of another library or of the user
+        _refuse_arrays(value, leaves(value))
+    elif params is not None:
+        _refuse_arrays(
+            value, [getattr(value, field.name, None) for field in dataclasses.fields(cls)]
+        )
+    _refuse_unhashable(value)
     if params is not None and params.eq:
         compared = [field.name for field in dataclasses.fields(cls) if field.compare]
         own = () if _is_generated(cls.__eq__) else (value,)
@@ -81,6 +88,16 @@ def _parts(value: Any) -> Iterable[Any] | None:
 def _is_generated(function: Any) -> bool:
     """Whether `dataclasses` wrote a method: code of a user comes from a file."""
     return getattr(getattr(function, "__code__", None), "co_filename", "") == "<string>"
+
+
+def _refuse_arrays(value: Any, inside: Iterable[Any]) -> None:
+    for item in inside:
+        if isinstance(item, (jax.Array, np.ndarray, State)):
+            raise StaticError(
+                f"a {type(value).__name__} holds {describe(cast('object', item))}",
+                "Static values hold no arrays and no States: give that a field of its own, arrays in a Parameter "
+                "or a Variable.",
+            )
 
 
 def _misplaced(value: Any) -> StaticError:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeGuard, cast,
 import jax
 from jax.tree_util import GetAttrKey
 
-from mlax._trees import KeyPath, flatten, flatten_with_path, leaves_with_path, map_with_path
-from mlax.state import ENode, State, is_leaf_state, is_state, is_unfrozen_param
+from mlax._trees import KeyPath, flatten, flatten_with_path, leaves_with_path
+from mlax._unset import Unset
+from mlax.state import ENode, State, is_leaf_state, is_unfrozen_param
 from mlax.tree import describe, keystr
 
 if TYPE_CHECKING:
@@ -186,11 +187,16 @@ def copy_states(name: str, states: Any) -> Any:
         )
 
     try:
-        return map_with_path(check, states, is_leaf=is_state)
+        found, treedef = flatten_with_path(states, is_leaf=_is_content)
     except ValueError:
         raise TypeError(
             f"{name}: the keys of a dict have no order; use keys of one type, such as str"
         ) from None
+    return treedef.unflatten(check(path, leaf) for path, leaf in found)
+
+
+def _is_content(node: object) -> bool:
+    return isinstance(node, (State, Unset))
 
 
 def is_branch_state(node: object) -> TypeGuard[INode]:

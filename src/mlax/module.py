@@ -8,6 +8,7 @@ object is frozen, and JAX takes it apart with the functions of `mlax._layout`.
 import dataclasses
 import difflib
 import functools
+import inspect
 from abc import ABCMeta
 from collections.abc import Callable, Hashable, Mapping
 from typing import (
@@ -19,6 +20,7 @@ from typing import (
     Self,
     TypeGuard,
     TypeVar,
+    cast,
     dataclass_transform,
     overload,
 )
@@ -27,7 +29,7 @@ import jax
 import numpy as np
 
 from mlax import _annotations, _calls
-from mlax._layout import FAILED, UNFINISHED, AuxData, layout_of
+from mlax._layout import AuxData, Unfinished, layout_of
 from mlax._printing import shorten
 from mlax._static import StaticError, tag
 from mlax._trees import class_of, leaves, leaves_with_path, map_leaves
@@ -84,7 +86,9 @@ def _is_child(value: Any) -> bool:
     if not issubclass(cls, (tuple, list, dict)):
         return False
     try:
-        found = leaves_with_path(value, is_leaf=_is_none_or_state)
+        found = leaves_with_path(
+            value, is_leaf=lambda node: not isinstance(node, (tuple, list, dict))
+        )
     except ValueError:
         raise StaticError(
             "the keys of a dict have no order", "Use keys of one type, such as str."
@@ -258,14 +262,15 @@ _RESERVED = frozenset(dir(Module)) | {"_aux_data", "_mutable"}
 
 def _make_dataclass(cls: Any) -> None:
     """Make a frozen dataclass of a new class, and note of it what constructions need."""
-    init = (
-        "__init__" not in cls.__dict__
-    )  # else dataclasses would ask for the order of fields that their own takes
+    for name in inspect.get_annotations(cls):
+        _refuse_default(cls, name, cls.__dict__.get(name))
+    # With a custom __init__, dataclasses need not ask for the order of fields that its own would take.
+    init = "__init__" not in cls.__dict__
     dataclasses.dataclass(frozen=True, eq=False, repr=False, init=init)(cls)
     for name in ("__setattr__", "__delattr__", "__replace__"):
         if (
             name in cls.__dict__
-        ):  # those of dataclasses would not work with an `__init__` of the user's
+        ):  # those of dataclasses, which would not work with a custom __init__
             delattr(cls, name)
     fields = dataclasses.fields(cls)
     for field in fields:
@@ -273,12 +278,30 @@ def _make_dataclass(cls: Any) -> None:
             raise TypeError(
                 f"{cls.__name__}.{field.name}: a field cannot have the name of a method of Module; choose another"
             )
+        if isinstance(inspect.getattr_static(cls, field.name, None), property):
+            raise TypeError(
+                f"{cls.__name__}.{field.name} is a field and a property; give one of them another name"
+            )
     cls._names = tuple(field.name for field in fields)
     cls._fresh_defaults = {
         field.name: field.default for field in fields if _is_to_copy(field.default)
     }
     cls._params = cls.__dict__["__dataclass_params__"]
     cls.__init__ = _freezing(cls, cls.__init__)
+
+
+def _refuse_default(cls: type, name: str, default: object) -> None:
+    """Refuse a default that all instances would share, with a message for those who meet this for the first time."""
+    if isinstance(default, (jax.Array, np.ndarray)):
+        raise TypeError(
+            f"{cls.__name__}.{name} = {describe(cast('object', default))}: a field holds no bare array.\n"
+            f"  Wrap it in a Parameter (trained) or a Variable (not trained)."
+        )
+    if isinstance(default, (list, dict, set)):
+        raise TypeError(
+            f"{cls.__name__}.{name}: all instances would share one default {class_of(cast('object', default)).__name__}.\n"
+            f"  Write mlax.field(default_factory=lambda: ...)."
+        )
 
 
 def _is_to_copy(default: object) -> bool:
@@ -291,7 +314,8 @@ def _values(module: Any) -> dict[str, Any]:
 
 
 def _is_finished(module: Module) -> bool:
-    return getattr(module, "_aux_data", UNFINISHED) is not UNFINISHED
+    aux_data: object = getattr(module, "_aux_data", None)
+    return aux_data.failed if isinstance(aux_data, Unfinished) else aux_data is not None
 
 
 def _mutable(cls: type[Module]) -> type | None:
@@ -318,6 +342,8 @@ def _mutable(cls: type[Module]) -> type | None:
 def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., None]:
     """Return an `__init__` that freezes the object when it returns or fails."""
 
+    running, failed = Unfinished(cls, failed=False), Unfinished(cls, failed=True)
+
     @functools.wraps(init)
     def __init__(self: Module, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         if type(self) is not cls:  # called by the __init__ of a subclass, which is not done yet
@@ -326,12 +352,12 @@ def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., Non
         if _is_finished(self):
             raise dataclasses.FrozenInstanceError(f"{cls.__name__}.__init__ was called before")
         try:
-            object.__setattr__(self, "_aux_data", UNFINISHED)
+            object.__setattr__(self, "_aux_data", running)
             init(self, *args, **kwargs)
             _finish(self)
             _annotations.check_nodes(self)
         except BaseException:
-            object.__setattr__(self, "_aux_data", FAILED)
+            object.__setattr__(self, "_aux_data", failed)
             raise
 
     return __init__

@@ -22,10 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.tree_util import GetAttrKey
 from jaxtyping import Array
 
-from mlax._trees import leaves_with_path, map_leaves
+from mlax._trees import flatten, leaves_with_path
 from mlax._unset import UNSET, Unset
 from mlax.tree import describe
 
@@ -78,28 +77,37 @@ class State:
         return pretty(self)
 
 
-class _OneArray:
-    """The key of a node's `data` where that is one array: `model.kernel`, not `model.kernel.data`."""
+class _DataKey:
+    """The key of a node's `data`. One array needs no key of its own: `model.kernel`, not `model.kernel.data`.
+
+    The keys of all nodes are equal, whatever they hold: JAX compares them where trees should correspond and do not.
+    """
+
+    name = "data"
+
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def __str__(self) -> str:
-        return ""
+        return self._text
 
     def __repr__(self) -> str:
         return "<data>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _OneArray)
+        return isinstance(other, _DataKey)
 
     def __hash__(self) -> int:
-        return hash(_OneArray)
+        return hash(_DataKey)
 
 
-_ONE_ARRAY = _OneArray()
-_DATA = GetAttrKey("data")
+_ONE_ARRAY = _DataKey("")
+_TREE = _DataKey(".data")
 
 
 def _data_key(data: Any) -> object:
-    return _ONE_ARRAY if data is UNSET or jax.tree_util.all_leaves([data]) else _DATA
+    empty = data is UNSET or data is None
+    return _ONE_ARRAY if empty or jax.tree_util.all_leaves([data]) else _TREE
 
 
 def _strong_array(cls: type, leaf: Any) -> Any:
@@ -125,8 +133,12 @@ def _strong_array(cls: type, leaf: Any) -> Any:
     try:
         # JAX may keep NumPy's own memory, also after `jnp.array`, and the caller may write to that.
         array = jnp.asarray(leaf.copy() if isinstance(leaf, np.ndarray) else leaf)
-    except (TypeError, OverflowError) as error:
-        raise TypeError(f"{cls.__name__}.data: {describe(data)} is no JAX array: {error}") from None
+    except OverflowError:
+        raise TypeError(f"{cls.__name__}.data: {describe(data)} is too large for JAX") from None
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{cls.__name__}.data: JAX has no arrays like {describe(data)}, a {type(data).__name__}"
+        ) from None
     weak = getattr(array, "weak_type", False)  # keys have none
     return lax.convert_element_type(array, array.dtype) if weak else array
 
@@ -135,11 +147,12 @@ def _strong_arrays(cls: type, data: Any) -> Any:
     if data is UNSET or data is None:
         return data
     try:
-        return map_leaves(lambda leaf: _strong_array(cls, leaf), data, is_leaf=_is_state_or_unset)
+        found, treedef = flatten(data, is_leaf=_is_state_or_unset)
     except ValueError:
         raise TypeError(
             f"{cls.__name__}.data: the keys of a dict have no order; use keys of one type, such as str"
         ) from None
+    return treedef.unflatten(_strong_array(cls, leaf) for leaf in found)
 
 
 def _is_state_or_unset(node: Any) -> bool:
