@@ -43,13 +43,21 @@ def tree_equal(*trees: object) -> bool:
     """Return whether all trees have the same structure and the same leaves, bit for bit what they hold.
 
     Arrays are equal if shape, dtype and values are; NaN equals NaN, and NumPy arrays equal JAX arrays. Other leaves
-    are equal if their types are the same and `==` says so. Nothing is promoted and nothing raises: trees that cannot
-    be compared are different. Arrays must be concrete.
+    are equal if their types are the same and `==` says True. Nothing is promoted and nothing raises: trees that cannot
+    be compared are different. Arrays must be concrete: JAX refuses to answer for tracers.
 
     Args:
         trees: Any number of trees; fewer than two are equal.
     """
-    first, *others = trees or (None,)
+    try:
+        return _equal(*trees)
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
+        raise
+    except Exception:  # unsortable keys, leaves or static data whose == raises, deleted arrays
+        return False
+
+
+def _equal(first: object = None, *others: object) -> bool:
     leaves, treedef = flatten(first)
     for other in others:
         other_leaves, other_treedef = flatten(other)
@@ -62,7 +70,8 @@ def tree_equal(*trees: object) -> bool:
 
 def _leaf_equal(a: Any, b: Any) -> bool:
     if not (_is_array(a) and _is_array(b)):
-        return type(a) is type(b) and bool(a == b)
+        same: object = type(a) is type(b) and a == b
+        return same is True or (isinstance(same, np.bool_) and bool(cast("Any", same)))
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):

@@ -1,7 +1,9 @@
 """What leaves are called, when trees are equal, and the refusal of shared arrays."""
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -104,6 +106,65 @@ def test_equality_survives_pickling() -> None:
 def test_equality_needs_no_two_trees() -> None:
     assert tree_equal()
     assert tree_equal({"a": 1})
+
+
+class Vague:
+    """Compares to something that is no bool, as arrays and tables of other libraries do."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    def __eq__(self, other: object) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@jax.tree_util.register_pytree_node_class
+class Labelled:
+    """A node whose static data cannot be compared."""
+
+    def tree_flatten(self) -> tuple[tuple[()], Vague]:
+        return (), Vague(RuntimeError("no"))
+
+    @classmethod
+    def tree_unflatten(cls, aux: object, children: object) -> "Labelled":
+        return cls()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: {1: 0, "a": 0},  # keys without an order
+        lambda: Vague(RuntimeError("not today")),
+        lambda: Vague([True]),
+        lambda: Vague("yes"),
+        lambda: Vague(None),
+        Labelled,
+    ],
+)
+def test_trees_that_cannot_be_compared_are_different(make: Callable[[], object]) -> None:
+    assert not tree_equal(make(), make())
+    assert not tree_equal([make()], [make()])
+
+
+def test_deleted_arrays_are_different() -> None:
+    gone = jnp.ones(2)
+    gone.delete()
+    assert not tree_equal(gone, jnp.ones(2))
+
+
+def test_leaves_that_say_so_are_equal() -> None:
+    assert tree_equal(Vague(True), Vague(True))
+    assert tree_equal(Vague(np.True_), Vague(np.True_))
+    assert not tree_equal(Vague(np.False_), Vague(np.False_))
+
+
+def test_tracers_are_not_compared() -> None:
+    with pytest.raises(jax.errors.TracerArrayConversionError):
+        jax.jit(lambda x: tree_equal(x, x))(jnp.ones(2))
 
 
 def test_scalars_of_dtypes_that_numpy_does_not_have() -> None:
