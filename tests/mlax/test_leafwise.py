@@ -77,6 +77,15 @@ def test_a_slot_in_float16_stays_finite() -> None:
     np.testing.assert_array_equal(update, [-65504, -65504, -1, -jnp.inf, jnp.nan])
 
 
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "float8_e3m4"])
+def test_a_narrow_slot_stays_finite(dtype: str) -> None:
+    largest = float(jnp.finfo(dtype).max)
+    g = jnp.array([largest, -largest, 1.0], dtype)
+    update, new = map_leaves(squared, None, (g,), (jnp.zeros(3, dtype),))
+    np.testing.assert_array_equal(new.astype("float32"), [largest, largest, 1])
+    np.testing.assert_array_equal(update.astype("float32"), [-largest, -largest, -1])
+
+
 def squared(h: Any, g: Array, v: Array) -> tuple[Array, Array]:
     v = v + g**2
     return -v, v

@@ -35,9 +35,9 @@ def map_leaves(
 ) -> tuple[Weights, *Ts]:
     """Call `leaf(h, *inputs, *slots, **scalars)` for each leaf; return the trees of its results.
 
-    A leaf is computed in the widest dtype among its entries, float16 and bfloat16 counting as float32. Arrays are cast
-    to it before, Python numbers are left to follow, and in between nothing is promoted implicitly. Each result is
-    rounded once, to the largest float16 where it is finite and beyond.
+    A leaf is computed in the widest dtype among its entries, those narrower than float32 counting as float32. Arrays
+    are cast to it before, Python numbers are left to follow, and in between nothing is promoted implicitly. Each result
+    is rounded once, to the largest number of its dtype where it is finite and beyond.
 
     Args:
         leaf: Arithmetic of one leaf: returns an update and the new slots, in the order of `slots`. A module-level
@@ -176,7 +176,8 @@ def _computed(leaf: Leaf, h: object, entries: Any, shared: Any) -> tuple[Any, ..
 
 
 def _compute_dtype(dtype: Any) -> Any:
-    return jnp.promote_types(dtype, jnp.float32) if dtype.itemsize < 4 else dtype
+    # Not as JAX promotes: it knows no common dtype of float8 and others. Complex dtypes are wider.
+    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
 
 
 def _is_inexact(x: Any) -> bool:
@@ -219,8 +220,8 @@ def _round(old: Any, result: Any) -> Array:
         raise ValueError(f"a leaf of shape {old.shape} became one of shape {new.shape}")
     if jnp.iscomplexobj(new) and not jnp.issubdtype(old.dtype, jnp.complexfloating):
         new = new.real
-    if old.dtype == jnp.float16:
-        # Squares of gradients of 256 are too large for it: an infinity in a slot would stay there.
+    if old.dtype.itemsize < 4 and old.dtype != jnp.bfloat16:
+        # Squares of gradients of 256 are too large for float16: an infinity in a slot would stay there.
         largest = largest_number(old.dtype)
         new = jnp.where(jnp.isfinite(new), jnp.clip(new, -largest, largest), new)
     return new.astype(old.dtype)
