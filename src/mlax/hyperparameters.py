@@ -41,7 +41,7 @@ __all__ = [
 Schedule: TypeAlias = Callable[[Array], ArrayLike]
 """A hyperparameter that depends on the number of steps done: given an int32 scalar, at first 0, it returns a scalar."""
 
-Number: TypeAlias = float | Array | Schedule
+Number: TypeAlias = float | np.floating[Any] | Array | Schedule
 """What a hyperparameter that may change between steps is given as."""
 
 Dtype: TypeAlias = DTypeLike
@@ -90,7 +90,9 @@ class _Bounds:
 
     def check(self, value: float) -> None:
         """Refuse what is out of bounds; an infinity is in if it is a bound itself."""
-        if math.isnan(value) or (math.isinf(value) and value not in (self.at_least, self.at_most)):
+        if value != value or (  # noqa: PLR0124
+            value in (math.inf, -math.inf) and value not in (self.at_least, self.at_most)
+        ):
             raise ValueError("a finite number")
         if (
             (self.at_least is not None and value < self.at_least)
@@ -174,6 +176,8 @@ def integer(
         if isinstance(plain, bool) or not isinstance(plain, int):
             raise TypeError("an integer")
         bounds.check(plain)
+        if plain.bit_length() >= 32:
+            raise ValueError("an integer of 32 bits")
         return plain
 
     return _field(default, Specification(normalise, optional=optional))
@@ -246,4 +250,7 @@ def _real(value: Any, expected: str) -> float:
         real = isinstance(value, int | float) and not isinstance(value, bool)
     if not real:
         raise TypeError(expected)
-    return float(value) + 0.0  # 0.0 for -0.0, which would be equal and yet another trace
+    try:
+        return float(value) + 0.0  # 0.0 for -0.0, which would be equal and yet another trace
+    except OverflowError:  # an integer beyond all floats
+        raise ValueError("a finite number") from None

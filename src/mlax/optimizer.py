@@ -166,6 +166,8 @@ class Optimizer:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an integer of {value.bit_length()} bits"
     if value is None or isinstance(value, bool | int | float) or value is HELD:
         return repr(value)
     if isinstance(value, np.dtype):
