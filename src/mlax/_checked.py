@@ -21,13 +21,16 @@ from typing import (
     get_type_hints,
 )
 
+import jax
+import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 
 from mlax._checks import check_value, checks_enabled
 from mlax._entries import Entries, entry_mismatches, expected_entries
+from mlax._spelling import spelled
 from mlax._unset import refuse_unset
-from mlax._weights import Signature, Weights, as_weights, refused_leaves, ties
+from mlax._weights import Scalar, Signature, Weights, as_weights, refused_leaves, ties
 from mlax.tree import describe, mismatches, refuse_shared
 
 __all__ = ["LeafMismatchError", "checked"]
@@ -70,7 +73,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         if not checks_enabled():
             return function(*args, **kwargs)
         if plan is None:
-            plan = _Plan.of(function)
+            plan = _Plan.of(function, cast("Any", wrapper).__module__)
         arguments = plan.bind(args, kwargs)
         if arguments is None:
             return function(*args, **kwargs)  # raises Python's own TypeError
@@ -122,17 +125,20 @@ class _Plan:
     signature: inspect.Signature
     hints: dict[str, Any]
     result_hint: Any
+    optimizer: str | None  # the class whose state the function returns
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> "_Plan":
+    def of(cls, function: Callable[..., Any], module: str) -> "_Plan":
         hints = _type_hints(function)
         result_hint = hints.pop("return", Any)
-        validated = _hyperparameter_names(result_hint)
+        optimizer = _hyperparameter_class(result_hint)
+        validated = getattr(optimizer, "__dataclass_fields__", ())
         return cls(
-            label=f"{function.__module__.rpartition('.')[2]}.{function.__name__}",
+            label=f"{module.rpartition('.')[2]}.{function.__name__}",
             signature=inspect.signature(function),
             hints={k: v for k, v in hints.items() if v is not Any and k not in validated},
             result_hint=result_hint,
+            optimizer=getattr(optimizer, "__name__", None),
         )
 
     def bind(self, args: Any, kwargs: Any) -> dict[str, Any] | None:
@@ -203,13 +209,21 @@ class _Plan:
             check_value(at.tree, hint)
         except TypeCheckError:
             tied = "".join(
-                f", where {name} is {describe(value)} as {_hint_name(other)}"
+                f", where {name} is {describe(value)} as {spelled(other)}"
                 for name, value, other in found.arrays
                 if getattr(hint, "dim_str", "")
             )
             raise TypeError(
-                f"{self.label}: {at.name} must be {_hint_name(hint)}, got {_given(at.tree)}{tied}"
+                f"{self.label}: {at.name} must be {_hint_name(hint)}, got "
+                f"{_given(at.tree, hint)}{tied}"
             ) from None
+        if hint is Scalar and at.slots_of is not None:
+            default = jnp.result_type(float)
+            if at.tree.dtype != default:
+                raise TypeError(
+                    f"{self.label}: {at.name} must have JAX's default float dtype, {default.name}, "
+                    f"got {describe(at.tree)}"
+                )
         if getattr(hint, "dim_str", ""):
             found.arrays.append((at.name, at.tree, hint))
 
@@ -271,7 +285,7 @@ class _Plan:
         return trees[0]
 
     def _refuse(self, at: _Tree) -> None:
-        lines = refused_leaves(at.name, at.tree)
+        lines = refused_leaves(at.name, at.tree, self.optimizer)
         raise LeafMismatchError(
             f"{self.label}: leaves that are not floating-point or complex arrays:\n  "
             + "\n  ".join(lines)
@@ -347,12 +361,12 @@ def _field_hints(cls: type) -> dict[str, Any]:
     return _type_hints(cls)
 
 
-def _hyperparameter_names(result_hint: Any) -> frozenset[str]:
-    """Return the names of the hyperparameters in a state that a function is annotated to return."""
+def _hyperparameter_class(result_hint: Any) -> Any:
+    """Return the class of the hyperparameters in a state that a function is annotated to return; None of others."""
     cls = get_origin(result_hint) or result_hint
     if not (isinstance(cls, type) and hasattr(cls, "_fields")):
-        return frozenset()
-    return frozenset(getattr(_field_hints(cls).get("hyperparameters"), "__dataclass_fields__", ()))
+        return None
+    return _field_hints(cls).get("hyperparameters")
 
 
 def _substitute(hint: Any, replaced: dict[Any, Any]) -> Any:
@@ -366,22 +380,19 @@ def _substitute(hint: Any, replaced: dict[Any, Any]) -> Any:
 
 
 def _hint_name(hint: Any) -> str:
-    """Return an annotation as one writes it."""
-    if hasattr(hint, "dim_str"):
-        kind = hint.__name__.partition("[")[0]
-        array = getattr(hint.array_type, "__name__", "Any").rpartition(".")[2]
-        return f'{kind}[{array}, "{hint.dim_str}"]'
+    """Return an annotation as one writes it; a class of its own with its module: two may be called State."""
     cls = get_origin(hint) or hint
-    if isinstance(cls, type) and cls.__module__ != "builtins":
+    if hasattr(cls, "_fields"):
         return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
-    return (
-        cls.__name__ if cls is hint and isinstance(cls, type) else str(hint).replace("typing.", "")
-    )
+    return spelled(hint)
 
 
-def _given(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        return f"a NumPy {describe(cast('Any', value))}"
+def _given(value: object, hint: Any) -> str:
+    if isinstance(value, np.ndarray | np.generic):
+        kind = "array" if isinstance(value, np.ndarray) else "scalar"
+        wants_jax = getattr(hint, "array_type", None) is jax.Array
+        cure = " (make it a JAX array: jnp.asarray)" if wants_jax else ""
+        return f"a NumPy {kind} {describe(cast('Any', value))}{cure}"
     if hasattr(value, "_fields"):
         return _hint_name(type(value))
     return describe(value)

@@ -15,13 +15,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int32
 
 from mlax._jax import Tracer, canonical, is_inexact
-from mlax._trees import flatten, flatten_with_path
+from mlax._trees import KeyPath, flatten, flatten_with_path
+from mlax.state import State
 from mlax.tree import describe, keystr
 
 __all__ = ["Count", "Scalar", "Signature", "Weights", "refused_leaves", "ties"]
 
 Scalar: TypeAlias = Float[Array, ""]
-"""A floating-point array without axes; JAX's default float dtype where mlax makes it."""
+"""A floating-point array without axes; in a state it has JAX's default float dtype."""
 
 Count: TypeAlias = Int32[Array, ""]
 """A 32-bit integer without axes."""
@@ -100,19 +101,32 @@ def _is_accepted(dtype: Any, numpy: bool) -> bool:
     return is_inexact(dtype) and (not numpy or canonical(dtype) == dtype)
 
 
-def refused_leaves(name: str, tree: object) -> list[str]:
-    """Return a line with path and cure for each leaf that is not an inexact array."""
+def refused_leaves(name: str, tree: object, optimizer: str | None = None) -> list[str]:
+    """Return a line with path and cure for each leaf that is not an inexact array.
+
+    Args:
+        name: What the tree is called in the lines.
+        tree: The tree.
+        optimizer: The class whose `init` selects the parameters of a model.
+    """
     lines: list[str] = []
+    models = _paths_of_models(tree)
     for path, leaf in flatten_with_path(tree)[0]:
         leaf_type = cast("Any", type(cast("object", leaf)))
         dtype = getattr(leaf, "dtype", None)
         if not _is_array_type(leaf_type) or dtype is None:
-            if issubclass(leaf_type, int | float | complex):
+            if issubclass(leaf_type, jax.ShapeDtypeStruct):
+                cure = "a ShapeDtypeStruct, not an array; use jax.eval_shape for the whole step"
+            elif issubclass(leaf_type, int | float | complex):
                 cure = "make it an array: jnp.asarray(..., dtype=...)"
             else:
                 cure = "not an array; leave it out, or put None in its place"
         elif not is_inexact(dtype):
             cure = "not differentiable; leave it out, or put None in its place"
+            if any(path[: len(model)] == model for model in models):
+                cure = "not differentiable; give the parameters only: model.filter()"
+                if optimizer is not None:
+                    cure += f", or {optimizer}().init(model)"
         elif _is_numpy_type(leaf_type) and not _is_accepted(dtype, True):
             short = canonical(dtype)
             cure = (
@@ -122,6 +136,11 @@ def refused_leaves(name: str, tree: object) -> list[str]:
             continue
         lines.append(f"{name}{keystr(path)}: {describe(leaf)} ({cure})")
     return lines
+
+
+def _paths_of_models(tree: object) -> list[KeyPath]:
+    found = flatten_with_path(tree, is_leaf=lambda node: isinstance(node, State))[0]
+    return [path for path, node in found if isinstance(node, State)]
 
 
 class _WeightsMeta(type):

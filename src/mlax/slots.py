@@ -154,11 +154,16 @@ def _warn(dtype: Any, path: KeyPath, decay: Number | None, squares: bool) -> Non
 
 
 def _outside() -> int:
-    """Return the stack level of the first caller outside this library and the optimizers generated for it."""
-    level, frame = 0, inspect.currentframe()
-    while frame and frame.f_globals.get("__name__", "").partition(".")[0] in (
-        "mlax",
-        "mlax_optimizers",
-    ):
+    """Return the stack level of the first caller outside this library, JAX, and the modules of optimizers.
+
+    A module of an optimizer, generated or not, is known by its State. Where a script is one itself, it is the caller.
+    """
+    nearest, level, frame = 0, 0, inspect.currentframe()
+    while frame:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("mlax", "jax"):
+            nearest = nearest or level
+            state = frame.f_globals.get("State")
+            if "hyperparameters" not in getattr(state, "_fields", ()):
+                return level
         level, frame = level + 1, frame.f_back
-    return level
+    return nearest

@@ -77,12 +77,15 @@ def current(hyperparameter: Number | None, step: Array, held: Array | None) -> A
         held: What the state holds.
 
     Returns:
-        The schedule's value at `step`, in JAX's default float dtype; without a schedule `held`.
+        The schedule's value at `step`, in JAX's default float dtype; without a schedule what is held. A buffer of its
+        own: the state that it goes into may be donated.
 
     Raises:
         TypeError: The schedule did not return a real scalar.
     """
-    return _scheduled(hyperparameter, step) if is_schedule(hyperparameter) else held
+    if is_schedule(hyperparameter):
+        return _scheduled(hyperparameter, step)
+    return None if held is None else jnp.array(held, copy=True)
 
 
 def _scheduled(schedule: Any, step: Array) -> Array:
@@ -95,7 +98,7 @@ def _scheduled(schedule: Any, step: Array) -> Array:
         raise TypeError(
             f"a schedule must return a real scalar, got {describe(value)} from {schedule!r}"
         )
-    return array.astype(jnp.result_type(float))
+    return jnp.array(array, dtype=jnp.result_type(float), copy=True)
 
 
 def scalar(value: float | Array) -> Array:
@@ -152,6 +155,9 @@ def apply_updates(updates: Weights, weights: Weights) -> Weights:
 
     result: Weights = jax.tree.map(add, updates, weights)
     return result
+
+
+apply_updates.__module__ = "mlax.optim"  # where people know it from, and messages call it so
 
 
 def selected(tree: T) -> T:

@@ -1,8 +1,10 @@
 """The pieces of `init` and `step`, one by one."""
 
 import os
+import pickle
 import subprocess
 import sys
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -12,7 +14,7 @@ import pytest
 from jaxtyping import Array, Float
 
 import mlax
-from mlax import Module, Parameter
+from mlax import Module, Parameter, optim
 from mlax.optimizer import (
     apply_updates,
     current,
@@ -22,7 +24,7 @@ from mlax.optimizer import (
     selected,
     zeros,
 )
-from mlax.typing import runtime_checks
+from mlax.typing import LeafMismatchError, runtime_checks
 from mlax_optimizers import adam
 
 
@@ -63,12 +65,36 @@ def test_initial_values() -> None:
 
 def test_current_values() -> None:
     held = jnp.float32(0.5)
-    assert current(0.1, no_steps(), held) is held
+    kept = current(0.1, no_steps(), held)
+    assert (kept, kept.dtype) == (held, held.dtype)
     assert current(None, no_steps(), None) is None
     scheduled = current(lambda step: 2 * step, jnp.int32(3), held)
     assert scheduled == 6
     assert scheduled.dtype == jnp.float32
     assert not scheduled.weak_type
+
+
+def test_no_state_holds_a_buffer_that_was_given() -> None:
+    """Donating a state deletes its buffers, which have to be its own."""
+    rate = jnp.float32(0.5)
+
+    def stored(step: Array) -> Array:
+        return rate
+
+    assert initial(stored) is not rate
+    assert current(stored, no_steps(), rate) is not rate
+    assert current(0.1, no_steps(), rate) is not rate
+    weights = {"w": jnp.ones(2)}
+    first = adam.init(weights, learning_rate=stored)
+    _, second = adam.step(weights, first)
+    spend = jax.jit(lambda state: state, donate_argnums=0, keep_unused=True)
+    spend(first)
+    spend(second)
+    assert rate == 0.5
+    held = adam.init(weights, learning_rate=0.5)
+    _, after = adam.step(weights, held)
+    spend(after)
+    assert held.learning_rate == 0.5
 
 
 @pytest.mark.parametrize(
@@ -160,7 +186,72 @@ def test_a_cure_ends_the_warning() -> None:
     zeros(weights, None, decay=jnp.float32(0.9999))  # not known before it runs
 
 
+USERS_OPTIMIZER = """
+from typing import Any, NamedTuple
+from mlax.optimizer import Optimizer, zeros
+
+class Mine(Optimizer):
+    def init(self, weights): return init(weights)
+
+class State(NamedTuple):
+    v: Any
+    hyperparameters: Mine
+
+def init(weights):
+    return State(zeros(weights, None, squares=True), Mine())
+"""
+
+
+def test_warnings_point_at_the_users_line() -> None:
+    """Also through JAX, and through an optimizer that was generated into a package of the user's."""
+    package = ModuleType("mypackage.mine")
+    exec(USERS_OPTIMIZER, vars(package))
+    weights = jnp.ones(2, jnp.float16)
+    for init in (
+        adam.Adam().init,
+        adam.init,
+        jax.jit(adam.init),
+        package.init,
+        package.Mine().init,
+        jax.jit(package.init),
+    ):
+        with pytest.warns(UserWarning, match=r"squares .* Give slot_dtype=jnp.float32") as caught:
+            init(weights)
+        assert [w.filename for w in caught] == [__file__]
+
+
+def test_warnings_in_a_script_that_is_an_optimizer() -> None:
+    script: dict[str, Any] = {"__name__": "__main__", "weights": jnp.ones(2, jnp.float16)}
+    with pytest.warns(UserWarning, match="squares") as caught:
+        exec(compile(USERS_OPTIMIZER + "init(weights)", "script.py", "exec"), script)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz", "float8_e3m4"],
+)
+def test_narrow_weights_are_computed_in_float32(dtype: str) -> None:
+    weights = {"w": jnp.asarray([1.0, -0.5], dtype)}
+    optimizer = adam.Adam(learning_rate=0.25, b2=0.5)
+    state = optimizer.init(weights)
+    updates, state = optimizer.step(weights, state, weights)
+    np.testing.assert_array_equal(updates["w"].astype("float32"), [-0.25, 0.25])
+    assert {x.dtype for x in (updates["w"], state.m["w"], state.v["w"])} == {jnp.dtype(dtype)}
+    new = apply_updates(updates, weights)
+    np.testing.assert_array_equal(new["w"].astype("float32"), [0.75, -0.25])
+    mixed = adam.init(weights, slot_dtype=jnp.float32)
+    _, mixed = adam.step(weights, mixed, weights)
+    np.testing.assert_array_equal(mixed.m["w"], np.float32([0.1, -0.05]))
+
+
+def test_small_integers_are_refused() -> None:
+    with pytest.raises(LeafMismatchError, match=r"weights: int4\[2\] \(not differentiable"):
+        adam.init(jnp.ones(2, jnp.int4))
+
+
 def test_apply_updates() -> None:
+    assert pickle.loads(pickle.dumps(apply_updates)) is optim.apply_updates
     weights = {
         "a": jnp.ones(2, jnp.bfloat16),
         "b": np.ones(2, np.float32),

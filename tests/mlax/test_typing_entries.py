@@ -104,7 +104,8 @@ def test_under_vmap() -> None:
         (
             lambda s: s.row | {"a": jax.ShapeDtypeStruct((2, 3), jnp.float32)},
             [
-                "state.row['a']: float32[2,3] (not an array; leave it out, or put None in its place)",
+                "state.row['a']: float32[2,3] (a ShapeDtypeStruct, not an array; "
+                "use jax.eval_shape for the whole step)",
             ],
         ),
     ],

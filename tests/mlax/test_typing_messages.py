@@ -1,13 +1,17 @@
 """The exact words with which the dtype rule refuses."""
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import Array, Float
 
+from mlax import Module, Parameter, Variable
 from mlax.optimizer import apply_updates
-from mlax.typing import LeafMismatchError, Weights, checked
+from mlax.typing import LeafMismatchError, Scalar, Weights, checked
 from mlax_optimizers import adam, sgd
 
 WEIGHTS: Any = {"dense": {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}}
@@ -72,8 +76,8 @@ def test_other_containers() -> None:
 
 
 def test_updates_and_weights() -> None:
-    assert message(LeafMismatchError, lambda: apply_updates(jnp.ones(2), jnp.ones(3))).endswith(
-        "apply_updates: leaves that do not correspond to `weights` (no implicit promotion):\n"
+    assert message(LeafMismatchError, lambda: apply_updates(jnp.ones(2), jnp.ones(3))) == (
+        "optim.apply_updates: leaves that do not correspond to `weights` (no implicit promotion):\n"
         "  updates: float32[2], but weights: float32[3]"
     )
 
@@ -114,8 +118,102 @@ def test_scalars_and_states_of_other_types() -> None:
             TypeError,
             lambda: adam.step(WEIGHTS, state._replace(learning_rate=np.float32([1])[0:1])),
         )
-        == 'adam.step: state.learning_rate must be Float[Array, ""], got a NumPy float32[1]'
+        == 'adam.step: state.learning_rate must be Float[Array, ""], got a NumPy array float32[1] '
+        "(make it a JAX array: jnp.asarray)"
     )
+    assert (
+        message(TypeError, lambda: adam.step(WEIGHTS, state._replace(learning_rate=np.float32(1))))
+        == 'adam.step: state.learning_rate must be Float[Array, ""], got a NumPy scalar float32[] '
+        "(make it a JAX array: jnp.asarray)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "x64"),
+    [
+        ("bfloat16", False),
+        ("float16", False),
+        ("float32", False),
+        ("float16", True),
+        ("float32", True),
+        ("float64", True),
+    ],
+)
+def test_scalars_of_a_state_have_the_default_float_dtype(dtype: str, x64: bool) -> None:
+    with jax.enable_x64(x64):
+        default = "float64" if x64 else "float32"
+        weights = jnp.ones(2, "float32")
+        state = sgd.init(weights, weight_decay=0.5)
+        wrong = jnp.asarray(0.5).astype(jnp.dtype(dtype))
+        if wrong.dtype == default:
+            sgd.step(weights, state._replace(learning_rate=wrong), weights)
+            return
+        for name in ("learning_rate", "weight_decay"):  # the second is annotated `Scalar | None`
+            other = state._replace(**{name: wrong})
+            for call in (sgd.step, jax.jit(sgd.step)):
+                text = message(TypeError, lambda: call(weights, other, weights))  # noqa: B023
+                assert text == (
+                    f"sgd.step: state.{name} must have JAX's default float dtype, {default}, "
+                    f"got {dtype}[]"
+                )
+
+
+def test_scalars_that_are_no_state_may_be_narrow() -> None:
+    @checked
+    def loss(x: Weights) -> Scalar:
+        return jnp.bfloat16(0)
+
+    assert loss(jnp.ones(2)) == 0
+
+
+def test_optional_and_nested_annotations_are_spelled_as_written() -> None:
+    @checked
+    def call(
+        x: Float[Array, "n"] | None = None,
+        y: dict[str, Callable[[Array], int]] | int | None = None,
+    ) -> None: ...
+
+    assert message(TypeError, lambda: call("a")).endswith(  # type: ignore
+        """call: x must be Float[Array, "n"], got 'a' (str)"""
+    )
+    assert message(TypeError, lambda: call(y="a")).endswith(  # type: ignore
+        "call: y must be dict[str, Callable[[Array], int]] | int | None, got 'a' (str)"
+    )
+
+
+class Counted(Module):
+    """A weight and a count."""
+
+    w: Parameter[Array]
+    count: Variable[Array]
+
+    def forward(self, x: Array) -> Array:
+        return x
+
+
+def test_whole_models_are_told_how_to_give_their_parameters() -> None:
+    model = Counted(Parameter(jnp.ones(2)), Variable(jnp.zeros((), jnp.int32)))
+    what = "leaves that are not floating-point or complex arrays:\n  "
+    advice = "int32[] (not differentiable; give the parameters only: model.filter()"
+    for tree, path in ((model, ""), ({"net": [model]}, "['net'][0]")):
+        assert message(LeafMismatchError, lambda: adam.init(tree)) == (  # noqa: B023
+            f"adam.init: {what}weights{path}.count: {advice}, or Adam().init(model))"
+        )
+    assert message(LeafMismatchError, lambda: apply_updates(model, model)) == (
+        f"optim.apply_updates: {what}weights.count: {advice})"
+    )
+    adam.init(model.filter())
+    adam.Adam().init(model)
+
+
+def test_shapes_in_the_place_of_arrays() -> None:
+    shapes = jax.eval_shape(lambda: WEIGHTS)
+    state = adam.init(WEIGHTS)
+    assert message(LeafMismatchError, lambda: adam.step(shapes, state)).splitlines()[1] == (
+        "  gradients['dense']['b']: float32[3] "
+        "(a ShapeDtypeStruct, not an array; use jax.eval_shape for the whole step)"
+    )
+    jax.eval_shape(adam.step, shapes, state)
 
 
 def test_hyperparameters_are_left_to_the_class() -> None:
