@@ -3,9 +3,11 @@ r"""SGD: stochastic gradient descent, with momentum and weight decay.
 
 .. math::
 
+    s &= \begin{cases} 1 - \tau & \text{if dampen first step} \\ \begin{cases} 1 & \text{if } t = 1
+        \\ 1 - \tau & \text{otherwise} \end{cases} & \text{otherwise} \end{cases} \\
     g_t &\leftarrow g_t + \lambda w_{t-1} \quad \text{if weight decay is not None} \\
     d_t &= g_t \quad \text{if momentum is None} \\
-    v_t &= \mu v_{t-1} + (1 - \tau) g_t \quad \text{if momentum is not None} \\
+    v_t &= \mu v_{t-1} + s g_t \quad \text{if momentum is not None} \\
     d_t &= \begin{cases} g_t + \mu v_t & \text{if nesterov} \\ v_t & \text{otherwise} \end{cases}
         \quad \text{if momentum is not None} \\
     w_t &= w_{t-1} - \alpha d_t
@@ -16,6 +18,7 @@ References:
 
 from typing import Generic, NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
@@ -51,6 +54,8 @@ class SGD(Optimizer):
         nesterov: Look ahead along the velocity.
         weight_decay: Coupled (L2) weight decay, $\lambda \ge 0$. None leaves it out. A number, an
             array or a schedule.
+        dampen_first_step: Whether dampening begins with the first step (MLX), or the second
+            (PyTorch).
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
     """
 
@@ -59,6 +64,7 @@ class SGD(Optimizer):
     dampening: float = number(0.0, at_least=0, at_most=1)
     nesterov: bool = flag(False)
     weight_decay: Number | None = scheduled(None, at_least=0, optional=True)
+    dampen_first_step: bool = flag(True)
     slot_dtype: Dtype | None = dtype()
 
     def __post_init__(self) -> None:
@@ -123,10 +129,13 @@ def init(
     dampening: float = 0.0,
     nesterov: bool = False,
     weight_decay: Number | None = None,
+    dampen_first_step: bool = True,
     slot_dtype: Dtype | None = None,
 ) -> State[Weights]:
     """Return the state before the first step; `SGD` says what the hyperparameters are."""
-    h = SGD(learning_rate, momentum, dampening, nesterov, weight_decay, slot_dtype)
+    h = SGD(
+        learning_rate, momentum, dampening, nesterov, weight_decay, dampen_first_step, slot_dtype
+    )
     return State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -146,13 +155,14 @@ def _leaf(
     learning_rate: Array,
     momentum: Array | None,
     weight_decay: Array | None,
+    share: Array,
 ) -> tuple[Array, Array]:
     if weight_decay is not None:
         g = g + weight_decay * w
     if momentum is None:
         direction = g
     else:
-        velocity = momentum * velocity + (1 - h.dampening) * g
+        velocity = momentum * velocity + share * g
         direction = g + momentum * velocity if h.nesterov else velocity
     update = -learning_rate * direction
     return update, velocity
@@ -182,6 +192,8 @@ def step(
     learning_rate = current(h.learning_rate, state.step, state.learning_rate)
     momentum = current(h.momentum, state.step, state.momentum)
     weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    share = 1 - h.dampening if h.dampen_first_step else jnp.where(t == 1, 1.0, 1 - h.dampening)
     updates, velocity = map_leaves(
         _leaf,
         h,
@@ -190,5 +202,6 @@ def step(
         learning_rate=learning_rate,
         momentum=momentum,
         weight_decay=weight_decay,
+        share=share,
     )
     return updates, State(state.step + 1, learning_rate, momentum, weight_decay, velocity, h)
