@@ -4,14 +4,113 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from . import adabelief as adabelief
+    from . import adadelta as adadelta
+    from . import adafactor as adafactor
+    from . import adagrad as adagrad
     from . import adam as adam
+    from . import adamax as adamax
+    from . import adamaxw as adamaxw
+    from . import adamw as adamw
+    from . import adan as adan
+    from . import ademamix as ademamix
+    from . import adopt as adopt
+    from . import amsgrad as amsgrad
+    from . import asgd as asgd
+    from . import fromage as fromage
+    from . import lamb as lamb
+    from . import lars as lars
+    from . import lion as lion
+    from . import madgrad as madgrad
+    from . import muon as muon
+    from . import nadam as nadam
+    from . import nadamw as nadamw
+    from . import noisy_sgd as noisy_sgd
+    from . import novograd as novograd
+    from . import optimistic_adam as optimistic_adam
+    from . import optimistic_gradient_descent as optimistic_gradient_descent
+    from . import polyak_sgd as polyak_sgd
+    from . import radam as radam
+    from . import rmsprop as rmsprop
+    from . import rprop as rprop
     from . import sgd as sgd
+    from . import sign_sgd as sign_sgd
+    from . import signum as signum
+    from . import sm3 as sm3
+    from . import yogi as yogi
+    from .adabelief import AdaBelief as AdaBelief
+    from .adadelta import AdaDelta as AdaDelta
+    from .adafactor import Adafactor as Adafactor
+    from .adagrad import Adagrad as Adagrad
     from .adam import Adam as Adam
+    from .adamax import Adamax as Adamax
+    from .adamaxw import AdamaxW as AdamaxW
+    from .adamw import AdamW as AdamW
+    from .adan import Adan as Adan
+    from .ademamix import AdEMAMix as AdEMAMix
+    from .adopt import ADOPT as ADOPT
+    from .amsgrad import AMSGrad as AMSGrad
+    from .asgd import ASGD as ASGD
+    from .fromage import Fromage as Fromage
+    from .lamb import LAMB as LAMB
+    from .lars import LARS as LARS
+    from .lion import Lion as Lion
+    from .madgrad import MADGRAD as MADGRAD
+    from .muon import Muon as Muon
+    from .nadam import NAdam as NAdam
+    from .nadamw import NAdamW as NAdamW
+    from .noisy_sgd import NoisySGD as NoisySGD
+    from .novograd import NovoGrad as NovoGrad
+    from .optimistic_adam import OptimisticAdam as OptimisticAdam
+    from .optimistic_gradient_descent import OptimisticGradientDescent as OptimisticGradientDescent
+    from .polyak_sgd import PolyakSGD as PolyakSGD
+    from .radam import RAdam as RAdam
+    from .rmsprop import RMSprop as RMSprop
+    from .rprop import Rprop as Rprop
     from .sgd import SGD as SGD
+    from .sign_sgd import SignSGD as SignSGD
+    from .signum import Signum as Signum
+    from .sm3 import SM3 as SM3
+    from .yogi import Yogi as Yogi
 else:
     from importlib import import_module
 
-    _MODULE_OF = {"Adam": "adam", "SGD": "sgd"}
+    _MODULE_OF = {
+        "AdaBelief": "adabelief",
+        "AdaDelta": "adadelta",
+        "Adafactor": "adafactor",
+        "Adagrad": "adagrad",
+        "Adam": "adam",
+        "Adamax": "adamax",
+        "AdamaxW": "adamaxw",
+        "AdamW": "adamw",
+        "Adan": "adan",
+        "AdEMAMix": "ademamix",
+        "ADOPT": "adopt",
+        "AMSGrad": "amsgrad",
+        "ASGD": "asgd",
+        "Fromage": "fromage",
+        "LAMB": "lamb",
+        "LARS": "lars",
+        "Lion": "lion",
+        "MADGRAD": "madgrad",
+        "Muon": "muon",
+        "NAdam": "nadam",
+        "NAdamW": "nadamw",
+        "NoisySGD": "noisy_sgd",
+        "NovoGrad": "novograd",
+        "OptimisticAdam": "optimistic_adam",
+        "OptimisticGradientDescent": "optimistic_gradient_descent",
+        "PolyakSGD": "polyak_sgd",
+        "RAdam": "radam",
+        "RMSprop": "rmsprop",
+        "Rprop": "rprop",
+        "SGD": "sgd",
+        "SignSGD": "sign_sgd",
+        "Signum": "signum",
+        "SM3": "sm3",
+        "Yogi": "yogi",
+    }
 
     def __getattr__(name):
         if name not in __all__:
@@ -23,4 +122,73 @@ else:
         return __all__
 
 
-__all__ = ["SGD", "Adam", "adam", "sgd"]
+__all__ = [
+    "ADOPT",
+    "ASGD",
+    "LAMB",
+    "LARS",
+    "MADGRAD",
+    "SGD",
+    "SM3",
+    "AMSGrad",
+    "AdEMAMix",
+    "AdaBelief",
+    "AdaDelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "AdamaxW",
+    "Adan",
+    "Fromage",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "NAdamW",
+    "NoisySGD",
+    "NovoGrad",
+    "OptimisticAdam",
+    "OptimisticGradientDescent",
+    "PolyakSGD",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SignSGD",
+    "Signum",
+    "Yogi",
+    "adabelief",
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamaxw",
+    "adamw",
+    "adan",
+    "ademamix",
+    "adopt",
+    "amsgrad",
+    "asgd",
+    "fromage",
+    "lamb",
+    "lars",
+    "lion",
+    "madgrad",
+    "muon",
+    "nadam",
+    "nadamw",
+    "noisy_sgd",
+    "novograd",
+    "optimistic_adam",
+    "optimistic_gradient_descent",
+    "polyak_sgd",
+    "radam",
+    "rmsprop",
+    "rprop",
+    "sgd",
+    "sign_sgd",
+    "signum",
+    "sm3",
+    "yogi",
+]
