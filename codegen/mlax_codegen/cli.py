@@ -109,17 +109,25 @@ def _show(given: str, *, latex: bool) -> int:
     return DONE
 
 
+def _own_package(root: Path | None, given: Sequence[Path]) -> Path:
+    """Return the folder of mlax's own optimizers, which only mlax's own specs are written to."""
+    if root is None:
+        raise OutputError("mlax-codegen: outside a checkout of mlax, give --output DIR")
+    for path in given:
+        if path.resolve().parent != root / "codegen" / "specs":
+            raise OutputError(f"{path}: not one of codegen/specs, so give --output DIR")
+    return root / "generated" / "mlax_optimizers"
+
+
 def _generate(given: Sequence[Path], output: Path | None, *, check: bool) -> int:
     root = checkout()
-    if output is None and root is None:
-        raise OutputError("mlax-codegen: outside a checkout of mlax, give specs and --output DIR")
     if not given and root is None:
         raise OutputError(
-            "mlax-codegen: outside a checkout of mlax, give the specs to generate from"
+            "mlax-codegen: generate without SPEC works in a checkout of mlax only; "
+            "give specs and --output DIR"
         )
-    paths = list(given) or built_in_specs()
-    specs = read_all(paths)
-    package = output or (root or Path()) / "generated" / "mlax_optimizers"
+    package = output or _own_package(root, given)
+    specs = read_all(list(given) or built_in_specs())
     if given:
         outputs, folders = modules(specs, package, apart=output is None)
     else:

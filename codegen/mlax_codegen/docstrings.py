@@ -1,16 +1,17 @@
 """The docstrings of a generated module, wrapped."""
 
-import ast
 import re
 import textwrap
 from collections.abc import Sequence
 
 from mlax_codegen.analysis import Analysis
+from mlax_codegen.conditions import otherwise
 from mlax_codegen.declarations import NamedFunction, Slot
 from mlax_codegen.hyperparameters import Hyperparameter
-from mlax_codegen.latex import default_symbol, equations, function_equations
+from mlax_codegen.latex import equations, function_equations
 from mlax_codegen.layout import WIDTH
 from mlax_codegen.spec import Spec
+from mlax_codegen.symbols import default_symbol
 
 __all__ = [
     "class_docstring",
@@ -160,21 +161,8 @@ def _kept(slot: Slot, *, per_leaf: bool) -> str:
         like = f"for each leaf a tuple of arrays, of shapes {shape}"
     if slot.when is None or slot.when.expression is None:
         return f"{doc}, {like}."
-    otherwise = "() for a leaf" if per_leaf else "None"
-    return f"{doc}, {like}; {otherwise} {_unless(slot.when.text.strip(), slot.when.expression)}."
-
-
-def _unless(text: str, node: ast.expr) -> str:
-    """Return in words when a condition does not hold."""
-    match node:
-        case ast.Compare(left=left, ops=[ast.Is() | ast.IsNot() as op]):
-            return f"where {ast.unparse(left)} {'is not' if isinstance(op, ast.Is) else 'is'} None"
-        case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)):
-            return f"where {name}"
-        case ast.Name(id=name):
-            return f"where not {name}"
-        case _:
-            return f"unless {text}"
+    nothing = "() for a leaf" if per_leaf else "None"
+    return f"{doc}, {like}; {nothing} {otherwise(slot.when.expression, slot.when.text.strip())}."
 
 
 def _braces_kept(formula: str) -> str:

@@ -5,9 +5,9 @@ written as what it does: `update = -x` becomes `w_t = w_{t-1} - x`.
 """
 
 import ast
-import re
 from collections.abc import Iterator, Sequence
 
+from mlax_codegen.conditions import in_formula, negation
 from mlax_codegen.declarations import NamedFunction
 from mlax_codegen.language import (
     FUNCTIONS,
@@ -21,14 +21,10 @@ from mlax_codegen.language import (
     WEIGHT,
 )
 from mlax_codegen.spec import Spec
+from mlax_codegen.symbols import default_symbol, number, with_index
 
-__all__ = ["default_symbol", "equations", "function_equations"]
+__all__ = ["equations", "function_equations"]
 
-_GREEK = frozenset(
-    """
-    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega
-    """.split()  # noqa: SIM905
-)
 _SUMS = frozenset(["sum", "max", "least", TOTAL])
 _SUM, _PRODUCT, _POWER, _ATOM = range(1, 5)
 _COMPARE: dict[type[ast.cmpop], str] = {
@@ -39,28 +35,6 @@ _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Gt: ">",
     ast.GtE: r"\ge",
 }
-_NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-}
-
-
-def default_symbol(name: str) -> str:
-    r"""Return LaTeX for a name: `b1` is b_1, `mu` \mu, `v_max` v_{\text{max}}, a word itself in italics."""
-    base, _, rest = name.partition("_")
-    numbered = re.fullmatch(r"([a-z]+?)(\d+)", base)
-    if numbered and not rest:
-        base, rest = numbered.groups()
-    if base not in _GREEK and len(base) > 1:
-        escaped = name.replace("_", r"\_")
-        return rf"\mathit{{{escaped}}}"
-    symbol = rf"\{base}" if base in _GREEK else base
-    if not rest:
-        return symbol
-    words = rest.replace("_", " ")
-    return f"{symbol}_{rest}" if len(rest) == 1 else rf"{symbol}_{{\text{{{words}}}}}"
 
 
 def equations(spec: Spec) -> list[str]:
@@ -72,7 +46,6 @@ def function_equations(spec: Spec, function: NamedFunction) -> list[str]:
     """Return the equations of a function, after a step: the slots and weights are those of time t."""
     equations = _Equations(spec)
     equations.current |= {*equations.slots, WEIGHT}
-    equations.in_leaf = True
     return list(equations.statements(function.leaf.body, []))
 
 
@@ -89,7 +62,6 @@ class _Equations:
         self.fixed |= {STEP_NUMBER: "t", SHAPE: "n", NDIM: r"\operatorname{ndim}"}
         self.choices = {h.name: h.choices for h in spec.hyperparameters}
         self.current: set[str] = set()  # slots that this step has assigned
-        self.in_leaf = False
         names = [
             part.id
             for phase in spec.phases
@@ -114,9 +86,7 @@ class _Equations:
                 yield f"{self.fixed[name]} &= {self.tex(code.expression, 0)}"
         for phase in self.spec.phases:
             if phase.scalars is not None:
-                self.in_leaf = False
                 yield from self.statements(phase.scalars.body, [])
-            self.in_leaf = True
             yield from self.statements(phase.leaf.body, [])
         if self.update_is_read:
             yield f"w_t &= w_{{t-1}} + {self.local(UPDATE)}"
@@ -128,7 +98,7 @@ class _Equations:
                     before = set(self.current)
                     yield from self.statements(then, [*conditions, test])
                     after, self.current = self.current, before
-                    yield from self.statements(otherwise, [*conditions, _negation(test)])
+                    yield from self.statements(otherwise, [*conditions, negation(test)])
                     self.current |= after
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     line = self.assignment(name, value)
@@ -182,7 +152,7 @@ class _Equations:
             return self.slots[name]
         if name in self.slots:
             now = assigned or name in self.current
-            return _with_index(self.slots[name], "t" if now else "t-1")
+            return with_index(self.slots[name], "t" if now else "t-1")
         if name == GRADIENT:
             return "g_t"
         if name == WEIGHT:
@@ -198,7 +168,7 @@ class _Equations:
             for statement in phase.scalars.body
             for part in ast.walk(statement)
         )
-        return plain if in_scalars or not self.is_assigned(name) else _with_index(plain, "t")
+        return plain if in_scalars or not self.is_assigned(name) else with_index(plain, "t")
 
     def is_assigned(self, name: str) -> bool:
         """Whether it is assigned at all; the variable of a comprehension is not."""
@@ -222,7 +192,7 @@ class _Equations:
             case ast.Name(id=name):
                 return self.symbol(name), _ATOM
             case ast.Constant(value=int() | float() as value):
-                return _number(value), _ATOM
+                return number(value), _ATOM
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return f"-{self.tex(operand, _PRODUCT, inline=inline)}", _SUM
             case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
@@ -319,53 +289,7 @@ class _Equations:
 
     def condition(self, node: ast.expr) -> str:
         """Return a static condition, in words where it is no formula."""
-        match node:
-            case ast.Name(id=name):
-                return _words(name)
-            case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)):
-                return _words(f"not {name}")
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return rf"\text{{not (}} {self.condition(operand)} \text{{)}}"
-            case ast.BoolOp(op=op, values=values):
-                word = " and " if isinstance(op, ast.And) else " or "
-                return rf" \text{{{word}}} ".join(self.condition(value) for value in values)
-            case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot() as op]):
-                return _words(f"{name} {'is' if isinstance(op, ast.Is) else 'is not'} None")
-            case ast.Compare(
-                left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=str() as choice)]
-            ):
-                others = [other for other in self.choices[name] if other != choice]
-                if isinstance(op, ast.Eq):
-                    return _words(f"{name} is {choice}")
-                if len(others) == 1:
-                    return _words(f"{name} is {others[0]}")
-                return _words(f"{name} is not {choice}")
-            case _:
-                return self.tex(node, 0)
-
-
-def _negation(node: ast.expr) -> ast.expr:
-    match node:
-        case ast.Compare(left=left, ops=[op], comparators=comparators) if type(op) in _NEGATED:
-            return ast.Compare(left, [_NEGATED[type(op)]()], comparators)
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return operand
-        case _:
-            return ast.UnaryOp(ast.Not(), node)
-
-
-def _words(text: str) -> str:
-    return rf"\text{{{text.replace('_', ' ')}}}"
-
-
-def _with_index(symbol: str, index: str) -> str:
-    base, found, given = symbol.partition("_")
-    if not found:
-        return f"{symbol}_t" if index == "t" else f"{symbol}_{{{index}}}"
-    if "{" in base:  # the underscore belongs to an argument, like that of \mathit
-        return f"{symbol}_{{{index}}}"
-    inner = given[1:-1] if given.startswith("{") else given
-    return f"{base}_{{{inner}, {index}}}"
+        return in_formula(node, self.choices, lambda part: self.tex(part, 0))
 
 
 def _after_sign(text: str) -> str:
@@ -380,15 +304,3 @@ def _is_negative_product(node: ast.expr) -> bool:
             return _is_negative_product(left)
         case _:
             return False
-
-
-def _number(value: float) -> str:
-    if isinstance(value, int):
-        return str(value)
-    text = repr(value)
-    digits, _, exponent = text.partition("e")
-    digits = digits.removesuffix(".0")
-    if not exponent:
-        return digits
-    power = f"10^{{{int(exponent)}}}"
-    return power if digits == "1" else rf"{digits} \cdot {power}"

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from mlax_codegen.errors import Mistake, SpecError
-from mlax_codegen.render import render_module, render_package
+from mlax_codegen.render import built_in_specs, render_module, render_package
 from mlax_codegen.spec import Spec, read_spec
 
 __all__ = ["modules", "read_all", "whole_package"]
@@ -29,9 +29,9 @@ def modules(
     outputs = {
         (inner if spec.experimental else folder) / f"{spec.name}.py": text for spec, text in specs
     }
-    beside = {
-        path.stem for spec, _ in specs for path in Path(spec.document.file).parent.glob("*.toml")
-    }
+    sources = {Path(spec.document.file).parent for spec, _ in specs}
+    beside = {path.stem for source in sources for path in source.glob("*.toml")}
+    beside |= {path.stem for path in built_in_specs()}
     return outputs, {folder: beside, inner: beside}
 
 

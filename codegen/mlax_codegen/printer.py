@@ -1,7 +1,4 @@
-"""Prints expressions and statements as `ruff format` does, with names replaced on the way.
-
-Templates write each statement on one line; `fit` breaks the lines that are too long.
-"""
+"""Prints expressions as `ruff format` does, with names replaced on the way."""
 
 import ast
 from collections.abc import Mapping, Sequence
@@ -9,21 +6,24 @@ from dataclasses import dataclass
 
 from mlax_codegen.language import FUNCTIONS
 from mlax_codegen.layout import (
-    SOFT,
     SPACE,
-    WIDTH,
     Doc,
     Group,
     IfBroken,
     Indent,
     brackets,
     join,
-    render,
 )
 
-__all__ = ["expression_text", "fit"]
+__all__ = [
+    "OPERATORS",
+    "Expressions",
+    "expression_text",
+    "one_per_line",
+    "source_of",
+]
 
-_OPERATORS: dict[type[ast.AST], tuple[str, int]] = {  # the looser, the larger
+OPERATORS: dict[type[ast.AST], tuple[str, int]] = {  # the looser, the larger
     ast.Pow: ("**", 1),
     ast.Mult: ("*", 3),
     ast.Div: ("/", 3),
@@ -41,13 +41,12 @@ _OPERATORS: dict[type[ast.AST], tuple[str, int]] = {  # the looser, the larger
     ast.And: ("and", 8),
     ast.Or: ("or", 9),
 }
-_CONDITIONAL = 10
 _UNARY: dict[type[ast.unaryop], str] = {ast.USub: "-", ast.Not: "not "}
 
 
 def expression_text(code: str, node: ast.expr, names: Mapping[str, str]) -> str:
     """Return an expression of some code on one line, with other names for some of its names."""
-    return render_flat(_Expressions(code, names).top(node))
+    return render_flat(Expressions(code, names).top(node))
 
 
 def render_flat(doc: Doc) -> str:
@@ -65,74 +64,14 @@ def render_flat(doc: Doc) -> str:
             return doc.flat
 
 
-def fit(line: str) -> list[str]:
-    """Return a statement (or the head of one) on as many lines as it needs."""
-    if len(line) <= WIDTH:
-        return [line]
-    indent = len(line) - len(line.lstrip())
-    text = line.strip()
-    head = text.endswith(":")
-    source = text
-    if text.startswith("elif "):
-        source = text[2:]
-    statement = ast.parse(source + " pass" if head else source).body[0]
-    printer = _Expressions(source, {})
-    match statement:
-        case ast.FunctionDef():
-            return render(_definition(printer, statement, text), indent)
-        case ast.If(test=test):
-            word = "elif " if text.startswith("elif ") else "if "
-            return printer.optional(word, test, ":", indent)
-        case ast.Assign(targets=[target], value=value):
-            return printer.optional(f"{_slice(source, target)} = ", value, "", indent)
-        case ast.AnnAssign(target=target, annotation=annotation, value=ast.expr() as value):
-            start = f"{_slice(source, target)}: {_slice(source, annotation)} = "
-            return printer.optional(start, value, "", indent)
-        case ast.Return(value=ast.expr() as value):
-            return printer.optional("return ", value, "", indent)
-        case ast.Raise(exc=ast.expr() as value):
-            return printer.optional("raise ", value, "", indent)
-        case ast.Expr(value=value):
-            return printer.optional("", value, "", indent)
-        case ast.ImportFrom(names=names):
-            start = text[: text.index(" import ")] + " import "
-            items = [alias.name for alias in names]
-            return render([start, brackets("(", _one_per_line(items), ")")], indent)
-        case _:
-            raise NotImplementedError(f"the printer has no layout for: {line}")
-
-
-def _slice(source: str, node: ast.AST) -> str:
+def source_of(source: str, node: ast.AST) -> str:
+    """Return a part of some code as it is written there."""
     return ast.get_source_segment(source, node) or ""
 
 
-def _one_per_line(items: Sequence[Doc]) -> Doc:
+def one_per_line(items: Sequence[Doc]) -> Doc:
+    """Return items in brackets: in one line, or in one each."""
     return [join(items, [",", SPACE]), IfBroken(",")]
-
-
-def _definition(printer: "_Expressions", node: ast.FunctionDef, text: str) -> Doc:
-    arguments = node.args
-    given: list[Doc] = []
-    missing = len(arguments.args) - len(arguments.defaults)
-    for index, argument in enumerate(arguments.args):
-        default = arguments.defaults[index - missing] if index >= missing else None
-        given.append(_parameter(printer, argument, default))
-    if arguments.kwonlyargs:
-        given.append("*")
-    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        given.append(_parameter(printer, argument, default))
-    end = text[text.rindex(") ->") + 1 :] if node.returns is not None else ":"
-    return [f"def {node.name}", brackets("(", Group(_one_per_line(given)), ")"), end]
-
-
-def _parameter(printer: "_Expressions", node: ast.arg, default: ast.expr | None) -> Doc:
-    parts: list[Doc] = [node.arg]
-    if node.annotation is not None:
-        parts.append(f": {_slice(printer.code, node.annotation)}")
-    if default is not None:
-        parts.append(" = " if node.annotation is not None else "=")
-        parts.append(_slice(printer.code, default))
-    return parts
 
 
 @dataclass(frozen=True)
@@ -141,25 +80,13 @@ class _Operand:
     simple: bool
 
 
-class _Expressions:
+class Expressions:
     """Makes documents of expressions; `inside` is whether brackets around them let lines break."""
 
     def __init__(self, code: str, names: Mapping[str, str]) -> None:
         self.code = code
         self.lines = code.split("\n")
         self.names = names
-
-    def optional(self, start: str, node: ast.expr, end: str, indent: int) -> list[str]:
-        """Return the lines of a statement whose expression gets parentheses where they help."""
-        if isinstance(node, ast.Call | ast.Dict | ast.List | ast.ListComp | ast.Tuple):
-            return render([start, self.top(node), end], indent)
-        if _can_do_without(node, self):
-            bare: Doc = [start, self.top(node, inside=False), end]
-            broken = render(bare, indent, every_group_broken=True)
-            if all(len(line) <= WIDTH for line in broken):
-                return render(bare, indent)
-        body = Group(self.top(node))
-        return render([start, Group(["(", Indent([SOFT, body]), SOFT, ")"]), end], indent)
 
     def top(self, node: ast.expr, *, inside: bool = True) -> Doc:
         """Return the document of an expression, without parentheses around it."""
@@ -168,11 +95,11 @@ class _Expressions:
             case ast.Name(id=name):
                 return self.names.get(name, name)
             case ast.Attribute():
-                return _slice(self.code, node)
+                return source_of(self.code, node)
             case ast.Constant(value=value):
                 if isinstance(value, str):
-                    return f'"{value}"' if '"' not in value else _slice(self.code, node)
-                text = _slice(self.code, node)
+                    return f'"{value}"' if '"' not in value else source_of(self.code, node)
+                text = source_of(self.code, node)
                 return text.lower() if isinstance(value, float) else text
             case ast.UnaryOp(op=ast.USub(), operand=ast.BinOp(op=ast.Pow()) as power):
                 return ["-", brackets("(", self.top(power), ")")]
@@ -188,23 +115,23 @@ class _Expressions:
                 called = self.called(func, arguments)
                 if not given:
                     return [called, "()"]
-                body = given[0] if len(arguments) == len(given) == 1 else _one_per_line(given)
+                body = given[0] if len(arguments) == len(given) == 1 else one_per_line(given)
                 return [called, brackets("(", Group(body), ")")]
             case ast.List(elts=items):
-                return brackets("[", _one_per_line([self.top(item) for item in items]), "]")
+                return brackets("[", one_per_line([self.top(item) for item in items]), "]")
             case ast.Tuple(elts=[]):
                 return "()"
             case ast.Tuple(elts=[item]):
                 return ["(", self.top(item), ",)"]
             case ast.Tuple(elts=items):
-                return brackets("(", _one_per_line([self.top(item) for item in items]), ")")
+                return brackets("(", one_per_line([self.top(item) for item in items]), ")")
             case ast.Dict(keys=keys, values=values):
                 pairs: list[Doc] = [
                     [self.top(key), ": ", self.top(value)]
                     for key, value in zip(keys, values, strict=True)
                     if key is not None
                 ]
-                return brackets("{", _one_per_line(pairs), "}")
+                return brackets("{", one_per_line(pairs), "}")
             case ast.Subscript(value=value, slice=index):
                 return [self.top(value), brackets("[", self.top(index), "]")]
             case ast.Lambda(body=body):
@@ -269,11 +196,11 @@ class _Expressions:
             return [_Operand(self.operand(node, parent), simple=False)], []
         match node:
             case ast.BinOp(left=left, op=op, right=right):
-                parts, between = [left, right], [_OPERATORS[type(op)]]
+                parts, between = [left, right], [OPERATORS[type(op)]]
             case ast.BoolOp(op=bool_op, values=values):
-                parts, between = values, [_OPERATORS[type(bool_op)]] * (len(values) - 1)
+                parts, between = values, [OPERATORS[type(bool_op)]] * (len(values) - 1)
             case ast.Compare(left=left, ops=ops, comparators=comparators):
-                parts, between = [left, *comparators], [_OPERATORS[type(op)] for op in ops]
+                parts, between = [left, *comparators], [OPERATORS[type(op)] for op in ops]
             case _:
                 return [_Operand(self.top(node, inside=inside), simple=_is_simple(node))], []
         operands: list[_Operand] = []
@@ -332,73 +259,3 @@ def _sequence(
         tight = text == "**" and operands[index].simple and operands[index + 1].simple
         parts += [text] if tight else [space, text, " "]
     return parts
-
-
-def _can_do_without(node: ast.expr, printer: _Expressions) -> bool:
-    """Whether a statement may break in the brackets that its expression has, without new parentheses."""
-    counts: dict[int, int] = {}
-    bracketed = False
-
-    def visit(part: ast.expr, parent: ast.expr | None) -> None:
-        nonlocal bracketed
-        if parent is not None and printer.has_parentheses(part, parent):
-            bracketed = True
-            return
-        match part:
-            case ast.Call(func=func):
-                bracketed = True
-                visit(func, part)
-                return
-            case ast.Subscript(value=value):
-                bracketed = True
-                visit(value, part)
-                return
-            case ast.ListComp():
-                bracketed = True
-                return
-            case ast.IfExp():
-                counts[_CONDITIONAL] = counts.get(_CONDITIONAL, 0) + 2
-            case ast.BinOp(op=op):
-                precedence = _OPERATORS[type(op)][1]
-                counts[precedence] = counts.get(precedence, 0) + 1
-            case ast.BoolOp(op=op, values=values):
-                counts[8] = counts.get(8, 0) + len(values) - 1
-            case ast.Compare(ops=ops):
-                counts[6] = counts.get(6, 0) + len(ops)
-            case _:
-                pass
-        for child in ast.iter_child_nodes(part):
-            if isinstance(child, ast.expr):
-                visit(child, part)
-
-    visit(node, None)
-    if not bracketed:
-        return False
-    if not counts:
-        return True
-    if counts[max(counts)] > 1:
-        return False
-    last, in_parentheses = _edge(node, printer, last=True)
-    called = isinstance(last, ast.Call) and bool(last.args or last.keywords)
-    first, from_parentheses = _edge(node, printer, last=False)
-    ends = in_parentheses or called or isinstance(last, ast.ListComp | ast.Subscript)
-    return ends or from_parentheses or isinstance(first, ast.ListComp)
-
-
-def _edge(node: ast.expr, printer: _Expressions, *, last: bool) -> tuple[ast.expr, bool]:
-    """Return the first or last operand of an expression, and whether it stands in parentheses."""
-    while True:
-        match node:
-            case ast.BinOp(left=left, right=right):
-                child = right if last else left
-            case ast.Compare(left=left, comparators=[*_, right]):
-                child = right if last else left
-            case ast.BoolOp(values=[left, *_, right]):
-                child = right if last else left
-            case ast.UnaryOp(operand=operand) if last:
-                child = operand
-            case _:
-                return node, False
-        if printer.has_parentheses(child, node):
-            return child, True
-        node = child

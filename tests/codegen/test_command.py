@@ -11,6 +11,8 @@ from mlax_codegen.cli import main
 
 from .bad_specs import GOOD
 
+ADAM = Path(__file__).parents[2] / "codegen" / "specs" / "adam.toml"
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -105,21 +107,42 @@ def test_a_spec_given_twice_is_read_once() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["generate"], "outside a checkout of mlax, give specs and --output DIR"),
-        (["generate", "probe.toml"], "outside a checkout of mlax, give specs and --output DIR"),
-        (["generate", "--output", "mine"], "outside a checkout of mlax, give the specs"),
+        (["generate"], "generate without SPEC works in a checkout of mlax only; give specs and --"),
+        (["generate", "--check"], "generate without SPEC works in a checkout of mlax only; give"),
+        (
+            ["generate", "--output", "mine"],
+            "generate without SPEC works in a checkout of mlax only",
+        ),
+        (["generate", "probe.toml"], "outside a checkout of mlax, give --output DIR"),
+        (["generate", str(ADAM)], "outside a checkout of mlax, give --output DIR"),
     ],
 )
 def test_outside_a_checkout(
-    arguments: list[str],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "checkout", lambda: None)
+    """Wherever the package stands: here it does stand in one."""
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in Path().iterdir()] == ["probe.toml"]
+
+
+def test_inside_a_checkout_only_its_own_specs_are_written_to_its_package(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ADAM.parent)
+    monkeypatch.setattr(cli, "write", lambda outputs, changes: [*outputs])
+    assert main(["generate", str(folder / "probe.toml")]) == 2
+    message = f"{folder / 'probe.toml'}: not one of codegen/specs, so give --output DIR\n"
+    assert capsys.readouterr() == ("", message)
+    assert main(["generate", "adam.toml"]) == 0
+    written = ADAM.parents[2] / "generated" / "mlax_optimizers" / "adam.py"
+    assert capsys.readouterr().out.endswith(f"wrote {written}\n")
+
+
+def test_a_spec_of_mlax_is_not_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "probe.toml", str(ADAM), "--output", "mine"]) == 0
+    assert main(["generate", "probe.toml", "--output", "mine", "--check"]) == 0
+    assert "orphaned" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["generat"], ["generate", "--outpt", "x"]])
@@ -165,6 +188,7 @@ def test_experimental_specs_of_a_package_stand_apart(
     monkeypatch.setattr(
         cli, "built_in_specs", lambda: [folder / "other.toml", folder / "probe.toml"]
     )
+    monkeypatch.setattr(cli, "checkout", lambda: folder)
     assert main(["generate", "--output", "mine"]) == 0
     assert sorted(str(path.relative_to("mine")) for path in Path("mine").rglob("*.py")) == [
         "__init__.py",

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from mlax_codegen.latex import default_symbol, equations, function_equations
+from mlax_codegen.latex import equations, function_equations
 from mlax_codegen.render import built_in_specs
 from mlax_codegen.spec import Spec, read_spec
+from mlax_codegen.symbols import default_symbol
 
 from .bad_specs import GOOD
 

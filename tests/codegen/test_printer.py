@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mlax_codegen.printer import expression_text, fit
+from mlax_codegen.printer import expression_text
+from mlax_codegen.statements import fit
 
 NAMES = [
     "g",

@@ -1,0 +1,55 @@
+"""How names and numbers are written in LaTeX."""
+
+import re
+
+__all__ = ["default_symbol", "number", "with_index", "words"]
+
+_GREEK = frozenset(
+    """
+    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega
+    """.split()  # noqa: SIM905
+)
+
+
+def default_symbol(name: str) -> str:
+    r"""Return LaTeX for a name: `b1` is b_1, `mu` \mu, `v_max` v_{\text{max}}, a word itself in italics."""
+    base, _, rest = name.partition("_")
+    numbered = re.fullmatch(r"([a-z]+?)(\d+)", base)
+    if numbered and not rest:
+        base, rest = numbered.groups()
+    if base not in _GREEK and len(base) > 1:
+        escaped = name.replace("_", r"\_")
+        return rf"\mathit{{{escaped}}}"
+    symbol = rf"\{base}" if base in _GREEK else base
+    if not rest:
+        return symbol
+    return f"{symbol}_{rest}" if len(rest) == 1 else f"{symbol}_{{{words(rest)}}}"
+
+
+def words(text: str) -> str:
+    """Return a name, or a few, as words in a formula."""
+    return rf"\text{{{text.replace('_', ' ')}}}"
+
+
+def with_index(symbol: str, index: str) -> str:
+    """Return a symbol with one more index, after those that it has."""
+    base, found, given = symbol.partition("_")
+    if not found:
+        return f"{symbol}_t" if index == "t" else f"{symbol}_{{{index}}}"
+    if "{" in base:  # the underscore belongs to an argument, like that of \mathit
+        return f"{symbol}_{{{index}}}"
+    inner = given[1:-1] if given.startswith("{") else given
+    return f"{base}_{{{inner}, {index}}}"
+
+
+def number(value: float) -> str:
+    """Return a number without what a formula leaves out."""
+    if isinstance(value, int):
+        return str(value)
+    text = repr(value)
+    digits, _, exponent = text.partition("e")
+    digits = digits.removesuffix(".0")
+    if not exponent:
+        return digits
+    power = f"10^{{{int(exponent)}}}"
+    return power if digits == "1" else rf"{digits} \cdot {power}"
