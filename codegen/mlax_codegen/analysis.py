@@ -67,11 +67,6 @@ class Analysis:
     several: frozenset[str]
     called: frozenset[str]
 
-    @property
-    def leaf_scalars(self) -> tuple[str, ...]:
-        """What the last phase reads that is computed once a step."""
-        return self.phases[-1].scalars
-
 
 def analyse(spec: Spec) -> Analysis:
     """Check the meaning of a spec's equations.
@@ -119,9 +114,12 @@ def _check_names(spec: Spec, flow: Flow) -> None:
                 or (table == "scalars" and flow.names.scalars[name].is_key)
             )
             if not constant and name not in flow.written:
-                document.at_key((table, name), f"no equation assigns {name!r}")
+                message = f"no equation assigns {name!r}"
             elif name not in flow.read:
-                document.at_key((table, name), f"no equation reads {name!r}")
+                message = f"no equation reads {name!r}"
+            else:
+                continue
+            document.at_key((table, name), message, consequence=True)
 
 
 def _conclude(spec: Spec, flow: Flow, weights: tuple[set[World], list[World]]) -> Analysis:

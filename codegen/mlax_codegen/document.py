@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path as File
 from typing import Any, cast
 
@@ -27,20 +28,22 @@ class Document:
         self.places = places
         self.mistakes: list[Mistake] = []
 
-    def at_key(self, path: Path, message: str) -> None:
+    def at_key(self, path: Path, message: str, *, consequence: bool = False) -> None:
         """Note a mistake at a key (of an array's item: at the item)."""
         place = self.place(path)
-        if place.key == place.key_end:
-            self.note(place.value, place.value_end, message)
-        else:
-            self.note(place.key, place.key_end, message)
+        start, end = place.key, place.key_end
+        if start == end:
+            start, end = place.value, place.value_end
+        self.note(start, end, message, consequence=consequence)
 
     def at_value(self, path: Path, message: str) -> None:
         """Note a mistake at a value."""
         place = self.place(path)
         self.note(place.value, place.value_end, message)
 
-    def inside(self, path: Path, start: int, end: int, message: str) -> None:
+    def inside(
+        self, path: Path, start: int, end: int, message: str, *, consequence: bool = False
+    ) -> None:
         """Note a mistake in a string, `start` and `end` counting its characters."""
         place = self.place(path)
         value = self.value(path)
@@ -49,9 +52,10 @@ class Document:
             or not isinstance(value, str)
             or not self.text.startswith(value, place.content)
         ):  # escapes in the string: its characters have no places
-            self.note(place.value, place.value_end, message)
+            start, end = place.value, place.value_end
         else:
-            self.note(place.content + start, place.content + end, message)
+            start, end = place.content + start, place.content + end
+        self.note(start, end, message, consequence=consequence)
 
     def place(self, path: Path) -> Place:
         """Return the place of a path or of what is nearest above it."""
@@ -74,9 +78,10 @@ class Document:
         place = self.place(path)
         return self.text[place.value : place.value_end]
 
-    def note(self, start: int, end: int, message: str) -> None:
+    def note(self, start: int, end: int, message: str, *, consequence: bool = False) -> None:
         """Note a mistake between two offsets of the text; it is shown on the line of the first."""
-        self.mistakes.append(mistake(self.file, self.text, start, end, message))
+        found = mistake(self.file, self.text, start, end, message)
+        self.mistakes.append(replace(found, consequence=consequence))
 
     def stop_on_mistakes(self) -> None:
         """Raise what was noted, if anything was."""

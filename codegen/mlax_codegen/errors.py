@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-__all__ = ["Mistake", "SpecError", "suggestion"]
+__all__ = ["Mistake", "SpecError", "closest", "suggestion"]
 
 _SHOWN = 160  # characters of a line
 
@@ -19,6 +19,7 @@ class Mistake:
     length: int
     message: str
     text: str
+    consequence: bool = False  # it may go away with another one
 
     def __str__(self) -> str:
         """Give the place and the message, then the line with a caret under the mistake."""
@@ -35,10 +36,12 @@ class Mistake:
 
 
 class SpecError(Exception):
-    """A spec that cannot be read; `mistakes` has all that were found, in the order of the file."""
+    """A spec that cannot be read; `mistakes` has all that were found, in the order of the file, consequences last."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
-        self.mistakes: Sequence[Mistake] = sorted(set(mistakes))
+        self.mistakes: Sequence[Mistake] = sorted(
+            set(mistakes), key=lambda mistake: (mistake.file, mistake.consequence, mistake)
+        )
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 
     def __reduce__(self) -> tuple[type["SpecError"], tuple[Sequence[Mistake]]]:
@@ -48,7 +51,13 @@ class SpecError(Exception):
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ", did you mean 'momentum'?", or nothing where no known name is close."""
+    close = closest(name, known)
+    return f", did you mean {close!r}?" if close else ""
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was probably meant; None where none is close."""
     candidates = sorted(set(known))
     by_case = [word for word in candidates if word.lower() == name.lower()]
     close = by_case or get_close_matches(name, candidates, n=1, cutoff=0.7)
-    return f", did you mean {close[0]!r}?" if close else ""
+    return close[0] if close else None

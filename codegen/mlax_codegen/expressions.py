@@ -70,14 +70,14 @@ class Code:
     body: list[ast.stmt] = field(default_factory=list[ast.stmt])
     expression: ast.expr | None = None
 
-    def note(self, node: ast.expr | ast.stmt, message: str) -> None:
+    def note(self, node: ast.expr | ast.stmt, message: str, *, consequence: bool = False) -> None:
         """Note a mistake at a node."""
         start, end = self.offset(node.lineno, node.col_offset), len(self.text)
         if node.end_lineno is not None and node.end_col_offset is not None:
             end = self.offset(node.end_lineno, node.end_col_offset)
         if isinstance(node, ast.If):  # point at its head, not at all it holds
             end = start + 2
-        self.document.inside(self.path, start, end, message)
+        self.document.inside(self.path, start, end, message, consequence=consequence)
 
     def offset(self, line: int, column: int) -> int:
         """Return the offset of a place that `ast` gives (the code is ASCII but for comments)."""

@@ -42,7 +42,7 @@ class Flow:
 
     def __post_init__(self) -> None:
         """Begin with what the spec declares."""
-        self.names = Names(self.spec)
+        self.names: Names = Names(self.spec)
         self.first: dict[str, tuple[Code, ast.stmt]] = {}  # where `scalars` first assign a name
 
     def static(self, code: Code) -> None:
@@ -127,18 +127,23 @@ class Flow:
         kept = {result, *self.names.slots, *walk.totals}
         for name, statement in walk.first.items():
             if name not in self.read and name not in kept:
-                code.note(statement, f"{name!r} is assigned and never read")
+                self.never_read(code, statement, name)
         self.locals |= set(walk.first) - set(self.names.slots)
 
     def unused(self) -> None:
         """Note what is computed once a step, or summed, and not read."""
         for name, (code, statement) in self.first.items():
             if name not in self.read and name not in self.names.scalars:
-                code.note(statement, f"{name!r} is assigned and never read")
+                self.never_read(code, statement, name)
+
+    def never_read(self, code: Code, statement: ast.stmt, name: str) -> None:
+        code.note(statement, f"{name!r} is assigned and never read", consequence=True)
 
 
 class _Walk(Values):
     """One pass over one block, in the order in which it is computed."""
+
+    assigned: dict[str, Kind]
 
     def __init__(self, flow: Flow, code: Code, block: Block, *, last: bool = False) -> None:
         super().__init__(flow.names, code, block, flow.read)
@@ -146,7 +151,7 @@ class _Walk(Values):
         self.last = last
         self.first: dict[str, ast.stmt] = {}
         self.totals: dict[str, ast.stmt] = {}
-        self.later = {
+        self.later: set[str] = {
             target_of(part) for statement in code.body for part in ast.walk(statement)
         } - {""}
 

@@ -85,6 +85,7 @@ class Function:
         doc: What it computes.
         module: Where `code` is imported from; nowhere where it begins with `jnp.` or is one of Python's own.
         elementwise: Whether an element of the result depends on the same element of the arguments alone.
+        shape: That of the result: "()", or the parameter that has it too; "" where it is another.
     """
 
     signature: str
@@ -93,6 +94,7 @@ class Function:
     doc: str
     module: str = ""
     elementwise: bool = False
+    shape: str = ""
     step_at: int | None = None
     name: str = field(init=False)
     parameters: tuple[Parameter, ...] = field(init=False)
@@ -131,8 +133,9 @@ def _elementwise(signature: str, code: str, latex: str, doc: str, module: str = 
     return Function(signature, code, latex, doc, module, elementwise=True)
 
 
-def _runtime(signature: str, latex: str, doc: str) -> Function:
-    return Function(signature, signature.partition("(")[0], latex, doc, "mlax.leafwise")
+def _runtime(signature: str, latex: str, doc: str, shape: str = "") -> Function:
+    code = signature.partition("(")[0]
+    return Function(signature, code, latex, doc, "mlax.leafwise", shape=shape)
 
 
 def _operator(name: str, arguments: str = "{0}") -> str:
@@ -170,13 +173,14 @@ _ALL = [
         "The second where the first holds, else the third.",
     ),
     # of a whole leaf
-    Function("sum(x)", "jnp.sum", r"\sum {0}", "Sum over the leaf."),
+    Function("sum(x)", "jnp.sum", r"\sum {0}", "Sum over the leaf.", shape="()"),
     Function(
         "mean(x, axis: static?)",
         "mean",
         _operator("mean") + "||" + r"\operatorname{{mean}}_{{{1}}}({0})",
         "Mean over the leaf, or along one of its axes; over nothing it is 0.",
         "mlax.leafwise",
+        shape="()",
     ),
     Function(
         "max(x, other: static?)",
@@ -184,19 +188,31 @@ _ALL = [
         r"\max {0}||\max({0}, {1})",
         "Largest element of the leaf; of two static numbers, the larger.",
         "mlax.leafwise",
+        shape="()",
     ),
-    _runtime("norm(x)", r"\lVert {0} \rVert", "Euclidean norm of the leaf."),
-    _runtime("rms(x)", _operator("rms"), "Root of the mean of the squared magnitudes."),
+    _runtime("norm(x)", r"\lVert {0} \rVert", "Euclidean norm of the leaf.", "()"),
+    _runtime("rms(x)", _operator("rms"), "Root of the mean of the squared magnitudes.", "()"),
     _runtime(
         "trust_ratio(w, direction, coefficient?, eps?, least?)",
         r"\phi({0}, {1})",
         "Norm of the weights over norm of the direction, 1 where either is 0: times `coefficient`, with `eps` added to "
         "the norm of the direction; with `least`, the smallest norm that counts, it is never 1 for that reason.",
+        "()",
     ),
     # static: of shapes and of static numbers
-    Function("len(sizes: sizes)", "len", _operator("len"), "How many integers a tuple has."),
-    Function("min(a: static, b: static)", "min", r"\min({0}, {1})", "Smaller of static numbers."),
-    _runtime("product(sizes: sizes)", r"\prod {0}", "Product of a tuple of integers; 1 of ()."),
+    Function(
+        "len(sizes: sizes)", "len", _operator("len"), "How many integers a tuple has.", shape="()"
+    ),
+    Function(
+        "min(a: static, b: static)",
+        "min",
+        r"\min({0}, {1})",
+        "Smaller of static numbers.",
+        shape="()",
+    ),
+    _runtime(
+        "product(sizes: sizes)", r"\prod {0}", "Product of a tuple of integers; 1 of ().", "()"
+    ),
     _runtime(
         "two_largest_axes(shape: sizes, least: static) -> sizes",
         _operator("axes", "{0}, {1}"),
@@ -245,6 +261,7 @@ _ALL = [
         _operator("orthogonalize"),
         "The nearest semi-orthogonal matrix, by Newton-Schulz iterations on the last two axes. Coefficients: 'muon', "
         "'dion'; scalings: 'frobenius', 'spectral', 'aol', 'schatten'.",
+        "x",
     ),
     _runtime(
         "as_matrix(x)",
@@ -266,25 +283,34 @@ _ALL = [
         "inverse_root(matrix, p: static, eps)",
         r"\sqrt[{1}]{{{0} + {2} I}}^{{-1}}",
         "Inverse p-th root of a positive semidefinite matrix with `eps` on its diagonal.",
+        "matrix",
     ),
-    _runtime("eigenbasis(matrix)", _operator("eigenbasis"), "Eigenvectors of a symmetric matrix."),
+    _runtime(
+        "eigenbasis(matrix)",
+        _operator("eigenbasis"),
+        "Eigenvectors of a symmetric matrix.",
+        "matrix",
+    ),
     Function(
         "refreshed_basis(matrix, basis)",
         "refreshed_basis",
         _operator("qr", "{0} {1}"),
         "An eigenbasis in the first step, then one step of orthogonal iteration from the last one.",
         "mlax.leafwise",
+        shape="matrix",
         step_at=2,
     ),
     _runtime(
         "rotate(x, bases: arrays)",
         _operator("rotate", "{0}, {1}"),
         "An array in other bases, one for each axis.",
+        "x",
     ),
     _runtime(
         "rotate_back(x, bases: arrays)",
         r"\operatorname{{rotate}}^{{-1}}({0}, {1})",
         "What `rotate` is undone by; an array multiplied along each axis by a matrix.",
+        "x",
     ),
     # work that is not done always
     Function(
@@ -301,20 +327,25 @@ _ALL = [
         "",
         r"\sum_{{\text{{all leaves}}}} {0}",
         "Sum over all elements of all leaves, for the phases that follow.",
+        shape="()",
     ),
     _runtime(
-        "normal(key: key, like)", r"\mathcal{{N}}(0, 1)", "Normal noise, of the shape of `like`."
+        "normal(key: key, like)",
+        r"\mathcal{{N}}(0, 1)",
+        "Normal noise, of the shape of `like`.",
+        "like",
     ),
 ]
 FUNCTIONS: Mapping[str, Function] = {function.name: function for function in _ALL}
 
 # Names that a generated module gives another meaning.
 _MODULE = """
-    Annotated Array Count Dtype Entries Generic Key Literal NamedTuple Number Optimizer Scalar Shape State Weights
+    Annotated Array Count Dtype Entries Generic Key Literal NamedTuple Number Optimizer Scalar Sequence Shape State
+    Weights
     apply_gradients apply_updates checked choice copies current dtype flag folded full gradients h held
-    hyperparameters identities init initial integer jax jnp largest map_leaves merged mlax model no_steps number own
-    reduce_leaves refuse_complex replace require scalar scheduled selected self slot_dtype state step updates
-    weights zeros
+    hyperparameters identities init initial inputs integer jax jnp largest map_leaves merged mlax model no_steps
+    number own reduce_leaves refuse_complex replace require scalar scheduled selected self slot_dtype slots state step
+    updates weights zeros
 """
 _BUILTINS = (
     "bool float int list object property range str super tuple type vars TypeError ValueError"

@@ -4,7 +4,10 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mlax_codegen.declarations import Slot
+from mlax_codegen.expressions import Code
 from mlax_codegen.flow import target_of
+from mlax_codegen.forms import Forms
 from mlax_codegen.hyperparameters import Hyperparameter
 from mlax_codegen.language import WEIGHT
 from mlax_codegen.spec import Spec
@@ -17,19 +20,31 @@ __all__ = ["Reading"]
 class Reading:
     """Walks the equations once in each world, where every `if` is decided.
 
-    A slot is checked where the requirements hold, None in every world: a type checker, which reads the generated
-    code too, knows nothing of requirements.
+    Slots and shapes are checked where the requirements hold, None in every world: a type checker, which reads the
+    generated code too, knows nothing of requirements.
+
+    Attributes:
+        weights: Worlds in which the weights are read.
+        blamed: Names and expressions that a mistake was noted of.
+        world: Where it is.
+        possible: Whether the requirements hold there.
+        code: The equations that it is in.
     """
 
     spec: Spec
     weights: set[World] = field(default_factory=set[World])
-    blamed: set[str] = field(default_factory=set[str])  # names that a mistake was noted of
+    blamed: set[str | ast.expr] = field(default_factory=set[str | ast.expr])
+    world: World = field(init=False)
+    possible: bool = field(init=False)
+    code: Code = field(init=False)
 
     def __post_init__(self) -> None:
+        """Index what the spec declares."""
         self.hyperparameters: Mapping[str, Hyperparameter] = {
             h.name: h for h in self.spec.hyperparameters
         }
-        self.slots = {slot.name: slot for slot in self.spec.slots}
+        self.slots: Mapping[str, Slot] = {slot.name: slot for slot in self.spec.slots}
+        self.forms: Forms = Forms(self.spec)
 
     def walk(self) -> tuple[set[World], list[World]]:
         """Return the worlds in which the weights are read, and all that the requirements leave."""
@@ -61,26 +76,36 @@ class Reading:
             if self.possible:
                 possible.append(world)
             for code in step:
-                self.code = code
-                self.statements(code.body)
+                self.block(code)
             weights = set(self.weights)
             for code in [*functions, *shapes]:
-                self.code = code
-                self.statements(code.body)
+                self.block(code)
                 if code.expression is not None:
                     self.expression(code.expression)
             self.weights = weights
         return self.weights & set(possible), possible
 
-    def statements(self, body: list[ast.stmt]) -> None:
+    def block(self, code: Code) -> None:
+        self.code = code
+        self.forms.begin()
+        self.statements(code.body)
+
+    def statements(self, body: list[ast.stmt], *, shaped: bool = False) -> None:
+        """Walk statements; `shaped` is whether a condition around them asks about the shape of the leaf."""
         for statement in body:
             if isinstance(statement, ast.If):
                 self.expression(statement.test)
                 chosen = holds(statement.test, self.world)
-                self.statements(statement.body if chosen else statement.orelse)
+                inner = shaped or self.forms.asks_shapes(statement.test)
+                self.statements(statement.body if chosen else statement.orelse, shaped=inner)
             elif isinstance(statement, ast.Assign):
                 self.expression(statement.value)
-                self.kept(statement.targets[0], target_of(statement))
+                name = target_of(statement)
+                self.kept(statement.targets[0], name)
+                wrong = self.forms.assign(name, statement.value, self.world, shaped=shaped)
+                if wrong is not None and self.possible and statement.value not in self.blamed:
+                    self.blamed.add(statement.value)
+                    self.code.note(statement.value, wrong)
 
     def expression(self, node: ast.expr) -> None:
         match node:

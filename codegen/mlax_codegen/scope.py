@@ -6,7 +6,6 @@ from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 from mlax_codegen.declarations import Argument, Scalar, Slot
-from mlax_codegen.errors import suggestion
 from mlax_codegen.hyperparameters import Hyperparameter
 from mlax_codegen.language import (
     FUNCTIONS,
@@ -135,11 +134,6 @@ class Names:
         if name in FUNCTIONS:
             return f"{name!r} is a function; call it"
         return None
-
-    def unknown(self, name: str, block: Block, assigned: Mapping[str, Kind]) -> str:
-        """Return the complaint about a name that nothing explains."""
-        hint = suggestion(name, {*self.visible(block), *assigned})
-        return f"unknown name {name!r}{hint}"
 
     def cannot_assign(self, name: str, block: Block, *, last: bool) -> str | None:
         """Return why equations cannot assign a name, or None; `last` is whether the phase is."""

@@ -12,6 +12,7 @@ from mlax_codegen.document import Document, read_document
 from mlax_codegen.expressions import Code, read_block, read_expression
 from mlax_codegen.hyperparameters import Hyperparameter, read_hyperparameter
 from mlax_codegen.keys import KEYS, TABLES, TOP
+from mlax_codegen.language import RESERVED
 from mlax_codegen.tables import Table, check_identifier
 
 __all__ = [
@@ -25,26 +26,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-_CLASSES = frozenset(
-    [
-        "Annotated",
-        "Array",
-        "Count",
-        "Dtype",
-        "Entries",
-        "Generic",
-        "Key",
-        "Literal",
-        "NamedTuple",
-        "Number",
-        "Optimizer",
-        "Scalar",
-        "Shape",
-        "State",
-        "Weights",
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -163,7 +144,7 @@ def wrong_class_name(name: str) -> str | None:
     """Return why a class cannot have a name, or None."""
     if re.fullmatch("[A-Z][A-Za-z0-9]*", name) is None:
         return f"{name!r} is no name for a class; those read like 'AdamW'"
-    if name in _CLASSES or keyword.iskeyword(name):
+    if name in RESERVED:
         return f"a class {name!r} would be mistaken for another in the generated module"
     return None
 
@@ -217,6 +198,7 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
     if leaf is None or name is None:
         return None
     names.add(name)
+    declared.taken.setdefault(name, "a phase")
     return Phase(
         name,
         read_block(document, (*path, "scalars"), scalars) if scalars else None,

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Mapping
 
-from mlax_codegen.errors import suggestion
+from mlax_codegen.errors import closest, suggestion
 from mlax_codegen.expressions import Code
 from mlax_codegen.hyperparameters import Hyperparameter
 from mlax_codegen.language import FUNCTIONS, TOTAL, Function, Parameter, Type
@@ -132,13 +132,18 @@ class Values:
             if found is None and name not in {*self.blamed, *self.names.broken}:
                 self.blamed.add(name)
                 why = self.unassigned(name) or self.names.invisible(name, self.block)
-                known = {**self.assigned, **self.variables}
-                self.code.note(node, why or self.names.unknown(name, self.block, known))
+                self.code.note(node, why or self.unknown(name))
             return found or UNKNOWN
         if self.block in {Block.STATIC, Block.SHAPES} and self.visible[name].stage is Stage.SCALAR:
             message = f"{name!r} is schedulable, so only `is None` is known of it here"
             return self.wrong(node, message)
         return self.visible[name]
+
+    def unknown(self, name: str) -> str:
+        """Return the complaint about a name that nothing explains; the one that was meant counts as read."""
+        known = {*self.visible, *self.assigned, *self.variables}
+        self.read.add(closest(name, known) or name)
+        return f"unknown name {name!r}{suggestion(name, known)}"
 
     def constant(self, node: ast.expr, value: object) -> Kind:
         if value is None:

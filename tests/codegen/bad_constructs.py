@@ -567,4 +567,25 @@ CASES: dict[str, Bad] = {
         'a slot reads like { init = "zeros", doc = "First moment." }',
         '"copy"',
     ),
+    "array where there is one number": Bad(
+        "n = max(abs(g))",
+        "n = abs(g)",
+        "63:5",
+        "'n' has the shape (), and this has that of the leaf",
+        "abs(g)",
+    ),
+    "result that is one number": Bad(
+        "clip(w, -1.0, 1.0)",
+        "clip(w, -1.0, 1.0)\nresult = norm(result)",
+        "77:10",
+        "'result' has the shape of the leaf, and this is one number",
+        "norm(result)",
+    ),
+    "function called as a phase": Bad(
+        "[functions.start]",
+        "[functions.gather]",
+        "73:1",
+        "'gather' is a phase already",
+        "[functions.gather]",
+    ),
 }

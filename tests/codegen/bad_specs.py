@@ -1025,4 +1025,40 @@ CASES: dict[str, Bad] = {
         "one expression is expected, not a statement",
         "nesterov = 1",
     ),
+    # shapes
+    "update that is one number": Bad(
+        "update = -learning_rate * direction",
+        "update = -learning_rate * sum(direction)",
+        "35:10",
+        "'update' has the shape of the leaf, and this is one number",
+        "-learning_rate * sum(direction)",
+    ),
+    "update that is one number with an option": Bad(
+        "if nesterov else velocity",
+        "if not nesterov else norm(velocity)",
+        "35:10",
+        "'update' has the shape of the leaf, and this is one number",
+        "-learning_rate * direction",
+    ),
+    "update that is a scalar": Bad(
+        "update = -learning_rate * direction",
+        "update = -learning_rate * maximum(1, rms(direction) * c)",
+        "35:10",
+        "'update' has the shape of the leaf, and this is one number",
+        "-learning_rate * maximum(1, rms(direction) * c)",
+    ),
+    "slot that is one number": Bad(
+        "(1 - b2) * abs2(g)",
+        "(1 - b2) * abs2(g)\nv = mean(v)",
+        "30:5",
+        "'v' has the shape of the leaf, and this is one number; give the slot shape = \"()\"",
+        "mean(v)",
+    ),
+    "names of the mapping": Bad(
+        "b2 = {",
+        "inputs = {",
+        "8:1",
+        "'inputs' is reserved; give the hyperparameter another name",
+        "inputs",
+    ),
 }

@@ -98,13 +98,32 @@ def test_elementwise(tmp_path: Path) -> None:
 
 
 def test_what_the_leaf_is_given(tmp_path: Path) -> None:
-    assert analysis(tmp_path).leaf_scalars == ("learning_rate", "momentum", "c")
-    assert analysis(tmp_path, "abs2(g)", "abs2(g) / t").leaf_scalars == (
-        "learning_rate",
-        "momentum",
-        "t",
-        "c",
-    )
+    [leaf] = analysis(tmp_path).phases
+    assert leaf.scalars == ("learning_rate", "momentum", "c")
+    [leaf] = analysis(tmp_path, "abs2(g)", "abs2(g) / t").phases
+    assert leaf.scalars == ("learning_rate", "momentum", "t", "c")
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        "trust_ratio(w, direction) * direction",
+        "where(norm(g) > 1, direction, 0)",
+        "every(2, direction, norm(g))",
+        "orthogonalize(direction)",
+        "sum(direction) if ndim == 0 else direction",
+        "mean(direction, 0)",  # what is left of a shape is not followed
+        "(max(direction) if nesterov else 1) * direction",
+    ],
+)
+def test_what_has_the_shape_of_the_leaf_is_an_update(update: str, tmp_path: Path) -> None:
+    analysis(tmp_path, "-learning_rate * direction", f"-learning_rate * ({update})")
+
+
+def test_a_leaf_without_axes_is_one_number(tmp_path: Path) -> None:
+    old = "update = -learning_rate * direction"
+    new = f"if ndim == 0:\n    direction = sum(direction)\n{old}"
+    analysis(tmp_path, old, new)
 
 
 CHOICES = {"order": ("first", "last", "never")}

@@ -81,6 +81,35 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("name", "misspelt"),
+    [
+        ("-learning_rate", "-learning_rte"),
+        ("root**power", "rooot**power"),
+        ("learning_rate * direction", "learning_rate * directin"),
+        ('when = "momentum', 'when = "momentun'),
+    ],
+)
+def test_a_misspelt_name_counts_as_read(name: str, misspelt: str) -> None:
+    """What was meant is not blamed for being read nowhere."""
+    [mistake] = complaint(GOOD.replace(name, misspelt)).mistakes
+    assert mistake.message.startswith("unknown name")
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_may_follow_from_a_mistake_comes_last() -> None:
+    text = GOOD.replace("-learning_rate *", "-speed *").replace("1 - b2**t", "1 - zzz**t", 1)
+    text = text.replace("root**power", "2**power")
+    messages = [mistake.message for mistake in complaint(text).mistakes]
+    assert messages == [
+        "unknown name 'zzz'",
+        "unknown name 'speed'",
+        "no equation reads 'learning_rate'",
+        "'root' is assigned and never read",
+    ]
+
+
+@pytest.mark.usefixtures("folder")
 def test_a_name_is_reported_once() -> None:
     text = GOOD.replace("direction = g / root**power\n", "")
     assert len([m for m in complaint(text).mistakes if "'direction'" in m.message]) == 1

@@ -1,13 +1,22 @@
 """The functions of the language are those of the runtime, with its parameters."""
 
+import ast
 import builtins
 import importlib
 import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
 
+from mlax.leafwise import map_leaves, reduce_leaves
+from mlax.optimizer import Optimizer
 from mlax_codegen.language import FUNCTIONS, RESERVED, Function
+from mlax_codegen.render import render_module
+from mlax_codegen.spec import read_spec
+
+SPECS = sorted((Path(__file__).parent / "specs").glob("*.toml"))
 
 
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=list(FUNCTIONS))
@@ -35,6 +44,53 @@ def test_the_runtime_has_it(function: Function) -> None:
 def test_what_a_module_imports_is_reserved() -> None:
     codes = {function.code for function in FUNCTIONS.values() if function.module}
     assert codes <= RESERVED
+
+
+@pytest.mark.parametrize("function", [map_leaves, reduce_leaves])
+def test_no_scalar_takes_the_place_of_an_argument(function: Callable[..., object]) -> None:
+    """A step hands scalars over by name, beside these."""
+    parameters = inspect.signature(function).parameters.values()
+    assert {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} <= RESERVED
+
+
+def test_what_all_optimizers_have_is_reserved() -> None:
+    assert {name for name in dir(Optimizer) if not name.startswith("_")} <= RESERVED
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_every_name_of_a_module_is_from_the_spec_or_reserved(path: Path) -> None:
+    spec = read_spec(path)
+    own = {spec.class_name, *spec.shapes}
+    for declared in (
+        spec.hyperparameters,
+        spec.arguments,
+        spec.scalars,
+        spec.slots,
+        spec.functions,
+    ):
+        own |= {thing.name for thing in declared}
+    codes = [code for phase in spec.phases for code in (phase.scalars, phase.leaf)]
+    for code in [*codes, *(slot.shape for slot in spec.slots)]:
+        if code is not None:
+            parts = [*code.body, *([code.expression] if code.expression else [])]
+            own |= {name for part in parts for name in names_of(part)}
+    names = set(names_of(ast.parse(render_module(spec))))
+    private = {name for name in names if name.startswith("_")}
+    assert names - private - own <= RESERVED
+
+
+def names_of(tree: ast.AST) -> Iterator[str]:
+    """Yield the names that code gives a meaning, or that it takes to have one."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.alias(name=name, asname=None):
+                yield name
+            case ast.alias(asname=str() as name):
+                yield name
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case _:
+                pass
 
 
 def test_every_function_is_documented() -> None:
