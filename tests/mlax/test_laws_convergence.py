@@ -1,0 +1,132 @@
+"""Every generated optimizer gets to a stated loss, on a quadratic and on Rosenbrock's function."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mlax.optimizer import apply_updates
+from tests.mlax.generated_optimizers import (
+    MODULES,
+    arguments,
+    every_optimizer,
+    init,
+    rate_of,
+    step,
+    with_rate,
+)
+
+STEPS = 2000
+WARM_UP = 100
+START: Any = {"m": jnp.array([[-0.5, 0.3, 1.5], [0.8, -0.4, 1.0]]), "v": jnp.array([0.5, -0.5])}
+CURVATURE: Any = {"m": jnp.array([[1.0, 2.0, 4.0], [0.5, 1.0, 3.0]]), "v": jnp.array([1.0, 10.0])}
+QUADRATIC = 1e-5
+FINE, COARSE = 1e-2, 0.5
+
+
+class Settings(NamedTuple):
+    """Learning rates (or what stands for them) after warming up, which fall to 0; and a target for Rosenbrock's."""
+
+    quadratic: float
+    rosenbrock: float
+    target: float = FINE
+    options: Any = {}  # noqa: RUF012, read only
+
+
+SETTINGS = {
+    "acprop": Settings(1.0, 0.06, COARSE),
+    "adabelief": Settings(1.0, 1.0),
+    "adadelta": Settings(1.0, 2.0, COARSE),
+    "adafactor": Settings(1.0, 0.06, COARSE),
+    "adagrad": Settings(1.0, 3.0, COARSE),
+    "adam": Settings(1.0, 1.0),
+    "adamax": Settings(1.0, 3.0),
+    "adamaxw": Settings(1.0, 3.0),
+    "adamw": Settings(1.0, 0.3),
+    "adan": Settings(1.0, 1.0),
+    "ademamix": Settings(10.0, 2.0, COARSE),
+    "adopt": Settings(1.0, 3.0),
+    "amsgrad": Settings(1.0, 3.0),
+    "asgd": Settings(0.2, 0.006, COARSE),
+    "cautious_adamw": Settings(1.0, 1.0),
+    "dadapt_adamw": Settings(1.0, 3.0),
+    "dog": Settings(2.0, 10.0, COARSE),
+    "fromage": Settings(0.6, 0.02),
+    "grams": Settings(1.0, 1.0),
+    "lamb": Settings(0.2, 0.01),
+    "lars": Settings(1.0, 2.0),
+    "lion": Settings(0.03, 0.006),
+    "madgrad": Settings(1.0, 0.2),
+    "mars": Settings(1.0, 0.6),
+    "muon": Settings(0.06, 0.2),
+    "nadam": Settings(1.0, 0.6),
+    "nadamw": Settings(1.0, 0.3),
+    "noisy_sgd": Settings(0.02, 0.006, COARSE),
+    "novograd": Settings(0.1, 0.006),
+    "optimistic_adam": Settings(1.0, 0.2, COARSE),
+    "optimistic_gradient_descent": Settings(0.06, 0.003, COARSE),
+    "polyak_sgd": Settings(1.0, 1.0),
+    "prodigy": Settings(1.0, 3.0),
+    "radam": Settings(1.0, 0.1, COARSE),
+    "rmsprop": Settings(1.0, 0.01, COARSE),
+    "rprop": Settings(1.0, 0.2),
+    "schedule_free_adamw": Settings(1.0, 0.3),
+    "schedule_free_sgd": Settings(1.0, 0.02),
+    "sgd": Settings(0.3, 0.003, options={"momentum": 0.9}),
+    "shampoo": Settings(1.0, 10.0),
+    "sign_sgd": Settings(0.1, 0.003, COARSE),
+    "signum": Settings(0.006, 0.003),
+    "sm3": Settings(1.0, 10.0),
+    "soap": Settings(0.6, 0.02),
+    "tiger": Settings(0.01, 0.006),
+    "yogi": Settings(1.0, 1.0),
+}
+
+
+def quadratic(w: Any) -> jax.Array:
+    """Return 7.48 at the start."""
+    return sum(jnp.sum(CURVATURE[k] * (w[k] - 0.1) ** 2) for k in w) / 2  # type: ignore
+
+
+def rosenbrock(w: Any) -> jax.Array:
+    """Return 270 at the start: four valleys, that bend as far as from (-0.5, 0.8) to (1, 1)."""
+    pairs = [(w["m"][0], w["m"][1]), (w["v"][0], w["v"][1])]
+    return sum(jnp.sum((1 - x) ** 2 + 100 * (y - x * x) ** 2) for x, y in pairs)  # type: ignore
+
+
+@every_optimizer
+def test_it_gets_to_a_stated_loss(name: str) -> None:
+    """Both with one compilation: which function it is, is a run-time value."""
+    assert name in SETTINGS, f"add a row for {name} to SETTINGS"
+    settings = SETTINGS[name]
+    keywords = arguments(name)
+    assert set(keywords) <= {"value"}
+
+    @jax.jit
+    def run(bent: Any, rate: Any) -> Any:
+        def loss(w: Any) -> Any:
+            return jnp.where(bent, rosenbrock(w), quadratic(w))
+
+        def body(carry: Any, i: Any) -> Any:
+            weights, state = carry
+            value, gradients = jax.value_and_grad(loss)(weights)
+            factor = jnp.minimum(1, (i + 1) / WARM_UP) * (1 - i / STEPS)
+            state = with_rate(name, state, rate * factor)
+            given = dict.fromkeys(keywords, value)
+            updates, state = step(name, gradients, state, weights, **given)
+            return (apply_updates(updates, weights), state), None
+
+        start = (START, init(name, START, **settings.options))
+        (weights, state), _ = jax.lax.scan(body, start, jnp.arange(STEPS))
+        return loss(weights), rate_of(name, state)
+
+    final, last_rate = run(False, jnp.float32(settings.quadratic))
+    assert final <= QUADRATIC
+    assert 0 < last_rate < settings.quadratic / 1000
+    assert run(True, jnp.float32(settings.rosenbrock))[0] <= settings.target
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_are_of_optimizers_that_exist(name: str) -> None:
+    assert name in MODULES
