@@ -94,6 +94,7 @@ class _Tree(NamedTuple):
     tree: Any
     slots_of: Any = None  # the hyperparameters of the state that it is a slot of
     shape: Any = None  # of `Entries`: what their shapes are
+    optional: bool = False  # whether the annotation allows None as well
 
     @property
     def slot_dtype(self) -> Any:
@@ -193,7 +194,7 @@ class _Plan:
             if at.tree is None and len(options) < len(args):
                 return
             if len(options) == 1:
-                self._collect(at, options[0], found)
+                self._collect(at._replace(optional=True), options[0], found)
                 return
         parts = _parts(at, origin or hint, args)
         if parts is None:
@@ -213,8 +214,9 @@ class _Plan:
                 for name, value, other in found.arrays
                 if getattr(hint, "dim_str", "")
             )
+            or_none = " | None" if at.optional else ""
             raise TypeError(
-                f"{self.label}: {at.name} must be {_hint_name(hint)}, got "
+                f"{self.label}: {at.name} must be {_hint_name(hint)}{or_none}, got "
                 f"{_given(at.tree, hint)}{tied}"
             ) from None
         if hint is Scalar and at.slots_of is not None:

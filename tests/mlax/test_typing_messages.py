@@ -174,7 +174,7 @@ def test_optional_and_nested_annotations_are_spelled_as_written() -> None:
     ) -> None: ...
 
     assert message(TypeError, lambda: call("a")).endswith(  # type: ignore
-        """call: x must be Float[Array, "n"], got 'a' (str)"""
+        """call: x must be Float[Array, "n"] | None, got 'a' (str)"""
     )
     assert message(TypeError, lambda: call(y="a")).endswith(  # type: ignore
         "call: y must be dict[str, Callable[[Array], int]] | int | None, got 'a' (str)"

@@ -3,6 +3,7 @@
 from typing import reveal_type
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from mlax import optim
@@ -30,6 +31,8 @@ def right(weights: Array) -> None:
     reveal_type(optim.Adam(learning_rate=1e-2, b1=0.5, eps=1e-6))  # reveals: Adam
     optim.Adam(learning_rate=1)
     optim.Adam(learning_rate=jnp.asarray(1e-3))
+    optim.Adam(learning_rate=np.float32(1e-3))
+    optim.sgd.init(weights, learning_rate=np.float32(1e-3), momentum=np.float64(0.9))
     optim.Adam(learning_rate=lambda step: 1e-3 / (step + 1))
     optim.Adam(slot_dtype=jnp.float32)
     optim.SGD(momentum=None)
