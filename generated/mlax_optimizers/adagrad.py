@@ -2,8 +2,7 @@
 r"""Adagrad: the gradient, divided by the root of the sum of all its squares.
 
 The defaults are Optax's. MLX's Adagrad is initial_accumulator_value=0, eps=1e-8, eps_in_sqrt=False;
-PyTorch's is that with eps=1e-10, and its lr_decay is a schedule of the learning rate, lambda step:
-rate / (1 + lr_decay * step).
+PyTorch's is that with eps=1e-10, and its lr_decay is a schedule: rate / (1 + lr_decay * step).
 
 .. math::
 

@@ -5,9 +5,9 @@ For games, where plain gradient descent goes in circles. The first step is one o
 
 .. math::
 
-    l_t &= \begin{cases} g_t & \text{if } t = 1 \\ l_{t-1} & \text{otherwise} \end{cases} \\
-    w_t &= w_{t-1} - \eta ((\alpha + \beta) g_t - \beta l_t) \\
-    l_t &\leftarrow g_t
+    p_t &= \begin{cases} g_t & \text{if } t = 1 \\ l_{t-1} & \text{otherwise} \end{cases} \\
+    l_t &= g_t \\
+    w_t &= w_{t-1} - \eta (\alpha g_t + \beta (g_t - p_t))
 
 References:
     Mokhtari et al. 2020, https://arxiv.org/abs/1901.08511
@@ -130,9 +130,9 @@ def _leaf(
     beta: Array,
     t: Array,
 ) -> tuple[Array, Array]:
-    last = jnp.where(t == 1, g, last)
-    update = -learning_rate * ((alpha + beta) * g - beta * last)
+    before = jnp.where(t == 1, g, last)
     last = g
+    update = -learning_rate * (alpha * g + beta * (g - before))
     return update, last
 
 
