@@ -271,6 +271,26 @@ def test_numpy(module: Any, hyperparameters: Any, paper: dict[str, Any]) -> None
     check_numpy(module, hyperparameters, reference, {"rate": lambda step: rate} | paper)
 
 
+@pytest.mark.parametrize("eps_in_sqrt", [True, False])
+@pytest.mark.parametrize("scale", [1.0, 1e15])
+def test_variances_of_rmsprop_are_never_negative(eps_in_sqrt: bool, scale: float) -> None:
+    """Corrected means of one gradient over and over have no variance but what is rounded; in Optax that gives NaN."""
+    options: dict[str, Any] = {"eps_in_sqrt": eps_in_sqrt, "bias_correction": True}
+    g = scale * jnp.linspace(-1, 1, 50)
+    theirs = optax.rmsprop(1e-2, centered=True, **options)
+
+    @functools.partial(jax.jit, static_argnums=(0, 1))
+    def finite(init: Any, step: Any) -> Any:
+        def body(state: Any, _: Any) -> Any:
+            updates, state = step(g, state)
+            return state, jnp.isfinite(updates).all()
+
+        return jax.lax.scan(body, init(g), length=STEPS)[1].all()
+
+    assert finite(functools.partial(rmsprop.init, centered=True, **options), rmsprop.step)
+    assert not finite(theirs.init, theirs.update)
+
+
 def test_rprop_of_optax_is_one_step_late() -> None:
     """Optax 0.2.8 applies in a step what it computed in the last one, where the sign is still the same."""
     late = optax.rprop(1e-2)
