@@ -85,7 +85,7 @@ class Expressions:
 
     def __init__(self, code: str, names: Mapping[str, str]) -> None:
         self.code = code
-        self.lines = code.split("\n")
+        self.lines: list[str] = code.split("\n")
         self.names = names
 
     def top(self, node: ast.expr, *, inside: bool = True) -> Doc:
