@@ -29,7 +29,7 @@ from mlax_optimizers import (
     yogi,
 )
 from mlax_optimizers.experimental import acprop, cautious_adamw, mars
-from tests.mlax.parity import case_name, check_mlx, check_numpy, check_optax, cosine
+from tests.mlax.parity import case_name, check_mlx, check_numpy, check_optax, cosine, ours, trained
 from tests.mlax.references_adam_family import references
 
 RATE = 1e-2
@@ -98,7 +98,7 @@ OPTAX: list[tuple[ModuleType, Callable[..., Any], dict[str, Any]]] = [
     (amsgrad, optax.amsgrad, {"b1": 0.8, "b2": 0.95, "eps": 1e-4, "eps_root": 1e-4}),
     (amsgrad, optax.amsgrad, {"bias_correction_mu": False, "bias_correction_nu": False}),
     (nadam, optax.nadam, {"b1": 0.8, "b2": 0.95, "eps": 1e-4, "eps_root": 1e-4}),
-    (nadamw, optax.nadamw, {"b1": 0.8, "b2": 0.95, "eps": 1e-4, "weight_decay": 0.1}),
+    (nadamw, optax.nadamw, {"b1": 0.8, "b2": 0.95, "eps_root": 1e-4, "weight_decay": 0.1}),
     (radam, optax.radam, {"b1": 0.8, "b2": 0.95, "eps": 1e-4, "eps_root": 1e-4}),
     (radam, optax.radam, {"threshold": 7.0, "nesterov": True}),
     (adabelief, optax.adabelief, {"b1": 0.8, "b2": 0.95, "eps": 1e-4, "eps_root": 1e-6}),
@@ -116,7 +116,7 @@ OPTAX: list[tuple[ModuleType, Callable[..., Any], dict[str, Any]]] = [
     (
         ademamix,
         optax.contrib.ademamix,
-        {"b1": 0.8, "b2": 0.95, "b3": 0.99, "alpha": 2.0, "eps": 1e-4, "weight_decay": 0.1},
+        {"b1": 0.8, "b2": 0.95, "b3": 0.99, "alpha": 2.0, "eps_root": 1e-4, "weight_decay": 0.1},
     ),
     (madgrad, optax_madgrad, {"momentum": 0.5, "eps": 1e-4, "weight_decay": 0.1}),
     (
@@ -144,11 +144,12 @@ NUMPY: list[tuple[ModuleType, dict[str, Any]]] = [
     (adamw, {"bias_correction": False}),
     (adamax, {"eps_in": "denominator", "eps": 1e-4}),
     (adamax, {"bias_correction": False}),
-    (amsgrad, {"maximum_of": "moments", "b2": 0.9}),
+    (amsgrad, {"maximum_of": "moments", "b2": 0.9, "eps_root": 1e-4}),
     (nadam, {"momentum_decay": 4e-3}),
     (nadamw, {"momentum_decay": 0.1}),
     (adan, {"decay": "proximal", "weight_decay": 0.1}),
     (yogi, {"initial_mean": 0.0, "initial_accumulator_value": 1e-4, "bias_correction": False}),
+    (optimistic_adam, {"eps_root": 1e-4}),
     (adopt, {"clip_exponent": 0.1}),
     (acprop, {"center": "after"}),
     (cautious_adamw, {}),
@@ -179,12 +180,12 @@ def test_optax_by_default(module: Any, theirs: Any) -> None:
     ids=case_name,
 )
 def test_defaults_are_those_of_optax(module: Any, theirs: Any) -> None:
-    ours = inspect.signature(module.init).parameters
-    names = [name for name in inspect.signature(theirs).parameters if name in ours]
+    defaults = inspect.signature(module.init).parameters
+    names = [name for name in inspect.signature(theirs).parameters if name in defaults]
     assert len(names) > 3
     for name in names:
         expected = inspect.signature(theirs).parameters[name].default
-        assert expected in (ours[name].default, inspect.Parameter.empty), name
+        assert expected in (defaults[name].default, inspect.Parameter.empty), name
 
 
 @pytest.mark.parametrize(("module", "theirs", "hyperparameters"), OPTAX, ids=case_name)
@@ -223,6 +224,24 @@ def test_numpy(module: Any, hyperparameters: Any) -> None:
         reference,
         {"rate": cosine(np, 0.1), **hyperparameters},
     )
+
+
+@pytest.mark.parametrize(
+    ("module", "theirs"),
+    [case for case in BY_DEFAULT.items() if case[0] not in (adopt, madgrad)],
+    ids=case_name,
+)
+def test_complex_leaves(module: Any, theirs: Any) -> None:
+    """ADOPT and MADGRAD refuse them, and so does Optax."""
+    random = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        leaves = random.normal(size=(101, 5)) + 1j * random.normal(size=(101, 5))
+        weights, gradients = leaves[0], leaves[1:]
+        transformation = theirs(RATE)
+        expected = trained(transformation.init, transformation.update)(weights, gradients)
+        result = ours(module, {"learning_rate": RATE})(weights, gradients)
+        assert result.dtype == np.complex128
+        assert np.max(np.abs(result - expected)) / np.max(np.abs(expected)) < 1e-12
 
 
 def test_optimistic_adam_as_in_older_optax() -> None:
