@@ -296,3 +296,18 @@ def test_pages_that_cannot_be_read_are_refused(text: str, message: str) -> None:
     """A misspelt comment would otherwise leave its block untested, silently."""
     with pytest.raises(ValueError, match=message):
         sections_of(text)
+
+
+def test_readme_names_all_optimizers() -> None:
+    """What it lists is what there is."""
+    from mlax import optim
+    from mlax.experimental import optim as experimental
+
+    text = (ROOT / "README.md").read_text()
+    for package, count in ((optim, "34"), (experimental, "twelve")):
+        modules = {
+            name for name in package.__all__ if isinstance(getattr(package, name), ModuleType)
+        }
+        start = text.index(f"{count} of them" if count == "34" else f"{count} that may")
+        listed = set(text[start:].split("`")[3].split())
+        assert listed == modules

@@ -157,7 +157,11 @@ def _nodes(name: str, value: Any, annotation: Any) -> Iterator[Checked]:
     elif origin is typing.Annotated:
         yield from _nodes(name, value, arguments[0])
     elif isinstance(value, ENode):
-        if isinstance(origin, type) and issubclass(origin, ENode) and _is_checkable(value.data):
+        if not (isinstance(origin, type) and issubclass(origin, ENode)):
+            return
+        if arguments[0] is jax.Array and isinstance(value.data, jax.Array):
+            return  # nothing more to check
+        if _is_checkable(value.data):
             yield Checked(name, value.data, arguments[0])
     elif isinstance(value, Container):
         if arguments:
