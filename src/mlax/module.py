@@ -298,8 +298,9 @@ def _refuse_default(cls: type, name: str, default: object) -> None:
             f"  Wrap it in a Parameter (trained) or a Variable (not trained)."
         )
     if isinstance(default, (list, dict, set)):
+        kind = class_of(cast("object", default)).__name__
         raise TypeError(
-            f"{cls.__name__}.{name}: all instances would share one default {class_of(cast('object', default)).__name__}.\n"
+            f"{cls.__name__}.{name}: all instances would share one default {kind}.\n"
             f"  Write mlax.field(default_factory=lambda: ...)."
         )
 
@@ -341,7 +342,6 @@ def _mutable(cls: type[Module]) -> type | None:
 
 def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., None]:
     """Return an `__init__` that freezes the object when it returns or fails."""
-
     running, failed = Unfinished(cls, failed=False), Unfinished(cls, failed=True)
 
     @functools.wraps(init)

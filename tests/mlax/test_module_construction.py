@@ -127,9 +127,7 @@ def test_a_module_stays_frozen_after_a_failed_init():
     with pytest.raises(FrozenInstanceError):
         broken.size = 4
     assert "<not assigned>" in repr(broken)
-    with pytest.raises(
-        TypeError, match="this ByHand cannot be used: its __init__ failed"
-    ):
+    with pytest.raises(TypeError, match="this ByHand cannot be used: its __init__ failed"):
         jax.tree.leaves([broken, ByHand(3)])
 
 
