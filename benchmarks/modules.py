@@ -151,7 +151,7 @@ def main() -> None:
                 "flax.nnx": nnx_round_trip(flax),
                 "tuples": round_trip(tuples),
             },
-            calls=10,
+            calls=50,
         ),
         targets={"Equinox": 0.8},
     )
@@ -214,7 +214,7 @@ def main() -> None:
                 "flax.nnx, nnx.jit": lambda: on_flax(flax),
                 "tuples": lambda: on_tuples(tuples),
             },
-            calls=5,
+            calls=20,
         ),
         targets={"Equinox, jax.jit": 1.05, "Equinox, filter_jit": 0.5},
     )

@@ -20,6 +20,8 @@ def compare(
 ) -> Timings:
     """Time each candidate `calls` times a round, after a first round that does not count."""
     timings: dict[str, list[float]] = {name: [] for name in candidates}
+    gc.collect()
+    gc.freeze()  # or each candidate pays for looking through what all others keep
     for number in range(rounds + 1):
         for name, function in candidates.items():
             gc.collect()  # or one candidate pays for what another left
