@@ -135,7 +135,8 @@ class _Plan:
         optimizer = _hyperparameter_class(result_hint)
         validated = getattr(optimizer, "__dataclass_fields__", ())
         return cls(
-            label=f"{module.rpartition('.')[2]}.{function.__name__}",
+            # A private function stands behind a public one, which is what users called.
+            label=f"{module.rpartition('.')[2]}.{function.__name__.lstrip('_')}",
             signature=inspect.signature(function),
             hints={k: v for k, v in hints.items() if v is not Any and k not in validated},
             result_hint=result_hint,

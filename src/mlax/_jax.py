@@ -1,15 +1,18 @@
 """Questions about leaves and dtypes whose answers in JAX are partly unknown to type checkers."""
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import Array
 
 __all__ = [
     "Tracer",
     "canonical",
+    "cond",
     "epsilon",
     "is_inexact",
     "is_key",
@@ -17,6 +20,14 @@ __all__ = [
     "largest_number",
     "smallest_number",
 ]
+
+
+T = TypeVar("T")
+
+
+def cond(condition: Array, then: Callable[[], T], otherwise: Callable[[], T]) -> T:
+    """Return what one of two functions computes; the other does not run, except under `vmap`."""
+    return cast("T", jax.lax.cond(condition, then, otherwise))
 
 
 def is_tracer(leaf: object) -> bool:

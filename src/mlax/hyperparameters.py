@@ -33,8 +33,10 @@ __all__ = [
     "is_array",
     "is_schedule",
     "number",
+    "required",
     "scheduled",
     "specification",
+    "specified",
 ]
 
 
@@ -128,7 +130,7 @@ def number(
         bounds.check(result)
         return result
 
-    return _field(default, Specification(normalise, optional=optional))
+    return specified(default, Specification(normalise, optional=optional))
 
 
 def scheduled(
@@ -156,7 +158,7 @@ def scheduled(
         bounds.check(result)
         return result
 
-    return _field(default, Specification(normalise, schedulable=True, optional=optional))
+    return specified(default, Specification(normalise, schedulable=True, optional=optional))
 
 
 def integer(
@@ -180,7 +182,7 @@ def integer(
             raise ValueError("an integer of 32 bits")
         return plain
 
-    return _field(default, Specification(normalise, optional=optional))
+    return specified(default, Specification(normalise, optional=optional))
 
 
 def flag(default: bool) -> Any:
@@ -192,7 +194,7 @@ def flag(default: bool) -> Any:
             raise TypeError("True or False")
         return plain
 
-    return _field(default, Specification(normalise))
+    return specified(default, Specification(normalise))
 
 
 def choice(default: str | None, *choices: str | None) -> Any:
@@ -203,7 +205,7 @@ def choice(default: str | None, *choices: str | None) -> Any:
             raise ValueError("one of " + ", ".join(map(repr, choices)))
         return value
 
-    return _field(default, Specification(normalise))
+    return specified(default, Specification(normalise))
 
 
 def dtype(default: Dtype | None = None) -> Any:
@@ -220,7 +222,7 @@ def dtype(default: Dtype | None = None) -> Any:
             raise ValueError("a dtype that JAX has without jax_enable_x64")
         return result
 
-    return _field(default, Specification(normalise, optional=True))
+    return specified(default, Specification(normalise, optional=True))
 
 
 def specification(metadata: Any) -> Specification | None:
@@ -229,8 +231,14 @@ def specification(metadata: Any) -> Specification | None:
     return spec
 
 
-def _field(default: Any, spec: Specification) -> Any:
+def specified(default: Any, spec: Specification) -> Any:
+    """Describe a field by its default and what else it may hold."""
     return field(default=default, metadata={Specification: spec})
+
+
+def required(described: Any) -> Any:
+    """Return a field's description without its default: `required(integer(1, at_least=1))`."""
+    return field(metadata=described.metadata)
 
 
 def is_array(value: object) -> bool:

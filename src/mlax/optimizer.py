@@ -5,7 +5,7 @@ holds are replaced by a marker: static, hashable, and without leaves.
 """
 
 import dataclasses
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from mlax.hyperparameters import (
     is_array,
     is_schedule,
     number,
+    required,
     scheduled,
     specification,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "no_steps",
     "number",
     "refuse_complex",
+    "required",
     "scalar",
     "scheduled",
     "selected",
@@ -72,8 +74,8 @@ __all__ = [
 S = TypeVar("S")
 
 
-# Without field_specifiers: checkers take `number(0.9, ...)` for the default that it is.
-@dataclass_transform(frozen_default=True)
+# Of field_specifiers only `required`: checkers take `number(0.9, ...)` for the default that it is.
+@dataclass_transform(frozen_default=True, field_specifiers=(required,))
 class Optimizer:
     """Base of every optimizer class. Inheriting is enough: the class becomes a frozen dataclass, static to JAX.
 
@@ -132,7 +134,7 @@ class Optimizer:
                 and not is_schedule(value)
             ):
                 value = HELD
-            object.__setattr__(copy, field.name, value)
+            object.__setattr__(copy, field.name, _inside_held(value))
         return copy
 
     def own(self, state: S) -> S:
@@ -163,6 +165,15 @@ class Optimizer:
                 f"{where}: the state has other hyperparameters: {'; '.join(differences)}"
             )
         return state
+
+
+def _inside_held(value: Any) -> Any:
+    """Do as `held` does with the optimizers that an optimizer is made of."""
+    if isinstance(value, Optimizer):
+        return value.held()
+    if isinstance(value, tuple):
+        return tuple(_inside_held(one) for one in cast("Any", value))
+    return value
 
 
 def _shown(value: object) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from mlax._jax import is_tracer
 from mlax._trees import KeyPath, flatten, flatten_with_path
 
-__all__ = ["describe", "keystr", "mismatches", "refuse_shared", "tree_equal"]
+__all__ = ["describe", "dotted", "keystr", "mismatches", "refuse_shared", "tree_equal"]
 
 # Long enough for any number or name, short enough for one line of a message.
 _LONGEST_REPR = 60
@@ -37,6 +37,15 @@ def describe(leaf: object) -> str:
 def keystr(path: KeyPath) -> str:
     """Return a key path as Python that reaches the leaf: `['dense'][0].w`."""
     return jax.tree_util.keystr(path)
+
+
+def dotted(path: KeyPath) -> str:
+    """Return a key path as names and numbers with dots between, `layers.0.kernel`; of the tree itself `""`.
+
+    A node's one array adds nothing to it. Two paths are the same text only where a key of a dict holds a dot.
+    """
+    parts = [jax.tree_util.keystr((key,), simple=True).removeprefix(".") for key in path]
+    return ".".join(part for part in parts if part)
 
 
 def tree_equal(*trees: object) -> bool:

@@ -4,6 +4,7 @@
 
     state = optim.adam.init(weights, learning_rate=1e-3)  # functions
     optimizer = optim.Adam(learning_rate=1e-3)            # the same algorithm as a value
+    optimizer = optim.ClipGradients(optimizer, max_norm=1.0)  # an optimizer made of another
 
 A generated module is loaded when it is first used.
 """
@@ -11,12 +12,52 @@ A generated module is loaded when it is first used.
 from typing import TYPE_CHECKING, Any
 
 import mlax_optimizers
+from mlax.optim.accumulate_gradients import AccumulateGradients
+from mlax.optim.average_weights import AverageWeights
+from mlax.optim.clip_gradients import ClipGradients
+from mlax.optim.clipping import (
+    clip_grad_adaptive,
+    clip_grad_leaf_norm,
+    clip_grad_norm,
+    clip_grad_value,
+    global_norm,
+)
+from mlax.optim.decay_weights import DecayWeights
+from mlax.optim.frozen import Frozen
+from mlax.optim.lookahead import Lookahead
+from mlax.optim.master_weights import MasterWeights
+from mlax.optim.multi_optimizer import MultiOptimizer
+from mlax.optim.protocol import OptimizerLike
+from mlax.optim.reduce_on_plateau import ReduceOnPlateau
+from mlax.optim.scale_updates import ScaleUpdates
+from mlax.optim.skip_non_finite import SkipNonFinite
 from mlax.optimizer import Optimizer, Schedule, apply_updates
 
 if TYPE_CHECKING:
     from mlax_optimizers import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]
 
-__all__ = ["Optimizer", "Schedule", "apply_updates"]
+__all__ = [
+    "AccumulateGradients",
+    "AverageWeights",
+    "ClipGradients",
+    "DecayWeights",
+    "Frozen",
+    "Lookahead",
+    "MasterWeights",
+    "MultiOptimizer",
+    "Optimizer",
+    "OptimizerLike",
+    "ReduceOnPlateau",
+    "ScaleUpdates",
+    "Schedule",
+    "SkipNonFinite",
+    "apply_updates",
+    "clip_grad_adaptive",
+    "clip_grad_leaf_norm",
+    "clip_grad_norm",
+    "clip_grad_value",
+    "global_norm",
+]
 __all__ += mlax_optimizers.__all__
 
 

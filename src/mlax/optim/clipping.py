@@ -1,0 +1,182 @@
+"""Gradients limited in size: by the norm of all, leaf by leaf, element by element, or by the size of the weights.
+
+Half precision is computed in float32. Results have the structure, shapes and dtypes of the gradients.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mlax._jax import is_tracer
+from mlax._trees import leaves
+from mlax.leafwise import map_leaves, norm
+from mlax.tree import describe
+from mlax.typing import Scalar, Weights, checked
+
+__all__ = [
+    "clip_grad_adaptive",
+    "clip_grad_leaf_norm",
+    "clip_grad_norm",
+    "clip_grad_value",
+    "global_norm",
+]
+
+# What PyTorch and MLX add to a norm before they divide by it.
+_EPS = 1e-6
+
+
+@checked
+def global_norm(tree: Weights) -> Scalar:  # pyright: ignore[reportInvalidTypeVarUse]
+    r"""Return the Euclidean norm of all elements of all leaves, $\sqrt{\sum |x|^2}$.
+
+    Squares neither overflow nor vanish: leaves of 1e30 have a norm in float32.
+
+    Args:
+        tree: Inexact arrays.
+
+    Returns:
+        Shape (), in JAX's default float dtype; 0 of a tree without leaves.
+    """
+    dtype = jnp.result_type(float)
+    norms = [_jitted_norm(leaf).astype(dtype) for leaf in leaves(tree)]
+    return norm(jnp.stack(norms)) if norms else jnp.zeros((), dtype)
+
+
+def _norm(leaf: Array) -> Array:
+    wide = leaf.astype(jnp.float32) if leaf.dtype.itemsize < 4 else leaf
+    return norm(jnp.abs(wide))
+
+
+_jitted_norm: Callable[[Array], Array] = jax.jit(_norm)  # traced once for each shape
+
+
+@checked
+def clip_grad_norm(gradients: Weights, max_norm: float | Scalar) -> tuple[Weights, Scalar]:
+    r"""Scale all gradients by one number, so that their global norm is at most `max_norm`.
+
+    .. math::
+
+        g \gets g \min\left(1, \frac{\text{max norm}}{\lVert g \rVert + 10^{-6}}\right)
+
+    As in MLX and PyTorch; Optax's `clip_by_global_norm` adds no 1e-6.
+
+    Args:
+        gradients: Inexact arrays.
+        max_norm: Largest norm, >= 0: a number, or an array of shape ().
+
+    Returns:
+        The gradients, and the norm that they had: shape (), in JAX's default float dtype.
+
+    Raises:
+        ValueError: `max_norm` is negative or NaN.
+    """
+    limit = _limit("clip_grad_norm", "max_norm", max_norm)
+    length = global_norm(gradients)
+    scale = jnp.minimum(limit / (length + _EPS), 1.0)
+    (clipped,) = map_leaves(_scaled, None, (gradients,), (), scale=scale)
+    return clipped, length
+
+
+def _scaled(_: None, g: Array, *, scale: Array) -> tuple[Array]:
+    return (scale * g,)
+
+
+@checked
+def clip_grad_leaf_norm(gradients: Weights, max_norm: float | Scalar) -> Weights:
+    """Scale each gradient by itself, so that its norm is at most `max_norm`, as `clip_grad_norm` does with all.
+
+    Args:
+        gradients: Inexact arrays.
+        max_norm: Largest norm of a leaf, >= 0: a number, or an array of shape ().
+
+    Raises:
+        ValueError: `max_norm` is negative or NaN.
+    """
+    limit = _limit("clip_grad_leaf_norm", "max_norm", max_norm)
+    (clipped,) = map_leaves(_limited, None, (gradients,), (), limit=limit)
+    return clipped
+
+
+def _limited(_: None, g: Array, *, limit: Array) -> tuple[Array]:
+    return (g * jnp.minimum(limit / (norm(jnp.abs(g)) + _EPS), 1.0),)
+
+
+@checked
+def clip_grad_value(gradients: Weights, max_value: float | Scalar) -> Weights:
+    """Bring each element between `-max_value` and `max_value`; of a complex one the magnitude.
+
+    Args:
+        gradients: Inexact arrays.
+        max_value: Largest magnitude, >= 0: a number, or an array of shape ().
+
+    Raises:
+        ValueError: `max_value` is negative or NaN.
+    """
+    limit = _limit("clip_grad_value", "max_value", max_value)
+    (clipped,) = map_leaves(_between, None, (gradients,), (), limit=limit)
+    return clipped
+
+
+def _between(_: None, g: Array, *, limit: Array) -> tuple[Array]:
+    if not jnp.iscomplexobj(g):
+        return (jnp.clip(g, -limit, limit),)
+    size = jnp.abs(g)
+    return (jnp.where(size > limit.real, g * (limit.real / jnp.where(size > 0, size, 1.0)), g),)
+
+
+@checked
+def clip_grad_adaptive(
+    gradients: Weights,
+    weights: Weights,
+    clipping: float | Scalar = 0.01,
+    eps: float = 1e-3,
+) -> Weights:
+    r"""Scale the gradient of each unit, so that its norm is at most a fraction of the norm of the unit's weights.
+
+    .. math::
+
+        g_i \gets g_i \min\left(1, \lambda \frac{\max(\lVert w_i \rVert, \epsilon)}{\lVert g_i \rVert}\right)
+
+    What a unit is depends on the number of axes: of 2 or 3, everything along the first; of more, along all but the
+    last; a vector, or what has only one axis longer than 1, is one unit. As in Optax.
+
+    References:
+        Brock et al. 2021, https://arxiv.org/abs/2102.06171
+
+    Args:
+        gradients: Inexact arrays.
+        weights: Like the gradients.
+        clipping: The fraction, >= 0: a number, or an array of shape ().
+        eps: Smallest norm that weights count with, > 0.
+
+    Raises:
+        ValueError: `clipping` is negative or NaN, `eps` is not positive.
+    """
+    limit = _limit("clip_grad_adaptive", "clipping", clipping)
+    if not eps > 0:
+        raise ValueError(f"clip_grad_adaptive: eps must be > 0, got {eps}")
+    (clipped,) = map_leaves(_adapted, eps, (gradients, weights), (), limit=limit)
+    return clipped
+
+
+def _adapted(eps: float, g: Array, w: Array, *, limit: Array) -> tuple[Array]:
+    length = _unit_norms(g)
+    most = limit.real * jnp.maximum(_unit_norms(w), eps)
+    return (jnp.where(length > most, g * (most / jnp.where(length > 0, length, 1.0)), g),)
+
+
+def _unit_norms(x: Array) -> Array:
+    """Return the norms of the units, in a shape that broadcasts with the leaf's."""
+    axes: Sequence[int] = range(x.ndim)
+    if sum(size != 1 for size in x.shape) > 1:
+        axes = (0,) if x.ndim <= 3 else range(x.ndim - 1)
+    return jnp.sqrt(jnp.sum(jnp.square(jnp.abs(x)), axis=tuple(axes), keepdims=True))
+
+
+def _limit(function: str, name: str, value: float | Array) -> Array:
+    """Return a limit as an array, refused if it is known to be none."""
+    if not is_tracer(value) and not float(value) >= 0:
+        raise ValueError(f"{function}: {name} must be >= 0, got {describe(value)}")
+    return jnp.asarray(value, jnp.result_type(float))

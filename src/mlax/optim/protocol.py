@@ -1,0 +1,45 @@
+"""What every transformation of optimizers takes, and what it passes on."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Protocol, cast, runtime_checkable
+
+__all__ = ["OptimizerLike", "accepted", "arguments_of"]
+
+
+@runtime_checkable
+class OptimizerLike(Protocol):
+    """Anything with `init` and `step`: the optimizers of mlax, and your own without inheriting.
+
+        state = optimizer.init(weights)
+        updates, state = optimizer.step(gradients, state, weights)
+
+    Updates have the structure, shapes and dtypes of the weights, and are to be added to them. `step` may take further
+    arguments by keyword, such as the loss. The state is any tree whose structure, shapes and dtypes stay the same. If
+    there is an `apply_gradients(gradients, state, weights)` too, it is asked where new weights are wanted.
+    """
+
+    def init(self, weights: Any, /) -> Any:
+        """Return the state before the first step."""
+        ...
+
+    def step(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Return the updates and the next state, given gradients, state, weights and keyword arguments."""
+        ...
+
+
+def arguments_of(optimizer: OptimizerLike) -> frozenset[str] | None:
+    """Return the names of what `step` takes by keyword only; None if it takes any name."""
+    if hasattr(optimizer, "arguments"):
+        names: frozenset[str] | None = cast("Any", optimizer).arguments
+        return names
+    parameters = inspect.signature(optimizer.step).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
+
+def accepted(optimizer: OptimizerLike, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the keyword arguments that an optimizer's `step` takes."""
+    names = arguments_of(optimizer)
+    return {name: value for name, value in arguments.items() if names is None or name in names}

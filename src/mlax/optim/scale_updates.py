@@ -1,0 +1,83 @@
+"""Updates multiplied by a number for each weight: learning rates of layers."""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, NamedTuple
+
+from jaxtyping import Array
+
+from mlax.leafwise import map_leaves
+from mlax.optim.paths import map_with_dotted_path
+from mlax.optim.wrapping import Arguments, Move, Wrapper
+from mlax.optimizer import no_steps, selected
+from mlax.tree import describe
+from mlax.typing import Count, Weights, checked
+
+__all__ = ["ScaleUpdates", "State"]
+
+
+class ScaleUpdates(Wrapper):
+    """Multiplies the updates of each weight by a number of its own, as different learning rates would.
+
+        ScaleUpdates(optim.AdamW(1e-3), lambda path, w: 0.1 if path.startswith("embedding.") else 1.0)
+
+    Args:
+        optimizer: Makes the steps.
+        scale: Gives the number for a path, `"layers.0.kernel"`, and a weight: a Python number, >= 0. It may look at the
+            weight's shape and dtype.
+    """
+
+    moves_further: ClassVar[bool] = True
+
+    scale: Callable[[str, Array], float] = lambda path, w: 1.0
+
+    def init(self, weights: Weights) -> "State[Weights]":
+        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        return self._init(selected(weights))
+
+    @checked
+    def _init(self, weights: Weights) -> "State[Weights]":
+        map_with_dotted_path(self._scale, weights)
+        return State(no_steps(), self.optimizer.init(weights), self.held())
+
+    @checked
+    def _step(
+        self,
+        move: Move,
+        gradients: Weights,
+        state: "State[Weights]",
+        weights: Weights | None,
+        arguments: Arguments,
+    ) -> "tuple[Weights, State[Weights]]":
+        updates, inner = Move(new_weights=False).by(
+            self.optimizer, gradients, state.inner, weights, arguments
+        )
+        scales = map_with_dotted_path(self._scale, gradients if weights is None else weights)
+        (updates,) = map_leaves(_scaled, None, (updates, scales), ())
+        return move.along(updates, weights), State(state.step + 1, inner, state.hyperparameters)
+
+    def _scale(self, path: str, weight: Array) -> float:
+        number: Any = self.scale(path, weight)
+        if not isinstance(number, int | float) or not (0 <= number < math.inf):
+            raise ValueError(
+                f"ScaleUpdates: scale must give a finite Python number >= 0, got {describe(number)} for {path!r}"
+            )
+        return float(number)
+
+
+class State(NamedTuple, Generic[Weights]):
+    """What is remembered between steps.
+
+    Attributes:
+        step: Number of steps done.
+        inner: State of the optimizer inside.
+        hyperparameters: The optimizer. Static, no leaves.
+    """
+
+    step: Count
+    inner: Any
+    hyperparameters: ScaleUpdates
+
+
+def _scaled(_: None, update: Array, scale: float) -> tuple[Array]:
+    return (scale * update,)

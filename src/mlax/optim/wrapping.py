@@ -1,0 +1,206 @@
+"""The base of optimizers that are made of others.
+
+A transformation says once, in `_step`, what it does around the step of another optimizer. Whether the result is to be
+updates or new weights is what a `Move` carries to the innermost one: where an optimizer keeps the weights in a wider
+dtype, new weights are not the old ones plus updates that were rounded.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar, cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mlax.hyperparameters import Specification, specified
+from mlax.leafwise import map_leaves
+from mlax.optim.protocol import OptimizerLike, arguments_of
+from mlax.optimizer import Optimizer, apply_updates, merged, required, selected, zeros
+from mlax.typing import Weights
+
+__all__ = ["Arguments", "Move", "Transformation", "Wrapper", "as_optimizer", "cast_like", "where"]
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+Arguments = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Move:
+    """What a step is to result in: new weights, or updates."""
+
+    new_weights: bool
+
+    def by(
+        self,
+        optimizer: OptimizerLike,
+        gradients: T,
+        state: S,
+        weights: T | None,
+        arguments: Arguments,
+    ) -> tuple[T, S]:
+        """Return the result of an optimizer's step, and its next state."""
+        direct = getattr(optimizer, "apply_gradients", None) if self.new_weights else None
+        if direct is not None:
+            result, state = direct(gradients, state, weights, **arguments)
+            return result, state
+        updates, state = optimizer.step(gradients, state, weights, **arguments)
+        return self.along(updates, weights), state
+
+    def nowhere(self, gradients: T, weights: T | None) -> T:
+        """Return the result of not moving."""
+        if self.new_weights:
+            assert weights is not None
+            return weights
+        return zeros(gradients, None)
+
+    def weights(self, result: T, weights: T) -> T:
+        """Return the new weights that a result leads to."""
+        return result if self.new_weights else apply_updates(result, weights)
+
+    def along(self, updates: T, weights: T | None) -> T:
+        """Return the result of moving by updates."""
+        if not self.new_weights:
+            return updates
+        assert weights is not None
+        return apply_updates(updates, weights)
+
+    def to(self, new: T, weights: T) -> T:
+        """Return the result that leads to new weights."""
+        if self.new_weights:
+            return new
+        (updates,) = map_leaves(_difference, None, (new, weights), ())
+        return updates
+
+
+def _difference(_: None, new: Array, w: Array) -> tuple[Array]:
+    return (new - w,)
+
+
+def cast_like(tree: Any, weights: T) -> T:
+    """Return a tree in the dtypes of the weights, in buffers of its own."""
+    (result,) = map_leaves(_second, None, (weights, tree), ())
+    return result
+
+
+def _second(_: None, w: Array, other: Array) -> tuple[Array]:
+    return (other,)
+
+
+def where(condition: Array, chosen: T, other: T) -> T:
+    """Return one of two trees, leaf by leaf of the same shapes and dtypes."""
+
+    def choose(a: Array, b: Array) -> Array:
+        return jnp.where(condition, a, b)
+
+    result: T = jax.tree.map(choose, chosen, other)
+    return result
+
+
+def as_optimizer(value: Any) -> OptimizerLike:
+    """Return an optimizer as it is, or refuse what is none.
+
+    Raises:
+        TypeError: Saying what is expected.
+    """
+    if isinstance(value, type) or not isinstance(value, OptimizerLike):
+        raise TypeError("an optimizer: an object with init and step")
+    return value
+
+
+def _inside(optimizer: Optimizer) -> Iterator[Optimizer]:
+    """Yield the optimizers that one is made of, at any depth."""
+    for value in vars(optimizer).values():
+        for one in cast("tuple[Any, ...]", value if isinstance(value, tuple) else (value,)):
+            if isinstance(one, Optimizer):
+                yield one
+                yield from _inside(one)
+
+
+class Transformation(Optimizer):
+    """Base of all optimizers that are not generated. A subclass has `init`, `_step`, and a NamedTuple as its state."""
+
+    @property
+    def arguments(self) -> frozenset[str] | None:
+        """Names of what `step` takes by keyword; None if it takes any."""
+        return frozenset()
+
+    def _step(
+        self, move: Move, gradients: Any, state: Any, weights: Any, arguments: Arguments
+    ) -> tuple[Any, Any]:
+        raise NotImplementedError
+
+    def step(
+        self, gradients: Weights, state: S, weights: Weights | None = None, **arguments: Any
+    ) -> tuple[Weights, S]:
+        """Return the updates and the next state; refuse a state of other hyperparameters.
+
+        Args:
+            gradients: Gradients of the loss, like the weights.
+            state: From `init` or from the last step.
+            weights: The weights; needed where this optimizer or one inside reads them.
+            **arguments: What the optimizers inside take by keyword, such as the loss.
+        """
+        return self._checked_step(Move(new_weights=False), gradients, state, weights, arguments)
+
+    def apply_gradients(
+        self, gradients: Weights, state: S, weights: Weights, **arguments: Any
+    ) -> tuple[Weights, S]:
+        """Return the weights after one more step, and the next state."""
+        return self._checked_step(Move(new_weights=True), gradients, state, weights, arguments)
+
+    def update(
+        self, model: Weights, gradients: Weights, state: S, **arguments: Any
+    ) -> tuple[Weights, S]:
+        """Return the model with its unfrozen parameters one step further, and the next state."""
+        weights, state = self.apply_gradients(gradients, state, selected(model), **arguments)
+        return merged(weights, model), state
+
+    def _checked_step(
+        self, move: Move, gradients: Any, state: Any, weights: Any, arguments: Arguments
+    ) -> tuple[Any, Any]:
+        names = self.arguments
+        unknown = [] if names is None else [name for name in arguments if name not in names]
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__}.step: no optimizer in it takes {', '.join(unknown)}"
+                + (f"; what they take is {', '.join(sorted(names))}" if names else "")
+            )
+        return self._step(move, gradients, self.own(state), weights, arguments)
+
+    def _needs(self, weights: T | None) -> T:
+        """Return the weights, or say that they are missing."""
+        if weights is None:
+            raise ValueError(f"{type(self).__name__}: step needs the weights")
+        return weights
+
+
+class Wrapper(Transformation):
+    """Base of what changes the steps of one other optimizer."""
+
+    moves_further: ClassVar[bool] = False
+    """Whether it changes what the optimizer inside results in."""
+
+    keeps_weights: ClassVar[bool] = False
+    """Whether the next step starts from weights in its state, whatever has become of the result."""
+
+    optimizer: OptimizerLike = required(specified(None, Specification(as_optimizer)))
+
+    def __post_init__(self) -> None:
+        """Check each hyperparameter, and that what it does to the weights is not undone."""
+        super().__post_init__()
+        if not self.moves_further:
+            return
+        for inside in _inside(self):
+            name = type(inside).__name__
+            self.require(
+                not (isinstance(inside, Wrapper) and inside.keeps_weights),
+                f"{name} inside would undo what it does to the weights; put the {name} around it",
+            )
+
+    @property
+    def arguments(self) -> frozenset[str] | None:
+        """Names of what `step` takes by keyword: what the optimizer inside takes; None if it takes any."""
+        return arguments_of(self.optimizer)
