@@ -7,7 +7,7 @@ dtype, new weights are not the old ones plus updates that were rounded.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -106,14 +106,15 @@ def as_optimizer(value: Any) -> OptimizerLike:
         TypeError: Saying what is expected.
     """
     if isinstance(value, type) or not isinstance(value, OptimizerLike):
-        raise TypeError("an optimizer: an object with init and step")
+        raise TypeError("an object with init and step")
     return value
 
 
 def _inside(optimizer: Optimizer) -> Iterator[Optimizer]:
     """Yield the optimizers that one is made of, at any depth."""
     for value in vars(optimizer).values():
-        for one in cast("tuple[Any, ...]", value if isinstance(value, tuple) else (value,)):
+        several: Any = value if isinstance(value, tuple) else (value,)
+        for one in several:
             if isinstance(one, Optimizer):
                 yield one
                 yield from _inside(one)
