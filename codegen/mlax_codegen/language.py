@@ -152,6 +152,7 @@ _ALL = [
         "Squared magnitude: of a complex number too, where x**2 would not be one.",
         "mlax.leafwise",
     ),
+    _elementwise("cbrt(x)", "jnp.cbrt", r"\sqrt[3]{{{0}}}", "Cube root."),
     _elementwise(
         "clip(x, low, high)",
         "clip",
@@ -159,6 +160,7 @@ _ALL = [
         "`x` where it is between two bounds, else the nearer one.",
         "mlax.leafwise",
     ),
+    _elementwise("conj(x)", "jnp.conj", r"\overline{{{0}}}", "Complex conjugate."),
     _elementwise("exp(x)", "jnp.exp", r"\exp({0})", "Exponential."),
     _elementwise("log(x)", "jnp.log", r"\log({0})", "Natural logarithm."),
     _elementwise("maximum(a, b)", "jnp.maximum", r"\max({0}, {1})", "The larger of two."),
@@ -219,9 +221,9 @@ _ALL = [
         "The two longest axes, the second longest first; () where either is shorter than `least`.",
     ),
     _runtime(
-        "last_two_axes(shape: sizes) -> sizes",
-        _operator("axes"),
-        "The last axis but one and the last; () where there are not so many.",
+        "two_axes(shape: sizes, which: choice, least: static) -> sizes",
+        _operator("axes", "{0}, {1}, {2}"),
+        "As `two_largest_axes` where `which` is 'largest'; where it is 'last' the last axis but one and the last.",
     ),
     _runtime(
         "without(shape: sizes, axis: static) -> sizes",
@@ -240,9 +242,11 @@ _ALL = [
     ),
     # factored and per axis
     _runtime(
-        "outer_mean(row, column, axes: sizes)",
-        r"\frac{{{0} \otimes {1}}}{{\operatorname{{mean}}({0})}}",
-        "The matrix whose means along `axes` are a row and a column: their product over the mean.",
+        "outer_mean(row, column, axes: sizes, least: static?)",
+        r"\frac{{{0} \otimes {1}}}{{\operatorname{{mean}}({0})}}"
+        r"||\frac{{{0} \otimes {1}}}{{\max(\operatorname{{mean}}({0}), {3})}}",
+        "The matrix whose means along `axes` are a row and a column: their product over the mean, or over `least` "
+        "where that is more.",
     ),
     _runtime(
         "along(vector, axis: static, ndim: static)",

@@ -2,15 +2,16 @@
 r"""Adagrad: the gradient, divided by the root of the sum of all its squares.
 
 The defaults are Optax's. MLX's Adagrad is initial_accumulator_value=0, eps=1e-8, eps_in_sqrt=False;
-PyTorch's is that with eps=1e-10, and its lr_decay is a schedule: rate / (1 + lr_decay * step).
+PyTorch's is that with eps=1e-10, and its weight_decay and lr_decay are the ones here.
 
 .. math::
 
+    \alpha &= \frac{\eta}{1 + \gamma (t - 1)} \\
     g_t &\leftarrow g_t + \lambda w_{t-1} \quad \text{if weight decay is not None} \\
     v_t &= v_{t-1} + \lvert g_t \rvert^2 \\
     s_t &= \begin{cases} \sqrt{v_t + \epsilon} & \text{if eps in sqrt} \\ \sqrt{v_t} + \epsilon &
         \text{otherwise} \end{cases} \\
-    w_t &= w_{t-1} - \eta \frac{g_t}{s_t}
+    w_t &= w_{t-1} - \alpha \frac{g_t}{s_t}
 
 References:
     Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html
@@ -53,6 +54,7 @@ class Adagrad(Optimizer):
         eps_in_sqrt: Add eps under the root (Optax), not to it (MLX, PyTorch).
         weight_decay: Coupled (L2) weight decay, $\lambda \ge 0$. None leaves it out. A number, an
             array or a schedule.
+        lr_decay: How fast the step size falls with the number of steps, $\gamma \ge 0$.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
     """
 
@@ -61,6 +63,7 @@ class Adagrad(Optimizer):
     eps: float = number(1e-7, above=0)
     eps_in_sqrt: bool = flag(True)
     weight_decay: Number | None = scheduled(None, at_least=0, optional=True)
+    lr_decay: float = number(0.0, at_least=0)
     slot_dtype: Dtype | None = dtype()
 
     def init(self, weights: Weights) -> "State[Weights]":
@@ -115,11 +118,18 @@ def init(
     eps: float = 1e-7,
     eps_in_sqrt: bool = True,
     weight_decay: Number | None = None,
+    lr_decay: float = 0.0,
     slot_dtype: Dtype | None = None,
 ) -> State[Weights]:
     """Return the state before the first step; `Adagrad` says what the hyperparameters are."""
     h = Adagrad(
-        learning_rate, initial_accumulator_value, eps, eps_in_sqrt, weight_decay, slot_dtype
+        learning_rate,
+        initial_accumulator_value,
+        eps,
+        eps_in_sqrt,
+        weight_decay,
+        lr_decay,
+        slot_dtype,
     )
     return State(
         step=no_steps(),
@@ -131,13 +141,13 @@ def init(
 
 
 def _leaf(
-    h: Adagrad, g: Array, w: Array, v: Array, *, learning_rate: Array, weight_decay: Array | None
+    h: Adagrad, g: Array, w: Array, v: Array, *, weight_decay: Array | None, rate: Array
 ) -> tuple[Array, Array]:
     if weight_decay is not None:
         g = g + weight_decay * w
     v = v + abs2(g)
     root = jnp.sqrt(v + h.eps) if h.eps_in_sqrt else jnp.sqrt(v) + h.eps
-    update = -learning_rate * g / root
+    update = -rate * g / root
     return update, v
 
 
@@ -162,12 +172,9 @@ def step(
         raise ValueError("Adagrad: step needs the weights (weight_decay is not None)")
     learning_rate = current(h.learning_rate, state.step, state.learning_rate)
     weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    rate = learning_rate / (1 + h.lr_decay * (t - 1))
     updates, v = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.v,),
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
+        _leaf, h, (gradients, weights), (state.v,), weight_decay=weight_decay, rate=rate
     )
     return updates, State(state.step + 1, learning_rate, weight_decay, v, h)

@@ -6,11 +6,10 @@ The defaults are those of Optax and of the authors' code. Both add eps to the le
 .. math::
 
     \lambda_t &= (\gamma + \epsilon) \sqrt{t} \\
-    \mathit{third} &= \frac{1}{3} \\
     g_t &\leftarrow g_t + \rho w_{t-1} \\
     s_t &= s_{t-1} + \lambda_t g_t \\
     \nu_t &= \nu_{t-1} + \lambda_t \lvert g_t \rvert^2 \\
-    z_t &= w_0 - \frac{s_t}{\nu_t^{\mathit{third}} + \epsilon} \\
+    z_t &= w_0 - \frac{s_t}{\sqrt[3]{\nu_t} + \epsilon} \\
     w_t &= w_{t-1} + (1 - \mu) (z_t - w_{t-1})
 
 References:
@@ -147,12 +146,11 @@ def _leaf(
     momentum: Array,
     weight_decay: Array,
     scale: Array,
-    third: Array,
 ) -> tuple[Array, Array, Array]:
     g = g + weight_decay * w
     s = s + scale * g
     v = v + scale * abs2(g)
-    z = w0 - s / (v**third + h.eps)
+    z = w0 - s / (jnp.cbrt(v) + h.eps)
     update = (1 - momentum) * (z - w)
     return update, s, v
 
@@ -177,7 +175,6 @@ def step(
     weight_decay = current(h.weight_decay, state.step, state.weight_decay)
     t = (state.step + 1).astype(float)
     scale = (learning_rate + h.eps) * jnp.sqrt(t)
-    third = 1 / 3
     updates, s, v = map_leaves(
         _leaf,
         h,
@@ -186,6 +183,5 @@ def step(
         momentum=momentum,
         weight_decay=weight_decay,
         scale=scale,
-        third=third,
     )
     return updates, State(state.step + 1, learning_rate, momentum, weight_decay, s, v, state.w0, h)

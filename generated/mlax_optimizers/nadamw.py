@@ -2,7 +2,8 @@
 r"""NAdamW: NAdam with weight decay that does not pass through the moments.
 
 The default is Optax's, with a momentum that stays the same. PyTorch's NAdam with
-decoupled_weight_decay=True has one that grows: momentum_decay=4e-3.
+decoupled_weight_decay=True has one that grows, learning_rate=2e-3, momentum_decay=4e-3, and
+decays by nothing unless it is told.
 
 .. math::
 

@@ -2,8 +2,9 @@
 r"""Rprop: a step size for each weight, which grows until the sign of its gradient changes.
 
 This is the variant iRprop- of Igel & Huesken, as in PyTorch: where the sign has changed, the weight
-stays for one step. Optax 0.2.8 has the same step sizes, but applies each update one step late. Made
-for gradients without noise.
+stays for one step. Optax 0.2.8 has the same step sizes, but applies each update one step late; PyTorch
+bounds the first step size too, as a learning rate between the bounds is. MLX has none. Made for
+gradients without noise.
 
 .. math::
 

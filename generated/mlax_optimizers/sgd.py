@@ -2,6 +2,8 @@
 r"""SGD: stochastic gradient descent, with momentum and weight decay.
 
 The velocity is kept by default, with a momentum of 0; momentum=None keeps none and saves its memory.
+The learning rate scales what leaves the velocity, as in MLX, Optax and PyTorch. Dampening is MLX's by
+default; PyTorch's is dampen_first_step=False, and there a momentum of 0 keeps no velocity: None.
 
 .. math::
 

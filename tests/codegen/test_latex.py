@@ -136,7 +136,7 @@ def test_built_in_equations_are_balanced(path: Path) -> None:
 
 def test_adam_reads_like_its_paper() -> None:
     [adam] = [path for path in built_in_specs() if path.stem == "adam"]
-    assert equations(read_spec(adam))[2:] == [
+    assert equations(read_spec(adam))[3:] == [
         r"m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t",
         r"v_t &= \beta_2 v_{t-1} + (1 - \beta_2) \lvert g_t \rvert^2",
         r"w_t &= w_{t-1} - \alpha \frac{m_t / c_1}{\sqrt{v_t / c_2 + \epsilon_{\text{root}}} + \epsilon}",

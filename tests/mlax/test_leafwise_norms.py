@@ -16,7 +16,6 @@ from mlax.leafwise import (
     along,
     clip,
     largest,
-    last_two_axes,
     least,
     matrices,
     max_except,
@@ -26,6 +25,7 @@ from mlax.leafwise import (
     product,
     rms,
     trust_ratio,
+    two_axes,
     two_largest_axes,
     vectors,
     without,
@@ -157,10 +157,16 @@ def test_shapes(shape: tuple[int, ...], smallest: int) -> None:
         if len(set(shape)) == len(shape):
             assert axes == (order[-2], order[-1])
         assert np.zeros(shape).sum(axes[1]).shape == without(shape, axes[1])
-    assert last_two_axes(shape) == (() if len(shape) < 2 else tuple(range(len(shape)))[-2:])
+    assert two_axes(shape, "largest", smallest) == axes
+    assert two_axes(shape, "last", smallest) == tuple(range(len(shape)))[-2:] * (len(shape) > 1)
     assert vectors(shape) == ([(n,) for n in shape] if shape else [()])
     assert matrices(shape) == [(n, n) for n in shape]
     assert matrices(shape, 2) == [(n, n) if n <= 2 else (0, 0) for n in shape]
+
+
+def test_two_axes_are_chosen_in_ways_that_there_are() -> None:
+    with pytest.raises(ValueError, match="'largest' or 'last', got 'first'"):
+        two_axes((2, 3), "first")
 
 
 def test_without_counts_from_the_end_too() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from mlax.leafwise import last_two_axes, two_largest_axes
+from mlax.leafwise import two_axes, two_largest_axes
 from mlax.optimizer import apply_updates
 from mlax_optimizers import adafactor, fromage, lamb, lars, muon, novograd, sm3
 from mlax_optimizers.experimental import (
@@ -295,7 +295,10 @@ def test_adafactor_is_mlx(hyperparameters: Any, theirs: Any) -> None:
 @pytest.mark.parametrize(
     ("hyperparameters", "paper"),
     [(case[0], case[3]) for case in ADAFACTOR]
-    + [({"factored_axes": "last", **a}, {"axes": last_two_axes, **b}) for a, _, b in MLX_ADAFACTOR]
+    + [
+        ({"factored_axes": "last", **a}, {"axes": lambda shape: two_axes(shape, "last"), **b})
+        for a, _, b in MLX_ADAFACTOR
+    ]
     + [
         (
             {"min_dim_size_to_factor": 2, "relative_step": True, "decay_offset": 5},
@@ -397,6 +400,7 @@ def test_muon_is_optax(hyperparameters: Any, theirs: Any) -> None:
     ("hyperparameters", "theirs"),
     [
         ({"ns_coeffs": "dion"}, {"ns_coeffs": "dion"}),
+        ({"adaptive": True}, {"adaptive": True}),
         *(({"preconditioning": name},) * 2 for name in ("spectral", "aol", "schatten")),
     ],
 )

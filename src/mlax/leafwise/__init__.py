@@ -6,7 +6,7 @@ functions are what such arithmetic calls, by subject:
 
 * elementwise: `abs2`, `clip`
 * a leaf as a whole: `mean`, `largest`, `norm`, `rms`, `trust_ratio`
-* shapes, before anything is computed: `two_largest_axes`, `last_two_axes`, `without`, `product`, `vectors`, `matrices`
+* shapes, before anything is computed: `two_largest_axes`, `two_axes`, `without`, `product`, `vectors`, `matrices`
 * factored second moments: `outer_mean`; a vector for each axis: `along`, `max_except`, `least`
 * matrices: `orthogonalize`, `as_matrix`; one for each axis: `gram`, `inverse_root`, `eigenbasis`, `refreshed_basis`,
   `rotate`, `rotate_back`
@@ -17,12 +17,12 @@ included, and give results of that dtype. Zeros and numbers from 1e-30 to 1e15 g
 """
 
 from mlax.leafwise._axes import along as along
-from mlax.leafwise._axes import last_two_axes as last_two_axes
 from mlax.leafwise._axes import least as least
 from mlax.leafwise._axes import matrices as matrices
 from mlax.leafwise._axes import max_except as max_except
 from mlax.leafwise._axes import outer_mean as outer_mean
 from mlax.leafwise._axes import product as product
+from mlax.leafwise._axes import two_axes as two_axes
 from mlax.leafwise._axes import two_largest_axes as two_largest_axes
 from mlax.leafwise._axes import vectors as vectors
 from mlax.leafwise._axes import without as without

@@ -13,12 +13,12 @@ from mlax.typing import Shape
 
 __all__ = [
     "along",
-    "last_two_axes",
     "least",
     "matrices",
     "max_except",
     "outer_mean",
     "product",
+    "two_axes",
     "two_largest_axes",
     "vectors",
     "without",
@@ -40,8 +40,21 @@ def two_largest_axes(shape: Shape, least: int = 0) -> tuple[int, ...]:
     return (second, first) if shape[second] >= least else ()
 
 
-def last_two_axes(shape: Shape) -> tuple[int, ...]:
-    """Return the last axis but one and the last, as MLX factors; () where there are not so many."""
+def two_axes(shape: Shape, which: str, least: int = 0) -> tuple[int, ...]:
+    """Return two axes to factor, or (): the "largest" as by `two_largest_axes`, or the "last" as MLX and PyTorch do.
+
+    Args:
+        shape: The shape of a leaf.
+        which: "largest", or "last" for the last axis but one and the last, whatever their lengths.
+        least: Smallest length of the second longest axis.
+
+    Raises:
+        ValueError: There is no such way to choose.
+    """
+    if which not in ("largest", "last"):
+        raise ValueError(f"two_axes: expected 'largest' or 'last', got {which!r}")
+    if which == "largest":
+        return two_largest_axes(shape, least)
     return (len(shape) - 2, len(shape) - 1) if len(shape) >= 2 else ()
 
 
@@ -74,7 +87,9 @@ def matrices(shape: Shape, longest: int | None = None) -> list[Shape]:
     return [(0, 0) if longest is not None and n > longest else (n, n) for n in shape]
 
 
-def outer_mean(row: Array, column: Array, axes: tuple[int, ...]) -> Array:
+def outer_mean(
+    row: Array, column: Array, axes: tuple[int, ...], least: float | None = None
+) -> Array:
     r"""Return the array of rank one that has given means along two axes, as Adafactor's second moment.
 
     .. math:: \hat{x}_{ij} = \frac{r_i c_j}{\operatorname{mean}(r)}
@@ -85,6 +100,7 @@ def outer_mean(row: Array, column: Array, axes: tuple[int, ...]) -> Array:
         row: Mean along `axes[1]`, which it lacks. Not negative.
         column: Mean along `axes[0]`, which it lacks. Not negative.
         axes: Two axes of the result, as from `two_largest_axes`.
+        least: The smallest mean to divide by; None divides by 1 where it is 0.
 
     Returns:
         An array with one axis more than either, positive: where the product vanishes, the smallest normal number, so
@@ -92,7 +108,8 @@ def outer_mean(row: Array, column: Array, axes: tuple[int, ...]) -> Array:
     """
     first, second = axes
     total = jnp.expand_dims(mean(row, first - (second < first)), first - (second < first))
-    total = jnp.expand_dims(jnp.where(total > 0, total, 1.0), second)
+    total = jnp.where(total > 0, total, 1.0) if least is None else jnp.maximum(total, least)
+    total = jnp.expand_dims(total, second)
     row, column = jnp.expand_dims(row, second), jnp.expand_dims(column, first)
     # In this order: the product of the two overflows, and the smaller one's share of the mean vanishes.
     result = jnp.minimum(row, column) * (jnp.maximum(row, column) / total)
