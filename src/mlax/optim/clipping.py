@@ -100,7 +100,8 @@ def clip_grad_leaf_norm(gradients: Weights, max_norm: float | Scalar) -> Weights
 
 
 def _limited(_: None, g: Array, *, limit: Array) -> tuple[Array]:
-    return (g * jnp.minimum(limit / (norm(jnp.abs(g)) + _EPS), 1.0),)
+    ratio = jnp.minimum(limit.real / (norm(g).real + _EPS), 1.0)
+    return (g * ratio.astype(g.dtype),)
 
 
 @checked
@@ -122,8 +123,7 @@ def clip_grad_value(gradients: Weights, max_value: float | Scalar) -> Weights:
 def _between(_: None, g: Array, *, limit: Array) -> tuple[Array]:
     if not jnp.iscomplexobj(g):
         return (jnp.clip(g, -limit, limit),)
-    size = jnp.abs(g)
-    return (jnp.where(size > limit.real, g * (limit.real / jnp.where(size > 0, size, 1.0)), g),)
+    return (_shortened(g, jnp.abs(g), limit.real),)
 
 
 @checked
@@ -164,7 +164,13 @@ def clip_grad_adaptive(
 def _adapted(eps: float, g: Array, w: Array, *, limit: Array) -> tuple[Array]:
     length = _unit_norms(g)
     most = limit.real * jnp.maximum(_unit_norms(w), eps)
-    return (jnp.where(length > most, g * (most / jnp.where(length > 0, length, 1.0)), g),)
+    return (_shortened(g, length, most),)
+
+
+def _shortened(g: Array, length: Array, most: Array) -> Array:
+    """Return gradients of some length with at most another."""
+    ratio = most / jnp.where(length > 0, length, 1.0)
+    return jnp.where(length > most, g * ratio.astype(g.dtype), g)
 
 
 def _unit_norms(x: Array) -> Array:
@@ -173,6 +179,17 @@ def _unit_norms(x: Array) -> Array:
     if sum(size != 1 for size in x.shape) > 1:
         axes = (0,) if x.ndim <= 3 else range(x.ndim - 1)
     return jnp.sqrt(jnp.sum(jnp.square(jnp.abs(x)), axis=tuple(axes), keepdims=True))
+
+
+# Where people know them from, and messages call them so.
+for _function in (
+    clip_grad_adaptive,
+    clip_grad_leaf_norm,
+    clip_grad_norm,
+    clip_grad_value,
+    global_norm,
+):
+    _function.__module__ = "mlax.optim"
 
 
 def _limit(function: str, name: str, value: float | Array) -> Array:

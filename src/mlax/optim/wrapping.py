@@ -7,7 +7,7 @@ dtype, new weights are not the old ones plus updates that were rounded.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -113,8 +113,8 @@ def as_optimizer(value: Any) -> OptimizerLike:
 def _inside(optimizer: Optimizer) -> Iterator[Optimizer]:
     """Yield the optimizers that one is made of, at any depth."""
     for value in vars(optimizer).values():
-        several: Any = value if isinstance(value, tuple) else (value,)
-        for one in several:
+        entries: tuple[object, ...] = cast("Any", value) if isinstance(value, tuple) else (value,)
+        for one in entries:
             if isinstance(one, Optimizer):
                 yield one
                 yield from _inside(one)

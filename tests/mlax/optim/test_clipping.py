@@ -1,0 +1,129 @@
+"""Clipping against MLX, Optax and NumPy."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mlx.core as mx
+import mlx.optimizers as mlx_optimizers
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlax import LeafMismatchError, optim
+
+SHAPES = [(), (4,), (3, 4), (2, 1), (2, 3, 4), (2, 3, 4, 5), (0, 3)]
+
+
+def tree(seed: int, scale: float = 1.0) -> list[Any]:
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(scale * rng.normal(size=shape), jnp.float32) for shape in SHAPES]
+
+
+def assert_close(ours: Any, theirs: Any) -> None:
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-6, atol=1e-30)
+
+
+@settings(max_examples=12)
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 1e-3, 1.0, 5.0, 100.0]))
+def test_clip_grad_norm_is_mlx(seed: int, max_norm: float) -> None:
+    gradients = tree(seed)
+    clipped, length = optim.clip_grad_norm(gradients, max_norm)
+    mlx_clipped, mlx_length = mlx_optimizers.clip_grad_norm(
+        {str(i): mx.array(np.asarray(g)) for i, g in enumerate(gradients)}, max_norm
+    )
+    assert_close(clipped, [np.array(mlx_clipped[str(i)]) for i in range(len(gradients))])
+    assert_close(length, np.array(mlx_length))
+    assert_close(optim.global_norm(gradients), optax.tree.norm(gradients))
+
+
+@settings(max_examples=12)
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 1e-3, 0.5, 2.0]))
+def test_clip_grad_value_and_adaptive_are_optax(seed: int, limit: float) -> None:
+    gradients, weights = tree(seed), tree(seed + 1, 0.1)
+    theirs, _ = optax.clip(limit).update(gradients, optax.EmptyState())
+    assert_close(optim.clip_grad_value(gradients, limit), theirs)
+    theirs, _ = optax.adaptive_grad_clip(limit).update(gradients, optax.EmptyState(), weights)
+    assert_close(optim.clip_grad_adaptive(gradients, weights, limit), theirs)
+
+
+@pytest.mark.parametrize("max_norm", [0.0, 0.5, 100.0])
+def test_clip_grad_leaf_norm(max_norm: float) -> None:
+    """Each leaf as `clip_grad_norm` clips it alone."""
+    gradients = tree(0)
+    alone = [optim.clip_grad_norm([g], max_norm)[0][0] for g in gradients]
+    assert_close(optim.clip_grad_leaf_norm(gradients, max_norm), alone)
+
+
+def test_norms_neither_overflow_nor_vanish() -> None:
+    """Squares of 1e30 and 1e-30 are no float32 numbers; of 256, no float16 ones."""
+    for size in (1e30, 1e-30):
+        norm = optim.global_norm([jnp.full(4, size), jnp.full((3, 4), size)])
+        np.testing.assert_allclose(norm, 4 * size, rtol=1e-6)
+    clipped, norm = optim.clip_grad_norm([jnp.full(4, 1e30)], 1.0)
+    np.testing.assert_allclose(clipped[0], 0.5, rtol=1e-6)
+    half = jnp.full(4, 256.0, jnp.float16)
+    clipped, norm = optim.clip_grad_norm([half, half.astype(jnp.bfloat16)], 1.0)
+    assert norm.dtype == jnp.float32
+    np.testing.assert_allclose(norm, 512 * 2**0.5, rtol=1e-6)
+    assert [g.dtype for g in clipped] == [jnp.float16, jnp.bfloat16]
+
+
+def test_nothing_to_clip() -> None:
+    """Empty trees have norm 0; gradients of zero stay zero, and their derivative is finite."""
+    assert optim.clip_grad_norm({}, 1.0) == ({}, 0.0)
+    zeros = [jnp.zeros(3), jnp.zeros((2, 3))]
+    for clip in (
+        lambda g: optim.clip_grad_norm(g, 1.0)[0],
+        lambda g: optim.clip_grad_leaf_norm(g, 1.0),
+        lambda g: optim.clip_grad_value(g, 1.0),
+    ):
+        assert_close(clip(zeros), zeros)
+        (derivative,) = jax.grad(lambda x, clip=clip: clip([x])[0].sum())(zeros[0])[None]
+        assert jnp.isfinite(derivative).all()
+
+
+def test_complex_gradients_keep_their_direction() -> None:
+    g = [jnp.array([3 + 4j, 0.3 + 0.4j, 0], jnp.complex64)]
+    np.testing.assert_allclose(
+        optim.clip_grad_value(g, 1.0)[0], [0.6 + 0.8j, 0.3 + 0.4j, 0], rtol=1e-6
+    )
+    clipped, norm = optim.clip_grad_norm(g, 1.0)
+    np.testing.assert_allclose(norm, np.linalg.norm(np.asarray(g[0])), rtol=1e-6)
+    assert clipped[0].dtype == jnp.complex64
+
+
+def test_limits_may_be_arrays() -> None:
+    """Traced ones too: a limit can be a schedule's value, without another trace."""
+    g = tree(0)
+    jitted = jax.jit(optim.clip_grad_norm)
+    for limit in (0.5, 2.0):
+        assert_close(jitted(g, jnp.asarray(limit)), optim.clip_grad_norm(g, limit))
+    assert jitted._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    ("clip", "error", "message"),
+    [
+        (lambda g: optim.clip_grad_norm(g, -1.0), ValueError, "max_norm must be >= 0, got -1.0"),
+        (lambda g: optim.clip_grad_norm(g, jnp.nan), ValueError, "max_norm must be >= 0, got nan"),
+        (lambda g: optim.clip_grad_value(g, -1.0), ValueError, "max_value must be >= 0"),
+        (lambda g: optim.clip_grad_leaf_norm(g, jnp.array(-1.0)), ValueError, "max_norm must be"),
+        (lambda g: optim.clip_grad_adaptive(g, g, -1.0), ValueError, "clipping must be >= 0"),
+        (lambda g: optim.clip_grad_adaptive(g, g, eps=0.0), ValueError, "eps must be > 0, got 0.0"),
+        (
+            lambda g: optim.clip_grad_adaptive(g, g[:2]),
+            LeafMismatchError,
+            "optim.clip_grad_adaptive: leaves",
+        ),
+        (lambda g: optim.clip_grad_norm(g, "1"), TypeError, "clip_grad_norm: max_norm must be"),
+        (lambda g: optim.clip_grad_norm([1, 2], 1.0), LeafMismatchError, "gradients[0]: 1 (int)"),
+    ],
+)
+def test_mistakes_are_named(clip: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        clip(tree(0))
+    assert message in str(caught.value)

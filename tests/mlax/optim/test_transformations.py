@@ -1,0 +1,287 @@
+"""What holds for every optimizer that is made of others."""
+
+import pickle
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mlax import LeafMismatchError, Module, Parameter, Variable, optim
+from mlax.optim.wrapping import Transformation
+from mlax.tree import tree_equal
+from tests.mlax.optim.transformations import EXAMPLES, EXPORTED, SGD, arguments
+
+every_example = pytest.mark.parametrize("optimizer", EXAMPLES.values(), ids=EXAMPLES)
+
+
+def weights(dtype: Any = jnp.float32) -> dict[str, Any]:
+    return {"a": jnp.full((2, 3), 0.5, dtype), "b": [jnp.arange(3, dtype=dtype), None]}
+
+
+def gradients(dtype: Any = jnp.float32) -> dict[str, Any]:
+    return {"a": jnp.full((2, 3), -0.25, dtype), "b": [jnp.array([1, -2, 3], dtype), None]}
+
+
+def signature(tree: Any) -> Any:
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, [(x.shape, x.dtype, x.weak_type) for x in leaves]
+
+
+def buffers(tree: Any) -> list[int]:
+    return [x.unsafe_buffer_pointer() for x in jax.tree.leaves(tree)]
+
+
+def close(a: Any, b: Any, rtol: float = 1e-6) -> bool:
+    """Return whether all leaves are within a tolerance of each leaf's largest value."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(
+        bool((jnp.abs(x - y) <= rtol * (jnp.abs(y).max(initial=0.0) + 1e-30)).all())
+        for x, y in pairs
+    )
+
+
+def test_every_transformation_has_an_example() -> None:
+    assert {type(optimizer) for optimizer in EXAMPLES.values()} == set(EXPORTED)
+
+
+@every_example
+def test_state_stays_the_same_and_the_loop_compiles_once(optimizer: Transformation) -> None:
+    """Structure, shapes, dtypes and weak types: under `jit`, eagerly and in a scan; nothing is shared or given away."""
+    w, extra = weights(), arguments(optimizer)
+    state = optimizer.init(w)
+    updates, after = optimizer.step(gradients(), state, w, **extra)
+    assert signature(updates) == signature(w)
+    assert signature(after) == signature(state)
+
+    step = jax.jit(partial(optimizer.apply_gradients, **extra), donate_argnums=(1, 2))
+    eager, eager_state = w, state
+    jitted, jitted_state = jax.tree.map(jnp.copy, (w, state))
+    for _ in range(4):
+        eager, eager_state = optimizer.apply_gradients(gradients(), eager_state, eager, **extra)
+        jitted, jitted_state = step(gradients(), jitted_state, jitted)
+        for both in (eager, eager_state), (jitted, jitted_state):
+            assert len(set(buffers(both))) == len(buffers(both))
+    assert step._cache_size() == 1
+    assert close((jitted, jitted_state), (eager, eager_state))
+
+    def body(carry: Any, _: None) -> Any:
+        return optimizer.apply_gradients(gradients(), carry[1], carry[0], **extra), None
+
+    scanned, _ = jax.lax.scan(body, (w, state), None, length=4)
+    assert close(scanned, (eager, eager_state))
+    assert not set(buffers(w)) & set(buffers(optimizer.init(w)))
+
+
+@every_example
+def test_new_weights_are_weights_plus_updates(optimizer: Transformation) -> None:
+    """`apply_gradients` is `step` and `apply_updates`."""
+    w, extra = weights(), arguments(optimizer)
+    state = optimizer.init(w)
+    for _ in range(3):
+        updates, stepped = optimizer.step(gradients(), state, w, **extra)
+        new, state = optimizer.apply_gradients(gradients(), state, w, **extra)
+        assert close(optim.apply_updates(updates, w), new, 1e-7)
+        assert close(stepped, state, 0.0)
+        w = new
+
+
+@every_example
+def test_vmap_is_a_loop(optimizer: Transformation) -> None:
+    """Over gradients; one of them is not finite."""
+    w, extra = weights(), arguments(optimizer)
+    state = optimizer.init(w)
+    scales = jnp.array([1.0, jnp.inf, -2.0])
+
+    def step(scale: Any) -> Any:
+        g = jax.tree.map(lambda x: scale * x, gradients())
+        return optimizer.step(g, state, w, **extra)
+
+    batched, one = jax.jit(jax.vmap(step))(scales), jax.jit(step)
+    for i in (0, 2):
+        assert close(jax.tree.map(lambda x, i=i: x[i], batched), one(scales[i]))
+
+
+@every_example
+@pytest.mark.parametrize("place", [("a",), ("b", 0)], ids=str)
+def test_every_wrong_gradient_is_refused(optimizer: Transformation, place: Any) -> None:
+    w, extra = weights(), arguments(optimizer)
+    state = optimizer.init(w)
+    wrong = jax.tree.map_with_path(
+        lambda path, x: (
+            x.astype(jnp.bfloat16)
+            if tuple(getattr(k, "key", getattr(k, "idx", None)) for k in path) == place
+            else x
+        ),
+        gradients(),
+    )
+    name = "".join(f"[{key!r}]" for key in place)
+    with pytest.raises(LeafMismatchError) as caught:
+        optimizer.step(wrong, state, w, **extra)
+    assert f"gradients{name}: bfloat16" in str(caught.value)
+
+
+@every_example
+def test_integer_weights_are_refused(optimizer: Transformation) -> None:
+    with pytest.raises(LeafMismatchError, match=r"weights\['a'\]: int32"):
+        optimizer.init({"a": jnp.arange(3)})
+
+
+@every_example
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.filterwarnings("ignore:.*bfloat16:UserWarning", "ignore:.*float16:UserWarning")
+def test_half_precision_stays(optimizer: Transformation, dtype: Any) -> None:
+    w, extra = weights(dtype), arguments(optimizer)
+    state = optimizer.init(w)
+    updates, after = optimizer.step(gradients(dtype), state, w, **extra)
+    assert signature(updates) == signature(w)
+    assert signature(after) == signature(state)
+
+
+@every_example
+@pytest.mark.parametrize("tree", [{}, [None, {}]], ids=str)
+def test_trees_without_leaves(optimizer: Transformation, tree: Any) -> None:
+    extra = arguments(optimizer)
+    updates, state = optimizer.step(tree, optimizer.init(tree), tree, **extra)
+    assert updates == tree
+    assert int(state.step) == 1
+
+
+class Model(Module):
+    a: Parameter
+    b: Parameter
+    count: Variable
+
+
+@every_example
+def test_a_model_is_updated_as_its_parameters_are(optimizer: Transformation) -> None:
+    """Variables stay, and paths are the names of fields."""
+    extra = arguments(optimizer)
+    w = weights()
+    model = Model(Parameter(w["a"]), Parameter(w["b"][0]), Variable(7))
+    model_gradients = Model(
+        Parameter(gradients()["a"]), Parameter(gradients()["b"][0]), Variable(None)
+    )
+    new, _ = optimizer.update(model, model_gradients, optimizer.init(model), **extra)
+    expected, _ = optimizer.apply_gradients(gradients(), optimizer.init(w), w, **extra)
+    assert int(new.count.data) == 7
+    assert close((new.a.data, new.b.data), (expected["a"], expected["b"][0]))
+
+
+@every_example
+def test_values(optimizer: Transformation) -> None:
+    """Equal copies are equal and hash alike; frozen; printed as what one would write."""
+    again = pickle.loads(pickle.dumps(optimizer))
+    assert again == optimizer
+    assert hash(again) == hash(optimizer)
+    assert repr(optimizer).startswith(type(optimizer).__name__ + "(")
+    assert optimizer != optim.SkipNonFinite(SGD, 77)
+    with pytest.raises(AttributeError):
+        optimizer.optimizer = SGD  # type: ignore[attr-defined]
+
+
+@every_example
+def test_states_of_others_are_refused(optimizer: Transformation) -> None:
+    w, extra = weights(), arguments(optimizer)
+    name = type(optimizer).__name__
+    other = optim.SkipNonFinite(SGD, 77)
+    with pytest.raises((TypeError, ValueError), match=rf"{name}.step: the state"):
+        optimizer.step(gradients(), other.init(w), w, **extra)
+    with pytest.raises(TypeError, match=rf"{name}.step: expected a state from {name}.init"):
+        optimizer.step(gradients(), None, w, **extra)
+
+
+@every_example
+def test_unknown_arguments_are_refused(optimizer: Transformation) -> None:
+    w = weights()
+    with pytest.raises(TypeError, match="no optimizer in it takes valu"):
+        optimizer.step(gradients(), optimizer.init(w), w, **arguments(optimizer), valu=1.0)
+
+
+@every_example
+def test_eval_shape_and_init_under_jit(optimizer: Transformation) -> None:
+    shapes = jax.eval_shape(optimizer.init, weights())
+    state = jax.jit(optimizer.init)(weights())
+    assert jax.tree.structure(shapes) == jax.tree.structure(state)
+    assert tree_equal(state, optimizer.init(weights()))
+
+
+class Own:
+    """An optimizer that nobody told about mlax: no base class, no `apply_gradients`."""
+
+    def init(self, weights: Any) -> Any:
+        return {"seen": jnp.zeros((), jnp.int32)}
+
+    def step(self, gradients: Any, state: Any, weights: Any = None) -> Any:
+        return jax.tree.map(lambda g: -g, gradients), {"seen": state["seen"] + 1}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda own: optim.AccumulateGradients(own, 1),
+        lambda own: optim.AverageWeights(own, 0.5),
+        lambda own: optim.ClipGradients(own, max_norm=100.0),
+        lambda own: optim.DecayWeights(own, 0.0, independent=True),
+        lambda own: optim.Lookahead(own, sync_period=7),
+        optim.MasterWeights,
+        lambda own: optim.MultiOptimizer([own]),
+        lambda own: optim.MultiOptimizer([own, optim.PolyakSGD()], [lambda path, w: True]),
+        optim.ReduceOnPlateau,
+        lambda own: optim.ScaleUpdates(own, lambda path, w: 1.0),
+        optim.SkipNonFinite,
+    ],
+)
+def test_an_optimizer_of_ones_own(wrap: Any) -> None:
+    """`init` and `step` are all that is asked for."""
+    optimizer = wrap(Own())
+    w = weights()
+    extra = arguments(optimizer)
+    new, state = optimizer.apply_gradients(gradients(), optimizer.init(w), w, **extra)
+    assert close(new, jax.tree.map(jnp.subtract, w, gradients()))
+    inner = state.inner[0] if isinstance(state.inner, tuple) else state.inner
+    assert int(inner["seen"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optim.Lookahead(optim.Adam), "Lookahead: optimizer must be an object with init"),  # type: ignore[arg-type]
+        (lambda: optim.Lookahead(None), "Lookahead: optimizer must be an object with init"),  # type: ignore[arg-type]
+        (lambda: optim.Lookahead(SGD, sync_period=0), "sync_period must be >= 1, got 0"),
+        (lambda: optim.AccumulateGradients(SGD, 0), "every must be >= 1, got 0"),
+        (lambda: optim.AccumulateGradients(SGD, 2.0), "every must be an integer, got 2.0"),  # type: ignore[arg-type]
+        (lambda: optim.AverageWeights(SGD, 1.5), "decay must be >= 0 and <= 1, got 1.5"),
+        (lambda: optim.ClipGradients(SGD), "give one of max_value, max_leaf_norm"),
+        (lambda: optim.ClipGradients(SGD, max_norm=-1.0), "max_norm must be >= 0, got -1.0"),
+        (lambda: optim.DecayWeights(SGD, -1.0), "weight_decay must be >= 0, got -1.0"),
+        (lambda: optim.MultiOptimizer([]), "optimizers must be a list of optimizers"),
+        (lambda: optim.MultiOptimizer([SGD, SGD]), "one less than the optimizers, got 0 for 2"),
+        (lambda: optim.MultiOptimizer([SGD, 3], [len]), "optimizers must be"),  # type: ignore[list-item]
+        (lambda: optim.ReduceOnPlateau(SGD, rtol=0.0), "rtol or atol must be > 0, both are 0"),
+        (lambda: optim.SkipNonFinite(SGD, -1), "at_most must be >= 0, got -1"),
+        (
+            lambda: optim.Lookahead(optim.ClipGradients(optim.MasterWeights(SGD), max_norm=1.0)),
+            "MasterWeights inside would undo",
+        ),
+        (lambda: optim.DecayWeights(optim.PolyakSGD(), 0.1).init(weights()), "no learning_rate"),
+        (
+            lambda: optim.ScaleUpdates(SGD, lambda path, w: -1.0).init(weights()),
+            "scale must give a finite Python number >= 0, got -1.0",
+        ),
+    ],
+)
+def test_mistakes_are_named(make: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        make()
+    assert message in str(caught.value)
+
+
+def test_what_needs_the_weights_says_so() -> None:
+    for optimizer in EXAMPLES.values():
+        state = optimizer.init(weights())
+        try:
+            optimizer.step(gradients(), state, **arguments(optimizer))
+        except ValueError as error:
+            assert "step needs the weights" in str(error)  # noqa: PT017

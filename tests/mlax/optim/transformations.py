@@ -1,0 +1,59 @@
+"""An example of every optimizer that is made of others, for tests that state what holds for all."""
+
+import inspect
+from typing import Any
+
+import jax.numpy as jnp
+
+from mlax import optim
+from mlax.optim.wrapping import Transformation
+
+
+def first(path: str, weight: Any) -> bool:
+    return path.startswith("a")
+
+
+def half_of_first(path: str, weight: Any) -> float:
+    return 0.5 if path.startswith("a") else 1.0
+
+
+SGD = optim.SGD(0.1, momentum=0.9)
+
+EXAMPLES: dict[str, Transformation] = {
+    "AccumulateGradients": optim.AccumulateGradients(SGD, 3),
+    "AccumulateGradients wide": optim.AccumulateGradients(SGD, 2, slot_dtype=jnp.float32),
+    "AverageWeights": optim.AverageWeights(SGD, 0.75),
+    "ClipGradients": optim.ClipGradients(SGD, max_norm=1.0, max_value=0.5, max_leaf_norm=0.9),
+    "ClipGradients adaptive": optim.ClipGradients(SGD, adaptive=0.1),
+    "DecayWeights": optim.DecayWeights(SGD, 0.1, mask=first),
+    "DecayWeights independent": optim.DecayWeights(optim.PolyakSGD(), 0.1, independent=True),
+    "Frozen": optim.Frozen(),
+    "Lookahead": optim.Lookahead(SGD, sync_period=2),
+    "MasterWeights": optim.MasterWeights(SGD),
+    "MultiOptimizer": optim.MultiOptimizer(
+        [optim.Frozen(), optim.PolyakSGD(), SGD], [first, first]
+    ),
+    "ReduceOnPlateau": optim.ReduceOnPlateau(SGD, patience=1),
+    "ScaleUpdates": optim.ScaleUpdates(SGD, half_of_first),
+    "SkipNonFinite": optim.SkipNonFinite(SGD, 2),
+    "nested": optim.MasterWeights(
+        optim.ClipGradients(
+            optim.MultiOptimizer(
+                [optim.AverageWeights(optim.Muon(), 0.5), optim.Lookahead(optim.PolyakSGD())],
+                [first],
+            ),
+            max_norm=1.0,
+        )
+    ),
+}
+
+EXPORTED = [
+    value
+    for name in optim.__all__
+    if inspect.isclass(value := getattr(optim, name)) and issubclass(value, Transformation)
+]
+
+
+def arguments(optimizer: Transformation) -> dict[str, Any]:
+    """Return what `step` of an example takes by keyword."""
+    return {"value": jnp.asarray(0.25, jnp.float32)} if optimizer.arguments else {}
