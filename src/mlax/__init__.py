@@ -13,6 +13,11 @@ from mlax.branch import is_container as is_container
 from mlax.module import Module as Module
 from mlax.module import field as field
 from mlax.module import is_module as is_module
+from mlax.saving import flatten as flatten
+from mlax.saving import load as load
+from mlax.saving import load_metadata as load_metadata
+from mlax.saving import save as save
+from mlax.saving import unflatten as unflatten
 from mlax.state import UNSET as UNSET
 from mlax.state import ENode as ENode
 from mlax.state import Parameter as Parameter
