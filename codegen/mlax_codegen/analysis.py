@@ -10,6 +10,7 @@ from mlax_codegen.flow import Flow, target_of
 from mlax_codegen.language import FUNCTIONS, NDIM, SHAPE, STEP_NUMBER, WEIGHT, Type
 from mlax_codegen.reading import Reading
 from mlax_codegen.spec import Spec
+from mlax_codegen.trial import try_out
 from mlax_codegen.worlds import World, condition_of
 
 __all__ = ["Analysis", "LeafPlan", "analyse", "names_in"]
@@ -87,6 +88,8 @@ def analyse(spec: Spec) -> Analysis:
     _check_names(spec, flow)
     document.stop_on_mistakes()
     weights = Reading(spec).walk()
+    document.stop_on_mistakes()
+    try_out(spec)
     document.stop_on_mistakes()
     return _conclude(spec, flow, weights)
 

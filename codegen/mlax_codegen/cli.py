@@ -68,7 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         help="print an optimizer: signature, state, equations, references",
         description="Print signature, state with its memory, equations and references of an optimizer.",
     )
-    show.add_argument("spec", metavar="SPEC|NAME", help="a TOML file, or one of mlax's own by name")
+    show.add_argument(
+        "spec",
+        nargs="?",
+        metavar="SPEC|NAME",
+        help="a TOML file, or one of mlax's own by name; left out, it lists these",
+    )
     show.add_argument("--latex", action="store_true", help="equations as LaTeX")
     commands.add_parser(
         "schema",
@@ -91,19 +96,28 @@ def _new(name: str) -> int:
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
     print(f"wrote {path}")
+    if name in {spec.stem for spec in built_in_specs()}:
+        print(f"mlax has an optimizer {name!r} of its own, which this one is not")
     if not beside.exists():
         beside.write_text(schema_text(), encoding="utf-8")
         print(f"wrote {beside}, which editors complete and check specs with")
     return DONE
 
 
-def _show(given: str, *, latex: bool) -> int:
-    path = Path(given)
+def _show(given: str | None, *, latex: bool) -> int:
     own = {spec.stem: spec for spec in built_in_specs()}
+    if given is None:
+        for name, spec in own.items():
+            print(f"{name:28}{read_spec(spec).summary}")
+        return DONE
+    path = Path(given)
     if path.suffix != ".toml":
         if given not in own:
-            hint = suggestion(given, own) or f"; there are {', '.join(own)}"
-            raise OutputError(f"mlax-codegen: no optimizer of mlax is called {given!r}{hint}")
+            hint = suggestion(given, own)
+            raise OutputError(
+                f"mlax-codegen: no optimizer of mlax is called {given!r}{hint}\n"
+                "`mlax-codegen show` lists them; a spec of your own is a file, NAME.toml"
+            )
         path = own[given]
     print(shown(read_spec(path), latex=latex))
     return DONE

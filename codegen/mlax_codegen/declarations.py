@@ -228,7 +228,7 @@ class Declarations:
         if table is None:
             return None
         doc = table.sentence("doc")
-        leaf = table.text("leaf")
+        leaf = table.text("leaf", block=True)
         if doc is None or leaf is None:
             return None
         return NamedFunction(name, doc, read_block(self.document, (*path, "leaf"), leaf))

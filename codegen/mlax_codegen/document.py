@@ -2,12 +2,13 @@
 
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path as File
 from typing import Any, cast
 
-from mlax_codegen.errors import Mistake, SpecError
+from mlax_codegen.errors import Mistake, SpecError, is_invisible
 from mlax_codegen.positions import DuplicateKeyError, Path, Place, locate
 
 __all__ = ["Document", "read_document"]
@@ -116,7 +117,7 @@ def read_document(path: File) -> Document:
         raw = path.read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise SpecError([Mistake(file, 1, 1, 1, f"cannot read the spec: {reason}", "")]) from None
+        raise SpecError([Mistake(file, 0, 0, 0, f"cannot read the spec: {reason}", "")]) from None
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -137,6 +138,9 @@ def parsed(file: str, text: str) -> Document:
         raise refuse(0, 1, "the file begins with a byte order mark; save it as plain UTF-8")
     if len(text) > _LARGEST:
         raise refuse(0, 1, f"longer than {_LARGEST:,} characters; a spec is about a page")
+    for place, character in enumerate(text):
+        if character not in "\n\t" and is_invisible(character):
+            raise refuse(place, place + 1, f"an invisible character, {_name(character)}; delete it")
     try:
         data = tomllib.loads(text)
         places = locate(text)
@@ -157,6 +161,12 @@ def parsed(file: str, text: str) -> Document:
         longest = max(re.finditer(r"\d+", text), key=lambda digits: len(digits.group()))
         raise refuse(longest.start(), longest.end(), "a number with too many digits") from None
     return Document(file, text, data, places)
+
+
+def _name(character: str) -> str:
+    code = f"U+{ord(character):04X}"
+    name = unicodedata.name(character, "").lower()
+    return f"{code} ({name})" if name else code
 
 
 def _complaint(text: str, message: str) -> tuple[int, str]:

@@ -1,17 +1,18 @@
 """What a mistake in a spec looks like to the person who made it."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-__all__ = ["Mistake", "SpecError", "closest", "suggestion"]
+__all__ = ["Mistake", "SpecError", "closest", "is_invisible", "suggestion"]
 
 _SHOWN = 160  # characters of a line
 
 
 @dataclass(frozen=True, order=True)
 class Mistake:
-    """One mistake and its place; `line` and `column` count from 1."""
+    """One mistake and its place; `line` and `column` count from 1, and are 0 where it is of the whole file."""
 
     file: str
     line: int
@@ -23,16 +24,28 @@ class Mistake:
 
     def __str__(self) -> str:
         """Give the place and the message, then the line with a caret under the mistake."""
+        if not self.line:
+            return f"{_visible(self.file)}: {self.message}"
         start = max(0, self.column - 1 - _SHOWN // 2)
-        shown = self.text[start : start + _SHOWN]
+        shown = _visible(self.text[start : start + _SHOWN])
         before = shown[: self.column - 1 - start]
         margin = "".join("\t" if character == "\t" else " " for character in before)
         carets = "^" * max(1, min(self.length, len(shown) - len(before)))
         return (
-            f"{self.file}:{self.line}:{self.column}: {self.message}\n"
+            f"{_visible(self.file)}:{self.line}:{self.column}: {self.message}\n"
             f"    {shown}\n"
             f"    {margin}{carets}"
         )
+
+
+def is_invisible(character: str) -> bool:
+    """Whether a character is none that a reader sees: control, formatting (of direction too) or unassigned ones."""
+    return unicodedata.category(character)[0] == "C" or character in "\u2028\u2029"
+
+
+def _visible(text: str) -> str:
+    """Return text in which nothing can hide, or turn around what stands beside it."""
+    return "".join("\ufffd" if is_invisible(c) and c != "\t" else c for c in text)
 
 
 class SpecError(Exception):

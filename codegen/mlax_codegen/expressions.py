@@ -21,6 +21,7 @@ _OPENINGS = re.compile(r"[(\[{]")
 _COMMENT = re.compile(r"#[^\n]*")
 _OPERATOR = re.compile(r"[-+*/%<>=@&|^~]+|\b(?:and|or|not|if|is|in)\b")
 _MOST_OPERATORS = 500
+_TOO_DEEP = "nested too deeply; give parts of it names"
 _UNARY_RUN = re.compile(r"(?:[-+~]\s*|not\s+){20,}")
 
 _OPERATORS: dict[type[ast.AST], str] = {
@@ -146,19 +147,30 @@ def _parse(code: Code) -> ast.Module | None:
             tree = ast.parse(text)
     except SyntaxError as error:
         start = code.offset(error.lineno or 1, (error.offset or 1) - 1)
-        reason = "nested too deeply" if "too many nested" in error.msg else _syntax(error.msg)
+        reason = _TOO_DEEP if "too many nested" in error.msg else _syntax(error.msg)
         document.inside(path, start, start + 1, reason)
         return None
     except (RecursionError, MemoryError, ValueError, OverflowError):
-        document.at_value(path, "nested too deeply; give parts of it names")
+        start = _deepest(text)
+        document.inside(path, start, start + 1, _TOO_DEEP)
         return None
     level: list[ast.AST] = [tree]
     for _ in range(_DEEPEST + 2):
         level = [child for node in level for child in ast.iter_child_nodes(node)]
-    if any(isinstance(node, ast.expr | ast.stmt) for node in level):
-        document.at_value(path, "nested too deeply; give parts of it names")
-        return None
+    for node in level:
+        if isinstance(node, ast.expr | ast.stmt):
+            code.note(node, _TOO_DEEP)
+            return None
     return tree
+
+
+def _deepest(text: str) -> int:
+    """Return the offset of the bracket with the most brackets around it."""
+    depth, found = 0, (0, 0)
+    for place, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        found = max(found, (depth, -place))
+    return -found[1]
 
 
 def _syntax(message: str) -> str:

@@ -110,7 +110,11 @@ class Flow:
             self.first.setdefault(name, (code, walk.first[name]))
             if name not in walk.assigned and name not in walk.visible:
                 code.note(walk.first[name], f"{name!r} is not assigned on every path")
-        self.names.computed |= walk.assigned
+        # A leaf is given what is computed once a step as an array, whatever it was before.
+        self.names.computed |= {
+            name: Kind(max(kind.stage, Stage.SCALAR), kind.type)
+            for name, kind in walk.assigned.items()
+        }
 
     def function(self, code: Code) -> None:
         """Check the equations of a function."""

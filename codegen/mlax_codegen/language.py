@@ -81,6 +81,7 @@ class Function:
             where none is given.
         code: What generated code calls.
         latex: What the formula shows; `{0}` is the first argument. After `||`, with all optional arguments.
+        words: Of a parameter that is a choice, what it may be.
         step_at: Where generated code hands over the number of steps done, beside the arguments; nowhere where None.
         doc: What it computes.
         module: Where `code` is imported from; nowhere where it begins with `jnp.` or is one of Python's own.
@@ -96,6 +97,7 @@ class Function:
     elementwise: bool = False
     shape: str = ""
     step_at: int | None = None
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     name: str = field(init=False)
     parameters: tuple[Parameter, ...] = field(init=False)
     result: Type = field(init=False)
@@ -260,12 +262,18 @@ _ALL = [
     ),
     _runtime("least(arrays: arrays)", r"\min {0}", "Smallest of the arrays, element by element."),
     # matrices
-    _runtime(
+    Function(
         "orthogonalize(x, steps: static?, coefficients: choice?, eps: static?, scaling: choice?)",
+        "orthogonalize",
         _operator("orthogonalize"),
         "The nearest semi-orthogonal matrix, by Newton-Schulz iterations on the last two axes. Coefficients: 'muon', "
         "'dion'; scalings: 'frobenius', 'spectral', 'aol', 'schatten'.",
-        "x",
+        "mlax.leafwise",
+        shape="x",
+        words={
+            "coefficients": ("muon", "dion"),
+            "scaling": ("frobenius", "spectral", "aol", "schatten"),
+        },
     ),
     _runtime(
         "as_matrix(x)",

@@ -193,8 +193,8 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
         check_identifier(document, (*path, "name"), name, what="phase", reserved=())
         if name in names or name in declared.taken or name.endswith("_shape"):
             document.at_value((*path, "name"), f"{name!r} is taken; give the phase another name")
-    scalars = table.text("scalars", default="")
-    leaf = table.text("leaf")
+    scalars = table.text("scalars", default="", block=True)
+    leaf = table.text("leaf", block=True)
     if leaf is None or name is None:
         return None
     names.add(name)

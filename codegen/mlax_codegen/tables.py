@@ -1,11 +1,10 @@
 """Reading typed values from the tables of a spec, noting what does not belong."""
 
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 from mlax_codegen.document import Document
-from mlax_codegen.errors import suggestion
+from mlax_codegen.errors import is_invisible, suggestion
 from mlax_codegen.keys import Key
 from mlax_codegen.positions import Path
 
@@ -88,8 +87,8 @@ class Table:
         else:
             self.document.note(0, 1, f"{key!r} is missing")
 
-    def text(self, key: str, default: str | None = None) -> str | None:
-        """Read a string; required where there is no default."""
+    def text(self, key: str, default: str | None = None, *, block: bool = False) -> str | None:
+        """Read a string, of several lines where it is a block; required where there is no default."""
         if key not in self.data:
             if default is None:
                 self.missing(key)
@@ -101,14 +100,12 @@ class Table:
         if not value.strip():
             self.document.at_value((*self.path, key), f"{key} is empty")
             return None
-        if key in {"scalars", "leaf", "notes"}:
-            return value
-        return self._printable(key, value)
+        return value if block else self._printable(key, value)
 
     def _printable(self, key: str, value: str) -> str | None:
-        if any(unicodedata.category(character) in {"Cc", "Zl", "Zp", "Cs"} for character in value):
+        if any(map(is_invisible, value)):
             self.document.at_value(
-                (*self.path, key), f"{key} is one line without control characters"
+                (*self.path, key), f"{key} is one line without invisible characters"
             )
             return None
         if '"""' in value:
@@ -127,13 +124,13 @@ class Table:
 
     def paragraphs(self, key: str) -> str:
         """Read documentation of several lines; optional."""
-        value = self.text(key, default="") or ""
+        value = self.text(key, default="", block=True) or ""
         if '"""' in value or value.rstrip().endswith("\\"):
             self.document.at_value(
                 (*self.path, key), "three quotes or a last backslash would end the docstring"
             )
-        if any(unicodedata.category(c) in {"Cc", "Cs"} and c != "\n" for c in value):
-            self.document.at_value((*self.path, key), f"{key} has control characters")
+        if any(is_invisible(character) and character != "\n" for character in value):
+            self.document.at_value((*self.path, key), f"{key} has invisible characters")
         return value.strip("\n")
 
     def texts(self, key: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What the expressions of a spec are: numbers or not, known when; noting each part that does not go together."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mlax_codegen.errors import closest, suggestion
 from mlax_codegen.expressions import Code
@@ -219,10 +219,8 @@ class Values:
         self, function: Function, parameter: Parameter, node: ast.expr, *, static: bool
     ) -> Stage:
         """Check one argument of a call."""
-        if parameter.type is Type.CHOICE and isinstance(node, ast.Constant):
-            if not isinstance(node.value, str):
-                self.code.note(node, f"{parameter.name} of {function.name} is a choice or a string")
-            return Stage.STATIC
+        if parameter.type is Type.CHOICE:
+            return self.word(function, parameter, node)
         if parameter.type is Type.CONDITION:
             kind = self.kind(node)
             if kind.type not in {Type.CONDITION, Type.UNKNOWN}:
@@ -239,6 +237,28 @@ class Values:
             hint = "; of arrays, write maximum(a, b)" if function.name == "max" else ""
             self.code.note(node, f"{parameter.name} of {function.name} must be static{hint}")
         return stage
+
+    def word(self, function: Function, parameter: Parameter, node: ast.expr) -> Stage:
+        """Check a choice that a function is given: a string, or a hyperparameter."""
+        what = f"{parameter.name} of {function.name}"
+        known = function.words[parameter.name]
+        given: Sequence[str] = ()
+        match node:
+            case ast.Constant(value=str() as word):
+                given = [word]
+            case ast.Constant():
+                self.code.note(node, f"{what} is a choice or a string")
+            case _:
+                self.expect(node, Type.CHOICE, f"{what} is {Type.CHOICE}")
+                found = self.names.hyperparameters.get(
+                    node.id if isinstance(node, ast.Name) else ""
+                )
+                given = found.choices if found is not None else ()
+        for word in given:
+            if word not in known:
+                hint = suggestion(word, known) or f"; there are {', '.join(known)}"
+                self.code.note(node, f"{what} may not be {word!r}{hint}")
+        return Stage.STATIC
 
     def every(self, node: ast.Call, function: Function) -> Kind:
         """Check work that is done now and then: both values are numbers, or lists."""

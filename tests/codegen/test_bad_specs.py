@@ -122,6 +122,13 @@ def test_not_utf8() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_nothing_invisible_reaches_the_terminal() -> None:
+    lines = str(complaint(GOOD.replace("Step size.", "Step \u202esize.\u200b"))).split("\n")
+    assert "Step \ufffdsize.\ufffd" in lines[1]
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.usefixtures("folder")
 def test_byte_order_mark() -> None:
     [mistake] = complaint("\ufeff" + GOOD).mistakes
     expected = "the file begins with a byte order mark; save it as plain UTF-8"
@@ -155,14 +162,15 @@ def test_too_many_options() -> None:
     assert mistake.message == "too many options that exclude nothing; split the spec"
 
 
-def test_missing_file(folder: Path) -> None:
-    with pytest.raises(SpecError, match="cannot read the spec: No such file or directory"):
-        read_spec(folder / "absent.toml")
-
-
-def test_folder_instead_of_a_file(folder: Path) -> None:
-    with pytest.raises(SpecError, match="cannot read the spec: Is a directory"):
-        read_spec(folder)
+def test_a_file_that_cannot_be_opened(folder: Path) -> None:
+    """There is no line to show, so none is."""
+    for path, reason in (
+        (folder / "absent.toml", "No such file or directory"),
+        (folder, "Is a directory"),
+    ):
+        with pytest.raises(SpecError) as caught:
+            read_spec(path)
+        assert str(caught.value) == f"{path}: cannot read the spec: {reason}"
 
 
 @pytest.mark.usefixtures("folder")

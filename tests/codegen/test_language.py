@@ -10,7 +10,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-from mlax.leafwise import map_leaves, reduce_leaves
+from mlax.leafwise import map_leaves, orthogonalize, reduce_leaves
+from mlax.leafwise._matrices import NAMED_COEFFICIENTS
 from mlax.optimizer import Optimizer
 from mlax_codegen.language import FUNCTIONS, RESERVED, Function
 from mlax_codegen.render import render_module
@@ -95,3 +96,11 @@ def names_of(tree: ast.AST) -> Iterator[str]:
 
 def test_every_function_is_documented() -> None:
     assert all(function.doc.endswith(".") and function.latex for function in FUNCTIONS.values())
+
+
+def test_the_words_of_a_choice_are_those_that_the_runtime_knows() -> None:
+    words = FUNCTIONS["orthogonalize"].words
+    for name, known in words.items():
+        for word in known:
+            orthogonalize(jnp.ones((2, 2)), **{name: word})  # type: ignore[arg-type]
+    assert set(words["coefficients"]) == set(NAMED_COEFFICIENTS)

@@ -60,3 +60,10 @@ def test_the_name_becomes_a_module(name: str, capsys: pytest.CaptureFixture[str]
 def test_the_name_becomes_a_class(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new", "state"]) == 2
     assert "a class 'State' would be mistaken for another" in capsys.readouterr().err
+
+
+def test_a_name_that_mlax_has_is_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", "adam"]) == 0
+    assert "mlax has an optimizer 'adam' of its own" in capsys.readouterr().out
+    assert main(["new", "adam_of_mine"]) == 0
+    assert "of its own" not in capsys.readouterr().out

@@ -75,3 +75,21 @@ def test_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_bad_spec(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("?")
     assert main(["show", str(tmp_path / "bad.toml")]) == 2
+
+
+def test_without_a_name_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [path.stem for path in built_in_specs()]
+    [adam] = [line for line in lines if line.startswith("adam ")]
+    assert adam.split(maxsplit=1)[1].startswith("Adam: the mean gradient")
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "adamm"]) == 2
+    assert capsys.readouterr().err == (
+        "mlax-codegen: no optimizer of mlax is called 'adamm', did you mean 'adam'?\n"
+        "`mlax-codegen show` lists them; a spec of your own is a file, NAME.toml\n"
+    )
+    assert main(["show", "nosuch"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
