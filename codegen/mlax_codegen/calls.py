@@ -71,8 +71,8 @@ class Calls:
                 return self.extreme(min)
             case "len" | "product":
                 return self.number(name, self.given[0])
-            case "two_largest_axes" | "last_two_axes":
-                return self.two_axes(self.given[0], sure=name == "last_two_axes")
+            case "two_largest_axes" | "two_axes":
+                return self.two_axes(self.given[0])
             case "without" | "vectors" | "matrices":
                 return self.shape(name, found)
             case "sum" | "norm" | "rms" | "max" | "trust_ratio" | "total":
@@ -159,14 +159,11 @@ class Calls:
             return Range(min(sizes.lengths), max(sizes.lengths), whole=True)
         return exactly(1) if max(sizes.lengths) == 0 else SIZE
 
-    def two_axes(self, shape: Thing, *, sure: bool) -> Thing:
-        if not isinstance(shape, Sizes):
-            return None
-        axes = max(shape.lengths)
+    def two_axes(self, shape: Thing) -> Thing:
+        axes = max(shape.lengths) if isinstance(shape, Sizes) else 0
         if axes < 2:
             return Sizes.of([])
-        possible = frozenset([2] if sure and min(shape.lengths) >= 2 else [0, 2])
-        return Sizes(None, possible, Range(0, axes - 1, whole=True))
+        return Sizes(None, frozenset([0, 2]), Range(0, axes - 1, whole=True))
 
     def shape(self, name: str, found: Mapping[str, Thing]) -> Thing:
         shape = found["shape"]

@@ -222,10 +222,13 @@ _ALL = [
         _operator("axes", "{0}, {1}"),
         "The two longest axes, the second longest first; () where either is shorter than `least`.",
     ),
-    _runtime(
+    Function(
         "two_axes(shape: sizes, which: choice, least: static) -> sizes",
+        "two_axes",
         _operator("axes", "{0}, {1}, {2}"),
         "As `two_largest_axes` where `which` is 'largest'; where it is 'last' the last axis but one and the last.",
+        "mlax.leafwise",
+        words={"which": ("largest", "last")},
     ),
     _runtime(
         "without(shape: sizes, axis: static) -> sizes",
