@@ -12,6 +12,7 @@ A generated module is loaded when it is first used.
 from typing import TYPE_CHECKING, Any
 
 import mlax_optimizers
+from mlax.optim import schedules
 from mlax.optim.accumulate_gradients import AccumulateGradients
 from mlax.optim.average_weights import AverageWeights
 from mlax.optim.clip_gradients import ClipGradients
@@ -27,9 +28,11 @@ from mlax.optim.frozen import Frozen
 from mlax.optim.lookahead import Lookahead
 from mlax.optim.master_weights import MasterWeights
 from mlax.optim.multi_optimizer import MultiOptimizer
+from mlax.optim.plotting import plot
 from mlax.optim.protocol import OptimizerLike
 from mlax.optim.reduce_on_plateau import ReduceOnPlateau
 from mlax.optim.scale_updates import ScaleUpdates
+from mlax.optim.schedules import *  # noqa: F403
 from mlax.optim.skip_non_finite import SkipNonFinite
 from mlax.optimizer import Optimizer, Schedule, apply_updates
 
@@ -57,7 +60,9 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "global_norm",
+    "plot",
 ]
+__all__ += schedules.__all__
 __all__ += mlax_optimizers.__all__
 
 
