@@ -6,7 +6,17 @@ import sys
 import pytest
 
 HEAVY = [
-    *("equinox", "flax", "hypothesis", "jinja2", "matplotlib", "mlx", "optax", "pytest", "safetensors"),
+    *(
+        "equinox",
+        "flax",
+        "hypothesis",
+        "jinja2",
+        "matplotlib",
+        "mlx",
+        "optax",
+        "pytest",
+        "safetensors",
+    ),
     *("sklearn", "torch", "tqdm"),
     *("mlax_codegen", "mlax_optimizers.adam", "mlax_optimizers.sgd"),
 ]

@@ -78,6 +78,16 @@ def test_accumulate_gradients_is_multi_steps() -> None:
     assert [i + 2 for i in np.flatnonzero(changes)] == list(range(3, STEPS + 1, 3))
 
 
+def test_a_mean_gradient_begins_anew() -> None:
+    """An infinity is in the mean of its own batch only, in front of a transformation that skips it."""
+    gradients = sequence()
+    gradients["a"] = gradients["a"].at[1].set(jnp.inf)
+    optimizer = optim.AccumulateGradients(optim.SkipNonFinite(optim.SGD(0.1)), 3)
+    weights, state = path_of(optimizer, gradients)
+    assert int(state.inner.skipped) == 1
+    assert np.isfinite(weights["a"]).all()
+
+
 def test_skip_non_finite_is_apply_if_finite() -> None:
     """The third in a row is let through, as there."""
     gradients = sequence()
@@ -92,6 +102,9 @@ def test_skip_non_finite_is_apply_if_finite() -> None:
     np.testing.assert_array_equal(np.isnan(ours["b"]), np.isnan(theirs["b"]))
     assert np.isnan(np.asarray(ours["b"])[9:]).any()
     assert not np.isnan(np.asarray(ours["b"])[:9]).any()
+    gradients["b"] = gradients["b"].at[10:12].set(jnp.inf)
+    state = path_of(optimizer, gradients)[1]
+    assert int(state.skipped) == 3  # one at 3, and the first two of the five from 7 on
     assert np.isfinite(path_of(optim.SkipNonFinite(optim.Adam(0.1)), gradients)[0]["b"]).all()
 
 
