@@ -35,12 +35,14 @@ from mlax.typing import runtime_checks as runtime_checks
 
 if TYPE_CHECKING:
     from mlax import experimental as experimental
+    from mlax import losses as losses
     from mlax import optim as optim
 
 
 if not TYPE_CHECKING:  # checkers would take every misspelt name for one that this finds
 
     def __getattr__(name: str) -> Any:
-        if name in {"experimental", "optim"}:  # loaded on first use: `import mlax` stays light
+        # Loaded on first use: `import mlax` stays light.
+        if name in {"experimental", "losses", "optim"}:
             return importlib.import_module(f"mlax.{name}")
         raise AttributeError(f"module 'mlax' has no attribute {name!r}")

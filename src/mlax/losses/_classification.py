@@ -1,0 +1,261 @@
+"""Losses of classes: cross-entropy and what was made of it."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Integer
+
+from mlax.losses._arithmetic import as_floats, included, mean, picked, product, surprisals
+from mlax.losses._loss import Number, loss, require
+
+__all__ = [
+    "binary_cross_entropy",
+    "cross_entropy",
+    "fenchel_young",
+    "nll",
+    "poly_cross_entropy",
+    "sigmoid_focal",
+    "smooth_labels",
+]
+
+
+@loss
+def cross_entropy(
+    logits: Float[Array, "classes"],
+    targets: Float[Array, "classes"] | Integer[Array, ""],
+    *,
+    label_smoothing: Number = 0.0,
+    where: Bool[Array, "classes"] | None = None,
+) -> Float[Array, ""]:
+    """Softmax cross-entropy: `-sum(targets * log(softmax(logits)))`.
+
+    Args:
+        logits: Unnormalised log probabilities. One of -inf is a class of probability 0.
+        targets: A probability for each class, or the integer label of the right one. A target of 0 adds 0, also where
+            the logit is -inf. A label that is negative or too large gives NaN.
+        label_smoothing: How much of each target is spread evenly over the classes, 0 <= x < 1.
+        where: The classes to include; all, unless given. Without any the loss is 0.
+
+    Returns:
+        Shape (), in the dtype of the logits.
+
+    Raises:
+        LeafMismatchError: Logits and targets differ in dtype, or in shape where there are no labels.
+        ValueError: `label_smoothing` is out of bounds.
+
+    References:
+        Szegedy et al. 2016, https://arxiv.org/abs/1512.00567 (label smoothing)
+    """
+    require("cross_entropy: label_smoothing", label_smoothing, at_least=0, below=1)
+    surprise = surprisals(included(logits, where, -jnp.inf))
+    result = _expected(surprise, targets, where)
+    if isinstance(label_smoothing, int | float) and label_smoothing == 0:
+        return result
+    share = jnp.asarray(label_smoothing, logits.dtype)
+    return product(1 - share, result) + product(share, mean(surprise, where))
+
+
+@loss
+def poly_cross_entropy(
+    logits: Float[Array, "classes"],
+    targets: Float[Array, "classes"] | Integer[Array, ""],
+    *,
+    epsilon: Number = 2.0,
+    where: Bool[Array, "classes"] | None = None,
+) -> Float[Array, ""]:
+    """PolyLoss, Poly-1: cross-entropy plus `epsilon * sum(targets * (1 - softmax(logits)))`.
+
+    Args:
+        logits: Unnormalised log probabilities.
+        targets: A probability for each class, or the integer label of the right one, as for `cross_entropy`.
+        epsilon: The paper's: 2 for images, -1 for detection and segmentation of instances.
+        where: The classes to include; all, unless given.
+
+    Returns:
+        Shape (), in the dtype of the logits.
+
+    Raises:
+        LeafMismatchError: Logits and targets differ in dtype, or in shape where there are no labels.
+        ValueError: `epsilon` is not finite.
+
+    References:
+        Leng et al. 2022, https://arxiv.org/abs/2204.12511
+    """
+    require("poly_cross_entropy: epsilon", epsilon)
+    surprise = surprisals(included(logits, where, -jnp.inf))
+    wrong = -jnp.expm1(-surprise)
+    return _expected(surprise, targets, where) + epsilon * _expected(wrong, targets, where)
+
+
+def _expected(values: Array, targets: Array, where: Array | None) -> Array:
+    """Return the mean of values under the target distribution, which may be the label of one class."""
+    if jnp.issubdtype(targets.dtype, jnp.integer):
+        value = picked(values, targets)
+        return value if where is None else jnp.where(jnp.any(where), value, 0.0)
+    return jnp.sum(product(included(targets, where, 0.0), values))
+
+
+@loss
+def nll(log_probabilities: Float[Array, "classes"], label: Integer[Array, ""]) -> Float[Array, ""]:
+    """Negative log likelihood: minus the log probability of the right class.
+
+    Args:
+        log_probabilities: As from `jax.nn.log_softmax`; `cross_entropy` takes the logits themselves.
+        label: The right class. One that is negative or too large gives NaN.
+
+    Returns:
+        Shape (), in the dtype of the log probabilities.
+
+    Raises:
+        TypeError: The label is no integer array of shape ().
+    """
+    return -picked(log_probabilities, label)
+
+
+@loss
+def binary_cross_entropy(
+    predictions: Float[Array, "*shape"],
+    targets: Float[Array, "*shape"] | Integer[Array, "*shape"],
+    *,
+    weights: Float[Array, "*shape"] | None = None,
+    with_logits: bool = True,
+) -> Float[Array, ""]:
+    """Sigmoid cross-entropy of independent yes-or-no predictions, the mean over them.
+
+    For one of them `-y * log(p) - (1 - y) * log(1 - p)`, where `p = sigmoid(prediction)`.
+
+    Args:
+        predictions: Logits of "yes", or its probabilities. Any shape.
+        targets: Same shape: 0 or 1, which may be integers, or probabilities in the dtype of the predictions.
+        weights: Same shape and dtype as the predictions: factors of the elements before the mean is taken.
+        with_logits: Whether predictions are logits. The logarithm of a probability counts as at least -100, which is
+            that of 0; the derivative there is 0.
+
+    Returns:
+        Shape (), in the dtype of the predictions.
+
+    Raises:
+        LeafMismatchError: Predictions, targets and weights differ in shape or dtype.
+    """
+    targets = as_floats(targets, predictions)
+    if with_logits:
+        yes, no = jax.nn.softplus(-predictions), jax.nn.softplus(predictions)
+    else:
+        yes, no = (
+            _clipped_surprisal(predictions, predictions),
+            _clipped_surprisal(1 - predictions, predictions, opposite=True),
+        )
+    result = product(targets, yes) + product(1 - targets, no)
+    return jnp.mean(result if weights is None else weights * result)
+
+
+def _clipped_surprisal(p: Array, given: Array, opposite: bool = False) -> Array:
+    """Return `-log(p)` up to 100, where `p` is what was given or 1 minus that."""
+    possible = p > math.exp(-100)
+    safe = jnp.where(possible, given, 0.5)
+    log = jnp.log1p(-safe) if opposite else jnp.log(safe)
+    return jnp.where(possible | jnp.isnan(p), -log, 100.0)
+
+
+@loss
+def sigmoid_focal(
+    logits: Float[Array, "*shape"],
+    targets: Float[Array, "*shape"] | Integer[Array, "*shape"],
+    *,
+    alpha: Number | None = None,
+    gamma: Number = 2.0,
+) -> Float[Array, ""]:
+    """Focal loss: binary cross-entropy in which easy examples count less, the mean over all elements.
+
+    For one element `-alpha_t * (1 - p_t)**gamma * log(p_t)`, where `p_t` is the probability of what is right, and
+    `alpha_t` is `alpha` where that is 1, `1 - alpha` where it is 0.
+
+    Args:
+        logits: Of "yes". Any shape.
+        targets: Same shape: 0 or 1, which may be integers, or probabilities in the dtype of the logits.
+        alpha: Weight of the positive class, 0 <= x <= 1; None for no weights.
+        gamma: How much less easy examples count, >= 0.
+
+    Returns:
+        Shape (), in the dtype of the logits.
+
+    Raises:
+        LeafMismatchError: Logits and targets differ in shape or dtype.
+        ValueError: `alpha` or `gamma` is out of bounds.
+
+    References:
+        Lin et al. 2017, https://arxiv.org/abs/1708.02002
+    """
+    require("sigmoid_focal: gamma", gamma, at_least=0)
+    if alpha is not None:
+        require("sigmoid_focal: alpha", alpha, at_least=0, at_most=1)
+    targets = as_floats(targets, logits)
+    yes, no = jax.nn.softplus(-logits), jax.nn.softplus(logits)
+    result = product(targets, yes) + product(1 - targets, no)
+    log_wrong = jax.nn.logsumexp(
+        jnp.stack([-yes, -no]), axis=0, b=jnp.stack([1 - targets, targets])
+    )
+    result = jnp.exp(gamma * log_wrong) * result
+    if alpha is not None:
+        result = (alpha * targets + (1 - alpha) * (1 - targets)) * result
+    return jnp.mean(result)
+
+
+@loss
+def fenchel_young(
+    scores: Float[Array, "n"],
+    targets: Float[Array, "n"],
+    *,
+    max_function: Callable[[Array], Array],
+) -> Float[Array, ""]:
+    """Fenchel-Young loss of a smoothed maximum: `max_function(scores) - dot(targets, scores)`.
+
+    Args:
+        scores: What the model says of each item.
+        targets: Same shape and dtype: what the gradient of `max_function` should be.
+        max_function: From scores to a scalar: `jax.nn.logsumexp` makes it the cross-entropy. It sees half precision as
+            float32.
+
+    Returns:
+        Shape (), in the dtype of the scores.
+
+    Raises:
+        LeafMismatchError: Scores and targets differ in shape or dtype.
+
+    References:
+        Blondel et al. 2020, https://arxiv.org/abs/1901.02324
+    """
+    return max_function(scores) - jnp.sum(targets * scores)
+
+
+@loss
+def smooth_labels(
+    targets: Float[Array, "classes"],
+    smoothing: Number,
+    *,
+    where: Bool[Array, "classes"] | None = None,
+) -> Float[Array, "classes"]:
+    """Labels of which a part is spread evenly: `(1 - smoothing) * targets + smoothing / classes`.
+
+    `cross_entropy(..., label_smoothing=smoothing)` does this by itself.
+
+    Args:
+        targets: A probability for each class.
+        smoothing: The part that is spread, 0 <= x <= 1.
+        where: The classes to spread it over; all, unless given. The others become 0.
+
+    Returns:
+        Shape and dtype of the targets.
+
+    Raises:
+        ValueError: `smoothing` is out of bounds.
+
+    References:
+        Szegedy et al. 2016, https://arxiv.org/abs/1512.00567
+    """
+    require("smooth_labels: smoothing", smoothing, at_least=0, at_most=1)
+    classes = jnp.ones_like(targets) if where is None else as_floats(where, targets)
+    smoothed = (1 - smoothing) * targets + smoothing * (classes / jnp.maximum(jnp.sum(classes), 1))
+    return included(smoothed, where, 0.0)

@@ -1,0 +1,96 @@
+"""Divergences of a predicted distribution from a target distribution. Predictions are log probabilities."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from mlax.losses._arithmetic import included, product
+from mlax.losses._loss import loss
+
+__all__ = ["generalized_kl_divergence", "kl_divergence", "kl_divergence_with_log_targets"]
+
+
+@loss
+def kl_divergence(
+    log_predictions: Float[Array, "classes"],
+    targets: Float[Array, "classes"],
+    *,
+    where: Bool[Array, "classes"] | None = None,
+) -> Float[Array, ""]:
+    """Kullback-Leibler divergence: the sum of `targets * (log(targets) - log_predictions)`.
+
+    Args:
+        log_predictions: Log probabilities, as from `jax.nn.log_softmax`.
+        targets: Probabilities. For one of 0 the term is 0, whatever the prediction, and so is the derivative of
+            `targets * log(targets)`.
+        where: The classes to include; all, unless given.
+
+    Returns:
+        Shape (), in the dtype of the predictions.
+
+    Raises:
+        LeafMismatchError: Predictions and targets differ in shape or dtype.
+
+    References:
+        Kullback & Leibler 1951, On information and sufficiency, https://doi.org/10.1214/aoms/1177729694
+    """
+    return _kl(log_predictions, targets, where)
+
+
+@loss
+def kl_divergence_with_log_targets(
+    log_predictions: Float[Array, "classes"],
+    log_targets: Float[Array, "classes"],
+    *,
+    where: Bool[Array, "classes"] | None = None,
+) -> Float[Array, ""]:
+    """Kullback-Leibler divergence: the sum of `exp(log_targets) * (log_targets - log_predictions)`.
+
+    Args:
+        log_predictions: Log probabilities, as from `jax.nn.log_softmax`.
+        log_targets: Log probabilities. For one of -inf the term is 0, whatever the prediction.
+        where: The classes to include; all, unless given.
+
+    Returns:
+        Shape (), in the dtype of the predictions.
+
+    Raises:
+        LeafMismatchError: Predictions and targets differ in shape or dtype.
+    """
+    log_targets = included(log_targets, where, -jnp.inf)
+    finite = jnp.where(log_targets == -jnp.inf, 0.0, log_targets)
+    return jnp.sum(product(jnp.exp(log_targets), finite - included(log_predictions, where, 0.0)))
+
+
+@loss
+def generalized_kl_divergence(
+    log_predictions: Float[Array, "classes"],
+    targets: Float[Array, "classes"],
+    *,
+    where: Bool[Array, "classes"] | None = None,
+) -> Float[Array, ""]:
+    """Kullback-Leibler divergence of measures that need not sum to 1.
+
+    `kl_divergence` plus the sum of `exp(log_predictions) - targets`: the Bregman divergence of `x log(x) - x`.
+
+    Args:
+        log_predictions: Logarithms of numbers that are not negative.
+        targets: Not negative. For one of 0 the term of `kl_divergence` is 0.
+        where: The classes to include; all, unless given.
+
+    Returns:
+        Shape (), in the dtype of the predictions.
+
+    Raises:
+        LeafMismatchError: Predictions and targets differ in shape or dtype.
+
+    References:
+        Bregman 1967, https://doi.org/10.1016/0041-5553(67)90040-7
+    """
+    excess = included(jnp.exp(included(log_predictions, where, 0.0)) - targets, where, 0.0)
+    return _kl(log_predictions, targets, where) + jnp.sum(excess)
+
+
+def _kl(log_predictions: Array, targets: Array, where: Array | None) -> Array:
+    targets = included(targets, where, 0.0)
+    log_targets = jnp.log(jnp.where(targets == 0, 1.0, targets))
+    return jnp.sum(product(targets, log_targets - included(log_predictions, where, 0.0)))

@@ -1,0 +1,171 @@
+"""Losses of scores that only ask how far the right answer is ahead: hinge, perceptron, sparsemax.
+
+The binary ones take the score of "yes" and are the mean over all elements of an example; the multiclass ones take a
+score for each class and the label of the right one. A label that is negative or too large gives NaN.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Integer
+
+from mlax.losses._arithmetic import as_floats, picked
+from mlax.losses._loss import loss
+
+__all__ = [
+    "hinge",
+    "multiclass_hinge",
+    "multiclass_perceptron",
+    "multiclass_sparsemax",
+    "perceptron",
+    "sparsemax",
+]
+
+
+@loss
+def hinge(
+    scores: Float[Array, "*shape"],
+    targets: Float[Array, "*shape"] | Integer[Array, "*shape"],
+) -> Float[Array, ""]:
+    """Hinge loss: the mean of `max(0, 1 - scores * targets)`.
+
+    Args:
+        scores: Any shape.
+        targets: Same shape: -1 or 1, as integers or in the dtype of the scores.
+
+    Returns:
+        Shape (), in the dtype of the scores.
+
+    Raises:
+        LeafMismatchError: Scores and targets differ in shape or dtype.
+
+    References:
+        Cortes & Vapnik 1995, https://doi.org/10.1007/BF00994018
+    """
+    return jnp.mean(jnp.maximum(1 - scores * as_floats(targets, scores), 0.0))
+
+
+@loss
+def perceptron(
+    scores: Float[Array, "*shape"],
+    targets: Float[Array, "*shape"] | Integer[Array, "*shape"],
+) -> Float[Array, ""]:
+    """Perceptron loss: the mean of `max(0, -scores * targets)`.
+
+    Args:
+        scores: Any shape.
+        targets: Same shape: -1 or 1, as integers or in the dtype of the scores.
+
+    Returns:
+        Shape (), in the dtype of the scores.
+
+    Raises:
+        LeafMismatchError: Scores and targets differ in shape or dtype.
+
+    References:
+        Rosenblatt 1958, https://doi.org/10.1037/h0042519
+    """
+    return jnp.mean(jnp.maximum(-scores * as_floats(targets, scores), 0.0))
+
+
+@loss
+def sparsemax(
+    scores: Float[Array, "*shape"],
+    targets: Float[Array, "*shape"] | Integer[Array, "*shape"],
+) -> Float[Array, ""]:
+    """Binary sparsemax loss: 0 beyond a margin of 1, linear on the wrong side of it, a parabola between.
+
+    The mean of `jax.nn.sparse_plus(-scores)` where the target is 1, `jax.nn.sparse_plus(scores)` where it is 0.
+
+    Args:
+        scores: Any shape.
+        targets: Same shape: 0 or 1, as integers or in the dtype of the scores.
+
+    Returns:
+        Shape (), in the dtype of the scores.
+
+    Raises:
+        LeafMismatchError: Scores and targets differ in shape or dtype.
+
+    References:
+        Blondel et al. 2020, section 4.4, https://arxiv.org/abs/1901.02324
+    """
+    return jnp.mean(jax.nn.sparse_plus(jnp.where(targets != 0, -scores, scores)))
+
+
+@loss
+def multiclass_hinge(
+    scores: Float[Array, "classes"], label: Integer[Array, ""]
+) -> Float[Array, ""]:
+    """How far the right class is from leading all others by 1: `max(scores + (class != label)) - scores[label]`.
+
+    Args:
+        scores: One for each class.
+        label: The right class.
+
+    Returns:
+        Shape (), in the dtype of the scores.
+
+    References:
+        Crammer & Singer 2001, https://jmlr.org/papers/v2/crammer01a.html
+    """
+    ahead = scores - picked(scores, label)
+    return jnp.max(ahead + as_floats(_others(scores, label), scores))
+
+
+@loss
+def multiclass_perceptron(
+    scores: Float[Array, "classes"], label: Integer[Array, ""]
+) -> Float[Array, ""]:
+    """How far the right class is behind the leading one: `max(scores) - scores[label]`.
+
+    Args:
+        scores: One for each class.
+        label: The right class.
+
+    Returns:
+        Shape (), in the dtype of the scores.
+
+    References:
+        Collins 2002, https://aclanthology.org/W02-1001
+    """
+    return jnp.max(scores) - picked(scores, label)
+
+
+@loss
+def multiclass_sparsemax(
+    scores: Float[Array, "classes"], label: Integer[Array, ""]
+) -> Float[Array, ""]:
+    """Sparsemax loss: as cross-entropy, with the projection onto the simplex in the place of softmax.
+
+    It is 0 if and only if the right class leads by at least 1.
+
+    Args:
+        scores: One for each class.
+        label: The right class.
+
+    Returns:
+        Shape (), in the dtype of the scores.
+
+    References:
+        Martins & Astudillo 2016, https://arxiv.org/abs/1602.02068
+    """
+    ahead = scores - picked(scores, label)
+    probabilities = _projected(ahead)
+    return jnp.sum(probabilities * ahead) + 0.5 * (1 - jnp.sum(jnp.square(probabilities)))
+
+
+def _others(scores: Array, label: Array) -> Array:
+    # In the label's own dtype all classes could not be counted: it may be int8.
+    return jnp.arange(scores.size) != lax.convert_element_type(label, jnp.result_type(int))
+
+
+def _projected(x: Float[Array, "n"]) -> Float[Array, "n"]:
+    """Return the nearest point whose elements are not negative and sum to 1."""
+    x = x - lax.stop_gradient(jnp.max(x))
+    descending = -jnp.sort(-lax.stop_gradient(x))
+    counts = jnp.arange(1, x.size + 1).astype(x.dtype)
+    inside = counts * descending > jnp.cumsum(descending) - 1
+    support = x >= jnp.min(jnp.where(inside, descending, 0.0))
+    threshold = (jnp.sum(jnp.where(support, x, 0.0)) - 1) / jnp.sum(support, dtype=x.dtype)
+    return jnp.where(support, x - threshold, 0.0)
