@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlax.hyperparameters import Schedule, is_schedule
+from mlax.optim._arithmetic import is_real
 from mlax.tree import describe
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _values(schedule: Any, at: Any) -> Any:
     """Return the values at many steps, computed at once."""
     every_step: Any = jax.jit(jax.vmap(schedule))
     value: Any = every_step(jnp.asarray(at, jnp.int32))
-    if getattr(value, "shape", None) != at.shape or value.dtype.kind not in "iuf":
+    if getattr(value, "shape", None) != at.shape or not is_real(value):
         raise TypeError(
             f"plot: a schedule must return a real scalar, got {describe(value)} "
             f"for {len(at)} steps from {schedule!r}"

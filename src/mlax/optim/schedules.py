@@ -24,7 +24,8 @@ from jax import lax
 from jaxtyping import Array
 
 from mlax.hyperparameters import Schedule, Specification, is_schedule
-from mlax.optim._curve import (
+from mlax.optim._arithmetic import joined, path, power, stairs, transition
+from mlax.optim._schedule import (
     Boundaries,
     Count,
     Curve,
@@ -39,7 +40,6 @@ from mlax.optim._curve import (
     elements,
     one_of,
 )
-from mlax.optim._curves import joined, path, power, stairs, transition
 
 __all__ = [
     "constant",

@@ -176,6 +176,15 @@ def test_neighbouring_large_steps_are_told_apart(steps: int) -> None:
     np.testing.assert_allclose(decay(steps), rate**steps, rtol=3e-7)
 
 
+def test_joined_schedules_return_what_arrays_there_are() -> None:
+    """Of any real dtype, NumPy's and Python's numbers among them."""
+    functions = [lambda step: 1, lambda step: np.float64(2), lambda step: jnp.bfloat16(3)]
+    joined = optim.join_schedules(functions, [1, 2])
+    values = [joined(step) for step in range(3)]
+    assert values == [1, 2, 3]
+    assert {value.dtype for value in values} == {jnp.dtype(jnp.float32)}
+
+
 def test_optimizers_take_them() -> None:
     """The first step has the value of step 0; schedules that are equal make equal optimizers and states."""
     schedule = optim.linear_schedule(0.5, 0.0, 2)
@@ -282,6 +291,9 @@ REFUSED: dict[str, Any] = {
     ),
     "constant: step must be an integer (or a float), got complex64[]": (
         lambda: optim.constant(1)(jnp.complex64(1))
+    ),
+    "constant: step must be an integer (or a float), got object[2]": (
+        lambda: optim.constant(1)(np.asarray([1, None]))
     ),
     "constant: step must be an integer (or a float), got None": lambda: optim.constant(1)(None),  # type: ignore[arg-type]
     "a schedule must return a real scalar, got None from <function nothing": (

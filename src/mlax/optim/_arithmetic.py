@@ -19,7 +19,18 @@ from jaxtyping import Array
 from mlax.hyperparameters import Schedule
 from mlax.tree import describe
 
-__all__ = ["Shape", "Steps", "counts", "joined", "path", "power", "stairs", "transition", "values"]
+__all__ = [
+    "Shape",
+    "Steps",
+    "counts",
+    "is_real",
+    "joined",
+    "path",
+    "power",
+    "stairs",
+    "transition",
+    "values",
+]
 
 Shape = Literal["linear", "cosine"]
 """How a value gets from one to the next."""
@@ -46,10 +57,10 @@ def counts(step: object, name: str) -> Array:
         array = step
     elif isinstance(step, int | float | np.generic | np.ndarray) and not isinstance(step, bool):
         array = np.asarray(step)
-    if array is not None and not isinstance(array, jax.Array) and array.dtype.kind in "iuO":
-        if (array > limit).any():
-            raise ValueError(f"{name}: step must be at most {limit}, got {array.max()}")
-        array = np.maximum(array, 0).astype(integer)
+        if array.dtype.kind in "iu" or isinstance(step, int):  # a large int is an object to NumPy
+            if (array > limit).any():
+                raise ValueError(f"{name}: step must be at most {limit}, got {array.max()}")
+            array = np.maximum(array, 0).astype(integer)
     if array is not None and jnp.issubdtype(array.dtype, jnp.integer):
         if array.dtype.kind == "u" and array.dtype.itemsize == integer.itemsize:
             array = jnp.minimum(array, limit)
@@ -59,6 +70,12 @@ def counts(step: object, name: str) -> Array:
     raise TypeError(
         f"{name}: step must be an integer (or a float), got {describe(cast('Any', step))}"
     )
+
+
+def is_real(array: Any) -> bool:
+    """Return whether an array holds integers or floats."""
+    dtype = array.dtype
+    return jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
 
 
 def values(value: Any) -> Array:
@@ -143,7 +160,7 @@ def _real(curve: Schedule, n: Array) -> Array:
         array = jnp.asarray(value)
     except (TypeError, ValueError):
         array = None
-    if array is None or array.shape not in {(), n.shape} or array.dtype.kind not in "iuf":
+    if array is None or array.shape not in {(), n.shape} or not is_real(array):
         raise TypeError(
             f"a schedule must return a real scalar, got {describe(value)} from {curve!r}"
         )

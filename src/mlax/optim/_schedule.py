@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from mlax import hyperparameters
 from mlax.hyperparameters import Specification, specification
-from mlax.optim._curves import counts, values
+from mlax.optim._arithmetic import counts, values
 from mlax.tree import describe
 
 __all__ = [
