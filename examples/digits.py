@@ -1,6 +1,7 @@
-"""A typed classifier of handwritten digits: define, check, train. The tutorial of the README, whole."""
+"""A typed classifier of handwritten digits: define, check, train, save. The tutorial of the README, whole."""
 
 import functools
+from pathlib import Path
 from typing import Self
 
 import jax
@@ -73,21 +74,30 @@ def train_step(
     return optimizer.update(model, gradients, state)
 
 
-def train(epochs: int = 40, batch_size: int = 64) -> tuple[Classifier, list[list[float]]]:
+CHECKPOINT = Path("out/checkpoint.safetensors")
+
+
+def train(epochs: int = 40, batch_size: int = 64) -> tuple[Classifier, Float[Array, "epochs 4"]]:
     """Return a trained model; and of each epoch loss and accuracy on training data, then on test data."""
     images, test_images, labels, test_labels = digits()
     model = Classifier((Dense(256), Dense(128), Dense(10)))
     model = mlax.set_up(model, images[0], rng=jax.random.key(0))
-    state = optimizer.init(model)
+    run = model, optimizer.init(model), jnp.zeros((epochs, 4)), 0
+    if CHECKPOINT.exists():
+        print(f"Going on from {CHECKPOINT}; remove it to start anew.")
+        run = mlax.load(CHECKPOINT, like=run)
+    CHECKPOINT.parent.mkdir(exist_ok=True)
+    model, state, history, done = run
     evaluate = jax.jit(loss_fn)
-    history: list[list[float]] = []
-    for epoch in (progress := trange(epochs, unit=" epochs")):
+    for epoch in (progress := trange(done, epochs, initial=done, total=epochs, unit=" epochs")):
         order = jax.random.permutation(jax.random.key(epoch), len(labels))
         for start in range(0, len(order) - batch_size + 1, batch_size):
             batch = order[start : start + batch_size]
             model, state = train_step(model, state, images[batch], labels[batch])
         loss, _, accuracy = evaluate(model, images, labels)
         test_loss, _, test_accuracy = evaluate(model, test_images, test_labels)
-        history.append([float(x) for x in (loss, accuracy, test_loss, test_accuracy)])
+        history = history.at[epoch].set(jnp.stack([loss, accuracy, test_loss, test_accuracy]))
+        mlax.save(CHECKPOINT, (model, state, history, epoch + 1))
         progress.set_postfix(loss=f"{loss:.4f}", test_accuracy=f"{test_accuracy:.1%}")
+    CHECKPOINT.unlink(missing_ok=True)  # a finished run starts anew
     return model, history

@@ -1,6 +1,5 @@
 """The picture of a training run: a learning curve, and some digits with what the model takes them for."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -15,13 +14,11 @@ PICTURE = Path("out/digits.png")
 ROWS, COLUMNS = 4, 8
 
 
-def save_picture(
-    history: Sequence[Sequence[float]], images: Array, labels: Array, predictions: Array
-) -> Path:
+def save_picture(history: Array, images: Array, labels: Array, predictions: Array) -> Path:
     """Draw and save the picture.
 
     Args:
-        history: Of each epoch loss and accuracy on the training data, loss and accuracy on the test data.
+        history: Of each epoch loss and accuracy on the training data, then on the test data, `[epochs, 4]`.
         images: Test images, `[n, 64]`, from 0 to 1.
         labels: What they are, `[n]`.
         predictions: What the model takes them for, `[n]`.
@@ -29,7 +26,7 @@ def save_picture(
     Returns:
         The path of the picture.
     """
-    loss, accuracy, test_loss, test_accuracy = np.array(history).T
+    loss, accuracy, test_loss, test_accuracy = np.asarray(history).T
     epochs = np.arange(1, len(history) + 1)
     figure = plt.figure(figsize=(13, 5), layout="constrained")
     curves, digits = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.3))[0]

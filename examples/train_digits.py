@@ -1,18 +1,29 @@
-"""What `make train` runs: train the classifier of `digits.py`, and save a picture of what came of it."""
+"""What `make train` runs: train the classifier of `digits.py`, and save it with a picture of what came of it."""
+
+import sys
+from pathlib import Path
 
 import jax
 from digits import digits, train
 from digits_picture import save_picture
 
+import mlax
+
+MODEL = Path("out/digits.safetensors")
+
 
 def main() -> None:
     """Train, draw, and say what to do next."""
-    model, history = train()
+    try:
+        model, history = train()
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. The next run goes on from here.")
     print(model)
+    mlax.save(MODEL, model)
     _, images, _, labels = digits()
     logits, _ = jax.vmap(model, out_axes=(0, None))(images)
     path = save_picture(history, images, labels, logits.argmax(axis=1))
-    print(f"Test accuracy: {history[-1][-1]:.1%}. Picture: {path}")
+    print(f"Test accuracy: {history[-1][-1]:.1%}. Model: {MODEL}. Picture: {path}")
     print(
         f"Next: open {path}; then try `optim.SGD(0.1, momentum=0.9)` in examples/digits.py "
         "(and `optim.sgd.State`), and run `make train` again."

@@ -1,9 +1,15 @@
 """The example trains to what it promises, and is the one that the README shows."""
 
+import random
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
+import safetensors.numpy
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,23 +21,87 @@ def training_script() -> str:
     return str(script)
 
 
-def test_training_reaches_its_accuracy_and_leaves_a_picture(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def whole(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """What `make train` leaves and prints in an empty folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    command = [sys.executable, str(ROOT / training_script())]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_training_reaches_its_accuracy_and_leaves_a_picture(
+    whole: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     """As `make train` runs it, but for the folder."""
-    done = subprocess.run(
+    folder, done = whole
+    result, last = done.stdout.splitlines()[-2:]
+    accuracy, path = result.removeprefix("Test accuracy: ").split("%. Model: ")
+    assert float(accuracy) >= 97
+    model, path = path.split(". Picture: ")
+    assert (folder / path).read_bytes().startswith(b"\x89PNG")
+    assert "layers.0.kernel" in safetensors.numpy.load_file(folder / model)
+    assert last.startswith("Next: open ")
+    assert "loss=" in done.stderr, "no progress bar"
+    assert "test_accuracy=" in done.stderr
+
+
+def test_interrupted_training_ends_with_the_same_weights(
+    whole: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """Ctrl-C, then a kill, each after a few epochs more; then to the end: the same model and picture, bit by bit."""
+    expected, done = whole
+    assert "Going on" not in done.stdout
+    checkpoint = tmp_path / "out/checkpoint.safetensors"
+    for number, kind in enumerate((signal.SIGINT, signal.SIGKILL)):
+        status, printed = interrupted(tmp_path, checkpoint, kind)
+        assert status == (1 if kind == signal.SIGINT else -signal.SIGKILL), printed
+        assert ("The next run goes on from here" in printed) == (kind == signal.SIGINT)
+        assert ("Going on from out/checkpoint.safetensors" in printed) == (number > 0)
+        assert "Traceback" not in printed
+    last = subprocess.run(
         [sys.executable, ROOT / training_script()],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    result, last = done.stdout.splitlines()[-2:]
-    accuracy, path = result.removeprefix("Test accuracy: ").split("%. Picture: ")
-    assert float(accuracy) >= 97
-    assert (tmp_path / path).read_bytes().startswith(b"\x89PNG")
-    assert last.startswith("Next: open ")
-    assert "loss=" in done.stderr, "no progress bar"
-    assert "test_accuracy=" in done.stderr
+    assert last.returncode == 0, last.stderr
+    assert "Going on from out/checkpoint.safetensors" in last.stdout
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert files == ["digits.png", "digits.safetensors"], "the next run starts anew"
+    for name in files:
+        assert (tmp_path / "out" / name).read_bytes() == (expected / "out" / name).read_bytes()
+
+
+def interrupted(folder: Path, checkpoint: Path, kind: signal.Signals) -> tuple[int, str]:
+    """Run the training, send a signal at some moment after a few epochs; return exit status and what was printed."""
+    rng = random.Random()
+    with subprocess.Popen(
+        [sys.executable, "-u", ROOT / training_script()],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        seen = {version(checkpoint)}
+        epochs = 1 + rng.randint(1, 8)  # the first version may be one of an earlier run, or none
+        while len(seen) <= epochs and process.poll() is None:
+            time.sleep(0.002)
+            seen.add(version(checkpoint))
+        time.sleep(rng.uniform(0, 0.03))  # an epoch takes that long
+        process.send_signal(kind)
+        assert process.stdout is not None
+        printed = process.stdout.read()
+    return process.returncode, printed
+
+
+def version(path: Path) -> int:
+    """Return what changes with each version of a file."""
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def test_tutorial_is_the_example() -> None:
