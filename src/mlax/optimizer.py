@@ -111,6 +111,8 @@ class Optimizer:
         if name not in schedulable and (is_array(value) or is_schedule(value)):
             accepting = ", ".join(schedulable) or "no other"
             text += f"; it is compiled in, arrays and schedules are for {accepting}"
+            if is_array(value):
+                text += " (with optax.inject_hyperparams, name it in static_args)"
         return text
 
     def require(self, test: bool, message: str) -> None:
@@ -171,7 +173,7 @@ def _inside_held(value: Any) -> Any:
     """Do as `held` does with the optimizers that an optimizer is made of."""
     if isinstance(value, Optimizer):
         return value.held()
-    if isinstance(value, tuple):
+    if type(value) is tuple:
         return tuple(_inside_held(one) for one in cast("Any", value))
     return value
 

@@ -24,6 +24,7 @@ from mlax.optim.clipping import (
     global_norm,
 )
 from mlax.optim.decay_weights import DecayWeights
+from mlax.optim.from_optax import from_optax
 from mlax.optim.frozen import Frozen
 from mlax.optim.lookahead import Lookahead
 from mlax.optim.master_weights import MasterWeights
@@ -34,6 +35,7 @@ from mlax.optim.reduce_on_plateau import ReduceOnPlateau
 from mlax.optim.scale_updates import ScaleUpdates
 from mlax.optim.schedules import *  # noqa: F403
 from mlax.optim.skip_non_finite import SkipNonFinite
+from mlax.optim.to_optax import to_optax
 from mlax.optimizer import Optimizer, Schedule, apply_updates
 
 if TYPE_CHECKING:
@@ -59,8 +61,10 @@ __all__ = [
     "clip_grad_leaf_norm",
     "clip_grad_norm",
     "clip_grad_value",
+    "from_optax",
     "global_norm",
     "plot",
+    "to_optax",
 ]
 __all__ += schedules.__all__
 __all__ += mlax_optimizers.__all__

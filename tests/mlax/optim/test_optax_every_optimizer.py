@@ -1,0 +1,124 @@
+"""What Optax asks of a gradient transformation, every generated optimizer does.
+
+Only traced: what a jaxpr says holds for all numbers.
+"""
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from mlax import optim
+from mlax.hyperparameters import specification
+from mlax.optimizer import HELD, Optimizer
+from tests.mlax.generated_optimizers import (
+    MODULES,
+    arguments,
+    every_case,
+    every_optimizer,
+    optimizer_class,
+    rate_name,
+    types,
+)
+
+WEIGHTS: Any = {"a": jnp.ones((2, 3)), "none": None, "c": [jnp.linspace(0.1, 1.0, 4)]}
+GRADIENTS: Any = jax.tree.map(lambda w: 0.1 * w, WEIGHTS)
+
+
+def shape_of(tree: Any) -> Any:
+    """Return what a loop needs to stay the same."""
+    return jax.tree.structure(tree), types(tree)
+
+
+@every_case
+def test_the_adapter_is_the_optimizer(name: str, options: dict[str, Any]) -> None:
+    """The same program as the native step, whatever else it is given; a state that loops can carry."""
+    optimizer = optimizer_class(MODULES[name])(**options)
+    transformation = optim.to_optax(optimizer)
+    assert isinstance(transformation, optax.GradientTransformationExtraArgs)
+
+    def native(gradients: Any, state: Any, weights: Any, given: Any) -> Any:
+        return optimizer.step(gradients, state, weights, **given)  # type: ignore[attr-defined]
+
+    def adapted(gradients: Any, state: Any, weights: Any, given: Any) -> Any:
+        return transformation.update(gradients, state, weights, **given, unexpected=given)
+
+    state = jax.jit(transformation.init)(WEIGHTS)
+    everything = (GRADIENTS, state, WEIGHTS, arguments(name))
+    traced, result = jax.make_jaxpr(adapted, return_shape=True)(*everything)
+    assert str(traced) == str(jax.make_jaxpr(native)(*everything))
+    assert shape_of(result) == shape_of((WEIGHTS, state))
+
+
+@every_case
+def test_optax_maps_a_state(name: str, options: dict[str, Any]) -> None:
+    """`tree.map_params` runs `init` on a placeholder; what is like the weights is mapped, the rest is not."""
+    transformation = optim.to_optax(optimizer_class(MODULES[name])(**options))
+    state: Any = jax.eval_shape(transformation.init, WEIGHTS)
+    mapped: Any = optax.tree.map_params(
+        transformation, lambda _: "slot", state, transform_non_params=lambda _: "scalar"
+    )
+    assert jax.tree.structure(mapped) == jax.tree.structure(state)
+    scalars = {"step", "key"} | {
+        field for field, value in state._asdict().items() if getattr(value, "shape", None) == ()
+    }
+    for field, value in mapped._asdict().items():
+        expected = "scalar" if field in scalars else "slot"
+        assert set(jax.tree.leaves(value)) <= {expected}, field
+
+
+def needs_weights(name: str) -> bool:
+    step = inspect.signature(MODULES[name].step)
+    return step.parameters["weights"].default is inspect.Parameter.empty
+
+
+@every_optimizer
+def test_weights_are_asked_for_where_they_are_read(name: str) -> None:
+    """And only there: Optax's `update(updates, state)` works where the algorithm does not read them."""
+    transformation = optim.to_optax(optimizer_class(MODULES[name])())
+    state = jax.eval_shape(transformation.init, WEIGHTS)
+
+    def update() -> Any:
+        return jax.eval_shape(
+            lambda s: transformation.update(GRADIENTS, s, **arguments(name)), state
+        )
+
+    if (
+        needs_weights(name) or name == "adafactor"
+    ):  # adafactor: where an option reads them, by default
+        with pytest.raises(ValueError, match="needs the weights"):
+            update()
+    else:
+        assert shape_of(update()[1]) == shape_of(state)
+
+
+def schedulable(cls: type[Optimizer]) -> list[str]:
+    fields = cls.__dataclass_fields__.values()
+    return [f.name for f in fields if (s := specification(f.metadata)) and s.schedulable]
+
+
+@every_optimizer
+def test_injected_numbers_win(name: str) -> None:
+    """Each schedulable hyperparameter that Optax injects is the one of the step, whatever the state held."""
+    cls = optimizer_class(MODULES[name])
+    defaults = {key: cls.__dataclass_fields__[key].default for key in schedulable(cls)}
+    given = {key: 0.125 if value is None else 0.5 * value for key, value in defaults.items()}
+    assert rate_name(name) in given
+
+    def factory(numbers: dict[str, Any]) -> optax.GradientTransformation:
+        return optim.to_optax(cls(**numbers))
+
+    state = factory(dict.fromkeys(given, 0.25)).init(WEIGHTS)
+    assert all(getattr(state.hyperparameters, key) is HELD for key in given)
+
+    def numbers_of_the_step(numbers: Any) -> Any:  # what else is in the step, XLA leaves out
+        _, after = factory(numbers).update(GRADIENTS, state, WEIGHTS, **arguments(name))
+        return {key: getattr(after, key) for key in given}
+
+    arrays = {key: jnp.float32(value) for key, value in given.items()}
+    assert jax.jit(numbers_of_the_step)(arrays) == given
+    # Python's numbers are not injected: the state's stay.
+    assert jax.jit(lambda: numbers_of_the_step(given))() == dict.fromkeys(given, 0.25)
