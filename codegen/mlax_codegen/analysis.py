@@ -53,6 +53,7 @@ class Analysis:
         squares: Slots that are means or sums of squared gradients.
         per_leaf: Slots whose `when` depends on the shape of a leaf.
         several: Slots that hold an array for each axis.
+        shapes: What each value of [shapes] is.
         called: Functions that are called anywhere.
     """
 
@@ -66,6 +67,7 @@ class Analysis:
     squares: frozenset[str]
     per_leaf: frozenset[str]
     several: frozenset[str]
+    shapes: Mapping[str, Type]
     called: frozenset[str]
 
 
@@ -167,6 +169,7 @@ def _conclude(spec: Spec, flow: Flow, weights: tuple[set[World], list[World]]) -
         squares=frozenset(_squares(spec, leaves)),
         per_leaf=frozenset(per_leaf),
         several=frozenset(s for s, t in flow.names.slot_types.items() if t is Type.ARRAYS),
+        shapes={name: kind.type for name, kind in flow.names.shapes.items()},
         called=frozenset(_calls(everywhere)),
     )
 

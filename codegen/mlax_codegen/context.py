@@ -28,8 +28,8 @@ def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
     equations = Equations(spec, analysis)
     schedulables = [h for h in spec.hyperparameters if h.schedulable]
     held = {h.name: f"h.{h.name}" for h in spec.hyperparameters}
-    shapes = {slot.name: equations.shape_function(slot.name) for slot in spec.slots}
-    slots = [_slot(slot, analysis, held, shaped=bool(shapes[slot.name])) for slot in spec.slots]
+    shapes = equations.shapes.slots
+    slots = [_slot(slot, analysis, held, shapes.get(slot.name)) for slot in spec.slots]
     required = analysis.reads_weights and analysis.weights_when is None
     message = f"{spec.class_name}: step needs the weights ({analysis.weights_when})"
     used = [FUNCTIONS[name] for name in analysis.called]
@@ -80,7 +80,7 @@ def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
         "passed": "".join(f", {a.name}={a.name}" for a in spec.arguments),
         "step_number": analysis.step_number,
         "body": [*equations.steps()],
-        "shape_functions": [lines for lines in shapes.values() if lines],
+        "shape_functions": [*equations.shapes.functions()],
         "leaf_functions": [
             equations.leaf_function(plan, "update" if plan is analysis.phases[-1] else "totals")
             for plan in analysis.phases
@@ -112,7 +112,7 @@ def _begin(number: str, hyperparameter: str) -> str:
 
 
 def _slot(
-    slot: Slot, analysis: Analysis, held: Mapping[str, str], *, shaped: bool
+    slot: Slot, analysis: Analysis, held: Mapping[str, str], shape: str | None
 ) -> dict[str, object]:
     begin = slot.init
     decay = analysis.decays.get(slot.name)
@@ -124,9 +124,9 @@ def _slot(
     if function in {"zeros", "full"}:
         arguments += [f"decay=h.{decay}"] if decay else []
         arguments += ["squares=True"] if slot.name in analysis.squares else []
-    arguments += [f"shape=_{slot.name}_shape", "h=h"] if shaped else []
+    arguments += [f"shape={shape}", "h=h"] if shape else []
     init = f"{function}({', '.join(arguments)})"
-    kind = f"Annotated[Entries, _{slot.name}_shape]" if shaped else "Weights"
+    kind = f"Annotated[Entries, {shape}]" if shape else "Weights"
     when = slot.when if slot.name not in analysis.per_leaf else None
     if when is not None and when.expression is not None:
         init += f" if {expression_text(when.text, when.expression, held)} else None"
@@ -192,7 +192,7 @@ def _specifier(h: Hyperparameter) -> str:
 def _typing(spec: Spec, shapes: Mapping[str, object]) -> list[str]:
     names = {"Generic", "NamedTuple"}
     names |= {"Literal"} if any(h.kind == "choice" for h in spec.hyperparameters) else set()
-    return sorted(names | ({"Annotated"} if any(shapes.values()) else set()))
+    return sorted(names | ({"Annotated"} if shapes else set()))
 
 
 def _annotations(spec: Spec, shapes: Mapping[str, object]) -> set[str]:
@@ -200,7 +200,7 @@ def _annotations(spec: Spec, shapes: Mapping[str, object]) -> set[str]:
     names = {"Count", "Weights", "checked"}
     if scalars or spec.arguments or any(h.schedulable for h in spec.hyperparameters):
         names.add("Scalar")
-    return names | ({"Entries", "Shape"} if any(shapes.values()) else set())
+    return names | ({"Entries", "Shape"} if shapes else set())
 
 
 def _runtime(spec: Spec) -> set[str]:

@@ -89,7 +89,7 @@ def state_docstring(spec: Spec, analysis: Analysis) -> str:
 def step_docstring(spec: Spec, analysis: Analysis) -> str:
     """Return what a step takes, returns and refuses."""
     lines = ["Return the updates to add to the weights, and the next state."]
-    always_kept = any(slot.when is None and slot.shape is None for slot in spec.slots)
+    always_kept = any(slot.when is None or slot.name in analysis.per_leaf for slot in spec.slots)
     required = analysis.reads_weights and analysis.weights_when is None
     if not required and not always_kept:
         without = "Without slots" if spec.slots else "There are no slots: without"

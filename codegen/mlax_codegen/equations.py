@@ -1,4 +1,4 @@
-"""Equations as code: leaf functions, what is computed once a step, and functions of a leaf's shape."""
+"""Equations as code: leaf functions, and what is computed once a step."""
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from mlax_codegen.analysis import Analysis, LeafPlan, names_in
 from mlax_codegen.language import FUNCTIONS, GRADIENT, NDIM, SHAPE, TOTAL, WEIGHT
 from mlax_codegen.printer import expression_text
+from mlax_codegen.shapes import ShapeFunctions
 from mlax_codegen.spec import Spec
 
 __all__ = ["Equations", "tuple_of"]
@@ -26,30 +27,7 @@ class Equations:
         calls = {name: function.code for name, function in FUNCTIONS.items()}
         fixed = {h.name: f"h.{h.name}" for h in spec.hyperparameters if not h.schedulable}
         self.names: Mapping[str, str] = {**calls, "max/2": "max", **fixed}
-
-    def shape_function(self, name: str) -> list[str]:
-        """Return the function that says what shape the entries of a slot have; nothing where it is that of the leaf."""
-        slot = next(slot for slot in self.spec.slots if slot.name == name)
-        expressions = [
-            code
-            for code in (slot.shape, slot.when if name in self.analysis.per_leaf else None)
-            if code is not None and code.expression is not None
-        ]
-        if not expressions:
-            return []
-        read = {n for code in expressions if code.expression for n in names_in([code.expression])}
-        names = {**self.names, NDIM: f"len({SHAPE})"}
-        shape = self._text(slot.shape, names) if slot.shape else SHAPE
-        several = name in self.analysis.several
-        result = "list[Shape]" if several else "Shape"
-        if name in self.analysis.per_leaf:
-            shape += f" if {self._text(slot.when, names)} else []"
-            result = "list[Shape]" if several else "Shape | list[Shape]"
-        return [
-            f"def _{name}_shape(h: {self.spec.class_name}, shape: Shape) -> {result}:",
-            *(f"    {line}" for line in self._shapes(read, names)),
-            f"    return {shape}",
-        ]
+        self.shapes: ShapeFunctions = ShapeFunctions(spec, analysis, self.names)
 
     def leaf_function(self, plan: LeafPlan, kind: str) -> list[str]:
         """Return the function of one leaf of a phase: an update and slots, or slots and totals, or a result."""
@@ -128,23 +106,9 @@ class Equations:
         )
         if assigned:
             yield from (f"{name} = {value}" for name, value in of_leaf.items() if name in read)
-        yield from self._shapes(read, {**names, **of_leaf})
+        yield from self.shapes.values(read, of_leaf[SHAPE], of_leaf[NDIM])
         names = names if assigned else {**names, **of_leaf}
         yield from _statements(plan.code.text, plan.code.body, names)
-
-    def _shapes(self, read: set[str], names: Mapping[str, str]) -> Iterator[str]:
-        """Yield the values of [shapes] that some equations need."""
-        needed = set(read)
-        for name, code in reversed(self.spec.shapes.items()):
-            if name in needed and code.expression is not None:
-                needed |= set(names_in([code.expression]))
-        for name, code in self.spec.shapes.items():
-            if name in needed and code.expression is not None:
-                yield f"{name} = {expression_text(code.text, code.expression, names)}"
-
-    def _text(self, code: object, names: Mapping[str, str]) -> str:
-        text, expression = getattr(code, "text", ""), getattr(code, "expression", None)
-        return expression_text(text, expression, names) if expression is not None else ""
 
     def _type(self, slot: str) -> str:
         return "Sequence[Array]" if slot in self.analysis.several else "Array"

@@ -5,7 +5,7 @@ written as what it does: `update = -x` becomes `w_t = w_{t-1} - x`.
 """
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mlax_codegen.conditions import in_formula, negation
 from mlax_codegen.declarations import NamedFunction
@@ -19,9 +19,10 @@ from mlax_codegen.language import (
     TOTAL,
     UPDATE,
     WEIGHT,
+    Type,
 )
 from mlax_codegen.spec import Spec
-from mlax_codegen.symbols import default_symbol, number, with_index
+from mlax_codegen.symbols import default_symbol, number, with_index, words
 
 __all__ = ["equations", "function_equations"]
 
@@ -82,8 +83,12 @@ class _Equations:
 
     def lines(self) -> Iterator[str]:
         for name, code in self.spec.shapes.items():
-            if code.expression is not None:
-                yield f"{self.fixed[name]} &= {self.tex(code.expression, 0)}"
+            if code.expression is not None and not _is_sizes(code.expression):
+                flag = isinstance(code.expression, ast.Compare | ast.BoolOp)
+                left = words(name) if flag else self.fixed[name]
+                sign = r"&\Leftrightarrow" if flag else "&="
+                right = self.condition(code.expression) if flag else self.tex(code.expression)
+                yield f"{left} {sign} {right}"
         for phase in self.spec.phases:
             if phase.scalars is not None:
                 yield from self.statements(phase.scalars.body, [])
@@ -217,6 +222,12 @@ class _Equations:
                     rf"\begin{{cases}} {first} & {each} \\ {second} & \text{{otherwise}} \end{{cases}}",
                     _ATOM,
                 )
+            case ast.Call(func=ast.Name(id="where"), args=[test, body, otherwise]):
+                return self.cases(body, test, otherwise, of_arrays=True), _ATOM
+            case ast.Call(func=ast.Name(id="trust_ratio"), args=[w, d, *more], keywords=named):
+                optional = dict(zip(("coefficient", "eps"), more, strict=False))
+                optional |= {k.arg or "": k.value for k in named}
+                return self.trust_ratio(w, d, optional, inline=inline), _PRODUCT
             case ast.Call(func=ast.Name(id=name), args=arguments):
                 sums = name in _SUMS and len(arguments) == 1
                 given = [self.tex(a, _PRODUCT if sums else 0, inline=True) for a in arguments]
@@ -277,12 +288,36 @@ class _Equations:
             below = f"({below})"
         return f"{below}^{above}" if len(above) == 1 else f"{below}^{{{above}}}", _POWER
 
-    def cases(self, body: ast.expr, test: ast.expr, otherwise: ast.expr) -> str:
-        rows = [rf"{self.tex(body, inline=True)} & \text{{if }} {self.condition(test)}"]
-        while isinstance(otherwise, ast.IfExp):
-            row = self.tex(otherwise.body, inline=True)
-            rows.append(rf"{row} & \text{{if }} {self.condition(otherwise.test)}")
-            otherwise = otherwise.orelse
+    def trust_ratio(
+        self, w: ast.expr, d: ast.expr, optional: Mapping[str, ast.expr], *, inline: bool
+    ) -> str:
+        above, below = (rf"\lVert {self.tex(x, 0, inline=True)} \rVert" for x in (w, d))
+        eps, coefficient = optional.get("eps"), optional.get("coefficient")
+        if eps is not None:
+            below = f"{below} + {self.tex(eps, inline=True)}"
+        if inline:
+            ratio = f"{above} / ({below})" if eps is not None else f"{above} / {below}"
+        else:
+            ratio = rf"\frac{{{above}}}{{{below}}}"
+        return ratio if coefficient is None else f"{self.tex(coefficient, _PRODUCT)} {ratio}"
+
+    def cases(
+        self, body: ast.expr, test: ast.expr, otherwise: ast.expr, *, of_arrays: bool = False
+    ) -> str:
+        """Return one row for each branch, also of a choice in the last branch."""
+        rows: list[str] = []
+        chosen: tuple[ast.expr, ast.expr, ast.expr] | None = (body, test, otherwise)
+        while chosen is not None:
+            body, test, otherwise = chosen
+            when = self.tex(test, 0, inline=True) if of_arrays else self.condition(test)
+            rows.append(rf"{self.tex(body, inline=True)} & \text{{if }} {when}")
+            match otherwise:
+                case ast.IfExp(test=test, body=body, orelse=last):
+                    chosen, of_arrays = (body, test, last), False
+                case ast.Call(func=ast.Name(id="where"), args=[test, body, last]):
+                    chosen, of_arrays = (body, test, last), True
+                case _:
+                    chosen = None
         rows.append(rf"{self.tex(otherwise, inline=True)} & \text{{otherwise}}")
         text = r" \\ ".join(rows).replace(r"} \text{", "")
         return rf"\begin{{cases}} {text} \end{{cases}}"
@@ -290,6 +325,17 @@ class _Equations:
     def condition(self, node: ast.expr) -> str:
         """Return a static condition, in words where it is no formula."""
         return in_formula(node, self.choices, lambda part: self.tex(part, 0))
+
+
+def _is_sizes(node: ast.expr) -> bool:
+    """Whether a value is axes or a shape, which formulas name and do not compute."""
+    match node:
+        case ast.IfExp(body=body):
+            return _is_sizes(body)
+        case ast.Call(func=ast.Name(id=name)):
+            return FUNCTIONS[name].result in {Type.SIZES, Type.SHAPES}
+        case _:
+            return isinstance(node, ast.Tuple | ast.ListComp)
 
 
 def _after_sign(text: str) -> str:

@@ -28,6 +28,7 @@ _WORDS = {
     "rVert": "‖",
     "top": "ᵀ",
     "quad": " ",
+    "Leftrightarrow": "⇔",
 }
 _BELOW = dict(
     zip("0123456789+-()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True)
@@ -131,4 +132,6 @@ def _script(text: str, letters: dict[str, str], mark: str) -> str:
 
 
 def _bracketed(text: str) -> str:
-    return f"({text})" if " " in text and not re.fullmatch(r"[√\w]*\([^()]*\)", text) else text
+    return (
+        f"({text})" if " " in text and not re.fullmatch(r"[√\w]*\([^()]*\)|‖ \S+ ‖", text) else text
+    )

@@ -188,10 +188,13 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
     path = ("step", index)
     table = Table(document, path)
     table.check_keys(KEYS["step"])
-    name = table.text("name", default="leaf" if count == 1 else f"phase{index + 1}")
+    default = "leaf" if index == count - 1 else "gather"
+    if default in names or (count > 2 and default == "gather"):
+        default = f"{default}_{index + 1}"
+    name = table.text("name", default=default)
     if "name" in table.data and name is not None:
         check_identifier(document, (*path, "name"), name, what="phase", reserved=())
-        if name in names or name in declared.taken or name.endswith("_shape"):
+        if name in names or name in declared.taken or name.endswith(("_shape", "_of")):
             document.at_value((*path, "name"), f"{name!r} is taken; give the phase another name")
     scalars = table.text("scalars", default="", block=True)
     leaf = table.text("leaf", block=True)

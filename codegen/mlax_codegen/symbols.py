@@ -15,15 +15,18 @@ def default_symbol(name: str) -> str:
     r"""Return LaTeX for a name: `b1` is b_1, `mu` \mu, `v_max` v_{\text{max}}, a word itself in italics."""
     base, _, rest = name.partition("_")
     numbered = re.fullmatch(r"([a-z]+?)(\d+)", base)
-    if numbered and not rest:
-        base, rest = numbered.groups()
+    digits = ""
+    if numbered:
+        base, digits = numbered.groups()
     if base not in _GREEK and len(base) > 1:
         escaped = name.replace("_", r"\_")
         return rf"\mathit{{{escaped}}}"
     symbol = rf"\{base}" if base in _GREEK else base
-    if not rest:
+    parts = [digits, rest if len(rest) < 2 else words(rest)]
+    index = ", ".join(part for part in parts if part)
+    if not index:
         return symbol
-    return f"{symbol}_{rest}" if len(rest) == 1 else f"{symbol}_{{{words(rest)}}}"
+    return f"{symbol}_{index}" if len(index) == 1 else f"{symbol}_{{{index}}}"
 
 
 def words(text: str) -> str:

@@ -7,7 +7,6 @@ The default is Optax's. `relative_step` gives the paper's step size; with `facto
 
 .. math::
 
-    \mathit{axes} &= \operatorname{axes}(n, \mathit{factored\_axes}, n_0) \\
     \hat{\beta}_2 &= 1 - (\max(t - t_0, 1))^{-c} \\
     \rho &= \begin{cases} \min(\rho_0, 1 / \sqrt{t}) & \text{if relative step} \\ \rho_0 &
         \text{otherwise} \end{cases} \\
@@ -146,18 +145,22 @@ class Adafactor(Optimizer):
         return merged(weights, model), state
 
 
+def _axes_of(h: Adafactor, shape: Shape) -> Shape:
+    return two_axes(shape, h.factored_axes, h.min_dim_size_to_factor)
+
+
 def _row_shape(h: Adafactor, shape: Shape) -> Shape | list[Shape]:
-    axes = two_axes(shape, h.factored_axes, h.min_dim_size_to_factor)
+    axes = _axes_of(h, shape)
     return without(shape, axes[1]) if h.factored and axes else []
 
 
 def _column_shape(h: Adafactor, shape: Shape) -> Shape | list[Shape]:
-    axes = two_axes(shape, h.factored_axes, h.min_dim_size_to_factor)
+    axes = _axes_of(h, shape)
     return without(shape, axes[0]) if h.factored and axes else []
 
 
 def _v_shape(h: Adafactor, shape: Shape) -> Shape | list[Shape]:
-    axes = two_axes(shape, h.factored_axes, h.min_dim_size_to_factor)
+    axes = _axes_of(h, shape)
     return shape if not (h.factored and axes) else []
 
 
@@ -258,7 +261,7 @@ def _leaf(
     rho: Array,
     factor: Array,
 ) -> tuple[Array, Array, Array, Array, Array]:
-    axes = two_axes(g.shape, h.factored_axes, h.min_dim_size_to_factor)
+    axes = _axes_of(h, g.shape)
     s = abs2(g) + h.eps if h.eps_in == "square" else abs2(g)
     if h.factored and axes:
         row = b2 * row + (1 - b2) * mean(s, axes[1])
@@ -291,8 +294,6 @@ def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
-
-    Without slots and weights, the gradients have nothing to be compared with.
 
     Args:
         gradients: Gradients of the loss, like the weights.

@@ -7,7 +7,7 @@ numbers near 1.
 .. math::
 
     r &= \sqrt{1 + \eta^2} \\
-    d_t &= \phi(w_{t-1}, g_t) g_t \\
+    d_t &= \frac{\lVert w_{t-1} \rVert}{\lVert g_t \rVert} g_t \\
     w_t &= w_{t-1} - \frac{\eta d_t + \eta^2 / (1 + r) w_{t-1}}{r}
 
 References:

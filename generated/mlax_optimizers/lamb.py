@@ -9,7 +9,7 @@ r"""LAMB: Adam whose step in each layer is as long as the layer's weights.
     v_t &= \beta_2 v_{t-1} + (1 - \beta_2) \lvert g_t \rvert^2 \\
     d_t &= \frac{m_t / c_1}{\sqrt{v_t / c_2 + \epsilon_{\text{root}}} + \epsilon} + \lambda
         w_{t-1} \\
-    w_t &= w_{t-1} - \eta \phi(w_{t-1}, d_t) d_t
+    w_t &= w_{t-1} - \eta \frac{\lVert w_{t-1} \rVert}{\lVert d_t \rVert} d_t
 
 References:
     You et al. 2020, https://arxiv.org/abs/1904.00962

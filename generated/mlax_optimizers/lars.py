@@ -7,7 +7,7 @@ and the learning rate enters the velocity, so that a change of it takes effect s
 .. math::
 
     g_t &\leftarrow g_t + \beta w_{t-1} \\
-    d_t &= \gamma \phi(w_{t-1}, g_t) g_t \\
+    d_t &= \gamma \eta \frac{\lVert w_{t-1} \rVert}{\lVert g_t \rVert + \epsilon} g_t \\
     v_t &= m v_{t-1} + d_t \\
     w_t &= w_{t-1} + \begin{cases} -(d_t + m v_t) & \text{if nesterov} \\ -v_t & \text{otherwise}
         \end{cases}

@@ -7,8 +7,8 @@ The default is Optax's, whose "standard" coefficients are "muon". MLX: `layout="
 
 .. math::
 
-    \mathit{matrix} &= \operatorname{ndim} = \begin{cases} 2 & \text{if layout is in out} \\ \max(2,
-        \operatorname{ndim}) & \text{otherwise} \end{cases} \\
+    \text{matrix} &\Leftrightarrow \operatorname{ndim} = \begin{cases} 2 &
+        \text{if layout is in out} \\ \max(2, \operatorname{ndim}) & \text{otherwise} \end{cases} \\
     \hat{\eta} &= \begin{cases} \eta & \text{if adam learning rate is None} \\ \eta_a &
         \text{otherwise} \end{cases} \\
     c &= \begin{cases} 1 - \mu^t & \text{if bias correction} \\ 1 & \text{otherwise} \end{cases} \\

@@ -7,8 +7,8 @@ default; PyTorch's is dampen_first_step=False, and there a momentum of 0 keeps n
 
 .. math::
 
-    s &= \begin{cases} 1 - \tau & \text{if dampen first step} \\ \begin{cases} 1 & \text{if } t = 1
-        \\ 1 - \tau & \text{otherwise} \end{cases} & \text{otherwise} \end{cases} \\
+    s &= \begin{cases} 1 - \tau & \text{if dampen first step} \\ 1 & \text{if } t = 1 \\ 1 - \tau &
+        \text{otherwise} \end{cases} \\
     g_t &\leftarrow g_t + \lambda w_{t-1} \quad \text{if weight decay is not None} \\
     d_t &= g_t \quad \text{if momentum is None} \\
     v_t &= \mu v_{t-1} + s g_t \quad \text{if momentum is not None} \\

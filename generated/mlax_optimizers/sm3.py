@@ -154,8 +154,6 @@ def step(
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
 
-    Without slots and weights, the gradients have nothing to be compared with.
-
     Args:
         gradients: Gradients of the loss, like the weights.
         state: From `init` or from the last step.

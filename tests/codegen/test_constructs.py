@@ -109,6 +109,15 @@ def test_work_of_some_steps_and_totals() -> None:
     assert rich.start(state, weights)["b"].tolist() == pytest.approx([3.0] * 3, rel=1e-4)
 
 
+def test_what_several_functions_need_is_written_once(package: Path) -> None:
+    adafactor = (package / "adafactor.py").read_text()
+    assert adafactor.count("two_largest_axes(") == 1
+    assert adafactor.count("axes = _axes_of(h, ") == 4
+    soap = (package / "soap.py").read_text()
+    assert soap.count("_shape(h: SOAP") == 1
+    assert soap.count("Annotated[Entries, _left_and_basis_shape]") == 2
+
+
 @pytest.mark.usefixtures("package")
 def test_complex_weights_are_refused_with_the_reason() -> None:
     from constructs import soap  # type: ignore[import-not-found]

@@ -57,6 +57,24 @@ def spec_with(leaf: str, tmp_path: Path) -> Spec:
             r"v_t &= \begin{cases} g_t & \text{if order is first} \\ w_{t-1} & \text{if not nesterov} \\ "
             r"v_{t-1} & \text{otherwise} \end{cases}",
         ),
+        (
+            "v = g if nesterov else where(g > 0, w, v)",
+            r"v_t &= \begin{cases} g_t & \text{if nesterov} \\ w_{t-1} & \text{if } g_t > 0 \\ "
+            r"v_{t-1} & \text{otherwise} \end{cases}",
+        ),
+        (
+            "v = where(g > 0, w, g if nesterov else v)",
+            r"v_t &= \begin{cases} w_{t-1} & \text{if } g_t > 0 \\ g_t & \text{if nesterov} \\ "
+            r"v_{t-1} & \text{otherwise} \end{cases}",
+        ),
+        (
+            "v = trust_ratio(w, g, b2, eps=1e-8) * g",
+            r"v_t &= b_2 \frac{\lVert w_{t-1} \rVert}{\lVert g_t \rVert + 10^{-8}} g_t",
+        ),
+        (
+            "v = maximum(trust_ratio(w, g), 1) * g",
+            r"v_t &= \max(\lVert w_{t-1} \rVert / \lVert g_t \rVert, 1) g_t",
+        ),
         ("update = -learning_rate * g", r"w_t &= w_{t-1} - \alpha g_t"),
         ("update = g - w", "w_t &= w_{t-1} + g_t - w_{t-1}"),
         ("if not nesterov:\n    v = g", r"v_t &= g_t \quad \text{if not nesterov}"),
@@ -120,6 +138,8 @@ def test_an_update_that_is_read_has_a_name(tmp_path: Path) -> None:
         ("x_1", "x_1"),
         ("velocity", r"\mathit{velocity}"),
         ("second_moment", r"\mathit{second\_moment}"),
+        ("c1_next", r"c_{1, \text{next}}"),
+        ("b2_t", "b_{2, t}"),
     ],
 )
 def test_symbols_of_names(name: str, symbol: str) -> None:
@@ -148,7 +168,7 @@ SPECS = Path(__file__).parent / "specs"
 
 def test_rare_constructs() -> None:
     lines = equations(read_spec(SPECS / "rich.toml"))
-    assert lines[1] == r"\mathit{matrix} &= \operatorname{ndim} = 2"
+    assert lines[0] == r"\text{matrix} &\Leftrightarrow \operatorname{ndim} = 2"  # and no axes
     assert r"\mathit{way}_t &= \sum_{\text{all leaves}} g_t \mathit{gone}_t" in lines
     [left] = [line for line in lines if line.startswith(r"\mathit{left}")]
     assert left.endswith(r"\operatorname{gram}_{i}(g_t) \quad \text{for each axis } i")

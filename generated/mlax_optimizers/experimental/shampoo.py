@@ -98,11 +98,7 @@ class Shampoo(Optimizer):
         return merged(weights, model), state
 
 
-def _moments_shape(h: Shampoo, shape: Shape) -> list[Shape]:
-    return matrices(shape, h.longest)
-
-
-def _roots_shape(h: Shampoo, shape: Shape) -> list[Shape]:
+def _moments_and_roots_shape(h: Shampoo, shape: Shape) -> list[Shape]:
     return matrices(shape, h.longest)
 
 
@@ -126,8 +122,8 @@ class State(NamedTuple, Generic[Weights]):
     learning_rate: Scalar
     momentum: Scalar | None
     weight_decay: Scalar
-    moments: Annotated[Entries, _moments_shape]
-    roots: Annotated[Entries, _roots_shape]
+    moments: Annotated[Entries, _moments_and_roots_shape]
+    roots: Annotated[Entries, _moments_and_roots_shape]
     m: Weights | None
     hyperparameters: Shampoo
 
@@ -153,8 +149,8 @@ def init(
         learning_rate=initial(h.learning_rate),
         momentum=initial(h.momentum),
         weight_decay=initial(h.weight_decay),
-        moments=zeros(weights, h.slot_dtype, shape=_moments_shape, h=h),
-        roots=identities(weights, h.slot_dtype, shape=_roots_shape, h=h),
+        moments=zeros(weights, h.slot_dtype, shape=_moments_and_roots_shape, h=h),
+        roots=identities(weights, h.slot_dtype, shape=_moments_and_roots_shape, h=h),
         m=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
         hyperparameters=h.held(),
     )

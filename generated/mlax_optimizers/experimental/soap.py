@@ -117,13 +117,12 @@ class SOAP(Optimizer):
         return merged(weights, model), state
 
 
-def _moments_shape(h: SOAP, shape: Shape) -> list[Shape]:
-    longest = h.max_precond_dim if len(shape) >= 2 or h.precondition_1d else 0
-    return matrices(shape, longest)
+def _longest_of(h: SOAP, shape: Shape) -> int:
+    return h.max_precond_dim if len(shape) >= 2 or h.precondition_1d else 0
 
 
-def _bases_shape(h: SOAP, shape: Shape) -> list[Shape]:
-    longest = h.max_precond_dim if len(shape) >= 2 or h.precondition_1d else 0
+def _moments_and_bases_shape(h: SOAP, shape: Shape) -> list[Shape]:
+    longest = _longest_of(h, shape)
     return matrices(shape, longest)
 
 
@@ -148,8 +147,8 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     m: Weights
     v: Weights
-    moments: Annotated[Entries, _moments_shape]
-    bases: Annotated[Entries, _bases_shape]
+    moments: Annotated[Entries, _moments_and_bases_shape]
+    bases: Annotated[Entries, _moments_and_bases_shape]
     hyperparameters: SOAP
 
 
@@ -186,8 +185,8 @@ def init(
         weight_decay=initial(h.weight_decay),
         m=zeros(weights, h.slot_dtype, decay=h.b1),
         v=zeros(weights, h.slot_dtype, decay=h.b2, squares=True),
-        moments=zeros(weights, h.slot_dtype, decay=h.b2, shape=_moments_shape, h=h),
-        bases=identities(weights, h.slot_dtype, shape=_bases_shape, h=h),
+        moments=zeros(weights, h.slot_dtype, decay=h.b2, shape=_moments_and_bases_shape, h=h),
+        bases=identities(weights, h.slot_dtype, shape=_moments_and_bases_shape, h=h),
         hyperparameters=h.held(),
     )
 
@@ -208,7 +207,7 @@ def _leaf(
     c1: Array,
     c2: Array,
 ) -> tuple[Array, Array, Array, Sequence[Array], Sequence[Array]]:
-    longest = h.max_precond_dim if g.ndim >= 2 or h.precondition_1d else 0
+    longest = _longest_of(h, g.shape)
     late = jnp.where(t > 1, g, 0.0)
     m = h.b1 * m + (1 - h.b1) * late
     v = h.b2 * v + (1 - h.b2) * abs2(rotate(late, bases))
