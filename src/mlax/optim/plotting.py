@@ -43,7 +43,7 @@ def plot(schedule: Schedule | Sequence[Schedule] | Mapping[str, Schedule], steps
     steps = _last_step(steps)
     named = _named(schedule)
 
-    at = np.unique(np.linspace(0, steps, _MOST_POINTS + 1).round().astype(np.int32))
+    at = np.unique(np.linspace(0, steps, _MOST_POINTS + 1, dtype=np.int32))
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.subplots()
     for name, each in named.items():

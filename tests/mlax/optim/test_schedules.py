@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 import pickle
 from typing import Any
 
@@ -174,6 +175,12 @@ def test_neighbouring_large_steps_are_told_apart(steps: int) -> None:
     rate = 1 - 1e-9  # 1 in float32
     decay = optim.exponential_decay(1.0, rate)
     np.testing.assert_allclose(decay(steps), rate**steps, rtol=3e-7)
+    rate = math.exp(
+        -46 / steps
+    )  # to 1e-20: the exponent's rounding would be 46 times that of the value
+    decay = optim.exponential_decay(1.0, rate)
+    np.testing.assert_allclose(decay(steps), rate**steps, rtol=5e-7)
+    assert line(jnp.uint32(2**32 - 1)) == 0
 
 
 def test_joined_schedules_return_what_arrays_there_are() -> None:
@@ -183,6 +190,18 @@ def test_joined_schedules_return_what_arrays_there_are() -> None:
     values = [joined(step) for step in range(3)]
     assert values == [1, 2, 3]
     assert {value.dtype for value in values} == {jnp.dtype(jnp.float32)}
+
+
+def test_joined_functions_are_not_called_with_steps_below_0() -> None:
+    """Each counts from its own beginning, and stands at 0 before it."""
+    seen = list[int]()
+
+    def watch(step: jax.Array) -> float:
+        seen.append(int(step))
+        return 1.0
+
+    optim.join_schedules([watch, watch, watch], [5, 10])(7)
+    assert seen == [7, 2, 0]
 
 
 def test_optimizers_take_them() -> None:
