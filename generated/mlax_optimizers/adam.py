@@ -3,7 +3,8 @@ r"""Adam: the mean gradient, divided by the root of the mean squared gradient.
 
 The defaults are Optax's, PyTorch's and the paper's; bias_correction=False is what MLX does by default.
 PyTorch's weight_decay is the one here, which passes through the moments; that of Optax and of
-PyTorch's decoupled_weight_decay=True is in AdamW. PyTorch's amsgrad=True is AMSGrad.
+PyTorch's decoupled_weight_decay=True is in AdamW. PyTorch's amsgrad=True is AMSGrad, and
+Optax's nesterov=True is NAdam.
 
 .. math::
 

@@ -4,7 +4,8 @@ r"""AdamW: Adam with weight decay that does not pass through the moments.
 The defaults are Optax's. PyTorch's are that with weight_decay=0.01, and MLX's those of PyTorch with
 bias_correction=False. In all three the learning rate scales the decay. In the paper only a
 schedule does, which multiplies the learning rate as well: decay="independent", with weight_decay
-scheduled like the learning rate.
+scheduled like the learning rate. Optax's nesterov=True is NAdamW, and
+its mask that of DecayWeights around Adam.
 
 .. math::
 

@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlax.optimizer import apply_updates
+from tests.mlax.generated_optimizers import MODULES, analysis
 
 STEPS = 100
 SEEDS = [0, 1, 2]
@@ -91,47 +92,63 @@ def case_name(value: Any) -> str:
     return value.__name__.rpartition(".")[2] if hasattr(value, "__file__") else ""
 
 
+def compared(module: Any, hyperparameters: dict[str, Any], tree: Any) -> Any:
+    """Return what to compare an optimizer on: all leaves, or one where its options are those of an elementwise one.
+
+    What such an algorithm makes of shapes is seen at its defaults, and each leaf costs compilation.
+    """
+    name = getattr(module, "__name__", "").rpartition(".")[2]
+    options = set(hyperparameters) - {"learning_rate"}
+    one = name in MODULES and options and analysis(name).elementwise
+    return {"filter": tree["filter"]} if one else tree
+
+
 def check_mlx(module: Any, hyperparameters: dict[str, Any], theirs: Callable[[], Any]) -> None:
     """Compare with an optimizer of MLX in float32; MLX keeps its scalars in float32, also for float64 weights."""
     train = ours(module, hyperparameters)
     for seed in SEEDS:
-        weights, gradients = sequence(seed, np.float32)
+        weights, gradients = (
+            compared(module, hyperparameters, x) for x in sequence(seed, np.float32)
+        )
         expected = train_mlx(theirs(), weights, gradients)
         assert difference(train(weights, gradients), expected) < 1e-6
 
 
-def check_optax(module: Any, hyperparameters: dict[str, Any], theirs: Callable[[], Any]) -> None:
-    """Compare with a transformation of Optax in float32, and in float64 under x64."""
-    for dtype, tolerance in ((np.float32, 1e-6), (np.float64, 1e-12)):
-        with jax.enable_x64(dtype is np.float64):
-            transformation = theirs()
-            train = ours(module, hyperparameters)
-            train_optax = trained(transformation.init, transformation.update)
-            for seed in SEEDS:
-                weights, gradients = sequence(seed, dtype)
-                result = train(weights, gradients)
-                assert difference(result, train_optax(weights, gradients)) < tolerance
-
-
-def check_numpy(
+def check(
     module: Any,
     hyperparameters: dict[str, Any],
-    reference: Callable[..., Any],
-    options: dict[str, Any],
+    theirs: Callable[[], Any] | None = None,
+    reference: Callable[..., Any] | None = None,
+    options: dict[str, Any] | None = None,
 ) -> None:
-    """Compare with a loop over one leaf, written from the paper in NumPy, in float64 under x64.
+    """Compare with Optax in float32 and, under x64, in float64, and there with NumPy too.
 
     Args:
         module: The generated module.
         hyperparameters: For its `init`.
-        reference: From the weight and all gradients of one leaf, and options, to its weight after all steps.
+        theirs: Makes the transformation of Optax; None where it has none.
+        reference: A loop over one leaf, written from the paper in NumPy: from the weight and all gradients of one leaf,
+            and options, to its weight after all steps.
         options: For the reference.
     """
-    with jax.enable_x64(True):
-        train = ours(module, hyperparameters)
-        for seed in SEEDS:
-            weights, gradients = sequence(seed, np.float64)
-            result = train(weights, gradients)
-            assert {x.dtype for x in jax.tree.leaves(result)} == {np.dtype(np.float64)}
-            expected = jax.tree.map(lambda w, g: reference(w, g, **options), weights, gradients)
-            assert difference(result, expected) < 1e-12
+    assert theirs or reference
+    for dtype, tolerance in ((np.float32, 1e-6), (np.float64, 1e-12)):
+        if dtype is np.float32 and theirs is None:
+            continue
+        with jax.enable_x64(dtype is np.float64):
+            train = ours(module, hyperparameters)
+            peer = theirs() if theirs else None
+            train_optax = trained(peer.init, peer.update) if peer else None
+            for seed in SEEDS:
+                weights, gradients = (
+                    compared(module, hyperparameters, x) for x in sequence(seed, dtype)
+                )
+                result = train(weights, gradients)
+                assert {x.dtype for x in jax.tree.leaves(result)} == {np.dtype(dtype)}
+                if train_optax:
+                    assert difference(result, train_optax(weights, gradients)) < tolerance
+                if reference and dtype is np.float64:
+                    expected = jax.tree.map(
+                        lambda w, g: reference(w, g, **options or {}), weights, gradients
+                    )
+                    assert difference(result, expected) < tolerance

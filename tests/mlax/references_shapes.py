@@ -187,6 +187,7 @@ def muon(
     sgd: bool = False,
     adam: tuple[float, float] = (0.9, 0.999),
     adam_weight_decay: float = 0.0,
+    adam_eps_root: float = 0.0,
     adam_rate: Rate | None = None,
 ) -> Array:
     """Jordan 2024, in the forms of Optax and of MLX."""
@@ -205,7 +206,7 @@ def muon(
         d = decay * m / ahead + (1 - decay) * g / now if nesterov else m / now
         if by_adam:
             v = b2 * v + (1 - b2) * g**2
-            d = d / (np.sqrt(v / (1 - b2**t)) + eps) + adam_weight_decay * w
+            d = d / (np.sqrt(v / (1 - b2**t) + adam_eps_root) + eps) + adam_weight_decay * w
             w = w - (adam_rate or rate)(step) * d
             continue
         if matrix:
@@ -381,9 +382,10 @@ def soap(
     weight_decay: float = 0.01,
     frequency: int = 10,
     longest: int = 10_000,
+    vectors: bool = False,
 ) -> Array:
     """Vyas et al. 2024, algorithms 3 and 4, and as in the authors' code a first step that only finds bases."""
-    axes = [axis for axis, n in enumerate(w.shape) if n <= longest and w.ndim >= 2]
+    axes = [axis for axis, n in enumerate(w.shape) if n <= longest and (w.ndim >= 2 or vectors)]
     moments = {axis: np.zeros((w.shape[axis], w.shape[axis])) for axis in axes}
     bases: dict[int, Array] = {}
     m, v = np.zeros_like(w), np.zeros_like(w)

@@ -29,7 +29,7 @@ from mlax_optimizers import (
     yogi,
 )
 from mlax_optimizers.experimental import acprop, cautious_adamw, mars
-from tests.mlax.parity import case_name, check_mlx, check_numpy, check_optax, cosine, ours, trained
+from tests.mlax.parity import case_name, check, check_mlx, cosine, ours, trained
 from tests.mlax.references_adam_family import references
 
 RATE = 1e-2
@@ -103,7 +103,11 @@ OPTAX: list[tuple[ModuleType, Callable[..., Any], dict[str, Any]]] = [
     (radam, optax.radam, {"threshold": 7.0, "nesterov": True}),
     (adabelief, optax.adabelief, {"b1": 0.8, "b2": 0.95, "eps": 1e-4, "eps_root": 1e-6}),
     (adabelief, optax.adabelief, {"nesterov": True}),
-    (adan, optax.adan, {"b1": 0.9, "b2": 0.8, "b3": 0.95, "eps": 1e-4, "weight_decay": 0.1}),
+    (
+        adan,
+        optax.adan,
+        {"b1": 0.9, "b2": 0.8, "b3": 0.95, "eps": 1e-4, "eps_root": 1e-4, "weight_decay": 0.1},
+    ),
     (yogi, optax.yogi, {"b1": 0.8, "b2": 0.95, "eps": 1e-4}),
     (yogi, optax_yogi, {"eps_root": 1e-4, "initial_accumulator_value": 1e-6}),
     (
@@ -116,7 +120,15 @@ OPTAX: list[tuple[ModuleType, Callable[..., Any], dict[str, Any]]] = [
     (
         ademamix,
         optax.contrib.ademamix,
-        {"b1": 0.8, "b2": 0.95, "b3": 0.99, "alpha": 2.0, "eps_root": 1e-4, "weight_decay": 0.1},
+        {
+            "b1": 0.8,
+            "b2": 0.95,
+            "b3": 0.99,
+            "alpha": 2.0,
+            "eps": 1e-3,
+            "eps_root": 1e-4,
+            "weight_decay": 0.1,
+        },
     ),
     (madgrad, optax_madgrad, {"momentum": 0.5, "eps": 1e-4, "weight_decay": 0.1}),
     (
@@ -155,7 +167,10 @@ NUMPY: list[tuple[ModuleType, dict[str, Any]]] = [
     (cautious_adamw, {}),
     (cautious_adamw, {"b1": 0.8, "b2": 0.95, "eps": 1e-4, "weight_decay": 0.1, "scaling": "mean"}),
     (mars, {}),
-    (mars, {"b1": 0.8, "b2": 0.95, "gamma": 0.1, "weight_decay": 0.1, "start": "zero"}),
+    (
+        mars,
+        {"b1": 0.8, "b2": 0.95, "gamma": 0.1, "eps": 1e-4, "weight_decay": 0.1, "start": "zero"},
+    ),
 ]
 
 
@@ -171,7 +186,7 @@ def test_mlx(module: Any, hyperparameters: Any, theirs: Any) -> None:
 )
 def test_optax_by_default(module: Any, theirs: Any) -> None:
     rounded = ROUNDED.get(module, {})
-    check_optax(module, {"learning_rate": RATE, **rounded}, lambda: theirs(RATE, **rounded))
+    check(module, {"learning_rate": RATE, **rounded}, lambda: theirs(RATE, **rounded))
 
 
 @pytest.mark.parametrize(
@@ -188,14 +203,20 @@ def test_defaults_are_those_of_optax(module: Any, theirs: Any) -> None:
         assert expected in (defaults[name].default, inspect.Parameter.empty), name
 
 
-@pytest.mark.parametrize(("module", "theirs", "hyperparameters"), OPTAX, ids=case_name)
-def test_optax(module: Any, theirs: Any, hyperparameters: Any) -> None:
+@pytest.mark.parametrize(
+    ("module", "theirs", "hyperparameters"),
+    OPTAX + [(module, None, hyperparameters) for module, hyperparameters in NUMPY],
+    ids=case_name,
+)
+def test_optax_and_numpy(module: Any, theirs: Any, hyperparameters: Any) -> None:
     """A schedule beside other hyperparameters that are not the defaults."""
-    rate = cosine(jnp, PEAKS.get(module, 0.1))
-    check_optax(
+    peak = PEAKS.get(module, 0.1)
+    check(
         module,
-        {"learning_rate": rate, **hyperparameters},
-        lambda: theirs(rate, **hyperparameters),
+        {"learning_rate": cosine(jnp, peak), **hyperparameters},
+        theirs and (lambda: theirs(cosine(jnp, peak), **hyperparameters)),
+        REFERENCES[module.__name__.rpartition(".")[2]],
+        {"rate": cosine(np, peak), **hyperparameters},
     )
 
 
@@ -208,22 +229,7 @@ def test_optax(module: Any, theirs: Any, hyperparameters: Any) -> None:
     ids=case_name,
 )
 def test_optax_with_other_schedules(module: Any, theirs: Any, schedules: Any) -> None:
-    check_optax(module, {"learning_rate": RATE, **schedules}, lambda: theirs(RATE, **schedules))
-
-
-@pytest.mark.parametrize(
-    ("module", "hyperparameters"),
-    [*((module, options) for module, _, options in OPTAX), *NUMPY],
-    ids=case_name,
-)
-def test_numpy(module: Any, hyperparameters: Any) -> None:
-    reference = REFERENCES[module.__name__.rpartition(".")[2]]
-    check_numpy(
-        module,
-        {"learning_rate": cosine(jnp, 0.1), **hyperparameters},
-        reference,
-        {"rate": cosine(np, 0.1), **hyperparameters},
-    )
+    check(module, {"learning_rate": RATE, **schedules}, lambda: theirs(RATE, **schedules))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +254,7 @@ def test_optimistic_adam_as_in_older_optax() -> None:
     """The optimism was not scaled by the learning rate."""
     with pytest.warns(DeprecationWarning, match="optimistic_adam"):
         theirs = optax.optimistic_adam(RATE, 0.02)
-    check_optax(optimistic_adam, {"learning_rate": RATE, "beta": 0.02 / RATE}, lambda: theirs)
+    check(optimistic_adam, {"learning_rate": RATE, "beta": 0.02 / RATE}, lambda: theirs)
 
 
 def test_the_default_of_yogi_in_optax_is_all_of_it() -> None:

@@ -34,9 +34,8 @@ from tests.mlax.parity import (
     SEEDS,
     STEPS,
     case_name,
+    check,
     check_mlx,
-    check_numpy,
-    check_optax,
     cosine,
     difference,
     ours,
@@ -251,24 +250,11 @@ def test_mlx(module: Any, hyperparameters: Any, theirs: Any) -> None:
     check_mlx(module, hyperparameters, theirs)
 
 
-@pytest.mark.parametrize(
-    ("module", "hyperparameters", "theirs"),
-    [case[:3] for case in OPTAX if case[2] is not None],
-    ids=case_name,
-)
-def test_optax(module: Any, hyperparameters: Any, theirs: Any) -> None:
-    check_optax(module, hyperparameters, theirs)
-
-
-@pytest.mark.parametrize(
-    ("module", "hyperparameters", "paper"),
-    [(module, hyperparameters, paper) for module, hyperparameters, _, paper in OPTAX],
-    ids=case_name,
-)
-def test_numpy(module: Any, hyperparameters: Any, paper: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("module", "hyperparameters", "theirs", "paper"), OPTAX, ids=case_name)
+def test_optax_and_numpy(module: Any, hyperparameters: Any, theirs: Any, paper: Any) -> None:
     rate = inspect.signature(module.init).parameters["learning_rate"].default
     reference = getattr(references_momentum, module.__name__.rpartition(".")[2])
-    check_numpy(module, hyperparameters, reference, {"rate": lambda step: rate} | paper)
+    check(module, hyperparameters, theirs, reference, {"rate": lambda step: rate} | paper)
 
 
 @pytest.mark.parametrize("eps_in_sqrt", [True, False])
@@ -367,7 +353,7 @@ def test_polyak_sgd(hyperparameters: Any, options: Any, paper: Any) -> None:
     module = with_losses(polyak_sgd.init, polyak_sgd.step)
     if options is not None:
         theirs = optax.polyak_sgd(**options)
-        check_optax(module, hyperparameters, lambda: with_losses(theirs.init, theirs.update))
+        check(module, hyperparameters, lambda: with_losses(theirs.init, theirs.update))
     with jax.enable_x64(True):
         train = ours(module, hyperparameters)
         for seed in SEEDS:
@@ -406,7 +392,7 @@ def test_noisy_sgd_is_sgd_with_noise(
 
     rate = hyperparameters.get("learning_rate", 1e-2)
     with jax.enable_x64(True):
-        weights, gradients = sequence(0, np.float64)
+        weights, gradients = (tree["layer"] for tree in sequence(0, np.float64))
         plain = ours(sgd, {"learning_rate": rate})(weights, noised(gradients))
         assert difference(ours(noisy_sgd, hyperparameters)(weights, gradients), plain) < 1e-12
 

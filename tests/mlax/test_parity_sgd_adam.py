@@ -10,7 +10,7 @@ import pytest
 
 from mlax_optimizers import adam, sgd
 from tests.mlax import reference_optimizers
-from tests.mlax.parity import case_name, check_mlx, check_numpy, check_optax, cosine
+from tests.mlax.parity import case_name, check, check_mlx, cosine
 
 MLX = [
     (sgd, {}, lambda: mlx_optimizers.SGD(1e-2)),
@@ -92,21 +92,8 @@ def test_mlx(module: Any, hyperparameters: Any, theirs: Any) -> None:
     check_mlx(module, hyperparameters, theirs)
 
 
-@pytest.mark.parametrize(
-    ("module", "hyperparameters", "theirs"),
-    [case[:3] for case in OPTAX if case[2] is not None],
-    ids=case_name,
-)
-def test_optax(module: Any, hyperparameters: Any, theirs: Any) -> None:
-    check_optax(module, hyperparameters, theirs)
-
-
-@pytest.mark.parametrize(
-    ("module", "hyperparameters", "paper"),
-    [(module, hyperparameters, paper) for module, hyperparameters, _, paper in OPTAX],
-    ids=case_name,
-)
-def test_numpy(module: Any, hyperparameters: Any, paper: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("module", "hyperparameters", "theirs", "paper"), OPTAX, ids=case_name)
+def test_optax_and_numpy(module: Any, hyperparameters: Any, theirs: Any, paper: Any) -> None:
     reference = getattr(reference_optimizers, module.__name__.rpartition(".")[2])
     rate = 1e-2 if module is sgd else 1e-3
-    check_numpy(module, hyperparameters, reference, {"rate": lambda step: rate} | paper)
+    check(module, hyperparameters, theirs, reference, {"rate": lambda step: rate} | paper)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.mlax.parity import SEEDS, difference, ours, sequence
+from tests.mlax.parity import SEEDS, compared, difference, ours, sequence
 from tests.mlax.torch_cases import CASES, Case, rate_at
 
 DATA: dict[str, Any] = dict(np.load(Path(__file__).parent / "data" / "torch_optimizers.npz"))
@@ -28,10 +28,17 @@ ROUNDED_THERE = ("adamw", "asgd", "muon")
 ROUNDED_HERE = {"radam": 5e-6, "radam_l2": 5e-6, "nadam": 2e-6, "nadam_decoupled": 2e-6}
 
 
-def both(case: Case, seed: int, dtype: str) -> tuple[Any, Any]:
-    """Return the weights and gradients of a case."""
-    trees = sequence(seed, np.dtype(dtype))
-    return tuple(tree["layer"]["w"] for tree in trees) if case.matrices else trees  # type: ignore
+def trees(case: Case, seed: int, dtype: str, flat: Any) -> tuple[Any, Any, Any]:
+    """Return the weights and gradients of a case, and the weights that are `flat`, one leaf after the other."""
+    weights, gradients = sequence(seed, np.dtype(dtype))
+    if case.matrices:
+        weights, gradients = weights["layer"]["w"], gradients["layer"]["w"]
+    leaves, treedef = jax.tree.flatten(weights)
+    parts = np.split(flat, np.cumsum([x.size for x in leaves])[:-1])
+    shaped = [part.reshape(x.shape) for part, x in zip(parts, leaves, strict=True)]
+    result = weights, gradients, treedef.unflatten(shaped)
+    module = importlib.import_module(f"mlax_optimizers.{case.ours}")
+    return tuple(compared(module, case.hyperparameters, tree) for tree in result)  # type: ignore
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -39,26 +46,15 @@ def test_torch(case: Case) -> None:
     module = importlib.import_module(f"mlax_optimizers.{case.ours}")
     rate = {"learning_rate": schedule} if case.scheduled else {}
     train = ours(module, {**case.hyperparameters, **rate})
-    exact = []
-    with jax.enable_x64(True):
-        for seed, flat in zip(SEEDS, DATA[f"{case.name}/float64"], strict=True):
-            weights, gradients = both(case, seed, "float64")
-            assert difference(train(weights, gradients), split(flat, weights)) < 1e-12
-            if case.name in ROUNDED_THERE:
-                wide = jax.tree.map(lambda x: x.astype(np.float64), both(case, seed, "float32"))
-                exact.append(jax.tree.map(np.asarray, train(*wide)))
-    for i, (seed, flat) in enumerate(zip(SEEDS, DATA[f"{case.name}/float32"], strict=True)):
-        weights, gradients = both(case, seed, "float32")
-        result, expected = train(weights, gradients), split(flat, weights)
+    narrow, wide = DATA[f"{case.name}/float32"], DATA[f"{case.name}/float64"]
+    for i, seed in enumerate(SEEDS):
+        with jax.enable_x64(True):
+            weights, gradients, expected = trees(case, seed, "float64", wide[i])
+            assert difference(train(weights, gradients), expected) < 1e-12
+            weights, gradients, expected = trees(case, seed, "float32", narrow[i])
+            exact = train(*jax.tree.map(lambda x: x.astype(np.float64), (weights, gradients)))
+        result = train(weights, gradients)
         if case.name in ROUNDED_THERE:
-            assert difference(result, exact[i]) < min(1e-6, difference(expected, exact[i]))
+            assert difference(result, exact) < min(1e-6, difference(expected, exact))
         else:
             assert difference(result, expected) < ROUNDED_HERE.get(case.name, 1e-6)
-
-
-def split(flat: Any, like: Any) -> Any:
-    """Return a tree like another from all its elements, one after the other."""
-    leaves, treedef = jax.tree.flatten(like)
-    ends = np.cumsum([np.size(leaf) for leaf in leaves])[:-1]
-    parts = np.split(flat, ends)
-    return treedef.unflatten([x.reshape(y.shape) for x, y in zip(parts, leaves, strict=True)])
