@@ -1,7 +1,7 @@
 """What the equations of a spec mean: which names they read and when, and what follows for the generated code."""
 
 import ast
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mlax_codegen.errors import suggestion
@@ -9,6 +9,7 @@ from mlax_codegen.expressions import Code
 from mlax_codegen.flow import Flow, target_of
 from mlax_codegen.language import FUNCTIONS, NDIM, SHAPE, STEP_NUMBER, WEIGHT, Type
 from mlax_codegen.reading import Reading
+from mlax_codegen.retention import retained, scales, squares
 from mlax_codegen.spec import Spec
 from mlax_codegen.trial import try_out
 from mlax_codegen.worlds import World, condition_of
@@ -49,8 +50,9 @@ class Analysis:
         phases: The leaf functions of a step.
         functions: Those of [functions].
         elementwise: Whether each element of the update depends on that element of the trees alone.
-        decays: For each slot that is an exponential mean, the static hyperparameter it decays by.
-        squares: Slots that are means or sums of squared gradients.
+        retained: For each slot that changes little by little, the factors that a step may keep of it.
+        scales: For each slot that a scalar of the state is multiplied into, where that begins.
+        squares: Slots that hold squares.
         per_leaf: Slots whose `when` depends on the shape of a leaf.
         several: Slots that hold an array for each axis.
         shapes: What each value of [shapes] is.
@@ -63,7 +65,8 @@ class Analysis:
     phases: tuple[LeafPlan, ...]
     functions: tuple[LeafPlan, ...]
     elementwise: bool
-    decays: Mapping[str, str]
+    retained: Mapping[str, tuple[str, ...]]
+    scales: Mapping[str, str]
     squares: frozenset[str]
     per_leaf: frozenset[str]
     several: frozenset[str]
@@ -165,8 +168,9 @@ def _conclude(spec: Spec, flow: Flow, weights: tuple[set[World], list[World]]) -
         elementwise=all(FUNCTIONS[name].elementwise for name in in_leaves & set(FUNCTIONS))
         and not shape_names & in_leaves
         and not any(slot.shape or (slot.when and slot.name in per_leaf) for slot in spec.slots),
-        decays=dict(_decays(spec, leaves)),
-        squares=frozenset(_squares(spec, leaves)),
+        retained=retained(spec),
+        scales=scales(spec),
+        squares=squares(spec),
         per_leaf=frozenset(per_leaf),
         several=frozenset(s for s, t in flow.names.slot_types.items() if t is Type.ARRAYS),
         shapes={name: kind.type for name, kind in flow.names.shapes.items()},
@@ -219,71 +223,3 @@ def _calls(nodes: Iterable[ast.AST]) -> Iterator[str]:
                     yield name
                 case _:
                     pass
-
-
-def _assignments(leaves: Sequence[Code], name: str) -> Iterator[ast.expr]:
-    """Yield what leaf equations assign to a name."""
-    for code in leaves:
-        for statement in code.body:
-            for part in ast.walk(statement):
-                if isinstance(part, ast.Assign) and target_of(part) == name:
-                    yield part.value
-
-
-def _decays(spec: Spec, leaves: Sequence[Code]) -> Iterator[tuple[str, str]]:
-    """Yield the slots that every equation assigns as `b * slot + ...`, with their `b`."""
-    fixed = {
-        h.name
-        for h in spec.hyperparameters
-        if h.kind == "float" and not (h.schedulable or h.optional)
-    }
-    for slot in spec.slots:
-        found = {_decay(value, slot.name, fixed) for value in _assignments(leaves, slot.name)}
-        if len(found) == 1 and (decay := found.pop()) is not None:
-            yield slot.name, decay
-
-
-def _decay(node: ast.expr, slot: str, fixed: set[str]) -> str | None:
-    match node:
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _decay(left, slot, fixed) or _decay(right, slot, fixed)
-        case ast.BinOp(left=ast.Name(id=first), op=ast.Mult(), right=ast.Name(id=second)):
-            if second == slot and first in fixed:
-                return first
-            return second if first == slot and second in fixed else None
-        case ast.ListComp(elt=element):
-            return _decay(element, slot, fixed)
-        case ast.BinOp(left=left, op=ast.Mult(), right=ast.Subscript(value=ast.Name() as value)):
-            return _decay(ast.BinOp(left, ast.Mult(), value), slot, fixed)
-        case _:
-            return None
-
-
-def _squares(spec: Spec, leaves: Sequence[Code]) -> Iterator[str]:
-    """Yield the slots that squares are added to: they leave the range of float16 where gradients do not."""
-    assigned = [part for code in leaves for s in code.body for part in ast.walk(s)]
-    squared: set[str] = set()
-    for part in assigned:
-        if isinstance(part, ast.Assign) and _is_square(part.value, squared):
-            squared.add(target_of(part))
-    for slot in spec.slots:
-        values = list(_assignments(leaves, slot.name))
-        if slot.name in squared and slot.name in names_in(values):
-            yield slot.name
-
-
-def _is_square(node: ast.expr, squared: Collection[str]) -> bool:
-    """Whether a value is a square, or a sum, mean or maximum that has one in it."""
-    match node:
-        case ast.Name(id=name):
-            return name in squared
-        case ast.BinOp(op=ast.Pow(), right=ast.Constant(value=2)):
-            return True
-        case ast.BinOp(left=left, op=ast.Add() | ast.Mult(), right=right):
-            return _is_square(left, squared) or _is_square(right, squared)
-        case ast.Call(func=ast.Name(id="abs2")):
-            return True
-        case ast.Call(func=ast.Name(id="sum" | "mean" | "maximum" | "where"), args=arguments):
-            return any(_is_square(argument, squared) for argument in arguments)
-        case _:
-            return False

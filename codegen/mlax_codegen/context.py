@@ -52,7 +52,7 @@ def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
         "annotations": sorted(_annotations(spec, shapes), key=member_order),
         "uses_jnp": any(function.code.startswith("jnp.") for function in used),
         "leafwise": sorted(mapping | {f.code for f in used if f.module}),
-        "runtime": sorted(_runtime(spec), key=member_order),
+        "runtime": sorted(_runtime(spec, analysis), key=member_order),
         "names": sorted_names([spec.class_name, "State", "init", "step", *functions]),
         "hyperparameters": [
             {"name": h.name, "type": _type(h), "field": _field(h), "default": h.default}
@@ -61,6 +61,7 @@ def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
         "requirements": [_requirement(requirement, spec) for requirement in spec.requirements],
         "schedulables": schedulables,
         "slots": slots,
+        "narrow": _narrow(spec, analysis, held),
         "scalars": [
             {
                 "name": s.name,
@@ -115,15 +116,11 @@ def _slot(
     slot: Slot, analysis: Analysis, held: Mapping[str, str], shape: str | None
 ) -> dict[str, object]:
     begin = slot.init
-    decay = analysis.decays.get(slot.name)
     arguments = ["weights", "h.slot_dtype"]
     function = {"zeros": "zeros", "copy": "copies", "identity": "identities"}.get(begin.word)
     if function is None:
         function = "full"
         arguments.insert(1, _begin(begin.number, begin.hyperparameter))
-    if function in {"zeros", "full"}:
-        arguments += [f"decay=h.{decay}"] if decay else []
-        arguments += ["squares=True"] if slot.name in analysis.squares else []
     arguments += [f"shape={shape}", "h=h"] if shape else []
     init = f"{function}({', '.join(arguments)})"
     kind = f"Annotated[Entries, {shape}]" if shape else "Weights"
@@ -132,6 +129,21 @@ def _slot(
         init += f" if {expression_text(when.text, when.expression, held)} else None"
         kind += " | None"
     return {"name": slot.name, "init": init, "type": kind}
+
+
+def _narrow(spec: Spec, analysis: Analysis, held: Mapping[str, str]) -> str:
+    """Return what `init` says of its slots, for a warning where their dtype is too narrow for that; "" for nothing."""
+    kept: list[str] = []
+    for name, texts in analysis.retained.items():
+        parts = [_expression(text, held) for text in texts]
+        part = parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+        kept.append(f'"{name}": {part}')
+    begins = [f'"{slot}": {_expression(text, held)}' for slot, text in analysis.scales.items()]
+    squares = [f'"{slot.name}"' for slot in spec.slots if slot.name in analysis.squares]
+    said = [f"kept={{{', '.join(kept)}}}"] if kept else []
+    said += [f"squares=[{', '.join(squares)}]"] if squares else []
+    said += [f"scales={{{', '.join(begins)}}}"] if begins else []
+    return ", ".join(said)
 
 
 def _requirement(requirement: Requirement, spec: Spec) -> dict[str, str]:
@@ -145,10 +157,14 @@ def _condition(text: str | None, names: Mapping[str, str]) -> str | None:
     if text is None:
         return None
     node = ast.parse(text, mode="eval").body
-    printed = expression_text(text, node, names)
+    printed = _expression(text, names)
     return (
         f"({printed})" if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or) else printed
     )
+
+
+def _expression(text: str, names: Mapping[str, str]) -> str:
+    return expression_text(text, ast.parse(text, mode="eval").body, names)
 
 
 def _string(text: str) -> str:
@@ -203,7 +219,7 @@ def _annotations(spec: Spec, shapes: Mapping[str, object]) -> set[str]:
     return names | ({"Entries", "Shape"} if shapes else set())
 
 
-def _runtime(spec: Spec) -> set[str]:
+def _runtime(spec: Spec, analysis: Analysis) -> set[str]:
     names = {"Dtype", "Optimizer", "apply_updates", "dtype", "merged", "no_steps", "selected"}
     names |= {_specifier(h) for h in spec.hyperparameters}
     if any(h.schedulable for h in spec.hyperparameters):
@@ -212,6 +228,9 @@ def _runtime(spec: Spec) -> set[str]:
     names |= {words[slot.init.word] for slot in spec.slots}
     for scalar in spec.scalars:
         names |= {"key", "folded"} if scalar.is_key else {"scalar"}
+    names |= (
+        {"warn_if_narrow"} if analysis.retained or analysis.scales or analysis.squares else set()
+    )
     return names | ({"refuse_complex"} if spec.complex else set())
 
 

@@ -360,7 +360,7 @@ _MODULE = """
     apply_gradients apply_updates checked choice copies current dtype flag folded full gradients h held
     hyperparameters identities init initial inputs integer jax jnp largest map_leaves merged mlax model no_steps
     number own reduce_leaves refuse_complex replace require scalar scheduled selected self slot_dtype slots state step
-    updates weights zeros
+    updates warn_if_narrow weights zeros
 """
 _BUILTINS = (
     "bool float int list object property range str super tuple type vars TypeError ValueError"

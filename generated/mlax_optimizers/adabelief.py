@@ -39,6 +39,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -124,13 +125,15 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `AdaBelief` says what the hyperparameters are."""
     h = AdaBelief(learning_rate, b1, b2, eps, eps_root, nesterov, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
-        m=zeros(weights, h.slot_dtype, decay=h.b1),
-        s=zeros(weights, h.slot_dtype, decay=h.b2, squares=True),
+        m=zeros(weights, h.slot_dtype),
+        s=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.b1, "s": h.b2}, squares=["s"])
+    return state
 
 
 def _leaf(

@@ -34,6 +34,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -116,14 +117,16 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `AdaDelta` says what the hyperparameters are."""
     h = AdaDelta(learning_rate, rho, eps, weight_decay, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        v=zeros(weights, h.slot_dtype, decay=h.rho, squares=True),
-        u=zeros(weights, h.slot_dtype, decay=h.rho, squares=True),
+        v=zeros(weights, h.slot_dtype),
+        u=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"v": h.rho, "u": h.rho}, squares=["v", "u"])
+    return state
 
 
 def _leaf(

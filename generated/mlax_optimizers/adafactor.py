@@ -66,6 +66,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
@@ -233,7 +234,7 @@ def init(
         factored_axes,
         slot_dtype,
     )
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         momentum=initial(h.momentum),
@@ -244,6 +245,12 @@ def init(
         m=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
         hyperparameters=h.held(),
     )
+    warn_if_narrow(
+        state,
+        kept={"row": 1.0, "column": 1.0, "v": 1.0, "m": h.momentum},
+        squares=["row", "column", "v"],
+    )
+    return state
 
 
 def _leaf(

@@ -38,6 +38,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
@@ -131,13 +132,15 @@ def init(
         lr_decay,
         slot_dtype,
     )
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        v=full(weights, h.initial_accumulator_value, h.slot_dtype, squares=True),
+        v=full(weights, h.initial_accumulator_value, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"v": 1.0}, squares=["v"])
+    return state
 
 
 def _leaf(

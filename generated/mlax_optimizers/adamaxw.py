@@ -35,6 +35,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -120,14 +121,16 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `AdamaxW` says what the hyperparameters are."""
     h = AdamaxW(learning_rate, b1, b2, eps, weight_decay, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype, decay=h.b1),
+        m=zeros(weights, h.slot_dtype),
         u=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.b1, "u": h.b2})
+    return state
 
 
 def _leaf(

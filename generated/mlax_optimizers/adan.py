@@ -45,6 +45,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -144,16 +145,18 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `Adan` says what the hyperparameters are."""
     h = Adan(learning_rate, b1, b2, b3, eps, eps_root, weight_decay, decay, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype, decay=h.b1),
-        v=zeros(weights, h.slot_dtype, decay=h.b2),
-        n=zeros(weights, h.slot_dtype, decay=h.b3, squares=True),
+        m=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype),
+        n=zeros(weights, h.slot_dtype),
         last=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.b1, "v": h.b2, "n": h.b3}, squares=["n"])
+    return state
 
 
 def _leaf(

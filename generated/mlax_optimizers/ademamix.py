@@ -38,6 +38,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -139,17 +140,19 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `AdEMAMix` says what the hyperparameters are."""
     h = AdEMAMix(learning_rate, b1, b2, b3, alpha, eps, eps_root, weight_decay, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         b3=initial(h.b3),
         alpha=initial(h.alpha),
         weight_decay=initial(h.weight_decay),
-        m1=zeros(weights, h.slot_dtype, decay=h.b1),
+        m1=zeros(weights, h.slot_dtype),
         m2=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype, decay=h.b2, squares=True),
+        v=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m1": h.b1, "m2": h.b3, "v": h.b2}, squares=["v"])
+    return state
 
 
 def _leaf(

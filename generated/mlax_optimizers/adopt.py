@@ -41,6 +41,7 @@ from mlax.optimizer import (
     refuse_complex,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -130,13 +131,15 @@ def init(
     """Return the state before the first step; `ADOPT` says what the hyperparameters are."""
     h = ADOPT(learning_rate, b1, b2, eps, nesterov, use_clipping, clip_exponent, slot_dtype)
     refuse_complex(weights, "ADOPT", "the bounds that directions are clipped to are real")
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
-        m=zeros(weights, h.slot_dtype, decay=h.b1),
-        v=zeros(weights, h.slot_dtype, squares=True),
+        m=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.b1, "v": h.b2}, squares=["v"])
+    return state
 
 
 def _leaf(

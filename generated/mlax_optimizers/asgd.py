@@ -38,6 +38,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
@@ -125,13 +126,15 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `ASGD` says what the hyperparameters are."""
     h = ASGD(learning_rate, lambd, alpha, t0, weight_decay, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
         average=copies(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"average": 1.0})
+    return state
 
 
 def _leaf(

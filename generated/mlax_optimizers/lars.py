@@ -35,6 +35,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -123,7 +124,7 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `LARS` says what the hyperparameters are."""
     h = LARS(learning_rate, weight_decay, trust_coefficient, eps, momentum, nesterov, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
@@ -131,6 +132,8 @@ def init(
         velocity=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"velocity": h.momentum})
+    return state
 
 
 def _leaf(

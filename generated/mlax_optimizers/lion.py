@@ -33,6 +33,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -113,13 +114,15 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `Lion` says what the hyperparameters are."""
     h = Lion(learning_rate, b1, b2, weight_decay, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype, decay=h.b2),
+        m=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.b2})
+    return state
 
 
 def _leaf(

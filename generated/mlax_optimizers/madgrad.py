@@ -37,6 +37,7 @@ from mlax.optimizer import (
     refuse_complex,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -123,16 +124,18 @@ def init(
     """Return the state before the first step; `MADGRAD` says what the hyperparameters are."""
     h = MADGRAD(learning_rate, momentum, weight_decay, eps, slot_dtype)
     refuse_complex(weights, "MADGRAD", "a cube root of complex numbers is one of three")
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         momentum=initial(h.momentum),
         weight_decay=initial(h.weight_decay),
         s=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype, squares=True),
+        v=zeros(weights, h.slot_dtype),
         w0=copies(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"s": 1.0, "v": 1.0}, squares=["v"])
+    return state
 
 
 def _leaf(

@@ -68,6 +68,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
@@ -236,7 +237,7 @@ def init(
         adam_learning_rate,
         slot_dtype,
     )
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         beta=initial(h.beta),
@@ -244,9 +245,11 @@ def init(
         adam_weight_decay=initial(h.adam_weight_decay),
         adam_learning_rate=initial(h.adam_learning_rate),
         m=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype, decay=h.adam_b2, squares=True, shape=_v_shape, h=h),
+        v=zeros(weights, h.slot_dtype, shape=_v_shape, h=h),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": (h.beta, h.adam_b1), "v": h.adam_b2}, squares=["v"])
+    return state
 
 
 def _leaf(

@@ -42,6 +42,7 @@ from mlax.optimizer import (
     scalar,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -137,15 +138,17 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `NAdam` says what the hyperparameters are."""
     h = NAdam(learning_rate, b1, b2, eps, eps_root, momentum_decay, weight_decay, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
         momenta=scalar(1.0),
-        m=zeros(weights, h.slot_dtype, decay=h.b1),
-        v=zeros(weights, h.slot_dtype, decay=h.b2, squares=True),
+        m=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.b1, "v": h.b2}, squares=["v"])
+    return state
 
 
 def _leaf(

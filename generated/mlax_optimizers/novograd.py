@@ -35,6 +35,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
@@ -128,14 +129,16 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `NovoGrad` says what the hyperparameters are."""
     h = NovoGrad(learning_rate, b1, b2, eps, eps_root, weight_decay, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype, decay=h.b1),
-        v=zeros(weights, h.slot_dtype, squares=True, shape=_v_shape, h=h),
+        m=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype, shape=_v_shape, h=h),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.b1, "v": h.b2}, squares=["v"])
+    return state
 
 
 def _leaf(

@@ -43,6 +43,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -137,14 +138,16 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `OptimisticAdam` says what the hyperparameters are."""
     h = OptimisticAdam(learning_rate, alpha, beta, b1, b2, eps, eps_root, nesterov, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
-        m=zeros(weights, h.slot_dtype, decay=h.b1),
-        v=zeros(weights, h.slot_dtype, decay=h.b2, squares=True),
+        m=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype),
         last=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.b1, "v": h.b2}, squares=["v"])
+    return state
 
 
 def _leaf(

@@ -49,6 +49,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -176,16 +177,18 @@ def init(
         weight_decay,
         slot_dtype,
     )
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         momentum=initial(h.momentum),
         weight_decay=initial(h.weight_decay),
-        v=full(weights, h.initial_scale, h.slot_dtype, decay=h.decay, squares=True),
-        m=zeros(weights, h.slot_dtype, decay=h.decay) if h.centered else None,
+        v=full(weights, h.initial_scale, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype) if h.centered else None,
         velocity=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"v": h.decay, "m": h.decay, "velocity": h.momentum}, squares=["v"])
+    return state
 
 
 def _leaf(

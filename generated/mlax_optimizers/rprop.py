@@ -44,6 +44,7 @@ from mlax.optimizer import (
     refuse_complex,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -135,13 +136,15 @@ def init(
     """Return the state before the first step; `Rprop` says what the hyperparameters are."""
     h = Rprop(learning_rate, eta_minus, eta_plus, min_step_size, max_step_size, slot_dtype)
     refuse_complex(weights, "Rprop", "a complex gradient has no sign that changes or stays")
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         size=zeros(weights, h.slot_dtype),
         last=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"size": (h.eta_minus, h.eta_plus)})
+    return state
 
 
 def _leaf(

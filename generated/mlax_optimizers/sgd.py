@@ -40,6 +40,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -140,7 +141,7 @@ def init(
     h = SGD(
         learning_rate, momentum, dampening, nesterov, weight_decay, dampen_first_step, slot_dtype
     )
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         momentum=initial(h.momentum),
@@ -148,6 +149,8 @@ def init(
         velocity=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"velocity": h.momentum})
+    return state
 
 
 def _leaf(

@@ -32,6 +32,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -103,12 +104,14 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `Signum` says what the hyperparameters are."""
     h = Signum(learning_rate, beta, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
-        m=zeros(weights, h.slot_dtype, decay=h.beta),
+        m=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.beta})
+    return state
 
 
 def _leaf(h: Signum, g: Array, m: Array, *, learning_rate: Array) -> tuple[Array, Array]:

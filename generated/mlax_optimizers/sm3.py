@@ -37,6 +37,7 @@ from mlax.optimizer import (
     refuse_complex,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
@@ -124,7 +125,7 @@ def init(
     refuse_complex(
         weights, "SM3", "SM3 takes the largest of squares, and complex numbers have no order"
     )
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         momentum=initial(h.momentum),
@@ -132,6 +133,8 @@ def init(
         m=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"mu": 1.0, "m": h.momentum}, squares=["mu"])
+    return state
 
 
 def _leaf(

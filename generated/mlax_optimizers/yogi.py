@@ -42,6 +42,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
@@ -144,13 +145,15 @@ def init(
         bias_correction,
         slot_dtype,
     )
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
-        m=full(weights, h.initial_mean, h.slot_dtype, decay=h.b1),
+        m=full(weights, h.initial_mean, h.slot_dtype),
         v=full(weights, h.initial_accumulator_value, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.b1, "v": 1.0}, squares=["v"])
+    return state
 
 
 def _leaf(

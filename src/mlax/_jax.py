@@ -19,6 +19,7 @@ __all__ = [
     "is_tracer",
     "largest_number",
     "smallest_number",
+    "smallest_subnormal",
 ]
 
 
@@ -64,3 +65,8 @@ def largest_number(dtype: object) -> float:
 def smallest_number(dtype: object) -> float:
     """Return the smallest positive normal number of a floating-point or complex dtype."""
     return float(cast("Any", jnp.finfo)(dtype).smallest_normal)
+
+
+def smallest_subnormal(dtype: object) -> float:
+    """Return the smallest positive number of a floating-point or complex dtype."""
+    return float(cast("Any", jnp.finfo)(dtype).smallest_subnormal)

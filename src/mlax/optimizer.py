@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from mlax._jax import is_tracer
+from mlax._narrow import warn_if_narrow
 from mlax.hyperparameters import (
     HELD,
     Dtype,
@@ -67,6 +68,7 @@ __all__ = [
     "scalar",
     "scheduled",
     "selected",
+    "warn_if_narrow",
     "zeros",
 ]
 

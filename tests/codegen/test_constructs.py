@@ -58,7 +58,7 @@ WEIGHTS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:a slot in bfloat16")
+@pytest.mark.filterwarnings(r"ignore:\w+. slots too narrow")
 @pytest.mark.usefixtures("package")
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("weights", [WEIGHTS, {}], ids=["leaves", "no leaves"])

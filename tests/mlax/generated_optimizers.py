@@ -4,6 +4,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
@@ -114,9 +115,11 @@ def arguments(name: str) -> dict[str, Any]:
 
 
 def init(name: str, weights: Any, rate: Any = None, **options: Any) -> Any:
-    """Return a state before the first step, with the default rate where none is given."""
+    """Return a state before the first step, with the default rate where none is given; its slots may be narrow."""
     rates = {} if rate is None else {rate_name(name): rate}
-    return MODULES[name].init(weights, **rates, **options)
+    with warnings.catch_warnings():  # they are tested with the laws of narrow slots
+        warnings.filterwarnings("ignore", r"\w+: slots too narrow", UserWarning)
+        return MODULES[name].init(weights, **rates, **options)
 
 
 def step(name: str, gradients: Any, state: Any, weights: Any, **given: Any) -> Any:
@@ -144,12 +147,6 @@ def refuses_complex(name: str) -> bool:
 
 def is_key(x: Any) -> bool:
     return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
-def narrow(name: str) -> dict[str, Any]:
-    """Return decays with which slots in bfloat16 do not stall."""
-    fields = optimizer_class(MODULES[name]).__dataclass_fields__
-    return {decay: 0.9 for decay in set(analysis(name).decays.values()) if decay in fields}
 
 
 def types(tree: Any) -> Any:

@@ -71,7 +71,6 @@ def check(name: str, options: dict[str, Any], numbers: Numbers) -> None:
     assert not failures, "\n".join(failures)
 
 
-@pytest.mark.filterwarnings("ignore:a slot in")
 @every_optimizer
 @pytest.mark.parametrize("numbers", NUMBERS)
 def test_all_numbers_stay_finite(name: str, numbers: str) -> None:

@@ -16,15 +16,11 @@ from tests.mlax.generated_optimizers import (
     every_optimizer,
     init,
     is_key,
-    narrow,
     refuses_complex,
     slots,
     step,
     types,
 )
-
-# The warning is about accuracy; that it comes is tested with the slots.
-float16 = pytest.mark.filterwarnings("ignore:a slot in float16 .* holds squares")
 
 WEIGHTS: Any = {"a": jnp.linspace(-1, 1, 6).reshape(2, 3), "b": [jnp.ones(()), None]}
 GRADIENTS: Any = jax.tree.map(lambda w: jnp.cos(3 * w), WEIGHTS)
@@ -44,7 +40,6 @@ def cast(tree: Any, dtype: Any, source: Any = None) -> Any:
     )
 
 
-@float16
 @every_case
 @pytest.mark.parametrize("slot_dtype", [None, jnp.float32], ids=["own", "float32"])
 def test_any_tree_of_weights(name: str, options: dict[str, Any], slot_dtype: Any) -> None:
@@ -59,7 +54,7 @@ def test_any_tree_of_weights(name: str, options: dict[str, Any], slot_dtype: Any
     weights = {"a": leaves[:3], "b": (None, leaves[3], {}, [leaves[4:]], None), "c": ()}
 
     def run(weights: Any) -> Any:
-        state = init(name, weights, slot_dtype=slot_dtype, **{**narrow(name), **options})
+        state = init(name, weights, slot_dtype=slot_dtype, **options)
         return state, step(name, weights, state, weights)
 
     state, (updates, after) = jax.eval_shape(run, weights)
@@ -73,13 +68,12 @@ def test_any_tree_of_weights(name: str, options: dict[str, Any], slot_dtype: Any
             assert x.shape == w.shape
 
 
-@float16
 @every_optimizer
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_float32_rounded(name: str, dtype: Any) -> None:
     """What is stored between the phases of a step is rounded there: then it is equal to that precision only."""
     weights, gradients = cast((WEIGHTS, GRADIENTS), dtype)
-    state = init(name, weights, **narrow(name))
+    state = init(name, weights)
     for scale in (0.5, -0.7):
         scaled = jax.tree.map(lambda g, scale=scale: g * jnp.asarray(scale, dtype), gradients)
         _, state = step(name, scaled, state, weights)

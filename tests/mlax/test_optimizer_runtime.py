@@ -4,7 +4,6 @@ import os
 import pickle
 import subprocess
 import sys
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -146,85 +145,6 @@ def test_complex_slots_under_x64() -> None:
     with jax.enable_x64(True):
         assert zeros(jnp.ones(2, "complex64"), np.dtype("float64")).dtype == "complex128"
         assert zeros(jnp.ones(2, "complex128"), np.dtype("float32")).dtype == "complex64"
-
-
-@pytest.mark.parametrize(
-    ("dtype", "decay", "stalls"),
-    [
-        ("bfloat16", 0.999, True),
-        ("bfloat16", 0.9985, True),
-        ("bfloat16", 0.997, False),
-        ("bfloat16", 0.9, False),
-        ("float16", 0.999, False),
-        ("float16", 0.9999, True),
-        ("float32", 0.9999999, False),
-        ("float32", 0.99999999, True),
-    ],
-)
-def test_slots_that_would_stall_are_warned_of(dtype: str, decay: float, stalls: bool) -> None:
-    weights = {"w": jnp.ones(2, dtype)}
-    if stalls:
-        with pytest.warns(UserWarning, match="never decays") as caught:
-            zeros(weights, None, decay=decay)
-        assert [str(w.message) for w in caught] == [
-            f"a slot in {dtype} (for weights['w']) never decays at {decay} a step: each change is rounded away. "
-            "Give slot_dtype=jnp.float32, or a smaller decay."
-        ]
-    else:
-        zeros(weights, None, decay=decay)
-    # The rule is what happens: a one that is multiplied in it stays, or does not.
-    assert (np.array(decay).astype(jnp.dtype(dtype)) == 1) == stalls
-
-
-def test_a_cure_ends_the_warning() -> None:
-    weights = jnp.ones(2, jnp.bfloat16)
-    with pytest.warns(UserWarning, match=r"0\.999 a step") as caught:
-        adam.init(weights)
-    assert [w.filename for w in caught] == [__file__], "it points at the caller"
-    adam.init(weights, slot_dtype=jnp.float32)
-    adam.init(weights, b2=0.9)
-    zeros(weights, None, decay=jnp.float32(0.9999))  # not known before it runs
-
-
-USERS_OPTIMIZER = """
-from typing import Any, NamedTuple
-from mlax.optimizer import Optimizer, zeros
-
-class Mine(Optimizer):
-    def init(self, weights): return init(weights)
-
-class State(NamedTuple):
-    v: Any
-    hyperparameters: Mine
-
-def init(weights):
-    return State(zeros(weights, None, squares=True), Mine())
-"""
-
-
-def test_warnings_point_at_the_users_line() -> None:
-    """Also through JAX, and through an optimizer that was generated into a package of the user's."""
-    package = ModuleType("mypackage.mine")
-    exec(USERS_OPTIMIZER, vars(package))
-    weights = jnp.ones(2, jnp.float16)
-    for init in (
-        adam.Adam().init,
-        adam.init,
-        jax.jit(adam.init),
-        package.init,
-        package.Mine().init,
-        jax.jit(package.init),
-    ):
-        with pytest.warns(UserWarning, match=r"squares .* Give slot_dtype=jnp.float32") as caught:
-            init(weights)
-        assert [w.filename for w in caught] == [__file__]
-
-
-def test_warnings_in_a_script_that_is_an_optimizer() -> None:
-    script: dict[str, Any] = {"__name__": "__main__", "weights": jnp.ones(2, jnp.float16)}
-    with pytest.warns(UserWarning, match="squares") as caught:
-        exec(compile(USERS_OPTIMIZER + "init(weights)", "script.py", "exec"), script)
-    assert len(caught) == 1
 
 
 @pytest.mark.parametrize(

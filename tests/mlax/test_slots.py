@@ -1,6 +1,5 @@
 """Slots and scalars of a new state: shapes, dtypes, buffers, warnings and refusals."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -118,45 +117,6 @@ def test_wrong_shapes_are_refused(wrong: Any) -> None:
 
     with pytest.raises(TypeError, match=r"shape_of: .* is no shape and no list of shapes"):
         zeros(WEIGHTS, None, shape=shape_of)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "options", "message"),
-    [
-        ("bfloat16", {"decay": 0.999}, "a slot in bfloat16 .*'w'.* never decays at 0.999 a step"),
-        ("float16", {"decay": 0.9999}, "a slot in float16 .* never decays at 0.9999 a step"),
-        ("float16", {"squares": True}, "holds squares of gradients: those of gradients below 2e-4"),
-        ("float16", {"decay": 0.999, "squares": True}, "Give slot_dtype=jnp.float32, or use bfloa"),
-        ("float32", {"decay": 0.999, "squares": True}, None),
-        ("bfloat16", {"decay": 0.9, "squares": True}, None),
-        ("float16", {"decay": 0.999}, None),
-        ("bfloat16", {"decay": jnp.float32(0.999)}, None),
-    ],
-)
-@pytest.mark.parametrize("shape", [None, lambda _, shape: shape[:1]])
-def test_warnings(dtype: str, options: Any, message: str | None, shape: Any) -> None:
-    weights = {"w": jnp.ones((2, 3), dtype), "x": jnp.ones((2, 3), dtype)}
-    if message is None:
-        zeros(weights, None, shape=shape, **options)
-        return
-    with pytest.warns(UserWarning, match=message) as record:
-        zeros(weights, None, shape=shape, **options)
-    assert len(record) == 1, "once for each dtype"
-    assert record[0].filename == __file__
-    with pytest.warns(UserWarning, match=message):
-        full(weights, 1e-6, None, shape=shape, **options)
-    zeros(weights, jnp.float32, shape=shape, **options)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        zeros(weights, None, shape=lambda _, shape: [], **options)  # nothing is kept
-
-
-def test_the_warning_is_true() -> None:
-    """Squares of gradients of 2e-4 and 256 are where float16 ends."""
-    assert jnp.float16(1.7e-4) ** 2 == 0
-    assert jnp.float16(2.5e-4) ** 2 > 0
-    assert jnp.isfinite(jnp.float16(255.5) ** 2)
-    assert jnp.isinf(jnp.float16(256) ** 2)
 
 
 def test_scalars_and_keys() -> None:

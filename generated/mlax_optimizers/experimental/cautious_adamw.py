@@ -41,6 +41,7 @@ from mlax.optimizer import (
     refuse_complex,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -131,14 +132,16 @@ def init(
     """Return the state before the first step; `CautiousAdamW` says what the hyperparameters are."""
     h = CautiousAdamW(learning_rate, b1, b2, eps, weight_decay, scaling, slot_dtype)
     refuse_complex(weights, "CautiousAdamW", "complex numbers have no signs that agree")
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype, decay=h.b1),
-        v=zeros(weights, h.slot_dtype, decay=h.b2, squares=True),
+        m=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.b1, "v": h.b2}, squares=["v"])
+    return state
 
 
 def _leaf(

@@ -43,6 +43,7 @@ from mlax.optimizer import (
     scalar,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -139,17 +140,24 @@ def init(
     """Return the state before the first step; `DAdaptAdamW` says what the hyperparameters are."""
     h = DAdaptAdamW(learning_rate, b1, b2, eps, estim_lr0, weight_decay, slot_dtype)
     refuse_complex(weights, "DAdaptAdamW", "its estimate is made of real inner products")
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
         d=scalar(h.estim_lr0),
         numerator=scalar(0.0),
-        m=zeros(weights, h.slot_dtype, decay=h.b1),
-        v=zeros(weights, h.slot_dtype, decay=h.b2, squares=True),
+        m=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype),
         s=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(
+        state,
+        kept={"m": h.b1, "v": h.b2, "s": h.b2**0.5},
+        squares=["v"],
+        scales={"m": h.estim_lr0, "s": h.estim_lr0},
+    )
+    return state
 
 
 def _gather(

@@ -36,6 +36,7 @@ from mlax.optimizer import (
     refuse_complex,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -122,14 +123,16 @@ def init(
     """Return the state before the first step; `Grams` says what the hyperparameters are."""
     h = Grams(learning_rate, b1, b2, eps, weight_decay, slot_dtype)
     refuse_complex(weights, "Grams", "a complex gradient has no sign to give to a magnitude")
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype, decay=h.b1),
-        v=zeros(weights, h.slot_dtype, decay=h.b2, squares=True),
+        m=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.b1, "v": h.b2}, squares=["v"])
+    return state
 
 
 def _leaf(

@@ -43,6 +43,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -138,16 +139,18 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `MARS` says what the hyperparameters are."""
     h = MARS(learning_rate, b1, b2, gamma, eps, weight_decay, start, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         gamma=initial(h.gamma),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype, decay=h.b1),
-        v=zeros(weights, h.slot_dtype, decay=h.b2, squares=True),
+        m=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype),
         last=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.b1, "v": h.b2}, squares=["v"])
+    return state
 
 
 def _leaf(

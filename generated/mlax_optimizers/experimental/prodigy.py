@@ -49,6 +49,7 @@ from mlax.optimizer import (
     scalar,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -166,18 +167,25 @@ def init(
         slot_dtype,
     )
     refuse_complex(weights, "Prodigy", "its estimate is made of real inner products")
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
         d=scalar(h.estim_lr0),
         numerator=scalar(0.0),
-        m=zeros(weights, h.slot_dtype, decay=h.b1),
-        v=zeros(weights, h.slot_dtype, decay=h.b2, squares=True),
+        m=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype),
         s=zeros(weights, h.slot_dtype),
         w0=copies(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(
+        state,
+        kept={"m": h.b1, "v": h.b2, "s": h.b2**0.5 if h.b3 is None else h.b3},
+        squares=["v"],
+        scales={"m": h.estim_lr0, "v": h.estim_lr0, "s": h.estim_lr0},
+    )
+    return state
 
 
 def _gather(

@@ -42,6 +42,7 @@ from mlax.optimizer import (
     scalar,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -140,16 +141,18 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `ScheduleFreeAdamW` says what the hyperparameters are."""
     h = ScheduleFreeAdamW(learning_rate, b1, b2, eps, weight_decay, weight_lr_power, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
         peak=scalar(0.0),
         weight_sum=scalar(0.0),
-        v=zeros(weights, h.slot_dtype, decay=h.b2, squares=True),
+        v=zeros(weights, h.slot_dtype),
         z=copies(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"v": h.b2, "z": 1.0}, squares=["v"])
+    return state
 
 
 def _leaf(

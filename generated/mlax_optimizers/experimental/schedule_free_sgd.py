@@ -40,6 +40,7 @@ from mlax.optimizer import (
     scalar,
     scheduled,
     selected,
+    warn_if_narrow,
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
@@ -129,7 +130,7 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `ScheduleFreeSGD` says what the hyperparameters are."""
     h = ScheduleFreeSGD(learning_rate, b1, weight_decay, weight_lr_power, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
@@ -138,6 +139,8 @@ def init(
         z=copies(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"z": 1.0})
+    return state
 
 
 def _leaf(

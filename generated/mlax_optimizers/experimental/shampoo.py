@@ -43,6 +43,7 @@ from mlax.optimizer import (
     refuse_complex,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
@@ -145,7 +146,7 @@ def init(
     """Return the state before the first step; `Shampoo` says what the hyperparameters are."""
     h = Shampoo(learning_rate, momentum, b2, eps, weight_decay, interval, longest, slot_dtype)
     refuse_complex(weights, "Shampoo", "the matrices of its axes are those of real gradients")
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         momentum=initial(h.momentum),
@@ -155,6 +156,10 @@ def init(
         m=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
         hyperparameters=h.held(),
     )
+    warn_if_narrow(
+        state, kept={"moments": 1.0 if h.b2 is None else h.b2, "m": h.momentum}, squares=["moments"]
+    )
+    return state
 
 
 def _leaf(

@@ -60,6 +60,7 @@ from mlax.optimizer import (
     refuse_complex,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
@@ -179,16 +180,18 @@ def init(
         slot_dtype,
     )
     refuse_complex(weights, "SOAP", "the matrices of its axes are those of real gradients")
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype, decay=h.b1),
-        v=zeros(weights, h.slot_dtype, decay=h.b2, squares=True),
-        moments=zeros(weights, h.slot_dtype, decay=h.b2, shape=_moments_and_bases_shape, h=h),
+        m=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype),
+        moments=zeros(weights, h.slot_dtype, shape=_moments_and_bases_shape, h=h),
         bases=identities(weights, h.slot_dtype, shape=_moments_and_bases_shape, h=h),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.b1, "v": h.b2, "moments": h.b2}, squares=["v", "moments"])
+    return state
 
 
 def _leaf(

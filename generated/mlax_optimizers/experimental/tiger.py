@@ -36,6 +36,7 @@ from mlax.optimizer import (
     number,
     scheduled,
     selected,
+    warn_if_narrow,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -114,13 +115,15 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `Tiger` says what the hyperparameters are."""
     h = Tiger(learning_rate, beta, weight_decay, slot_dtype)
-    return State(
+    state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype, decay=h.beta),
+        m=zeros(weights, h.slot_dtype),
         hyperparameters=h.held(),
     )
+    warn_if_narrow(state, kept={"m": h.beta})
+    return state
 
 
 def _leaf(

@@ -1,0 +1,131 @@
+"""The warning of `init` about slots whose dtype is too narrow for what the algorithm keeps in them.
+
+A step that keeps `b` of a slot changes it by 1 - b of itself. Where that is no more than half the distance to the next
+number of its dtype, the change is rounded away and the slot stays where it is: in bfloat16 at 0.999 a step, and every
+sum over many steps. `tests/mlax/test_laws_narrow_slots.py` measures of all optimizers which slots go wrong.
+"""
+
+import inspect
+import math
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, TypeAlias, cast
+
+from mlax._jax import epsilon, is_tracer, largest_number, smallest_subnormal
+from mlax._trees import KeyPath, leaves_with_path
+from mlax.hyperparameters import Number, is_schedule
+from mlax.tree import keystr
+
+__all__ = ["warn_if_narrow"]
+
+Part: TypeAlias = Number | None
+
+
+def warn_if_narrow(
+    state: Any,
+    *,
+    kept: Mapping[str, Part | tuple[Part, ...]] | None = None,
+    squares: Collection[str] = (),
+    scales: Mapping[str, float] | None = None,
+) -> None:
+    """Warn of the slots of a new state that cannot hold what is kept in them; with reasons and cures.
+
+    Args:
+        state: A state with `hyperparameters`.
+        kept: Of a slot, which part of it a step keeps: the decay of a mean, 1 of a sum. Several where it is not the
+            same for all leaves. A schedule, an array that is not there yet, and None say nothing.
+        squares: Slots that hold squares of gradients.
+        scales: Of a slot, what gradients are multiplied by in the first step, before they go into it.
+    """
+    kept, scales = kept or {}, scales or {}
+    lines: list[str] = []
+    cures: dict[str, None] = {}
+    for name in dict.fromkeys([*kept, *squares, *scales]):
+        parts = [*_known(kept.get(name))]
+        for dtype, path in _dtypes(getattr(state, name)).items():
+            reasons = [
+                *_stalling(parts, dtype),
+                *(_vanishing(scales[name], dtype) if name in scales else ()),
+                *(_out_of_range(dtype) if name in squares else ()),
+            ]
+            if reasons:
+                place = f"state.{name}{keystr(path)}"
+                lines.append(f"{place} in {dtype.name} " + "; and ".join(x for x, _ in reasons))
+                cures |= dict.fromkeys(cure for _, found in reasons for cure in found)
+    if lines:
+        warnings.warn(
+            f"{type(state.hyperparameters).__name__}: slots too narrow for what is kept in them:\n  "
+            + "\n  ".join(lines)
+            + f"\n  Give {', or '.join(sorted(cures, reverse=True))}.",
+            UserWarning,
+            stacklevel=_outside(),
+        )
+
+
+Reason: TypeAlias = tuple[str, list[str]]
+"""What happens, and what helps."""
+
+_WIDE = ["slot_dtype=jnp.float32"]
+
+
+def _stalling(parts: list[float], dtype: Any) -> Iterator[Reason]:
+    """Yield a reason for each part that differs from 1 by less than a dtype can tell."""
+    half, is_half = epsilon(dtype) / 2, dtype.itemsize < 4
+    for part in parts:
+        if part == 1 and is_half:
+            yield f"stays as it is in steps that change it by less than 1/{1 / half:g}", _WIDE
+        elif part != 1 and abs(1 - part) <= half:
+            verb = "decays" if part < 1 else "grows"
+            bound = f"decays up to {math.floor((1 - half) * 1e4) / 1e4:g}"
+            reason = f"never {verb} at {part:.6g} a step: each change is rounded away"
+            yield reason, [*(_WIDE if is_half else []), *([bound] if part < 1 else [])]
+
+
+def _vanishing(scale: float, dtype: Any) -> Iterator[Reason]:
+    least = smallest_subnormal(dtype)
+    if dtype.itemsize < 4 and scale < math.sqrt(least):
+        yield (
+            f"begins with gradients times {scale:g}: those below {least / scale:.0e} become 0",
+            _WIDE,
+        )
+
+
+def _out_of_range(dtype: Any) -> Iterator[Reason]:
+    least, largest = smallest_subnormal(dtype), largest_number(dtype)
+    if largest < 1e9:
+        yield (
+            f"holds squares: those of gradients below {math.sqrt(least):.0e} become 0, which makes updates huge, "
+            f"and those above {math.sqrt(largest):.0f} are cut off",
+            _WIDE,
+        )
+
+
+def _known(kept: object) -> Iterator[float]:
+    """Yield the numbers that are there already."""
+    for part in cast("tuple[Any, ...]", kept if isinstance(kept, tuple) else (kept,)):
+        if not (part is None or is_schedule(part) or is_tracer(part)):
+            yield float(part)
+
+
+def _dtypes(slot: Any) -> dict[Any, KeyPath]:
+    """Return the dtypes in a slot, each with the path to its first array."""
+    found: dict[Any, KeyPath] = {}
+    for path, leaf in leaves_with_path(slot):
+        found.setdefault(leaf.dtype, path)
+    return found
+
+
+def _outside() -> int:
+    """Return the stack level of the first caller outside this library, JAX, and the modules of optimizers.
+
+    A module of an optimizer, generated or not, is known by its State. Where a script is one itself, it is the caller.
+    """
+    nearest, level, frame = 0, 0, inspect.currentframe()
+    while frame:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("mlax", "jax"):
+            nearest = nearest or level
+            state = frame.f_globals.get("State")
+            if "hyperparameters" not in getattr(state, "_fields", ()):
+                return level
+        level, frame = level + 1, frame.f_back
+    return nearest

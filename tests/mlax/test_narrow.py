@@ -1,0 +1,197 @@
+"""The warning about narrow slots: what it says, where it points, and when there is nothing to say."""
+
+import warnings
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlax import optim
+from mlax.optimizer import Optimizer, warn_if_narrow
+from mlax_optimizers import adam
+
+
+class Mine(Optimizer):
+    """Without hyperparameters."""
+
+
+class State:
+    """One slot, like the weights."""
+
+    def __init__(self, slot: Any) -> None:
+        self.v = slot
+        self.hyperparameters = Mine()
+
+
+def lines(slot: Any, **said: Any) -> list[str]:
+    """Return the lines of the warning; none without one."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_if_narrow(State(slot), **said)
+    return [line for warning in caught for line in str(warning.message).splitlines()]
+
+
+def one(dtype: Any) -> Any:
+    return {"w": jnp.ones(2, dtype)}
+
+
+def test_the_whole_message() -> None:
+    weights = [
+        jnp.ones(2, jnp.float16),
+        jnp.ones(2),
+        jnp.ones(3, jnp.float16),
+        jnp.ones(2, "bfloat16"),
+    ]
+    with pytest.warns(UserWarning, match="Adam") as caught:
+        optim.adam.init(weights, b2=0.9999)
+    assert [str(warning.message).splitlines() for warning in caught] == [
+        [
+            "Adam: slots too narrow for what is kept in them:",
+            "  state.v[0] in float16 never decays at 0.9999 a step: each change is rounded away; and holds squares: "
+            "those of gradients below 2e-04 become 0, which makes updates huge, and those above 256 are cut off",
+            "  state.v[3] in bfloat16 never decays at 0.9999 a step: each change is rounded away",
+            "  Give slot_dtype=jnp.float32, or decays up to 0.9995, or decays up to 0.996.",
+        ]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kept", "stalls"),
+    [
+        ("bfloat16", 0.999, True),
+        ("bfloat16", 0.997, True),
+        ("bfloat16", 0.996, False),
+        ("bfloat16", 0.9, False),
+        ("bfloat16", 1.003, True),
+        ("float16", 0.9996, True),
+        ("float16", 0.9995, False),
+        ("float32", 0.9999999, False),
+        ("float32", 0.99999999, True),
+        ("complex64", 0.99999999, True),
+    ],
+)
+def test_the_rule_is_what_happens(dtype: str, kept: float, stalls: bool) -> None:
+    """What only decays comes to a number that it stays at, or goes on."""
+    verb = "grows" if kept > 1 else "decays"
+    found = lines(one(dtype), kept={"v": kept})
+    assert [f"never {verb} at {kept:.6g} a step" in line for line in found[1:2]] == [True] * stalls
+    assert ("slot_dtype=jnp.float32" in "".join(found)) == (
+        stalls and jnp.dtype(dtype).itemsize < 4
+    )
+    real = np.float32 if dtype == "complex64" else jnp.dtype(dtype)
+    x = np.nextafter(
+        np.ones((), real), np.asarray(2, real)
+    )  # where the next numbers are farthest, relative to it
+    assert ((x.astype(np.float64) * kept).astype(real) == x) == stalls
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sums(dtype: str) -> None:
+    """A sum is warned of with the part that is lost; in float32 it takes too long."""
+    [_, line, cure] = lines(one(dtype), kept={"v": 1.0})
+    part = {"bfloat16": 256, "float16": 2048}[dtype]
+    assert line == (
+        f"  state.v['w'] in {dtype} stays as it is in steps that change it by less than 1/{part}"
+    )
+    assert cure == "  Give slot_dtype=jnp.float32."
+    above = np.nextafter(np.ones((), jnp.dtype(dtype)), np.asarray(2, jnp.dtype(dtype))).astype(
+        float
+    )
+    assert np.asarray(above * (1 + 0.9 / part)).astype(jnp.dtype(dtype)) == above
+    assert lines(one("float32"), kept={"v": 1.0}) == []
+
+
+def test_squares_and_scales() -> None:
+    [_, line, _] = lines(one("float16"), scales={"v": 1e-6})
+    assert line.endswith("begins with gradients times 1e-06: those below 6e-02 become 0")
+    for dtype in ("bfloat16", "float32"):
+        assert lines(one(dtype), scales={"v": 1e-6}, squares=["v"]) == []
+    assert lines(one("float16"), scales={"v": 1e-3}) == []
+    assert jnp.float16(1.7e-4) ** 2 == 0
+    assert jnp.float16(2.5e-4) ** 2 > 0
+    assert jnp.isfinite(jnp.float16(255.5) ** 2)
+    assert jnp.isinf(jnp.float16(256) ** 2)
+
+
+def test_what_is_known() -> None:
+    slot = one("bfloat16")
+    for kept in (
+        0.999,
+        jnp.float32(0.999),
+        np.float32(0.999),
+        (0.9, 0.999),
+        (None, jnp.float32(0.999)),
+    ):
+        assert len(lines(slot, kept={"v": kept})) == 3
+    for unknown in (None, lambda step: 0.999, (0.9, None)):
+        assert lines(slot, kept={"v": unknown}) == []
+    said: list[list[str]] = []
+    jax.jit(lambda kept: said.append(lines(slot, kept={"v": kept})))(jnp.float32(0.999))
+    assert said == [[]]
+
+
+@pytest.mark.parametrize("slot", [None, {}, {"w": ()}, {"w": None}], ids=str)
+def test_what_is_not_there_is_not_warned_of(slot: Any) -> None:
+    assert lines(slot, kept={"v": 1.0}, squares=["v"], scales={"v": 1e-6}) == []
+
+
+def test_cures_end_the_warning() -> None:
+    weights = jnp.ones(2, jnp.bfloat16)
+    with pytest.warns(UserWarning, match=r"state.v in bfloat16 never decays at 0\.999 a step"):
+        adam.init(weights)
+    adam.init(weights, slot_dtype=jnp.float32)
+    adam.init(weights, b2=0.9)
+    optim.sgd.init(weights, momentum=0.9)
+    with pytest.warns(UserWarning, match=r"SGD: .*\n.*state.velocity in bfloat16"):
+        optim.sgd.init(weights, momentum=jnp.float32(0.999))
+    optim.rmsprop.init(weights, decay=0.9)  # what an option switches off
+    with pytest.warns(UserWarning, match="state.v in bfloat16"):
+        optim.adam.init(jnp.ones(2), slot_dtype=jnp.bfloat16)
+
+
+USERS_OPTIMIZER = """
+from typing import Any, NamedTuple
+from mlax.optimizer import Optimizer, warn_if_narrow, zeros
+
+class Mine(Optimizer):
+    def init(self, weights): return init(weights)
+
+class State(NamedTuple):
+    v: Any
+    hyperparameters: Mine
+
+def init(weights):
+    state = State(zeros(weights, None), Mine())
+    warn_if_narrow(state, squares=["v"])
+    return state
+"""
+
+
+def test_warnings_point_at_the_users_line() -> None:
+    """Also through JAX, and through an optimizer that was generated into a package of the user's."""
+    package = ModuleType("mypackage.mine")
+    exec(USERS_OPTIMIZER, vars(package))
+    weights = jnp.ones(2, jnp.float16)
+    for init in (
+        adam.Adam().init,
+        adam.init,
+        jax.jit(adam.init),
+        package.init,
+        package.Mine().init,
+        jax.jit(package.init),
+    ):
+        with pytest.warns(
+            UserWarning, match=r"squares: .*\n  Give slot_dtype=jnp.float32"
+        ) as caught:
+            init(weights)
+        assert [w.filename for w in caught] == [__file__]
+
+
+def test_warnings_in_a_script_that_is_an_optimizer() -> None:
+    script: dict[str, Any] = {"__name__": "__main__", "weights": jnp.ones(2, jnp.float16)}
+    with pytest.warns(UserWarning, match="squares") as caught:
+        exec(compile(USERS_OPTIMIZER + "init(weights)", "script.py", "exec"), script)
+    assert len(caught) == 1
