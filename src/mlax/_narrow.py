@@ -9,10 +9,10 @@ import inspect
 import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from mlax._jax import epsilon, is_tracer, largest_number, smallest_subnormal
-from mlax._trees import KeyPath, leaves_with_path
+from mlax._trees import KeyPath, class_of, leaves_with_path
 from mlax.hyperparameters import Number, is_schedule
 from mlax.tree import keystr
 
@@ -100,9 +100,9 @@ def _out_of_range(dtype: Any) -> Iterator[Reason]:
         )
 
 
-def _known(kept: object) -> Iterator[float]:
+def _known(kept: Any) -> Iterator[float]:
     """Yield the numbers that are there already."""
-    for part in cast("tuple[Any, ...]", kept if isinstance(kept, tuple) else (kept,)):
+    for part in kept if class_of(kept) is tuple else (kept,):
         if not (part is None or is_schedule(part) or is_tracer(part)):
             yield float(part)
 

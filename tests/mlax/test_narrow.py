@@ -116,6 +116,10 @@ def test_squares_and_scales() -> None:
     assert jnp.isinf(jnp.float16(256) ** 2)
 
 
+def schedule(step: jax.Array) -> float:
+    return 0.999
+
+
 def test_what_is_known() -> None:
     slot = one("bfloat16")
     for kept in (
@@ -126,10 +130,15 @@ def test_what_is_known() -> None:
         (None, jnp.float32(0.999)),
     ):
         assert len(lines(slot, kept={"v": kept})) == 3
-    for unknown in (None, lambda step: 0.999, (0.9, None)):
+    unknown: Any
+    for unknown in (None, schedule, (0.9, None)):
         assert lines(slot, kept={"v": unknown}) == []
     said: list[list[str]] = []
-    jax.jit(lambda kept: said.append(lines(slot, kept={"v": kept})))(jnp.float32(0.999))
+
+    def traced(kept: Any) -> None:
+        said.append(lines(slot, kept={"v": kept}))
+
+    jax.jit(traced)(jnp.float32(0.999))
     assert said == [[]]
 
 
