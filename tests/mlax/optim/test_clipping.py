@@ -28,9 +28,14 @@ def assert_close(ours: Any, theirs: Any) -> None:
 
 
 @settings(max_examples=12)
-@given(st.integers(0, 2**31), st.sampled_from([0.0, 1e-3, 1.0, 5.0, 100.0]))
-def test_clip_grad_norm_is_mlx(seed: int, max_norm: float) -> None:
-    gradients = tree(seed)
+@given(
+    st.integers(0, 2**31),
+    st.sampled_from([(1.0, 0.0), (1.0, 1e-3), (1.0, 5.0), (1.0, 100.0), (1e-7, 1e-7)]),
+)
+def test_clip_grad_norm_is_mlx(seed: int, sizes: tuple[float, float]) -> None:
+    """Small ones too, where the 1e-6 added to the norm shows."""
+    scale, max_norm = sizes
+    gradients = tree(seed, scale)
     clipped, length = optim.clip_grad_norm(gradients, max_norm)
     mlx_clipped, mlx_length = mlx_optimizers.clip_grad_norm(
         {str(i): mx.array(np.asarray(g)) for i, g in enumerate(gradients)}, max_norm
