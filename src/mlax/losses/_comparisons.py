@@ -223,11 +223,7 @@ def nt_xent(
     similarity = jnp.einsum("if,jf->ij", units, units, precision="highest") / temperature
     same = labels[:, None] == labels[None, :]
     pairs = same & ~jnp.eye(labels.size, dtype=bool)
-    # Rows without an example of another label: their sum over nothing is 0, but its derivative is not a number.
-    compared = jnp.any(~same, axis=1, keepdims=True)
-    others = jax.nn.logsumexp(
-        jnp.where(~same | ~compared, similarity, -jnp.inf), axis=1, keepdims=True
-    )
+    others = jax.nn.logsumexp(jnp.where(same, -jnp.inf, similarity), axis=1, keepdims=True)
     # -log(exp(s) / (exp(s) + sum(exp(others)))) for each pair
-    losses = jnp.where(compared, jax.nn.softplus(others - similarity), 0.0)
+    losses = jax.nn.softplus(others - similarity)
     return divided(jnp.sum(included(losses, pairs, 0.0)), jnp.sum(pairs, dtype=losses.dtype))

@@ -72,13 +72,13 @@ def _with_precision(function: Callable[P, R], signature: inspect.Signature) -> C
         floats = {name: x for name, x in given.arguments.items() if _is_float(x)}
         dtype = next((np.dtype(x.dtype) for x in floats.values()), np.dtype(np.float32))
         wide = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
-        for name, x in floats.items():
+        for name, x in floats.items():  # this is also where weak types end
             given.arguments[name] = lax.convert_element_type(x, wide)
         with jax.numpy_dtype_promotion("strict"):
             result = cast("Any", function)(*given.args, **given.kwargs)
 
         def rounded(x: Any) -> Array:
-            return lax.convert_element_type(x, dtype)  # also where a weak type ends
+            return lax.convert_element_type(x, dtype)
 
         return cast("R", jax.tree.map(rounded, result))
 

@@ -21,6 +21,9 @@ T = jnp.array([0.1, 0.2, 0.7])
 LABEL = jnp.array(1)
 IMAGE = jnp.stack([X, T])
 
+# Compiles faster what runs once.
+QUICK = {"xla_backend_optimization_level": 0}
+
 # Inputs of each loss: all of its required arguments.
 INPUTS: dict[str, tuple[Any, ...]] = {
     "ctc": (IMAGE, jnp.array([1])),
@@ -74,13 +77,13 @@ every = pytest.mark.parametrize("function", ALL, ids=lambda f: f"{f.__module__}.
 
 @every
 def test_half_precision_is_computed_in_float32(function: Any) -> None:
-    """The result is that of float32, rounded once, and no weak type comes out."""
+    """The result is that of float32, rounded once, no weak type comes out, and no NaN is lost."""
     loss = called(function)
     half = inputs(function, jnp.bfloat16)
     arrays = [x for x in half if isinstance(x, jax.Array)]
     rest = half[len(arrays) :]
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=QUICK)
     def results(*half: Any) -> Any:
         wide = [x.astype(jnp.float32) if is_float(x) else x for x in half]
         return loss(*half, *rest), loss(*wide, *rest)
@@ -90,6 +93,8 @@ def test_half_precision_is_computed_in_float32(function: Any) -> None:
         assert not narrow.weak_type
         assert not full.weak_type
         np.testing.assert_array_equal(narrow, full.astype(jnp.bfloat16))
+    for result in jax.tree.leaves(results(arrays[0] * jnp.nan, *arrays[1:])[0]):
+        assert np.isnan(result).any()
 
 
 def test_weak_types_end_here() -> None:
