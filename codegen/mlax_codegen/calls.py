@@ -65,6 +65,9 @@ class Calls:
                 if wrong is not None:
                     self.wrong(wrong)
                 return value
+            case "where" | "maximum" | "minimum" | "clip" | "sign" | "abs" if self.integers():
+                self.wrong(f"{name} of integers is no float; write one of them like 1.0")
+                return None
             case "every":
                 return self.every(*self.given)
             case "min":
@@ -130,6 +133,11 @@ class Calls:
                 self.trial.wrong(argument, f"{parameter.name} of {name} is one number")
                 return True
         return False
+
+    def integers(self) -> bool:
+        """Whether all numbers it is given are integers: an array of these goes together with no other."""
+        first = int(self.name == "where")
+        return all(isinstance(thing, Range) and thing.whole for thing in self.given[first:])
 
     def at_least(self, axes: int, x: Thing) -> Dims:
         dims = _dims(x)

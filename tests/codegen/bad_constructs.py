@@ -728,4 +728,11 @@ CASES: dict[str, Bad] = {
         "reshape keeps all elements, and this is another number of them",
         "reshape(norm(w), shape)",
     ),
+    "item after the last of several": Bad(
+        "b2 * left[i]",
+        "b2 * (left[i + 1] if ndim > 1 else left[i])",
+        "61:15",
+        "there is no such item: there may be 2 items here, where a leaf has 2 axes; ask with `if` first",
+        "left[i + 1]",
+    ),
 }

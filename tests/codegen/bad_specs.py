@@ -1245,4 +1245,25 @@ CASES: dict[str, Bad] = {
         "nested too deeply; give parts of it names",
         f"(((((g{' + 1)' * 5} + 1",
     ),
+    "integers where floats are computed with": Bad(
+        "direction = g / root",
+        "direction = g * sum(where(g > 0, 1, 2)) / root",
+        "31:21",
+        "where of integers is no float; write one of them like 1.0",
+        "where(g > 0, 1, 2)",
+    ),
+    "root of what may be negative": Bad(
+        "direction = g / root",
+        "direction = (b2 - 0.5)**0.5 * g / root",
+        "31:13",
+        "a root of what may be negative; exclude that by bounds, or by abs or max",
+        "(b2 - 0.5)**0.5",
+    ),
+    "axis beyond many asked for": Bad(
+        "direction = g / root",
+        "direction = g / (mean(mean(g, 7)) if ndim > 5 else 1) / root",
+        "31:23",
+        "there is no such axis: this has 6 axes where a leaf has 6 axes; ask `ndim > 7` first",
+        "mean(g, 7)",
+    ),
 }

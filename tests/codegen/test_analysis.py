@@ -226,3 +226,22 @@ def test_worlds_are_what_python_would_decide() -> None:
         for a, x, order, n in itertools.product((True, False), (None, 1), CHOICES["order"], (3, 1))
     ]
     assert [holds(node, world) for world in worlds] == expected
+
+
+@pytest.mark.parametrize(
+    ("bounds", "factor"),
+    [
+        ("0 < x", "1 / power"),
+        ("0 <= x", "1 / max(1, power)"),
+        ("0 <= x", "(1 / power if power > 0 else 1.0)"),
+        ("1 <= x", "power**0.5 * (1.0 * power) ** 2"),
+        ("1 <= x", "(mean(mean(g, 7)) if ndim > 7 else 1.0)"),
+    ],
+)
+def test_what_bounds_and_conditions_exclude_is_no_mistake(
+    bounds: str, factor: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "probe.toml"
+    text = GOOD.replace('bounds = "1 <= x"', f'bounds = "{bounds}"')
+    path.write_text(text.replace("g / root**power", f"g * {factor} / root**power"))
+    analyse(read_spec(path))
