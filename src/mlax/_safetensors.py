@@ -18,7 +18,16 @@ from typing import Any, BinaryIO, TypeGuard, cast
 
 import numpy as np
 
-__all__ = ["Entry", "File", "is_strings", "parsed", "read_arrays", "read_header", "write"]
+__all__ = [
+    "DamagedError",
+    "Entry",
+    "File",
+    "is_strings",
+    "parsed",
+    "read_arrays",
+    "read_header",
+    "write",
+]
 
 # Bits of an element, of every dtype that the format has.
 _BITS = {
@@ -33,6 +42,10 @@ _MOST_AXES = 64  # NumPy's limit
 _CHUNK = 1 << 24
 _BEGINNING = b'{"__metadata__":{"mlax.crc32":"'
 _NO_CHECKSUM = b"00000000"
+
+
+class DamagedError(ValueError):
+    """A file is not what the format says; in one phrase that follows the name of the file."""
 
 
 @dataclass(frozen=True)
@@ -121,32 +134,32 @@ def read_header(file: BinaryIO) -> File:
     """Return what the header of a file says, all of it checked.
 
     Raises:
-        ValueError: The file is truncated, or is not what it says; in one phrase that says how.
+        DamagedError: The file is truncated, or is not what it says; in one phrase that says how.
     """
     size = os.fstat(file.fileno()).st_size
     if size < 8:
-        raise ValueError(f"it has {size} bytes")
+        raise DamagedError(f"it has {size} bytes")
     length = int.from_bytes(_exactly(file, 8), "little")
     if length > _LONGEST_HEADER:
-        raise ValueError(f"it announces a header of {length:,} bytes")
+        raise DamagedError(f"it announces a header of {length:,} bytes")
     if 8 + length > size:
-        raise ValueError(f"it announces a header of {length:,} bytes and has {size:,} in all")
+        raise DamagedError(f"it announces a header of {length:,} bytes and has {size:,} in all")
     text = _exactly(file, length)
     header = parsed(text)
     metadata = header.pop("__metadata__", {})
     if not is_strings(metadata):
-        raise ValueError("its metadata are not strings")
+        raise DamagedError("its metadata are not strings")
     entries = dict(_entries(header))
     end = 0
     for entry in sorted(entries.values(), key=lambda entry: (entry.begin, entry.size)):
         if entry.begin != end:
-            raise ValueError(f"{entry.name!r} does not begin where the array before it ends")
+            raise DamagedError(f"{entry.name!r} does not begin where the array before it ends")
         end += entry.size
     if 8 + length + end != size:
-        raise ValueError(f"its header describes {8 + length + end:,} bytes, it has {size:,}")
+        raise DamagedError(f"its header describes {8 + length + end:,} bytes, it has {size:,}")
     checksum = _checksum(text)
     if checksum is None and any(key.split(".")[0] == "mlax" for key in metadata):
-        raise ValueError(
+        raise DamagedError(
             "its checksum is missing; if another program wrote it anew, "
             "let that leave out the metadata that begin with 'mlax'"
         )
@@ -162,7 +175,7 @@ def read_arrays(
     Without a checksum only what is asked for is read.
 
     Raises:
-        ValueError: The file ends early, or its checksum is wrong; as in `read_header`.
+        DamagedError: The file ends early, or its checksum is wrong; as in `read_header`.
     """
     wanted = set(names)
     checksum = header.checksum[1] if header.checksum else 0
@@ -171,7 +184,7 @@ def read_arrays(
             file.seek(header.start + entry.begin)
             data = np.empty(entry.size, np.uint8)
             if cast("Any", file).readinto(data) != entry.size:
-                raise ValueError("it ends early")
+                raise DamagedError("it ends early")
             if header.checksum:
                 checksum = zlib.crc32(cast("Any", data), checksum)
             yield entry.name, data
@@ -180,26 +193,26 @@ def read_arrays(
             for done in range(0, entry.size, _CHUNK):
                 checksum = zlib.crc32(_exactly(file, min(_CHUNK, entry.size - done)), checksum)
     if header.checksum and checksum != header.checksum[0]:
-        raise ValueError("its checksum is wrong: it was damaged or changed since it was written")
+        raise DamagedError("its checksum is wrong: it was damaged or changed since it was written")
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes:
     data = file.read(size)
     if len(data) != size:
-        raise ValueError("it ends early")
+        raise DamagedError("it ends early")
     return data
 
 
 def parsed(text: bytes) -> dict[str, Any]:
-    """Return a JSON object, a header or what stands in one; refuse anything else with ValueError."""
+    """Return a JSON object, a header or what stands in one; refuse anything else."""
     if not text.startswith(b"{"):
-        raise ValueError("its header is no JSON object")
+        raise DamagedError("its header is no JSON object")
     try:
         header: object = json.loads(text.decode(), object_pairs_hook=_without_twins)
     except RecursionError:
-        raise ValueError("its header is nested too deeply") from None
+        raise DamagedError("its header is nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"its header is no JSON ({error})") from None
+        raise DamagedError(f"its header is no JSON ({error})") from None
     return cast("dict[str, Any]", header)
 
 
@@ -223,16 +236,16 @@ def _entries(header: Mapping[str, Any]) -> Iterator[tuple[str, Entry]]:
             case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [begin, end], **others}:
                 pass
             case _:
-                raise ValueError(f"{name!r} has no dtype, shape and data_offsets")
+                raise DamagedError(f"{name!r} has no dtype, shape and data_offsets")
         if dtype not in _BITS:
-            raise ValueError(f"{name!r} has the unknown dtype {dtype!r}")
+            raise DamagedError(f"{name!r} has the unknown dtype {dtype!r}")
         if others or not all(_is_count(number) for number in (*shape, begin, end)):
-            raise ValueError(f"{name!r} is described by other things than sizes")
+            raise DamagedError(f"{name!r} is described by other things than sizes")
         if len(shape) > _MOST_AXES:
-            raise ValueError(f"{name!r} has {len(shape)} axes")
+            raise DamagedError(f"{name!r} has {len(shape)} axes")
         entry = Entry(name, dtype, tuple(shape), begin=begin)
         if math.prod(shape) * _BITS[dtype] != 8 * (end - begin):
-            raise ValueError(
+            raise DamagedError(
                 f"{name!r} has other bytes ({begin} to {end}) than its dtype and shape"
             )
         yield name, entry

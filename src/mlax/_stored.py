@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlax._jax import canonical, is_key, is_tracer
-from mlax._safetensors import Entry
+from mlax._safetensors import DamagedError, Entry
 from mlax._trees import class_of
 from mlax.tree import describe
 
@@ -152,7 +152,7 @@ def stored_type(entry: Entry, stated: str | None) -> ArrayType:
         stated: What the metadata call its dtype, if anything.
 
     Raises:
-        ValueError: They contradict the entry; in one phrase.
+        DamagedError: They contradict the entry.
     """
     shape = entry.shape
     if stated is None:
@@ -169,13 +169,16 @@ def stored_type(entry: Entry, stated: str | None) -> ArrayType:
         axes = len(shape) - len(key.shape)
         if axes >= 0 and shape[axes:] == key.shape:
             return ArrayType(shape[:axes], key.dtype)
-    raise ValueError(f"{entry.name!r} is {entry.dtype}{list(shape)} and cannot be {stated!r}")
+    raise DamagedError(f"{entry.name!r} is {entry.dtype}{list(shape)} and cannot be {stated!r}")
 
 
 @functools.cache
 def _key_type(implementation: str) -> ArrayType:
     """Return shape of the data, and dtype of one key."""
-    key = jax.eval_shape(lambda: jax.random.key(0, impl=implementation))
+    try:
+        key = jax.eval_shape(lambda: jax.random.key(0, impl=implementation))
+    except ValueError as error:  # JAX looks it up among those that are registered
+        raise DamagedError(str(error)) from None
     return ArrayType(jax.eval_shape(jax.random.key_data, key).shape, key.dtype.name)
 
 
@@ -183,14 +186,14 @@ def decoded(data: np.ndarray[Any, Any], entry: Entry, stated: str | None) -> Any
     """Return the array whose bytes are given: of NumPy, or of JAX for keys.
 
     Raises:
-        ValueError: They are bytes that no array has; in one phrase.
+        DamagedError: They are bytes that no array of this dtype has.
     """
     shape, dtype = stored_type(entry, stated)
     if stated is not None and dtype.startswith("key<"):
         words = data.view(np.uint32).reshape(entry.shape)
         return cast("Any", jax.random.wrap_key_data(jnp.array(words), impl=stated[4:-1]))
     if dtype in ("bool", *_NARROW) and not np.array_equal(_clean(data, dtype), data):
-        raise ValueError(f"{entry.name!r} holds bytes that {dtype} does not have")
+        raise DamagedError(f"{entry.name!r} holds bytes that {dtype} does not have")
     return cast("Any", data).view(_KNOWN[dtype]).reshape(shape)
 
 

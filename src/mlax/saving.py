@@ -21,7 +21,16 @@ import jax
 from mlax._checked import LeafMismatchError
 from mlax._named import leaves_by_name, static_texts
 from mlax._replacing import replacing
-from mlax._safetensors import Entry, File, is_strings, parsed, read_arrays, read_header, write
+from mlax._safetensors import (
+    DamagedError,
+    Entry,
+    File,
+    is_strings,
+    parsed,
+    read_arrays,
+    read_header,
+    write,
+)
 from mlax._stored import ArrayType, array_type, as_in, decoded, encoded, stored_type
 from mlax._unset import refuse_unset
 from mlax.tree import describe
@@ -66,7 +75,7 @@ def unflatten(flat: Mapping[str, Any], like: T, *, strict: bool = True) -> T:
         with _complaining("mlax.unflatten", "flat", name):
             found[name] = array_type(leaf)
     names = target.fitting("`flat`", found, None, strict)
-    return cast("T", target.filled({name: flat[name] for name in names}))
+    return cast("T", target.filled({name: target.placed(name, flat[name]) for name in names}))
 
 
 def save(path: _Path, tree: object, metadata: Mapping[str, str] | None = None) -> None:
@@ -159,10 +168,10 @@ def load(path: _Path, like: T, *, strict: bool = True) -> T:
             name: stored_type(entry, own.dtypes.get(name)) for name, entry in header.entries.items()
         }
         names = target.fitting(str(path), found, own.static, strict)
-        values = {
-            name: decoded(data, header.entries[name], own.dtypes.get(name))
-            for name, data in read_arrays(file, header, names)
-        }
+        values: dict[str, Any] = {}
+        for name, data in read_arrays(file, header, names):
+            array = decoded(data, header.entries[name], own.dtypes.get(name))
+            values[name] = target.placed(name, array)
     return cast("T", target.filled(values))
 
 
@@ -184,7 +193,7 @@ def _opened(where: str, path: _Path) -> Generator[tuple[BinaryIO, File], None, N
     with open(path, "rb") as file:
         try:
             yield file, read_header(file)
-        except ValueError as error:
+        except DamagedError as error:
             raise ValueError(
                 f"{where}: {path} is damaged, or no safetensors file: {error}"
             ) from None
@@ -203,7 +212,7 @@ def _own(metadata: Mapping[str, str]) -> _Own:
     own = parsed(metadata["mlax"].encode())
     parts = [own.get("dtypes"), own.get("static")]
     if not all(map(is_strings, parts)):
-        raise ValueError("its metadata 'mlax' are not what mlax writes")
+        raise DamagedError("its metadata 'mlax' are not what mlax writes")
     return _Own(*cast("Any", parts))
 
 
@@ -256,11 +265,14 @@ class _Target:
         )
         return fits
 
+    def placed(self, name: str, value: Any) -> Any:
+        """Return a value as the kind of thing that `like` has there."""
+        return as_in(self._leaves[name], value)
+
     def filled(self, values: Mapping[str, Any]) -> Any:
-        """Return the tree with some leaves replaced by others of the same shape and dtype."""
+        """Return the tree with some leaves replaced."""
         return self._treedef.unflatten(
-            as_in(leaf, values[name]) if name in values else leaf
-            for name, leaf in self._leaves.items()
+            values.get(name, leaf) for name, leaf in self._leaves.items()
         )
 
 
