@@ -202,15 +202,14 @@ def as_in(leaf: Any, value: Any) -> Any:
 
     Args:
         leaf: From `like`.
-        value: An array or number of its shape and dtype.
+        value: An array or number of its shape and dtype. JAX may keep the memory of a NumPy array: nobody else has it.
     """
     if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
         placed = isinstance(leaf, jax.ShapeDtypeStruct) or getattr(leaf, "committed", False)
         sharding = leaf.sharding if placed else None
         if isinstance(value, jax.Array):
             return value if sharding is None else jax.device_put(value, sharding)
-        # Without an alias to NumPy's memory, which others could write to.
-        return jax.device_put(np.asarray(value), sharding, may_alias=False)
+        return jax.device_put(np.asarray(value), sharding)
     if _is_numpy(leaf):
         array: Any = np.array(value, leaf.dtype)
         return array if issubclass(class_of(leaf), np.ndarray) else array[()]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeVar, cast
 
 import jax
+import numpy as np
 
 from mlax._checked import LeafMismatchError
 from mlax._named import leaves_by_name, static_texts
@@ -75,7 +76,12 @@ def unflatten(flat: Mapping[str, Any], like: T, *, strict: bool = True) -> T:
         with _complaining("mlax.unflatten", "flat", name):
             found[name] = array_type(leaf)
     names = target.fitting("`flat`", found, None, strict)
-    return cast("T", target.filled({name: target.placed(name, flat[name]) for name in names}))
+    values: dict[str, Any] = {}
+    for name in names:
+        value = flat[name]  # which the caller may write to if it is NumPy's
+        copy = value if isinstance(value, jax.Array) else np.array(value)
+        values[name] = target.placed(name, copy)
+    return cast("T", target.filled(values))
 
 
 def save(path: _Path, tree: object, metadata: Mapping[str, str] | None = None) -> None:

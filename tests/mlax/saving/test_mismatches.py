@@ -120,7 +120,6 @@ def test_no_value_is_converted(saved: Any, like: Any, line: str, tmp_path: Path)
         (Rate(object()), Rate(Decay(1)), "rate: <object object>, but Decay("),
         ([Rate(1)], [], "0.rate: 1, not in `like`"),
     ],
-    ids=repr,
 )
 def test_static_fields_are_compared(saved: Any, like: Any, line: str, tmp_path: Path) -> None:
     """Though no leaf differs."""
@@ -200,7 +199,6 @@ def test_shapes_are_nothing_to_keep(tmp_path: Path) -> None:
         {"a": [1], "a.0": 2},
         {"a": Parameter({"x": jnp.ones(1)}), "a.data": {"x": 1}},
     ],
-    ids=str,
 )
 def test_two_leaves_of_one_path_are_refused(tree: Any, tmp_path: Path) -> None:
     """Both are named; nothing is written."""
@@ -238,7 +236,6 @@ def deleted() -> Any:
         (jax.ShapeDtypeStruct((2,), jnp.int8), ValueError, "int8[2] without values"),
         (deleted(), ValueError, "float32[3] that is deleted"),
     ],
-    ids=lambda x: str(x)[:20] if not isinstance(x, jax.Array) else "deleted",
 )
 def test_leaves_that_cannot_be_saved(
     leaf: Any, error: type[Exception], message: str, tmp_path: Path
