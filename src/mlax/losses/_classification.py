@@ -131,7 +131,7 @@ def binary_cross_entropy(
         targets: Same shape: 0 or 1, which may be integers, or probabilities in the dtype of the predictions.
         weights: Same shape and dtype as the predictions: factors of the elements before the mean is taken.
         with_logits: Whether predictions are logits. The logarithm of a probability counts as at least -100, which is
-            that of 0; the derivative there is 0.
+            that of 0; the derivative there is 0. Numbers below 0 or above 1 give NaN.
 
     Returns:
         Shape (), in the dtype of the predictions.
@@ -153,10 +153,10 @@ def binary_cross_entropy(
 
 def _clipped_surprisal(p: Array, given: Array, opposite: bool = False) -> Array:
     """Return `-log(p)` up to 100, where `p` is what was given or 1 minus that."""
-    possible = p > math.exp(-100)
-    safe = jnp.where(possible, given, 0.5)
+    clipped = (p >= 0) & (p <= math.exp(-100))  # what is no probability, or not a number, stays NaN
+    safe = jnp.where(clipped, 0.5, given)
     log = jnp.log1p(-safe) if opposite else jnp.log(safe)
-    return jnp.where(possible | jnp.isnan(p), -log, 100.0)
+    return jnp.where(clipped, 100.0, -log)
 
 
 @loss

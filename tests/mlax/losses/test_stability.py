@@ -29,7 +29,7 @@ def test_cross_entropy_of_large_and_sure_logits() -> None:
     """A probability near 1 keeps its digits, where Optax and MLX return 0; huge logits do not overflow."""
     logits = np.array([[30, 0, 0], [0, 0, 1e4], [3e38, 0, 0], [1e-3, 0, -1e-3]], np.float32)
     label = jnp.zeros(4, jnp.int32)
-    result = jax.vmap(losses.cross_entropy)(jnp.asarray(logits), label)
+    result = jax.jit(jax.vmap(losses.cross_entropy))(jnp.asarray(logits), label)
     wide = logits.astype(np.float64)
     ahead = wide[:, 1:] - wide[:, :1]
     behind = np.maximum(ahead.max(1), 0)
@@ -114,6 +114,8 @@ def test_binary_cross_entropy_of_probabilities() -> None:
         )
         assert near(value, -log)
         assert np.isfinite(slope).all()
+    for impossible in (jnp.nan, -0.5, 1.5):
+        assert np.isnan(probability_loss(jnp.array(impossible), jnp.array(0.5)))
     gradient = mx.grad(
         lambda x: mlx.nn.losses.binary_cross_entropy(x, mx.ones(1), with_logits=False)
     )(mx.array([0.0]))
@@ -206,7 +208,7 @@ def test_ctc_is_the_sum_over_all_alignments() -> None:
         merged = [c for i, c in enumerate(path) if c != 0 and (i == 0 or c != path[i - 1])]
         if merged == labels:
             total += float(np.prod(p[np.arange(5), path]))
-    result = losses.ctc(jnp.asarray(logits), jnp.asarray(labels))
+    result = jax.jit(losses.ctc)(jnp.asarray(logits), jnp.asarray(labels))
     assert abs(result + np.log(total)) < 16 * EPS
 
 
@@ -233,7 +235,7 @@ def test_second_derivatives(name: str) -> None:
             jax.vmap(gradient, (0, None))(x + step, target)
             - jax.vmap(gradient, (0, None))(x - step, target)
         ) / 2e-6
-        hessian = jax.jacobian(gradient)(x, target)
+        hessian = jax.jit(jax.jacobian(gradient))(x, target)
         assert np.abs(hessian).max() > 0.01
         np.testing.assert_allclose(hessian, differences, atol=1e-8)
 
