@@ -125,8 +125,25 @@ class Optimizer:
     def held(self) -> Self:
         """Return a copy that is always hashable: a marker stands for each number that the state holds.
 
-        Schedules stay, and so does None.
+        Schedules stay, and so does None. What a schedule begins with is held to the bounds where it is known.
+
+        Raises:
+            ValueError: A schedule's value at step 0 is out of bounds.
         """
+        for field in dataclasses.fields(self):
+            spec = specification(field.metadata)
+            if spec is not None and spec.schedulable and is_schedule(getattr(self, field.name)):
+                first = initial(getattr(self, field.name))
+                try:
+                    spec.normalise(first)
+                except ValueError as error:
+                    raise ValueError(
+                        f"{type(self).__name__}: {field.name} must be {error}, got {first} from its "
+                        "schedule at step 0"
+                    ) from None
+        return self._held()
+
+    def _held(self) -> Self:
         copy = object.__new__(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -158,7 +175,7 @@ class Optimizer:
             )
         if type(theirs) is not type(self):
             raise TypeError(f"{where}: the state is one of {type(theirs).__name__}")
-        ours = self.held()
+        ours = self._held()  # no schedule is called in each step
         if ours != theirs:
             differences = [
                 f"{name} is {_shown(value)} in the state, {_shown(getattr(ours, name))} in the optimizer"
@@ -181,9 +198,11 @@ def _inside_held(value: Any) -> Any:
 
 
 def _shown(value: object) -> str:
+    if value is HELD:
+        return "a number"
     if isinstance(value, int) and value.bit_length() > 64:
         return f"an integer of {value.bit_length()} bits"
-    if value is None or isinstance(value, bool | int | float) or value is HELD:
+    if value is None or isinstance(value, bool | int | float):
         return repr(value)
     if isinstance(value, np.dtype):
         return value.name

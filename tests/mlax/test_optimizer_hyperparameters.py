@@ -292,15 +292,29 @@ def test_own_names_every_difference() -> None:
         h.own(State(Descent(momentum=0.1).held()))
     assert str(error.value) == (
         "Descent.step: the state has other hyperparameters: "
-        "momentum is <in the state> in the state, None in the optimizer; "
+        "momentum is a number in the state, None in the optimizer; "
         "decay is 0.9 in the state, 0.5 in the optimizer; "
         "every is 1 in the state, 2 in the optimizer; "
         "slot_dtype is None in the state, float16 in the optimizer"
     )
 
 
+def test_what_a_schedule_begins_with_is_held_to_the_bounds() -> None:
+    for wrong, shown in ((lambda step: -1.0, "-1.0"), (lambda step: step / 0.0, "nan")):
+        h = Descent(rate=wrong)
+        expected = ">= 0" if shown == "-1.0" else "a finite number"
+        with pytest.raises(ValueError, match=r"^Descent: ") as error:
+            h.held()
+        assert str(error.value) == (
+            f"Descent: rate must be {expected}, got {shown} from its schedule at step 0"
+        )
+    traced = jax.jit(lambda rate: Descent(rate=lambda step: rate).held() and rate)
+    assert traced(-1.0) == -1.0  # not known yet
+    Descent(rate=schedule).held()
+
+
 def test_own_refuses_schedules_that_differ() -> None:
-    with pytest.raises(ValueError, match="rate is <in the state> in the state, <function schedule"):
+    with pytest.raises(ValueError, match="rate is a number in the state, <function schedule"):
         Descent(rate=schedule).own(State(Descent().held()))
 
 
