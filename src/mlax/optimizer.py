@@ -131,9 +131,9 @@ class Optimizer:
             ValueError: A schedule's value at step 0 is out of bounds.
         """
         for field in dataclasses.fields(self):
-            spec = specification(field.metadata)
-            if spec is not None and spec.schedulable and is_schedule(getattr(self, field.name)):
-                first = initial(getattr(self, field.name))
+            spec, value = specification(field.metadata), getattr(self, field.name)
+            if spec is not None and spec.schedulable and is_schedule(value):
+                first = initial(value)
                 try:
                     spec.normalise(first)
                 except ValueError as error:
