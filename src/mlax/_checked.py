@@ -396,6 +396,8 @@ def _given(value: object, hint: Any) -> str:
         wants_jax = getattr(hint, "array_type", None) is jax.Array
         cure = " (make it a JAX array: jnp.asarray)" if wants_jax else ""
         return f"a NumPy {kind} {describe(cast('Any', value))}{cure}"
+    if isinstance(value, int | float) and getattr(hint, "array_type", None) is jax.Array:
+        return f"{describe(value)} (make it a JAX array: jnp.asarray)"
     if hasattr(value, "_fields"):
         return _hint_name(type(value))
     return describe(value)

@@ -5,6 +5,7 @@ holds are replaced by a marker: static, hashable, and without leaves.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform
 
 import jax
@@ -88,7 +89,9 @@ class Optimizer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        jax.tree_util.register_static(dataclasses.dataclass(frozen=True)(cls))
+        made = dataclasses.dataclass(frozen=True)(cls)
+        setattr(made, "__hash__", _naming_arrays(made.__hash__))  # noqa: B010
+        jax.tree_util.register_static(made)
 
     def __post_init__(self) -> None:
         """Bring every hyperparameter into its form, and refuse what is out of bounds."""
@@ -186,6 +189,24 @@ class Optimizer:
                 f"{where}: the state has other hyperparameters: {'; '.join(differences)}"
             )
         return state
+
+
+def _naming_arrays(generated: Callable[..., int]) -> Callable[..., int]:
+    """Return a `__hash__` that says which hyperparameter has none."""
+
+    def __hash__(self: object) -> int:  # noqa: N807
+        try:
+            return generated(self)
+        except TypeError:
+            arrays = [name for name, value in vars(self).items() if is_array(value)]
+            if not arrays:
+                raise
+            raise TypeError(
+                f"{type(self).__name__} has no hash, {' and '.join(arrays)} was given as an array; give a number or "
+                "a schedule, or set it in the state"
+            ) from None
+
+    return __hash__
 
 
 def _inside_held(value: Any) -> Any:

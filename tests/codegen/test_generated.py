@@ -5,7 +5,6 @@ import dataclasses
 import importlib
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -118,16 +117,14 @@ def test_a_package_has_its_modules_and_classes(name: str) -> None:
         )
 
 
-def test_all_specs_are_generated_in_two_seconds(tmp_path: Path) -> None:
-    """With start-up: the time of twenty specs and more, each of them one of ours."""
+def test_the_generator_needs_no_jax(tmp_path: Path) -> None:
+    """Nor NumPy: it starts in a moment."""
     program = (
         "import sys; from pathlib import Path; from mlax_codegen.cli import main;"
         f"main(['generate', '--output', {str(tmp_path / 'package')!r}]);"
         "assert not {'jax', 'numpy', 'mlax'} & {*sys.modules}"
     )
-    start = time.perf_counter()
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    assert time.perf_counter() - start < 10  # 2 on a machine of its own
 
 
 def test_importing_a_module_leaves_the_others_alone() -> None:
