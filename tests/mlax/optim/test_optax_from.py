@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from pathlib import Path
 from typing import Any, Self
 
 import jax
@@ -10,6 +11,7 @@ import optax
 import pytest
 from jaxtyping import Array
 
+import mlax
 from mlax import Module, Parameter, Variable, optim, runtime_checks
 from mlax.tree import tree_equal
 from mlax.typing import LeafMismatchError
@@ -278,6 +280,15 @@ def test_equal_where_the_transformation_is_the_same() -> None:
         optimizer.step(GRADIENTS, None)
     stateless = optim.from_optax(optax.GradientTransformation(init_nothing, negate))
     assert pickle.loads(pickle.dumps(stateless)) == stateless
+
+
+def test_a_saved_state_goes_into_a_new_transformation(tmp_path: Path) -> None:
+    """As it has to where a run goes on in another process."""
+    optimizer, other = (optim.from_optax(optax.adam(0.1)) for _ in range(2))
+    _, state = optimizer.step(GRADIENTS, optimizer.init(WEIGHTS))
+    mlax.save(tmp_path / "state.safetensors", state)
+    loaded = mlax.load(tmp_path / "state.safetensors", like=other.init(WEIGHTS))
+    assert tree_equal(other.step(GRADIENTS, loaded)[0], optimizer.step(GRADIENTS, state)[0])
 
 
 def init_nothing(params: Any) -> Any:

@@ -1,5 +1,6 @@
 """Optimizers of mlax in Optax's hands: chained, masked, accumulated, injected; as they are alone."""
 
+import importlib
 import re
 import sys
 from typing import Any, NamedTuple, Self
@@ -338,8 +339,9 @@ def test_what_is_refused() -> None:
     state = adam.init(WEIGHTS)
     with pytest.raises(ValueError, match=r"b1 is 0\.9 in the state, 0\.5 in the optimizer"):
         optim.to_optax(optim.Adam(b1=0.5)).update(WEIGHTS, state)
-    with pytest.raises(TypeError, match=r"expected a state from Adam\.init"):
-        adam.update(WEIGHTS, Other(1))
+    for stranger in (None, Other(1), {"step": 1}):
+        with pytest.raises(TypeError, match=r"expected a state from Adam\.init"):
+            adam.update(WEIGHTS, stranger)
     half = jax.tree.map(lambda w: w.astype(jnp.float16), WEIGHTS)
     with pytest.raises(LeafMismatchError, match=r"gradients\['b'\]\[0\]: float16\[3\], but"):
         adam.update(half, state, WEIGHTS)
@@ -356,3 +358,11 @@ def test_without_optax(monkeypatch: pytest.MonkeyPatch) -> None:
         optim.to_optax(optim.Adam())
     with pytest.raises(ImportError, match=re.escape('from_optax needs Optax: pip install "mlax[')):
         optim.from_optax(transformation)
+
+    def broken(name: str) -> Any:
+        raise ModuleNotFoundError(name="what Optax needs")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        optim.to_optax(optim.Adam())
+    assert caught.value.name == "what Optax needs"
