@@ -215,7 +215,7 @@ class _Own(NamedTuple):
 def _own(metadata: Mapping[str, str]) -> _Own:
     if "mlax" not in metadata:
         return _Own({}, None)
-    own = parsed(metadata["mlax"].encode())
+    own = parsed(metadata["mlax"].encode(errors="surrogatepass"))
     parts = [own.get("dtypes"), own.get("static")]
     if not all(map(is_strings, parts)):
         raise DamagedError("its metadata 'mlax' are not what mlax writes")

@@ -1,7 +1,8 @@
 """Other programs read what mlax writes, and mlax reads what they write.
 
 PyTorch is no dependency of the tests. Its reader is the one of `safetensors`, whose bytes are compared here; so are
-files written by hand from the description of the format.
+files written by hand from the description of the format. Tried by hand with PyTorch 2.13.0 and safetensors 0.8.0: all
+dtypes of FORMATS, three shapes each, both ways, bit for bit.
 """
 
 import json

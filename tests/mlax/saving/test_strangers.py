@@ -126,6 +126,7 @@ def test_checksum_is_that_of_the_whole_file(tmp_path: Path) -> None:
     [
         ("", {}, "no JSON object"),
         ("{", {}, "no JSON"),
+        ("{\ud800", {}, "no JSON"),
         ({}, {}, "not what mlax writes"),
         ({"dtypes": [], "static": {}}, {}, "not what mlax writes"),
         ({"dtypes": {"x": 1}, "static": {}}, {}, "not what mlax writes"),
