@@ -14,7 +14,7 @@ import mlax
 
 
 def test_killed_writers_leave_whole_files(tmp_path: Path) -> None:
-    """At 200 random moments, at 249 calls, at Ctrl-C, and on a full disk."""
+    """At 200 random moments, at 250 calls, at Ctrl-C, and on a full disk."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", Path(__file__).with_name("kill_the_writer.py"), tmp_path],
         capture_output=True,
