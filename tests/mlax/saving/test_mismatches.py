@@ -107,7 +107,11 @@ def test_no_value_is_converted(saved: Any, like: Any, line: str, tmp_path: Path)
         (Rate(0.0), Rate(-0.0), "rate: 0.0, but -0.0 in `like`"),
         (Rate("a"), Rate(None), "rate: 'a', not in `like`"),  # None makes a child of the field
         (Rate((1, "a")), Rate((1, "b")), "rate: (1, 'a'), but (1, 'b') in `like`"),
-        (Rate(frozenset("ba")), Rate(frozenset("a")), "rate: {'a', 'b'}, but {'a'} in `like`"),
+        (
+            Rate(frozenset("edcba")),
+            Rate(frozenset("a")),
+            "rate: {'a', 'b', 'c', 'd', 'e'}, but {'a'} in `like`",
+        ),
         (Rate(Decay(0.1)), Rate(Decay(0.2)), "rate: Decay(start=0.1, steps=10), but Decay("),
         (Rate(jnp.float32), Rate(jnp.bfloat16), "rate: float32, but bfloat16 in `like`"),
         (Rate(np.dtype("int8")), Rate(np.dtype("uint8")), "rate: int8, but uint8 in `like`"),

@@ -268,13 +268,14 @@ def test_metadata(tmp_path: Path) -> None:
 def test_bytes_are_a_function_of_the_tree(tmp_path: Path) -> None:
     """And wide elements stand first, aligned."""
     tree = {"a": np.ones(3, bool), "b": np.ones(3, np.float16), "c": np.ones(2), "d": jnp.ones(5)}
-    for name in "xy":
-        mlax.save(tmp_path / name, tree, {"k": "v"})
-    data = (tmp_path / "x").read_bytes()
-    assert data == (tmp_path / "y").read_bytes()
-    start = 8 + int.from_bytes(data[:8], "little")
-    assert start % 8 == 0
-    assert data[start:] == b"".join(np.asarray(tree[name]).tobytes() for name in "cdba")
+    for size in range(8):
+        for name in "xy":
+            mlax.save(tmp_path / name, tree, {"k": "v" * size})
+        data = (tmp_path / "x").read_bytes()
+        assert data == (tmp_path / "y").read_bytes()
+        start = 8 + int.from_bytes(data[:8], "little")
+        assert start % 8 == 0
+        assert data[start:] == b"".join(np.asarray(tree[name]).tobytes() for name in "cdba")
 
 
 SHARDED = """

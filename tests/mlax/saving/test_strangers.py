@@ -17,6 +17,7 @@ import pytest
 import safetensors
 
 import mlax
+from mlax._safetensors import Entry, write
 from tests.mlax.saving.files import entry, file_of
 from tests.mlax.saving.test_round_trip import identical
 
@@ -96,6 +97,23 @@ def test_lies_are_refused(data: bytes, why: str, tmp_path: Path) -> None:
     """Each for its own reason."""
     like = {"x": np.zeros(2, bool)} if b"BOOL" in data else None
     assert re.search(why, refused(tmp_path, data, like))
+
+
+def test_oversized_headers_are_not_read(tmp_path: Path) -> None:
+    """Though the file is as large as they say."""
+    with (tmp_path / "x").open("wb") as file:
+        file.write(file_of(b"{}", length=150_000_000))
+        file.truncate(200_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="announces a header of 150,000,000"):
+            mlax.load(tmp_path / "x", like=1)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    entries = [Entry(f"{i:050000}", "U8", (0,), lambda: np.zeros(0, np.uint8)) for i in range(2001)]
+    with pytest.raises(ValueError, match="need a header of 100,"), (tmp_path / "y").open("wb") as y:
+        write(y, entries, {})
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
