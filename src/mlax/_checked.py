@@ -29,6 +29,7 @@ import numpy as np
 from mlax._checks import check_value, checks_enabled
 from mlax._entries import Entries, entry_mismatches, expected_entries
 from mlax._spelling import spelled
+from mlax._trees import leaves
 from mlax._unset import refuse_unset
 from mlax._weights import Scalar, Signature, Weights, as_weights, refused_leaves, ties
 from mlax.tree import describe, mismatches, refuse_shared
@@ -163,6 +164,7 @@ class _Plan:
             self._collect(_Tree(argument, argument, value), hint, found)
         for at in found.trees:
             if at.name == "weights":
+                self._refuse_none(at, found.trees)
                 refuse_shared(self.label, at.name, at.tree)
                 refuse_unset(
                     self.label,
@@ -171,6 +173,14 @@ class _Plan:
                     "set up first: model = mlax.set_up(model, x, rng=key)",
                 )
         return self._hold_together(found, None)
+
+    def _refuse_none(self, weights: _Tree, trees: list[_Tree]) -> None:
+        """Refuse None for the weights, unless that is a tree without leaves among others."""
+        if weights.tree is not None or not any(leaves(at.tree) for at in trees):
+            return
+        names = [type(at.slots_of).__name__ for at in trees if at.slots_of is not None]
+        name, _, function = self.label.rpartition(".")
+        raise ValueError(f"{names[0] if names else name}: {function} needs the weights")
 
     def check_result(self, result: Any, reference: _Reference | None) -> None:
         if self.result_hint is Any:
@@ -394,10 +404,23 @@ def _given(value: object, hint: Any) -> str:
     if isinstance(value, np.ndarray | np.generic):
         kind = "array" if isinstance(value, np.ndarray) else "scalar"
         wants_jax = getattr(hint, "array_type", None) is jax.Array
-        cure = " (make it a JAX array: jnp.asarray)" if wants_jax else ""
+        cure = _CURE if wants_jax else ""
         return f"a NumPy {kind} {describe(cast('Any', value))}{cure}"
-    if isinstance(value, int | float) and getattr(hint, "array_type", None) is jax.Array:
-        return f"{describe(value)} (make it a JAX array: jnp.asarray)"
+    if isinstance(value, int | float) and _is_fine(jnp.asarray(value), hint):
+        return describe(value) + _CURE
     if hasattr(value, "_fields"):
         return _hint_name(type(value))
     return describe(value)
+
+
+_CURE = " (make it a JAX array: jnp.asarray)"
+
+
+def _is_fine(value: object, hint: Any) -> bool:
+    from typeguard import TypeCheckError
+
+    try:
+        check_value(value, hint)
+    except TypeCheckError:
+        return False
+    return True

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array, Float
 
-from mlax import Module, Parameter, Variable
+from mlax import Module, Parameter, Variable, optim
 from mlax.optimizer import apply_updates
 from mlax.typing import LeafMismatchError, Scalar, Weights, checked
 from mlax_optimizers import adam, sgd
@@ -262,3 +262,11 @@ def test_calls_that_do_not_fit_the_signature_get_pythons_own_message() -> None:
     assert "unexpected keyword argument 'weihgts'" in message(
         TypeError, lambda: adam.step(WEIGHTS, adam.init(WEIGHTS), weihgts=WEIGHTS)
     )
+
+
+def test_weights_that_are_none_are_missing() -> None:
+    """Unless the gradients have no leaves either: None is a tree."""
+    optimizer = optim.AdamW()
+    with pytest.raises(ValueError, match=r"^AdamW: step needs the weights$"):
+        optimizer.step(jnp.ones(3), optimizer.init(jnp.ones(3)), None)  # type: ignore[arg-type]
+    assert optimizer.step(None, optimizer.init(None), None)[0] is None
