@@ -27,6 +27,7 @@ from tests.mlax.generated_optimizers import (
     is_key,
     optimizer_class,
     rate_name,
+    rounding,
     rate_of,
     slots,
     step,
@@ -66,10 +67,8 @@ def test_types_stay_the_same(name: str, options: dict[str, Any]) -> None:
 def test_jit_is_eager_is_without_checks(name: str, options: dict[str, Any]) -> None:
     state = init(name, WEIGHTS, **options)
     eager = step(name, GRADIENTS, state, WEIGHTS)
-    # Newton-Schulz enlarges what is small, rounding errors of its products too: 3.4 times in each iteration.
-    rtol = 3e-6 if name == "muon" else 1e-6
     jitted = jax.jit(lambda *trees: step(name, *trees))
-    assert close(jitted(GRADIENTS, state, WEIGHTS), eager, rtol)
+    assert close(jitted(GRADIENTS, state, WEIGHTS), eager, rounding(name))
     with runtime_checks(False):
         assert tree_equal(step(name, GRADIENTS, state, WEIGHTS), eager)
     assert close(jax.jit(lambda w: init(name, w, **options))(WEIGHTS), state)
@@ -112,7 +111,7 @@ def test_rates_are_vmapped_and_share_a_trace(name: str, options: dict[str, Any])
     assert len(traces) == 1
     swept = jax.vmap(lambda rate: train(init(name, WEIGHTS, rate, **options)))(rates)
     for i, one in enumerate(looped):
-        assert close(jax.tree.map(lambda x, i=i: x[i], swept), one)
+        assert close(jax.tree.map(lambda x, i=i: x[i], swept), one, rounding(name))
     assert not tree_equal(looped[1][0], looped[2][0])
 
 
@@ -178,7 +177,7 @@ def test_buffers_are_its_own_and_can_be_donated(name: str, options: dict[str, An
     expected = jax.tree.map(jnp.copy, step(name, GRADIENTS, state, weights))
     donating = jax.jit(lambda *trees: step(name, *trees), donate_argnums=(0, 1))
     result = donating(jax.tree.map(jnp.copy, GRADIENTS), state, weights)
-    assert close(result, expected)
+    assert close(result, expected, rounding(name))
     assert rate == jnp.float32(0.1)
     donating(jax.tree.map(jnp.copy, GRADIENTS), result[1], weights)
 
