@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from tqdm import trange
 
 import mlax
-from mlax import Module, Parameter, optim
+from mlax import Module, Parameter, losses, optim
 
 
 class Dense(Module):
@@ -50,8 +50,8 @@ def loss_fn(
 ) -> tuple[Array, Classifier, Array]:
     """Return the mean cross-entropy, the model, and the accuracy."""
     logits, model = jax.vmap(model, out_axes=(0, None))(images)
-    log_likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
-    return -log_likelihood.mean(), model, (logits.argmax(axis=1) == labels).mean()
+    loss = jax.vmap(losses.cross_entropy)(logits, labels).mean()
+    return loss, model, (logits.argmax(axis=1) == labels).mean()
 
 
 def digits() -> tuple[Array, Array, Array, Array]:
