@@ -108,13 +108,16 @@ def test_a_list_of_arrays_is_stored_as_a_tuple() -> None:
 
 
 def noisy(h: Any, g: Array, *, key: Array) -> tuple[Array]:
-    seen.append(g.shape)
     return (normal(key, g),)
 
 
 def test_each_leaf_has_noise_of_its_own() -> None:
-    seen.clear()
-    jax.clear_caches()
+    seen: list[Any] = []
+
+    def noisy(h: Any, g: Array, *, key: Array) -> tuple[Array]:
+        seen.append(g.shape)
+        return (normal(key, g),)
+
     tree = [jnp.zeros(1000) for _ in range(5)]
     key = jax.random.key(3)
     (noise,) = map_leaves(noisy, None, (tree,), (), key=key)
