@@ -1,25 +1,31 @@
 """Whatever a spec says, it is either refused as a spec or becomes code that takes a step."""
 
+import contextlib
+import io
 import random
 import re
 import signal
 import types
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import pytest
+from hypothesis import Phase, event, given, settings
+from hypothesis import strategies as st
 
-from mlax_codegen.errors import SpecError
-from mlax_codegen.render import built_in_specs, render_module
+from mlax_codegen.cli import main
+from mlax_codegen.render import built_in_specs
 from mlax_codegen.spec import Spec, read_spec
 
 from .bad_constructs import RICH
 from .bad_specs import GOOD
+
+Mutation: TypeAlias = Callable[[str, random.Random], str]
 
 WORDS = [
     *re.findall(r"\w+", RICH),
@@ -88,7 +94,7 @@ WEIGHTS = {
 }
 
 
-@contextmanager
+@contextlib.contextmanager
 def seconds(limit: int) -> Iterator[None]:
     """Stop what takes longer."""
 
@@ -125,32 +131,37 @@ BUILT_IN = [
     for path in built_in_specs()
     if path.stem in {"adafactor", "muon", "shampoo", "sm3"}
 ]
-STEPS = 4  # taken for each seed; a step of each would take minutes
+SPECS = [GOOD, RICH, *BUILT_IN]
 
 
 @pytest.mark.filterwarnings("ignore:a slot in")
-@pytest.mark.parametrize("mutate", [mutated, reworded])
-@pytest.mark.parametrize("seed", range(4))
-def test_a_mutated_spec_is_refused_or_works(mutate: Any, seed: int, tmp_path: Path) -> None:
-    choose = random.Random(seed)
-    path = tmp_path / "probe.toml"
-    refused: list[str] = []
-    accepted: list[tuple[Spec, str]] = []
-    for good in [GOOD, RICH] * 50 + BUILT_IN * 10:
+@given(
+    good=st.sampled_from(SPECS),
+    mutate=st.sampled_from([mutated, reworded]),
+    choose=st.randoms(use_true_random=False),
+    steps=st.integers(0, 9).map(lambda number: number == 0),  # of each it would take minutes
+)
+@settings(max_examples=600, deadline=None, derandomize=True, phases=[Phase.generate])
+def test_a_mutated_spec_is_refused_or_works(
+    good: str, mutate: Mutation, choose: random.Random, steps: bool
+) -> None:
+    """What is refused writes nothing, and what is accepted writes a whole module."""
+    with TemporaryDirectory() as folder:
+        path, package = Path(folder) / "probe.toml", Path(folder) / "package"
         path.write_text(mutate(good, choose))
-        try:
-            with seconds(10):
-                spec = read_spec(path)
-                accepted.append((spec, render_module(spec)))
-        except SpecError as error:
-            refused.append(str(error))
-    for _, code in accepted:
+        output = io.StringIO()
+        with seconds(10), contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
+            code = main(["generate", str(path), "--output", str(package)])
+        event("refused" if code else "accepted")
+        if code:
+            assert code == 2
+            assert output.getvalue().startswith(f"{path}:"), output.getvalue()
+            assert not package.exists()
+            return
+        assert sorted(file.name for file in package.iterdir()) == ["probe.py"]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            compile(code, "probe.py", "exec")
-    for spec, code in choose.sample(accepted, min(STEPS, len(accepted))):
-        with seconds(20):
-            take_a_step(spec, code)
-    assert refused
-    assert len(accepted) >= STEPS
-    assert all(text.startswith(f"{path}:") for text in refused)
+            compile((package / "probe.py").read_text(), "probe.py", "exec")
+        if steps:
+            with seconds(20):
+                take_a_step(read_spec(path), (package / "probe.py").read_text())
