@@ -8,6 +8,7 @@ from mlax_codegen.errors import suggestion
 from mlax_codegen.expressions import Code
 from mlax_codegen.flow import Flow, target_of
 from mlax_codegen.language import FUNCTIONS, NDIM, SHAPE, STEP_NUMBER, WEIGHT, Type
+from mlax_codegen.latex import symbols
 from mlax_codegen.reading import Reading
 from mlax_codegen.retention import retained, scales, squares
 from mlax_codegen.spec import Spec
@@ -92,6 +93,7 @@ def analyse(spec: Spec) -> Analysis:
     flow.unused()
     _check_names(spec, flow)
     document.stop_on_mistakes()
+    _check_symbols(spec)
     weights = Reading(spec).walk()
     document.stop_on_mistakes()
     try_out(spec)
@@ -128,6 +130,20 @@ def _check_names(spec: Spec, flow: Flow) -> None:
             else:
                 continue
             document.at_key((table, name), message, consequence=True)
+
+
+def _check_symbols(spec: Spec) -> None:
+    """Check that the formulas write no two names alike."""
+    tables = ("symbols", "hyperparameters", "arguments", "scalars", "slots", "shapes")
+    names: dict[str, str] = {}
+    for name, symbol in symbols(spec).items():
+        other = names.setdefault(symbol, name)
+        if other == name:
+            continue
+        places = [(table, one) for one in (name, other) for table in tables]
+        path = next((path for path in places if path in spec.document.places), ("step", 0, "leaf"))
+        message = f"the formulas would write {other!r} and {name!r} alike, as {symbol}; give one another symbol"
+        spec.document.at_key(path, message)
 
 
 def _conclude(spec: Spec, flow: Flow, weights: tuple[set[World], list[World]]) -> Analysis:

@@ -1,6 +1,7 @@
 """What a spec declares: slots, scalars of the state, arguments of a step, static values of shapes, functions."""
 
 import re
+import sys
 from dataclasses import dataclass, field
 
 from mlax_codegen.document import Document
@@ -160,6 +161,9 @@ class Declarations:
         value = table.data["init"]
         path = (*table.path, "init")
         if isinstance(value, int | float) and not isinstance(value, bool):
+            if not abs(value) <= sys.float_info.max:  # NaN too
+                self.document.at_value(path, "an init is finite")
+                return None
             return Init(number=number_text(self.document.literal(path), float(value)))
         if not isinstance(value, str):
             message = f"init must be a number or a string, not {kind_of(value)}"

@@ -296,7 +296,7 @@ _ALL = [
     ),
     _runtime(
         "inverse_root(matrix, p: static, eps)",
-        r"\sqrt[{1}]{{{0} + {2} I}}^{{-1}}",
+        r"({0} + {2} I)^{{-\frac{{1}}{{{1}}}}}",
         "Inverse p-th root of a positive semidefinite matrix with `eps` on its diagonal.",
         "matrix",
     ),

@@ -24,10 +24,11 @@ from mlax_codegen.language import (
 from mlax_codegen.spec import Spec
 from mlax_codegen.symbols import default_symbol, number, with_index, words
 
-__all__ = ["equations", "function_equations"]
+__all__ = ["equations", "function_equations", "symbols"]
 
-_SUMS = frozenset(["sum", "max", "least", TOTAL])
-_SUM, _PRODUCT, _POWER, _ATOM = range(1, 5)
+_SUMS = frozenset(["sum", "max", "max_except", "least", "product", TOTAL])
+# How tightly a text binds. What is open would take in a factor written after it: a sum sign, a quotient on one line.
+_SUM, _OPEN, _PRODUCT, _POWER, _ATOM = range(1, 6)
 _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Eq: "=",
     ast.NotEq: r"\ne",
@@ -48,6 +49,29 @@ def function_equations(spec: Spec, function: NamedFunction) -> list[str]:
     equations = _Equations(spec)
     equations.current |= {*equations.slots, WEIGHT}
     return list(equations.statements(function.leaf.body, []))
+
+
+def symbols(spec: Spec) -> Mapping[str, str]:
+    """Return how the formulas write each name that they compute with, where a step assigns it after that."""
+    equations = _Equations(spec)
+    codes = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
+    parts = [part for code in codes for statement in code.body for part in ast.walk(statement)]
+    found = [part.id for part in parts if isinstance(part, ast.Name)]
+    unwritten = {h.name for h in spec.hyperparameters if h.kind in {"flag", "choice"}}
+    unwritten |= {scalar.name for scalar in spec.scalars if scalar.is_key} | {*FUNCTIONS}
+    unwritten |= {
+        part.target.id
+        for part in parts
+        if isinstance(part, ast.comprehension) and isinstance(part.target, ast.Name)
+    }
+    unwritten |= {
+        name
+        for name, code in spec.shapes.items()
+        if isinstance(code.expression, ast.Compare | ast.BoolOp)
+    }
+    unwritten |= set() if equations.update_is_read else {UPDATE}
+    names = [name for name in dict.fromkeys(found) if name not in unwritten]
+    return {name: equations.symbol(name, assigned=True) for name in names}
 
 
 class _Equations:
@@ -199,11 +223,11 @@ class _Equations:
             case ast.Constant(value=int() | float() as value):
                 return number(value), _ATOM
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return f"-{self.tex(operand, _PRODUCT, inline=inline)}", _SUM
+                return f"-{self.tex(operand, _OPEN, inline=inline)}", _SUM
             case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
                 sign = "+" if isinstance(op, ast.Add) else "-"
                 first = self.tex(left, _SUM, inline=inline)
-                second = self.tex(right, _SUM if sign == "+" else _PRODUCT, inline=inline)
+                second = self.tex(right, _SUM if sign == "+" else _OPEN, inline=inline)
                 return f"{first} {sign} {_after_sign(second)}", _SUM
             case ast.BinOp(left=left, op=ast.Mult(), right=right):
                 return self.product(left, right, inline=inline)
@@ -227,11 +251,16 @@ class _Equations:
             case ast.Call(func=ast.Name(id="trust_ratio"), args=[w, d, *more], keywords=named):
                 optional = dict(zip(("coefficient", "eps"), more, strict=False))
                 optional |= {k.arg or "": k.value for k in named}
-                return self.trust_ratio(w, d, optional, inline=inline), _PRODUCT
+                ratio = self.trust_ratio(w, d, optional, inline=inline)
+                return ratio, _OPEN if inline else _PRODUCT
+            case ast.Call(func=ast.Name(id=name), args=[first, *_]) if (
+                FUNCTIONS[name].latex == "{0}"
+            ):
+                return self.bare(first, inline=inline)
             case ast.Call(func=ast.Name(id=name), args=arguments):
-                sums = name in _SUMS and len(arguments) == 1
-                given = [self.tex(a, _PRODUCT if sums else 0, inline=True) for a in arguments]
-                return FUNCTIONS[name].formula(given), _PRODUCT if sums else _ATOM
+                sums = name in _SUMS and not (name == "max" and len(arguments) == 2)
+                given = [self.tex(a, _OPEN if sums else 0, inline=True) for a in arguments]
+                return FUNCTIONS[name].formula(given), _OPEN if sums else _ATOM
             case ast.Subscript(value=ast.Name(id=name), slice=index):
                 inner = self.tex(index, inline=True)
                 if name in self.fixed:
@@ -250,33 +279,35 @@ class _Equations:
     def product(self, left: ast.expr, right: ast.expr, *, inline: bool) -> tuple[str, int]:
         first, own = self.bare(left, inline=inline)
         sign = ""
-        if isinstance(left, ast.UnaryOp) or (own == _SUM and _is_negative_product(left)):
+        if isinstance(left, ast.UnaryOp):
+            sign, (first, own) = "-", self.bare(left.operand, inline=inline)
+        elif own == _SUM and _is_negative_product(left):
             sign, first, own = "-", first[1:], _PRODUCT
         if own < _PRODUCT:
             first = f"({first})"
-        second = _after_sign(self.tex(right, _PRODUCT, inline=inline))
+        second, last = self.bare(right, inline=inline)
+        if last < _OPEN:
+            second, last = f"({second})", _ATOM
         dot = r"\cdot " if second[0].isdigit() else ""
-        return f"{sign}{first} {dot}{second}", _SUM if sign else _PRODUCT
+        return f"{sign}{first} {dot}{second}", _SUM if sign else min(last, _PRODUCT)
 
     def quotient(self, left: ast.expr, right: ast.expr, *, inline: bool) -> tuple[str, int]:
-        if inline:
-            top, own = self.bare(left, inline=True)
+        above, below = self.tex(left, inline=True), self.tex(right, inline=True)
+        if inline or r"\begin{cases}" in above + below:  # cases are too high for a fraction
             negative = _is_negative_product(left)
-            top = top if own >= _PRODUCT or negative else f"({top})"
-            bottom = self.tex(right, _POWER, inline=True)
-            return f"{top} / {bottom}", _SUM if negative else _PRODUCT
-        below = self.tex(right, inline=True)
+            top = above if negative else self.tex(left, _PRODUCT, inline=True)
+            return f"{top} / {self.tex(right, _POWER, inline=True)}", _SUM if negative else _OPEN
         match left:
-            case ast.BinOp(left=factor, op=ast.Mult(), right=above):
+            case ast.BinOp(left=factor, op=ast.Mult(), right=numerator):
                 first, own = self.bare(factor, inline=False)
                 negative = _is_negative_product(factor)
                 first = first if own >= _PRODUCT or negative else f"({first})"
-                fraction = rf"\frac{{{self.tex(above, inline=True)}}}{{{below}}}"
+                fraction = rf"\frac{{{self.tex(numerator, inline=True)}}}{{{below}}}"
                 return f"{first} {fraction}", _SUM if negative else _PRODUCT
-            case ast.UnaryOp(op=ast.USub(), operand=above):
-                return rf"-\frac{{{self.tex(above, inline=True)}}}{{{below}}}", _SUM
+            case ast.UnaryOp(op=ast.USub(), operand=numerator):
+                return rf"-\frac{{{self.tex(numerator, inline=True)}}}{{{below}}}", _SUM
             case _:
-                return rf"\frac{{{self.tex(left, inline=True)}}}{{{below}}}", _PRODUCT
+                return rf"\frac{{{above}}}{{{below}}}", _PRODUCT
 
     def power(self, base: ast.expr, exponent: ast.expr) -> tuple[str, int]:
         if isinstance(exponent, ast.Constant) and exponent.value == 0.5:

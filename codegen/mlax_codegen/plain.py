@@ -6,13 +6,60 @@ import unicodedata
 __all__ = ["plain_text"]
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}^_&]|\s+|[^\\{}^_&\s]")
+_LETTERS = [*range(0x391, 0x3A2), *range(0x3A3, 0x3AA), *range(0x3B1, 0x3C2), *range(0x3C3, 0x3CA)]
 _GREEK = {
-    name: chr(code)
-    for code in [*range(0x3B1, 0x3C2), *range(0x3C3, 0x3CA)]
-    for name in [unicodedata.name(chr(code)).rpartition(" ")[2].lower().replace("lamda", "lambda")]
+    name.lower() if chr(code).islower() else name.capitalize(): chr(code)
+    for code in _LETTERS
+    for name in [unicodedata.name(chr(code)).rpartition(" ")[2].replace("LAMDA", "LAMBDA")]
 }
+_ACCENTS = {
+    "acute": "\N{COMBINING ACUTE ACCENT}",
+    "bar": "\N{COMBINING MACRON}",
+    "breve": "\N{COMBINING BREVE}",
+    "check": "\N{COMBINING CARON}",
+    "dot": "\N{COMBINING DOT ABOVE}",
+    "ddot": "\N{COMBINING DIAERESIS}",
+    "grave": "\N{COMBINING GRAVE ACCENT}",
+    "hat": "\N{COMBINING CIRCUMFLEX ACCENT}",
+    "overline": "\N{COMBINING OVERLINE}",
+    "tilde": "\N{COMBINING TILDE}",
+    "underline": "\N{COMBINING LOW LINE}",
+    "vec": "\N{COMBINING RIGHT ARROW ABOVE}",
+    "widehat": "\N{COMBINING CIRCUMFLEX ACCENT}",
+    "widetilde": "\N{COMBINING TILDE}",
+}
+_FONTS = frozenset(
+    ["text", "operatorname", "boldsymbol", "bm"]
+    + [f"math{font}" for font in ("bb", "bf", "cal", "frak", "it", "rm", "scr", "sf", "tt")]
+)
+_OPERATORS = frozenset(["exp", "inf", "log", "max", "min", "sup", "tanh"])
+_SPACES = {r"\,": " ", r"\:": " ", r"\;": " ", r"\ ": " ", r"\!": ""}
+# What ends a product: a fraction before it, or at the end of all, needs no brackets.
+_ENDS = frozenset(
+    ["", "}", ")", "]", ",", "&", "+", "-", "=", "<", ">", r"\\"]
+    + [rf"\{word}" for word in ("le", "ge", "ne", "rVert", "rvert", "quad", "text", "end")]
+)
 _WORDS = {
     **_GREEK,
+    "varepsilon": "ε",
+    "vartheta": "ϑ",
+    "varphi": "φ",
+    "varrho": "ϱ",
+    "varsigma": "ς",
+    "ell": "ℓ",
+    "infty": "∞",
+    "nabla": "∇",
+    "partial": "∂",
+    "prime": "′",
+    "star": "⋆",
+    "dagger": "†",
+    "odot": "⊙",
+    "times": "×",
+    "pm": "±",
+    "langle": "⟨",
+    "rangle": "⟩",
+    "left": "",
+    "right": "",
     "cdot": "·",
     "le": "≤",
     "ge": "≥",
@@ -81,22 +128,35 @@ class _Reader:
             case r"\\":
                 return "\n"
             case r"\frac":
-                above, below = self.argument(), self.argument()
-                return f"{_bracketed(above)} / {_bracketed(below)}"
+                return self.fraction()
             case r"\sqrt":
                 return self.root()
-            case r"\bar":
-                return f"{self.argument()}\N{COMBINING MACRON}"
             case r"\begin":
                 self.argument()
                 return self.cases()
+            case _ if token in _SPACES:
+                return _SPACES[token]
             case _ if token.startswith("\\"):
-                word = token[1:]
-                if word in {"text", "mathit", "operatorname", "mathcal"}:
-                    return self.argument()
-                return _WORDS.get(word, word)
+                return self.macro(token)
             case _:
                 return " " if token.isspace() else token
+
+    def macro(self, token: str) -> str:
+        """Read what a macro is of; one that is not known stays LaTeX."""
+        word = token[1:]
+        if word in _FONTS:
+            return self.argument()
+        if word in _ACCENTS:
+            return _accented(self.argument(), _ACCENTS[word])
+        return word if word in _OPERATORS else _WORDS.get(word, token)
+
+    def fraction(self) -> str:
+        """Read a fraction, in brackets where it stands among the factors of a product."""
+        before = [token for token in self.tokens[: self.at - 1] if not token.isspace()]
+        text = f"{_bracketed(self.argument())} / {_bracketed(self.argument())}"
+        after = [token for token in self.tokens[self.at :] if not token.isspace()]
+        alone = before[-1:] != ["/"] and (after or [""])[0] in _ENDS
+        return text if alone else f"({text})"
 
     def root(self) -> str:
         degree = ""
@@ -119,6 +179,11 @@ class _Reader:
         return f"({' else '.join([*chosen, last.removesuffix(' otherwise')])})"
 
 
+def _accented(text: str, accent: str) -> str:
+    """Return a symbol with an accent over its letter; over the last bracket where it is more than a symbol."""
+    return f"({text}){accent}" if " " in text else f"{text[:1]}{accent}{text[1:]}"
+
+
 def _script(text: str, letters: dict[str, str], mark: str) -> str:
     short = text.replace(", ", "").replace(" ", "")
     one_by_one = not re.search("[a-z]{2}", short) and ", " not in text
@@ -128,7 +193,9 @@ def _script(text: str, letters: dict[str, str], mark: str) -> str:
     if known != text:  # a slot's symbol that has an index of its own
         time = "ₜ₋₁" if text.endswith("t-1") else "ₜ"
         return f"{_script(known, letters, mark)}{time}"
-    return f"{mark}{text}" if text.replace(".", "").isalnum() else f"{mark}({text})"
+    if text.replace(".", "").isalnum():
+        return f"{mark}{text}"
+    return f"{mark}({text.replace(' / ', '/')})"
 
 
 def _bracketed(text: str) -> str:

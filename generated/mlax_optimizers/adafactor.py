@@ -25,9 +25,9 @@ The default is Optax's. `relative_step` gives the paper's step size; with `facto
     V_t &= \hat{\beta}_2 V_{t-1} + (1 - \hat{\beta}_2) s_t \quad
         \text{if not (factored and axes)} \\
     \hat{V}_t &= V_t \quad \text{if not (factored and axes)} \\
-    s_t &= \begin{cases} \sqrt{\hat{V}_t} & \text{if eps in is square} \\ \max(\sqrt{\hat{V}_t},
+    r_t &= \begin{cases} \sqrt{\hat{V}_t} & \text{if eps in is square} \\ \max(\sqrt{\hat{V}_t},
         \epsilon_1) & \text{otherwise} \end{cases} \\
-    U_t &= \frac{g_t}{s_t} \\
+    U_t &= \frac{g_t}{r_t} \\
     U_t &\leftarrow \begin{cases} U_t & \text{if clipping threshold is None} \\ U_t / \max(1,
         \operatorname{rms}(U_t) / d) & \text{otherwise} \end{cases} \\
     \alpha_t &= \begin{cases} \rho \max(\epsilon_2, \operatorname{rms}(w_{t-1})) &

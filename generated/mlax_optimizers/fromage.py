@@ -8,7 +8,7 @@ the difference of two numbers near 1.
 
     r &= \sqrt{1 + \eta^2} \\
     d_t &= \frac{\lVert w_{t-1} \rVert}{\lVert g_t \rVert} g_t \\
-    w_t &= w_{t-1} - \frac{\eta d_t + \eta^2 / (1 + r) w_{t-1}}{r}
+    w_t &= w_{t-1} - \frac{\eta d_t + (\eta^2 / (1 + r)) w_{t-1}}{r}
 
 References:
     Bernstein et al. 2020, https://arxiv.org/abs/2002.03432

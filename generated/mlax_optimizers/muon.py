@@ -22,7 +22,7 @@ The default is Optax's, whose "standard" coefficients are "muon". MLX: `layout="
     D_t &= \begin{cases} \mu m_t / c' + (1 - \mu) g_t / c & \text{if nesterov} \\ m_t / c &
         \text{otherwise} \end{cases} \quad \text{if matrix} \\
     O_t &= \operatorname{orthogonalize}(\operatorname{matrix}(D_t)) \quad \text{if matrix} \\
-    O_t &\leftarrow \begin{cases} \sum \overline{D_t} O_t O_t & \text{if adaptive} \\ O_t &
+    O_t &\leftarrow \begin{cases} (\sum \overline{D_t} O_t) O_t & \text{if adaptive} \\ O_t &
         \text{otherwise} \end{cases} \quad \text{if matrix} \\
     \rho_t &= \begin{cases} n_{-1} / \max(1, n_{-2}) & \text{if layout is in out} \\ n_{-2} /
         \max(1, n_{-1}) & \text{otherwise} \end{cases} \quad \text{if matrix} \\

@@ -35,6 +35,9 @@ CASES: dict[str, Bad] = {
         "init is a float hyperparameter that is neither optional nor schedulable; 'noisy' is not",
         '"noisy"',
     ),
+    "init of a scalar that is no number": Bad(
+        "init = 1e30", "init = nan", "26:17", "an init is finite", "nan"
+    ),
     "init of a wrong type": Bad(
         "init = 0.5",
         "init = true",

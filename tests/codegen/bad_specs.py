@@ -279,6 +279,33 @@ CASES: dict[str, Bad] = {
         "a default is finite",
         "inf",
     ),
+    **{
+        f"init is {value}": Bad(
+            'v = { init = "zeros"', f"v = {{ init = {value}", "18:14", "an init is finite", value
+        )
+        for value in ("nan", "-inf", "inf", "1e999", "9" * 400)
+    },
+    "two names with one symbol": Bad(
+        "root = 'r'",
+        "root = 'v'",
+        "22:1",
+        "the formulas would write 'v' and 'root' alike, as v_t; give one another symbol",
+        "root",
+    ),
+    "symbol of the gradient": Bad(
+        "root = 'r'",
+        "root = 'g'",
+        "22:1",
+        "the formulas would write 'g' and 'root' alike, as g_t; give one another symbol",
+        "root",
+    ),
+    "symbol of the step": Bad(
+        "symbol = '\\alpha'",
+        "symbol = 't'",
+        "6:1",
+        "the formulas would write 't' and 'learning_rate' alike, as t; give one another symbol",
+        "learning_rate",
+    ),
     "default beyond a float": Bad(
         "default = 0.999",
         "default = 1e999",

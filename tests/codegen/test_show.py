@@ -1,5 +1,6 @@
 """`mlax-codegen show`: signature, state, equations and references, as text."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,20 @@ def test_state_of_all_kinds(capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_latex_is_left(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, str(path))
     assert not {"\\", "{", "}", "$"} & set(text)
-    assert "\\" in shown(capsys, str(path), "--latex")
+    latex = shown(capsys, str(path), "--latex")
+    assert "\\" in latex
+    assert not names_of_macros(text, latex)
+
+
+def names_of_macros(text: str, latex: str) -> set[str]:
+    """Return the words of a text that LaTeX has in the names of its macros only."""
+    meant = re.sub(r"\\[A-Za-z]+", " ", latex)
+    read = {"max", "min", "exp", "log", "tanh", "if", "else"}
+    return set(re.findall("[A-Za-z]+", text)) - set(re.findall("[A-Za-z]+", meant)) - read
+
+
+def test_a_name_of_a_macro_would_be_seen() -> None:
+    assert names_of_macros("hatβ₂ = Deltaₜ w", r"\hat{\beta}_2 = \Delta_t w") == {"hat", "Delta"}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +75,16 @@ def test_no_latex_is_left(path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (r"\begin{cases} a & \text{if b} \\ c & \text{otherwise} \end{cases}", "(a if b else c)"),
         (r"\lVert w \rVert \le 1", "‖w‖ ≤ 1"),
         (r"\mathit{weight\_sum}", "weight_sum"),
+        (r"\hat{\beta}_2 \hat{V}_t \overline{D_t}", "β̂₂ V̂ₜ D̅ₜ"),
+        (r"\tilde{m} \vec{x} \bar w \dot{\theta}", "m̃ x⃗ w̄ θ̇"),
+        (r"\overline{a + b}", "(a + b)̅"),
+        (r"\Delta_t \Pi \Omega \Lambda \lambda \varsigma", "Δₜ Π Ω Λ λ ς"),
+        (r"\varepsilon \ell \mathrm{step} \mathbb{E}", "ε ℓ step E"),
+        (r"\max(a, b)\,\unknown", "max(a, b) \\unknown"),
+        (r"\eta \frac{\lVert w \rVert}{\lVert d \rVert} d", "η (‖w‖ / ‖d‖) d"),
+        (r"x - \frac{a}{b} + c \frac{a}{b + c}", "x - a / b + c a / (b + c)"),
+        (r"x / \frac{a}{b}", "x / (a / b)"),
+        (r"(L + \epsilon I)^{-\frac{1}{2 n}}", "(L + ε I)^(-1/(2 n))"),
     ],
 )
 def test_plain_text(latex: str, text: str) -> None:

@@ -12,7 +12,7 @@ The default is the paper's. Its authors' code divides by the mean of the mask an
     v_t &= \beta_2 v_{t-1} + (1 - \beta_2) \lvert g_t \rvert^2 \\
     u_t &= \frac{m_t / c_1}{\sqrt{v_t / c_2} + e} \\
     \phi_t &= \begin{cases} 1 & \text{if } u_t g_t > 0 \\ 0 & \text{otherwise} \end{cases} \\
-    a_t &= \begin{cases} \prod n / (\sum \phi_t + 1) & \text{if scaling is count} \\ 1 /
+    a_t &= \begin{cases} (\prod n) / (\sum \phi_t + 1) & \text{if scaling is count} \\ 1 /
         \max(\operatorname{mean}(\phi_t), 0.001) & \text{otherwise} \end{cases} \\
     w_t &= w_{t-1} - \epsilon (a_t \phi_t u_t + \gamma w_{t-1})
 

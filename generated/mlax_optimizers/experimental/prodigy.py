@@ -10,9 +10,8 @@ does, as here, and so does the authors' code where asked.
         \text{otherwise} \end{cases} \\
     \bar{d} &= d_{t-1} \\
     \alpha &= \bar{d} \gamma \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \\
-    s_t &= \hat{\beta}_3 s_{t-1} +
-        \frac{\begin{cases} \bar{d} & \text{if safeguard warmup} \\ \alpha & \text{otherwise} \end{cases}}{d_0}
-        \bar{d} g_t \\
+    s_t &= \hat{\beta}_3 s_{t-1} + (\begin{cases} \bar{d} & \text{if safeguard warmup} \\ \alpha &
+        \text{otherwise} \end{cases} / d_0) \bar{d} g_t \\
     \mathit{way}_t &= \sum_{\text{all leaves}} g_t (w_0 - w_{t-1}) \\
     \mathit{length}_t &= \sum_{\text{all leaves}} \lvert s_t \rvert \\
     r_t &= \hat{\beta}_3 r_{t-1} + \frac{\bar{d}}{d_0} \alpha \mathit{way}_t \\

@@ -10,7 +10,7 @@ MLX, Optax and PyTorch have no Shampoo.
         \text{if b2 is None} \\
     H_t^{(i)} &= \beta_2 H_{t-1}^{(i)} + (1 - \beta_2) \operatorname{gram}_{i}(g_t) \quad
         \text{for each axis } i \quad \text{if b2 is not None} \\
-    P_t^{(i)} &= \sqrt[2 \operatorname{ndim}]{H_t^{(i)} + \epsilon I}^{-1} \quad
+    P_t^{(i)} &= (H_t^{(i)} + \epsilon I)^{-\frac{1}{2 \operatorname{ndim}}} \quad
         \text{for each axis } i \quad \text{every } k \text{ steps} \\
     d_t &= g_t \\
     m_t &= \mu m_{t-1} + (1 - \mu) g_t \quad \text{if momentum is not None} \\

@@ -15,8 +15,8 @@ iteration; but their columns are not sorted again.
     m_t &= \beta_1 m_{t-1} + (1 - \beta_1) \hat{g}_t \\
     v_t &= \beta_2 v_{t-1} + (1 - \beta_2) \lvert \operatorname{rotate}(\hat{g}_t, Q_{t-1})
         \rvert^2 \\
-    d_t &= \operatorname{rotate}^{-1}(\operatorname{rotate}(m_t, Q_{t-1}) / c_1 / (\sqrt{v_t / c_2}
-        + \epsilon), Q_{t-1}) \\
+    d_t &= \operatorname{rotate}^{-1}((\operatorname{rotate}(m_t, Q_{t-1}) / c_1) /
+        (\sqrt{v_t / c_2} + \epsilon), Q_{t-1}) \\
     w_t &= w_{t-1} - \eta (d_t + \lambda w_{t-1}) \\
     L_t^{(i)} &= \beta_2 L_{t-1}^{(i)} + (1 - \beta_2) \operatorname{gram}_{i}(g_t) \quad
         \text{for each axis } i \\
