@@ -4,6 +4,7 @@ import ast
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from mlax_codegen.defaults import check_defaults
 from mlax_codegen.errors import suggestion
 from mlax_codegen.expressions import Code
 from mlax_codegen.flow import Flow, target_of
@@ -97,6 +98,8 @@ def analyse(spec: Spec) -> Analysis:
     weights = Reading(spec).walk()
     document.stop_on_mistakes()
     try_out(spec)
+    document.stop_on_mistakes()
+    check_defaults(spec)
     document.stop_on_mistakes()
     return _conclude(spec, flow, weights)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from mlax_codegen.language import FUNCTIONS
-from mlax_codegen.ranges import SIZE, Range, arithmetic, exactly
+from mlax_codegen.ranges import ROOT, SIZE, Range, arithmetic, exactly
 from mlax_codegen.things import (
     ARRAY,
     AXIS,
@@ -68,6 +68,9 @@ class Calls:
             case "where" | "maximum" | "minimum" | "clip" | "sign" | "abs" if self.integers():
                 self.wrong(f"{name} of integers is no float; write one of them like 1.0")
                 return None
+            case "sqrt" | "log" | "clip":
+                self.domain(name)
+                return self.trial.elementwise(self.node, self.given)
             case "every":
                 return self.every(*self.given)
             case "min":
@@ -117,6 +120,18 @@ class Calls:
 
     def wrong(self, message: str) -> None:
         self.trial.wrong(self.node, message)
+
+    def domain(self, name: str) -> None:
+        """Note where numbers known before anything runs are none that a function is defined for."""
+        match name, *self.given:
+            case "sqrt", Range(low=low) if low < 0:
+                self.wrong(ROOT)
+            case "log", Range(low=low) if low <= 0:
+                self.wrong("a logarithm of what may be 0 or less; exclude that by bounds or max")
+            case "clip", _, Range(low=low), Range(high=high) if low > high:
+                self.wrong("nothing is between these bounds; the lower one comes first")
+            case _:
+                pass
 
     def mistaken(self, name: str) -> bool:
         """Whether a function of a leaf is given a number known before anything runs; that is noted."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mlax_codegen.hyperparameters import Hyperparameter
 
-__all__ = ["SIZE", "Range", "arithmetic", "exactly", "hull", "of_hyperparameter"]
+__all__ = ["ROOT", "SIZE", "Range", "arithmetic", "exactly", "hull", "of_hyperparameter"]
 
 _LARGEST = 2**31 - 1
 _LARGEST_FLOAT32 = 3.4e38
@@ -18,7 +18,7 @@ _LEAST = 1e-38  # of 0 likewise
 _TOO_LARGE = "this may be larger than a 32-bit integer; compute with a float, as in 1.0 * a"
 _NO_FLOAT = "this power may be larger than a float can be; give closer bounds"
 _ZERO = "this divisor may be 0; exclude that by bounds, by `if`, or by max(1, ...)"
-_ROOT = "a root of what may be negative; exclude that by bounds, or by abs or max"
+ROOT = "a root of what may be negative; exclude that by bounds, or by abs or max"
 _INVERSE = "a negative power of what may be 0; exclude that by bounds, or by max(1, ...)"
 
 
@@ -105,7 +105,7 @@ def _limited(found: Range) -> tuple[Range, str | None]:
 def _power(a: Range, b: Range) -> tuple[Range, str | None]:
     whole = a.whole and b.whole and b.low >= 0
     if a.low < 0 and not b.whole:
-        return _ANY, _ROOT
+        return _ANY, ROOT
     if b.low < 0 and a.low <= 0 <= a.high:
         return _ANY, _INVERSE
     bases = [abs(a.low), abs(a.high)] if a.low < 0 else [a.low, a.high]

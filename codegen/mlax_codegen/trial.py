@@ -391,8 +391,11 @@ class _Trial:
 
     def operation(self, node: ast.expr, left: ast.expr, sign: str, right: ast.expr) -> Thing:
         a, b = self.value(left), self.value(right)
-        if sign == "/" and isinstance(right, ast.Constant) and right.value == 0:
-            self.wrong(right, "this divisor is 0")
+        literal = isinstance(right, ast.Constant)
+        zero = isinstance(b, Range) and b.low == 0 == b.high
+        if sign == "/" and zero and (literal or not isinstance(a, Range)):
+            named = any(isinstance(part, ast.Name) for part in ast.walk(right))
+            self.wrong(right, f"this divisor is 0{f', {self.where}' if named else ''}")
             return None
         if isinstance(a, Range) and isinstance(b, Range):
             found, wrong = arithmetic(sign, a, b)
