@@ -34,7 +34,7 @@ def warn_if_narrow(
         state: A state with `hyperparameters`.
         kept: Of a slot, which part of it a step keeps: the decay of a mean, 1 of a sum. Several where it is not the
             same for all leaves. A schedule, an array that is not there yet, and None say nothing.
-        squares: Slots that hold squares of gradients.
+        squares: Slots that squares of gradients are added to: 1 - b of them where a step keeps b < 1, else all.
         scales: Of a slot, what gradients are multiplied by in the first step, before they go into it.
     """
     kept, scales = kept or {}, scales or {}
@@ -43,11 +43,11 @@ def warn_if_narrow(
     for name in dict.fromkeys([*kept, *squares, *scales]):
         parts = [*_known(kept.get(name))]
         for dtype, path in _dtypes(getattr(state, name)).items():
-            reasons = [
-                *_stalling(parts, dtype),
-                *(_vanishing(scales[name], dtype) if name in scales else ()),
-                *(_out_of_range(dtype) if name in squares else ()),
-            ]
+            scale = scales.get(name, 1.0)
+            out_of_range = (
+                _squares(parts, scale, dtype) if name in squares else _first(scale, dtype)
+            )
+            reasons = [*_stalling(parts, dtype), *out_of_range]
             if reasons:
                 place = f"state.{name}{keystr(path)}"
                 lines.append(f"{place} in {dtype.name} " + "; and ".join(x for x, _ in reasons))
@@ -81,23 +81,35 @@ def _stalling(parts: list[float], dtype: Any) -> Iterator[Reason]:
             yield reason, [*(_WIDE if is_half else []), *([bound] if part < 1 else [])]
 
 
-def _vanishing(scale: float, dtype: Any) -> Iterator[Reason]:
-    least = smallest_subnormal(dtype)
+def _first(scale: float, dtype: Any) -> Iterator[Reason]:
+    """Yield a reason where gradients vanish that are multiplied by a scale."""
+    least = smallest_subnormal(dtype) / 2  # that itself is rounded to 0
     if dtype.itemsize < 4 and scale < math.sqrt(least):
         yield (
-            f"begins with gradients times {scale:g}: those below {least / scale:.0e} become 0",
+            f"begins with gradients times {scale:g}: those below {least / scale:.1e} become 0",
             _WIDE,
         )
 
 
-def _out_of_range(dtype: Any) -> Iterator[Reason]:
-    least, largest = smallest_subnormal(dtype), largest_number(dtype)
+def _squares(parts: list[float], scale: float, dtype: Any) -> Iterator[Reason]:
+    """Yield a reason where the squares of gradients, times a scale, leave the range of a dtype.
+
+    Of a square a step adds 1 - b, and that has to be more than half the smallest number.
+    """
+    added = min((1 - part for part in parts if part < 1), default=1.0)
+    least, largest = smallest_subnormal(dtype) / 2, largest_number(dtype)
     if largest < 1e9:
+        times = "" if scale == 1 else f" of gradients, at first times {scale:g}"
         yield (
-            f"holds squares: those of gradients below {math.sqrt(least):.0e} become 0, which makes updates huge, "
-            f"and those above {math.sqrt(largest):.0f} are cut off",
+            f"holds squares{times}: those of gradients below {math.sqrt(least / added) / scale:.1e} add nothing, "
+            "and divided by the root of nothing updates are huge, up to infinity; "
+            f"those above {_plain(math.sqrt(largest) / scale)} are cut off",
             _WIDE,
         )
+
+
+def _plain(value: float) -> str:
+    return f"{value:.0f}" if value < 1e4 else f"{value:.1e}"
 
 
 def _known(kept: Any) -> Iterator[float]:

@@ -10,7 +10,7 @@ Each function here describes one field; its first argument is the default.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeAlias, TypeGuard, cast
 
 import jax
@@ -19,7 +19,7 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array
 
-from mlax._jax import canonical, is_tracer
+from mlax._jax import canonical, epsilon, is_tracer, smallest_number
 
 __all__ = [
     "HELD",
@@ -33,6 +33,7 @@ __all__ = [
     "is_array",
     "is_schedule",
     "number",
+    "refuse_vanishing",
     "required",
     "scheduled",
     "specification",
@@ -76,11 +77,13 @@ class Specification:
         normalise: Returns the value as the field keeps it, or raises an error that says what is expected.
         schedulable: Whether arrays and schedules are accepted.
         optional: Whether None is.
+        positive: Whether it is a number above 0, which leaves may be divided by.
     """
 
     normalise: Callable[[Any], Any]
     schedulable: bool = False
     optional: bool = False
+    positive: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,9 @@ class _Bounds:
             or (self.below is not None and value >= self.below)
         ):
             raise ValueError(str(self))
+        widest = canonical(np.float64)
+        if self.above == 0 and value < _least_positive(widest):
+            raise ValueError(_too_small(widest))
 
     def __str__(self) -> str:
         bounds = zip(
@@ -130,7 +136,7 @@ def number(
         bounds.check(result)
         return result
 
-    return specified(default, Specification(normalise, optional=optional))
+    return specified(default, Specification(normalise, optional=optional, positive=above == 0))
 
 
 def scheduled(
@@ -234,6 +240,33 @@ def specification(metadata: Any) -> Specification | None:
 def specified(default: Any, spec: Specification) -> Any:
     """Describe a field by its default and what else it may hold."""
     return field(default=default, metadata={Specification: spec})
+
+
+def refuse_vanishing(h: object, dtype: Any) -> None:
+    """Refuse numbers above 0 that are none in the dtype that leaves are computed in.
+
+    What is too small for every dtype no optimizer accepts; under x64 leaves may be float64, or not.
+
+    Raises:
+        ValueError: A number is too small for the dtype.
+    """
+    for each in fields(h) if is_dataclass(h) else ():
+        spec, value = specification(each.metadata), getattr(h, each.name)
+        positive = spec is not None and spec.positive and value is not None
+        if positive and value < _least_positive(dtype):
+            raise ValueError(
+                f"{type(h).__name__}: {each.name} must be {_too_small(dtype)}, got {value!r}"
+            )
+
+
+def _least_positive(dtype: Any) -> float:
+    """Return what is normal also times 1 - b, which it may be multiplied by: processors take less for 0."""
+    return smallest_number(dtype) / epsilon(np.float32)
+
+
+def _too_small(dtype: Any) -> str:
+    name = np.dtype(dtype).name
+    return f">= {_least_positive(dtype):.2g} for {name} leaves, where less may count as 0"
 
 
 def required(described: Any) -> Any:

@@ -1,5 +1,6 @@
 """The warning about narrow slots: what it says, where it points, and when there is nothing to say."""
 
+import re
 import warnings
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from mlax import optim
 from mlax.optimizer import Optimizer, warn_if_narrow
 from mlax_optimizers import adam
+from tests.mlax.generated_optimizers import MODULES, analysis, step
 
 
 class Mine(Optimizer):
@@ -51,7 +53,8 @@ def test_the_whole_message() -> None:
         [
             "Adam: slots too narrow for what is kept in them:",
             "  state.v[0] in float16 never decays at 0.9999 a step: each change is rounded away; and holds squares: "
-            "those of gradients below 2e-04 become 0, which makes updates huge, and those above 256 are cut off",
+            "those of gradients below 1.7e-02 add nothing, and divided by the root of nothing updates are huge, up to "
+            "infinity; those above 256 are cut off",
             "  state.v[3] in bfloat16 never decays at 0.9999 a step: each change is rounded away",
             "  Give slot_dtype=jnp.float32, or decays up to 0.9995, or decays up to 0.996.",
         ]
@@ -106,14 +109,53 @@ def test_sums(dtype: str) -> None:
 
 def test_squares_and_scales() -> None:
     [_, line, _] = lines(one("float16"), scales={"v": 1e-6})
-    assert line.endswith("begins with gradients times 1e-06: those below 6e-02 become 0")
+    assert line.endswith("begins with gradients times 1e-06: those below 3.0e-02 become 0")
     for dtype in ("bfloat16", "float32"):
         assert lines(one(dtype), scales={"v": 1e-6}, squares=["v"]) == []
     assert lines(one("float16"), scales={"v": 1e-3}) == []
-    assert jnp.float16(1.7e-4) ** 2 == 0
-    assert jnp.float16(2.5e-4) ** 2 > 0
+    assert jnp.float16(1e-6) * jnp.float16(2.9e-2) == 0
+    assert jnp.float16(1.6e-4) ** 2 == 0
+    assert jnp.float16(1.8e-4) ** 2 > 0
     assert jnp.isfinite(jnp.float16(255.5) ** 2)
     assert jnp.isinf(jnp.float16(256) ** 2)
+    [_, line, _] = lines(one("float16"), squares=["v"], kept={"v": 0.99}, scales={"v": 1e-2})
+    assert (
+        "holds squares of gradients, at first times 0.01: those of gradients below 1.7e-01 " in line
+    )
+    assert line.endswith("those above 2.6e+04 are cut off")
+
+
+# Where the bound of one gradient is not that of all steps; each with what else goes into the slot.
+OTHER_BOUNDS = {
+    "adabelief": "of the distance to the mean, 0.9 of the first gradient",
+    "adagrad": "begins at 0.1",
+    "adopt": "begins as the first square",
+    "madgrad": "times the learning rate",
+    "novograd": "begins as the first square",
+    "yogi": "adds 1 - b2 of a square too, but keeps all",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if analysis(name).squares])
+def test_the_bound_of_squares_is_what_happens(name: str) -> None:
+    """Just below it a slot stays zero; a tenth above it does not."""
+    weights = [jnp.zeros((1,), jnp.float16), jnp.zeros((1, 1), jnp.float16)]
+    with pytest.warns(UserWarning, match="add nothing") as caught:
+        state = MODULES[name].init(weights)
+    text = "\n".join(str(warning.message) for warning in caught)
+    found = re.findall(r"state\.(\w+).*gradients below (\S+) add nothing", text)
+    assert found
+    for slot, bound in found:
+        if slot == "v_max":  # the largest of v, and never more
+            continue
+        zero = []
+        for factor in (0.9, 1.1):
+            gradients = [jnp.full(w.shape, factor * float(bound), w.dtype) for w in weights]
+            after = state
+            for _ in range(2):
+                _, after = step(name, gradients, after, weights)
+            zero.append(not any(jnp.any(x) for x in jax.tree.leaves(getattr(after, slot))))
+        assert (zero == [True, False]) == (name not in OTHER_BOUNDS)
 
 
 def schedule(step: jax.Array) -> float:

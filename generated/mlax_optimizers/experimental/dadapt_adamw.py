@@ -12,8 +12,9 @@ Optax does, as here, and so does the authors' code where asked.
     s_t &= \hat{\beta} s_{t-1} + (1 - \hat{\beta}) \alpha g_t \\
     \mathit{length}_t &= \sum_{\text{all leaves}} \lvert s_t \rvert \\
     r_t &= \hat{\beta} r_{t-1} + (1 - \hat{\beta}) \alpha \mathit{way}_t \\
-    d_t &= \max(d_{t-1}, \begin{cases} r_t / ((1 - \hat{\beta}) \mathit{length}_t) & \text{if }
-        \mathit{length}_t > 0 \\ 0 & \text{otherwise} \end{cases}) \\
+    \mathit{span} &= (1 - \hat{\beta}) \mathit{length}_t \\
+    d_t &= \max(d_{t-1}, \begin{cases} r_t / \mathit{span} & \text{if } \mathit{span} > 0 \\ 0 &
+        \text{otherwise} \end{cases}) \\
     m_t &= \beta_1 m_{t-1} + (1 - \beta_1) \alpha g_t \\
     v_t &= \beta_2 v_{t-1} + (1 - \beta_2) g_t^2 \\
     w_t &= w_{t-1} - \frac{m_t}{\sqrt{v_t} + \epsilon} - \alpha \lambda w_{t-1}
@@ -204,7 +205,8 @@ def step(
         _gather, h, (gradients, state.v), (state.s,), decay=decay, rate=rate
     )
     numerator = decay * numerator + (1 - decay) * rate * way
-    d = jnp.maximum(d, jnp.where(length > 0, numerator / ((1 - decay) * length), 0.0))
+    span = (1 - decay) * length
+    d = jnp.maximum(d, jnp.where(span > 0, numerator / span, 0.0))
     updates, m, v = map_leaves(
         _leaf, h, (gradients, weights), (state.m, state.v), weight_decay=weight_decay, rate=rate
     )

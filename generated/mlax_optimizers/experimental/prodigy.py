@@ -84,6 +84,14 @@ class Prodigy(Optimizer):
     safeguard_warmup: bool = flag(False)
     slot_dtype: Dtype | None = dtype()
 
+    def __post_init__(self) -> None:
+        """Check each hyperparameter, and that they go together."""
+        super().__post_init__()
+        self.require(
+            self.eps * self.estim_lr0 >= 1e-31,
+            "eps * estim_lr0 must be >= 1e-31: it is divided by, and float32 may count less as 0",
+        )
+
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
         return init(selected(weights), **vars(self))

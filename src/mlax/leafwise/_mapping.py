@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from mlax._jax import is_inexact, is_key, largest_number
 from mlax._trees import TreeDef, flatten
+from mlax.hyperparameters import refuse_vanishing
 from mlax.typing import Weights
 
 __all__ = ["every", "map_leaves", "reduce_leaves"]
@@ -163,6 +164,7 @@ def _computed(leaf: Leaf, h: object, entries: Any, shared: Any) -> tuple[Any, ..
     dtype = jnp.result_type(
         *{_compute_dtype(x.dtype) for x in jax.tree.leaves(entries) if _is_inexact(x)}
     )
+    refuse_vanishing(h, dtype)
     with jax.numpy_dtype_promotion("strict"):
         if position is not None:
             scalars = {
