@@ -39,6 +39,8 @@ def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
     new += [f"state.{s.name}" if s.is_key else f"scalar({s.name})" for s in spec.scalars]
     written = {slot for plan in analysis.phases for slot in plan.slots}
     new += [s.name if s.name in written else f"state.{s.name}" for s in spec.slots]
+    # A type checker finds the type of the weights in a slot that is like them, where there is one.
+    like_weights = any(slot.name not in shapes for slot in spec.slots)
     return {
         "spec": spec,
         "cls": spec.class_name,
@@ -96,6 +98,7 @@ def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
             }
             for function in spec.functions
         ],
+        "state_annotation": "" if like_weights else ": State[Weights]",
         "result": _result(", ".join([*new, "h"])),
     }
 

@@ -1,29 +1,12 @@
 """Whether the defaults of a spec meet its own requirements."""
 
 import ast
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mlax_codegen.spec import Spec
 
 __all__ = ["check_defaults"]
-
-_OPERATIONS: Mapping[type[ast.AST], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
-}
 
 
 def check_defaults(spec: Spec) -> None:
@@ -60,8 +43,34 @@ def _value(node: ast.expr, defaults: Mapping[str, Any]) -> Any:
         case ast.IfExp(test=test, body=body, orelse=otherwise):
             return _value(body if _value(test, defaults) else otherwise, defaults)
         case ast.BinOp(left=left, op=op, right=right):
-            return _OPERATIONS[type(op)](_value(left, defaults), _value(right, defaults))
+            return _operation(op, _value(left, defaults), _value(right, defaults))
         case ast.Compare(left=left, ops=[op], comparators=[right]):
-            return _OPERATIONS[type(op)](_value(left, defaults), _value(right, defaults))
+            return _operation(op, _value(left, defaults), _value(right, defaults))
         case _:
             return True
+
+
+def _operation(operator: ast.operator | ast.cmpop, a: Any, b: Any) -> Any:
+    match operator:
+        case ast.Add():
+            return a + b
+        case ast.Sub():
+            return a - b
+        case ast.Mult():
+            return a * b
+        case ast.Div():
+            return a / b
+        case ast.Pow():
+            return a**b
+        case ast.Lt():
+            return a < b
+        case ast.LtE():
+            return a <= b
+        case ast.Gt():
+            return a > b
+        case ast.GtE():
+            return a >= b
+        case ast.Eq() | ast.Is():
+            return a == b
+        case _:
+            return a != b

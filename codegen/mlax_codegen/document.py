@@ -85,9 +85,10 @@ class Document:
         self.mistakes.append(replace(found, consequence=consequence))
 
     def stop_on_mistakes(self) -> None:
-        """Raise what was noted, if anything was."""
+        """Raise what was noted, if anything was; what may follow from another mistake only if nothing else was."""
         if self.mistakes:
-            raise SpecError(self.mistakes)
+            causes = [mistake for mistake in self.mistakes if not mistake.consequence]
+            raise SpecError(causes or self.mistakes)
 
 
 def mistake(file: str, text: str, start: int, end: int, message: str) -> Mistake:

@@ -49,12 +49,10 @@ def _visible(text: str) -> str:
 
 
 class SpecError(Exception):
-    """A spec that cannot be read; `mistakes` has all that were found, in the order of the file, consequences last."""
+    """A spec that cannot be read; `mistakes` has all that were found, in the order of the file."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
-        self.mistakes: Sequence[Mistake] = sorted(
-            set(mistakes), key=lambda mistake: (mistake.file, mistake.consequence, mistake)
-        )
+        self.mistakes: Sequence[Mistake] = sorted(set(mistakes))
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 
     def __reduce__(self) -> tuple[type["SpecError"], tuple[Sequence[Mistake]]]:

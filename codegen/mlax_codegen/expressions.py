@@ -22,6 +22,9 @@ _COMMENT = re.compile(r"#[^\n]*")
 _OPERATOR = re.compile(r"[-+*/%<>=@&|^~]+|\b(?:and|or|not|if|is|in)\b")
 _MOST_OPERATORS = 500
 _TOO_DEEP = "nested too deeply; give parts of it names"
+_PYTHONS_LINE = re.compile(
+    r" \(detected at line \d+\)| (?:at|on) line \d+"
+)  # of the block, not the file
 _UNARY_RUN = re.compile(r"(?:[-+~]\s*|not\s+){20,}")
 
 _OPERATORS: dict[type[ast.AST], str] = {
@@ -177,7 +180,8 @@ def _syntax(message: str) -> str:
     """Return one of Python's complaints in one form, whatever the version of Python."""
     if "integer" in message and "digits" in message:
         return "a number with too many digits"
-    return f"this does not read as an equation ({message.split('. ', maxsplit=1)[0]})"
+    without_lines = _PYTHONS_LINE.sub("", message.split(". ", maxsplit=1)[0])
+    return f"this does not read as an equation ({without_lines})"
 
 
 def _check_block(code: Code, body: list[ast.stmt]) -> None:

@@ -56,7 +56,7 @@ class Flow:
             kind = self.shape(code)
             if kind.type in {Type.ARRAYS, Type.SHAPES, Type.CHOICE} and code.expression:
                 code.note(
-                    code.expression, f"[shapes] has numbers, switches and tuples, not {kind.type}"
+                    code.expression, f"[shapes] has numbers, switches and tuples, not {kind.words}"
                 )
             self.names.shapes[name] = kind
         for slot in self.spec.slots:
@@ -67,7 +67,7 @@ class Flow:
                 if kind.type not in _SHAPES:
                     slot.shape.note(
                         slot.shape.expression,
-                        f"a shape is a tuple of integers, or a list of shapes, not {kind.type}",
+                        f"a shape is a tuple of integers, or a list of shapes, not {kind.words}",
                     )
                 if kind.type is Type.SHAPES:
                     self.names.slot_types[slot.name] = Type.ARRAYS
@@ -262,5 +262,5 @@ class _Walk(Values):
         if wanted is None and previous is not None and previous.type is not Type.UNKNOWN:
             wanted = previous.type
         if wanted is not None and kind.type is not wanted:
-            return f"{name!r} is {wanted}, and this is {kind.type}"
+            return f"{name!r} is {wanted}, and this is {kind.words}"
         return None

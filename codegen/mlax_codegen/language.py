@@ -368,13 +368,12 @@ _BUILTINS = (
 _TUPLES = "count index"  # methods of every tuple, and State is one
 _WORDS = [GRADIENT, WEIGHT, STEP_NUMBER, UPDATE, RESULT, SHAPE, NDIM, "leaf"]
 
-RESERVED: frozenset[str] = frozenset(
-    [
-        *keyword.kwlist,
-        *_MODULE.split(),
-        *_BUILTINS.split(),
-        *_TUPLES.split(),
-        *_WORDS,
-        *FUNCTIONS,
-    ]
-)
+RESERVED: Mapping[str, str] = {
+    **dict.fromkeys(_MODULE.split(), "a name that the generated module has already"),
+    **dict.fromkeys(_BUILTINS.split(), "a name of Python"),
+    **dict.fromkeys(keyword.kwlist, "a word of Python"),
+    **dict.fromkeys(_TUPLES.split(), "a method of every tuple, which the state is"),
+    **dict.fromkeys(_WORDS, "a word of the language"),
+    **dict.fromkeys(FUNCTIONS, "a function of the language"),
+}
+"""What each name that a spec may not take is already."""

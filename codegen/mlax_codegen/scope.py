@@ -38,6 +38,12 @@ class Kind(NamedTuple):
     stage: Stage
     type: Type
 
+    @property
+    def words(self) -> str:
+        """What a message calls it."""
+        array = self.stage is Stage.LEAF and self.type is Type.NUMBER
+        return "an array" if array else str(self.type)
+
 
 class Block(StrEnum):
     """Where equations stand."""
@@ -173,7 +179,7 @@ class Names:
         if name in FUNCTIONS:
             return f"{name!r} is a function"
         if name in RESERVED:
-            return f"{name!r} is reserved; choose another name"
+            return f"{name!r} is {RESERVED[name]}; choose another name"
         if name != name.lower() or name.startswith("_"):
             return f"{name!r} is no name; names read like 'c1' or 'direction'"
         return None

@@ -11,13 +11,16 @@ __all__ = ["shown"]
 
 
 def shown(spec: Spec, *, latex: bool = False) -> str:
-    """Return signature, state, equations and references of an optimizer; equations as text, or as LaTeX."""
+    """Return notes, signature, state, equations and references of an optimizer; equations as text, or as LaTeX."""
     analysis = analyse(spec)
 
     def formulas(lines: list[str]) -> list[str]:
         return [f"    {line if latex else plain_text(line)}" for line in lines]
 
-    lines = [spec.summary, "", *_signatures(spec, analysis), ""]
+    lines = [spec.summary, ""]
+    if spec.notes:
+        lines += [*spec.notes.split("\n"), ""]
+    lines += [*_signatures(spec, analysis), ""]
     lines += ["State:", *(f"    {part}" for part in _memory(spec)), ""]
     lines += [f"    {scalar.name:16}{scalar.doc}" for scalar in spec.scalars]
     lines += [*(f"    {slot.name:16}{slot.doc}" for slot in spec.slots), ""]

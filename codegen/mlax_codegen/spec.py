@@ -193,7 +193,7 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
         default = f"{default}_{index + 1}"
     name = table.text("name", default=default)
     if "name" in table.data and name is not None:
-        check_identifier(document, (*path, "name"), name, what="phase", reserved=())
+        check_identifier(document, (*path, "name"), name, what="phase", reserved={})
         if name in names or name in declared.taken or name.endswith(("_shape", "_of")):
             document.at_value((*path, "name"), f"{name!r} is taken; give the phase another name")
     scalars = table.text("scalars", default="", block=True)

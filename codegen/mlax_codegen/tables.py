@@ -33,7 +33,7 @@ def number_text(literal: str, value: float) -> str:
 
 
 def check_identifier(
-    document: Document, path: Path, name: str, *, what: str, reserved: Collection[str]
+    document: Document, path: Path, name: str, *, what: str, reserved: Mapping[str, str]
 ) -> None:
     """Note why a key cannot be a name of the generated code, if it cannot."""
     if not name.isascii() or not name.isidentifier() or name != name.lower():
@@ -41,7 +41,7 @@ def check_identifier(
     elif name.startswith("_") or name.endswith("_"):
         message = f"{name!r} begins or ends with an underscore; such names are the module's own"
     elif name in reserved:
-        message = f"{name!r} is reserved; give the {what} another name"
+        message = f"{name!r} is {reserved[name]}; give the {what} another name"
     else:
         return
     document.at_key(path, message)

@@ -78,7 +78,7 @@ class Values:
         kind = self.kind(node)
         if kind.type not in {wanted, Type.UNKNOWN}:
             hint = _HINTS.get(kind.type, "") if wanted is Type.NUMBER else ""
-            self.code.note(node, f"{what}, not {kind.type}{hint}")
+            self.code.note(node, f"{what}, not {kind.words}{hint}")
         return kind.stage
 
     def kind(self, node: ast.expr) -> Kind:
@@ -121,7 +121,7 @@ class Values:
             words = f"{first.type} is expected, as before `if`"
             return Kind(max(first.stage, self.expect(otherwise, first.type, words)), first.type)
         if first.type not in {Type.NUMBER, Type.UNKNOWN}:
-            self.wrong(body, f"a number is expected, not {first.type}{_HINTS.get(first.type, '')}")
+            self.wrong(body, f"a number is expected, not {first.words}{_HINTS.get(first.type, '')}")
         return Kind(max(first.stage, self.number(otherwise)), Type.NUMBER)
 
     def name(self, node: ast.Name, name: str) -> Kind:
@@ -149,10 +149,17 @@ class Values:
         if value is None:
             return self.wrong(node, "None stands in `is None` only")
         if isinstance(value, bool):
-            return self.wrong(node, "ask for the switch itself: `nesterov`, or `not nesterov`")
+            return self.wrong(node, f"{value} stands in no equation; {self.switches()}")
         if isinstance(value, str):
             return self.wrong(node, "a string is compared with a choice only")
         return Kind(Stage.STATIC, Type.NUMBER)
+
+    def switches(self) -> str:
+        """Return how a switch is asked for, by one that the spec has."""
+        flags = [h.name for h in self.names.hyperparameters.values() if h.kind == "flag"]
+        if not flags:
+            return "a switch is a hyperparameter with default = false"
+        return f"ask for the switch itself: `{flags[0]}`, or `not {flags[0]}`"
 
     def comparison(self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Kind:
         if isinstance(op, ast.Is | ast.IsNot):
@@ -225,7 +232,7 @@ class Values:
             kind = self.kind(node)
             if kind.type not in {Type.CONDITION, Type.UNKNOWN}:
                 hint = "; write a if b else c" if kind.type is Type.FLAG else ""
-                message = f"where asks a condition on arrays, not {kind.type}{hint}"
+                message = f"where asks a condition on arrays, not {kind.words}{hint}"
                 self.code.note(node, message)
             return kind.stage
         if parameter.type is Type.NUMBER:
@@ -280,7 +287,7 @@ class Values:
             return Kind(kind.stage, Type.NUMBER)
         if kind.type is Type.UNKNOWN:
             return UNKNOWN
-        return self.wrong(value, f"shapes, axes and lists have items, and this is {kind.type}")
+        return self.wrong(value, f"shapes, axes and lists have items, and this is {kind.words}")
 
     def sizes(self, node: ast.expr, items: list[ast.expr]) -> Kind:
         """Return what a tuple is: a shape."""
@@ -301,7 +308,7 @@ class Values:
                 if kind.type is Type.UNKNOWN:
                     return UNKNOWN
                 if kind.type is not Type.SIZES:
-                    message = f"a comprehension goes over a tuple of integers, not {kind.type}"
+                    message = f"a comprehension goes over a tuple of integers, not {kind.words}"
                     return self.wrong(over, message)
         target = generator.target
         variable = target.id if isinstance(target, ast.Name) else ""
@@ -319,5 +326,5 @@ class Values:
             return UNKNOWN
         found = _LISTS.get((kind.type, kind.stage is Stage.STATIC))
         if found is None:
-            return self.wrong(element, f"a list holds numbers or shapes, not {kind.type}")
+            return self.wrong(element, f"a list holds numbers or shapes, not {kind.words}")
         return found

@@ -259,7 +259,7 @@ CASES: dict[str, Bad] = {
         "n = max(abs(g))",
         "n = max(abs(g))\nlargest = n",
         "64:1",
-        "'largest' is reserved; choose another name",
+        "'largest' is a name that the generated module has already; choose another name",
         "largest",
     ),
     "update before the last phase": Bad(
@@ -343,7 +343,7 @@ CASES: dict[str, Bad] = {
         "left = [b2 * left[i] + (1 - b2) * gram(g, i) for i in range(ndim)]",
         "left = b2 * left[0]",
         "61:1",
-        "'left' is a list with an array for each axis, and this is a number",
+        "'left' is a list with an array for each axis, and this is an array",
         "left",
     ),
     "list as a number": Bad(
@@ -448,7 +448,7 @@ CASES: dict[str, Bad] = {
         "for i in range(ndim)], root)",
         "for i in range(ndim)], m)",
         "62:86",
-        "a list with an array for each axis is expected, as before `if`, not a number",
+        "a list with an array for each axis is expected, as before `if`, not an array",
         "m",
     ),
     "option that is unknown": Bad(
@@ -539,7 +539,7 @@ CASES: dict[str, Bad] = {
         "n = max(abs(g))",
         "n = max(abs(g))\nresult = n",
         "64:1",
-        "'result' is reserved; choose another name",
+        "'result' is a word of the language; choose another name",
         "result",
     ),
     "experimental in quotes": Bad(

@@ -431,35 +431,35 @@ CASES: dict[str, Bad] = {
         "nesterov = {",
         "lambda = {",
         "10:1",
-        "'lambda' is reserved; give the hyperparameter another name",
+        "'lambda' is a word of Python; give the hyperparameter another name",
         "lambda",
     ),
     "name of the generated module": Bad(
         "nesterov = {",
         "state = {",
         "10:1",
-        "'state' is reserved; give the hyperparameter another name",
+        "'state' is a name that the generated module has already; give the hyperparameter another name",
         "state",
     ),
     "name of the gradient": Bad(
         "nesterov = {",
         "g = {",
         "10:1",
-        "'g' is reserved; give the hyperparameter another name",
+        "'g' is a word of the language; give the hyperparameter another name",
         "g",
     ),
     "name of a function": Bad(
         "nesterov = {",
         "sqrt = {",
         "10:1",
-        "'sqrt' is reserved; give the hyperparameter another name",
+        "'sqrt' is a function of the language; give the hyperparameter another name",
         "sqrt",
     ),
     "name of a tuple's method": Bad(
         "\nv = {",
         "\ncount = {",
         "18:1",
-        "'count' is reserved; give the slot another name",
+        "'count' is a method of every tuple, which the state is; give the slot another name",
         "count",
     ),
     "name in Greek": Bad(
@@ -586,7 +586,7 @@ CASES: dict[str, Bad] = {
         "abs2(g)",
         "g[0]",
         "29:25",
-        "shapes, axes and lists have items, and this is a number",
+        "shapes, axes and lists have items, and this is an array",
         "g",
     ),
     "lambda": Bad(
@@ -600,7 +600,7 @@ CASES: dict[str, Bad] = {
         "abs2(g)",
         "[x for x in g]",
         "29:37",
-        "a comprehension goes over a tuple of integers, not a number",
+        "a comprehension goes over a tuple of integers, not an array",
         "g",
     ),
     "loop": Bad(
@@ -888,7 +888,7 @@ CASES: dict[str, Bad] = {
         "update = -",
         "w = g\nupdate = -",
         "35:1",
-        "'w' is reserved; choose another name",
+        "'w' is a word of the language; choose another name",
         "w",
     ),
     "slot in scalars": Bad(
@@ -1085,7 +1085,7 @@ CASES: dict[str, Bad] = {
         "b2 = {",
         "inputs = {",
         "8:1",
-        "'inputs' is reserved; give the hyperparameter another name",
+        "'inputs' is a name that the generated module has already; give the hyperparameter another name",
         "inputs",
     ),
     "chain of powers in scalars": Bad(
@@ -1214,6 +1214,42 @@ CASES: dict[str, Bad] = {
         "this divisor is 0, where a leaf has no axes",
         "ndim",
     ),
+    "True in arithmetic": Bad(
+        "direction = g / root",
+        "direction = g * True / root",
+        "31:17",
+        "True stands in no equation; ask for the switch itself: `nesterov`, or `not nesterov`",
+        "True",
+    ),
+    "string without an end": Bad(
+        'order == "first" else',
+        'order == "first else',
+        "30:32",
+        "this does not read as an equation (unterminated string literal)",
+        '"',
+    ),
+    "if without a body": Bad(
+        "    velocity = momentum * velocity + direction",
+        "velocity = momentum * velocity + direction",
+        "33:1",
+        "this does not read as an equation (expected an indented block after 'if' statement)",
+        "v",
+    ),
+    **{
+        f"{name} as a hyperparameter": Bad(
+            "nesterov = {",
+            f"{name} = {{",
+            "10:1",
+            f"{name!r} is {what}; give the hyperparameter another name",
+            name,
+        )
+        for name, what in {
+            "flag": "a name that the generated module has already",
+            "h": "a name that the generated module has already",
+            "index": "a method of every tuple, which the state is",
+            "count": "a method of every tuple, which the state is",
+        }.items()
+    },
     "negative power of what may be 0": Bad(
         "direction = g / root",
         "direction = b2**-1 * g / root",

@@ -245,3 +245,20 @@ def test_what_bounds_and_conditions_exclude_is_no_mistake(
     text = GOOD.replace('bounds = "1 <= x"', f'bounds = "{bounds}"')
     path.write_text(text.replace("g / root**power", f"g * {factor} / root**power"))
     analyse(read_spec(path))
+
+
+def test_a_state_without_slots_like_the_weights_says_its_type(tmp_path: Path) -> None:
+    """A type checker would find the type of the weights nowhere else."""
+    text = (
+        'name = "probe"\nsummary = "Probe: one number."\nreferences = ["Doe 2020"]\n'
+        '[slots]\nn = { init = "zeros", shape = "()", doc = "Size." }\n'
+        '[[step]]\nleaf = """\nn = 0.999 * n + norm(g)\nupdate = -g / (n + 1e-8)\n"""\n'
+    )
+    for extra, annotated in (("", True), (' m = { init = "copy", doc = "M." }\n', False)):
+        spec = text.replace("[[step]]", f"{extra}[[step]]").replace(
+            "/ (n", "/ (m + n" if extra else "/ (n"
+        )
+        (tmp_path / "probe.toml").write_text(spec)
+        module = render_module(read_spec(tmp_path / "probe.toml"))
+        assert "    warn_if_narrow(state, " in module
+        assert ("state: State[Weights] = State(" in module) is annotated

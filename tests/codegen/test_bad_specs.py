@@ -97,16 +97,21 @@ def test_a_misspelt_name_counts_as_read(name: str, misspelt: str) -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_what_may_follow_from_a_mistake_comes_last() -> None:
+def test_what_may_follow_from_a_mistake_is_not_reported_beside_it() -> None:
     text = GOOD.replace("-learning_rate *", "-speed *").replace("1 - b2**t", "1 - zzz**t", 1)
     text = text.replace("root**power", "2**power")
     messages = [mistake.message for mistake in complaint(text).mistakes]
-    assert messages == [
-        "unknown name 'zzz'",
-        "unknown name 'speed'",
-        "no equation reads 'learning_rate'",
-        "'root' is assigned and never read",
-    ]
+    assert messages == ["unknown name 'zzz'", "unknown name 'speed'"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_without_a_switch_none_is_suggested() -> None:
+    start, _, _ = GOOD.partition("[hyperparameters]")
+    text = f"{start}[[step]]\nleaf = 'update = -g * True'\n"
+    [mistake] = complaint(text).mistakes
+    assert mistake.message == (
+        "True stands in no equation; a switch is a hyperparameter with default = false"
+    )
 
 
 @pytest.mark.usefixtures("folder")

@@ -44,18 +44,18 @@ def test_the_runtime_has_it(function: Function) -> None:
 
 def test_what_a_module_imports_is_reserved() -> None:
     codes = {function.code for function in FUNCTIONS.values() if function.module}
-    assert codes <= RESERVED
+    assert codes <= {*RESERVED}
 
 
 @pytest.mark.parametrize("function", [map_leaves, reduce_leaves])
 def test_no_scalar_takes_the_place_of_an_argument(function: Callable[..., object]) -> None:
     """A step hands scalars over by name, beside these."""
     parameters = inspect.signature(function).parameters.values()
-    assert {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} <= RESERVED
+    assert {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} <= {*RESERVED}
 
 
 def test_what_all_optimizers_have_is_reserved() -> None:
-    assert {name for name in dir(Optimizer) if not name.startswith("_")} <= RESERVED
+    assert {name for name in dir(Optimizer) if not name.startswith("_")} <= {*RESERVED}
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
@@ -77,7 +77,7 @@ def test_every_name_of_a_module_is_from_the_spec_or_reserved(path: Path) -> None
             own |= {name for part in parts for name in names_of(part)}
     names = set(names_of(ast.parse(render_module(spec))))
     private = {name for name in names if name.startswith("_")}
-    assert names - private - own <= RESERVED
+    assert names - private - own <= {*RESERVED}
 
 
 def names_of(tree: ast.AST) -> Iterator[str]:

@@ -25,6 +25,11 @@ def test_adam(capsys: pytest.CaptureFixture[str]) -> None:
     assert "    Kingma & Ba 2015, https://arxiv.org/abs/1412.6980\n" in text
 
 
+def test_whose_defaults_these_are(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "lamb")
+    assert "\n\nThe defaults are Optax's; MLX and PyTorch have no LAMB." in text
+
+
 def test_state_of_all_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, str(SPECS / "rich.toml"))
     state = text.partition("State:\n")[2].partition("\n\n")[0]
