@@ -17,7 +17,8 @@ def replacing(path: Path) -> Generator[BinaryIO, None, None]:
     """Give a new file to write to, which takes the place of `path` when all is written and on the disk.
 
     Until then it is `.NAME.saving` beside it. If writing fails, that is removed; a killed process leaves it behind, and
-    the next one writes over it. A lock on it keeps two writers apart.
+    the next one writes over it. A lock on it keeps two writers apart. Who may read and write a file that is replaced
+    stays as it was; a new one has what the umask says.
 
     Args:
         path: What to replace or make. Of a symbolic link what it points to, which may be missing.
@@ -32,13 +33,20 @@ def replacing(path: Path) -> Generator[BinaryIO, None, None]:
     if not target.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {target.parent}; make it first")
     temporary = target.with_name(f".{target.name}.saving")
+    mode = stat.S_IMODE(target.stat().st_mode) & 0o777 if target.exists() else None
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-    with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+    # Its owner may write to it meanwhile, whatever the mode: also the next one, if this one is killed.
+    first = 0o666 if mode is None else mode | 0o200
+    with os.fdopen(os.open(temporary, flags, first), "wb") as file:
         _lock(file, temporary, path)
         try:
             file.truncate(0)
+            if mode is not None:
+                os.fchmod(file.fileno(), first)  # what the umask took, or a killed writer left
             yield file
             file.flush()
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
             temporary.replace(target)
         except BaseException:

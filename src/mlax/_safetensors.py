@@ -1,8 +1,12 @@
 """The safetensors file format: eight bytes that say how long the header is, the header (JSON), and the arrays.
 
 https://huggingface.co/docs/safetensors describes it. A header gives dtype, shape and place of every array, and
-strings under `__metadata__`. Files may come from strangers: all that a header says is checked against the size of the
-file before anything is read or allocated.
+strings under `__metadata__`. Files may come from strangers: a header has at most 10 MB, and all that it says is
+checked against the size of the file before an array is read or allocated.
+
+It is read and written here, not by the package `safetensors`: the stable NumPy functions of that have no bfloat16 and
+no complex128, its raw ones changed between 0.7 and 0.8 (dicts with bytes, then TensorSpec with pointers), and neither
+syncs a file or replaces one. The format itself is one page and does not change. Tests compare with the package.
 
 Files written here also carry a checksum of the whole file, so that a damaged one is an error and no wrong number. It
 stands at the very beginning of the header, in the place of zeros that it was computed with.
@@ -37,7 +41,9 @@ _BITS = {
     **{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6},
 }  # fmt: skip
 
-_LONGEST_HEADER = 100_000_000  # other readers refuse longer ones
+# Python's objects for a header take up to 40 times its bytes, and are made before they can be checked: 400 MB with
+# this. Other readers allow 100 MB. It is enough for 100,000 arrays with paths of 30 characters.
+_LONGEST_HEADER = 10_000_000
 _MOST_AXES = 64  # NumPy's limit
 _CHUNK = 1 << 24
 _BEGINNING = b'{"__metadata__":{"mlax.crc32":"'
@@ -98,7 +104,7 @@ def write(file: BinaryIO, entries: Iterable[Entry], metadata: Mapping[str, str])
         metadata: Strings.
 
     Raises:
-        ValueError: A header would be longer than readers accept.
+        ValueError: The header would be longer than `read_header` accepts.
     """
     entries = sorted(entries, key=lambda entry: -_BITS[entry.dtype])
     header: dict[str, Any] = {
@@ -116,7 +122,8 @@ def write(file: BinaryIO, entries: Iterable[Entry], metadata: Mapping[str, str])
     text += b" " * (-len(text) % 8)
     if len(text) > _LONGEST_HEADER:
         raise ValueError(
-            f"the paths and metadata need a header of {len(text):,} bytes; the format allows {_LONGEST_HEADER:,}"
+            f"the paths and metadata need a header of {len(text):,} bytes; {_LONGEST_HEADER:,} are the most; "
+            "save in several files"
         )
     head = len(text).to_bytes(8, "little") + text
     file.write(head)
@@ -141,12 +148,16 @@ def read_header(file: BinaryIO) -> File:
         raise DamagedError(f"it has {size} bytes")
     length = int.from_bytes(_exactly(file, 8), "little")
     if length > _LONGEST_HEADER:
-        raise DamagedError(f"it announces a header of {length:,} bytes")
+        raise DamagedError(
+            f"it announces a header of {length:,} bytes; {_LONGEST_HEADER:,} are the most"
+        )
     if 8 + length > size:
         raise DamagedError(f"it announces a header of {length:,} bytes and has {size:,} in all")
     text = _exactly(file, length)
     header = parsed(text)
-    metadata = header.pop("__metadata__", {})
+    metadata = header.pop("__metadata__", None)
+    if metadata is None:  # MLX writes null where it was given none
+        metadata = {}
     if not is_strings(metadata):
         raise DamagedError("its metadata are not strings")
     entries = dict(_entries(header))

@@ -203,14 +203,27 @@ def as_in(leaf: Any, value: Any) -> Any:
     Args:
         leaf: From `like`.
         value: An array or number of its shape and dtype. JAX may keep the memory of a NumPy array: nobody else has it.
+
+    Raises:
+        ValueError: The value is a tracer, and what is wanted has a value; in one phrase.
     """
     if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
-        placed = isinstance(leaf, jax.ShapeDtypeStruct) or getattr(leaf, "committed", False)
-        sharding = leaf.sharding if placed else None
+        sharding = leaf.sharding if _is_placed(leaf) else None
         if isinstance(value, jax.Array):
             return value if sharding is None else jax.device_put(value, sharding)
         return jax.device_put(np.asarray(value), sharding)
+    if is_tracer(value):
+        raise ValueError(
+            f"{describe(value)} without values, and {describe(leaf)} in `like` has one"
+        )
     if _is_numpy(leaf):
         array: Any = np.array(value, leaf.dtype)
         return array if issubclass(class_of(leaf), np.ndarray) else array[()]
     return type(leaf)(np.asarray(value).item())
+
+
+def _is_placed(leaf: Any) -> bool:
+    """Return whether it matters on which devices a leaf is; inside `jit` it does not have any."""
+    if is_tracer(leaf):
+        return False
+    return isinstance(leaf, jax.ShapeDtypeStruct) or getattr(leaf, "committed", False)

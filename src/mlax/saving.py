@@ -69,19 +69,34 @@ def unflatten(flat: Mapping[str, Any], like: T, *, strict: bool = True) -> T:
 
     Raises:
         LeafMismatchError: A leaf is missing, unexpected, or has another shape or dtype; names all of them.
+        TypeError: `flat` is no dict of arrays by path.
+        ValueError: A leaf is traced by `jit` or another transformation, where `like` has a NumPy array or a number.
     """
-    target = _Target("mlax.unflatten", like)
+    where = "mlax.unflatten"
+    target = _Target(where, like)
+    _require_named(where, flat)
     found: dict[str, ArrayType] = {}
     for name, leaf in flat.items():
-        with _complaining("mlax.unflatten", "flat", name):
+        with _complaining(where, "flat", name):
             found[name] = array_type(leaf)
     names = target.fitting("`flat`", found, None, strict)
     values: dict[str, Any] = {}
     for name in names:
         value = flat[name]  # which the caller may write to if it is NumPy's
         copy = value if isinstance(value, jax.Array) else np.array(value)
-        values[name] = target.placed(name, copy)
+        with _complaining(where, "flat", name):
+            values[name] = target.placed(name, copy)
     return cast("T", target.filled(values))
+
+
+def _require_named(where: str, flat: object) -> None:
+    """Refuse what is no dict with paths for keys."""
+    expected = "`flat` must be a dict of arrays by dotted path, as mlax.flatten returns"
+    if not isinstance(flat, Mapping):
+        raise TypeError(f"{where}: {expected}, got {describe(flat)}")
+    for name in cast("Any", flat):
+        if not isinstance(name, str):
+            raise TypeError(f"{where}: {expected}, got the key {describe(name)}")
 
 
 def save(path: _Path, tree: object, metadata: Mapping[str, str] | None = None) -> None:

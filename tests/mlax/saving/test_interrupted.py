@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import mlax
+from mlax._replacing import replacing
 
 
 def test_killed_writers_leave_whole_files(tmp_path: Path) -> None:
@@ -40,6 +41,21 @@ def test_new_files_have_the_permissions_of_the_umask(tmp_path: Path) -> None:
         finally:
             os.umask(old)
         assert (tmp_path / str(mask)).stat().st_mode & 0o777 == mode
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    """From before the first byte is written, and whatever a killed writer left."""
+    for mode in (0o600, 0o666, 0o440):
+        path = tmp_path / f"{mode:o}"
+        path.touch()
+        path.chmod(mode)
+        left = tmp_path / f".{path.name}.saving"
+        left.touch(0o644)
+        with replacing(path) as file:
+            file.write(b"new")
+            assert left.stat().st_mode & 0o777 == mode | 0o200
+        assert path.stat().st_mode & 0o777 == mode
+        assert path.read_bytes() == b"new"
 
 
 def test_links_stay_links(tmp_path: Path) -> None:

@@ -318,3 +318,45 @@ def test_metadata_are_strings(
     with pytest.raises(error, match=re.escape(message)):
         mlax.save(tmp_path / "x", 1, metadata)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_unflatten_of_tracers() -> None:
+    """Under every transformation, with `like` traced too, or concrete, or shapes."""
+    tree = {"w": jnp.arange(3.0), "b": [jax.device_put(jnp.ones(2), jax.devices()[0])]}
+    shapes = jax.eval_shape(lambda: tree)
+    for like in (None, tree, shapes):
+
+        def same(given: Any, like: Any = like) -> Any:
+            return mlax.unflatten(mlax.flatten(given), like=given if like is None else like)
+
+        def total(given: Any, same: Callable[[Any], Any] = same) -> Any:
+            return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(same(given)))
+
+        assert mlax.tree_equal(jax.jit(same)(tree), tree)
+        assert mlax.tree_equal(jax.grad(total)(tree), jax.tree.map(jnp.ones_like, tree))
+        assert mlax.tree_equal(jax.eval_shape(same, tree), shapes)
+        batch = jax.tree.map(lambda x: jnp.stack([x, x]), tree)
+        assert mlax.tree_equal(jax.vmap(same)(batch), batch)
+
+    def numbers(given: Any) -> Any:
+        return mlax.unflatten({"w": np.arange(3, dtype=np.float32)}, like=given)
+
+    assert mlax.tree_equal(jax.jit(numbers)({"w": jnp.zeros(3)}), {"w": tree["w"]})
+    message = r"w in `flat`: float32\[3\] without values, and float32\[3\] in `like` has one"
+    with pytest.raises(ValueError, match=message):
+        jax.jit(lambda x: mlax.unflatten({"w": x}, like={"w": np.zeros(3, np.float32)}))(tree["w"])
+
+
+@pytest.mark.parametrize(
+    ("flat", "got"),
+    [
+        ([1, 2], "got [1, 2] (list)"),
+        (None, "got None"),
+        (jnp.ones(2), "got float32[2]"),
+        ({0: 1}, "the key 0"),
+    ],
+)
+def test_unflatten_takes_a_dict_by_path(flat: Any, got: str) -> None:
+    with pytest.raises(TypeError, match=r"unflatten: `flat` must be a dict of arrays by") as caught:
+        mlax.unflatten(flat, like={"w": jnp.ones(2)})
+    assert got in str(caught.value)

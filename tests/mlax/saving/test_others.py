@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import mlx.core as mx
+import mlx.nn
 import numpy as np
 import pytest
 import safetensors
@@ -99,6 +100,20 @@ def test_mlx(tmp_path: Path) -> None:
     mx.save_safetensors(str(tmp_path / "y.safetensors"), theirs, {"a": "b"})
     assert identical(mlax.load(tmp_path / "y.safetensors", like=tree), tree)
     assert mlax.load_metadata(tmp_path / "y.safetensors")["a"] == "b"
+
+
+def test_mlx_without_metadata(tmp_path: Path) -> None:
+    """It writes null for them."""
+    path = tmp_path / "x.safetensors"
+    mx.save_safetensors(str(path), {"w": mx.ones(3)})
+    assert b'"__metadata__":null' in path.read_bytes()
+    assert mlax.load(path, like={"w": jnp.zeros(3)})["w"].tolist() == [1, 1, 1]
+    assert mlax.load_metadata(path) == {}
+    mlx.nn.Linear(2, 1).save_weights(str(path))
+    layer = mlax.load(path, like={"weight": jnp.zeros((1, 2)), "bias": jnp.zeros(1)})
+    assert layer["weight"].any()
+    safetensors.numpy.save_file({"w": np.ones(3)}, path)  # which leaves them out
+    assert mlax.load_metadata(path) == {}
 
 
 def test_what_the_format_lacks_is_readable_still(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def test_the_good_file_is_loaded(tmp_path: Path) -> None:
         (file_of(b'{"x":{},"x":{}}'), "twice"),
         (file_of({"__metadata__": {"a": 1}}), "metadata are not strings"),
         (file_of({"__metadata__": []}), "metadata are not strings"),
-        (file_of({"__metadata__": None}), "metadata are not strings"),
+        (file_of({"__metadata__": {"a": None}}), "metadata are not strings"),
+        (file_of({"__metadata__": False}), "metadata are not strings"),
         (file_of({"x": 1}, bytes(8)), "'x' has no dtype"),
         (file_of({"x": {"dtype": "F32", "shape": [2]}}, bytes(8)), "'x' has no dtype"),
         (file_of({"x": entry() | {"more": 1}}, bytes(8)), "'x' is described by other"),
@@ -102,18 +103,47 @@ def test_lies_are_refused(data: bytes, why: str, tmp_path: Path) -> None:
 def test_oversized_headers_are_not_read(tmp_path: Path) -> None:
     """Though the file is as large as they say."""
     with (tmp_path / "x").open("wb") as file:
-        file.write(file_of(b"{}", length=150_000_000))
-        file.truncate(200_000_000)
+        file.write(file_of(b"{}", length=10_000_001))
+        file.truncate(20_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="announces a header of 150,000,000"):
+        with pytest.raises(
+            ValueError, match="announces a header of 10,000,001 bytes; 10,000,000 are"
+        ):
             mlax.load(tmp_path / "x", like=1)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
-    entries = [Entry(f"{i:050000}", "U8", (0,), lambda: np.zeros(0, np.uint8)) for i in range(2001)]
-    with pytest.raises(ValueError, match="need a header of 100,"), (tmp_path / "y").open("wb") as y:
+    entries = [Entry(f"{i:050000}", "U8", (0,), lambda: np.zeros(0, np.uint8)) for i in range(200)]
+    with (
+        pytest.raises(ValueError, match="need a header of 10,01"),
+        (tmp_path / "y").open("wb") as y,
+    ):
         write(y, entries, {})
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a":[' + b"{}," * 100_000 + b"0]}",
+        b'{"a":[' + b"[]," * 100_000 + b"0]}",
+        b'{"a":[' + b"1e9," * 100_000 + b"0]}",
+        b'{"' + "\U0001f600".encode() + b'":[' + b"[]," * 100_000 + b"0]}",
+        b"{" + b",".join(b'"%x":0' % i for i in range(50_000)) + b"}",
+        b'{"__metadata__":{' + b",".join(b'"%x":""' % i for i in range(50_000)) + b"}}",
+    ],
+    ids=lambda header: header[:24].decode(),
+)
+def test_a_header_takes_little_memory(header: bytes, tmp_path: Path) -> None:
+    """40 times its length at most, whatever is in it: what the limit of its length was made for."""
+    (tmp_path / "x").write_bytes(file_of(header))
+    tracemalloc.start()
+    try:
+        with pytest.raises((ValueError, mlax.LeafMismatchError)):
+            mlax.load(tmp_path / "x", like=1)
+        assert 4 < tracemalloc.get_traced_memory()[1] / len(header) < 40
+    finally:
+        tracemalloc.stop()
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
