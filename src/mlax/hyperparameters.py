@@ -252,8 +252,8 @@ def refuse_vanishing(h: object, dtype: Any) -> None:
     """
     for each in fields(h) if is_dataclass(h) else ():
         spec, value = specification(each.metadata), getattr(h, each.name)
-        positive = spec is not None and spec.positive and value is not None
-        if positive and value < _least_positive(dtype):
+        positive = spec is not None and spec.positive
+        if positive and isinstance(value, float) and value < _least_positive(dtype):
             raise ValueError(
                 f"{type(h).__name__}: {each.name} must be {_too_small(dtype)}, got {value!r}"
             )
