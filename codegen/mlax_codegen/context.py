@@ -35,6 +35,7 @@ def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
     used = [FUNCTIONS[name] for name in analysis.called]
     mapping = {"map_leaves", *(["reduce_leaves"] if len(spec.phases) > 1 else [])}
     functions = {plan.name: plan for plan in analysis.functions}
+    keys = [scalar for scalar in spec.scalars if scalar.is_key]
     new = ["state.step + 1", *(h.name for h in schedulables)]
     new += [f"state.{s.name}" if s.is_key else f"scalar({s.name})" for s in spec.scalars]
     written = {slot for plan in analysis.phases for slot in plan.slots}
@@ -68,7 +69,7 @@ def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
             {
                 "name": s.name,
                 "type": 'Key[Array, ""]' if s.is_key else "Scalar",
-                "init": f"key(h.{s.init.hyperparameter})"
+                "init": _key(s.init.hyperparameter, keys.index(s))
                 if s.is_key
                 else f"scalar({_begin(s.init.number, s.init.hyperparameter)})",
                 "current": f"folded(state.{s.name}, state.step)" if s.is_key else f"state.{s.name}",
@@ -109,6 +110,11 @@ def _result(state: str) -> list[str]:
     if len(line) + 4 <= WIDTH:
         return [line]
     return [f"state = State({state})", "return updates, state"]
+
+
+def _key(seed: str, before: int) -> str:
+    """Return the key that begins from a seed; its place is folded in, as seeds may well be equal."""
+    return f"folded(key(h.{seed}), {before})" if before else f"key(h.{seed})"
 
 
 def _begin(number: str, hyperparameter: str) -> str:

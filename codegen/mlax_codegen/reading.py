@@ -45,6 +45,8 @@ class Reading:
         }
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in self.spec.slots}
         self.forms: Forms = Forms(self.spec)
+        self.keys: frozenset[str] = frozenset(s.name for s in self.spec.scalars if s.is_key)
+        self.drawn: set[str] = set()  # keys that this world has read
 
     def walk(self) -> tuple[set[World], list[World]]:
         """Return the worlds in which the weights are read, and all that the requirements leave."""
@@ -75,6 +77,7 @@ class Reading:
             )
             if self.possible:
                 possible.append(world)
+            self.drawn = set()
             for code in step:
                 self.block(code)
             weights = set(self.weights)
@@ -121,6 +124,9 @@ class Reading:
                     self.expression(value)
                     if holds(value, self.world) is isinstance(op, ast.Or):
                         return
+            case ast.ListComp(elt=element):
+                self.expression(element)
+                self.expression(element)  # it is done for each axis: a key in it is read again
             case _:
                 for child in ast.iter_child_nodes(node):
                     if isinstance(child, ast.expr):
@@ -130,6 +136,14 @@ class Reading:
         if name == WEIGHT:
             self.weights.add(self.world)
         self.kept(node, name)
+        if name in self.keys and self.possible:
+            if name in self.drawn and node not in self.blamed:
+                self.blamed.add(node)
+                message = (
+                    f"{name!r} gives the same noise again; name the noise, or declare another key"
+                )
+                self.code.note(node, message)
+            self.drawn.add(name)
         found = self.hyperparameters.get(name)
         if found is None or not found.optional or name in self.blamed:
             return

@@ -21,6 +21,7 @@ __all__ = [
     "broadcast",
     "count",
     "dims_of",
+    "form",
     "joined",
     "limited",
     "of_axis",
@@ -136,6 +137,19 @@ def of_axis(dims: Dims, axis: int) -> Dims:
 def _at(length: str | None, axis: int) -> str | None:
     first, *rest = (length or "").split(" ", 1)
     return " ".join([f"{AXIS}{axis}", *rest]) if first == AXIS else length
+
+
+def form(thing: Thing) -> Dims | frozenset[int]:
+    """Return what must be the same of two values for one of them to be followed; None of what has no shape."""
+    match thing:
+        case Range() | Shaped():
+            return _dims(thing)
+        case Sizes() | Shapes():
+            return thing.lengths
+        case Arrays():
+            return thing.item
+        case _:
+            return None
 
 
 def joined(first: Thing, second: Thing) -> Thing:

@@ -1,7 +1,8 @@
 """Tries equations on leaves of few and many axes, without numbers: what would fail when they run is noted here.
 
 Numbers known before anything runs are followed as ranges, arrays as shapes. Where a condition is not known both
-branches are tried, each with what the condition says of the names in it.
+branches are tried, each with what the condition says of the names in it. Where an option decides between two shapes,
+all is tried again with each of its answers.
 """
 
 import ast
@@ -27,14 +28,18 @@ from mlax_codegen.things import (
     broadcast,
     count,
     dims_of,
+    form,
     joined,
     of_axis,
 )
+from mlax_codegen.worlds import World, literal, names_of, option_of, options_in
+from mlax_codegen.worlds import holds as decided
 
 __all__ = ["try_out"]
 
 _FEW_AXES = 4
 _MOST_AXES = 64
+_MOST_TRIALS = 128  # for each number of axes
 _SIGNS: dict[type[ast.operator], str] = {
     ast.Add: "+",
     ast.Sub: "-",
@@ -63,9 +68,17 @@ Known = dict[str, Thing]
 def try_out(spec: Spec) -> None:
     """Note in the spec's document what cannot work, on a leaf with any number of axes."""
     for axes in _numbers_of_axes(spec):
-        _Trial(spec, axes).run()
-        if spec.document.mistakes:  # the same ones again, mostly
-            return
+        worlds, left = [World(())], _MOST_TRIALS
+        while worlds and left:
+            left -= 1
+            trial = _Trial(spec, axes, worlds.pop())
+            trial.run()
+            if spec.document.mistakes:  # the same ones again, mostly
+                return
+            if trial.undecided:
+                option, answers = min(trial.undecided.items())
+                decided = trial.world.answers
+                worlds += [World((*decided, (option, answer))) for answer in answers]
 
 
 def _numbers_of_axes(spec: Spec) -> Sequence[int]:
@@ -89,11 +102,21 @@ def _numbers_of_axes(spec: Spec) -> Sequence[int]:
 
 
 class _Trial:
-    """One walk over all equations, for leaves with one number of axes."""
+    """One walk over all equations, for leaves with one number of axes.
 
-    def __init__(self, spec: Spec, axes: int) -> None:
+    Attributes:
+        world: The options that are decided.
+        undecided: Options that are not, between whose answers a shape was lost; with these answers.
+    """
+
+    def __init__(self, spec: Spec, axes: int, world: World) -> None:
         self.spec = spec
         self.axes = axes
+        self.world = world
+        self.answers: Mapping[str, str] = dict(world.answers)
+        self.choices = {h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"}
+        self.options = {h.name for h in spec.hyperparameters}
+        self.undecided: dict[str, tuple[str, ...]] = {}
         self.blamed: set[ast.AST] = set()
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in spec.slots}
         self.known: Known = {}
@@ -113,7 +136,10 @@ class _Trial:
         for requirement in spec.requirements:
             if requirement.test.expression is not None:
                 self.code = requirement.test
-                self.known = self.under(requirement.test.expression, holds=True) or self.known
+                met = self.under(requirement.test.expression, holds=True)
+                if met is None:  # with these options the optimizer cannot be made
+                    return
+                self.known = met
         fixed = dict(self.known)
         self.known |= {SHAPE: shape, NDIM: exactly(self.axes)}
         for name, code in spec.shapes.items():
@@ -174,8 +200,10 @@ class _Trial:
 
     @property
     def where(self) -> str:
-        """For which leaves it is tried, in words."""
-        return f"where a leaf has {count(self.axes, 'axis', 'axes')}"
+        """For which leaves and options it is tried, in words."""
+        options = " and ".join(literal(*answer) for answer in self.world.answers)
+        axes = f"where a leaf has {count(self.axes, 'axis', 'axes')}"
+        return f"{axes}, if {options}" if options else axes
 
     # Statements
 
@@ -203,17 +231,38 @@ class _Trial:
                             }
                             after.append({**before, **{n: self.known[n] for n in assigned}})
                         self.known = before
-                    self.known = self.either(after)
+                    self.known = self.either(after, test)
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     self.assign(name, value)
                 case _:
                     pass
 
-    def either(self, states: Sequence[Known]) -> Known:
+    def either(self, states: Sequence[Known], test: ast.expr | None = None) -> Known:
         if len(states) < 2:
             return states[0] if states else self.known
         first, second = states
-        return {name: joined(first[name], second[name]) for name in first if name in second}
+        both = [name for name in first if name in second]
+        return {name: self.one_of(first[name], second[name], test) for name in both}
+
+    def one_of(self, first: Thing, second: Thing, test: ast.expr | None) -> Thing:
+        """Return what is known of one of two values; note the options that decide, where a shape is lost."""
+        if test is not None and form(first) != form(second):
+            found = options_in(self.with_definitions(test), self.choices)
+            self.undecided |= {
+                option: answers
+                for option, answers in found
+                if option not in self.answers and names_of(option) <= self.options
+            }
+        return joined(first, second)
+
+    def with_definitions(self, test: ast.expr) -> list[ast.expr]:
+        """Return a test, and what [shapes] says of the names in it."""
+        tests = [test]
+        for part in ast.walk(test):
+            code = self.spec.shapes.get(part.id) if isinstance(part, ast.Name) else None
+            if code is not None and code.expression is not None:
+                tests += self.with_definitions(code.expression)
+        return tests
 
     def assign(self, name: str, value: ast.expr) -> None:
         found = self.value(value)
@@ -257,6 +306,9 @@ class _Trial:
 
     def assume(self, test: ast.expr, *, holds: bool) -> bool:
         """Add to what is known that a condition holds, or does not; return whether that can be."""
+        known = option_of(test, self.choices) in self.answers
+        if known and decided(test, self.world) is not holds:
+            return False
         match test:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return self.assume(operand, holds=not holds)
@@ -429,7 +481,9 @@ class _Trial:
     def comparison(self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Thing:
         a, b = self.value(left), self.value(right)
         if isinstance(op, ast.Is | ast.IsNot):
-            return None
+            return (
+                decided(node, self.world) if option_of(node, self.choices) in self.answers else None
+            )
         if isinstance(a, Shaped) or isinstance(b, Shaped):
             return self.elementwise(node, [a, b])
         can = self.under(node, holds=True) is not None
@@ -462,7 +516,9 @@ class _Trial:
                 self.known = known
                 found.append(self.value(branch))
             self.known = before
-        return joined(*found) if len(found) == 2 else found[0] if found else None
+        if len(found) == 2:
+            return self.one_of(found[0], found[1], test)
+        return found[0] if found else None
 
     def item(self, node: ast.expr, thing: Thing, index: Thing) -> Thing:
         if not isinstance(thing, Sizes | Arrays) or not isinstance(index, Range):

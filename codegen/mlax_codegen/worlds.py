@@ -9,7 +9,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, product
 
-__all__ = ["World", "condition_of", "holds", "possible_worlds", "tests_in"]
+__all__ = [
+    "World",
+    "condition_of",
+    "holds",
+    "literal",
+    "names_of",
+    "option_of",
+    "options_in",
+    "possible_worlds",
+    "tests_in",
+]
 
 _MOST = 4096
 _LONGEST = 3  # options in one conjunction, unless it takes all of them
@@ -31,12 +41,15 @@ class World:
         """Return what it says of some options, and of no shapes."""
         return World(
             tuple(
-                (option, answer) for option, answer in self.answers if _names(option) <= {*options}
+                (option, answer)
+                for option, answer in self.answers
+                if names_of(option) <= {*options}
             )
         )
 
 
-def _names(option: str) -> set[str]:
+def names_of(option: str) -> set[str]:
+    """Return the names in an option."""
     return {part.id for part in ast.walk(ast.parse(option)) if isinstance(part, ast.Name)}
 
 
@@ -52,7 +65,7 @@ def possible_worlds(
     tests: Iterable[ast.expr], choices: Mapping[str, tuple[str, ...]]
 ) -> list[World] | None:
     """Return all worlds that some tests tell apart; None where they are too many."""
-    options = dict(found for test in tests for found in _options(test, choices))
+    options = dict(options_in(tests, choices))
     count = 1
     for answers in options.values():
         count *= len(answers)
@@ -61,6 +74,22 @@ def possible_worlds(
     return [
         World(tuple(zip(options, answers, strict=True))) for answers in product(*options.values())
     ]
+
+
+def options_in(
+    tests: Iterable[ast.expr], choices: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield what some tests ask about, each with all that it may be."""
+    for test in tests:
+        yield from _options(test, choices)
+
+
+def option_of(test: ast.expr, choices: Mapping[str, tuple[str, ...]]) -> str | None:
+    """Return the one option that a test asks about; None where it is more than one single test."""
+    if isinstance(test, ast.BoolOp | ast.UnaryOp):
+        return None
+    [(option, _)] = _options(test, choices)
+    return option
 
 
 def _options(
@@ -134,10 +163,11 @@ def condition_of(chosen: Collection[World], among: Collection[World]) -> str | N
 
 
 def _conjunction(terms: Collection[tuple[str, str]]) -> str:
-    return " and ".join(_literal(*term) for term in sorted(terms))
+    return " and ".join(literal(*term) for term in sorted(terms))
 
 
-def _literal(option: str, answer: str) -> str:
+def literal(option: str, answer: str) -> str:
+    """Return the test of an option being what an answer says."""
     if answer in {_NONE, _VALUE}:
         return option if answer == _NONE else option.replace(" is None", " is not None")
     if answer in {"True", "False"}:

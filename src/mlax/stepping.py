@@ -111,12 +111,12 @@ def key(seed: int) -> Array:
     return jax.random.key(seed)
 
 
-def folded(key: Array, step: Array) -> Array:
+def folded(key: Array, step: Array | int) -> Array:
     """Return the PRNG key of one step.
 
     Args:
         key: The state's, which stays the same.
-        step: Number of steps done: int32, shape ().
+        step: Number of steps done: int32, shape (). Of a state with several keys, also which of them this is.
     """
     return jax.random.fold_in(key, step)
 

@@ -661,6 +661,20 @@ CASES: dict[str, Bad] = {
         "least is of one array or more, and there may be none where a leaf has no axes; write range(max(1, ndim))",
         "least([abs(g) for i in range(ndim)])",
     ),
+    "one key twice": Bad(
+        "extra + normal(key, g)",
+        "normal(key, g) - normal(key, g)",
+        "68:37",
+        "'key' gives the same noise again; name the noise, or declare another key",
+        "key",
+    ),
+    "one key for each axis": Bad(
+        "extra + normal(key, g)",
+        "extra + least([normal(key, g) + i for i in range(max(1, ndim))])",
+        "68:35",
+        "'key' gives the same noise again; name the noise, or declare another key",
+        "key",
+    ),
     "root of order 0": Bad(
         "inverse_root(left[i], 2 * ndim, 1e-6)",
         "inverse_root(left[i], 0 * ndim, 1e-6)",

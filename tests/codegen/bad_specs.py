@@ -1250,6 +1250,28 @@ CASES: dict[str, Bad] = {
             "count": "a method of every tuple, which the state is",
         }.items()
     },
+    "shape that an option decides": Bad(
+        "* direction\n'''",
+        "* (direction if nesterov else norm(g) if ndim > 1 else g)\n'''",
+        "35:10",
+        "'update' has the shape (n0, n1) where a leaf has 2 axes, if not nesterov, and this has ()",
+        "-learning_rate * (direction if nesterov else norm(g) if ndim > 1 else g)",
+    ),
+    "shape that a choice decides": Bad(
+        "direction = g / root",
+        "direction = (norm(g) if order == 'last' else g) / (root if ndim > 2 else 1)",
+        "35:10",
+        "'update' has the shape (n0) where a leaf has 1 axis, if not nesterov and momentum is None and "
+        'order == "last", and this has ()',
+        "-learning_rate * direction",
+    ),
+    "shape that None decides": Bad(
+        "direction = g / root**power",
+        "direction = g / root**power if momentum is not None else norm(g) if ndim > 1 else g",
+        "35:10",
+        "'update' has the shape (n0, n1) where a leaf has 2 axes, if momentum is None, and this has ()",
+        "-learning_rate * direction",
+    ),
     "negative power of what may be 0": Bad(
         "direction = g / root",
         "direction = b2**-1 * g / root",

@@ -136,3 +136,12 @@ def test_noise_differs_by_leaf_and_step() -> None:
     second, _ = noisy_sgd.step(weights, state)
     draws = {tuple(leaf.tolist()) for leaf in jax.tree.leaves((first, second))}
     assert len(draws) == 4
+
+
+@pytest.mark.usefixtures("package")
+def test_keys_of_equal_seeds_give_noises_of_their_own() -> None:
+    from constructs import two_keys
+
+    weights = jnp.zeros(8)
+    updates, _ = two_keys.step(weights, two_keys.init(weights))
+    assert (updates != 0).all()
