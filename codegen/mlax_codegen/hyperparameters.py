@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 from mlax_codegen.document import Document
 from mlax_codegen.keys import KEYS
-from mlax_codegen.language import RESERVED
+from mlax_codegen.language import OF_INIT, RESERVED
 from mlax_codegen.positions import Path
 from mlax_codegen.tables import Table, check_identifier, kind_of, number_text
 
@@ -83,7 +83,8 @@ class Hyperparameter:
 def read_hyperparameter(document: Document, path: Path) -> Hyperparameter | None:
     """Read one hyperparameter; None where it is too broken to go on with."""
     name = str(path[-1])
-    check_identifier(document, path, name, what="hyperparameter", reserved=RESERVED)
+    reserved = {**RESERVED, **OF_INIT}
+    check_identifier(document, path, name, what="hyperparameter", reserved=reserved)
     table = Table(document, path)
     if not table.is_table:
         document.at_value(path, 'a hyperparameter reads like { default = 0.9, doc = "Decay." }')

@@ -10,6 +10,7 @@ __all__ = [
     "FUNCTIONS",
     "GRADIENT",
     "NDIM",
+    "OF_INIT",
     "RESERVED",
     "RESULT",
     "SHAPE",
@@ -377,3 +378,6 @@ RESERVED: Mapping[str, str] = {
     **dict.fromkeys(FUNCTIONS, "a function of the language"),
 }
 """What each name that a spec may not take is already."""
+
+OF_INIT: Mapping[str, str] = {"key": "a function that `init` calls"}
+"""What a hyperparameter, which `init` takes, may not be called beside; a scalar of the state may."""

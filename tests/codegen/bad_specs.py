@@ -1248,6 +1248,7 @@ CASES: dict[str, Bad] = {
             "h": "a name that the generated module has already",
             "index": "a method of every tuple, which the state is",
             "count": "a method of every tuple, which the state is",
+            "key": "a function that `init` calls",
         }.items()
     },
     "shape that an option decides": Bad(
