@@ -137,7 +137,7 @@ class _Plan:
         validated = getattr(optimizer, "__dataclass_fields__", ())
         return cls(
             # A private function stands behind a public one, which is what users called.
-            label=f"{module.rpartition('.')[2]}.{function.__name__.lstrip('_')}",
+            label=f"{_short(module)}.{function.__name__.lstrip('_')}",
             signature=inspect.signature(function),
             hints={k: v for k, v in hints.items() if v is not Any and k not in validated},
             result_hint=result_hint,
@@ -323,6 +323,12 @@ class _Plan:
         )
 
 
+def _short(module: str) -> str:
+    """Return the last part of a module's name, and `experimental` before it where it is: others have the same last."""
+    package, _, last = module.rpartition(".")
+    return f"experimental.{last}" if package.endswith(".experimental") else last
+
+
 def _parts(at: _Tree, cls: Any, args: tuple[Any, ...]) -> list[tuple[_Tree, Any]] | None:
     """Return the items of a tuple, list or dict with their annotations; None of what is to be checked as a whole."""
     value, named = at.tree, hasattr(cls, "_fields")
@@ -403,7 +409,8 @@ def _hint_name(hint: Any) -> str:
 def _given(value: object, hint: Any) -> str:
     if isinstance(value, np.ndarray | np.generic):
         kind = "array" if isinstance(value, np.ndarray) else "scalar"
-        wants_jax = getattr(hint, "array_type", None) is jax.Array
+        options = get_args(hint) or (hint,)
+        wants_jax = any(getattr(option, "array_type", None) is jax.Array for option in options)
         cure = _CURE if wants_jax else ""
         return f"a NumPy {kind} {describe(cast('Any', value))}{cure}"
     if isinstance(value, int | float) and _is_fine(jnp.asarray(value), hint):

@@ -27,7 +27,7 @@ def test_apply_gradients_is_apply_updates() -> None:
     with pytest.raises(LeafMismatchError) as raised:
         optim.apply_gradients({"w": jnp.ones(2)}, weights)
     assert str(raised.value).splitlines() == [
-        "optim.apply_gradients: leaves that do not correspond to `weights` (no implicit promotion):",
+        "experimental.optim.apply_gradients: leaves that do not correspond to `weights` (no implicit promotion):",
         "  updates['w']: float32[2], but weights['w']: float32[3]",
     ]
 

@@ -46,7 +46,7 @@ def loss(function: Callable[P, R]) -> Callable[P, R]:
     signature = inspect.signature(function)
     call = _with_precision(function, signature)
     check = _Check(
-        f"{function.__module__.rpartition('.')[2]}.{function.__name__}",
+        f"{function.__module__.removeprefix('mlax.')}.{function.__name__}",
         signature,
         get_type_hints(function, include_extras=True),
     )
@@ -111,10 +111,17 @@ class _Check(NamedTuple):
         by_dimensions: dict[str, _Given] = {}
         for array in self._arrays(args, kwargs):
             dimensions: str = array.hint.dim_str
-            if not dimensions.startswith("*") and array.value.ndim > len(dimensions.split()):
+            axes = array.value.ndim if dimensions.startswith("*") else len(dimensions.split())
+            expected = spelled(self.hints[array.name])
+            if array.value.ndim > axes:
                 raise TypeError(
-                    f"{self.label}: {array.name} must be {spelled(array.hint)}, got {describe(array.value)}; "
+                    f"{self.label}: {array.name} must be {expected}, got {describe(array.value)}; "
                     "a loss takes one example, jax.vmap maps it over a batch"
+                )
+            if array.value.ndim < axes and "|" in expected.removesuffix(" | None"):
+                # Perhaps the other one of two kinds was meant: a label that is a float.
+                raise TypeError(
+                    f"{self.label}: {array.name} must be {expected}, got {describe(array.value)}"
                 )
             if _is_float(array.value):
                 if array.value.size == 0:

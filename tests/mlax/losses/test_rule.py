@@ -112,7 +112,7 @@ def test_other_dtypes_and_shapes_are_refused(function: Any) -> None:
     """Each floating-point argument has the dtype of the first one; what is no such array is refused by name."""
     loss, given = called(function), inputs(function)
     names = list(inspect.signature(function).parameters)
-    where = f"losses.{function.__name__}: "
+    where = f"{function.__module__.removeprefix('mlax.')}.{function.__name__}: "
     for i, x in enumerate(given):
         if not is_float(x):
             continue
@@ -146,6 +146,27 @@ def test_a_batch_is_refused_where_it_shows(function: Any) -> None:
     batch = [jnp.stack([x, x]) if isinstance(x, jax.Array) else x for x in inputs(function)]
     with pytest.raises(TypeError, match=r"a loss takes one example, jax.vmap maps it over a batch"):
         called(function)(*batch)
+
+
+@pytest.mark.parametrize(
+    ("target", "got"),
+    [
+        (jnp.array(1.0), "float32[]"),
+        (jnp.array(1.0, jnp.bfloat16), "bfloat16[]"),
+        (1, "1 (int) (make it a JAX array: jnp.asarray)"),
+        (np.int32(1), "a NumPy scalar int32[] (make it a JAX array: jnp.asarray)"),
+        (np.array(1), "a NumPy array int64[] (make it a JAX array: jnp.asarray)"),
+        (jnp.array([0, 1, 0]), "int32[3]; a loss takes one example"),
+    ],
+)
+@pytest.mark.parametrize("function", [losses.cross_entropy, losses.poly_cross_entropy])
+def test_what_is_neither_label_nor_distribution(function: Any, target: Any, got: str) -> None:
+    """Both are named, and what makes one of it."""
+    expected = 'targets must be Float[Array, "classes"] | Integer[Array, ""], got '
+    with pytest.raises(TypeError) as caught:
+        function(X, target)
+    assert f"losses.{function.__name__}: {expected}{got}" in str(caught.value)
+    assert not isinstance(caught.value, LeafMismatchError)
 
 
 @every

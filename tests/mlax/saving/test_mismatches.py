@@ -149,6 +149,30 @@ def test_hyperparameters_and_schedules_are_compared(tmp_path: Path) -> None:
     assert "  hyperparameters: SGD, but Signum in `like`" in text
 
 
+def test_optimizers_inside_others_are_compared_once(tmp_path: Path) -> None:
+    """Where they are; around them they go by name, at any depth."""
+    weights = {"a": jnp.ones(2), "b": jnp.ones(2)}
+
+    def first(path: str, weight: Any) -> bool:
+        return path == "a"
+
+    def state(inner: Any, max_norm: float = 1.0) -> Any:
+        clipped = optim.ClipGradients(optim.MasterWeights(inner), max_norm=max_norm)
+        return optim.MultiOptimizer([optim.SGD(0.1), clipped], [first]).init(weights)
+
+    saved = state(optim.Adam(b1=0.8))
+    assert refusal(tmp_path, saved, state(optim.Adam(b1=0.9))).splitlines() == [
+        "  inner.1.inner.inner.hyperparameters.b1: 0.8, but 0.9 in `like`"
+    ]
+    assert refusal(tmp_path, saved, state(optim.Adam(b1=0.8), 2.0)).splitlines() == [
+        "  inner.1.hyperparameters.max_norm: 1.0, but 2.0 in `like`"
+    ]
+    lines = refusal(tmp_path, saved, state(optim.AdamW(b1=0.8))).splitlines()
+    assert "  inner.1.inner.inner.hyperparameters: Adam, but AdamW in `like`" in lines
+    assert "  inner.1.inner.hyperparameters.optimizer: Adam, but AdamW in `like`" in lines
+    assert not any("MultiOptimizer" in line or "ClipGradients" in line for line in lines)
+
+
 def test_the_same_in_another_process_is_the_same(tmp_path: Path) -> None:
     """Text of static values holds no addresses: those of plain objects and lambdas differ from run to run."""
     mlax.save(tmp_path / "x", [Rate(object()), Rate(lambda: 1), Rate(max), Rate("x".join)])
