@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from mlax._jax import largest_number
 from mlax.hyperparameters import Schedule
 from mlax.tree import describe
 
@@ -40,7 +41,7 @@ Steps = int | Array
 
 
 def counts(step: object, name: str) -> Array:
-    """Return steps as JAX's default integers, or floats where they were floats; 0 for what is below 0.
+    """Return steps as JAX's default integers, or finite floats or NaN where they were floats; 0 for what is below 0.
 
     Args:
         step: A Python, NumPy or JAX number or array.
@@ -66,7 +67,8 @@ def counts(step: object, name: str) -> Array:
             array = jnp.minimum(array, limit)
         return jnp.maximum(jnp.asarray(array, integer), 0)
     if array is not None and jnp.issubdtype(array.dtype, jnp.floating):
-        return jnp.maximum(values(array), 0)
+        points = values(array)
+        return jnp.clip(points, 0, largest_number(points.dtype))
     raise TypeError(
         f"{name}: step must be an integer (or a float), got {describe(cast('Any', step))}"
     )

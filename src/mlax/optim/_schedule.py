@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Annotated, Any, ClassVar, TypeAlias, cast, dataclass_transform
 
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
@@ -123,7 +124,8 @@ class Curve(ABC):
 
         Args:
             step: Steps done, an integer: a scalar, or an array of any shape. Below 0 it counts as 0. A float is a point
-                between two steps; values can be differentiated with respect to it.
+                between two steps; values can be differentiated with respect to it. Infinity counts as the largest
+                float, where a decay has come to its end; NaN gives NaN.
 
         Returns:
             The value or values, in JAX's default float dtype.
@@ -132,7 +134,9 @@ class Curve(ABC):
             TypeError: `step` is no real number.
             ValueError: It is a larger integer than JAX's default one.
         """
-        return values(self._at(counts(step, type(self).__name__)))
+        n = counts(step, type(self).__name__)
+        value = values(self._at(n))
+        return jnp.where(jnp.isnan(n), n, value) if jnp.issubdtype(n.dtype, jnp.floating) else value
 
     @abstractmethod
     def _at(self, n: Array) -> Array:

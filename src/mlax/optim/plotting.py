@@ -37,7 +37,7 @@ def plot(schedule: Schedule | Sequence[Schedule] | Mapping[str, Schedule], steps
     """
     try:
         from matplotlib.figure import Figure
-        from matplotlib.ticker import StrMethodFormatter
+        from matplotlib.ticker import MaxNLocator, StrMethodFormatter
     except ImportError as error:
         raise ImportError('plot needs matplotlib: pip install "mlax[plot]"') from error
     steps = _last_step(steps)
@@ -54,6 +54,8 @@ def plot(schedule: Schedule | Sequence[Schedule] | Mapping[str, Schedule], steps
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    # Few enough that they do not overlap, however long; and no half steps.
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
     if len(named) == 1:
         axes.set_title(_lines(next(iter(named))), fontsize="medium")

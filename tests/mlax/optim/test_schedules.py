@@ -359,3 +359,26 @@ def test_where_optax_differs() -> None:
     assert optim.linear_onecycle(2, 1.0, 0.3, 0.4, 10.0)(0) == np.float32(0.1)
     assert optax.cosine_decay_schedule(1.0, 4)(-2) < 0.6
     assert optim.cosine_decay(1.0, 4)(-2) == 1.0
+
+
+@pytest.mark.parametrize(
+    "curve", [curve for curve, _ in EXACT], ids=lambda curve: type(curve).__name__
+)
+def test_infinite_and_missing_steps(curve: Any) -> None:
+    """Infinity is as good as the largest float, which is after all curves; NaN gives NaN."""
+    largest = float(np.finfo(np.float32).max)
+    at_infinity, at_largest, at_nothing = curve(np.array([math.inf, largest, math.nan]))
+    assert at_infinity == at_largest
+    assert math.isfinite(at_infinity)
+    assert math.isnan(at_nothing)
+
+
+def test_decay_ends_at_nothing() -> None:
+    """Growth has no end; inside `jit`, and with x64, as outside."""
+    for x64 in (False, True):
+        with jax.enable_x64(x64):
+            at = jax.jit(optim.exponential_decay(1.0, 0.9))
+            assert (at(math.inf), at(-math.inf)) == (0, 1)
+            assert optim.exponential_decay(1.0, 1.1)(math.inf) == math.inf
+            assert optim.warmup_exponential_decay(0.0, 1.0, 5, 5, 0.5)(math.inf) == 0
+            assert optim.step_decay(1.0, 0.5, 3)(math.inf) == 0

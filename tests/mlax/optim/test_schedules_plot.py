@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -62,6 +63,20 @@ def test_of_many_steps_some_are_drawn(steps: Any) -> None:
     assert (xy[0, 0], xy[-1, 0]) == (0, steps)
     assert np.all(np.diff(xy[:, 0]) > 0)
     assert (xy[0, 1], xy[-1, 1]) == (1, 0)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 99_999, 2**30 + 1, 2**31 - 1])
+def test_ticks_are_apart(steps: int) -> None:
+    """However long the numbers of steps are; each is written once."""
+    figure = optim.plot(LINE, steps)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    inside = [tick for tick in axes.xaxis.get_major_ticks() if 0 <= tick.get_loc() <= steps]
+    texts = [tick.label1.get_text() for tick in inside]
+    assert len(set(texts)) == len(texts) >= 2
+    boxes = [tick.label1.get_window_extent() for tick in inside]
+    for left, right in pairwise(boxes):
+        assert left.x1 + 8 < right.x0
 
 
 @pytest.mark.parametrize(
