@@ -56,11 +56,14 @@ def test_interrupted_training_ends_with_the_same_weights(
     expected, done = whole
     assert "Going on" not in done.stdout
     checkpoint = tmp_path / "out/checkpoint.safetensors"
-    for number, kind in enumerate((signal.SIGINT, signal.SIGKILL)):
-        status, printed = interrupted(tmp_path, checkpoint, kind)
+    for kind in (signal.SIGINT, signal.SIGKILL):
+        status, printed = 0, ""
+        while status == 0:  # on a busy machine training may end before the signal comes
+            before = checkpoint.exists()
+            status, printed = interrupted(tmp_path, checkpoint, kind)
+            assert ("Going on from out/checkpoint.safetensors" in printed) == before
         assert status == (1 if kind == signal.SIGINT else -signal.SIGKILL), printed
         assert ("The next run goes on from here" in printed) == (kind == signal.SIGINT)
-        assert ("Going on from out/checkpoint.safetensors" in printed) == (number > 0)
         assert "Traceback" not in printed
     last = subprocess.run(
         [sys.executable, ROOT / training_script()],

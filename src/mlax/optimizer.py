@@ -113,8 +113,8 @@ class Optimizer:
             for field in dataclasses.fields(self)
             if (spec := specification(field.metadata)) is not None and spec.schedulable
         ]
-        if name not in schedulable and (is_array(value) or is_schedule(value)):
-            accepting = ", ".join(schedulable) or "no other"
+        if schedulable and name not in schedulable and (is_array(value) or is_schedule(value)):
+            accepting = ", ".join(schedulable)
             text += f"; it is compiled in, arrays and schedules are for {accepting}"
             if is_array(value):
                 text += " (with optax.inject_hyperparams, name it in static_args)"

@@ -161,9 +161,10 @@ def reduce_leaf(
 
 def _computed(leaf: Leaf, h: object, entries: Any, shared: Any) -> tuple[Any, ...]:
     scalars, position = shared
-    dtype = jnp.result_type(
-        *{_compute_dtype(x.dtype) for x in jax.tree.leaves(entries) if _is_inexact(x)}
-    )
+    with jax.numpy_dtype_promotion("standard"):  # the widest one is asked for, nothing is promoted
+        dtype = jnp.result_type(
+            *{_compute_dtype(x.dtype) for x in jax.tree.leaves(entries) if _is_inexact(x)}
+        )
     refuse_vanishing(h, dtype)
     with jax.numpy_dtype_promotion("strict"):
         if position is not None:

@@ -1,13 +1,22 @@
 """Steps on the mean gradient of several micro-batches."""
 
-from typing import Any, Generic, NamedTuple
+from typing import Any, ClassVar, Generic, NamedTuple
 
 from jaxtyping import Array
 
 from mlax._jax import cond
 from mlax.leafwise import map_leaves
 from mlax.optim.wrapping import Arguments, Move, Wrapper
-from mlax.optimizer import Dtype, dtype, integer, no_steps, required, selected, zeros
+from mlax.optimizer import (
+    Dtype,
+    dtype,
+    integer,
+    no_steps,
+    required,
+    selected,
+    warn_if_narrow,
+    zeros,
+)
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["AccumulateGradients", "State"]
@@ -24,6 +33,8 @@ class AccumulateGradients(Wrapper):
         slot_dtype: Floating-point dtype of the mean; the weights' own where it is None.
     """
 
+    has_the_last_word: ClassVar[bool] = True
+
     every: int = required(integer(1, at_least=1))
     slot_dtype: Dtype | None = dtype()
 
@@ -34,7 +45,9 @@ class AccumulateGradients(Wrapper):
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":
         inner = self.optimizer.init(weights)
-        return State(no_steps(), zeros(weights, self.slot_dtype), inner, self.held())
+        state = State(no_steps(), zeros(weights, self.slot_dtype), inner, self.held())
+        warn_if_narrow(state, kept={"mean": 1 - 1 / self.every})
+        return state
 
     @checked
     def _step(

@@ -1,6 +1,6 @@
 """A moving average of the weights, to evaluate and to keep."""
 
-from typing import Any, Generic, NamedTuple
+from typing import Any, ClassVar, Generic, NamedTuple
 
 from jaxtyping import Array
 
@@ -17,6 +17,7 @@ from mlax.optimizer import (
     no_steps,
     scheduled,
     selected,
+    warn_if_narrow,
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
@@ -34,7 +35,11 @@ class AverageWeights(Wrapper):
         decay: $0 \le d \le 1$. A number, an array or a schedule.
         slot_dtype: Floating-point dtype of the average; the weights' own where it is None. In half precision an average
             with a decay near 1 does not move: give `jnp.float32`.
+
+    It counts calls of `step`: put it inside AccumulateGradients, not around it.
     """
+
+    has_the_last_word: ClassVar[bool] = True
 
     decay: Number = scheduled(0.999, at_least=0, at_most=1)
     slot_dtype: Dtype | None = dtype()
@@ -47,7 +52,9 @@ class AverageWeights(Wrapper):
     def _init(self, weights: Weights) -> "State[Weights]":
         inner = self.optimizer.init(weights)
         average = copies(weights, self.slot_dtype)
-        return State(no_steps(), initial(self.decay), average, inner, self.held())
+        state = State(no_steps(), initial(self.decay), average, inner, self.held())
+        warn_if_narrow(state, kept={"average": self.decay})
+        return state
 
     @checked
     def _step(

@@ -18,28 +18,28 @@ __all__ = ["ClipGradients", "State"]
 class ClipGradients(Wrapper):
     """Clips the gradients before the optimizer inside sees them.
 
-    If several limits are given, they are applied in this order.
+    If several limits are given, elements are clipped first, then leaves, units, and all together.
 
     Args:
         optimizer: Makes the steps.
+        max_norm: Largest norm of all, >= 0: `clip_grad_norm`.
         max_value: Largest magnitude of an element, >= 0: `clip_grad_value`.
         max_leaf_norm: Largest norm of a leaf, >= 0: `clip_grad_leaf_norm`.
         adaptive: Largest norm of a unit, as a fraction of that of its weights, >= 0: `clip_grad_adaptive`.
-        max_norm: Largest norm of all, >= 0: `clip_grad_norm`.
     """
 
+    max_norm: float | None = number(None, at_least=0, optional=True)
     max_value: float | None = number(None, at_least=0, optional=True)
     max_leaf_norm: float | None = number(None, at_least=0, optional=True)
     adaptive: float | None = number(None, at_least=0, optional=True)
-    max_norm: float | None = number(None, at_least=0, optional=True)
 
     def __post_init__(self) -> None:
         """Check each hyperparameter, and that they go together."""
         super().__post_init__()
-        limits = (self.max_value, self.max_leaf_norm, self.adaptive, self.max_norm)
+        limits = (self.max_norm, self.max_value, self.max_leaf_norm, self.adaptive)
         self.require(
             any(limit is not None for limit in limits),
-            "give one of max_value, max_leaf_norm, adaptive and max_norm; all are None",
+            "give one of max_norm, max_value, max_leaf_norm and adaptive; all are None",
         )
 
     def init(self, weights: Weights) -> "State[Weights]":

@@ -4,8 +4,9 @@ from typing import Any, ClassVar, Generic, NamedTuple
 
 from jaxtyping import Array
 
+from mlax.hyperparameters import Specification, specified
 from mlax.leafwise import map_leaves
-from mlax.optim.paths import PathPredicate, map_with_dotted_path
+from mlax.optim.paths import PathPredicate, as_callable, map_with_dotted_path
 from mlax.optim.wrapping import Arguments, Move, Wrapper
 from mlax.optimizer import (
     Number,
@@ -41,7 +42,7 @@ class DecayWeights(Wrapper):
     moves_further: ClassVar[bool] = True
 
     weight_decay: Number = required(scheduled(0.0, at_least=0))
-    mask: PathPredicate | None = None
+    mask: PathPredicate | None = specified(None, Specification(as_callable, optional=True))
     independent: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":

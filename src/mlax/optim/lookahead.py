@@ -33,6 +33,7 @@ class Lookahead(Wrapper):
     """
 
     moves_further: ClassVar[bool] = True
+    has_the_last_word: ClassVar[bool] = True
 
     sync_period: int = integer(5, at_least=1)
     slow_step_size: float = number(0.5, at_least=0, at_most=1)

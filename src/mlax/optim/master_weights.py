@@ -7,7 +7,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
 from mlax.optim.wrapping import Arguments, Move, Wrapper, cast_like
-from mlax.optimizer import Dtype, copies, dtype, no_steps, selected
+from mlax.optimizer import Dtype, copies, dtype, merged, no_steps, selected
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["MasterWeights", "State"]
@@ -28,7 +28,7 @@ class MasterWeights(Wrapper):
         slot_dtype: Floating-point dtype of the master weights.
     """
 
-    keeps_weights: ClassVar[bool] = True
+    has_the_last_word: ClassVar[bool] = True
 
     slot_dtype: Dtype = dtype(jnp.float32)
 
@@ -59,6 +59,12 @@ class MasterWeights(Wrapper):
             return cast_like(master, weights), next_state
         (updates,) = map_leaves(_difference, None, (weights, master), ())
         return updates, next_state
+
+    def evaluation_weights(self, state: "State[Weights]", weights: Weights) -> Weights:
+        """Return the weights to evaluate, in the dtypes of the weights, if the optimizer inside has others."""
+        state = self.own(state)
+        wide = self._inside_evaluation_weights(state.inner, state.master)
+        return merged(cast_like(wide, selected(weights)), weights)
 
 
 class State(NamedTuple, Generic[Weights]):

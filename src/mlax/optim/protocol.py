@@ -29,14 +29,15 @@ class OptimizerLike(Protocol):
 
 
 def arguments_of(optimizer: OptimizerLike) -> frozenset[str] | None:
-    """Return the names of what `step` takes by keyword only; None if it takes any name."""
+    """Return the names of what `step` takes beside its three trees; None if it takes any name."""
     if hasattr(optimizer, "arguments"):
         names: frozenset[str] | None = cast("Any", optimizer).arguments
         return names
     parameters = inspect.signature(optimizer.step).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
-    return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    trees = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY][:3]
+    return frozenset(p.name for p in parameters if p.name not in trees)
 
 
 def accepted(optimizer: OptimizerLike, arguments: Mapping[str, Any]) -> dict[str, Any]:

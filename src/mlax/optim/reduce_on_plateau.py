@@ -20,7 +20,8 @@ class ReduceOnPlateau(Wrapper):
     """Multiplies the updates by a scale, which falls when the loss has not improved for a while.
 
     `step`, `apply_gradients` and `update` take the loss by keyword, as `value`. It has improved where it is below
-    `(1 - rtol) * best - atol`. Names, defaults and counting are Optax's; the paper is none.
+    `(1 - rtol) * best - atol`; a negative loss is, also where it stays the same, unless `atol` is larger than
+    `rtol * -best`. Names, defaults and counting are Optax's, from PyTorch's ReduceLROnPlateau; there is no paper.
 
     Args:
         optimizer: Makes the steps.
@@ -90,7 +91,7 @@ class ReduceOnPlateau(Wrapper):
     def _seen(self, state: "State[Weights]", loss: Array) -> "State[Weights]":
         """Return the state with one more loss counted."""
         seen = state.step % self.accumulation_size
-        mean = state.mean + (loss - state.mean) / (seen + 1)
+        mean = state.mean + (loss - state.mean) / (seen + 1).astype(float)
         complete = seen + 1 == self.accumulation_size
         improved = mean < (1 - self.rtol) * state.best - self.atol
         waited = jnp.where(improved, 0, state.waited + 1)
@@ -139,10 +140,8 @@ def _loss(arguments: Arguments) -> Array:
     if value is None:
         raise TypeError("ReduceOnPlateau: step needs the loss: step(..., value=loss)")
     loss = jnp.asarray(value)
-    if loss.shape != () or not jnp.issubdtype(loss.dtype, jnp.floating):
-        raise TypeError(
-            f"ReduceOnPlateau: value must be a floating-point scalar, got {describe(value)}"
-        )
+    if loss.shape != () or loss.dtype == bool or jnp.iscomplexobj(loss):
+        raise TypeError(f"ReduceOnPlateau: value must be a real scalar, got {describe(value)}")
     return loss.astype(float)
 
 

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, NamedTuple
+from numbers import Real
+from typing import Any, ClassVar, Generic, NamedTuple, cast
 
+import jax.numpy as jnp
 from jaxtyping import Array
 
+from mlax.hyperparameters import Specification, required, specified
 from mlax.leafwise import map_leaves
-from mlax.optim.paths import map_with_dotted_path
+from mlax.optim.paths import as_callable, map_with_dotted_path
 from mlax.optim.wrapping import Arguments, Move, Wrapper
 from mlax.optimizer import no_steps, selected
 from mlax.tree import describe
@@ -29,7 +32,7 @@ class ScaleUpdates(Wrapper):
 
     moves_further: ClassVar[bool] = True
 
-    scale: Callable[[str, Array], float] = lambda path, w: 1.0
+    scale: Callable[[str, Array], float] = required(specified(None, Specification(as_callable)))
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -56,13 +59,16 @@ class ScaleUpdates(Wrapper):
         (updates,) = map_leaves(_scaled, None, (updates, scales), ())
         return move.along(updates, weights), State(state.step + 1, inner, state.hyperparameters)
 
-    def _scale(self, path: str, weight: Array) -> float:
-        number: Any = self.scale(path, weight)
-        if not isinstance(number, int | float) or not (0 <= number < math.inf):
+    def _scale(self, path: str, weight: Array) -> Array:
+        given = cast("object", self.scale(path, weight))
+        number = float(given) if isinstance(given, Real) else math.nan
+        if not 0 <= number < math.inf:
             raise ValueError(
-                f"ScaleUpdates: scale must give a finite Python number >= 0, got {describe(number)} for {path!r}"
+                f"ScaleUpdates: scale must give a finite Python number >= 0, got {describe(given)} for {path!r}"
             )
-        return float(number)
+        # In the dtype that the leaf is computed in, which a Python number would be too late for under `jit`.
+        dtype = jnp.float32 if weight.dtype.itemsize < 4 else weight.dtype
+        return jnp.asarray(number, dtype)
 
 
 class State(NamedTuple, Generic[Weights]):
@@ -79,5 +85,5 @@ class State(NamedTuple, Generic[Weights]):
     hyperparameters: ScaleUpdates
 
 
-def _scaled(_: None, update: Array, scale: float) -> tuple[Array]:
+def _scaled(_: None, update: Array, scale: Array) -> tuple[Array]:
     return (scale * update,)

@@ -1,6 +1,6 @@
 """Steps on finite gradients only."""
 
-from typing import Any, Generic, NamedTuple
+from typing import Any, ClassVar, Generic, NamedTuple
 
 import jax.numpy as jnp
 
@@ -21,6 +21,8 @@ class SkipNonFinite(Wrapper):
         at_most: How many steps in a row are skipped, >= 0; the next one is made, whatever it holds, so that a model
             that is lost does not look as if it still trained. None: any number.
     """
+
+    has_the_last_word: ClassVar[bool] = True
 
     at_most: int | None = integer(None, at_least=0, optional=True)
 
@@ -55,7 +57,7 @@ class SkipNonFinite(Wrapper):
         result, inner = cond(made, make, skip)
         return result, State(
             state.step + 1,
-            state.skipped + ~made,
+            state.skipped + (~made).astype(jnp.int32),
             jnp.where(finite, 0, state.consecutive + 1),
             inner,
             state.hyperparameters,

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mlax._trees import leaves
 from mlax.hyperparameters import Specification, specified
 from mlax.leafwise import map_leaves
 from mlax.optim.protocol import OptimizerLike, arguments_of
@@ -29,7 +30,11 @@ Arguments = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Move:
-    """What a step is to result in: new weights, or updates."""
+    """What a step is to result in: new weights, or updates that lead to them.
+
+    Each method returns such a result: of a step `by` an optimizer, `nowhere`, `along` updates, or `to` new weights. The
+    other way round, `weights` returns the new weights that a result means.
+    """
 
     new_weights: bool
 
@@ -52,8 +57,7 @@ class Move:
     def nowhere(self, gradients: T, weights: T | None) -> T:
         """Return the result of not moving."""
         if self.new_weights:
-            assert weights is not None
-            return weights
+            return cast("T", weights)
         return zeros(gradients, None)
 
     def weights(self, result: T, weights: T) -> T:
@@ -64,8 +68,7 @@ class Move:
         """Return the result of moving by updates."""
         if not self.new_weights:
             return updates
-        assert weights is not None
-        return apply_updates(updates, weights)
+        return apply_updates(updates, cast("T", weights))
 
     def to(self, new: T, weights: T) -> T:
         """Return the result that leads to new weights."""
@@ -106,7 +109,12 @@ def as_optimizer(value: Any) -> OptimizerLike:
         TypeError: Saying what is expected.
     """
     if isinstance(value, type) or not isinstance(value, OptimizerLike):
-        raise TypeError("an object with init and step")
+        cure = ""
+        if isinstance(value, type):
+            cure = " (an instance, not the class)"
+        elif hasattr(value, "init") and hasattr(value, "update"):
+            cure = " (optim.from_optax makes one of Optax's)"
+        raise TypeError(f"an object with init and step{cure}")
     return value
 
 
@@ -169,7 +177,10 @@ class Transformation(Optimizer):
                 f"{type(self).__name__}.step: no optimizer in it takes {', '.join(unknown)}"
                 + (f"; what they take is {', '.join(sorted(names))}" if names else "")
             )
-        return self._step(move, gradients, self.own(state), weights, arguments)
+        state = self.own(state)
+        if weights is None and move.new_weights and leaves(gradients):
+            raise ValueError(f"{type(self).__name__}: apply_gradients needs the weights")
+        return self._step(move, gradients, state, weights, arguments)
 
     def _needs(self, weights: T | None) -> T:
         """Return the weights, or say that they are missing."""
@@ -179,13 +190,13 @@ class Transformation(Optimizer):
 
 
 class Wrapper(Transformation):
-    """Base of what changes the steps of one other optimizer."""
+    """Base of what changes the steps of one other optimizer. Its state has that one's as `inner`."""
 
     moves_further: ClassVar[bool] = False
-    """Whether it changes what the optimizer inside results in."""
+    """Whether it changes what the optimizer inside results in, or counts its steps."""
 
-    keeps_weights: ClassVar[bool] = False
-    """Whether the next step starts from weights in its state, whatever has become of the result."""
+    has_the_last_word: ClassVar[bool] = False
+    """Whether it keeps the weights that a step leads to, or decides that there is no step."""
 
     optimizer: OptimizerLike = required(specified(None, Specification(as_optimizer)))
 
@@ -197,11 +208,32 @@ class Wrapper(Transformation):
         for inside in _inside(self):
             name = type(inside).__name__
             self.require(
-                not (isinstance(inside, Wrapper) and inside.keeps_weights),
-                f"{name} inside would undo what it does to the weights; put the {name} around it",
+                not (isinstance(inside, Wrapper) and inside.has_the_last_word),
+                f"{name} inside would not know what it does to a step; put the {name} around it",
             )
 
     @property
     def arguments(self) -> frozenset[str] | None:
         """Names of what `step` takes by keyword: what the optimizer inside takes; None if it takes any."""
         return arguments_of(self.optimizer)
+
+    def evaluation_weights(self, state: Any, weights: Weights) -> Weights:
+        """Return the weights to evaluate, if the optimizer inside has others than those that it trains.
+
+        Args:
+            state: The state after a step.
+            weights: The weights after it; of a Module, the model.
+
+        Raises:
+            TypeError: It has no others.
+        """
+        return self._inside_evaluation_weights(self.own(state).inner, weights)
+
+    def _inside_evaluation_weights(self, state: Any, weights: T) -> T:
+        inside = getattr(self.optimizer, "evaluation_weights", None)
+        if inside is None:
+            raise TypeError(
+                f"{type(self).__name__}: no optimizer in it has evaluation_weights; evaluate the weights themselves"
+            )
+        result: T = inside(state, weights)
+        return result

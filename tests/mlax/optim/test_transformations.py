@@ -1,17 +1,26 @@
 """What holds for every optimizer that is made of others."""
 
 import pickle
+import warnings
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
 from mlax import LeafMismatchError, Module, Parameter, Variable, optim
 from mlax.optim.wrapping import Transformation
 from mlax.tree import tree_equal
-from tests.mlax.optim.transformations import EXAMPLES, EXPORTED, SGD, arguments
+from tests.mlax.optim.transformations import (
+    EXAMPLES,
+    EXPORTED,
+    SGD,
+    arguments,
+    first,
+    half_of_first,
+)
 
 every_example = pytest.mark.parametrize("optimizer", EXAMPLES.values(), ids=EXAMPLES)
 
@@ -22,6 +31,16 @@ def weights(dtype: Any = jnp.float32) -> dict[str, Any]:
 
 def gradients(dtype: Any = jnp.float32) -> dict[str, Any]:
     return {"a": jnp.full((2, 3), -0.25, dtype), "b": [jnp.array([1, -2, 3], dtype), None]}
+
+
+def repr_of_class(value: Any) -> str:
+    return type(value).__name__
+
+
+def inside_of(optimizer: Any) -> list[Any]:
+    """Return an optimizer and all that it is made of."""
+    several = getattr(optimizer, "optimizers", ()) or [getattr(optimizer, "optimizer", None)]
+    return [optimizer, *(x for one in several if one is not None for x in inside_of(one))]
 
 
 def signature(tree: Any) -> Any:
@@ -253,7 +272,7 @@ def test_an_optimizer_of_ones_own(wrap: Any) -> None:
         (lambda: optim.AccumulateGradients(SGD, 0), "every must be >= 1, got 0"),
         (lambda: optim.AccumulateGradients(SGD, 2.0), "every must be an integer, got 2.0"),  # type: ignore[arg-type]
         (lambda: optim.AverageWeights(SGD, 1.5), "decay must be >= 0 and <= 1, got 1.5"),
-        (lambda: optim.ClipGradients(SGD), "give one of max_value, max_leaf_norm"),
+        (lambda: optim.ClipGradients(SGD), "give one of max_norm, max_value, max_leaf_norm"),
         (lambda: optim.ClipGradients(SGD, max_norm=-1.0), "max_norm must be >= 0, got -1.0"),
         (lambda: optim.DecayWeights(SGD, -1.0), "weight_decay must be >= 0, got -1.0"),
         (lambda: optim.MultiOptimizer([]), "optimizers must be a list of optimizers"),
@@ -263,12 +282,29 @@ def test_an_optimizer_of_ones_own(wrap: Any) -> None:
         (lambda: optim.SkipNonFinite(SGD, -1), "at_most must be >= 0, got -1"),
         (
             lambda: optim.Lookahead(optim.ClipGradients(optim.MasterWeights(SGD), max_norm=1.0)),
-            "MasterWeights inside would undo",
+            "MasterWeights inside would not know what it does to a step",
         ),
         (lambda: optim.DecayWeights(optim.PolyakSGD(), 0.1).init(weights()), "no learning_rate"),
         (
             lambda: optim.ScaleUpdates(SGD, lambda path, w: -1.0).init(weights()),
             "scale must give a finite Python number >= 0, got -1.0",
+        ),
+        (lambda: optim.ScaleUpdates(SGD, 0.1), "scale must be a function of a path and a weight"),  # type: ignore[arg-type]
+        (lambda: optim.DecayWeights(SGD, 0.1, {"k": True}), "mask must be a function of a path"),  # type: ignore[arg-type]
+        (
+            lambda: optim.MultiOptimizer([SGD, SGD], len),  # type: ignore[arg-type]
+            "filters must be a list of functions of a path and a weight, got <built-in function len>",
+        ),
+        (lambda: optim.ClipGradients(optax.adam(1.0)), "(optim.from_optax makes one of Optax's)"),  # type: ignore[arg-type]
+        (
+            lambda: optim.Frozen().apply_gradients(weights(), optim.Frozen().init(weights()), None),
+            "Frozen: apply_gradients needs the weights",
+        ),
+        (
+            lambda: optim.ClipGradients(SGD, 1.0).evaluation_weights(
+                optim.ClipGradients(SGD, 1.0).init(weights()), weights()
+            ),
+            "ClipGradients: no optimizer in it has evaluation_weights",
         ),
     ],
 )
@@ -276,6 +312,90 @@ def test_mistakes_are_named(make: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        optim.AccumulateGradients(SGD, 2),
+        optim.AverageWeights(SGD),
+        optim.Lookahead(SGD),
+        optim.MasterWeights(SGD),
+        optim.SkipNonFinite(SGD),
+    ],
+    ids=repr_of_class,
+)
+def test_what_has_the_last_word_is_outside(inside: Any) -> None:
+    """A decay in each micro-batch, an average of weights that never were: refused."""
+    name = type(inside).__name__
+    for outside in (
+        lambda: optim.DecayWeights(inside, 0.1),
+        lambda: optim.Lookahead(optim.ClipGradients(inside, 1.0)),
+        lambda: optim.ReduceOnPlateau(inside),
+        lambda: optim.ScaleUpdates(optim.MultiOptimizer([SGD, inside], [first]), half_of_first),
+    ):
+        with pytest.raises(ValueError, match=f"put the {name} around it"):
+            outside()
+
+
+def test_weights_to_evaluate_are_found_inside() -> None:
+    """At any depth; behind master weights in the model's dtype."""
+    average = optim.AverageWeights(SGD, 0.75, slot_dtype=jnp.float32)
+    for optimizer, dtype in (
+        (optim.ClipGradients(average, 1.0), jnp.float32),
+        (optim.MasterWeights(optim.ClipGradients(average, 1.0)), jnp.bfloat16),
+        (optim.AccumulateGradients(average, 1), jnp.float32),
+    ):
+        w = weights(dtype)
+        new, state = optimizer.apply_gradients(gradients(dtype), optimizer.init(w), w)
+        found = optimizer.evaluation_weights(state, new)
+        expected = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, w, new)
+        assert signature(found) == signature(w)
+        assert close(found, expected, 0.01)
+
+
+def test_arguments_with_defaults_are_passed() -> None:
+    """Whoever writes `value=None` without a star wants the loss all the same."""
+    seen: list[Any] = []
+
+    class Relaxed:
+        def init(self, weights: Any) -> Any:
+            return ()
+
+        def step(self, gradients: Any, state: Any, weights: Any = None, value: Any = None) -> Any:
+            seen.append(value)
+            return gradients, state
+
+    for wrap in (optim.ReduceOnPlateau, lambda own: optim.MultiOptimizer([own])):
+        optimizer = wrap(Relaxed())  # type: ignore[operator]
+        optimizer.step(gradients(), optimizer.init(weights()), weights(), value=jnp.float32(7))
+    assert [float(value) for value in seen] == [7, 7]
+
+
+@every_example
+def test_nothing_is_promoted(optimizer: Transformation) -> None:
+    """Also where the user asks JAX to see to it, and with leaves of other dtypes."""
+    extra = arguments(optimizer)
+    tree = {"a": jnp.ones((2, 3)), "b": jnp.ones(3, jnp.float16), "c": jnp.ones(2, jnp.bfloat16)}
+    if not any(isinstance(inside, optim.Muon) for inside in inside_of(optimizer)):
+        tree["d"] = jnp.ones(2, jnp.complex64)
+    with jax.numpy_dtype_promotion("strict"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        updates, state = optimizer.step(tree, optimizer.init(tree), tree, **extra)
+        assert signature(updates) == signature(tree)
+        optimizer.apply_gradients(tree, state, tree, **extra)
+
+
+def test_narrow_slots_are_warned_of() -> None:
+    half = {"a": jnp.ones(3, jnp.bfloat16)}
+    with pytest.warns(UserWarning, match=r"AverageWeights: slots too narrow[^$]*state.average"):
+        optim.AverageWeights(optim.SGD(momentum=None)).init(half)
+    with pytest.warns(UserWarning, match=r"AccumulateGradients: slots too narrow[^$]*state.mean"):
+        optim.AccumulateGradients(optim.SGD(momentum=None), 1000).init(half)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optim.AverageWeights(optim.SGD(momentum=None), slot_dtype=jnp.float32).init(half)
+        optim.AccumulateGradients(optim.SGD(momentum=None), 4).init(half)
 
 
 def test_what_needs_the_weights_says_so() -> None:

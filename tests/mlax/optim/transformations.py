@@ -13,6 +13,10 @@ def first(path: str, weight: Any) -> bool:
     return path.startswith("a")
 
 
+def other(path: str, weight: Any) -> bool:
+    return path in {"b.0", "b"}
+
+
 def half_of_first(path: str, weight: Any) -> float:
     return 0.5 if path.startswith("a") else 1.0
 
@@ -31,7 +35,7 @@ EXAMPLES: dict[str, Transformation] = {
     "Lookahead": optim.Lookahead(SGD, sync_period=2),
     "MasterWeights": optim.MasterWeights(SGD),
     "MultiOptimizer": optim.MultiOptimizer(
-        [optim.Frozen(), optim.PolyakSGD(), SGD], [first, first]
+        [optim.Frozen(), optim.PolyakSGD(), SGD], [first, other]
     ),
     "ReduceOnPlateau": optim.ReduceOnPlateau(SGD, patience=1),
     "ScaleUpdates": optim.ScaleUpdates(SGD, half_of_first),
