@@ -55,6 +55,7 @@ def symbols(spec: Spec) -> Mapping[str, str]:
     """Return how the formulas write each name that they compute with, where a step assigns it after that."""
     equations = _Equations(spec)
     codes = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
+    codes += [function.leaf for function in spec.functions]
     parts = [part for code in codes for statement in code.body for part in ast.walk(statement)]
     found = [part.id for part in parts if isinstance(part, ast.Name)]
     unwritten = {h.name for h in spec.hyperparameters if h.kind in {"flag", "choice"}}

@@ -60,6 +60,9 @@ class Reading:
             if code is not None and code.expression is not None
         ]
         expressions = [code.expression for code in shapes if code.expression is not None]
+        conditions += [
+            part for e in expressions for part in ast.walk(e) if isinstance(part, ast.BoolOp)
+        ]
         statements = [statement for code in [*step, *functions] for statement in code.body]
         tests = [*tests_in([*statements, *expressions]), *conditions]
         choices = {h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"}

@@ -262,3 +262,30 @@ def test_a_state_without_slots_like_the_weights_says_its_type(tmp_path: Path) ->
         module = render_module(read_spec(tmp_path / "probe.toml"))
         assert "    warn_if_narrow(state, " in module
         assert ("state: State[Weights] = State(" in module) is annotated
+
+
+def test_options_that_a_requirement_excludes_are_not_tried(tmp_path: Path) -> None:
+    scalar = "norm(g) if ndim > 1 and nesterov and momentum is None else "
+    analysis(tmp_path, "direction = g / root**power", f"direction = {scalar}g / root**power")
+
+
+def test_an_option_in_a_shape_decides_too(tmp_path: Path) -> None:
+    text = GOOD.replace("[symbols]", '[shapes]\nlow = "ndim < 2 or nesterov"\n\n[symbols]')
+    text = text.replace("* direction\n'''", "* (direction if low else norm(g))\n'''")
+    (tmp_path / "probe.toml").write_text(text)
+    with pytest.raises(
+        SpecError, match=r"where a leaf has 2 axes, if .*not nesterov.*, and this has \(\)"
+    ):
+        analyse(read_spec(tmp_path / "probe.toml"))
+
+
+def test_a_requirement_that_compares_none_is_not_met(tmp_path: Path) -> None:
+    text = GOOD.replace("default = 2,", 'optional = true, type = "integer",')
+    text = text.replace("root**power", "(root if power is None else root**power)")
+    text = text.replace(
+        "not nesterov or momentum is not None",
+        "power > 1 and (not nesterov or momentum is not None)",
+    )
+    (tmp_path / "probe.toml").write_text(text)
+    with pytest.raises(SpecError):
+        analyse(read_spec(tmp_path / "probe.toml"))

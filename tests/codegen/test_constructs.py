@@ -144,4 +144,4 @@ def test_keys_of_equal_seeds_give_noises_of_their_own() -> None:
 
     weights = jnp.zeros(8)
     updates, _ = two_keys.step(weights, two_keys.init(weights))
-    assert (updates != 0).all()
+    assert (jnp.abs(updates) > 1e-5).all()  # of equal noises, what is left is rounding
