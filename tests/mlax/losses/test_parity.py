@@ -20,9 +20,8 @@ import pytest
 
 from mlax import losses
 from tests.mlax.losses.cases import MLX, OPTAX, Case
+from tests.mlax.losses.compiling import quick
 
-# Compiles faster what runs once.
-QUICK = {"xla_backend_optimization_level": 0}
 PAGE = Path(__file__).parents[3] / "docs/losses.md"
 
 
@@ -35,7 +34,7 @@ def compiled(case: Case, inputs: list[Any], *functions: Callable[..., Any]) -> A
             return [(function(*example), ()) for function in functions]
         return [jax.value_and_grad(function, arguments)(*example) for function in functions]
 
-    return jax.jit(jax.vmap(one))(*map(jnp.asarray, inputs))
+    return quick(jax.vmap(one))(*map(jnp.asarray, inputs))
 
 
 def in_ulps(result: Any, reference: Any, floor: float) -> float:
@@ -73,7 +72,7 @@ def test_optax_in_float64(case: Case) -> None:
         def both(*args: Any) -> Any:
             return case.ours(*args), case.theirs(*args)
 
-        ours, theirs = jax.jit(jax.vmap(both), compiler_options=QUICK)(*inputs)
+        ours, theirs = quick(jax.vmap(both))(*inputs)
         assert ours.dtype == np.float64
         floor = max(case.floor, 1e-3)
         assert np.all(np.abs(ours - theirs) <= 1e-12 * np.maximum(np.abs(theirs), floor))

@@ -14,15 +14,13 @@ import pytest
 import mlax
 from mlax import LeafMismatchError, losses
 from mlax.experimental import losses as strict
+from tests.mlax.losses.compiling import quick
 from tests.test_import import loaded_after
 
 X = jnp.array([0.3, 0.5, 0.2])
 T = jnp.array([0.1, 0.2, 0.7])
 LABEL = jnp.array(1)
 IMAGE = jnp.stack([X, T])
-
-# Compiles faster what runs once.
-QUICK = {"xla_backend_optimization_level": 0}
 
 # Inputs of each loss: all of its required arguments.
 INPUTS: dict[str, tuple[Any, ...]] = {
@@ -83,7 +81,7 @@ def test_half_precision_is_computed_in_float32(function: Any) -> None:
     arrays = [x for x in half if isinstance(x, jax.Array)]
     rest = half[len(arrays) :]
 
-    @partial(jax.jit, compiler_options=QUICK)
+    @quick
     def results(*half: Any) -> Any:
         wide = [x.astype(jnp.float32) if is_float(x) else x for x in half]
         return loss(*half, *rest), loss(*wide, *rest)
@@ -194,7 +192,7 @@ def test_losses_are_known_by_their_public_name(function: Any) -> None:
 def test_integer_labels(function: Any, dtype: Any) -> None:
     """Any integers are labels; of one out of range, or negative, the loss is NaN."""
     labels = jnp.array([0, 2, 3, 255 if jnp.iinfo(dtype).min == 0 else -1], dtype)
-    result = jax.jit(jax.vmap(function, (None, 0)))(X, labels)
+    result = quick(jax.vmap(function, (None, 0)))(X, labels)
     assert np.isfinite(result[:2]).all()
     assert np.isnan(result[2:]).all()
 
@@ -203,7 +201,7 @@ def test_many_classes_and_a_small_label_dtype() -> None:
     """More classes than int8 can count."""
     x = jnp.arange(300.0)
     for function in (losses.cross_entropy, losses.multiclass_hinge, losses.multiclass_sparsemax):
-        compiled = jax.jit(function)
+        compiled = quick(function)
         assert compiled(x, jnp.array(7, jnp.int8)) == compiled(x, jnp.array(7))
 
 
@@ -261,7 +259,7 @@ def test_one_class() -> None:
 def test_settings_may_be_learned() -> None:
     """An array of shape () has a gradient; one of another dtype is refused."""
 
-    @jax.jit
+    @quick
     def slope(t: Any) -> Any:
         return jax.grad(
             lambda t: (
@@ -283,11 +281,11 @@ def test_smoothing_is_that_of_smooth_labels() -> None:
     one_hot = jnp.array([0.0, 1.0, 0.0])
     for where in (None, mask):
         smoothed = losses.smooth_labels(one_hot, 0.1, where=where)
-        expected = losses.cross_entropy(X, smoothed, where=where)
+        expected = quick(losses.cross_entropy)(X, smoothed, where=where)
         for targets in (one_hot, LABEL):
             for smoothing in (0.1, jnp.array(0.1)):
-                loss = jax.jit(partial(losses.cross_entropy, label_smoothing=smoothing))
-                result = loss(X, targets, where=where)
+                loss = partial(losses.cross_entropy, label_smoothing=smoothing)
+                result = quick(loss)(X, targets, where=where)
                 np.testing.assert_allclose(result, expected, rtol=3e-7)
 
 
@@ -295,11 +293,13 @@ def test_dice_of_probabilities() -> None:
     """With `with_logits=False`, also of one class, which is how a loss of each class is had."""
     p = jax.nn.softmax(IMAGE)
     t = jnp.eye(3)[:2]
-    each = jax.vmap(partial(losses.dice, with_logits=False), -1)(p[..., None, :], t[..., None, :])
-    np.testing.assert_allclose(each.mean(), losses.dice(IMAGE, t), rtol=1e-6)
+    one_class = quick(jax.vmap(partial(losses.dice, with_logits=False), -1))
+    each = one_class(p[..., None, :], t[..., None, :])
+    np.testing.assert_allclose(each.mean(), quick(losses.dice)(IMAGE, t), rtol=1e-6)
+    binary = quick(partial(losses.binary_dice, with_logits=False))
     np.testing.assert_allclose(
-        losses.binary_dice(jax.nn.sigmoid(X), one := jnp.ones(3), with_logits=False),
-        losses.binary_dice(X, one),
+        binary(jax.nn.sigmoid(X), jnp.ones(3)),
+        quick(losses.binary_dice)(X, jnp.ones(3)),
         rtol=1e-6,
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mlax.experimental import losses
+from tests.mlax.losses.compiling import quick
 
 P = np.array([0.2, 0.5, 0.3], np.float32)
 T = np.array([0.6, 0.1, 0.3], np.float32)
@@ -41,9 +42,8 @@ def test_every_loss_has_its_definition_here() -> None:
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_definition(name: str) -> None:
     """Value and gradient, to 4 ulp of the terms, which are up to 1 here; of percentages, up to 400."""
-    value, gradient = jax.jit(jax.value_and_grad(getattr(losses, name)))(
-        jnp.asarray(P), jnp.asarray(T)
-    )
+    function = jax.value_and_grad(getattr(losses, name))
+    value, gradient = quick(function)(jnp.asarray(P), jnp.asarray(T))
     p, t = P.astype(float), T.astype(float)
     size = 512 if "percentage" in name else 4 if "divergence" in name or "entropy" in name else 1
     tolerance = 4 * size * np.finfo(np.float32).eps
