@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlax.optimizer import apply_updates
-from tests.mlax.generated_optimizers import MODULES, analysis
+from tests.mlax.generated_optimizers import MODULES, QUICKLY, analysis
 
 STEPS = 100
 SEEDS = [0, 1, 2]
@@ -44,7 +44,9 @@ def sequence(seed: int, dtype: Any) -> tuple[Any, Any]:
     return tuple(jax.tree.map(lambda x, i=i: x[i], drawn, is_leaf=is_shape) for i in (0, 1))  # type: ignore
 
 
-def trained(init: Callable[[Any], Any], step: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+def trained(
+    init: Callable[[Any], Any], step: Callable[..., Any], options: Any = QUICKLY
+) -> Callable[[Any, Any], Any]:
     """Return a compiled loop over all gradients, from weights to weights."""
 
     def body(carry: Any, g: Any) -> Any:
@@ -52,7 +54,10 @@ def trained(init: Callable[[Any], Any], step: Callable[..., Any]) -> Callable[[A
         updates, state = step(g, state, weights)
         return (apply_updates(updates, weights), state), None
 
-    return jax.jit(lambda w, gradients: jax.lax.scan(body, (w, init(w)), gradients)[0][0])
+    return jax.jit(
+        lambda w, gradients: jax.lax.scan(body, (w, init(w)), gradients)[0][0],
+        compiler_options=options,
+    )
 
 
 def ours(module: Any, hyperparameters: dict[str, Any]) -> Callable[[Any, Any], Any]:

@@ -13,6 +13,7 @@ from mlax.hyperparameters import specification
 from mlax.optimizer import apply_updates
 from tests.mlax.generated_optimizers import (
     MODULES,
+    QUICKLY,
     every_case,
     every_optimizer,
     init,
@@ -94,7 +95,10 @@ def failures(name: str, options: dict[str, Any], numbers: Numbers) -> dict[str, 
         )
         if not is_key(x)
     ]
-    run = jax.jit(lambda magnitudes: jax.lax.scan(body, (weights, state), magnitudes)[1])
+    run = jax.jit(
+        lambda magnitudes: jax.lax.scan(body, (weights, state), magnitudes)[1],
+        compiler_options=QUICKLY,
+    )
     found: dict[str, str] = {}
     for sequence in SEQUENCES:
         finite = run(magnitudes(sequence, numbers.large))

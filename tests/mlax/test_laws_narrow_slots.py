@@ -17,6 +17,7 @@ from jax import lax
 
 from tests.mlax.generated_optimizers import (
     MODULES,
+    QUICKLY,
     case_name,
     entries,
     step,
@@ -25,7 +26,6 @@ from tests.mlax.generated_optimizers import (
 DTYPES = [jnp.bfloat16, jnp.float16]
 SIZES = [(1.0, 1.0, 0.02), (5e-5, 5e-5, 5e-5)]  # of gradients, by thirds
 WRONG = 0.25
-QUICKLY: Any = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 # Of each third; a sum in float16 stalls only after so many.
 STEPS = {"madgrad": 40_000, "schedule_free_sgd": 40_000}

@@ -545,7 +545,8 @@ def test_algorithms_that_see_all_leaves_at_once(
     for dtype, tolerance in ((np.float32, 1e-6), (np.float64, 1e-12)):
         with jax.enable_x64(dtype is np.float64):
             transformation = theirs()
-            train_optax = trained(transformation.init, transformation.update)
+            # Sums over all leaves feed back: both are compiled as users compile them.
+            train_optax = trained(transformation.init, transformation.update, None)
             train = jax.jit(
                 lambda w, gradients: jax.lax.scan(
                     body, (w, module.init(w, **hyperparameters)), gradients
