@@ -8,32 +8,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
+from jax.tree_util import GetAttrKey
 
 from mlax._layout import AuxData
 from mlax._trees import KeyPath, TreeDef, class_of, flatten_with_path
 from mlax.state import ENode
-from mlax.tree import keystr
+from mlax.tree import dotted, keystr
 
-__all__ = ["dotted", "leaves_by_name", "static_texts"]
-
-
-def dotted(path: KeyPath) -> str:
-    """Return a key path as people write it: `m.layers.0.kernel`; of a tree that is one leaf the empty string."""
-    parts: list[str] = []
-    for key in path:
-        match key:
-            case GetAttrKey():
-                parts.append(key.name)
-            case SequenceKey():
-                parts.append(str(key.idx))
-            case DictKey() | FlattenedIndexKey():
-                parts.append(str(key.key))
-            case _ if part := str(key).removeprefix("."):  # a node's one array has none
-                parts.append(part)
-            case _:
-                pass
-    return ".".join(parts)
+__all__ = ["leaves_by_name", "static_texts"]
 
 
 def leaves_by_name(where: str, name: str, tree: object) -> tuple[dict[str, Any], TreeDef]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 from mlax._jax import is_tracer
 from mlax._trees import KeyPath, flatten, flatten_with_path
@@ -44,8 +45,20 @@ def dotted(path: KeyPath) -> str:
 
     A node's one array adds nothing to it. Two paths are the same text only where a key of a dict holds a dot.
     """
-    parts = [jax.tree_util.keystr((key,), simple=True).removeprefix(".") for key in path]
-    return ".".join(part for part in parts if part)
+    parts: list[str] = []
+    for key in path:
+        match key:
+            case GetAttrKey():
+                parts.append(key.name)
+            case SequenceKey():
+                parts.append(str(key.idx))
+            case DictKey() | FlattenedIndexKey():
+                parts.append(str(key.key))
+            case _ if part := str(key).removeprefix("."):  # a node's one array has none
+                parts.append(part)
+            case _:
+                pass
+    return ".".join(parts)
 
 
 def tree_equal(*trees: object) -> bool:
