@@ -1,6 +1,5 @@
 """Gradient transformations of Optax as optimizers of mlax."""
 
-import inspect
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax._jax import is_tracer
+from mlax.optim.protocol import arguments_after_trees
 from mlax.optim.to_optax import import_optax
 from mlax.optim.wrapping import Arguments, Move, Transformation
 from mlax.optimizer import no_steps, selected
@@ -68,10 +68,7 @@ class FromOptax(Transformation):
     def arguments(self) -> frozenset[str] | None:
         """Names of what `step` takes by keyword; None if the transformation takes extra arguments, of any name."""
         # Not by the class: `MultiSteps.gradient_transformation()` takes extra arguments, and does not say so.
-        parameters = inspect.signature(self.transformation.update).parameters.values()
-        if any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return None
-        return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        return arguments_after_trees(self.transformation.update)
 
     def own(self, state: T) -> T:
         """Return a state if this optimizer made it; refuse it otherwise.

@@ -1,10 +1,10 @@
 """What every transformation of optimizers takes, and what it passes on."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast, runtime_checkable
 
-__all__ = ["OptimizerLike", "accepted", "arguments_of"]
+__all__ = ["OptimizerLike", "accepted", "arguments_after_trees", "arguments_of"]
 
 
 @runtime_checkable
@@ -33,7 +33,12 @@ def arguments_of(optimizer: OptimizerLike) -> frozenset[str] | None:
     if hasattr(optimizer, "arguments"):
         names: frozenset[str] | None = cast("Any", optimizer).arguments
         return names
-    parameters = inspect.signature(optimizer.step).parameters.values()
+    return arguments_after_trees(optimizer.step)
+
+
+def arguments_after_trees(function: Callable[..., Any]) -> frozenset[str] | None:
+    """Return the names of what a function takes after gradients, state and weights; None if it takes any name."""
+    parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
     trees = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY][:3]
