@@ -158,8 +158,17 @@ class Optimizer:
                 and not is_schedule(value)
             ):
                 value = HELD
-            object.__setattr__(copy, field.name, _inside_held(value))
+            object.__setattr__(copy, field.name, self._held_inside(value))
         return copy
+
+    @staticmethod
+    def _held_inside(value: Any) -> Any:
+        """Do the same with the optimizers that this one is made of; their own `init` has checked their schedules."""
+        if isinstance(value, Optimizer):
+            return value._held()
+        if type(value) is tuple:
+            return tuple(Optimizer._held_inside(one) for one in cast("Any", value))
+        return value
 
     def own(self, state: S) -> S:
         """Return a state if it is one of this optimizer's; refuse it if it has other hyperparameters.
@@ -207,15 +216,6 @@ def _naming_arrays(generated: Callable[..., int]) -> Callable[..., int]:
             ) from None
 
     return __hash__
-
-
-def _inside_held(value: Any) -> Any:
-    """Do as `held` does with the optimizers that an optimizer is made of."""
-    if isinstance(value, Optimizer):
-        return value.held()
-    if type(value) is tuple:
-        return tuple(_inside_held(one) for one in cast("Any", value))
-    return value
 
 
 def _shown(value: object) -> str:

@@ -386,6 +386,21 @@ def test_nothing_is_promoted(optimizer: Transformation) -> None:
         optimizer.apply_gradients(tree, state, tree, **extra)
 
 
+def test_a_schedule_inside_is_called_once_in_a_step() -> None:
+    """To compare a state's hyperparameters with the optimizer's it need not be."""
+    calls: list[Any] = []
+
+    def schedule(step: Any) -> Any:
+        calls.append(step)
+        return 0.1
+
+    optimizer = optim.SkipNonFinite(optim.ClipGradients(optim.SGD(schedule), 1.0))
+    state = optimizer.init(weights())
+    calls.clear()
+    jax.make_jaxpr(optimizer.step)(gradients(), state, weights())
+    assert len(calls) == 1
+
+
 def test_narrow_slots_are_warned_of() -> None:
     half = {"a": jnp.ones(3, jnp.bfloat16)}
     with pytest.warns(UserWarning, match=r"AverageWeights: slots too narrow[^$]*state.average"):
