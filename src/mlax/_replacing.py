@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Generator
@@ -57,6 +56,8 @@ def replacing(path: Path) -> Generator[BinaryIO, None, None]:
 
 def _lock(file: BinaryIO, temporary: Path, path: Path) -> None:
     """Lock a file that was just opened; refuse it if it is, or was a moment ago, somebody else's."""
+    import fcntl  # Unix has it; `import mlax` works elsewhere too
+
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
