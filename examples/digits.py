@@ -23,8 +23,7 @@ class Dense(Module):
     bias: Parameter[Float[Array, "out"]] = Parameter()
 
     def set_up(self, x: Float[Array, "in"], rng: Array) -> Self:
-        shape = (x.size, self.out_features)
-        kernel = jax.nn.initializers.he_normal()(rng, shape, x.dtype)
+        kernel = jax.nn.initializers.he_normal()(rng, (x.size, self.out_features), x.dtype)
         bias = jnp.zeros(self.out_features, x.dtype)
         return self.replace(kernel=Parameter(kernel), bias=Parameter(bias))
 
@@ -65,13 +64,19 @@ def digits() -> tuple[Array, Array, Array, Array]:
 optimizer = optim.Adam(learning_rate=1e-3)
 
 
-@functools.partial(jax.jit, donate_argnames=("model", "state"))
-def train_step(
-    model: Classifier, state: optim.adam.State[Classifier], images: Array, labels: Array
-) -> tuple[Classifier, optim.adam.State[Classifier]]:
-    """Return model and state after one step on one batch; the old ones are given up."""
-    _, gradients = mlax.value_and_grad(loss_fn)(model, images, labels)
-    return optimizer.update(model, gradients, state)
+Run = tuple[Classifier, optim.adam.State[Classifier]]
+
+
+@functools.partial(jax.jit, donate_argnames="run")
+def train_epoch(run: Run, images: Array, labels: Array, batches: Int[Array, "steps batch"]) -> Run:
+    """Return model and state after one step on each batch, in one call; the old ones are given up."""
+
+    def train_step(run: Run, batch: Int[Array, "batch"]) -> tuple[Run, None]:
+        model, state = run
+        _, gradients = mlax.value_and_grad(loss_fn)(model, images[batch], labels[batch])
+        return optimizer.update(model, gradients, state), None
+
+    return jax.lax.scan(train_step, run, batches)[0]
 
 
 CHECKPOINT = Path("out/checkpoint.safetensors")
@@ -82,18 +87,17 @@ def train(epochs: int = 40, batch_size: int = 64) -> tuple[Classifier, Float[Arr
     images, test_images, labels, test_labels = digits()
     model = Classifier((Dense(256), Dense(128), Dense(10)))
     model = mlax.set_up(model, images[0], rng=jax.random.key(0))
-    run = model, optimizer.init(model), jnp.zeros((epochs, 4)), 0
+    start = model, optimizer.init(model), jnp.zeros((epochs, 4)), 0
     if CHECKPOINT.exists():
         print(f"Going on from {CHECKPOINT}; remove it to start anew.")
-        run = mlax.load(CHECKPOINT, like=run)
+        start = mlax.load(CHECKPOINT, like=start)
     CHECKPOINT.parent.mkdir(exist_ok=True)
-    model, state, history, done = run
+    model, state, history, done = start
     evaluate = jax.jit(loss_fn)
     for epoch in (progress := trange(done, epochs, initial=done, total=epochs, unit=" epochs")):
         order = jax.random.permutation(jax.random.key(epoch), len(labels))
-        for start in range(0, len(order) - batch_size + 1, batch_size):
-            batch = order[start : start + batch_size]
-            model, state = train_step(model, state, images[batch], labels[batch])
+        batches = order[: len(order) // batch_size * batch_size].reshape(-1, batch_size)
+        model, state = train_epoch((model, state), images, labels, batches)
         loss, _, accuracy = evaluate(model, images, labels)
         test_loss, _, test_accuracy = evaluate(model, test_images, test_labels)
         history = history.at[epoch].set(jnp.stack([loss, accuracy, test_loss, test_accuracy]))
