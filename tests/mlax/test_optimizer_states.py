@@ -161,27 +161,6 @@ def test_a_scan_and_a_loop_compile_once_and_are_the_same(
     assert close(scanned, carry, rtol=3e-6)
 
 
-def pointer(x: Any) -> int:
-    return (jax.random.key_data(x) if is_key(x) else x).unsafe_buffer_pointer()
-
-
-@every_case
-def test_buffers_are_its_own_and_can_be_donated(name: str, options: dict[str, Any]) -> None:
-    weights = jax.tree.map(jnp.copy, WEIGHTS)
-    rate = jnp.float32(0.1)
-    made = MODULES[name].init
-    for make in (made, jax.jit(made, static_argnames=tuple(options))):
-        state = make(weights, **{rate_name(name): rate}, **options)
-        pointers = [pointer(x) for x in jax.tree.leaves((weights, rate, state))]
-        assert len(set(pointers)) == len(pointers)
-    expected = jax.tree.map(jnp.copy, step(name, GRADIENTS, state, weights))
-    donating = jax.jit(lambda *trees: step(name, *trees), donate_argnums=(0, 1))
-    result = donating(jax.tree.map(jnp.copy, GRADIENTS), state, weights)
-    assert close(result, expected, rounding(name))
-    assert rate == jnp.float32(0.1)
-    donating(jax.tree.map(jnp.copy, GRADIENTS), result[1], weights)
-
-
 @every_optimizer
 @pytest.mark.parametrize("empty", [{}, (), {"a": [None, {}]}], ids=repr)
 def test_trees_without_leaves(name: str, empty: Any) -> None:
