@@ -27,7 +27,12 @@ T = TypeVar("T")
 
 
 def cond(condition: Array, then: Callable[[], T], otherwise: Callable[[], T]) -> T:
-    """Return what one of two functions computes; the other does not run, except under `vmap`."""
+    """Return what one of two functions computes; the other does not run, except under `vmap`.
+
+    A condition that is known decides here and now: `lax.cond` would compile two closures again in each eager step.
+    """
+    if not is_tracer(condition):
+        return then() if condition else otherwise()
     return cast("T", jax.lax.cond(condition, then, otherwise))
 
 

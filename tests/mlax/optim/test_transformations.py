@@ -94,6 +94,18 @@ def test_state_stays_the_same_and_the_loop_compiles_once(optimizer: Transformati
 
 
 @every_example
+def test_eager_steps_compile_nothing_again(
+    optimizer: Transformation, caplog: pytest.LogCaptureFixture
+) -> None:
+    w, extra = weights(), arguments(optimizer)
+    state = optimizer.init(w)
+    for number in range(8):
+        with jax.log_compiles(number >= 4):  # by then each branch has been taken
+            w, state = optimizer.apply_gradients(gradients(), state, w, **extra)
+    assert not [record.getMessage() for record in caplog.records]
+
+
+@every_example
 def test_new_weights_are_weights_plus_updates(optimizer: Transformation) -> None:
     """`apply_gradients` is `step` and `apply_updates`."""
     w, extra = weights(), arguments(optimizer)
