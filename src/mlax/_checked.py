@@ -247,9 +247,12 @@ class _Plan:
             if not trees:
                 return None
             first = self._first(trees, found.entries)
-            if not as_weights(first.tree):
+            signature = Signature.of(first.tree)
+            if signature is None:
                 self._refuse(first)
-            reference = _Reference(first.name, cast("Signature", Signature.of(first.tree)))
+            ties("Weights", signature)
+            trees = [at for at in trees if at is not first or at.slot_dtype is not None]
+            reference = _Reference(first.name, signature)
         expected: dict[Any, Signature] = {}
         for at in trees:
             if at.slot_dtype is None:
@@ -261,7 +264,9 @@ class _Plan:
                 slots = Signature.of(at.tree)
                 corresponds = slots is not None and ties(f"Slots_{at.slot_dtype}", slots)
             if not corresponds:
-                self._report([other for other in trees if other.argument == at.argument], reference)
+                self._report(
+                    [other for other in found.trees if other.argument == at.argument], reference
+                )
         self._check_entries(found.entries, reference)
         return reference
 
@@ -297,7 +302,7 @@ class _Plan:
             )
         return trees[0]
 
-    def _refuse(self, at: _Tree) -> None:
+    def _refuse(self, at: _Tree) -> NoReturn:
         lines = refused_leaves(at.name, at.tree, self.optimizer)
         raise LeafMismatchError(
             f"{self.label}: leaves that are not floating-point or complex arrays:\n  "

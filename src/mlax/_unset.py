@@ -1,10 +1,13 @@
 """`UNSET`, the `data` of a node that `set_up` is still to make, and the refusal of trees that hold it."""
 
+import functools
+import operator
+from collections.abc import Callable
 from typing import Any, ClassVar, final
 
 import jax
 
-from mlax._trees import leaves_with_path
+from mlax._trees import leaves, leaves_with_path
 from mlax.tree import keystr
 
 __all__ = ["UNSET", "Unset", "refuse_unset"]
@@ -30,6 +33,7 @@ class Unset:
 
 
 UNSET = Unset()
+_is_unset: Callable[[object], bool] = functools.partial(operator.is_, UNSET)
 jax.tree_util.register_pytree_node(Unset, lambda _: ((), None), lambda _, __: UNSET)
 
 
@@ -45,8 +49,8 @@ def refuse_unset(where: str, name: str, tree: Any, why: str) -> None:
     Raises:
         ValueError: Names the path of each.
     """
-    found = leaves_with_path(tree, is_leaf=lambda node: node is UNSET)
-    unset = [f"  {name}{keystr(path)}" for path, node in found if node is UNSET]
-    if unset:
+    if any(map(_is_unset, leaves(tree, is_leaf=_is_unset))):
+        found = leaves_with_path(tree, is_leaf=_is_unset)  # key paths cost more than all else here
+        unset = [f"  {name}{keystr(path)}" for path, node in found if _is_unset(node)]
         count = "a node is" if len(unset) == 1 else f"{len(unset)} nodes are"
         raise ValueError("\n".join([f"{where}: {count} UNSET, {why}:", *unset]))
