@@ -13,6 +13,8 @@ from mlax.branch import is_container as is_container
 from mlax.module import Module as Module
 from mlax.module import field as field
 from mlax.module import is_module as is_module
+from mlax.packing import Packed as Packed
+from mlax.packing import pack as pack
 from mlax.saving import flatten as flatten
 from mlax.saving import load as load
 from mlax.saving import load_metadata as load_metadata

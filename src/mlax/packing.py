@@ -1,0 +1,364 @@
+"""Packed trees: all small leaves of one dtype in one flat array, so that a step does not pay for each of them.
+
+A jitted call costs one to two microseconds for each array that it returns. With many small arrays a training step is
+little else. A `Packed` is a tree of few arrays that unpacks itself inside the step, where that costs no boundary.
+"""
+
+import math
+from collections.abc import Callable, Container, Hashable, Iterator
+from itertools import chain, count
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    NamedTuple,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+)
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from mlax._flat import join, split
+from mlax._jax import is_inexact, is_key, is_tracer
+from mlax._named import leaves_by_name
+from mlax._packed_layout import PackedLayout, Place
+from mlax._trees import KeyPath, TreeDef, flatten, flatten_with_path
+from mlax._unset import refuse_unset
+from mlax.module import Module
+from mlax.state import ENode, Parameter, Variable, is_leaf_state
+from mlax.tree import describe, dotted, refuse_shared
+
+__all__ = ["DEFAULT_THRESHOLD", "Packed", "WeightsIn", "pack", "weights_in"]
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+S = TypeVar("S")
+T = TypeVar("T", covariant=True)
+
+DEFAULT_THRESHOLD = 2**16
+"""Bytes below which a leaf is packed; docs/packing.md says how it was measured."""
+
+
+class _HasForward(Protocol[P, R, T]):
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, T]: ...
+
+
+class Packed(Module, Generic[T]):
+    """A tree with its small leaves in flat arrays, one for each dtype; `pack` makes it.
+
+    It is a Module: what takes a model takes it too. `filter` and `partition` see a flat array as one node.
+
+    Attributes:
+        small: The flat arrays: `float32`, and apart `float32 frozen` and `float32 variable` for what is not trained.
+        large: All other leaves, by their path in the tree.
+        layout: What lies where. Static.
+    """
+
+    small: dict[str, ENode[Any]]
+    large: dict[str, ENode[Any]]
+    layout: PackedLayout
+
+    def unpack(self) -> T:
+        """Return the tree. Of what was filtered out of this, the node has `data=None` in it; a bare array is None.
+
+        Arrays may have changed their dtype since they were packed, and have got axes in front.
+
+        Raises:
+            ValueError: A flat array has another length.
+        """
+        leaves: list[Any] = [None] * len(self.layout.places)
+        for key, numbers in self.layout.flats.items():
+            flat = self.small[key].data
+            if flat is None:
+                continue
+            shapes = self._shapes(key)
+            length = sum(map(math.prod, shapes))
+            if not flat.shape or flat.shape[-1] != length:
+                raise ValueError(
+                    f"Packed.unpack: small[{key!r}] must have a last axis of {length}, got {describe(flat)}"
+                )
+            for number, leaf in zip(numbers, split(flat, shapes), strict=True):
+                leaves[number] = leaf
+        for number, place in enumerate(self.layout.places):
+            if not place.packed:
+                leaves[number] = self.large[place.home].data
+        return cast("T", self.layout.tree(leaves))
+
+    def repack(self, tree: Any, before: Any = None) -> Self:
+        """Return another tree of the same structure, shapes and dtypes, packed as this one is.
+
+        Args:
+            tree: What `unpack` gave, with other arrays in it.
+            before: What `unpack` gave. A flat array of which `tree` holds every leaf, the same object as `before`, is
+                kept. Without it all are made anew.
+
+        Raises:
+            ValueError: The structure is another one, or the shape or dtype of a leaf.
+        """
+        empty = [None if self._node(place).data is None else place for place in self.layout.places]
+        expected = flatten(self.layout.tree(empty), is_leaf=_is_place)
+        places: list[Place] = expected[0]
+        given = [self._leaves_of("tree", tree, expected[1])]
+        given.append(
+            [None] * len(places)
+            if before is None
+            else self._leaves_of("before", before, expected[1])
+        )
+        new = dict(zip((place.path for place in places), zip(*given, strict=True), strict=True))
+        small, large = dict(self.small), dict(self.large)
+        for key in self.layout.flats:
+            if self.small[key].data is None:
+                continue
+            pairs = [new[place.path] for place in self.layout.inside(key)]
+            if not all(leaf is old for leaf, old in pairs):
+                small[key] = small[key].with_data(self._joined(key, [leaf for leaf, _ in pairs]))
+        for place in places:
+            if not place.packed:
+                large[place.home] = large[place.home].with_data(new[place.path][0])
+        return self.replace(small=small, large=large)
+
+    def _leaves_of(self, name: str, tree: Any, expected: TreeDef) -> list[Any]:
+        leaves, treedef = flatten(tree)
+        if treedef != expected:
+            raise ValueError(
+                f"Packed.repack: {name} has another structure than the tree that was packed; pack it anew: "
+                "mlax.pack(tree)"
+            )
+        return leaves
+
+    def _joined(self, key: str, leaves: list[Any]) -> Array:
+        flat, shapes = self.small[key].data, self._shapes(key)
+        for place, leaf in zip(self.layout.inside(key), leaves, strict=True):
+            expected = place.like(flat)
+            if (leaf.shape, leaf.dtype) != (expected.shape, expected.dtype):
+                raise ValueError(
+                    f"Packed.repack: {place.path} must be {describe(expected)} as before, got {describe(leaf)}"
+                )
+        return join(leaves, shapes)
+
+    def _shapes(self, key: str) -> tuple[tuple[int, ...], ...]:
+        return tuple(place.shape for place in self.layout.inside(key))
+
+    def _node(self, place: Place) -> ENode[Any]:
+        return (self.small if place.packed else self.large)[place.home]
+
+    if TYPE_CHECKING:
+
+        def forward(
+            self: "Packed[_HasForward[P, R, S]]", *args: P.args, **kwargs: P.kwargs
+        ) -> tuple[R, "Packed[S]"]: ...
+
+        def __call__(
+            self: "Packed[_HasForward[P, R, S]]", *args: P.args, **kwargs: P.kwargs
+        ) -> tuple[R, "Packed[S]"]: ...
+
+    else:
+
+        def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+            """Unpack, call the model, and return its result and the model, packed as before."""
+            before = self.unpack()
+            result, after = before(*args, **kwargs)
+            return result, self.repack(after, before)
+
+        def __getattr__(self, name: str) -> NoReturn:
+            cure = ""
+            if not name.startswith("_"):
+                cure = "; it is packed, and packed.unpack() gives the tree that was"
+            raise AttributeError(f"Packed has no attribute {name!r}{cure}")
+
+
+def _is_place(node: object) -> bool:
+    return isinstance(node, Place)
+
+
+def pack(
+    tree: S,
+    *,
+    threshold: int = DEFAULT_THRESHOLD,
+    group: Callable[[str, Array], Hashable | None] | None = None,
+) -> Packed[S]:
+    """Return a tree with all small leaves of one dtype in one flat array; `unpack` gives it back.
+
+    Of a Module, unfrozen parameters, frozen ones and variables lie in flat arrays of their own, so that `filter` and
+    optimizers find what they look for. Of a tree without States, floating-point and complex arrays count as parameters,
+    others as variables. Random keys, nodes of your own classes, and a leaf that would be alone stay as they are.
+
+    Args:
+        tree: A Module that is set up, or any tree of arrays. None in it stays.
+        threshold: Size in bytes from which a leaf is not packed.
+        group: Of a path, `"layers.0.kernel"`, and an array. Leaves with different answers do not share a flat
+            array; for None the leaf is not packed.
+
+    Raises:
+        TypeError: `tree` holds something else than arrays, or a Packed; `threshold` is no integer; `group` is no
+            function, or gives something unhashable.
+        ValueError: A node is UNSET, an array is in two places, two leaves have one path, arrays to be packed
+            together are on different devices, or `threshold` is negative.
+    """
+    where = "mlax.pack"
+    least = _threshold(threshold)
+    if group is not None and not callable(group):
+        raise TypeError(
+            f"{where}: group must be a function of a path and an array, got {describe(group)}"
+        )
+    if any(isinstance(node, Packed) for node in flatten(tree, is_leaf=_is_packed)[0]):
+        raise TypeError(f"{where}: tree is packed already, or holds a Packed; unpack it first")
+    refuse_unset(where, "tree", tree, "set up first: model = mlax.set_up(model, x, rng=key)")
+    refuse_shared(where, "tree", tree)
+    given, treedef = leaves_by_name(where, "tree", tree)
+    owners = [
+        node
+        for node in flatten(tree, is_leaf=is_leaf_state)[0]
+        for _ in range(len(flatten(node)[0]))
+    ]
+    nodes: dict[str, ENode[Any]] = {}
+    homes: dict[str, tuple[Any, ...]] = {}
+    for (path, leaf), owner in zip(given.items(), owners, strict=True):
+        node = _node(where, path, leaf, owner)
+        nodes[path] = node
+        if (
+            type(node) in (Parameter, Variable)
+            and not is_key(node.data.dtype)
+            and _bytes(node.data) < least
+        ):
+            answer = True if group is None else _answer(where, path, group(path, node.data))
+            if answer is not None:
+                homes[path] = (answer, type(node), getattr(node, "frozen", False), node.data.dtype)
+    together: dict[tuple[Any, ...], list[str]] = {}
+    for path, shared in homes.items():
+        together.setdefault(shared, []).append(path)
+    names: dict[str, str] = {}
+    small: dict[str, ENode[Any]] = {}
+    for shared, paths in together.items():
+        if len(paths) == 1:
+            continue
+        _refuse_different_devices(where, paths, nodes)
+        key = _name(shared, small, plain=group is None)
+        names |= dict.fromkeys(paths, key)
+        arrays = [nodes[path].data for path in paths]
+        small[key] = nodes[paths[0]].with_data(join(arrays, tuple(array.shape for array in arrays)))
+    places = tuple(
+        Place(path, node.data.shape, node.data.dtype.name, names.get(path, path), path in names)
+        for path, node in nodes.items()
+    )
+    large = {path: node for path, node in nodes.items() if path not in names}
+    return Packed(small, large, PackedLayout.of(treedef, places))
+
+
+def _threshold(given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, int | np.integer):
+        raise TypeError(
+            f"mlax.pack: threshold must be a number of bytes, an integer, got {describe(given)}"
+        )
+    if given < 0:
+        raise ValueError(f"mlax.pack: threshold must be >= 0, got {given}")
+    return int(cast("Any", given))
+
+
+def _bytes(array: Any) -> int:
+    size: int = array.size * array.dtype.itemsize
+    return size
+
+
+def _is_packed(node: object) -> bool:
+    return isinstance(node, Packed)
+
+
+def _node(where: str, path: str, leaf: Any, owner: Any) -> ENode[Any]:
+    """Return a node that holds one leaf: of the class of the node that it is from, or what a bare array counts as."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        raise TypeError(
+            f"{where}: {path or 'tree'} is {describe(leaf)}, which has no values; give arrays, or write "
+            "jax.eval_shape(mlax.pack, tree)"
+        )
+    if is_leaf_state(owner):
+        return owner.with_data(leaf)
+    try:
+        node = Variable(leaf)
+    except TypeError as error:
+        problem = str(error).partition("\n")[0].replace("Variable.data", path or "tree")
+        raise TypeError(f"{where}: {problem}") from None
+    data: Any = node.data
+    return Parameter(data) if is_inexact(data.dtype) else node
+
+
+def _answer(where: str, path: str, answer: Any) -> Hashable | None:
+    try:
+        hash(answer)
+    except TypeError:
+        raise TypeError(
+            f"{where}: group must give something hashable or None, got {describe(answer)} for {path!r}"
+        ) from None
+    return cast("Hashable", answer)
+
+
+def _name(home: tuple[Any, ...], taken: Container[str], *, plain: bool) -> str:
+    """Return the key of a flat array: `float32 frozen`, and with a group `float32 matrix`."""
+    answer, cls, frozen, dtype = home
+    kind = "variable" if cls is Variable else "frozen" if frozen else ""
+    told = "" if plain else answer if isinstance(answer, str) else repr(answer)
+    name = " ".join(filter(None, (dtype.name, kind, told)))
+    numbered = (f"{name} ({number})" for number in count(2))
+    return next(one for one in chain([name], numbered) if one not in taken)
+
+
+def _refuse_different_devices(where: str, paths: list[str], nodes: dict[str, ENode[Any]]) -> None:
+    """Refuse arrays that somebody put on different devices: JAX computes nothing with both."""
+    first: tuple[str, Any] | None = None
+    for path in paths:
+        array = nodes[path].data
+        if is_tracer(array) or not array.committed:
+            continue
+        devices = array.sharding.device_set
+        if first is None:
+            first = path, devices
+        elif devices != first[1]:
+            raise ValueError(
+                f"{where}: {first[0]} and {path} are on different devices and cannot share a flat array; pack them "
+                "apart: group=lambda path, array: array.device"
+            )
+
+
+class WeightsIn(NamedTuple):
+    """One leaf of a tree, and the weights in it: itself, or those that are packed in it.
+
+    Attributes:
+        path: Where the leaf is.
+        leaf: The leaf.
+        weights: Path and array of each weight; where it is packed, path, shape and dtype.
+        packed: Whether the leaf is a flat array.
+    """
+
+    path: KeyPath
+    leaf: Any
+    weights: tuple[tuple[str, Any], ...]
+    packed: bool
+
+
+def weights_in(tree: Any) -> tuple[list[WeightsIn], TreeDef]:
+    """Return what weights the leaves of a tree are, those inside of every Packed in it included; and its structure."""
+    found: list[WeightsIn] = []
+    for path, node in flatten_with_path(tree, is_leaf=_is_packed)[0]:
+        if _is_packed(node):
+            found += _inside(path, node)
+        else:
+            found.append(WeightsIn(path, node, ((dotted(path), node),), packed=False))
+    return found, flatten(tree)[1]
+
+
+def _inside(path: KeyPath, packed: Packed[Any]) -> Iterator[WeightsIn]:
+    prefix = f"{dotted(path)}." if path else ""
+    for inner, leaf in flatten_with_path(packed)[0]:
+        field, key = inner[0].name, inner[1].key
+        if field == "large":
+            yield WeightsIn((*path, *inner), leaf, ((prefix + key, leaf),), packed=False)
+        else:
+            places = packed.layout.inside(key)
+            weights = tuple((prefix + place.path, place.like(leaf)) for place in places)
+            yield WeightsIn((*path, *inner), leaf, weights, packed=True)
