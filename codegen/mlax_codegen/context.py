@@ -33,7 +33,7 @@ def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
     required = analysis.reads_weights and analysis.weights_when is None
     message = f"{spec.class_name}: step needs the weights ({analysis.weights_when})"
     used = [FUNCTIONS[name] for name in analysis.called]
-    mapping = {"map_leaves", *(["reduce_leaves"] if len(spec.phases) > 1 else [])}
+    mapping = {"Store", "map_leaves", *(["reduce_leaves"] if len(spec.phases) > 1 else [])}
     functions = {plan.name: plan for plan in analysis.functions}
     keys = [scalar for scalar in spec.scalars if scalar.is_key]
     new = ["state.step + 1", *(h.name for h in schedulables)]
@@ -54,9 +54,11 @@ def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
         "jaxtyping": ["Array", *(["Key"] if any(s.is_key for s in spec.scalars) else [])],
         "annotations": sorted(_annotations(spec, shapes), key=member_order),
         "uses_jnp": any(function.code.startswith("jnp.") for function in used),
-        "leafwise": sorted(mapping | {f.code for f in used if f.module}),
+        "leafwise": sorted(mapping | {f.code for f in used if f.module}, key=member_order),
         "runtime": sorted(_runtime(spec, analysis), key=member_order),
-        "names": sorted_names([spec.class_name, "State", "init", "step", *functions]),
+        "names": sorted_names(
+            [spec.class_name, "State", "apply_gradients", "init", "step", *functions]
+        ),
         "hyperparameters": [
             {"name": h.name, "type": _type(h), "field": _field(h), "default": h.default}
             for h in spec.hyperparameters
@@ -78,6 +80,7 @@ def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
         ],
         "refused": _string(spec.complex) if spec.complex else "",
         "weights_parameter": "weights: Weights" if required else "weights: Weights | None = None",
+        "weights_optional": not required,
         "weights_when": _condition(analysis.weights_when, held),
         "weights_message": _string(message),
         "arguments": "".join(f", {a.name}: Scalar" for a in spec.arguments),
@@ -106,10 +109,10 @@ def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
 
 def _result(state: str) -> list[str]:
     """Return the end of a step, on two lines where one would be too long."""
-    line = f"return updates, State({state})"
+    line = f"return result, State({state})"
     if len(line) + 4 <= WIDTH:
         return [line]
-    return [f"state = State({state})", "return updates, state"]
+    return [f"state = State({state})", "return result, state"]
 
 
 def _key(seed: str, before: int) -> str:
@@ -229,7 +232,7 @@ def _annotations(spec: Spec, shapes: Mapping[str, object]) -> set[str]:
 
 
 def _runtime(spec: Spec, analysis: Analysis) -> set[str]:
-    names = {"Dtype", "Optimizer", "apply_updates", "dtype", "merged", "no_steps", "selected"}
+    names = {"Dtype", "Optimizer", "dtype", "flag", "merged", "no_steps", "selected"}
     names |= {_specifier(h) for h in spec.hyperparameters}
     if any(h.schedulable for h in spec.hyperparameters):
         names |= {"Number", "current", "initial"}

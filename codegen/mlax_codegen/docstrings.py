@@ -49,9 +49,11 @@ def class_docstring(spec: Spec) -> str:
     for hyperparameter in spec.hyperparameters:
         text = f"{hyperparameter.name}: {_description(hyperparameter)}"
         lines += _wrapped(text, indent=4, hanging=8, margin=4)
-    lines.append(
-        "    slot_dtype: Floating-point dtype of the slots; the weights' own where it is None."
-    )
+    lines += [
+        "    slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.",
+        "    stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down",
+        "        at random, so that the mean is right. Half precision loses small changes without it.",
+    ]
     return _docstring(lines, indent=4)
 
 
@@ -95,11 +97,18 @@ def step_docstring(spec: Spec, analysis: Analysis) -> str:
         without = "Without slots" if spec.slots else "There are no slots: without"
         start = f"{without} and weights" if spec.slots else f"{without} weights"
         lines += ["", f"{start}, the gradients have nothing to be compared with."]
+    lines += [
+        "",
+        "Updates in half precision have been rounded, and so weights + updates only comes close to what",
+        "`apply_gradients` stores: their sum, rounded once.",
+    ]
     weights = "Not read, but compared with the gradients where given."
     if required:
         weights = "Read, and compared with the gradients."
     elif analysis.weights_when is not None:
-        weights = f"Read where {analysis.weights_when}; elsewhere compared with the gradients where given."
+        weights = (
+            f"Read where {analysis.weights_when}; else compared with the gradients where given."
+        )
     lines += [
         "",
         "Args:",
@@ -115,8 +124,8 @@ def step_docstring(spec: Spec, analysis: Analysis) -> str:
         "Raises:",
         "    LeafMismatchError: Leaves that correspond have other shapes or dtypes.",
     ]
-    if analysis.weights_when is not None:
-        lines.append("    ValueError: The weights are read, and not given.")
+    if not required:
+        lines.append("    ValueError: The weights are needed, and not given.")
     return _docstring(lines, indent=4)
 
 

@@ -67,10 +67,10 @@ class Equations:
             slots = tuple_of([held[slot] for slot in plan.slots])
             last = phase is self.spec.phases[-1]
             function = "map_leaves" if last else "reduce_leaves"
-            call = self._call(function, plan, inputs, slots, {"step": "state.step"})
+            call = self._call(function, plan, inputs, f"{slots}, store", {"step": "state.step"})
             held |= {slot: slot for slot in plan.slots}
             if last:
-                results = ["updates", *plan.slots]
+                results = ["result", *plan.slots]
                 yield f"{', '.join(results) if plan.slots else tuple_of(results)} = {call}"
             else:
                 written = tuple_of(plan.slots) if plan.slots else "_"

@@ -357,11 +357,11 @@ FUNCTIONS: Mapping[str, Function] = {function.name: function for function in _AL
 # Names that a generated module gives another meaning.
 _MODULE = """
     Annotated Array Count Dtype Entries Generic Key Literal NamedTuple Number Optimizer Scalar Sequence Shape State
-    Weights
-    apply_gradients apply_updates checked choice copies current dtype flag folded full gradients h held
+    Store Weights
+    applied apply_gradients apply_updates checked choice copies current dtype flag folded full gradients h held
     hyperparameters identities init initial inputs integer jax jnp largest map_leaves merged mlax model no_steps
-    number own reduce_leaves refuse_complex replace require scalar scheduled selected self slot_dtype slots state step
-    updates warn_if_narrow weights zeros
+    number own reduce_leaves refuse_complex replace require scalar scheduled selected self slot_dtype slots state
+    step stochastic_rounding store updates warn_if_narrow weights zeros
 """
 _BUILTINS = (
     "bool float int list object property range str super tuple type vars TypeError ValueError"

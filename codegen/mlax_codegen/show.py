@@ -46,8 +46,11 @@ def _signatures(spec: Spec, analysis: Analysis) -> Iterator[str]:
         start = f"    {h.name}={h.default},"
         more = f" ({'; '.join(bounded)})" if bounded else ""
         yield f"{start:32}# {h.doc}{more}"
-    yield "    slot_dtype=None)"
-    yield f"{spec.name}.step(gradients, state, {weights}{', *' if arguments else ''}{arguments})"
+    yield "    slot_dtype=None,"
+    yield "    stochastic_rounding=False)"
+    arguments = f", *{arguments}" if arguments else ""
+    yield f"{spec.name}.step(gradients, state, {weights}{arguments})"
+    yield f"{spec.name}.apply_gradients(gradients, state, weights{arguments})"
     for function in spec.functions:
         yield f"{spec.name}.{function.name}(state, weights)"
     yield f"{spec.class_name}(...) is the same as a value"

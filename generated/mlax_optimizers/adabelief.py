@@ -24,12 +24,11 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
     flag,
@@ -44,7 +43,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["AdaBelief", "State", "init", "step"]
+__all__ = ["AdaBelief", "State", "apply_gradients", "init", "step"]
 
 
 class AdaBelief(Optimizer):
@@ -58,6 +57,8 @@ class AdaBelief(Optimizer):
         eps_root: Added to the second moment in each step, $\epsilon_{\text{root}} \ge 0$.
         nesterov: Look ahead along the first moment.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-3, at_least=0)
@@ -67,6 +68,7 @@ class AdaBelief(Optimizer):
     eps_root: float = number(1e-16, at_least=0)
     nesterov: bool = flag(False)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -81,9 +83,8 @@ class AdaBelief(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -122,9 +123,10 @@ def init(
     eps_root: float = 1e-16,
     nesterov: bool = False,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `AdaBelief` says what the hyperparameters are."""
-    h = AdaBelief(learning_rate, b1, b2, eps, eps_root, nesterov, slot_dtype)
+    h = AdaBelief(learning_rate, b1, b2, eps, eps_root, nesterov, slot_dtype, stochastic_rounding)
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -154,11 +156,38 @@ def _leaf(
     return update, m, s
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    t = (state.step + 1).astype(float)
+    c1 = 1 - h.b1**t
+    c2 = 1 - h.b2**t
+    next_c1 = 1 - h.b1 ** (t + 1)
+    result, m, s = map_leaves(
+        _leaf,
+        h,
+        (gradients,),
+        (state.m, state.s),
+        store,
+        learning_rate=learning_rate,
+        c1=c1,
+        c2=c2,
+        next_c1=next_c1,
+    )
+    return result, State(state.step + 1, learning_rate, m, s, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -167,21 +196,17 @@ def step(
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    t = (state.step + 1).astype(float)
-    c1 = 1 - h.b1**t
-    c2 = 1 - h.b2**t
-    next_c1 = 1 - h.b1 ** (t + 1)
-    updates, m, s = map_leaves(
-        _leaf,
-        h,
-        (gradients,),
-        (state.m, state.s),
-        learning_rate=learning_rate,
-        c1=c1,
-        c2=c2,
-        next_c1=next_c1,
-    )
-    return updates, State(state.step + 1, learning_rate, m, s, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("AdaBelief: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -20,14 +20,14 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -39,7 +39,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["AdaDelta", "State", "init", "step"]
+__all__ = ["AdaDelta", "State", "apply_gradients", "init", "step"]
 
 
 class AdaDelta(Optimizer):
@@ -52,6 +52,8 @@ class AdaDelta(Optimizer):
         weight_decay: Coupled (L2) weight decay, $\lambda \ge 0$. None leaves it out. A number, an
             array or a schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1.0, at_least=0)
@@ -59,6 +61,7 @@ class AdaDelta(Optimizer):
     eps: float = number(1e-6, above=0)
     weight_decay: Number | None = scheduled(None, at_least=0, optional=True)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -73,9 +76,8 @@ class AdaDelta(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -114,9 +116,10 @@ def init(
     eps: float = 1e-6,
     weight_decay: Number | None = None,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `AdaDelta` says what the hyperparameters are."""
-    h = AdaDelta(learning_rate, rho, eps, weight_decay, slot_dtype)
+    h = AdaDelta(learning_rate, rho, eps, weight_decay, slot_dtype, stochastic_rounding)
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -148,33 +151,54 @@ def _leaf(
     return update, v, u
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    result, v, u = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.v, state.u),
+        store,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+    )
+    return result, State(state.step + 1, learning_rate, weight_decay, v, u, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
 
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
     Args:
         gradients: Gradients of the loss, like the weights.
         state: From `init` or from the last step.
-        weights: Read where weight_decay is not None; elsewhere compared with the gradients where
-            given.
+        weights: Read where weight_decay is not None; else compared with the gradients where given.
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
-        ValueError: The weights are read, and not given.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
     if weights is None and h.weight_decay is not None:
         raise ValueError("AdaDelta: step needs the weights (weight_decay is not None)")
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    updates, v, u = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.v, state.u),
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-    )
-    return updates, State(state.step + 1, learning_rate, weight_decay, v, u, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("AdaDelta: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

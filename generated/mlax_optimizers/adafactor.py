@@ -49,12 +49,11 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves, mean, outer_mean, rms, two_axes, without
+from mlax.leafwise import Store, abs2, map_leaves, mean, outer_mean, rms, two_axes, without
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     choice,
     current,
     dtype,
@@ -71,7 +70,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
 
-__all__ = ["Adafactor", "State", "init", "step"]
+__all__ = ["Adafactor", "State", "apply_gradients", "init", "step"]
 
 
 class Adafactor(Optimizer):
@@ -100,6 +99,8 @@ class Adafactor(Optimizer):
         factored: Keep rows and columns of second moments where there are two such axes.
         factored_axes: Two axes: the largest ones, or the last ones however long.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-2, at_least=0)
@@ -120,6 +121,7 @@ class Adafactor(Optimizer):
     factored: bool = flag(True)
     factored_axes: Literal["largest", "last"] = choice("largest", "largest", "last")
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -134,9 +136,8 @@ class Adafactor(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -214,6 +215,7 @@ def init(
     factored: bool = True,
     factored_axes: Literal["largest", "last"] = "largest",
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `Adafactor` says what the hyperparameters are."""
     h = Adafactor(
@@ -233,6 +235,7 @@ def init(
         factored,
         factored_axes,
         slot_dtype,
+        stochastic_rounding,
     )
     state = State(
         step=no_steps(),
@@ -296,27 +299,11 @@ def _leaf(
     return update, row, column, v, m
 
 
-@checked
-def step(
-    gradients: Weights, state: State[Weights], weights: Weights | None = None
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
 ) -> tuple[Weights, State[Weights]]:
-    """Return the updates to add to the weights, and the next state.
-
-    Args:
-        gradients: Gradients of the loss, like the weights.
-        state: From `init` or from the last step.
-        weights: Read where multiply_by_parameter_scale or weight_decay_rate is not None; elsewhere
-            compared with the gradients where given.
-
-    Raises:
-        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
-        ValueError: The weights are read, and not given.
-    """
     h = state.hyperparameters
-    if weights is None and (h.multiply_by_parameter_scale or h.weight_decay_rate is not None):
-        raise ValueError(
-            "Adafactor: step needs the weights (multiply_by_parameter_scale or weight_decay_rate is not None)"
-        )
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
     learning_rate = current(h.learning_rate, state.step, state.learning_rate)
     momentum = current(h.momentum, state.step, state.momentum)
     weight_decay_rate = current(h.weight_decay_rate, state.step, state.weight_decay_rate)
@@ -324,11 +311,12 @@ def step(
     b2 = 1 - jnp.maximum(t - h.decay_offset, 1.0) ** -h.decay_rate
     rho = jnp.minimum(learning_rate, 1 / jnp.sqrt(t)) if h.relative_step else learning_rate
     factor = learning_rate if h.weight_decay_scale == "learning_rate" else 1.0
-    updates, row, column, v, m = map_leaves(
+    result, row, column, v, m = map_leaves(
         _leaf,
         h,
         (gradients, weights),
         (state.row, state.column, state.v, state.m),
+        store,
         momentum=momentum,
         weight_decay_rate=weight_decay_rate,
         b2=b2,
@@ -336,4 +324,41 @@ def step(
         factor=factor,
     )
     state = State(state.step + 1, learning_rate, momentum, weight_decay_rate, row, column, v, m, h)
-    return updates, state
+    return result, state
+
+
+@checked
+def step(
+    gradients: Weights, state: State[Weights], weights: Weights | None = None
+) -> tuple[Weights, State[Weights]]:
+    """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
+    Args:
+        gradients: Gradients of the loss, like the weights.
+        state: From `init` or from the last step.
+        weights: Read where multiply_by_parameter_scale or weight_decay_rate is not None; else
+            compared with the gradients where given.
+
+    Raises:
+        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+        ValueError: The weights are needed, and not given.
+    """
+    h = state.hyperparameters
+    if weights is None and (h.multiply_by_parameter_scale or h.weight_decay_rate is not None):
+        raise ValueError(
+            "Adafactor: step needs the weights (multiply_by_parameter_scale or weight_decay_rate is not None)"
+        )
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("Adafactor: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

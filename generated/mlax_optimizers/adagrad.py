@@ -22,12 +22,11 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
     flag,
@@ -42,7 +41,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["Adagrad", "State", "init", "step"]
+__all__ = ["Adagrad", "State", "apply_gradients", "init", "step"]
 
 
 class Adagrad(Optimizer):
@@ -57,6 +56,8 @@ class Adagrad(Optimizer):
             array or a schedule.
         lr_decay: How fast the step size falls with the number of steps, $\gamma \ge 0$.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-2, at_least=0)
@@ -66,6 +67,7 @@ class Adagrad(Optimizer):
     weight_decay: Number | None = scheduled(None, at_least=0, optional=True)
     lr_decay: float = number(0.0, at_least=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -80,9 +82,8 @@ class Adagrad(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -121,6 +122,7 @@ def init(
     weight_decay: Number | None = None,
     lr_decay: float = 0.0,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `Adagrad` says what the hyperparameters are."""
     h = Adagrad(
@@ -131,6 +133,7 @@ def init(
         weight_decay,
         lr_decay,
         slot_dtype,
+        stochastic_rounding,
     )
     state = State(
         step=no_steps(),
@@ -154,30 +157,50 @@ def _leaf(
     return update, v
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    rate = learning_rate / (1 + h.lr_decay * (t - 1))
+    result, v = map_leaves(
+        _leaf, h, (gradients, weights), (state.v,), store, weight_decay=weight_decay, rate=rate
+    )
+    return result, State(state.step + 1, learning_rate, weight_decay, v, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
 
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
     Args:
         gradients: Gradients of the loss, like the weights.
         state: From `init` or from the last step.
-        weights: Read where weight_decay is not None; elsewhere compared with the gradients where
-            given.
+        weights: Read where weight_decay is not None; else compared with the gradients where given.
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
-        ValueError: The weights are read, and not given.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
     if weights is None and h.weight_decay is not None:
         raise ValueError("Adagrad: step needs the weights (weight_decay is not None)")
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    rate = learning_rate / (1 + h.lr_decay * (t - 1))
-    updates, v = map_leaves(
-        _leaf, h, (gradients, weights), (state.v,), weight_decay=weight_decay, rate=rate
-    )
-    return updates, State(state.step + 1, learning_rate, weight_decay, v, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("Adagrad: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -26,12 +26,11 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
     flag,
@@ -46,7 +45,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["Adam", "State", "init", "step"]
+__all__ = ["Adam", "State", "apply_gradients", "init", "step"]
 
 
 class Adam(Optimizer):
@@ -63,6 +62,8 @@ class Adam(Optimizer):
         weight_decay: Coupled (L2) weight decay, $\lambda \ge 0$. None leaves it out. A number, an
             array or a schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-3, at_least=0)
@@ -73,6 +74,7 @@ class Adam(Optimizer):
     bias_correction: bool = flag(True)
     weight_decay: Number | None = scheduled(None, at_least=0, optional=True)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -87,9 +89,8 @@ class Adam(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -131,9 +132,20 @@ def init(
     bias_correction: bool = True,
     weight_decay: Number | None = None,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `Adam` says what the hyperparameters are."""
-    h = Adam(learning_rate, b1, b2, eps, eps_root, bias_correction, weight_decay, slot_dtype)
+    h = Adam(
+        learning_rate,
+        b1,
+        b2,
+        eps,
+        eps_root,
+        bias_correction,
+        weight_decay,
+        slot_dtype,
+        stochastic_rounding,
+    )
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -166,38 +178,59 @@ def _leaf(
     return update, m, v
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    c1 = 1 - h.b1**t if h.bias_correction else 1.0
+    c2 = 1 - h.b2**t if h.bias_correction else 1.0
+    result, m, v = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.m, state.v),
+        store,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        c1=c1,
+        c2=c2,
+    )
+    return result, State(state.step + 1, learning_rate, weight_decay, m, v, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
 
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
     Args:
         gradients: Gradients of the loss, like the weights.
         state: From `init` or from the last step.
-        weights: Read where weight_decay is not None; elsewhere compared with the gradients where
-            given.
+        weights: Read where weight_decay is not None; else compared with the gradients where given.
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
-        ValueError: The weights are read, and not given.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
     if weights is None and h.weight_decay is not None:
         raise ValueError("Adam: step needs the weights (weight_decay is not None)")
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    c1 = 1 - h.b1**t if h.bias_correction else 1.0
-    c2 = 1 - h.b2**t if h.bias_correction else 1.0
-    updates, m, v = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.m, state.v),
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        c1=c1,
-        c2=c2,
-    )
-    return updates, State(state.step + 1, learning_rate, weight_decay, m, v, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("Adam: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

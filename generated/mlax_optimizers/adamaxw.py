@@ -21,14 +21,14 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -40,7 +40,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["AdamaxW", "State", "init", "step"]
+__all__ = ["AdamaxW", "State", "apply_gradients", "init", "step"]
 
 
 class AdamaxW(Optimizer):
@@ -54,6 +54,8 @@ class AdamaxW(Optimizer):
         weight_decay: Decoupled weight decay, times the learning rate, $\lambda \ge 0$. A number, an
             array or a schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(2e-3, at_least=0)
@@ -62,6 +64,7 @@ class AdamaxW(Optimizer):
     eps: float = number(1e-8, above=0)
     weight_decay: Number = scheduled(1e-4, at_least=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -76,9 +79,8 @@ class AdamaxW(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -118,9 +120,10 @@ def init(
     eps: float = 1e-8,
     weight_decay: Number = 1e-4,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `AdamaxW` says what the hyperparameters are."""
-    h = AdamaxW(learning_rate, b1, b2, eps, weight_decay, slot_dtype)
+    h = AdamaxW(learning_rate, b1, b2, eps, weight_decay, slot_dtype, stochastic_rounding)
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -150,11 +153,36 @@ def _leaf(
     return update, m, u
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    c1 = 1 - h.b1**t
+    result, m, u = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.m, state.u),
+        store,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        c1=c1,
+    )
+    return result, State(state.step + 1, learning_rate, weight_decay, m, u, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -164,18 +192,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    c1 = 1 - h.b1**t
-    updates, m, u = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.m, state.u),
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        c1=c1,
-    )
-    return updates, State(state.step + 1, learning_rate, weight_decay, m, u, h)
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

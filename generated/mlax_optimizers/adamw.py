@@ -29,12 +29,11 @@ from typing import Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     choice,
     current,
     dtype,
@@ -50,7 +49,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["AdamW", "State", "init", "step"]
+__all__ = ["AdamW", "State", "apply_gradients", "init", "step"]
 
 
 class AdamW(Optimizer):
@@ -67,6 +66,8 @@ class AdamW(Optimizer):
         decay: Whether the learning rate scales the weight decay.
         bias_correction: Correct the moments for starting at zero; MLX leaves this out by default.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-3, at_least=0)
@@ -80,6 +81,7 @@ class AdamW(Optimizer):
     )
     bias_correction: bool = flag(True)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -94,9 +96,8 @@ class AdamW(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -139,10 +140,20 @@ def init(
     decay: Literal["times_learning_rate", "independent"] = "times_learning_rate",
     bias_correction: bool = True,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `AdamW` says what the hyperparameters are."""
     h = AdamW(
-        learning_rate, b1, b2, eps, eps_root, weight_decay, decay, bias_correction, slot_dtype
+        learning_rate,
+        b1,
+        b2,
+        eps,
+        eps_root,
+        weight_decay,
+        decay,
+        bias_correction,
+        slot_dtype,
+        stochastic_rounding,
     )
     state = State(
         step=no_steps(),
@@ -174,11 +185,39 @@ def _leaf(
     return update, m, v
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    c1 = 1 - h.b1**t if h.bias_correction else 1.0
+    c2 = 1 - h.b2**t if h.bias_correction else 1.0
+    shrinkage = learning_rate * weight_decay if h.decay == "times_learning_rate" else weight_decay
+    result, m, v = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.m, state.v),
+        store,
+        learning_rate=learning_rate,
+        c1=c1,
+        c2=c2,
+        shrinkage=shrinkage,
+    )
+    return result, State(state.step + 1, learning_rate, weight_decay, m, v, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -188,21 +227,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    c1 = 1 - h.b1**t if h.bias_correction else 1.0
-    c2 = 1 - h.b2**t if h.bias_correction else 1.0
-    shrinkage = learning_rate * weight_decay if h.decay == "times_learning_rate" else weight_decay
-    updates, m, v = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.m, state.v),
-        learning_rate=learning_rate,
-        c1=c1,
-        c2=c2,
-        shrinkage=shrinkage,
-    )
-    return updates, State(state.step + 1, learning_rate, weight_decay, m, v, h)
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

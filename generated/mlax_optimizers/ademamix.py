@@ -24,14 +24,14 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -43,7 +43,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["AdEMAMix", "State", "init", "step"]
+__all__ = ["AdEMAMix", "State", "apply_gradients", "init", "step"]
 
 
 class AdEMAMix(Optimizer):
@@ -61,6 +61,8 @@ class AdEMAMix(Optimizer):
         weight_decay: Decoupled weight decay, times the learning rate, $\lambda \ge 0$. A number, an
             array or a schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-3, at_least=0)
@@ -72,6 +74,7 @@ class AdEMAMix(Optimizer):
     eps_root: float = number(0.0, at_least=0)
     weight_decay: Number = scheduled(0.0, at_least=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -86,9 +89,8 @@ class AdEMAMix(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -137,9 +139,21 @@ def init(
     eps_root: float = 0.0,
     weight_decay: Number = 0.0,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `AdEMAMix` says what the hyperparameters are."""
-    h = AdEMAMix(learning_rate, b1, b2, b3, alpha, eps, eps_root, weight_decay, slot_dtype)
+    h = AdEMAMix(
+        learning_rate,
+        b1,
+        b2,
+        b3,
+        alpha,
+        eps,
+        eps_root,
+        weight_decay,
+        slot_dtype,
+        stochastic_rounding,
+    )
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -178,11 +192,42 @@ def _leaf(
     return update, m1, m2, v
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    b3 = current(h.b3, state.step, state.b3)
+    alpha = current(h.alpha, state.step, state.alpha)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    c1 = 1 - h.b1**t
+    c2 = 1 - h.b2**t
+    result, m1, m2, v = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.m1, state.m2, state.v),
+        store,
+        learning_rate=learning_rate,
+        b3=b3,
+        alpha=alpha,
+        weight_decay=weight_decay,
+        c1=c1,
+        c2=c2,
+    )
+    return result, State(state.step + 1, learning_rate, b3, alpha, weight_decay, m1, m2, v, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -192,24 +237,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    b3 = current(h.b3, state.step, state.b3)
-    alpha = current(h.alpha, state.step, state.alpha)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    c1 = 1 - h.b1**t
-    c2 = 1 - h.b2**t
-    updates, m1, m2, v = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.m1, state.m2, state.v),
-        learning_rate=learning_rate,
-        b3=b3,
-        alpha=alpha,
-        weight_decay=weight_decay,
-        c1=c1,
-        c2=c2,
-    )
-    return updates, State(state.step + 1, learning_rate, b3, alpha, weight_decay, m1, m2, v, h)
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -25,12 +25,11 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, clip, map_leaves
+from mlax.leafwise import Store, abs2, clip, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
     flag,
@@ -46,7 +45,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["ADOPT", "State", "init", "step"]
+__all__ = ["ADOPT", "State", "apply_gradients", "init", "step"]
 
 
 class ADOPT(Optimizer):
@@ -61,6 +60,8 @@ class ADOPT(Optimizer):
         use_clipping: Clip directions.
         clip_exponent: They are clipped to the number of steps before, to this power, $p \ge 0$.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-3, at_least=0)
@@ -71,6 +72,7 @@ class ADOPT(Optimizer):
     use_clipping: bool = flag(True)
     clip_exponent: float = number(0.25, at_least=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -85,9 +87,8 @@ class ADOPT(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -127,9 +128,20 @@ def init(
     use_clipping: bool = True,
     clip_exponent: float = 0.25,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `ADOPT` says what the hyperparameters are."""
-    h = ADOPT(learning_rate, b1, b2, eps, nesterov, use_clipping, clip_exponent, slot_dtype)
+    h = ADOPT(
+        learning_rate,
+        b1,
+        b2,
+        eps,
+        nesterov,
+        use_clipping,
+        clip_exponent,
+        slot_dtype,
+        stochastic_rounding,
+    )
     refuse_complex(weights, "ADOPT", "the bounds that directions are clipped to are real")
     state = State(
         step=no_steps(),
@@ -154,11 +166,35 @@ def _leaf(
     return update, m, v
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    t = (state.step + 1).astype(float)
+    bound = (t - 1) ** h.clip_exponent
+    result, m, v = map_leaves(
+        _leaf,
+        h,
+        (gradients,),
+        (state.m, state.v),
+        store,
+        learning_rate=learning_rate,
+        t=t,
+        bound=bound,
+    )
+    return result, State(state.step + 1, learning_rate, m, v, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -167,12 +203,17 @@ def step(
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    t = (state.step + 1).astype(float)
-    bound = (t - 1) ** h.clip_exponent
-    updates, m, v = map_leaves(
-        _leaf, h, (gradients,), (state.m, state.v), learning_rate=learning_rate, t=t, bound=bound
-    )
-    return updates, State(state.step + 1, learning_rate, m, v, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("ADOPT: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

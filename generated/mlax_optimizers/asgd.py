@@ -23,15 +23,15 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import map_leaves
+from mlax.leafwise import Store, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     copies,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -42,7 +42,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["ASGD", "State", "evaluation_weights", "init", "step"]
+__all__ = ["ASGD", "State", "apply_gradients", "evaluation_weights", "init", "step"]
 
 
 class ASGD(Optimizer):
@@ -57,6 +57,8 @@ class ASGD(Optimizer):
         weight_decay: Coupled (L2) weight decay, $\delta \ge 0$. None leaves it out. A number, an
             array or a schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-2, at_least=0)
@@ -65,6 +67,7 @@ class ASGD(Optimizer):
     t0: float = number(1e6, at_least=0)
     weight_decay: Number | None = scheduled(None, at_least=0, optional=True)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -79,9 +82,8 @@ class ASGD(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -123,9 +125,10 @@ def init(
     t0: float = 1e6,
     weight_decay: Number | None = None,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `ASGD` says what the hyperparameters are."""
-    h = ASGD(learning_rate, lambd, alpha, t0, weight_decay, slot_dtype)
+    h = ASGD(learning_rate, lambd, alpha, t0, weight_decay, slot_dtype, stochastic_rounding)
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -154,11 +157,37 @@ def _leaf(
     return update, average
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    eta = learning_rate / (1 + h.lambd * learning_rate * (t - 1)) ** h.alpha
+    mu = 1 / jnp.maximum(1.0, t - 1 - h.t0)
+    result, average = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.average,),
+        store,
+        weight_decay=weight_decay,
+        eta=eta,
+        mu=mu,
+    )
+    return result, State(state.step + 1, learning_rate, weight_decay, average, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -168,16 +197,15 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    eta = learning_rate / (1 + h.lambd * learning_rate * (t - 1)) ** h.alpha
-    mu = 1 / jnp.maximum(1.0, t - 1 - h.t0)
-    updates, average = map_leaves(
-        _leaf, h, (gradients, weights), (state.average,), weight_decay=weight_decay, eta=eta, mu=mu
-    )
-    return updates, State(state.step + 1, learning_rate, weight_decay, average, h)
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)
 
 
 def _evaluation_weights(h: ASGD, w: Array, average: Array) -> tuple[Array]:

@@ -19,14 +19,14 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import map_leaves, trust_ratio
+from mlax.leafwise import Store, map_leaves, trust_ratio
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -36,7 +36,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["Fromage", "State", "init", "step"]
+__all__ = ["Fromage", "State", "apply_gradients", "init", "step"]
 
 
 class Fromage(Optimizer):
@@ -47,11 +47,14 @@ class Fromage(Optimizer):
             or a schedule.
         min_norm: Smallest norm that weights and gradients count with, $\nu \ge 0$.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(0.01, at_least=0)
     min_norm: float = number(1e-6, at_least=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -66,9 +69,8 @@ class Fromage(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -99,9 +101,10 @@ def init(
     learning_rate: Number = 0.01,
     min_norm: float = 1e-6,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `Fromage` says what the hyperparameters are."""
-    h = Fromage(learning_rate, min_norm, slot_dtype)
+    h = Fromage(learning_rate, min_norm, slot_dtype, stochastic_rounding)
     return State(step=no_steps(), learning_rate=initial(h.learning_rate), hyperparameters=h.held())
 
 
@@ -111,11 +114,27 @@ def _leaf(h: Fromage, g: Array, w: Array, *, learning_rate: Array, root: Array) 
     return (update,)
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    root = jnp.sqrt(1 + learning_rate**2)
+    (result,) = map_leaves(
+        _leaf, h, (gradients, weights), (), store, learning_rate=learning_rate, root=root
+    )
+    return result, State(state.step + 1, learning_rate, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -125,10 +144,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    root = jnp.sqrt(1 + learning_rate**2)
-    (updates,) = map_leaves(
-        _leaf, h, (gradients, weights), (), learning_rate=learning_rate, root=root
-    )
-    return updates, State(state.step + 1, learning_rate, h)
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

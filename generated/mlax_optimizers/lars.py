@@ -20,12 +20,11 @@ from typing import Generic, NamedTuple
 
 from jaxtyping import Array
 
-from mlax.leafwise import map_leaves, trust_ratio
+from mlax.leafwise import Store, map_leaves, trust_ratio
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
     flag,
@@ -40,7 +39,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["LARS", "State", "init", "step"]
+__all__ = ["LARS", "State", "apply_gradients", "init", "step"]
 
 
 class LARS(Optimizer):
@@ -55,6 +54,8 @@ class LARS(Optimizer):
         momentum: Decay of the velocity, $0 \le m < 1$. A number, an array or a schedule.
         nesterov: Look ahead along the velocity.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(0.1, at_least=0)
@@ -64,6 +65,7 @@ class LARS(Optimizer):
     momentum: Number = scheduled(0.9, at_least=0, below=1)
     nesterov: bool = flag(False)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -78,9 +80,8 @@ class LARS(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -121,9 +122,19 @@ def init(
     momentum: Number = 0.9,
     nesterov: bool = False,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `LARS` says what the hyperparameters are."""
-    h = LARS(learning_rate, weight_decay, trust_coefficient, eps, momentum, nesterov, slot_dtype)
+    h = LARS(
+        learning_rate,
+        weight_decay,
+        trust_coefficient,
+        eps,
+        momentum,
+        nesterov,
+        slot_dtype,
+        stochastic_rounding,
+    )
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -153,11 +164,35 @@ def _leaf(
     return update, velocity
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    momentum = current(h.momentum, state.step, state.momentum)
+    result, velocity = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.velocity,),
+        store,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        momentum=momentum,
+    )
+    return result, State(state.step + 1, learning_rate, weight_decay, momentum, velocity, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -167,17 +202,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    momentum = current(h.momentum, state.step, state.momentum)
-    updates, velocity = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.velocity,),
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        momentum=momentum,
-    )
-    return updates, State(state.step + 1, learning_rate, weight_decay, momentum, velocity, h)
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -21,15 +21,15 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     copies,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -42,7 +42,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["MADGRAD", "State", "init", "step"]
+__all__ = ["MADGRAD", "State", "apply_gradients", "init", "step"]
 
 
 class MADGRAD(Optimizer):
@@ -54,6 +54,8 @@ class MADGRAD(Optimizer):
         weight_decay: Coupled (L2) weight decay, $\rho \ge 0$. A number, an array or a schedule.
         eps: Added to the denominator, $\epsilon > 0$.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-2, at_least=0)
@@ -61,6 +63,7 @@ class MADGRAD(Optimizer):
     weight_decay: Number = scheduled(0.0, at_least=0)
     eps: float = number(1e-6, above=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -75,9 +78,8 @@ class MADGRAD(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -120,9 +122,10 @@ def init(
     weight_decay: Number = 0.0,
     eps: float = 1e-6,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `MADGRAD` says what the hyperparameters are."""
-    h = MADGRAD(learning_rate, momentum, weight_decay, eps, slot_dtype)
+    h = MADGRAD(learning_rate, momentum, weight_decay, eps, slot_dtype, stochastic_rounding)
     refuse_complex(weights, "MADGRAD", "a cube root of complex numbers is one of three")
     state = State(
         step=no_steps(),
@@ -158,11 +161,37 @@ def _leaf(
     return update, s, v
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    momentum = current(h.momentum, state.step, state.momentum)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    scale = (learning_rate + h.eps) * jnp.sqrt(t)
+    result, s, v = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights, state.w0),
+        (state.s, state.v),
+        store,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        scale=scale,
+    )
+    return result, State(state.step + 1, learning_rate, momentum, weight_decay, s, v, state.w0, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -172,19 +201,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    momentum = current(h.momentum, state.step, state.momentum)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    scale = (learning_rate + h.eps) * jnp.sqrt(t)
-    updates, s, v = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights, state.w0),
-        (state.s, state.v),
-        momentum=momentum,
-        weight_decay=weight_decay,
-        scale=scale,
-    )
-    return updates, State(state.step + 1, learning_rate, momentum, weight_decay, s, v, state.w0, h)
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

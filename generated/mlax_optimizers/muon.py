@@ -51,12 +51,11 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, as_matrix, map_leaves, orthogonalize
+from mlax.leafwise import Store, abs2, as_matrix, map_leaves, orthogonalize
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     choice,
     current,
     dtype,
@@ -73,7 +72,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
 
-__all__ = ["Muon", "State", "init", "step"]
+__all__ = ["Muon", "State", "apply_gradients", "init", "step"]
 
 
 class Muon(Optimizer):
@@ -107,6 +106,8 @@ class Muon(Optimizer):
         adam_learning_rate: Step size of Adam, $\eta_a \ge 0$. None takes the other one. A number,
             an array or a schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(0.02, at_least=0)
@@ -131,6 +132,7 @@ class Muon(Optimizer):
     adam_weight_decay: Number = scheduled(0.0, at_least=0)
     adam_learning_rate: Number | None = scheduled(None, at_least=0, optional=True)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -145,9 +147,8 @@ class Muon(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -213,6 +214,7 @@ def init(
     adam_weight_decay: Number = 0.0,
     adam_learning_rate: Number | None = None,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `Muon` says what the hyperparameters are."""
     h = Muon(
@@ -236,6 +238,7 @@ def init(
         adam_weight_decay,
         adam_learning_rate,
         slot_dtype,
+        stochastic_rounding,
     )
     state = State(
         step=no_steps(),
@@ -302,21 +305,11 @@ def _leaf(
     return update, m, v
 
 
-@checked
-def step(
-    gradients: Weights, state: State[Weights], weights: Weights
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
 ) -> tuple[Weights, State[Weights]]:
-    """Return the updates to add to the weights, and the next state.
-
-    Args:
-        gradients: Gradients of the loss, like the weights.
-        state: From `init` or from the last step.
-        weights: Read, and compared with the gradients.
-
-    Raises:
-        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
-    """
     h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
     learning_rate = current(h.learning_rate, state.step, state.learning_rate)
     beta = current(h.beta, state.step, state.beta)
     weight_decay = current(h.weight_decay, state.step, state.weight_decay)
@@ -328,11 +321,12 @@ def step(
     c_next = 1 - beta ** (t + 1) if h.bias_correction else 1.0
     c1 = 1 - h.adam_b1**t
     c1_next = 1 - h.adam_b1 ** (t + 1)
-    updates, m, v = map_leaves(
+    result, m, v = map_leaves(
         _leaf,
         h,
         (gradients, weights),
         (state.m, state.v),
+        store,
         learning_rate=learning_rate,
         beta=beta,
         weight_decay=weight_decay,
@@ -355,4 +349,32 @@ def step(
         v,
         h,
     )
-    return updates, state
+    return result, state
+
+
+@checked
+def step(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
+    Args:
+        gradients: Gradients of the loss, like the weights.
+        state: From `init` or from the last step.
+        weights: Read, and compared with the gradients.
+
+    Raises:
+        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+    """
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

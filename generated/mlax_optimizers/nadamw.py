@@ -29,14 +29,14 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -49,7 +49,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["NAdamW", "State", "init", "step"]
+__all__ = ["NAdamW", "State", "apply_gradients", "init", "step"]
 
 
 class NAdamW(Optimizer):
@@ -67,6 +67,8 @@ class NAdamW(Optimizer):
         momentum_decay: How fast the momentum grows from half of b1 to b1, $\psi \ge 0$. None: it is
             b1.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-3, at_least=0)
@@ -77,6 +79,7 @@ class NAdamW(Optimizer):
     weight_decay: Number = scheduled(1e-4, at_least=0)
     momentum_decay: float | None = number(None, at_least=0, optional=True)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -91,9 +94,8 @@ class NAdamW(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -137,9 +139,20 @@ def init(
     weight_decay: Number = 1e-4,
     momentum_decay: float | None = None,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `NAdamW` says what the hyperparameters are."""
-    h = NAdamW(learning_rate, b1, b2, eps, eps_root, weight_decay, momentum_decay, slot_dtype)
+    h = NAdamW(
+        learning_rate,
+        b1,
+        b2,
+        eps,
+        eps_root,
+        weight_decay,
+        momentum_decay,
+        slot_dtype,
+        stochastic_rounding,
+    )
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -174,21 +187,11 @@ def _leaf(
     return update, m, v
 
 
-@checked
-def step(
-    gradients: Weights, state: State[Weights], weights: Weights
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
 ) -> tuple[Weights, State[Weights]]:
-    """Return the updates to add to the weights, and the next state.
-
-    Args:
-        gradients: Gradients of the loss, like the weights.
-        state: From `init` or from the last step.
-        weights: Read, and compared with the gradients.
-
-    Raises:
-        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
-    """
     h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
     learning_rate = current(h.learning_rate, state.step, state.learning_rate)
     weight_decay = current(h.weight_decay, state.step, state.weight_decay)
     momenta = state.momenta
@@ -201,11 +204,12 @@ def step(
     )
     momenta = momenta * mu
     c2 = 1 - h.b2**t
-    updates, m, v = map_leaves(
+    result, m, v = map_leaves(
         _leaf,
         h,
         (gradients, weights),
         (state.m, state.v),
+        store,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         momenta=momenta,
@@ -213,4 +217,32 @@ def step(
         next_mu=next_mu,
         c2=c2,
     )
-    return updates, State(state.step + 1, learning_rate, weight_decay, scalar(momenta), m, v, h)
+    return result, State(state.step + 1, learning_rate, weight_decay, scalar(momenta), m, v, h)
+
+
+@checked
+def step(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
+    Args:
+        gradients: Gradients of the loss, like the weights.
+        state: From `init` or from the last step.
+        weights: Read, and compared with the gradients.
+
+    Raises:
+        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+    """
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -18,14 +18,14 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from mlax.leafwise import map_leaves, normal
+from mlax.leafwise import Store, map_leaves, normal
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     folded,
     initial,
     integer,
@@ -38,7 +38,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["NoisySGD", "State", "init", "step"]
+__all__ = ["NoisySGD", "State", "apply_gradients", "init", "step"]
 
 
 class NoisySGD(Optimizer):
@@ -50,6 +50,8 @@ class NoisySGD(Optimizer):
         gamma: Exponent of its decay, $\gamma \ge 0$.
         seed: Seed of the noise.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-2, at_least=0)
@@ -57,6 +59,7 @@ class NoisySGD(Optimizer):
     gamma: float = number(0.55, at_least=0)
     seed: int = integer(0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -71,9 +74,8 @@ class NoisySGD(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -108,9 +110,10 @@ def init(
     gamma: float = 0.55,
     seed: int = 0,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `NoisySGD` says what the hyperparameters are."""
-    h = NoisySGD(learning_rate, eta, gamma, seed, slot_dtype)
+    h = NoisySGD(learning_rate, eta, gamma, seed, slot_dtype, stochastic_rounding)
     return State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -126,6 +129,21 @@ def _leaf(
     return (update,)
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    key = folded(state.key, state.step)
+    t = (state.step + 1).astype(float)
+    deviation = jnp.sqrt(h.eta / t**h.gamma)
+    (result,) = map_leaves(
+        _leaf, h, (gradients,), (), store, learning_rate=learning_rate, key=key, deviation=deviation
+    )
+    return result, State(state.step + 1, learning_rate, state.key, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None
@@ -134,6 +152,9 @@ def step(
 
     There are no slots: without weights, the gradients have nothing to be compared with.
 
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
     Args:
         gradients: Gradients of the loss, like the weights.
         state: From `init` or from the last step.
@@ -141,13 +162,17 @@ def step(
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    key = folded(state.key, state.step)
-    t = (state.step + 1).astype(float)
-    deviation = jnp.sqrt(h.eta / t**h.gamma)
-    (updates,) = map_leaves(
-        _leaf, h, (gradients,), (), learning_rate=learning_rate, key=key, deviation=deviation
-    )
-    return updates, State(state.step + 1, learning_rate, state.key, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("NoisySGD: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

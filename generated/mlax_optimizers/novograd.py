@@ -21,14 +21,14 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import map_leaves, norm
+from mlax.leafwise import Store, map_leaves, norm
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -40,7 +40,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
 
-__all__ = ["NovoGrad", "State", "init", "step"]
+__all__ = ["NovoGrad", "State", "apply_gradients", "init", "step"]
 
 
 class NovoGrad(Optimizer):
@@ -56,6 +56,8 @@ class NovoGrad(Optimizer):
         weight_decay: Weight decay, part of the first moment, $d \ge 0$. A number, an array or a
             schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-3, at_least=0)
@@ -65,6 +67,7 @@ class NovoGrad(Optimizer):
     eps_root: float = number(0.0, at_least=0)
     weight_decay: Number = scheduled(0.0, at_least=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -79,9 +82,8 @@ class NovoGrad(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -126,9 +128,12 @@ def init(
     eps_root: float = 0.0,
     weight_decay: Number = 0.0,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `NovoGrad` says what the hyperparameters are."""
-    h = NovoGrad(learning_rate, b1, b2, eps, eps_root, weight_decay, slot_dtype)
+    h = NovoGrad(
+        learning_rate, b1, b2, eps, eps_root, weight_decay, slot_dtype, stochastic_rounding
+    )
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -158,11 +163,35 @@ def _leaf(
     return update, m, v
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    result, m, v = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.m, state.v),
+        store,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        t=t,
+    )
+    return result, State(state.step + 1, learning_rate, weight_decay, m, v, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -172,17 +201,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    updates, m, v = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.m, state.v),
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        t=t,
-    )
-    return updates, State(state.step + 1, learning_rate, weight_decay, m, v, h)
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -28,12 +28,11 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
     flag,
@@ -48,7 +47,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["OptimisticAdam", "State", "init", "step"]
+__all__ = ["OptimisticAdam", "State", "apply_gradients", "init", "step"]
 
 
 class OptimisticAdam(Optimizer):
@@ -65,6 +64,8 @@ class OptimisticAdam(Optimizer):
             $\epsilon_{\text{root}} \ge 0$.
         nesterov: Look ahead along the first moment.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-3, at_least=0)
@@ -76,6 +77,7 @@ class OptimisticAdam(Optimizer):
     eps_root: float = number(0.0, at_least=0)
     nesterov: bool = flag(True)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -90,9 +92,8 @@ class OptimisticAdam(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -135,9 +136,12 @@ def init(
     eps_root: float = 0.0,
     nesterov: bool = True,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `OptimisticAdam` says what the hyperparameters are."""
-    h = OptimisticAdam(learning_rate, alpha, beta, b1, b2, eps, eps_root, nesterov, slot_dtype)
+    h = OptimisticAdam(
+        learning_rate, alpha, beta, b1, b2, eps, eps_root, nesterov, slot_dtype, stochastic_rounding
+    )
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -173,11 +177,39 @@ def _leaf(
     return update, m, v, last
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    t = (state.step + 1).astype(float)
+    c1 = 1 - h.b1**t
+    c2 = 1 - h.b2**t
+    next_c1 = 1 - h.b1 ** (t + 1)
+    result, m, v, last = map_leaves(
+        _leaf,
+        h,
+        (gradients,),
+        (state.m, state.v, state.last),
+        store,
+        learning_rate=learning_rate,
+        t=t,
+        c1=c1,
+        c2=c2,
+        next_c1=next_c1,
+    )
+    return result, State(state.step + 1, learning_rate, m, v, last, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -186,22 +218,17 @@ def step(
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    t = (state.step + 1).astype(float)
-    c1 = 1 - h.b1**t
-    c2 = 1 - h.b2**t
-    next_c1 = 1 - h.b1 ** (t + 1)
-    updates, m, v, last = map_leaves(
-        _leaf,
-        h,
-        (gradients,),
-        (state.m, state.v, state.last),
-        learning_rate=learning_rate,
-        t=t,
-        c1=c1,
-        c2=c2,
-        next_c1=next_c1,
-    )
-    return updates, State(state.step + 1, learning_rate, m, v, last, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("OptimisticAdam: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -18,14 +18,14 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import map_leaves
+from mlax.leafwise import Store, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -35,7 +35,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["OptimisticGradientDescent", "State", "init", "step"]
+__all__ = ["OptimisticGradientDescent", "State", "apply_gradients", "init", "step"]
 
 
 class OptimisticGradientDescent(Optimizer):
@@ -47,12 +47,15 @@ class OptimisticGradientDescent(Optimizer):
         beta: Weight of its change since the last step, $\beta \ge 0$. A number, an array or a
             schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-2, at_least=0)
     alpha: Number = scheduled(1.0, at_least=0)
     beta: Number = scheduled(1.0, at_least=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -67,9 +70,8 @@ class OptimisticGradientDescent(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -107,9 +109,10 @@ def init(
     alpha: Number = 1.0,
     beta: Number = 1.0,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `OptimisticGradientDescent` says what the hyperparameters are."""
-    h = OptimisticGradientDescent(learning_rate, alpha, beta, slot_dtype)
+    h = OptimisticGradientDescent(learning_rate, alpha, beta, slot_dtype, stochastic_rounding)
     return State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -136,11 +139,37 @@ def _leaf(
     return update, last
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    alpha = current(h.alpha, state.step, state.alpha)
+    beta = current(h.beta, state.step, state.beta)
+    t = (state.step + 1).astype(float)
+    result, last = map_leaves(
+        _leaf,
+        h,
+        (gradients,),
+        (state.last,),
+        store,
+        learning_rate=learning_rate,
+        alpha=alpha,
+        beta=beta,
+        t=t,
+    )
+    return result, State(state.step + 1, learning_rate, alpha, beta, last, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -149,20 +178,17 @@ def step(
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    alpha = current(h.alpha, state.step, state.alpha)
-    beta = current(h.beta, state.step, state.beta)
-    t = (state.step + 1).astype(float)
-    updates, last = map_leaves(
-        _leaf,
-        h,
-        (gradients,),
-        (state.last,),
-        learning_rate=learning_rate,
-        alpha=alpha,
-        beta=beta,
-        t=t,
-    )
-    return updates, State(state.step + 1, learning_rate, alpha, beta, last, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("OptimisticGradientDescent: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -23,15 +23,15 @@ from typing import Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves, reduce_leaves
+from mlax.leafwise import Store, abs2, map_leaves, reduce_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     choice,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -41,7 +41,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["PolyakSGD", "State", "init", "step"]
+__all__ = ["PolyakSGD", "State", "apply_gradients", "init", "step"]
 
 
 class PolyakSGD(Optimizer):
@@ -54,6 +54,8 @@ class PolyakSGD(Optimizer):
         eps: Added to the denominator, $\epsilon \ge 0$.
         variant: Where the loss is less than f_min: step backwards (sps), or not at all (sps_plus).
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     max_learning_rate: Number = scheduled(1.0, above=0)
@@ -62,6 +64,7 @@ class PolyakSGD(Optimizer):
     eps: float = number(0.0, at_least=0)
     variant: Literal["sps", "sps_plus"] = choice("sps", "sps", "sps_plus")
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -81,9 +84,8 @@ class PolyakSGD(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights, *, value: Scalar
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights, value=value)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights, value=value)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]", *, value: Scalar
@@ -119,9 +121,10 @@ def init(
     eps: float = 0.0,
     variant: Literal["sps", "sps_plus"] = "sps",
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `PolyakSGD` says what the hyperparameters are."""
-    h = PolyakSGD(max_learning_rate, scaling, f_min, eps, variant, slot_dtype)
+    h = PolyakSGD(max_learning_rate, scaling, f_min, eps, variant, slot_dtype, stochastic_rounding)
     return State(
         step=no_steps(),
         max_learning_rate=initial(h.max_learning_rate),
@@ -140,6 +143,25 @@ def _move(h: PolyakSGD, g: Array, *, scaling: Array, size: Array) -> tuple[Array
     return (update,)
 
 
+def _step(
+    gradients: Weights,
+    state: State[Weights],
+    weights: Weights | None,
+    *,
+    applied: bool,
+    value: Scalar,
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    max_learning_rate = current(h.max_learning_rate, state.step, state.max_learning_rate)
+    scaling = current(h.scaling, state.step, state.scaling)
+    _, (square,) = reduce_leaves(_measure, h, (gradients,), (), store)
+    gap = jnp.maximum(value - h.f_min, 0.0) if h.variant == "sps_plus" else value - h.f_min
+    size = jnp.where(square > 0, jnp.minimum(gap / (square + h.eps), max_learning_rate), 0.0)
+    (result,) = map_leaves(_move, h, (gradients,), (), store, scaling=scaling, size=size)
+    return result, State(state.step + 1, max_learning_rate, scaling, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None, *, value: Scalar
@@ -147,6 +169,9 @@ def step(
     """Return the updates to add to the weights, and the next state.
 
     There are no slots: without weights, the gradients have nothing to be compared with.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -156,12 +181,17 @@ def step(
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
-    max_learning_rate = current(h.max_learning_rate, state.step, state.max_learning_rate)
-    scaling = current(h.scaling, state.step, state.scaling)
-    _, (square,) = reduce_leaves(_measure, h, (gradients,), ())
-    gap = jnp.maximum(value - h.f_min, 0.0) if h.variant == "sps_plus" else value - h.f_min
-    size = jnp.where(square > 0, jnp.minimum(gap / (square + h.eps), max_learning_rate), 0.0)
-    (updates,) = map_leaves(_move, h, (gradients,), (), scaling=scaling, size=size)
-    return updates, State(state.step + 1, max_learning_rate, scaling, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("PolyakSGD: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False, value=value)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights, *, value: Scalar
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True, value=value)

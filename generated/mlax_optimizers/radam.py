@@ -40,12 +40,11 @@ from typing import Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     choice,
     current,
     dtype,
@@ -61,7 +60,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["RAdam", "State", "init", "step"]
+__all__ = ["RAdam", "State", "apply_gradients", "init", "step"]
 
 
 class RAdam(Optimizer):
@@ -84,6 +83,8 @@ class RAdam(Optimizer):
         decoupled_weight_decay: Decay beside the moments, times the learning rate, not through them
             (L2).
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-3, at_least=0)
@@ -97,6 +98,7 @@ class RAdam(Optimizer):
     weight_decay: Number | None = scheduled(None, at_least=0, optional=True)
     decoupled_weight_decay: bool = flag(False)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -111,9 +113,8 @@ class RAdam(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -158,6 +159,7 @@ def init(
     weight_decay: Number | None = None,
     decoupled_weight_decay: bool = False,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `RAdam` says what the hyperparameters are."""
     h = RAdam(
@@ -172,6 +174,7 @@ def init(
         weight_decay,
         decoupled_weight_decay,
         slot_dtype,
+        stochastic_rounding,
     )
     state = State(
         step=no_steps(),
@@ -216,25 +219,11 @@ def _leaf(
     return update, m, v
 
 
-@checked
-def step(
-    gradients: Weights, state: State[Weights], weights: Weights | None = None
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
 ) -> tuple[Weights, State[Weights]]:
-    """Return the updates to add to the weights, and the next state.
-
-    Args:
-        gradients: Gradients of the loss, like the weights.
-        state: From `init` or from the last step.
-        weights: Read where weight_decay is not None; elsewhere compared with the gradients where
-            given.
-
-    Raises:
-        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
-        ValueError: The weights are read, and not given.
-    """
     h = state.hyperparameters
-    if weights is None and h.weight_decay is not None:
-        raise ValueError("RAdam: step needs the weights (weight_decay is not None)")
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
     learning_rate = current(h.learning_rate, state.step, state.learning_rate)
     weight_decay = current(h.weight_decay, state.step, state.weight_decay)
     t = (state.step + 1).astype(float)
@@ -245,11 +234,12 @@ def step(
     ratio = (rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)
     r = jnp.sqrt(jnp.where(rho >= h.threshold, ratio, 1.0))
     next_c1 = 1 - h.b1 ** (t + 1)
-    updates, m, v = map_leaves(
+    result, m, v = map_leaves(
         _leaf,
         h,
         (gradients, weights),
         (state.m, state.v),
+        store,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         c1=c1,
@@ -258,4 +248,38 @@ def step(
         r=r,
         next_c1=next_c1,
     )
-    return updates, State(state.step + 1, learning_rate, weight_decay, m, v, h)
+    return result, State(state.step + 1, learning_rate, weight_decay, m, v, h)
+
+
+@checked
+def step(
+    gradients: Weights, state: State[Weights], weights: Weights | None = None
+) -> tuple[Weights, State[Weights]]:
+    """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
+    Args:
+        gradients: Gradients of the loss, like the weights.
+        state: From `init` or from the last step.
+        weights: Read where weight_decay is not None; else compared with the gradients where given.
+
+    Raises:
+        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+        ValueError: The weights are needed, and not given.
+    """
+    h = state.hyperparameters
+    if weights is None and h.weight_decay is not None:
+        raise ValueError("RAdam: step needs the weights (weight_decay is not None)")
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("RAdam: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -33,12 +33,11 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
     flag,
@@ -54,7 +53,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["RMSprop", "State", "init", "step"]
+__all__ = ["RMSprop", "State", "apply_gradients", "init", "step"]
 
 
 class RMSprop(Optimizer):
@@ -76,6 +75,8 @@ class RMSprop(Optimizer):
         weight_decay: Coupled (L2) weight decay, $\lambda \ge 0$. None leaves it out. A number, an
             array or a schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-2, at_least=0)
@@ -90,6 +91,7 @@ class RMSprop(Optimizer):
     rate_in_velocity: bool = flag(True)
     weight_decay: Number | None = scheduled(None, at_least=0, optional=True)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def __post_init__(self) -> None:
         """Check each hyperparameter, and that they go together."""
@@ -109,9 +111,8 @@ class RMSprop(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -161,6 +162,7 @@ def init(
     rate_in_velocity: bool = True,
     weight_decay: Number | None = None,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `RMSprop` says what the hyperparameters are."""
     h = RMSprop(
@@ -176,6 +178,7 @@ def init(
         rate_in_velocity,
         weight_decay,
         slot_dtype,
+        stochastic_rounding,
     )
     state = State(
         step=no_steps(),
@@ -224,38 +227,59 @@ def _leaf(
     return update, v, m, velocity
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    momentum = current(h.momentum, state.step, state.momentum)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    c = 1 - h.decay**t if h.bias_correction else 1.0
+    result, v, m, velocity = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.v, state.m, state.velocity),
+        store,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        c=c,
+    )
+    return result, State(state.step + 1, learning_rate, momentum, weight_decay, v, m, velocity, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
 
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
     Args:
         gradients: Gradients of the loss, like the weights.
         state: From `init` or from the last step.
-        weights: Read where weight_decay is not None; elsewhere compared with the gradients where
-            given.
+        weights: Read where weight_decay is not None; else compared with the gradients where given.
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
-        ValueError: The weights are read, and not given.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
     if weights is None and h.weight_decay is not None:
         raise ValueError("RMSprop: step needs the weights (weight_decay is not None)")
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    momentum = current(h.momentum, state.step, state.momentum)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    c = 1 - h.decay**t if h.bias_correction else 1.0
-    updates, v, m, velocity = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.v, state.m, state.velocity),
-        learning_rate=learning_rate,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        c=c,
-    )
-    return updates, State(state.step + 1, learning_rate, momentum, weight_decay, v, m, velocity, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("RMSprop: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

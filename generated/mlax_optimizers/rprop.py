@@ -29,14 +29,14 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import map_leaves
+from mlax.leafwise import Store, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -49,7 +49,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["Rprop", "State", "init", "step"]
+__all__ = ["Rprop", "State", "apply_gradients", "init", "step"]
 
 
 class Rprop(Optimizer):
@@ -63,6 +63,8 @@ class Rprop(Optimizer):
         min_step_size: Smallest step size, $\Delta_{\min} > 0$.
         max_step_size: Largest step size, $\Delta_{\max} > 0$.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-2, at_least=0)
@@ -71,6 +73,7 @@ class Rprop(Optimizer):
     min_step_size: float = number(1e-6, above=0)
     max_step_size: float = number(50.0, above=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def __post_init__(self) -> None:
         """Check each hyperparameter, and that they go together."""
@@ -92,9 +95,8 @@ class Rprop(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -132,9 +134,18 @@ def init(
     min_step_size: float = 1e-6,
     max_step_size: float = 50.0,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `Rprop` says what the hyperparameters are."""
-    h = Rprop(learning_rate, eta_minus, eta_plus, min_step_size, max_step_size, slot_dtype)
+    h = Rprop(
+        learning_rate,
+        eta_minus,
+        eta_plus,
+        min_step_size,
+        max_step_size,
+        slot_dtype,
+        stochastic_rounding,
+    )
     refuse_complex(weights, "Rprop", "a complex gradient has no sign that changes or stays")
     state = State(
         step=no_steps(),
@@ -159,11 +170,27 @@ def _leaf(
     return update, size, last
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    t = (state.step + 1).astype(float)
+    result, size, last = map_leaves(
+        _leaf, h, (gradients,), (state.size, state.last), store, learning_rate=learning_rate, t=t
+    )
+    return result, State(state.step + 1, learning_rate, size, last, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -172,11 +199,17 @@ def step(
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    t = (state.step + 1).astype(float)
-    updates, size, last = map_leaves(
-        _leaf, h, (gradients,), (state.size, state.last), learning_rate=learning_rate, t=t
-    )
-    return updates, State(state.step + 1, learning_rate, size, last, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("Rprop: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

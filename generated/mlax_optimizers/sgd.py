@@ -25,12 +25,11 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import map_leaves
+from mlax.leafwise import Store, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
     flag,
@@ -45,7 +44,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["SGD", "State", "init", "step"]
+__all__ = ["SGD", "State", "apply_gradients", "init", "step"]
 
 
 class SGD(Optimizer):
@@ -62,6 +61,8 @@ class SGD(Optimizer):
         dampen_first_step: Whether dampening begins with the first step (MLX), or the second
             (PyTorch).
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-2, at_least=0)
@@ -71,6 +72,7 @@ class SGD(Optimizer):
     weight_decay: Number | None = scheduled(None, at_least=0, optional=True)
     dampen_first_step: bool = flag(True)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def __post_init__(self) -> None:
         """Check each hyperparameter, and that they go together."""
@@ -93,9 +95,8 @@ class SGD(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -136,10 +137,18 @@ def init(
     weight_decay: Number | None = None,
     dampen_first_step: bool = True,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `SGD` says what the hyperparameters are."""
     h = SGD(
-        learning_rate, momentum, dampening, nesterov, weight_decay, dampen_first_step, slot_dtype
+        learning_rate,
+        momentum,
+        dampening,
+        nesterov,
+        weight_decay,
+        dampen_first_step,
+        slot_dtype,
+        stochastic_rounding,
     )
     state = State(
         step=no_steps(),
@@ -175,6 +184,30 @@ def _leaf(
     return update, velocity
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    momentum = current(h.momentum, state.step, state.momentum)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    share = 1 - h.dampening if h.dampen_first_step else jnp.where(t == 1, 1.0, 1 - h.dampening)
+    result, velocity = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.velocity,),
+        store,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        share=share,
+    )
+    return result, State(state.step + 1, learning_rate, momentum, weight_decay, velocity, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None
@@ -183,32 +216,29 @@ def step(
 
     Without slots and weights, the gradients have nothing to be compared with.
 
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
     Args:
         gradients: Gradients of the loss, like the weights.
         state: From `init` or from the last step.
-        weights: Read where weight_decay is not None; elsewhere compared with the gradients where
-            given.
+        weights: Read where weight_decay is not None; else compared with the gradients where given.
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
-        ValueError: The weights are read, and not given.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
     if weights is None and h.weight_decay is not None:
         raise ValueError("SGD: step needs the weights (weight_decay is not None)")
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    momentum = current(h.momentum, state.step, state.momentum)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    share = 1 - h.dampening if h.dampen_first_step else jnp.where(t == 1, 1.0, 1 - h.dampening)
-    updates, velocity = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.velocity,),
-        learning_rate=learning_rate,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        share=share,
-    )
-    return updates, State(state.step + 1, learning_rate, momentum, weight_decay, velocity, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("SGD: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

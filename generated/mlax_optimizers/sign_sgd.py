@@ -18,14 +18,14 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import map_leaves
+from mlax.leafwise import Store, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -34,7 +34,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["SignSGD", "State", "init", "step"]
+__all__ = ["SignSGD", "State", "apply_gradients", "init", "step"]
 
 
 class SignSGD(Optimizer):
@@ -43,10 +43,13 @@ class SignSGD(Optimizer):
     Args:
         learning_rate: Step size of each weight, $\delta \ge 0$. A number, an array or a schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-4, at_least=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -61,9 +64,8 @@ class SignSGD(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -89,16 +91,30 @@ class State(NamedTuple, Generic[Weights]):
 
 @checked
 def init(
-    weights: Weights, *, learning_rate: Number = 1e-4, slot_dtype: Dtype | None = None
+    weights: Weights,
+    *,
+    learning_rate: Number = 1e-4,
+    slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `SignSGD` says what the hyperparameters are."""
-    h = SignSGD(learning_rate, slot_dtype)
+    h = SignSGD(learning_rate, slot_dtype, stochastic_rounding)
     return State(step=no_steps(), learning_rate=initial(h.learning_rate), hyperparameters=h.held())
 
 
 def _leaf(h: SignSGD, g: Array, *, learning_rate: Array) -> tuple[Array]:
     update = -learning_rate * jnp.sign(g)
     return (update,)
+
+
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    (result,) = map_leaves(_leaf, h, (gradients,), (), store, learning_rate=learning_rate)
+    return result, State(state.step + 1, learning_rate, h)
 
 
 @checked
@@ -109,6 +125,9 @@ def step(
 
     There are no slots: without weights, the gradients have nothing to be compared with.
 
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
     Args:
         gradients: Gradients of the loss, like the weights.
         state: From `init` or from the last step.
@@ -116,8 +135,17 @@ def step(
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    (updates,) = map_leaves(_leaf, h, (gradients,), (), learning_rate=learning_rate)
-    return updates, State(state.step + 1, learning_rate, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("SignSGD: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

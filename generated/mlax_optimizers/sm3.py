@@ -22,14 +22,14 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, along, least, map_leaves, max_except, vectors
+from mlax.leafwise import Store, abs2, along, least, map_leaves, max_except, vectors
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -42,7 +42,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
 
-__all__ = ["SM3", "State", "init", "step"]
+__all__ = ["SM3", "State", "apply_gradients", "init", "step"]
 
 
 class SM3(Optimizer):
@@ -54,12 +54,15 @@ class SM3(Optimizer):
             memory. A number, an array or a schedule.
         eps: Added under the root, $\epsilon > 0$.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(0.1, at_least=0)
     momentum: Number | None = scheduled(0.9, at_least=0, below=1, optional=True)
     eps: float = number(1e-8, above=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -74,9 +77,8 @@ class SM3(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -119,9 +121,10 @@ def init(
     momentum: Number | None = 0.9,
     eps: float = 1e-8,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `SM3` says what the hyperparameters are."""
-    h = SM3(learning_rate, momentum, eps, slot_dtype)
+    h = SM3(learning_rate, momentum, eps, slot_dtype, stochastic_rounding)
     refuse_complex(
         weights, "SM3", "SM3 takes the largest of squares, and complex numbers have no order"
     )
@@ -151,11 +154,33 @@ def _leaf(
     return update, mu, m
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights | None, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    momentum = current(h.momentum, state.step, state.momentum)
+    result, mu, m = map_leaves(
+        _leaf,
+        h,
+        (gradients,),
+        (state.mu, state.m),
+        store,
+        learning_rate=learning_rate,
+        momentum=momentum,
+    )
+    return result, State(state.step + 1, learning_rate, momentum, mu, m, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights | None = None
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -164,11 +189,17 @@ def step(
 
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+        ValueError: The weights are needed, and not given.
     """
     h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    momentum = current(h.momentum, state.step, state.momentum)
-    updates, mu, m = map_leaves(
-        _leaf, h, (gradients,), (state.mu, state.m), learning_rate=learning_rate, momentum=momentum
-    )
-    return updates, State(state.step + 1, learning_rate, momentum, mu, m, h)
+    if weights is None and h.stochastic_rounding:
+        raise ValueError("SM3: step needs the weights (stochastic_rounding)")
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -14,6 +14,7 @@ __all__ = [
     "canonical",
     "cond",
     "epsilon",
+    "is_complex",
     "is_inexact",
     "is_key",
     "is_tracer",
@@ -39,6 +40,11 @@ def cond(condition: Array, then: Callable[[], T], otherwise: Callable[[], T]) ->
 def is_tracer(leaf: object) -> bool:
     """Return whether a leaf stands for an array that is not there yet."""
     return isinstance(leaf, Tracer)
+
+
+def is_complex(dtype: object) -> bool:
+    """Return whether a dtype is complex."""
+    return jnp.issubdtype(cast("Any", dtype), jnp.complexfloating)
 
 
 def is_inexact(dtype: object) -> bool:

@@ -2,7 +2,8 @@
 
 A step that keeps `b` of a slot changes it by 1 - b of itself. Where that is no more than half the distance to the next
 number of its dtype, the change is rounded away and the slot stays where it is: in bfloat16 at 0.999 a step, and every
-sum over many steps. `tests/mlax/test_laws_narrow_slots.py` measures of all optimizers which slots go wrong.
+sum over many steps; but not where the hyperparameters ask for stochastic rounding.
+`tests/mlax/test_laws_narrow_slots.py` measures of all optimizers which slots go wrong.
 """
 
 import inspect
@@ -10,6 +11,8 @@ import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from mlax._jax import epsilon, is_tracer, largest_number, smallest_subnormal
 from mlax._trees import KeyPath, class_of, leaves_with_path
@@ -31,13 +34,14 @@ def warn_if_narrow(
     """Warn of the slots of a new state that cannot hold what is kept in them; with reasons and cures.
 
     Args:
-        state: A state with `hyperparameters`.
+        state: A state with `hyperparameters`; their `stochastic_rounding` counts, if they have it.
         kept: Of a slot, which part of it a step keeps: the decay of a mean, 1 of a sum. Several where it is not the
             same for all leaves. A schedule, an array that is not there yet, and None say nothing.
         squares: Slots that squares of gradients are added to: 1 - b of them where a step keeps b < 1, else all.
         scales: Of a slot, what gradients are multiplied by in the first step, before they go into it.
     """
     kept, scales = kept or {}, scales or {}
+    stochastic: bool | None = getattr(state.hyperparameters, "stochastic_rounding", None)
     lines: list[str] = []
     cures: dict[str, None] = {}
     for name in dict.fromkeys([*kept, *squares, *scales]):
@@ -47,7 +51,7 @@ def warn_if_narrow(
             out_of_range = (
                 _squares(parts, scale, dtype) if name in squares else _first(scale, dtype)
             )
-            reasons = [*_stalling(parts, dtype), *out_of_range]
+            reasons = [*_stalling(parts, dtype, stochastic), *out_of_range]
             if reasons:
                 place = f"state.{name}{keystr(path)}"
                 lines.append(f"{place} in {dtype.name} " + "; and ".join(x for x, _ in reasons))
@@ -68,9 +72,13 @@ Reason: TypeAlias = tuple[str, list[str]]
 _WIDE = ["slot_dtype=jnp.float32"]
 
 
-def _stalling(parts: list[float], dtype: Any) -> Iterator[Reason]:
-    """Yield a reason for each part that differs from 1 by less than a dtype can tell."""
-    half, is_half = epsilon(dtype) / 2, dtype.itemsize < 4
+def _stalling(parts: list[float], dtype: Any, stochastic: bool | None) -> Iterator[Reason]:
+    """Yield a reason for each part that differs from 1 by less than a dtype can tell.
+
+    Rounded stochastically a narrow dtype tells, in the mean, as much as float32, which it is computed in.
+    """
+    is_half = dtype.itemsize < 4 and not stochastic
+    half = epsilon(np.float32 if stochastic and dtype.itemsize < 4 else dtype) / 2
     for part in parts:
         if part == 1 and is_half:
             yield f"stays as it is in steps that change it by less than 1/{1 / half:g}", _WIDE

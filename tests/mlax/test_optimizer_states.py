@@ -85,11 +85,11 @@ def test_the_class_does_what_the_functions_do(name: str, options: dict[str, Any]
     assert tree_equal(state, init(name, WEIGHTS, 0.3, **options))
     updates, after = optimizer.step(GRADIENTS, state, WEIGHTS, **given)
     assert tree_equal((updates, after), step(name, GRADIENTS, state, WEIGHTS))
-    weights = apply_updates(updates, WEIGHTS)
-    assert tree_equal(
-        optimizer.apply_gradients(GRADIENTS, state, WEIGHTS, **given), (weights, after)
-    )
-    assert tree_equal(optimizer.update(WEIGHTS, GRADIENTS, state, **given), (weights, after))
+    moved = optimizer.apply_gradients(GRADIENTS, state, WEIGHTS, **given)
+    assert tree_equal(moved, MODULES[name].apply_gradients(GRADIENTS, state, WEIGHTS, **given))
+    assert tree_equal(moved, optimizer.update(WEIGHTS, GRADIENTS, state, **given))
+    # The sum is part of the leaf's program, where XLA contracts a product and a sum.
+    assert close(moved, (apply_updates(updates, WEIGHTS), after), rounding(name))
     other = cls(**{rate_name(name): schedule}, **options)
     message = rf"the state has other hyperparameters: {rate_name(name)} is"
     with pytest.raises(ValueError, match=message):

@@ -25,15 +25,15 @@ from typing import Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     choice,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -45,7 +45,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["ACProp", "State", "init", "step"]
+__all__ = ["ACProp", "State", "apply_gradients", "init", "step"]
 
 
 class ACProp(Optimizer):
@@ -61,6 +61,8 @@ class ACProp(Optimizer):
             array or a schedule.
         center: The mean that distances are taken to: that before the gradient entered it, or after.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-3, at_least=0)
@@ -71,6 +73,7 @@ class ACProp(Optimizer):
     weight_decay: Number = scheduled(0.0, at_least=0)
     center: Literal["before", "after"] = choice("before", "before", "after")
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -85,9 +88,8 @@ class ACProp(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -129,9 +131,12 @@ def init(
     weight_decay: Number = 0.0,
     center: Literal["before", "after"] = "before",
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `ACProp` says what the hyperparameters are."""
-    h = ACProp(learning_rate, b1, b2, eps, eps_root, weight_decay, center, slot_dtype)
+    h = ACProp(
+        learning_rate, b1, b2, eps, eps_root, weight_decay, center, slot_dtype, stochastic_rounding
+    )
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -166,11 +171,37 @@ def _leaf(
     return update, m, s
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    c2 = jnp.where(t == 1, 1.0, 1 - h.b2 ** (t - 1))
+    result, m, s = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.m, state.s),
+        store,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        t=t,
+        c2=c2,
+    )
+    return result, State(state.step + 1, learning_rate, weight_decay, m, s, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -180,19 +211,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    c2 = jnp.where(t == 1, 1.0, 1 - h.b2 ** (t - 1))
-    updates, m, s = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.m, state.s),
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        t=t,
-        c2=c2,
-    )
-    return updates, State(state.step + 1, learning_rate, weight_decay, m, s, h)
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -28,14 +28,14 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import map_leaves, reduce_leaves
+from mlax.leafwise import Store, map_leaves, reduce_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -49,7 +49,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["DAdaptAdamW", "State", "init", "step"]
+__all__ = ["DAdaptAdamW", "State", "apply_gradients", "init", "step"]
 
 
 class DAdaptAdamW(Optimizer):
@@ -65,6 +65,8 @@ class DAdaptAdamW(Optimizer):
         estim_lr0: First estimate of the distance, too small rather than too large, $d_0 > 0$.
         weight_decay: Decoupled weight decay, $\lambda \ge 0$. A number, an array or a schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1.0, at_least=0)
@@ -74,6 +76,7 @@ class DAdaptAdamW(Optimizer):
     estim_lr0: float = number(1e-6, above=0)
     weight_decay: Number = scheduled(0.0, at_least=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -88,9 +91,8 @@ class DAdaptAdamW(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -137,9 +139,12 @@ def init(
     estim_lr0: float = 1e-6,
     weight_decay: Number = 0.0,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `DAdaptAdamW` says what the hyperparameters are."""
-    h = DAdaptAdamW(learning_rate, b1, b2, eps, estim_lr0, weight_decay, slot_dtype)
+    h = DAdaptAdamW(
+        learning_rate, b1, b2, eps, estim_lr0, weight_decay, slot_dtype, stochastic_rounding
+    )
     refuse_complex(weights, "DAdaptAdamW", "its estimate is made of real inner products")
     state = State(
         step=no_steps(),
@@ -179,11 +184,47 @@ def _leaf(
     return update, m, v
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    d = state.d
+    numerator = state.numerator
+    t = (state.step + 1).astype(float)
+    decay = h.b2**0.5
+    rate = d * learning_rate * jnp.sqrt(1 - h.b2**t) / (1 - h.b1**t)
+    (s,), (way, length) = reduce_leaves(
+        _gather, h, (gradients, state.v), (state.s,), store, decay=decay, rate=rate
+    )
+    numerator = decay * numerator + (1 - decay) * rate * way
+    span = (1 - decay) * length
+    d = jnp.maximum(d, jnp.where(span > 0, numerator / span, 0.0))
+    result, m, v = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.m, state.v),
+        store,
+        weight_decay=weight_decay,
+        rate=rate,
+    )
+    state = State(
+        state.step + 1, learning_rate, weight_decay, scalar(d), scalar(numerator), m, v, s, h
+    )
+    return result, state
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -193,24 +234,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    d = state.d
-    numerator = state.numerator
-    t = (state.step + 1).astype(float)
-    decay = h.b2**0.5
-    rate = d * learning_rate * jnp.sqrt(1 - h.b2**t) / (1 - h.b1**t)
-    (s,), (way, length) = reduce_leaves(
-        _gather, h, (gradients, state.v), (state.s,), decay=decay, rate=rate
-    )
-    numerator = decay * numerator + (1 - decay) * rate * way
-    span = (1 - decay) * length
-    d = jnp.maximum(d, jnp.where(span > 0, numerator / span, 0.0))
-    updates, m, v = map_leaves(
-        _leaf, h, (gradients, weights), (state.m, state.v), weight_decay=weight_decay, rate=rate
-    )
-    state = State(
-        state.step + 1, learning_rate, weight_decay, scalar(d), scalar(numerator), m, v, s, h
-    )
-    return updates, state
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

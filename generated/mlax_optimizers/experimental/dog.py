@@ -31,16 +31,16 @@ from typing import Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves, reduce_leaves
+from mlax.leafwise import Store, abs2, map_leaves, reduce_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     choice,
     copies,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -51,7 +51,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["DoG", "State", "init", "step"]
+__all__ = ["DoG", "State", "apply_gradients", "init", "step"]
 
 
 class DoG(Optimizer):
@@ -66,6 +66,8 @@ class DoG(Optimizer):
         weight_decay: Coupled (L2) weight decay, $\lambda \ge 0$. None leaves it out. A number, an
             array or a schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1.0, at_least=0)
@@ -76,6 +78,7 @@ class DoG(Optimizer):
     eps: float = number(1e-8, above=0)
     weight_decay: Number | None = scheduled(None, at_least=0, optional=True)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -90,9 +93,8 @@ class DoG(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -134,9 +136,12 @@ def init(
     eps: float = 1e-8,
     weight_decay: Number | None = None,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `DoG` says what the hyperparameters are."""
-    h = DoG(learning_rate, init_step, init_value, eps, weight_decay, slot_dtype)
+    h = DoG(
+        learning_rate, init_step, init_value, eps, weight_decay, slot_dtype, stochastic_rounding
+    )
     return State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -166,28 +171,18 @@ def _leaf(
     return (update,)
 
 
-@checked
-def step(
-    gradients: Weights, state: State[Weights], weights: Weights
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
 ) -> tuple[Weights, State[Weights]]:
-    """Return the updates to add to the weights, and the next state.
-
-    Args:
-        gradients: Gradients of the loss, like the weights.
-        state: From `init` or from the last step.
-        weights: Read, and compared with the gradients.
-
-    Raises:
-        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
-    """
     h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
     learning_rate = current(h.learning_rate, state.step, state.learning_rate)
     weight_decay = current(h.weight_decay, state.step, state.weight_decay)
     distance = state.distance
     squares = state.squares
     t = (state.step + 1).astype(float)
     _, (way, size, square) = reduce_leaves(
-        _gather, h, (gradients, weights, state.w0), (), weight_decay=weight_decay
+        _gather, h, (gradients, weights, state.w0), (), store, weight_decay=weight_decay
     )
     first = (
         h.init_value * (1 + jnp.sqrt(size))
@@ -198,11 +193,12 @@ def step(
     squares = squares + square
     rate = distance / jnp.sqrt(squares + h.eps)
     rate = jnp.where(t == 1, h.init_value, rate) if h.init_step == "learning_rate" else rate
-    (updates,) = map_leaves(
+    (result,) = map_leaves(
         _leaf,
         h,
         (gradients, weights),
         (),
+        store,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         rate=rate,
@@ -210,4 +206,32 @@ def step(
     state = State(
         state.step + 1, learning_rate, weight_decay, scalar(distance), scalar(squares), state.w0, h
     )
-    return updates, state
+    return result, state
+
+
+@checked
+def step(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
+    Args:
+        gradients: Gradients of the loss, like the weights.
+        state: From `init` or from the last step.
+        weights: Read, and compared with the gradients.
+
+    Raises:
+        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+    """
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -21,14 +21,14 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -41,7 +41,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["Grams", "State", "init", "step"]
+__all__ = ["Grams", "State", "apply_gradients", "init", "step"]
 
 
 class Grams(Optimizer):
@@ -55,6 +55,8 @@ class Grams(Optimizer):
         weight_decay: Decoupled weight decay, times the learning rate, $\lambda \ge 0$. A number, an
             array or a schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-3, at_least=0)
@@ -63,6 +65,7 @@ class Grams(Optimizer):
     eps: float = number(1e-6, above=0)
     weight_decay: Number = scheduled(0.0, at_least=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -77,9 +80,8 @@ class Grams(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -119,9 +121,10 @@ def init(
     eps: float = 1e-6,
     weight_decay: Number = 0.0,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `Grams` says what the hyperparameters are."""
-    h = Grams(learning_rate, b1, b2, eps, weight_decay, slot_dtype)
+    h = Grams(learning_rate, b1, b2, eps, weight_decay, slot_dtype, stochastic_rounding)
     refuse_complex(weights, "Grams", "a complex gradient has no sign to give to a magnitude")
     state = State(
         step=no_steps(),
@@ -154,11 +157,38 @@ def _leaf(
     return update, m, v
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    c1 = 1 - h.b1**t
+    c2 = 1 - h.b2**t
+    result, m, v = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.m, state.v),
+        store,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        c1=c1,
+        c2=c2,
+    )
+    return result, State(state.step + 1, learning_rate, weight_decay, m, v, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -168,20 +198,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    c1 = 1 - h.b1**t
-    c2 = 1 - h.b2**t
-    updates, m, v = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.m, state.v),
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        c1=c1,
-        c2=c2,
-    )
-    return updates, State(state.step + 1, learning_rate, weight_decay, m, v, h)
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -28,15 +28,15 @@ from typing import Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves, norm
+from mlax.leafwise import Store, abs2, map_leaves, norm
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     choice,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -48,7 +48,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["MARS", "State", "init", "step"]
+__all__ = ["MARS", "State", "apply_gradients", "init", "step"]
 
 
 class MARS(Optimizer):
@@ -64,6 +64,8 @@ class MARS(Optimizer):
             array or a schedule.
         start: What is before the first gradient.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(3e-3, at_least=0)
@@ -74,6 +76,7 @@ class MARS(Optimizer):
     weight_decay: Number = scheduled(0.0, at_least=0)
     start: Literal["none", "zero"] = choice("none", "none", "zero")
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -88,9 +91,8 @@ class MARS(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -136,9 +138,12 @@ def init(
     weight_decay: Number = 0.0,
     start: Literal["none", "zero"] = "none",
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `MARS` says what the hyperparameters are."""
-    h = MARS(learning_rate, b1, b2, gamma, eps, weight_decay, start, slot_dtype)
+    h = MARS(
+        learning_rate, b1, b2, gamma, eps, weight_decay, start, slot_dtype, stochastic_rounding
+    )
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -180,11 +185,41 @@ def _leaf(
     return update, m, v, last
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    gamma = current(h.gamma, state.step, state.gamma)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    c1 = 1 - h.b1**t
+    c2 = 1 - h.b2**t
+    result, m, v, last = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.m, state.v, state.last),
+        store,
+        learning_rate=learning_rate,
+        gamma=gamma,
+        weight_decay=weight_decay,
+        t=t,
+        c1=c1,
+        c2=c2,
+    )
+    return result, State(state.step + 1, learning_rate, gamma, weight_decay, m, v, last, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -194,23 +229,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    gamma = current(h.gamma, state.step, state.gamma)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    c1 = 1 - h.b1**t
-    c2 = 1 - h.b2**t
-    updates, m, v, last = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.m, state.v, state.last),
-        learning_rate=learning_rate,
-        gamma=gamma,
-        weight_decay=weight_decay,
-        t=t,
-        c1=c1,
-        c2=c2,
-    )
-    return updates, State(state.step + 1, learning_rate, gamma, weight_decay, m, v, last, h)
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

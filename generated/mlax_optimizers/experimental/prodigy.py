@@ -30,12 +30,11 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import map_leaves, reduce_leaves
+from mlax.leafwise import Store, map_leaves, reduce_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     copies,
     current,
     dtype,
@@ -53,7 +52,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["Prodigy", "State", "init", "step"]
+__all__ = ["Prodigy", "State", "apply_gradients", "init", "step"]
 
 
 class Prodigy(Optimizer):
@@ -71,6 +70,8 @@ class Prodigy(Optimizer):
         weight_decay: Decoupled weight decay, $\lambda \ge 0$. A number, an array or a schedule.
         safeguard_warmup: Leave the learning rate out of the estimate's denominator.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1.0, at_least=0)
@@ -83,6 +84,7 @@ class Prodigy(Optimizer):
     weight_decay: Number = scheduled(0.0, at_least=0)
     safeguard_warmup: bool = flag(False)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def __post_init__(self) -> None:
         """Check each hyperparameter, and that they go together."""
@@ -105,9 +107,8 @@ class Prodigy(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -159,6 +160,7 @@ def init(
     weight_decay: Number = 0.0,
     safeguard_warmup: bool = False,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `Prodigy` says what the hyperparameters are."""
     h = Prodigy(
@@ -172,6 +174,7 @@ def init(
         weight_decay,
         safeguard_warmup,
         slot_dtype,
+        stochastic_rounding,
     )
     refuse_complex(weights, "Prodigy", "its estimate is made of real inner products")
     state = State(
@@ -222,21 +225,11 @@ def _leaf(
     return update, m, v
 
 
-@checked
-def step(
-    gradients: Weights, state: State[Weights], weights: Weights
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
 ) -> tuple[Weights, State[Weights]]:
-    """Return the updates to add to the weights, and the next state.
-
-    Args:
-        gradients: Gradients of the loss, like the weights.
-        state: From `init` or from the last step.
-        weights: Read, and compared with the gradients.
-
-    Raises:
-        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
-    """
     h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
     learning_rate = current(h.learning_rate, state.step, state.learning_rate)
     weight_decay = current(h.weight_decay, state.step, state.weight_decay)
     d = state.d
@@ -246,15 +239,23 @@ def step(
     last = d
     rate = last * learning_rate * jnp.sqrt(1 - h.b2**t) / (1 - h.b1**t)
     (s,), (way, length) = reduce_leaves(
-        _gather, h, (gradients, weights, state.w0), (state.s,), decay=decay, last=last, rate=rate
+        _gather,
+        h,
+        (gradients, weights, state.w0),
+        (state.s,),
+        store,
+        decay=decay,
+        last=last,
+        rate=rate,
     )
     numerator = decay * numerator + last / h.estim_lr0 * rate * way
     d = jnp.maximum(last, jnp.where(length > 0, h.estim_lr_coef * numerator / length, 0.0))
-    updates, m, v = map_leaves(
+    result, m, v = map_leaves(
         _leaf,
         h,
         (gradients, weights),
         (state.m, state.v),
+        store,
         weight_decay=weight_decay,
         d=d,
         last=last,
@@ -272,4 +273,32 @@ def step(
         state.w0,
         h,
     )
-    return updates, state
+    return result, state
+
+
+@checked
+def step(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
+    Args:
+        gradients: Gradients of the loss, like the weights.
+        state: From `init` or from the last step.
+        weights: Read, and compared with the gradients.
+
+    Raises:
+        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+    """
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -26,15 +26,15 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import Store, abs2, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     copies,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -47,7 +47,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["ScheduleFreeAdamW", "State", "evaluation_weights", "init", "step"]
+__all__ = ["ScheduleFreeAdamW", "State", "apply_gradients", "evaluation_weights", "init", "step"]
 
 
 class ScheduleFreeAdamW(Optimizer):
@@ -64,6 +64,8 @@ class ScheduleFreeAdamW(Optimizer):
         weight_lr_power: Points count in the mean with the largest step size so far to this power,
             $p \ge 0$.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(0.0025, at_least=0)
@@ -73,6 +75,7 @@ class ScheduleFreeAdamW(Optimizer):
     weight_decay: Number = scheduled(0.0, at_least=0)
     weight_lr_power: float = number(2.0, at_least=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -87,9 +90,8 @@ class ScheduleFreeAdamW(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -138,9 +140,12 @@ def init(
     weight_decay: Number = 0.0,
     weight_lr_power: float = 2.0,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `ScheduleFreeAdamW` says what the hyperparameters are."""
-    h = ScheduleFreeAdamW(learning_rate, b1, b2, eps, weight_decay, weight_lr_power, slot_dtype)
+    h = ScheduleFreeAdamW(
+        learning_rate, b1, b2, eps, weight_decay, weight_lr_power, slot_dtype, stochastic_rounding
+    )
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -174,21 +179,11 @@ def _leaf(
     return update, v, z
 
 
-@checked
-def step(
-    gradients: Weights, state: State[Weights], weights: Weights
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
 ) -> tuple[Weights, State[Weights]]:
-    """Return the updates to add to the weights, and the next state.
-
-    Args:
-        gradients: Gradients of the loss, like the weights.
-        state: From `init` or from the last step.
-        weights: Read, and compared with the gradients.
-
-    Raises:
-        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
-    """
     h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
     learning_rate = current(h.learning_rate, state.step, state.learning_rate)
     weight_decay = current(h.weight_decay, state.step, state.weight_decay)
     peak = state.peak
@@ -198,11 +193,12 @@ def step(
     peak = jnp.maximum(peak, learning_rate)
     weight_sum = weight_sum + peak**h.weight_lr_power
     c = jnp.where(weight_sum > 0, peak**h.weight_lr_power / weight_sum, 0.0)
-    updates, v, z = map_leaves(
+    result, v, z = map_leaves(
         _leaf,
         h,
         (gradients, weights),
         (state.v, state.z),
+        store,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         c2=c2,
@@ -211,7 +207,35 @@ def step(
     state = State(
         state.step + 1, learning_rate, weight_decay, scalar(peak), scalar(weight_sum), v, z, h
     )
-    return updates, state
+    return result, state
+
+
+@checked
+def step(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
+
+    Args:
+        gradients: Gradients of the loss, like the weights.
+        state: From `init` or from the last step.
+        weights: Read, and compared with the gradients.
+
+    Raises:
+        LeafMismatchError: Leaves that correspond have other shapes or dtypes.
+    """
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)
 
 
 def _evaluation_weights(h: ScheduleFreeAdamW, w: Array, z: Array) -> tuple[Array]:

@@ -24,15 +24,15 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import map_leaves
+from mlax.leafwise import Store, map_leaves
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     copies,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -44,7 +44,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["ScheduleFreeSGD", "State", "evaluation_weights", "init", "step"]
+__all__ = ["ScheduleFreeSGD", "State", "apply_gradients", "evaluation_weights", "init", "step"]
 
 
 class ScheduleFreeSGD(Optimizer):
@@ -59,6 +59,8 @@ class ScheduleFreeSGD(Optimizer):
         weight_lr_power: Points count in the mean with the largest step size so far to this power,
             $p \ge 0$.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1.0, at_least=0)
@@ -66,6 +68,7 @@ class ScheduleFreeSGD(Optimizer):
     weight_decay: Number = scheduled(0.0, at_least=0)
     weight_lr_power: float = number(2.0, at_least=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -80,9 +83,8 @@ class ScheduleFreeSGD(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -127,9 +129,12 @@ def init(
     weight_decay: Number = 0.0,
     weight_lr_power: float = 2.0,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `ScheduleFreeSGD` says what the hyperparameters are."""
-    h = ScheduleFreeSGD(learning_rate, b1, weight_decay, weight_lr_power, slot_dtype)
+    h = ScheduleFreeSGD(
+        learning_rate, b1, weight_decay, weight_lr_power, slot_dtype, stochastic_rounding
+    )
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -159,11 +164,42 @@ def _leaf(
     return update, z
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    peak = state.peak
+    weight_sum = state.weight_sum
+    peak = jnp.maximum(peak, learning_rate)
+    weight_sum = weight_sum + peak**h.weight_lr_power
+    c = jnp.where(weight_sum > 0, peak**h.weight_lr_power / weight_sum, 0.0)
+    result, z = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.z,),
+        store,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        c=c,
+    )
+    state = State(
+        state.step + 1, learning_rate, weight_decay, scalar(peak), scalar(weight_sum), z, h
+    )
+    return result, state
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -173,27 +209,15 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    peak = state.peak
-    weight_sum = state.weight_sum
-    peak = jnp.maximum(peak, learning_rate)
-    weight_sum = weight_sum + peak**h.weight_lr_power
-    c = jnp.where(weight_sum > 0, peak**h.weight_lr_power / weight_sum, 0.0)
-    updates, z = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.z,),
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        c=c,
-    )
-    state = State(
-        state.step + 1, learning_rate, weight_decay, scalar(peak), scalar(weight_sum), z, h
-    )
-    return updates, state
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)
 
 
 def _evaluation_weights(h: ScheduleFreeSGD, w: Array, z: Array) -> tuple[Array]:

@@ -26,14 +26,14 @@ from typing import Annotated, Generic, NamedTuple
 
 from jaxtyping import Array
 
-from mlax.leafwise import every, gram, inverse_root, map_leaves, matrices, rotate_back
+from mlax.leafwise import Store, every, gram, inverse_root, map_leaves, matrices, rotate_back
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     identities,
     initial,
     integer,
@@ -48,7 +48,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
 
-__all__ = ["Shampoo", "State", "init", "step"]
+__all__ = ["Shampoo", "State", "apply_gradients", "init", "step"]
 
 
 class Shampoo(Optimizer):
@@ -64,6 +64,8 @@ class Shampoo(Optimizer):
         interval: Steps from one computation of the roots to the next, $k \ge 1$.
         longest: Length of the longest axis that has a matrix, $n_0 \ge 1$.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(0.1, at_least=0)
@@ -74,6 +76,7 @@ class Shampoo(Optimizer):
     interval: int = integer(1, at_least=1)
     longest: int = integer(1024, at_least=1)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -88,9 +91,8 @@ class Shampoo(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -142,9 +144,20 @@ def init(
     interval: int = 1,
     longest: int = 1024,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `Shampoo` says what the hyperparameters are."""
-    h = Shampoo(learning_rate, momentum, b2, eps, weight_decay, interval, longest, slot_dtype)
+    h = Shampoo(
+        learning_rate,
+        momentum,
+        b2,
+        eps,
+        weight_decay,
+        interval,
+        longest,
+        slot_dtype,
+        stochastic_rounding,
+    )
     refuse_complex(weights, "Shampoo", "the matrices of its axes are those of real gradients")
     state = State(
         step=no_steps(),
@@ -193,11 +206,37 @@ def _leaf(
     return update, moments, roots, m
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    momentum = current(h.momentum, state.step, state.momentum)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    result, moments, roots, m = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.moments, state.roots, state.m),
+        store,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        step=state.step,
+    )
+    state = State(state.step + 1, learning_rate, momentum, weight_decay, moments, roots, m, h)
+    return result, state
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -207,19 +246,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    momentum = current(h.momentum, state.step, state.momentum)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    updates, moments, roots, m = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.moments, state.roots, state.m),
-        learning_rate=learning_rate,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        step=state.step,
-    )
-    state = State(state.step + 1, learning_rate, momentum, weight_decay, moments, roots, m, h)
-    return updates, state
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

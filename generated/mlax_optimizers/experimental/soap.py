@@ -34,6 +34,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax.leafwise import (
+    Store,
     abs2,
     every,
     gram,
@@ -47,7 +48,6 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
     flag,
@@ -65,7 +65,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
 
-__all__ = ["SOAP", "State", "init", "step"]
+__all__ = ["SOAP", "State", "apply_gradients", "init", "step"]
 
 
 class SOAP(Optimizer):
@@ -81,6 +81,8 @@ class SOAP(Optimizer):
         max_precond_dim: Length of the longest axis that has a basis, $n_0 \ge 1$.
         precondition_1d: Give vectors a basis too.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(3e-3, at_least=0)
@@ -92,6 +94,7 @@ class SOAP(Optimizer):
     max_precond_dim: int = integer(10000, at_least=1)
     precondition_1d: bool = flag(False)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -106,9 +109,8 @@ class SOAP(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -166,6 +168,7 @@ def init(
     max_precond_dim: int = 10000,
     precondition_1d: bool = False,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `SOAP` says what the hyperparameters are."""
     h = SOAP(
@@ -178,6 +181,7 @@ def init(
         max_precond_dim,
         precondition_1d,
         slot_dtype,
+        stochastic_rounding,
     )
     refuse_complex(weights, "SOAP", "the matrices of its axes are those of real gradients")
     state = State(
@@ -226,11 +230,41 @@ def _leaf(
     return update, m, v, moments, bases
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    t = (state.step + 1).astype(float)
+    n = jnp.maximum(t - 1, 1.0)
+    c1 = 1 - h.b1**n
+    c2 = 1 - h.b2**n
+    result, m, v, moments, bases = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.m, state.v, state.moments, state.bases),
+        store,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        step=state.step,
+        t=t,
+        c1=c1,
+        c2=c2,
+    )
+    return result, State(state.step + 1, learning_rate, weight_decay, m, v, moments, bases, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -240,23 +274,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    t = (state.step + 1).astype(float)
-    n = jnp.maximum(t - 1, 1.0)
-    c1 = 1 - h.b1**n
-    c2 = 1 - h.b2**n
-    updates, m, v, moments, bases = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.m, state.v, state.moments, state.bases),
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        step=state.step,
-        t=t,
-        c1=c1,
-        c2=c2,
-    )
-    return updates, State(state.step + 1, learning_rate, weight_decay, m, v, moments, bases, h)
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

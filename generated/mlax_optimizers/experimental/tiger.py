@@ -22,14 +22,14 @@ from typing import Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import map_leaves, rms
+from mlax.leafwise import Store, map_leaves, rms
 from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
-    apply_updates,
     current,
     dtype,
+    flag,
     initial,
     merged,
     no_steps,
@@ -41,7 +41,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import Count, Scalar, Weights, checked
 
-__all__ = ["State", "Tiger", "init", "step"]
+__all__ = ["State", "Tiger", "apply_gradients", "init", "step"]
 
 
 class Tiger(Optimizer):
@@ -54,12 +54,15 @@ class Tiger(Optimizer):
         weight_decay: Decoupled weight decay of matrices, times the step size, $\lambda \ge 0$. A
             number, an array or a schedule.
         slot_dtype: Floating-point dtype of the slots; the weights' own where it is None.
+        stochastic_rounding: Round what is stored in fewer bits than it was computed in up or down
+            at random, so that the mean is right. Half precision loses small changes without it.
     """
 
     learning_rate: Number = scheduled(1e-3, at_least=0)
     beta: float = number(0.965, at_least=0, below=1)
     weight_decay: Number = scheduled(0.01, at_least=0)
     slot_dtype: Dtype | None = dtype()
+    stochastic_rounding: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step; of a Module, for its unfrozen parameters."""
@@ -74,9 +77,8 @@ class Tiger(Optimizer):
     def apply_gradients(
         self, gradients: Weights, state: "State[Weights]", weights: Weights
     ) -> "tuple[Weights, State[Weights]]":
-        """Return the weights after one more step, and the next state."""
-        updates, state = self.step(gradients, state, weights)
-        return apply_updates(updates, weights), state
+        """Return the weights after one more step, rounded once, and the next state."""
+        return apply_gradients(gradients, self.own(state), weights)
 
     def update(
         self, model: Weights, gradients: Weights, state: "State[Weights]"
@@ -112,9 +114,10 @@ def init(
     beta: float = 0.965,
     weight_decay: Number = 0.01,
     slot_dtype: Dtype | None = None,
+    stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step; `Tiger` says what the hyperparameters are."""
-    h = Tiger(learning_rate, beta, weight_decay, slot_dtype)
+    h = Tiger(learning_rate, beta, weight_decay, slot_dtype, stochastic_rounding)
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
@@ -137,11 +140,33 @@ def _leaf(
     return update, m
 
 
+def _step(
+    gradients: Weights, state: State[Weights], weights: Weights, *, applied: bool
+) -> tuple[Weights, State[Weights]]:
+    h = state.hyperparameters
+    store = Store(weights, applied, state.step if h.stochastic_rounding else None)
+    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
+    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
+    result, m = map_leaves(
+        _leaf,
+        h,
+        (gradients, weights),
+        (state.m,),
+        store,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+    )
+    return result, State(state.step + 1, learning_rate, weight_decay, m, h)
+
+
 @checked
 def step(
     gradients: Weights, state: State[Weights], weights: Weights
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates to add to the weights, and the next state.
+
+    Updates in half precision have been rounded, and so weights + updates only comes close to what
+    `apply_gradients` stores: their sum, rounded once.
 
     Args:
         gradients: Gradients of the loss, like the weights.
@@ -151,15 +176,12 @@ def step(
     Raises:
         LeafMismatchError: Leaves that correspond have other shapes or dtypes.
     """
-    h = state.hyperparameters
-    learning_rate = current(h.learning_rate, state.step, state.learning_rate)
-    weight_decay = current(h.weight_decay, state.step, state.weight_decay)
-    updates, m = map_leaves(
-        _leaf,
-        h,
-        (gradients, weights),
-        (state.m,),
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-    )
-    return updates, State(state.step + 1, learning_rate, weight_decay, m, h)
+    return _step(gradients, state, weights, applied=False)
+
+
+@checked
+def apply_gradients(
+    gradients: Weights, state: State[Weights], weights: Weights
+) -> tuple[Weights, State[Weights]]:
+    """Return weights + updates, each sum rounded once, and the next state; arguments are those of `step`."""
+    return _step(gradients, state, weights, applied=True)

@@ -1,8 +1,8 @@
 """Leaf arithmetic: how it is mapped over trees, and what it is written with.
 
 Generated optimizers write what happens to one leaf as plain arithmetic, without casts. `map_leaves` and `reduce_leaves`
-decide in which dtype it is done: they widen what is narrow, forbid implicit promotion, and round once. The other
-functions are what such arithmetic calls, by subject:
+decide in which dtype it is done: they widen what is narrow, forbid implicit promotion, and round once, as a `Store`
+says. The other functions are what such arithmetic calls, by subject:
 
 * elementwise: `abs2`, `clip`
 * a leaf as a whole: `mean`, `largest`, `norm`, `rms`, `trust_ratio`
@@ -45,3 +45,4 @@ from mlax.leafwise._norms import mean as mean
 from mlax.leafwise._norms import norm as norm
 from mlax.leafwise._norms import rms as rms
 from mlax.leafwise._norms import trust_ratio as trust_ratio
+from mlax.leafwise._rounding import Store as Store

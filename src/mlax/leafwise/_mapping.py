@@ -1,6 +1,6 @@
 """Leaf arithmetic over trees: widened, under strict promotion, rounded once.
 
-This is the one place that decides in which dtype a leaf is computed.
+This is the one place that decides in which dtype a leaf is computed; how results are rounded is in `_rounding`.
 """
 
 import functools
@@ -14,9 +14,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import is_inexact, is_key, largest_number
+from mlax._jax import is_inexact, is_key
 from mlax._trees import TreeDef, flatten
 from mlax.hyperparameters import refuse_vanishing
+from mlax.leafwise._rounding import Store, is_narrower, next_key, random_bits, rounded
 from mlax.typing import Weights
 
 __all__ = ["every", "map_leaves", "reduce_leaves"]
@@ -26,12 +27,16 @@ Ts = TypeVarTuple("Ts")
 
 Leaf: TypeAlias = Callable[..., tuple[Any, ...]]
 
+_TO_NEAREST = Store()
+
 
 def map_leaves(
     leaf: Leaf,
     h: object,
     inputs: tuple[Weights, *tuple[Any, ...]],
     slots: tuple[*Ts],
+    store: Store = _TO_NEAREST,
+    /,
     **scalars: Array | float | None,
 ) -> tuple[Weights, *Ts]:
     """Call `leaf(h, *inputs, *slots, **scalars)` for each leaf; return the trees of its results.
@@ -47,13 +52,16 @@ def map_leaves(
         inputs: The gradients, which say what the leaves are, and other trees with an entry for each. None is passed on
             as None.
         slots: Trees with one entry for each leaf, an array or a tree of arrays. None is passed on and comes back.
+        store: How results are rounded, and whether the first is an update or new weights.
         **scalars: Arrays of shape () and Python numbers, the same for all leaves. None is passed on as None. Each leaf
-            is given a PRNG key of its own, folded from the key and the leaf's position.
+            is given a PRNG key of its own, folded from the key and the leaf's position, where None counts too.
 
     Returns:
-        The updates, in the dtypes of the gradients, and the slots, in their own.
+        The updates or new weights, in the dtypes of the gradients, and the slots, in their own.
     """
-    results, treedef = _results(update_leaf, leaf, h, inputs, slots=slots, scalars=scalars)
+    results, treedef = _results(
+        update_leaf, leaf, h, inputs, slots=slots, store=store, scalars=scalars
+    )
     updates = treedef.unflatten([update for update, _ in results])
     new_slots = _unflatten(treedef, slots, [new for _, new in results])
     return cast("tuple[Weights, *Ts]", (updates, *new_slots))
@@ -64,6 +72,8 @@ def reduce_leaves(
     h: object,
     inputs: tuple[Any, ...],
     slots: tuple[*Ts],
+    store: Store = _TO_NEAREST,
+    /,
     **scalars: Array | float | None,
 ) -> tuple[tuple[*Ts], tuple[Array, ...]]:
     """Call `leaf(h, *inputs, *slots, **scalars)` for each leaf; return the new slots, and sums over all leaves.
@@ -77,13 +87,22 @@ def reduce_leaves(
         h: As for `map_leaves`.
         inputs: As for `map_leaves`.
         slots: As for `map_leaves`; only those that are written.
+        store: As for `map_leaves`; there are no updates.
         **scalars: As for `map_leaves`.
 
     Returns:
         The slots, and the sums over all elements of all leaves: in JAX's default float dtype, shape (); of complex
         numbers the real part.
     """
-    results, treedef = _results(reduce_leaf, leaf, h, inputs, slots=slots, scalars=scalars)
+    results, treedef = _results(
+        reduce_leaf,
+        leaf,
+        h,
+        inputs,
+        slots=slots,
+        store=Store(step=store.step, depth=store.depth),
+        scalars=scalars,
+    )
     dtype = jnp.result_type(float)
     columns = zip(*(sums for sums, _ in results), strict=True)
     totals = tuple(
@@ -102,6 +121,7 @@ def _results(
     inputs: tuple[Any, ...],
     *,
     slots: Any,
+    store: Store,
     scalars: dict[str, Any],
 ) -> tuple[list[tuple[Any, list[Any]]], TreeDef]:
     """Return what the leaves give, each its first result and its new slots, and the structure that they stand in."""
@@ -111,16 +131,31 @@ def _results(
         [None] * len(gradients) if tree is None else treedef.flatten_up_to(tree)
         for tree in (*inputs, *slots)
     ]
-    keys = any(_is_key(scalar) for scalar in scalars.values())
-    results: list[Any]
+    # An update that is rounded to nearest is so whatever the weights are.
+    read = store.applied or (store.step is not None and store.weights is not None)
+    weights = treedef.flatten_up_to(store.weights) if read else [None] * len(gradients)
+    key = store.key(leaf.__name__)
+    positions: list[Any] = [None] * len(gradients)
+    if key is not None or any(_is_key(scalar) for scalar in scalars.values()):
+        # Arrays, as leaves that differ in nothing else are traced once.
+        places = flatten(inputs[0], is_leaf=_is_none)[0]
+        positions = [np.uint32(i) for i, place in enumerate(places) if place is not None]
+    results: list[Any] = []
+    before = np.uint32(0)
     with jax.named_scope(leaf.__module__.rpartition(".")[2]):
-        results = [
-            function(
-                leaf, h, len(inputs), entries, (scalars, np.uint32(position) if keys else None)
+        for position, weight, *entries in zip(positions, weights, *columns, strict=True):
+            last = None
+            if key is not None:
+                last, before = (key, position - before), position
+            first, new_slots, key = function(
+                leaf, h, len(inputs), store.applied, weight, entries, (scalars, position, last)
             )
-            for position, entries in enumerate(zip(*columns, strict=True))
-        ]
+            results.append((first, new_slots))
     return results, treedef
+
+
+def _is_none(x: Any) -> bool:
+    return x is None
 
 
 def _unflatten(treedef: TreeDef, slots: Any, results: list[list[Any]]) -> list[Any]:
@@ -132,35 +167,39 @@ def _unflatten(treedef: TreeDef, slots: Any, results: list[list[Any]]) -> list[A
 
 # One jitted function for all optimizers, with everything that is not an array static: under an outer `jit` each
 # distinct leaf is traced once, and called eagerly it is compiled once. A closure would be compiled in each eager step.
-# The position of a leaf is an array too: it is what leaves with a random key differ in.
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def update_leaf(
-    leaf: Leaf, h: object, inputs: int, entries: Any, shared: Any
-) -> tuple[Array, list[Any]]:
+    leaf: Leaf, h: object, inputs: int, applied: bool, weight: Any, entries: Any, shared: Any
+) -> tuple[Array, list[Any], Array | None]:
     results = _computed(leaf, h, entries, shared)
     slots = entries[inputs:]
     if len(results) != 1 + len(slots):
         raise ValueError(
             f"{_name(leaf)}: expected an update and {len(slots)} slots, got {len(results)} results"
         )
-    return _round(entries[0], results[0]), _rounded(leaf, slots, results[1:])
+    bits = _Bits(shared)
+    update = _like(entries[0], results[0])
+    moved = _moved(update, weight, applied, entries[0].dtype, bits)
+    return moved, _rounded(leaf, slots, results[1:], bits), bits.key
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def reduce_leaf(
-    leaf: Leaf, h: object, inputs: int, entries: Any, shared: Any
-) -> tuple[list[Array], list[Any]]:
+    leaf: Leaf, h: object, inputs: int, _applied: bool, _weight: Any, entries: Any, shared: Any
+) -> tuple[list[Array], list[Any], Array | None]:
     results = _computed(leaf, h, entries, shared)
     slots = entries[inputs:]
     if len(results) != 2 or not all(isinstance(result, tuple) for result in results):
         raise ValueError(f"{_name(leaf)}: expected a tuple of slots and a tuple of what to sum")
     if len(results[0]) != len(slots):
         raise ValueError(f"{_name(leaf)}: expected {len(slots)} slots, got {len(results[0])}")
-    return [jnp.sum(jnp.real(x)) for x in results[1]], _rounded(leaf, slots, results[0])
+    bits = _Bits(shared)
+    sums = [jnp.sum(jnp.real(x)) for x in results[1]]
+    return sums, _rounded(leaf, slots, results[0], bits), bits.key
 
 
 def _computed(leaf: Leaf, h: object, entries: Any, shared: Any) -> tuple[Any, ...]:
-    scalars, position = shared
+    scalars, position, _ = shared
     with jax.numpy_dtype_promotion("standard"):  # the widest one is asked for, nothing is promoted
         dtype = jnp.result_type(
             *{_compute_dtype(x.dtype) for x in jax.tree.leaves(entries) if _is_inexact(x)}
@@ -198,36 +237,66 @@ def _widen(x: Any, dtype: Any) -> Any:
     return jnp.asarray(x).astype(dtype)
 
 
-def _rounded(leaf: Leaf, slots: Sequence[Any], results: Sequence[Any]) -> list[Any]:
+class _Bits:
+    """Gives each result of a leaf random bits of its own; None where results are rounded to nearest."""
+
+    def __init__(self, shared: Any) -> None:
+        last = shared[2]
+        self.key: Array | None = None if last is None else next_key(*last)
+        self.count = 0
+
+    def store(self, x: Array, dtype: Any) -> Array:
+        """Return the next result in the dtype that it is stored in."""
+        self.count += 1
+        if self.key is None or not is_narrower(dtype, x.dtype):
+            return rounded(x, dtype)
+        return rounded(x, dtype, random_bits(self.key, self.count, x.shape))
+
+
+def _moved(update: Array, weight: Any, applied: bool, dtype: Any, bits: _Bits) -> Array:
+    """Return the update as it is stored, or the weight with the update added."""
+    if weight is None:
+        return bits.store(update, dtype)
+    wide = jnp.asarray(weight)
+    if jnp.iscomplexobj(wide) and not jnp.iscomplexobj(update):
+        update = update.astype(wide.dtype)
+    wide = wide.astype(update.dtype)
+    new = bits.store(wide + update, dtype)
+    if applied:
+        return new
+    if is_narrower(dtype, update.dtype):
+        update = new.astype(update.dtype) - wide
+    return rounded(update, dtype)
+
+
+def _rounded(leaf: Leaf, slots: Sequence[Any], results: Sequence[Any], bits: _Bits) -> list[Any]:
     """Return new entries of slots in the form of the old ones: dtypes, and tuples where a comprehension made a list."""
-    rounded: list[Any] = []
+    stored: list[Any] = []
     for old, new in zip(slots, results, strict=True):
         leaves, structure = flatten(old)
         entry: Any = tuple(cast("Sequence[Any]", new)) if isinstance(new, list) else new
         new_leaves, new_structure = flatten(entry)
         if old is None:
-            rounded.append(None)
+            stored.append(None)
             continue
         if structure != new_structure:
             raise ValueError(
                 f"{_name(leaf)}: a slot with {len(leaves)} arrays for a leaf of this shape got "
                 f"{len(new_leaves)} ({new_structure} for {structure})"
             )
-        rounded.append(structure.unflatten(map(_round, leaves, new_leaves)))
-    return rounded
+        pairs = zip(leaves, new_leaves, strict=True)
+        stored.append(structure.unflatten(bits.store(_like(x, y), x.dtype) for x, y in pairs))
+    return stored
 
 
-def _round(old: Any, result: Any) -> Array:
+def _like(old: Any, result: Any) -> Array:
+    """Return a result as it was computed, if it is one for an old entry: in its shape, and real where that is."""
     new = jnp.asarray(result)
     if new.shape != old.shape:
         raise ValueError(f"a leaf of shape {old.shape} became one of shape {new.shape}")
     if jnp.iscomplexobj(new) and not jnp.issubdtype(old.dtype, jnp.complexfloating):
         new = new.real
-    if old.dtype.itemsize < 4 and old.dtype != jnp.bfloat16:
-        # Squares of gradients of 256 are too large for float16: an infinity in a slot would stay there.
-        largest = largest_number(old.dtype)
-        new = jnp.where(jnp.isfinite(new), jnp.clip(new, -largest, largest), new)
-    return new.astype(old.dtype)
+    return new
 
 
 def _name(leaf: Leaf) -> str:
