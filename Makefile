@@ -35,8 +35,8 @@ suite: .venv/test ## the tests on the Python of .venv
 versions: .venv/test suite ## the same tests on the other Pythons that are found
 	@.ci/versions
 
-bench: .venv/test ## measure modules beside Equinox, Flax and plain tuples
-	@$(bin)/python benchmarks/modules.py
+bench: .venv/test ## measure mlax beside its peers (QUICK=1: in two minutes; DOCS=1: into docs/, too)
+	@$(bin)/python -m benchmarks $(if $(QUICK),--quick) $(if $(DOCS),--docs)
 
 generate: .venv/test ## write generated/ anew from codegen/specs/
 	@$(bin)/mlax-codegen generate

@@ -1,11 +1,9 @@
-"""What mlax costs beside its peers, in one run: modules as PyTrees, imports, and the checks of the dtype rule.
+"""Modules as PyTrees, beside those of Equinox and Flax and beside plain tuples and classes.
 
 The model is 200 modules with 3 arrays and 3 static fields each. mlax wraps its arrays in Parameters, so that its tree
-has 600 nodes more than those of its peers. Only ratios mean something: the machine is shared.
+has 600 nodes more than those of its peers.
 """
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,13 +12,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
-from timing import compare, report
 
-import mlax
-from mlax import Module, Parameter, optim
+from benchmarks.effort import Effort
+from benchmarks.results import Results
+from benchmarks.timing import Progress, take_turns, within
+from mlax import Module, Parameter
+
+__all__ = ["measure"]
 
 MODULES = 200
-LEAVES = 1_000
 
 
 class Layer(Module):
@@ -114,137 +114,57 @@ def reading(layer: Any) -> Callable[[], Any]:
     return run
 
 
-def importing(modules: str) -> Callable[[], Any]:
-    """Return a function that imports modules in a new process."""
-    return lambda: subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
-
-
-def tracing(enabled: bool) -> Callable[[], Any]:
-    """Return a function that traces an Adam step on many leaves from nothing, with or without checks."""
-    weights = {f"layer{i}": jnp.ones(256) for i in range(LEAVES)}
-    state = optim.adam.init(weights)
-
-    def step(*arguments: Any) -> Any:
-        return optim.adam.step(*arguments)
-
-    def run() -> None:
-        jax.clear_caches()
-        with mlax.runtime_checks(enabled):
-            jax.jit(step).trace(weights, state, weights)
-
-    return run
-
-
-def main() -> None:
-    """Print all tables."""
+def measure(results: Results, effort: Effort, progress: Progress) -> None:
+    """Measure all that a module costs where no array is computed with."""
     model = Model([Layer(*parameters(), *STATIC) for _ in range(MODULES)])
     equinox = EquinoxModel([EquinoxLayer(*arrays(), *STATIC) for _ in range(MODULES)])
     flax = FlaxModel([FlaxLayer(arrays(), STATIC) for _ in range(MODULES)])
     tuples = [arrays() for _ in range(MODULES)]
-
-    report(
-        f"Flatten and unflatten {MODULES} modules",
-        compare(
-            {
-                "mlax": round_trip(model),
-                "Equinox": round_trip(equinox),
-                "flax.nnx": nnx_round_trip(flax),
-                "tuples": round_trip(tuples),
-            },
-            calls=50,
-        ),
-        targets={"Equinox": 0.8},
-    )
-
-    plain = PlainLayer(arrays(), STATIC)
-    [output] = jax.jit(lambda model: model)(model).layers[:1]
-    report(
-        "Read a field a thousand times",
-        compare(
-            {
-                "mlax": reading(model.layers[0]),
-                "mlax, out of jit": reading(output),
-                "Equinox": reading(equinox.layers[0]),
-                "flax.nnx": reading(flax.layers[0]),
-                "plain class": reading(plain),
-            },
-            calls=20,
-        ),
-        targets={"plain class": 1.05},
-    )
-
-    nodes, leaves = parameters(), arrays()
-    report(
-        "Construct one module",
-        compare(
-            {
-                "mlax": lambda: Layer(*nodes, *STATIC),
-                "Equinox": lambda: EquinoxLayer(*leaves, *STATIC),
-                "flax.nnx": lambda: FlaxLayer(leaves, STATIC),
-                "plain class": lambda: PlainLayer(leaves, STATIC),
-            },
-            calls=200,
-        ),
-        targets={},
-    )
-
     layer, other = model.layers[0], equinox.layers[0]
-    report(
-        "Replace one array of one module",
-        compare(
-            {
-                "mlax": lambda: layer.replace(a=nodes[0]),
-                "Equinox": lambda: eqx.tree_at(lambda module: module.a, other, leaves[0]),
-            },
-            calls=200,
-        ),
-        targets={},
-    )
-
+    plain = PlainLayer(arrays(), STATIC)
+    nodes, leaves = parameters(), arrays()
     identity: Callable[[Any], Any] = lambda tree: tree  # noqa: E731
+    [output] = jax.jit(identity)(model).layers[:1]
     on_mlax, on_equinox, on_tuples = jax.jit(identity), jax.jit(identity), jax.jit(identity)
     filtered, on_flax = eqx.filter_jit(identity), nnx.jit(identity)
-    report(
-        f"Dispatch a jitted identity, {3 * MODULES} arrays in and out",
-        compare(
-            {
-                "mlax": lambda: on_mlax(model),
-                "Equinox, jax.jit": lambda: on_equinox(equinox),
-                "Equinox, filter_jit": lambda: filtered(equinox),
-                "flax.nnx, nnx.jit": lambda: on_flax(flax),
-                "tuples": lambda: on_tuples(tuples),
-            },
-            calls=20,
-        ),
-        targets={"Equinox, jax.jit": 1.05, "Equinox, filter_jit": 0.5},
-    )
 
-    report(
-        "Import in a new process",
-        compare(
-            {
-                "mlax": importing("mlax"),
-                "jax": importing("jax"),
-                "equinox": importing("equinox"),
-                "optax": importing("optax"),
-            },
-            calls=1,
-            rounds=9,
-        ),
-        targets={"jax": 1.2},
-    )
-
-    report(
-        f"Trace an Adam step on {LEAVES:,} leaves",
-        compare(
-            {"with checks": tracing(enabled=True), "without checks": tracing(enabled=False)},
-            calls=1,
-            rounds=15,
-        ),
-        targets={"without checks": 1.1},
-        first="with checks",
-    )
-
-
-if __name__ == "__main__":
-    main()
+    cases: dict[str, dict[str, Callable[[], Any]]] = {
+        f"flatten and unflatten {MODULES} modules": {
+            "mlax": round_trip(model),
+            "Equinox": round_trip(equinox),
+            "flax.nnx": nnx_round_trip(flax),
+            "tuples": round_trip(tuples),
+        },
+        "read a field a thousand times": {
+            "mlax": reading(layer),
+            "mlax, out of jit": reading(output),
+            "Equinox": reading(other),
+            "flax.nnx": reading(flax.layers[0]),
+            "plain class": reading(plain),
+        },
+        "construct one module": {
+            "mlax": lambda: Layer(*nodes, *STATIC),
+            "Equinox": lambda: EquinoxLayer(*leaves, *STATIC),
+            "flax.nnx": lambda: FlaxLayer(leaves, STATIC),
+            "plain class": lambda: PlainLayer(leaves, STATIC),
+        },
+        "replace one array of one module": {
+            "mlax": lambda: layer.replace(a=nodes[0]),
+            "Equinox": lambda: eqx.tree_at(lambda module: module.a, other, leaves[0]),
+        },
+        f"call a jitted identity, {3 * MODULES} arrays in and out": {
+            "mlax": lambda: on_mlax(model),
+            "Equinox, jax.jit": lambda: on_equinox(equinox),
+            "Equinox, filter_jit": lambda: filtered(equinox),
+            "flax.nnx, nnx.jit": lambda: on_flax(flax),
+            "tuples": lambda: on_tuples(tuples),
+        },
+    }
+    for case, candidates in cases.items():
+        timings = take_turns(
+            candidates,
+            rounds=effort.rounds,
+            turn=effort.turn / 2,
+            progress=within(progress, case),
+        )
+        results.add("modules", case, "time", "s", timings)

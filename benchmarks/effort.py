@@ -1,0 +1,71 @@
+"""How much is measured: all of it, or what fits into two minutes."""
+
+from dataclasses import dataclass
+
+from benchmarks.trees import Tree, large_leaves, small_leaves, transformer
+
+__all__ = ["FULL", "QUICK", "Effort"]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What is measured, and how often.
+
+    Args:
+        name: "full" or "quick".
+        trees: What is stepped.
+        rounds: How often steps are timed.
+        builds: How often a step is built (traced, lowered, compiled), for trees of up to so many leaves.
+        turn: Seconds of steps in one turn.
+        large: The tree on which optimizers, number formats and memory are compared.
+        triad: MiB of each array in the measurement of the memory's bandwidth.
+        leaves: Of the tree on which the cost of checks is measured.
+        imports: How often a process is started to import each library.
+    """
+
+    name: str
+    trees: tuple[Tree, ...]
+    rounds: int
+    builds: tuple[tuple[int, int], ...]
+    turn: float
+    large: Tree
+    triad: int
+    leaves: int
+    imports: int
+
+    def builds_of(self, tree: Tree) -> int:
+        """Return how often this tree's steps are built."""
+        return next(count for leaves, count in self.builds if tree.leaves <= leaves)
+
+
+_both = ("float32", "bfloat16")
+
+FULL = Effort(
+    name="full",
+    trees=(
+        *(small_leaves(count) for count in (10, 100)),
+        *(small_leaves(1_000).of(dtype) for dtype in _both),
+        small_leaves(3_000),
+        *(large_leaves().of(dtype) for dtype in _both),
+        *(transformer().of(dtype) for dtype in _both),
+    ),
+    rounds=15,
+    builds=((100, 9), (300, 5), (1_000, 4), (3_000, 1)),
+    turn=0.05,
+    large=large_leaves(),
+    triad=256,
+    leaves=1_000,
+    imports=9,
+)
+
+QUICK = Effort(
+    name="quick",
+    trees=(small_leaves(10), small_leaves(100), small_leaves(1_000), large_leaves()),
+    rounds=5,
+    builds=((100, 3), (1_000, 1)),
+    turn=0.03,
+    large=large_leaves(),
+    triad=256,
+    leaves=300,
+    imports=3,
+)

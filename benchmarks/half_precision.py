@@ -1,0 +1,45 @@
+"""Adam with weights, gradients and moments in bfloat16, rounded to nearest or stochastically, beside float32."""
+
+import dataclasses
+
+import jax
+
+from benchmarks.algorithms import ADAM, Algorithm
+from benchmarks.effort import Effort
+from benchmarks.peers.with_jax import MlaxRun
+from benchmarks.results import Results
+from benchmarks.timing import Progress, take_turns
+
+__all__ = ["measure"]
+
+
+def candidates() -> dict[str, tuple[str, Algorithm]]:
+    """Return dtype and algorithm of each way to keep numbers."""
+    stochastic = dataclasses.replace(ADAM.mlax, stochastic_rounding=True)
+    return {
+        "float32": ("float32", ADAM),
+        "bfloat16, nearest": ("bfloat16", ADAM),
+        "bfloat16, stochastic": ("bfloat16", dataclasses.replace(ADAM, mlax=stochastic)),
+    }
+
+
+def measure(results: Results, effort: Effort, progress: Progress) -> None:
+    """Measure steps, and the bytes that are kept for each weight between steps."""
+    runs = dict[str, MlaxRun]()
+    for name, (dtype, algorithm) in candidates().items():
+        progress(f"{name}: building")
+        runs[name] = MlaxRun(effort.large.of(dtype), algorithm)
+        runs[name].build()
+    case = f"Adam, {effort.large.name}"
+    steps = take_turns(
+        {name: run.step for name, run in runs.items()},
+        rounds=effort.rounds,
+        turn=effort.turn,
+        progress=progress,
+    )
+    results.add("half precision", case, "step", "s", steps)
+    kept = {
+        name: [sum(a.nbytes for a in jax.tree.leaves(run.kept)) / effort.large.size]
+        for name, run in runs.items()
+    }
+    results.add("half precision", case, "kept for each weight", "B", kept)

@@ -1,0 +1,28 @@
+"""How long a new process takes to import mlax, beside JAX, which it needs, and its peers."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+from benchmarks.effort import Effort
+from benchmarks.results import Results
+from benchmarks.timing import Progress, take_turns
+
+__all__ = ["MODULES", "measure"]
+
+MODULES = ("mlax", "jax", "equinox", "optax")
+
+
+def measure(results: Results, effort: Effort, progress: Progress) -> None:
+    """Measure imports."""
+    timings = take_turns(
+        {name: _importing(name) for name in MODULES},
+        rounds=effort.imports,
+        turn=0,
+        progress=progress,
+    )
+    results.add("imports", "import in a new process", "time", "s", timings)
+
+
+def _importing(module: str) -> Callable[[], object]:
+    return lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True)

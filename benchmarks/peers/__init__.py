@@ -1,0 +1,83 @@
+"""One class for each library: how it builds and runs one step of an optimizer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+from benchmarks.algorithms import Algorithm
+from benchmarks.peers.run import Run
+from benchmarks.trees import Tree
+
+__all__ = ["PEERS", "Peer", "available"]
+
+Start = Callable[[Tree, Algorithm], Run]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A library, or one of the ways in which it steps.
+
+    Args:
+        name: What tables call it.
+        package: What has to be installed, by the name it is imported with.
+        start: Returns a run that owns the tree's weights, state and gradients.
+        adam_only: It is there for Adam alone.
+    """
+
+    name: str
+    package: str
+    start: Start
+    adam_only: bool = True
+
+
+def _lazily(module: str, function: str, **options: Any) -> Start:
+    """Return a function that is imported when it is called: its library may be missing."""
+
+    def start(tree: Tree, algorithm: Algorithm) -> Run:
+        import importlib
+
+        run: Run = getattr(importlib.import_module(f"benchmarks.peers.{module}"), function)(
+            tree, algorithm, **options
+        )
+        return run
+
+    return start
+
+
+PEERS: Mapping[str, Peer] = {
+    peer.name: peer
+    for peer in (
+        Peer("Optax", "optax", _lazily("with_jax", "OptaxRun"), adam_only=False),
+        Peer("mlax", "mlax", _lazily("with_jax", "MlaxRun"), adam_only=False),
+        Peer("mlax packed", "mlax", _lazily("with_jax", "PackedRun"), adam_only=False),
+        Peer("Equinox", "equinox", _lazily("with_jax", "EquinoxRun")),
+        Peer("flax.nnx", "flax", _lazily("with_jax", "FlaxRun")),
+        Peer("MLX", "mlx", _lazily("with_mlx", "MlxRun")),
+        Peer("PyTorch fused", "torch", _lazily("with_torch", "TorchRun", fused=True)),
+        Peer("PyTorch foreach", "torch", _lazily("with_torch", "TorchRun", foreach=True)),
+    )
+}
+
+
+def available() -> tuple[dict[str, Peer], dict[str, str]]:
+    """Return the peers whose libraries are installed, and of the others what to tell the reader."""
+    there, missing = dict[str, Peer](), dict[str, str]()
+    for name, peer in PEERS.items():
+        if find_spec(peer.package) is None:
+            missing[name] = f"{name} is left out: {peer.package} is not installed"
+        else:
+            there[name] = peer
+    return there, missing
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of all libraries that are compared, and of those they run on."""
+    found = dict[str, str]()
+    for package in ("mlax", "jax", "jaxlib", "optax", "equinox", "flax", "mlx", "torch", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,255 @@
+"""JAX's libraries: jitted steps that are given their weights and state for good (donated)."""
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import mlax
+from benchmarks.algorithms import Algorithm
+from benchmarks.peers.run import Build
+from benchmarks.trees import Arrays, Tree
+
+__all__ = ["EquinoxRun", "FlaxRun", "IdentityRun", "JaxRun", "MlaxRun", "OptaxRun", "PackedRun"]
+
+
+def put(numbers: Arrays, dtype: str) -> dict[str, jax.Array]:
+    """Return arrays of JAX with buffers of their own, which can be donated."""
+    return {name: jnp.array(a, dtype=dtype, copy=True) for name, a in numbers.items()}
+
+
+class JaxRun:
+    """A step `weights, state = update(weights, state, gradients)` under `jax.jit`."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        init: Callable[[Any], Any],
+        update: Callable[[Any, Any, Any], tuple[Any, Any]],
+        wrap: Callable[[dict[str, jax.Array]], Any] = lambda tree: tree,
+        unwrap: Callable[[Any], dict[str, jax.Array]] = lambda tree: tree,
+    ) -> None:
+        """Set out.
+
+        Args:
+            tree: What is stepped.
+            init: From weights to state.
+            update: One step.
+            wrap: From a dict to what this library calls weights.
+            unwrap: Back.
+        """
+        self._dtype, self._update, self._wrap, self._unwrap = tree.dtype, update, wrap, unwrap
+        self._weights = wrap(put(tree.weights(), tree.dtype))
+        self._gradients = wrap(put(tree.gradients(), tree.dtype))
+        with warnings.catch_warnings():
+            # All libraries are given moments of the weights' dtype; mlax says what is wrong with that.
+            warnings.filterwarnings("ignore", ".*slots too narrow", UserWarning)
+            self._state = init(self._weights)
+        self._compiled: Callable[..., Any] | None = None
+
+    def build(self) -> Build:
+        """Trace, lower and compile the step with all of JAX's caches empty, and do it once."""
+        jax.clear_caches()
+        function = self._jitted()
+        start = time.perf_counter()
+        traced = function.trace(*self._arguments()) if hasattr(function, "trace") else None
+        middle = time.perf_counter()
+        lowered = function.lower(*self._arguments()) if traced is None else traced.lower()
+        end = time.perf_counter()
+        compiled = lowered.compile()
+        built = time.perf_counter()
+        self._compiled = compiled
+        self.step()
+        seconds = {
+            "trace + lower": end - start,
+            "compile": built - end,
+            "build": built - start,
+            "first call": time.perf_counter() - start,
+        }
+        if traced is not None:
+            seconds |= {"trace": middle - start, "lower": end - middle}
+        return Build(seconds, {"memory": _planned(compiled)}, {"StableHLO": _lines(lowered)})
+
+    def step(self) -> None:
+        """Do one step. All outputs of one execution are ready together: it waits for one of them."""
+        assert self._compiled is not None, "build first"
+        self._weights, self._state = self._compiled(*self._arguments())
+        jax.tree.leaves(self._state)[-1].block_until_ready()
+
+    def feed(self, gradients: Arrays) -> None:
+        """Give the gradients of the steps to come."""
+        self._gradients = self._wrap(put(gradients, self._dtype))
+
+    def weights(self) -> Arrays:
+        """Return the weights as they are now."""
+        return _numbers(self._unwrap(self._weights))
+
+    @property
+    def kept(self) -> Any:
+        """What has to be kept between steps: weights and state."""
+        return self._weights, self._state
+
+    def optimized(self) -> str:
+        """Return what XLA made of the step, as text."""
+        text: str = _inner(self._compiled).as_text()
+        return text
+
+    def _jitted(self) -> Any:
+        # A function of its own each time: nothing is known of it.
+        def step(weights: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
+            return self._update(weights, state, gradients)
+
+        return jax.jit(step, donate_argnums=(0, 1))
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return self._weights, self._state, self._gradients
+
+
+class MlaxRun(JaxRun):
+    """mlax on a dict of arrays."""
+
+    def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
+        """Set out."""
+        optimizer = algorithm.mlax
+        super().__init__(tree, optimizer.init, lambda w, s, g: optimizer.apply_gradients(g, s, w))
+
+
+class PackedRun(JaxRun):
+    """mlax on the same dict packed: weights, gradients and state."""
+
+    def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
+        """Set out."""
+        optimizer = algorithm.mlax
+        super().__init__(
+            tree,
+            optimizer.init,
+            lambda w, s, g: optimizer.apply_gradients(g, s, w),
+            wrap=mlax.pack,
+            unwrap=lambda packed: packed.unpack(),
+        )
+
+
+class OptaxRun(JaxRun):
+    """Optax on a dict of arrays."""
+
+    def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
+        """Set out."""
+        transformation = algorithm.optax
+
+        def update(weights: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
+            updates, state = transformation.update(gradients, state, weights)
+            return optax.apply_updates(weights, updates), state
+
+        super().__init__(tree, transformation.init, update)
+
+
+class IdentityRun(JaxRun):
+    """No work at all: weights and Adam's state go in and come out, which shows what the call costs."""
+
+    def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
+        """Set out."""
+        super().__init__(tree, algorithm.mlax.init, lambda w, s, g: (w, s))
+
+
+class _Model(eqx.Module):
+    parameters: dict[str, jax.Array]
+
+
+class EquinoxRun(JaxRun):
+    """A module of Equinox, stepped by Optax under `eqx.filter_jit`."""
+
+    def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
+        """Set out."""
+        transformation = algorithm.optax
+
+        def update(model: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
+            updates, state = transformation.update(gradients, state, model)
+            return eqx.apply_updates(model, updates), state
+
+        super().__init__(
+            tree,
+            lambda model: transformation.init(eqx.filter(model, eqx.is_inexact_array)),
+            update,
+            wrap=_Model,
+            unwrap=lambda model: model.parameters,
+        )
+
+    def _jitted(self) -> Any:
+        def step(gradients: Any, model: Any, state: Any) -> tuple[Any, Any]:
+            return self._update(model, state, gradients)
+
+        return eqx.filter_jit(step, donate="all-except-first")
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return self._gradients, self._weights, self._state
+
+
+class _FlaxModel(nnx.Module):
+    def __init__(self, parameters: dict[str, jax.Array]) -> None:
+        self.parameters = nnx.Dict({name: nnx.Param(a) for name, a in parameters.items()})
+
+
+class FlaxRun(JaxRun):
+    """A module of flax.nnx and its `nnx.Optimizer`, both changed in place under `nnx.jit`."""
+
+    def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
+        """Set out."""
+        super().__init__(
+            tree,
+            lambda model: nnx.Optimizer(model, algorithm.optax, wrt=nnx.Param),
+            lambda model, optimizer, gradients: optimizer.update(model, gradients),
+            wrap=_FlaxModel,
+            unwrap=lambda model: {k: v[...] for k, v in model.parameters.items()},
+        )
+        self._gradients = nnx.state(self._gradients, nnx.Param)
+
+    def step(self) -> None:
+        """Do one step, and wait for the count of steps, which is ready with all else."""
+        assert self._compiled is not None, "build first"
+        self._compiled(*self._arguments())
+        self._state.step[...].block_until_ready()
+
+    def feed(self, gradients: Arrays) -> None:
+        """Give the gradients of the steps to come."""
+        super().feed(gradients)
+        self._gradients = nnx.state(self._gradients, nnx.Param)
+
+    def _jitted(self) -> Any:
+        def step(model: Any, optimizer: Any, gradients: Any) -> None:
+            self._update(model, optimizer, gradients)
+
+        return nnx.jit(step, donate_argnums=(0, 1))
+
+
+def _inner(stage: Any) -> Any:
+    """Return JAX's own stage from inside that of Equinox or Flax."""
+    for name in ("compiled", "lowered"):
+        stage = getattr(stage, name, stage)
+    return stage
+
+
+def _planned(compiled: Any) -> float:
+    """Return the bytes that XLA plans for a call: what goes in and comes out, each buffer once, and what is between."""
+    plan = _inner(compiled).memory_analysis()
+    return float(
+        plan.argument_size_in_bytes
+        + plan.output_size_in_bytes
+        - plan.alias_size_in_bytes
+        + plan.temp_size_in_bytes
+    )
+
+
+def _lines(lowered: Any) -> float:
+    text: str = _inner(lowered).as_text()
+    return float(text.count("\n"))
+
+
+def _numbers(arrays: dict[str, jax.Array]) -> Arrays:
+    return {name: np.asarray(a.astype(jnp.float32)) for name, a in arrays.items()}

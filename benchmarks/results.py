@@ -1,0 +1,142 @@
+"""What was measured, in a form that can be kept: every round's figure, with machine, versions and date."""
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Measurement", "Results", "Spread", "spread"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of several rounds, and the quartiles around it: the same number three times if there was one round."""
+
+    low: float
+    median: float
+    high: float
+
+
+def spread(figures: Iterable[float]) -> Spread:
+    """Return median and quartiles."""
+    rounds = sorted(figures)
+    if len(rounds) == 1:
+        return Spread(rounds[0], rounds[0], rounds[0])
+    low, median, high = statistics.quantiles(rounds, n=4, method="inclusive")
+    return Spread(low, median, high)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One quantity of one candidate.
+
+    Args:
+        area: Which benchmark it belongs to: "steps".
+        case: What was worked on: "1,000 x 1 kB, float32".
+        candidate: Who worked: "mlax packed".
+        quantity: What was measured: "step".
+        unit: "s", "B", "lines", "B/s", or "" for plain numbers.
+        rounds: One figure for each round. Candidates of one case were interleaved: their n-th rounds belong together.
+    """
+
+    area: str
+    case: str
+    candidate: str
+    quantity: str
+    unit: str
+    rounds: tuple[float, ...]
+
+    @property
+    def spread(self) -> Spread:
+        """Median and quartiles of the rounds."""
+        return spread(self.rounds)
+
+
+@dataclass
+class Results:
+    """All measurements of one run.
+
+    Args:
+        effort: "full" or "quick".
+        device: What JAX ran on.
+        versions: Of Python and the libraries.
+        missing: What was left out, and why.
+    """
+
+    effort: str
+    device: str
+    versions: Mapping[str, str]
+    missing: Mapping[str, str] = field(default_factory=dict[str, str])
+    machine: str = field(
+        default_factory=lambda: f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
+    )
+    date: str = field(
+        default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    )
+    measurements: list[Measurement] = field(default_factory=list[Measurement])
+
+    def add(
+        self,
+        area: str,
+        case: str,
+        quantity: str,
+        unit: str,
+        rounds: Mapping[str, Iterable[float]],
+    ) -> None:
+        """Add one quantity of several candidates."""
+        self.measurements += [
+            Measurement(area, case, candidate, quantity, unit, tuple(figures))
+            for candidate, figures in rounds.items()
+        ]
+
+    def find(self, area: str, case: str, candidate: str, quantity: str) -> Measurement | None:
+        """Return one measurement, None where there is none."""
+        for one in self.measurements:
+            if (one.area, one.case, one.candidate, one.quantity) == (
+                area,
+                case,
+                candidate,
+                quantity,
+            ):
+                return one
+        return None
+
+    def ratio(self, area: str, case: str, quantity: str, of: str, to: str) -> Spread | None:
+        """Return how `of` compares with `to`, round by round; None where either was not measured."""
+        one, other = self.find(area, case, of, quantity), self.find(area, case, to, quantity)
+        if one is None or other is None:
+            return None
+        return spread(a / b for a, b in zip(one.rounds, other.rounds, strict=True))
+
+    def cases(self, area: str) -> list[str]:
+        """Return the cases of an area, in the order in which they were measured."""
+        return list(dict.fromkeys(one.case for one in self.measurements if one.area == area))
+
+    def candidates(self, area: str, case: str) -> list[str]:
+        """Return who was measured on a case."""
+        return list(
+            dict.fromkeys(
+                one.candidate for one in self.measurements if (one.area, one.case) == (area, case)
+            )
+        )
+
+    def save(self, path: Path) -> None:
+        """Write all of it as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "Results":
+        """Read what `save` wrote."""
+        read: dict[str, Any] = json.loads(path.read_text())
+        measurements = list[Measurement]()
+        for one in read.pop("measurements"):
+            rounds = tuple(one.pop("rounds"))
+            measurements.append(Measurement(**one, rounds=rounds))
+        return cls(**read, measurements=measurements)

@@ -1,0 +1,203 @@
+"""Results as tables of plain text cells: for the terminal and for the page in docs/."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from benchmarks.results import Measurement, Results, Spread
+from benchmarks.targets import TARGETS, exponents
+
+__all__ = ["Table", "tables"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells, the first row being the head."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables(results: Results) -> Iterator[Table]:
+    """Yield a table for each area that was measured, and the targets last."""
+    for area, make in AREAS.items():
+        if results.cases(area):
+            yield from make(results)
+    if exponents(results):
+        yield _growth(results)
+    yield _targets(results)
+
+
+def quantity(one: Measurement | None) -> str:
+    """Return the median in a unit that people read."""
+    if one is None:
+        return "-"
+    value = one.spread.median
+    match one.unit:
+        case "s":
+            scale, unit = next(
+                ((s, u) for s, u in ((1, "s"), (1e-3, "ms"), (1e-6, "us")) if value >= s),
+                (1e-9, "ns"),
+            )
+            return f"{_digits(value / scale)} {unit}"
+        case "B":
+            return f"{value / 1e6:,.1f} MB"
+        case "B/s":
+            return f"{value / 1e9:.1f} GB/s"
+        case _:
+            return f"{value:,.0f}"
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def ratio(found: Spread | None) -> str:
+    """Return a ratio with its quartiles."""
+    if found is None:
+        return "-"
+    places = 2 if found.median >= 0.095 else 3
+    text = f"{found.median:.{places}f}"
+    if found.low == found.high:
+        return f"{text} (once)"
+    return f"{text} ({found.low:.{places}f} to {found.high:.{places}f})"
+
+
+def _limits(results: Results) -> Iterator[Table]:
+    (case,) = results.cases("limits")
+    one = results.find("limits", case, "triad", "bandwidth")
+    assert one is not None
+    low, high = (f"{x / 1e9:.1f}" for x in (one.spread.low, one.spread.high))
+    yield Table(
+        "Limit of the memory",
+        ("", "median", "quartiles"),
+        ((case, quantity(one), f"{low} to {high} GB/s"),),
+    )
+
+
+def _steps(results: Results) -> Iterator[Table]:
+    stages = ("trace", "lower", "trace + lower", "compile", "first call", "step")
+    for case in results.cases("steps"):
+        rows = list[tuple[str, ...]]()
+        for candidate in results.candidates("steps", case):
+            cells = [
+                quantity(results.find("steps", case, candidate, name))
+                for name in (*stages, "memory", "StableHLO")
+            ]
+            for name in ("build", "step"):
+                found = results.ratio("steps", case, name, candidate, "Optax")
+                cells.append("1" if candidate == "Optax" else ratio(found))
+            rows.append((candidate, *cells))
+        head = ("", *stages, "XLA's memory", "StableHLO lines", "build / Optax's", "step / Optax's")
+        yield Table(f"Adam, {case}", head, tuple(rows))
+
+
+def _optimizers(results: Results) -> Iterator[Table]:
+    rows = list[tuple[str, ...]]()
+    for case in results.cases("optimizers"):
+        limits = {
+            name: results.find("optimizers", case, name, "of the memory's limit")
+            for name in ("mlax", "Optax")
+        }
+        rows.append(
+            (
+                case,
+                *(quantity(results.find("optimizers", case, n, "step")) for n in limits),
+                ratio(results.ratio("optimizers", case, "step", "mlax", "Optax")),
+                *(f"{one.spread.median:.0%}" if one else "-" for one in limits.values()),
+            )
+        )
+    head = ("", "mlax", "Optax", "mlax / Optax", "mlax of the limit", "Optax of the limit")
+    yield Table("Optimizers on few large leaves, float32", head, tuple(rows))
+
+
+def _half(results: Results) -> Iterator[Table]:
+    for case in results.cases("half precision"):
+        rows = list[tuple[str, ...]]()
+        for candidate in results.candidates("half precision", case):
+            kept = results.find("half precision", case, candidate, "kept for each weight")
+            rows.append(
+                (
+                    candidate,
+                    quantity(results.find("half precision", case, candidate, "step")),
+                    ratio(results.ratio("half precision", case, "step", candidate, "float32")),
+                    f"{kept.spread.median:.2f} B" if kept else "-",
+                )
+            )
+        head = ("", "step", "step / float32's", "kept for each weight")
+        yield Table(f"Number formats, {case}", head, tuple(rows))
+
+
+def _memory(results: Results) -> Iterator[Table]:
+    for case in results.cases("memory"):
+        rows = [
+            (
+                candidate,
+                quantity(results.find("memory", case, candidate, "peak")),
+                ratio(results.ratio("memory", case, "peak", candidate, "Optax")).split(" ")[0],
+            )
+            for candidate in results.candidates("memory", case)
+        ]
+        head = ("", "peak", "peak / Optax's")
+        yield Table(f"Memory that a process of its own grows by, {case}", head, tuple(rows))
+
+
+def _against(area: str, name: str, first: str) -> Callable[[Results], Iterator[Table]]:
+    """Return a function that makes tables of one quantity, the first candidate compared with all others."""
+
+    def make(results: Results) -> Iterator[Table]:
+        for case in results.cases(area):
+            rows = [
+                (
+                    candidate,
+                    quantity(results.find(area, case, candidate, name)),
+                    ""
+                    if candidate == first
+                    else ratio(results.ratio(area, case, name, first, candidate)),
+                )
+                for candidate in results.candidates(area, case)
+            ]
+            head = ("", name, f"{first} / this")
+            yield Table(f"{case[0].upper()}{case[1:]}", head, tuple(rows))
+
+    return make
+
+
+AREAS: dict[str, Callable[[Results], Iterator[Table]]] = {
+    "limits": _limits,
+    "steps": _steps,
+    "optimizers": _optimizers,
+    "half precision": _half,
+    "memory": _memory,
+    "checks": _against("checks", "trace", "with checks"),
+    "modules": _against("modules", "time", "mlax"),
+    "imports": _against("imports", "time", "mlax"),
+}
+
+
+def _growth(results: Results) -> Table:
+    found = exponents(results)
+    quantities = ("trace + lower", "compile", "step")
+    rows = tuple(
+        (name, *(f"{found[name, q]:.2f}" if (name, q) in found else "-" for q in quantities))
+        for name in dict.fromkeys(candidate for candidate, _ in found)
+    )
+    sizes = [
+        case.split(" ")[0] for case in results.cases("steps") if case.endswith("x 1 kB, float32")
+    ]
+    title = f"Growth with the number of leaves, 100 to {sizes[-1]} (exponents: 1 is linear)"
+    return Table(title, ("", *quantities), rows)
+
+
+def _targets(results: Results) -> Table:
+    rows = tuple(
+        (
+            target.text,
+            f"{target.of} / {target.to}",
+            ratio(target.measured(results)),
+            f"{target.at_most:.2f}",
+            target.verdict(results),
+        )
+        for target in TARGETS
+    )
+    return Table("To reach", ("", "ratio of", "measured (quartiles)", "at most", ""), rows)

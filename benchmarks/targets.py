@@ -1,0 +1,127 @@
+"""What mlax wants to reach, as ratios of medians over interleaved rounds, and whether it does."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.algorithms import ALGORITHMS
+from benchmarks.results import Results, Spread
+from benchmarks.trees import large_leaves, small_leaves
+
+__all__ = ["TARGETS", "Target", "exponents", "missed"]
+
+MANY = small_leaves(1_000).case
+
+
+@dataclass(frozen=True)
+class Target:
+    """A ratio that should not be exceeded.
+
+    Args:
+        text: What tables call it.
+        area: Where it is measured, as in `Measurement`.
+        case: On what; the beginning of its name is enough.
+        quantity: What is compared.
+        of: Who should be fast.
+        to: Who it is compared with.
+        at_most: The largest ratio.
+    """
+
+    text: str
+    area: str
+    case: str
+    quantity: str
+    of: str
+    to: str
+    at_most: float
+
+    def measured(self, results: Results) -> Spread | None:
+        """Return the ratio with its quartiles; None if this run has not measured it."""
+        for case in results.cases(self.area):
+            if case.startswith(self.case):
+                return results.ratio(self.area, case, self.quantity, self.of, self.to)
+        return None
+
+    def verdict(self, results: Results) -> str:
+        """Return "ok", "MISSED" or "not measured"; the median decides."""
+        ratio = self.measured(results)
+        if ratio is None:
+            return "not measured"
+        return "ok" if ratio.median <= self.at_most else "MISSED"
+
+
+TARGETS = (
+    Target("packed Adam step, 1,000 x 1 kB", "steps", MANY, "step", "mlax packed", "Optax", 0.06),
+    Target(
+        "packed trace + lower + compile, 1,000 x 1 kB",
+        "steps",
+        MANY,
+        "build",
+        "mlax packed",
+        "Optax",
+        0.08,
+    ),
+    Target("plain Adam step, 1,000 x 1 kB", "steps", MANY, "step", "mlax", "Optax", 1.05),
+    Target(
+        "plain trace + lower, 1,000 x 1 kB", "steps", MANY, "trace + lower", "mlax", "Optax", 0.35
+    ),
+    *(
+        Target(
+            f"{name} step, {large_leaves().name}",
+            "optimizers",
+            f"{name}, ",
+            "step",
+            "mlax",
+            "Optax",
+            1.05,
+        )
+        for name in ALGORITHMS
+    ),
+    *(
+        Target(
+            f"trace of {name} with checks",
+            "checks",
+            f"{name} of",
+            "trace",
+            "with checks",
+            "without checks",
+            1.1,
+        )
+        for name in ("step", "apply_gradients")
+    ),
+    Target("flatten and unflatten modules", "modules", "flatten", "time", "mlax", "Equinox", 0.8),
+    Target("read a field", "modules", "read", "time", "mlax", "plain class", 1.05),
+    Target("call with a model", "modules", "call", "time", "mlax", "Equinox, jax.jit", 1.05),
+    Target("call with a model", "modules", "call", "time", "mlax", "Equinox, filter_jit", 0.5),
+    Target("import", "imports", "import", "time", "mlax", "jax", 1.2),
+)
+
+
+def missed(results: Results) -> list[str]:
+    """Return the targets that were measured and not reached."""
+    return [target.text for target in TARGETS if target.verdict(results) == "MISSED"]
+
+
+def exponents(results: Results) -> dict[tuple[str, str], float]:
+    """Return how quantities grow with the number of leaves, from 100 on: 1 is linearly.
+
+    Returns:
+        Exponents by candidate and quantity: least squares on the logarithms of the medians.
+    """
+    found = dict[tuple[str, str], float]()
+    for candidate in ("mlax", "mlax packed", "Optax"):
+        for quantity in ("trace + lower", "compile", "step"):
+            points = [
+                (tree.leaves, one.spread.median)
+                for tree in map(small_leaves, (100, 1_000, 3_000))
+                if (one := results.find("steps", tree.case, candidate, quantity)) is not None
+            ]
+            if len(points) > 1:
+                found[candidate, quantity] = _slope(points)
+    return found
+
+
+def _slope(points: list[tuple[int, float]]) -> float:
+    """Return the slope of the line through the logarithms, by least squares."""
+    x, y = np.log([float(x) for x, _ in points]), np.log([y for _, y in points])
+    return float(np.cov(x, y, bias=True)[0, 1] / np.var(x))

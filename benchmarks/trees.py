@@ -1,0 +1,115 @@
+"""The trees that are stepped: names and shapes of their leaves, and numbers to fill them with."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Arrays", "Tree", "large_leaves", "small_leaves", "transformer"]
+
+Arrays = Mapping[str, NDArray[np.float32]]
+"""Numbers by the name of their leaf. Of a bfloat16 tree they are numbers that bfloat16 has, so that every library is
+given the same ones."""
+
+_DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What a benchmark steps.
+
+    Args:
+        name: What tables call it.
+        shapes: Shapes of the leaves by their names.
+        dtype: "float32" or "bfloat16", of weights, gradients and slots.
+    """
+
+    name: str
+    shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
+    dtype: str = "float32"
+
+    @property
+    def leaves(self) -> int:
+        """How many leaves it has."""
+        return len(self.shapes)
+
+    @property
+    def size(self) -> int:
+        """How many weights it has."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its weights take."""
+        return self.size * int(np.dtype(_DTYPES[self.dtype]).itemsize)
+
+    @property
+    def case(self) -> str:
+        """What tells it from all others in the results."""
+        return f"{self.name}, {self.dtype}"
+
+    def of(self, dtype: str) -> "Tree":
+        """Return a tree of the same shapes in another dtype."""
+        return replace(self, dtype=dtype)
+
+    def weights(self) -> Arrays:
+        """Return weights of the size that layers begin with."""
+        return self._numbers(seed=0, scale=0.02)
+
+    def gradients(self) -> Arrays:
+        """Return gradients that are far above what is added to denominators."""
+        return self._numbers(seed=1, scale=1.0)
+
+    def rounded(self, numbers: Arrays) -> Arrays:
+        """Return the nearest numbers that the dtype has."""
+        dtype = _DTYPES[self.dtype]
+        return {name: a.astype(dtype).astype(np.float32) for name, a in numbers.items()}
+
+    def _numbers(self, seed: int, scale: float) -> Arrays:
+        rng = np.random.default_rng(seed)
+        return self.rounded(
+            {
+                name: scale * rng.standard_normal(shape, np.float32)
+                for name, shape in self.shapes.items()
+            }
+        )
+
+
+def small_leaves(count: int) -> Tree:
+    """Return many leaves of 1 kB each (256 numbers in float32), such as biases and scales."""
+    return Tree(f"{count:,} x 1 kB", {f"layer{i}.bias": (256,) for i in range(count)})
+
+
+def large_leaves(count: int = 64) -> Tree:
+    """Return few leaves of 1 MB each (in float32): square matrices."""
+    return Tree(f"{count} x 1 MB", {f"layer{i}.kernel": (512, 512) for i in range(count)})
+
+
+def transformer(
+    blocks: int = 12, width: int = 256, vocabulary: int = 8192, length: int = 512
+) -> Tree:
+    """Return the parameters of a decoder such as GPT-2, its embedding shared with the output."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "tokens.embedding": (vocabulary, width),
+        "positions.embedding": (length, width),
+    }
+
+    def dense(name: str, inputs: int, outputs: int) -> None:
+        shapes[f"{name}.kernel"] = (inputs, outputs)
+        shapes[f"{name}.bias"] = (outputs,)
+
+    def norm(name: str) -> None:
+        shapes[f"{name}.scale"] = shapes[f"{name}.bias"] = (width,)
+
+    for i in range(blocks):
+        norm(f"blocks.{i}.attention_norm")
+        for part in ("query", "key", "value", "output"):
+            dense(f"blocks.{i}.attention.{part}", width, width)
+        norm(f"blocks.{i}.mlp_norm")
+        dense(f"blocks.{i}.mlp.up", width, 4 * width)
+        dense(f"blocks.{i}.mlp.down", 4 * width, width)
+    norm("norm")
+    return Tree(f"transformer, {blocks} blocks", shapes)

@@ -1,0 +1,233 @@
+"""The code of `make bench` runs: every area and every library, on trees so small that it takes seconds."""
+
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from benchmarks import __main__ as command
+from benchmarks import imports, memory, modules, page, peers, steps
+from benchmarks.agreement import DisagreementError
+from benchmarks.algorithms import ADAM
+from benchmarks.effort import FULL, QUICK, Effort
+from benchmarks.peers import PEERS, Peer
+from benchmarks.results import Results
+from benchmarks.trees import large_leaves, small_leaves, transformer
+from mlax import optim
+
+ROOT = Path(__file__).parents[2]
+TINY = Effort(
+    name="tiny",
+    trees=(small_leaves(2), small_leaves(1).of("bfloat16")),
+    rounds=2,
+    builds=((2, 1),),
+    turn=0,
+    large=large_leaves(1),
+    triad=1,
+    leaves=2,
+    imports=2,
+)
+
+
+def quietly(text: str) -> None:
+    """Take what is being done, and say nothing."""
+
+
+def empty() -> Results:
+    """Return results without any."""
+    return Results("tiny", "cpu", {"mlax": "0"})
+
+
+@contextmanager
+def without(package: str) -> Iterator[None]:
+    """Make believe that a package is not installed."""
+    found = peers.find_spec
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peers, "find_spec", lambda name: None if name == package else found(name))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def other_tests_keep_what_they_have_compiled() -> Iterator[None]:
+    """Benchmarks begin with empty caches; the tests that run next in this process would have to fill them again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "clear_caches", lambda: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with what the command leaves, and what it prints; PyTorch may be installed or not: here it is not."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    console = Console(width=200, record=True, file=io.StringIO())
+    with pytest.MonkeyPatch.context() as patch, without("torch"):
+        patch.setattr(command, "QUICK", TINY)
+        patch.setattr(command, "Console", lambda **_: console)
+        patch.setattr(modules, "MODULES", 2)
+        patch.setattr(imports, "MODULES", ("mlax", "json"))
+        patch.setattr(imports, "_importing", lambda module: lambda: None)
+        only_mlax = {"mlax": PEERS["mlax"]}, dict[str, str]()
+        patch.setattr(memory, "available", lambda: only_mlax)
+        patch.chdir(ROOT)  # where `python -m benchmarks.memory` is found
+        command.main(["--quick", "--output", str(folder)])
+    return folder, console.export_text()
+
+
+def test_everything_is_measured_and_kept(whole: tuple[Path, str]) -> None:
+    """The JSON has every figure of every round, and can be read again."""
+    folder, _ = whole
+    read = json.loads((folder / "tiny.json").read_text())
+    assert set(read) == {field.name for field in dataclasses.fields(Results)}
+    assert {"mlax", "jax", "optax", "equinox", "flax", "mlx"} <= set(read["versions"])
+    results = Results.load(folder / "tiny.json")
+    assert dataclasses.asdict(results) == {
+        **read,
+        "measurements": [{**one, "rounds": tuple(one["rounds"])} for one in read["measurements"]],
+    }
+    areas = {one.area for one in results.measurements}
+    assert areas == {"half precision" if area == "half" else area for area in command.AREAS}
+    assert all(np.isfinite(one.rounds).all() for one in results.measurements)
+    assert all(min(one.rounds) > 0 for one in results.measurements if one.unit in ("s", "lines"))
+
+    for tree in TINY.trees:
+        there = [name for name, peer in PEERS.items() if peer.package != "torch"]
+        assert results.candidates("steps", tree.case) == [*there, steps.IDENTITY]
+        for name in results.candidates("steps", tree.case):
+            step = results.find("steps", tree.case, name, "step")
+            assert step is not None
+            assert len(step.rounds) == TINY.rounds
+            assert results.find("steps", tree.case, name, "first call") is not None
+            planned = results.find("steps", tree.case, name, "memory")
+            assert (planned is None) == (name == "MLX")
+            if planned is not None and name != steps.IDENTITY:  # weights, gradients, two moments
+                assert planned.rounds[0] >= 4 * tree.nbytes
+    kept = {
+        one.candidate: one.rounds[0]
+        for one in results.measurements
+        if one.quantity == "kept for each weight"
+    }
+    assert kept["float32"] == pytest.approx(12, abs=0.01)
+    assert kept["bfloat16, stochastic"] == pytest.approx(6, abs=0.01)
+    (grown,) = [one.rounds[0] for one in results.measurements if one.area == "memory"]
+    assert grown >= 3.5 * TINY.large.nbytes
+
+
+def test_what_was_measured_is_printed_and_drawn(whole: tuple[Path, str]) -> None:
+    """A table for each area; the targets; and who is missing."""
+    folder, printed = whole
+    for title in ("Limit of the memory", "Adam, 2 x 1 kB, float32", "Number formats", "To reach"):
+        assert title in printed
+    for name, peer in PEERS.items():
+        if peer.package == "torch":
+            assert f"{name} is left out: torch is not installed" in printed
+        else:
+            assert f" {name} " in printed
+    assert "not measured" in printed, "there were no trees of 1,000 leaves"
+    assert (folder / "tiny.png").read_bytes().startswith(b"\x89PNG")
+
+
+def different(**changes: Any) -> Peer:
+    """Return mlax with other hyperparameters."""
+    algorithm = dataclasses.replace(ADAM, mlax=dataclasses.replace(ADAM.mlax, **changes))
+    return dataclasses.replace(
+        PEERS["mlax"], start=lambda tree, _: PEERS["mlax"].start(tree, algorithm)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "dtype"),
+    [
+        ({"learning_rate": 1.01e-3}, "float32"),
+        ({"b1": 0.91}, "float32"),
+        ({"b2": 0.99}, "float32"),
+        ({"bias_correction": False}, "float32"),
+        ({"b1": 0.5}, "bfloat16"),
+    ],
+)
+def test_who_does_other_work_is_found(changes: dict[str, Any], dtype: str) -> None:
+    """Nothing is timed then."""
+    results = empty()
+    both = {"Optax": PEERS["Optax"], "another": different(**changes)}
+    with pytest.raises(
+        DisagreementError, match=rf"1 x 1 kB, {dtype}: not the same.*another differs by"
+    ):
+        steps.measure_tree(results, small_leaves(1).of(dtype), both, TINY, quietly)
+    assert not results.measurements
+
+
+def test_not_a_number_is_a_difference() -> None:
+    """It compares as smaller than nothing, and as larger."""
+    from benchmarks.agreement import agree
+
+    tree = small_leaves(2)
+    moved = {name: w + 1 for name, w in tree.weights().items()}
+    broken = {**moved, "layer1.bias": np.full(256, np.nan, np.float32)}
+    agree(tree, {"one": moved, "same": moved})
+    with pytest.raises(DisagreementError, match="other differs by nan"):
+        agree(tree, {"one": moved, "other": broken})
+    with pytest.raises(DisagreementError, match="one has not moved"):
+        agree(tree, {"one": tree.weights(), "other": tree.weights()})
+
+
+def test_large_trees_are_what_they_are_called() -> None:
+    """1 kB and 1 MB in float32; the transformer has the leaves of one."""
+    assert small_leaves(1_000).nbytes == 1_000 * 2**10
+    assert large_leaves().nbytes == 64 * 2**20
+    tree = transformer()
+    assert tree.leaves == 2 + 12 * 16 + 2
+    assert 11e6 < tree.size < 13e6
+    assert tree.of("bfloat16").nbytes == tree.nbytes // 2
+    names = {tree.case for tree in FULL.trees}
+    assert len(names) == len(FULL.trees)
+    for effort in (FULL, QUICK):
+        assert all(effort.builds_of(tree) >= 1 for tree in effort.trees)
+
+
+def test_page_keeps_its_text(
+    whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what stands between the marks is written anew."""
+    results = Results.load(whole[0] / "tiny.json")
+    real = (ROOT / page.PAGE).read_text()
+    monkeypatch.chdir(tmp_path)
+    page.PAGE.parent.mkdir()
+    page.PAGE.write_text("before\n" + page.BEGIN + "\nold\n" + page.END + "\nafter\n")
+    page.write(results)
+    written = page.PAGE.read_text()
+    assert written.startswith(f"before\n{page.BEGIN}\nMeasured on {results.date[:10]}, ")
+    assert written.endswith(page.END + "\nafter\n")
+    assert "old" not in written
+    assert "| Optax |" in written
+    assert page.PICTURE.exists()
+    page.PAGE.write_text("no marks")
+    with pytest.raises(ValueError, match="expected <!-- begin"):
+        page.write(results)
+    assert real.count(page.BEGIN) == real.count(page.END) == 1
+
+
+def test_command_refuses_what_it_does_not_know() -> None:
+    """As a process, from the top of the checkout."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--only", "everything"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "invalid choice: 'everything'" in done.stderr
+
+
+def test_algorithms_do_the_same_with_defaults_of_both() -> None:
+    """What the tables call Adam is Adam with no option set."""
+    assert ADAM.mlax == optim.Adam()

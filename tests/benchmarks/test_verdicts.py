@@ -1,0 +1,99 @@
+"""Ratios, growth and targets are computed as they are described, on figures that are known."""
+
+import pytest
+
+from benchmarks.results import Results, spread
+from benchmarks.tables import quantity, ratio, tables
+from benchmarks.targets import MANY, TARGETS, exponents, missed
+from benchmarks.timing import take_turns
+from benchmarks.trees import small_leaves
+
+
+def empty() -> Results:
+    """Return results without any."""
+    return Results("tiny", "cpu", {"mlax": "0"})
+
+
+def test_ratio_is_of_rounds_that_belong_together() -> None:
+    """A machine that is ten times slower in one round changes nothing."""
+    results = empty()
+    results.add("steps", MANY, "step", "s", {"Optax": [1, 20, 3], "mlax": [2, 40, 6]})
+    found = results.ratio("steps", MANY, "step", of="mlax", to="Optax")
+    assert found is not None
+    assert (found.low, found.median, found.high) == (2, 2, 2)
+    assert results.ratio("steps", MANY, "step", of="mlax", to="MLX") is None
+
+
+def test_spread_of_one_round_is_that_round() -> None:
+    """And of five, the second, third and fourth."""
+    assert vars(spread([7.0])) == {"low": 7, "median": 7, "high": 7}
+    assert vars(spread([5.0, 1, 4, 2, 3])) == {"low": 2, "median": 3, "high": 4}
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(5.9, "ok"), (6.1, "MISSED")])
+def test_verdict(seconds: float, verdict: str) -> None:
+    """The median decides; what was not measured is said not to be."""
+    results = empty()
+    figures = {"Optax": [100, 100, 100], "mlax packed": [1, seconds, 100]}
+    results.add("steps", MANY, "step", "s", figures)
+    target, other = TARGETS[:2]
+    assert target.verdict(results) == verdict
+    assert other.verdict(results) == "not measured"
+    assert missed(results) == ([target.text] if verdict == "MISSED" else [])
+    *_, shown = tables(results)
+    assert shown.title == "To reach"
+    assert shown.rows[0][-1] == verdict
+
+
+def test_targets_are_those_of_their_issue() -> None:
+    """So that none is loosened in passing."""
+    assert {(t.text, t.to): t.at_most for t in TARGETS} == {
+        ("packed Adam step, 1,000 x 1 kB", "Optax"): 0.06,
+        ("packed trace + lower + compile, 1,000 x 1 kB", "Optax"): 0.08,
+        ("plain Adam step, 1,000 x 1 kB", "Optax"): 1.05,
+        ("plain trace + lower, 1,000 x 1 kB", "Optax"): 0.35,
+        ("Adam step, 64 x 1 MB", "Optax"): 1.05,
+        ("AdamW step, 64 x 1 MB", "Optax"): 1.05,
+        ("Lion step, 64 x 1 MB", "Optax"): 1.05,
+        ("SGD with momentum step, 64 x 1 MB", "Optax"): 1.05,
+        ("Adafactor step, 64 x 1 MB", "Optax"): 1.05,
+        ("trace of step with checks", "without checks"): 1.1,
+        ("trace of apply_gradients with checks", "without checks"): 1.1,
+        ("flatten and unflatten modules", "Equinox"): 0.8,
+        ("read a field", "plain class"): 1.05,
+        ("call with a model", "Equinox, jax.jit"): 1.05,
+        ("call with a model", "Equinox, filter_jit"): 0.5,
+        ("import", "jax"): 1.2,
+    }
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0, 1.8])
+def test_exponent_of_a_power_is_found(exponent: float) -> None:
+    """From 100 leaves on: what a call costs by itself is not growth."""
+    results = empty()
+    for count in (10, 100, 1_000, 3_000):
+        seconds = 5.0 if count == 10 else 3 * count**exponent
+        results.add("steps", small_leaves(count).case, "step", "s", {"mlax": [seconds]})
+    assert exponents(results) == {("mlax", "step"): pytest.approx(exponent)}
+
+
+def test_figures_are_readable() -> None:
+    """Three digits and a unit; small ratios with a third place."""
+    results = empty()
+    figures = {"a": [0.0123], "b": [1.5e-6], "c": [123.0]}
+    results.add("steps", MANY, "step", "s", figures)
+    shown = [quantity(results.find("steps", MANY, name, "step")) for name in figures]
+    assert shown == ["12.3 ms", "1.50 us", "123 s"]
+    assert quantity(None) == "-"
+    assert ratio(spread([0.0412, 0.0412, 0.05])) == "0.041 (0.041 to 0.046)"
+    assert ratio(spread([1.04])) == "1.04 (once)"
+
+
+def test_turns_are_taken() -> None:
+    """Round by round, each candidate in each of them."""
+    order = list[str]()
+    candidates = {name: lambda name=name: order.append(name) for name in ("a", "b")}
+    timings = take_turns(candidates, rounds=3, turn=0, progress=order.append)
+    assert [len(times) for times in timings.values()] == [3, 3]
+    after = order[order.index("round 1 of 3") :]
+    assert after == [x for i in (1, 2, 3) for x in (f"round {i} of 3", "a", "b")]
