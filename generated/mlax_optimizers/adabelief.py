@@ -152,7 +152,7 @@ def _leaf(
     m = h.b1 * m + (1 - h.b1) * g
     s = h.b2 * s + (1 - h.b2) * abs2(g - m) + h.eps_root
     m_hat = h.b1 * m / next_c1 + (1 - h.b1) * g / c1 if h.nesterov else m / c1
-    update = -learning_rate * m_hat / (jnp.sqrt(s / c2) + h.eps)
+    update = -learning_rate * (m_hat / (jnp.sqrt(s / c2) + h.eps))
     return update, m, s
 
 

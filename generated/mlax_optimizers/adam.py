@@ -174,7 +174,7 @@ def _leaf(
         g = g + weight_decay * w
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
-    update = -learning_rate * (m / c1) / (jnp.sqrt(v / c2 + h.eps_root) + h.eps)
+    update = -learning_rate * ((m / c1) / (jnp.sqrt(v / c2 + h.eps_root) + h.eps))
     return update, m, v
 
 

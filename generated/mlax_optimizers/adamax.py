@@ -179,7 +179,7 @@ def _leaf(
         update = -learning_rate * (m / c1) / u
     else:
         u = jnp.maximum(h.b2 * u, jnp.sqrt(abs2(g)))
-        update = -learning_rate * (m / c1) / (u + h.eps)
+        update = -learning_rate * ((m / c1) / (u + h.eps))
     return update, m, u
 
 

@@ -181,7 +181,7 @@ def _leaf(
 ) -> tuple[Array, Array, Array]:
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
-    update = -learning_rate * (m / c1) / (jnp.sqrt(v / c2 + h.eps_root) + h.eps) - shrinkage * w
+    update = -learning_rate * ((m / c1) / (jnp.sqrt(v / c2 + h.eps_root) + h.eps)) - shrinkage * w
     return update, m, v
 
 

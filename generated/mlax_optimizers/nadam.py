@@ -183,7 +183,7 @@ def _leaf(
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     m_hat = next_mu * m / (1 - momenta * next_mu) + (1 - mu) * g / (1 - momenta)
-    update = -learning_rate * m_hat / (jnp.sqrt(v / c2 + h.eps_root) + h.eps)
+    update = -learning_rate * (m_hat / (jnp.sqrt(v / c2 + h.eps_root) + h.eps))
     return update, m, v
 
 

@@ -164,7 +164,7 @@ def _leaf(
 ) -> tuple[Array, Array, Array]:
     m = h.b1 * m + (1 - h.b1) * g
     v = v - (1 - h.b2) * jnp.sign(v - abs2(g)) * abs2(g)
-    update = -learning_rate * (m / c1) / (jnp.sqrt(v / c2 + h.eps_root) + h.eps)
+    update = -learning_rate * ((m / c1) / (jnp.sqrt(v / c2 + h.eps_root) + h.eps))
     return update, m, v
 
 
