@@ -15,6 +15,9 @@ train: .venv/examples ## train the example classifier with the generated Adam
 	@$(bin)/mlax-codegen generate --check
 	@$(bin)/python examples/train_digits.py
 
+precision: .venv/examples ## train in float32 and in bfloat16, and draw how each learns
+	@$(bin)/python examples/half_precision.py
+
 test: lint types suite versions ## everything that has to hold: lint, types, tests
 
 lint: .venv/test ## ruff, and the generated code against its specs
@@ -52,4 +55,4 @@ clean: ## remove what the other targets made, the environments too
 	@.ci/environment .venv $*
 
 FORCE:
-.PHONY: help train test lint types suite versions bench generate format clean FORCE
+.PHONY: help train precision test lint types suite versions bench generate format clean FORCE

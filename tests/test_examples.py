@@ -1,5 +1,6 @@
-"""The example trains to what it promises, and is the one that the README shows."""
+"""The examples do what they promise, and the first is the one that the README shows."""
 
+import importlib
 import random
 import re
 import signal
@@ -111,6 +112,42 @@ def interrupted(folder: Path, checkpoint: Path, kind: signal.Signals) -> tuple[i
 def version(path: Path) -> int:
     """Return what changes with each version of a file."""
     return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def test_bfloat16_learns_like_float32_where_it_is_rounded_stochastically(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example of half precision in short: one task, fewer steps and seeds.
+
+    Of 5 seeds and 3,000 steps docs/training.md shows the whole. After 600 steps the losses of float32 and of stochastic
+    rounding differ by 0.2 %; nearest rounding has four times that loss.
+    """
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    example = importlib.import_module("half_precision")
+    for name, value in {
+        "TASKS": ("Digits",),
+        "STEPS": 600,
+        "STEPS_PER_CALL": 100,
+        "SEEDS": 2,
+    }.items():
+        monkeypatch.setattr(example, name, value)
+    example.main(tmp_path / "new" / "picture.png")
+    table = re.findall(
+        r"^Digits +(\S+(?:, \S+)?) +(\d+) +(\S+) \(.*\) +(\S+)%", capsys.readouterr().out, re.M
+    )
+    assert [(label, int(stored)) for label, stored, *_ in table] == [
+        ("float32", 12),
+        ("bfloat16, nearest", 6),
+        ("bfloat16, stochastic", 6),
+    ]
+    (wide, accuracy), (nearest, worse), (stochastic, as_good) = [
+        (float(loss), float(percent)) for *_, loss, percent in table
+    ]
+    assert abs(stochastic - wide) < 0.03 * wide
+    assert abs(as_good - accuracy) < 1
+    assert nearest > 3 * wide
+    assert worse < accuracy - 30
+    assert (tmp_path / "new" / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_tutorial_is_the_example() -> None:
