@@ -103,12 +103,10 @@ def reduce_leaves(
         store=Store(step=store.step, depth=store.depth),
         scalars=scalars,
     )
-    dtype = jnp.result_type(float)
     columns = zip(*(sums for sums, _ in results), strict=True)
-    totals = tuple(
-        functools.reduce(lax.add, [one.astype(dtype) for one in column]) for column in columns
-    )
+    totals = tuple(functools.reduce(lax.add, column) for column in columns)
     if not results:
+        dtype = jnp.result_type(float)
         totals = tuple(jnp.zeros((), dtype) for _ in range(_count_of_totals(leaf)))
     new_slots = tuple(_unflatten(treedef, slots, [new for _, new in results]))
     return cast("tuple[*Ts]", new_slots), totals
@@ -194,7 +192,7 @@ def reduce_leaf(
     if len(results[0]) != len(slots):
         raise ValueError(f"{_name(leaf)}: expected {len(slots)} slots, got {len(results[0])}")
     bits = _Bits(shared)
-    sums = [jnp.sum(jnp.real(x)) for x in results[1]]
+    sums = [jnp.sum(jnp.real(x)).astype(jnp.result_type(float)) for x in results[1]]
     return sums, _rounded(leaf, slots, results[0], bits), bits.key
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
 from mlax._jax import is_tracer
@@ -39,14 +40,14 @@ def global_norm(tree: Weights) -> Scalar:  # pyright: ignore[reportInvalidTypeVa
     Returns:
         Shape (), in JAX's default float dtype; 0 of a tree without leaves.
     """
-    dtype = jnp.result_type(float)
-    norms = [_jitted_norm(leaf).astype(dtype) for leaf in leaves(tree)]
-    return norm(jnp.stack(norms)) if norms else jnp.zeros((), dtype)
+    norms = [_jitted_norm(leaf) for leaf in leaves(tree)]
+    return norm(lax.concatenate(norms, 0)) if norms else jnp.zeros((), jnp.result_type(float))
 
 
 def _norm(leaf: Array) -> Array:
+    """Return the norm of a leaf in JAX's default float dtype, shape (1,)."""
     wide = leaf.astype(jnp.float32) if leaf.dtype.itemsize < 4 else leaf
-    return norm(jnp.abs(wide))
+    return norm(jnp.abs(wide)).astype(jnp.result_type(float))[None]
 
 
 _jitted_norm: Callable[[Array], Array] = jax.jit(_norm)  # traced once for each shape

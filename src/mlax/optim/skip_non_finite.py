@@ -1,8 +1,13 @@
 """Steps on finite gradients only."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, Generic, NamedTuple
 
+import jax
 import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
 
 from mlax._jax import cond
 from mlax._trees import leaves
@@ -44,7 +49,7 @@ class SkipNonFinite(Wrapper):
         weights: Weights | None,
         arguments: Arguments,
     ) -> "tuple[Weights, State[Weights]]":
-        finite = jnp.array([jnp.isfinite(g).all() for g in leaves(gradients)], bool).all()
+        finite = functools.reduce(lax.bitwise_and, map(_finite, leaves(gradients)), jnp.array(True))
         given_up = self.at_most is not None and state.consecutive >= self.at_most
         made = finite | given_up
 
@@ -80,3 +85,10 @@ class State(NamedTuple, Generic[Weights]):
     consecutive: Count
     inner: Any
     hyperparameters: SkipNonFinite
+
+
+def _all_finite(gradient: Array) -> Array:
+    return jnp.isfinite(gradient).all()
+
+
+_finite: Callable[[Array], Array] = jax.jit(_all_finite)  # traced once for each shape
