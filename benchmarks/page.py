@@ -11,7 +11,7 @@ __all__ = ["PAGE", "PICTURE", "circumstances", "write"]
 
 PAGE = Path("docs/benchmarks.md")
 PICTURE = Path("docs/benchmarks.png")
-BEGIN, END = "<!-- begin tables -->", "<!-- end tables -->"
+BEGIN, END = "[begin tables]: #", "[end tables]: #"  # which readers of the page do not see
 
 
 def circumstances(results: Results) -> str:
@@ -31,7 +31,7 @@ def write(results: Results) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{PAGE}: expected {BEGIN} and, after it, {END}")
-    PAGE.write_text(before + begin + "\n" + "\n".join(_body(results)) + "\n" + end + after)
+    PAGE.write_text(before + begin + "\n\n" + "\n".join(_body(results)) + "\n\n" + end + after)
     picture.draw(results, PICTURE)
 
 
