@@ -60,7 +60,12 @@ class AccumulateGradients(Wrapper):
     ) -> "tuple[Weights, State[Weights]]":
         number = state.step % self.every
         mean, slot = map_leaves(
-            _accumulate, None, (gradients,), (state.mean,), share=1 / (number + 1).astype(float)
+            _accumulate,
+            None,
+            (gradients,),
+            (state.mean,),
+            self._store(state.step),
+            share=1 / (number + 1).astype(float),
         )
 
         def last() -> tuple[Weights, Weights, Any]:

@@ -69,7 +69,12 @@ class AverageWeights(Wrapper):
         result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
         decay = current(self.decay, state.step, state.decay)
         _, average = map_leaves(
-            _average, None, (move.weights(result, weights),), (state.average,), decay=decay
+            _average,
+            None,
+            (move.weights(result, weights),),
+            (state.average,),
+            self._store(state.step),
+            decay=decay,
         )
         return result, State(state.step + 1, decay, average, inner, state.hyperparameters)
 

@@ -77,7 +77,8 @@ class DecayWeights(Wrapper):
             return w if self.mask is None or self.mask(path, w) else None
 
         masked = map_with_dotted_path(decayed, weights)
-        (result,) = map_leaves(_decayed, None, (result, masked), (), fraction=fraction)
+        store = self._store(state.step, None if move.new_weights else weights)
+        (result,) = map_leaves(_decayed, None, (result, masked), (), store, fraction=fraction)
         return result, State(state.step + 1, decay, inner, state.hyperparameters)
 
 

@@ -18,7 +18,8 @@ class MasterWeights(Wrapper):
 
     The optimizer inside sees gradients, weights and slots in the wider dtype only. Weights that are changed outside,
     the next step changes back: they are read from the state. `apply_gradients` and `update` round once; `step` returns
-    what is to be added, rounded, and so ends next to the rounded weights, not always on them.
+    what is to be added, rounded, and so ends next to the rounded weights, not always on them. They are rounded to
+    nearest whatever the optimizer inside asks for, as nothing is lost: the next step begins from the wide ones.
 
     References:
         Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740

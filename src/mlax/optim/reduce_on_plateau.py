@@ -85,8 +85,9 @@ class ReduceOnPlateau(Wrapper):
         updates, inner = Move(new_weights=False).by(
             self.optimizer, gradients, state.inner, weights, accepted(self.optimizer, arguments)
         )
-        (updates,) = map_leaves(_scaled, None, (updates,), (), scale=state.scale)
-        return move.along(updates, weights), state._replace(step=state.step + 1, inner=inner)
+        store = self._store(state.step, weights, applied=move.new_weights)
+        (result,) = map_leaves(_scaled, None, (updates,), (), store, scale=state.scale)
+        return result, state._replace(step=state.step + 1, inner=inner)
 
     def _seen(self, state: "State[Weights]", loss: Array) -> "State[Weights]":
         """Return the state with one more loss counted."""

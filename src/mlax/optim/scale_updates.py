@@ -56,8 +56,9 @@ class ScaleUpdates(Wrapper):
             self.optimizer, gradients, state.inner, weights, arguments
         )
         scales = map_with_dotted_path(self._scale, gradients if weights is None else weights)
-        (updates,) = map_leaves(_scaled, None, (updates, scales), ())
-        return move.along(updates, weights), State(state.step + 1, inner, state.hyperparameters)
+        store = self._store(state.step, weights, applied=move.new_weights)
+        (result,) = map_leaves(_scaled, None, (updates, scales), (), store)
+        return result, State(state.step + 1, inner, state.hyperparameters)
 
     def _scale(self, path: str, weight: Array) -> Array:
         given = cast("object", self.scale(path, weight))

@@ -3,6 +3,8 @@
 A transformation says once, in `_step`, what it does around the step of another optimizer. Whether the result is to be
 updates or new weights is what a `Move` carries to the innermost one: where an optimizer keeps the weights in a wider
 dtype, new weights are not the old ones plus updates that were rounded.
+
+Where an optimizer inside rounds stochastically, so do those around it: weights that they move further, and their slots.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +17,7 @@ from jaxtyping import Array
 
 from mlax._trees import leaves
 from mlax.hyperparameters import Specification, specified
-from mlax.leafwise import map_leaves
+from mlax.leafwise import Store, map_leaves
 from mlax.optim.protocol import OptimizerLike, arguments_of
 from mlax.optimizer import Optimizer, apply_updates, merged, required, selected, zeros
 from mlax.typing import Weights
@@ -82,9 +84,12 @@ def _difference(_: None, new: Array, w: Array) -> tuple[Array]:
     return (new - w,)
 
 
-def cast_like(tree: Any, weights: T) -> T:
+_TO_NEAREST = Store()
+
+
+def cast_like(tree: Any, weights: T, store: Store = _TO_NEAREST) -> T:
     """Return a tree in the dtypes of the weights, in buffers of its own."""
-    (result,) = map_leaves(_second, None, (weights, tree), ())
+    (result,) = map_leaves(_second, None, (weights, tree), (), store)
     return result
 
 
@@ -135,6 +140,22 @@ class Transformation(Optimizer):
     def arguments(self) -> frozenset[str] | None:
         """Names of what `step` takes by keyword; None if it takes any."""
         return frozenset()
+
+    @property
+    def stochastic_rounding(self) -> bool:
+        """Whether an optimizer in it rounds stochastically."""
+        return any(getattr(inside, "stochastic_rounding", False) for inside in _inside(self))
+
+    def _store(self, step: Array, weights: Any = None, *, applied: bool = False) -> Store:
+        """Return how this optimizer stores what it computes itself; of what optimizers inside gave that is the rest.
+
+        Args:
+            step: Number of steps done.
+            weights: What updates are for, where it computes updates.
+            applied: Whether the result is to be weights + updates.
+        """
+        depth = len([*_inside(self)])
+        return Store(weights, applied, step if self.stochastic_rounding else None, depth)
 
     def _step(
         self, move: Move, gradients: Any, state: Any, weights: Any, arguments: Arguments

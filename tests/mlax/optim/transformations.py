@@ -1,5 +1,6 @@
 """An example of every optimizer that is made of others, for tests that state what holds for all."""
 
+import dataclasses
 import inspect
 from typing import Any
 
@@ -29,7 +30,7 @@ EXAMPLES: dict[str, Transformation] = {
     "AverageWeights": optim.AverageWeights(SGD, 0.75),
     "ClipGradients": optim.ClipGradients(SGD, max_norm=1.0, max_value=0.5, max_leaf_norm=0.9),
     "ClipGradients adaptive": optim.ClipGradients(SGD, adaptive=0.1),
-    "DecayWeights": optim.DecayWeights(SGD, 0.1, mask=first),
+    "DecayWeights": optim.DecayWeights(SGD, 0.005, mask=first),
     "DecayWeights independent": optim.DecayWeights(optim.PolyakSGD(), 0.1, independent=True),
     "Frozen": optim.Frozen(),
     "Lookahead": optim.Lookahead(SGD, sync_period=2),
@@ -56,6 +57,19 @@ EXPORTED = [
     for name in optim.__all__
     if inspect.isclass(value := getattr(optim, name)) and issubclass(value, Transformation)
 ]
+
+
+def rounding_stochastically(optimizer: Any) -> Any:
+    """Return an optimizer in which all that have the option round stochastically."""
+    if isinstance(optimizer, tuple):
+        return tuple(map(rounding_stochastically, optimizer))
+    if not isinstance(optimizer, optim.Optimizer):
+        return optimizer
+    names = [field.name for field in dataclasses.fields(optimizer)]
+    changes = {name: rounding_stochastically(getattr(optimizer, name)) for name in names}
+    if "stochastic_rounding" in names:
+        changes["stochastic_rounding"] = True
+    return dataclasses.replace(optimizer, **changes)
 
 
 def arguments(optimizer: Transformation) -> dict[str, Any]:

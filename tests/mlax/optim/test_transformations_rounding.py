@@ -1,0 +1,155 @@
+"""Optimizers that are made of others round stochastically what they store, where one inside does.
+
+Updates are a twentieth of the distance between neighbours in bfloat16: rounded to nearest, no step moves anything.
+"""
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from mlax import optim
+from tests.mlax.generated_optimizers import QUICKLY
+from tests.mlax.optim.transformations import EXAMPLES, SGD, arguments, rounding_stochastically
+
+STEPS = 120
+STOCHASTIC_SGD = rounding_stochastically(SGD)
+
+# What decays the weights by more than the distance between neighbours, or stores in float32, follows anyway.
+NEVER_STALL = {"DecayWeights independent", "Frozen", "MasterWeights", "nested"}
+
+
+@pytest.fixture(autouse=True)
+def narrow_slots() -> Iterator[None]:
+    """Slots are meant to be narrow here; the warnings of those that are not rounded stochastically are tested below."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\w+: slots too narrow", UserWarning)
+        yield
+
+
+def trees(dtype: Any) -> tuple[Any, Any]:
+    """Return weights and gradients."""
+    weights = {"a": jnp.ones((16, 16), dtype), "b": [jnp.ones(256, dtype), None]}
+    return weights, jax.tree.map(lambda w: jnp.full_like(w, 2e-4), weights)
+
+
+def trained(optimizer: Any, dtype: Any, *, by_updates: bool = False) -> Any:
+    """Return weights after some steps, and the state."""
+    weights, gradients = trees(dtype)
+    extra = arguments(optimizer)
+
+    def step(carry: Any, _: None) -> Any:
+        weights, state = carry
+        if by_updates:
+            updates, state = optimizer.step(gradients, state, weights, **extra)
+            return (optim.apply_updates(updates, weights), state), None
+        return optimizer.apply_gradients(gradients, state, weights, **extra), None
+
+    return lax.scan(step, (weights, optimizer.init(weights)), None, length=STEPS)[0]
+
+
+def run(*functions: Any) -> list[Any]:
+    """Return what functions give, compiled in one program."""
+    compiled = jax.jit(lambda: [function() for function in functions]).lower().compile(QUICKLY)
+    return list(compiled())
+
+
+def rounding_to_nearest(optimizer: Any) -> Any:
+    return dataclasses.replace(
+        optimizer, optimizer=dataclasses.replace(optimizer.optimizer, optimizer=SGD)
+    )
+
+
+def movement(weights: Any) -> Any:
+    return np.asarray([np.mean(1 - np.asarray(w, np.float64)) for w in jax.tree.leaves(weights)])
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_mean_follows_float32(name: str) -> None:
+    """By new weights, and by updates that are added; the two end on the same numbers."""
+    optimizer = EXAMPLES[name]
+    stochastic = rounding_stochastically(optimizer)
+    (wide, _), (narrow, _), (moved, _), (added, _) = run(
+        functools.partial(trained, optimizer, jnp.float32),
+        functools.partial(trained, optimizer, jnp.bfloat16),
+        functools.partial(trained, stochastic, jnp.bfloat16),
+        functools.partial(trained, stochastic, jnp.bfloat16, by_updates=True),
+    )
+    expected = movement(wide)
+    # 256 elements are off by up to half a step each: 3 standard deviations of their mean.
+    np.testing.assert_allclose(movement(moved), expected, rtol=0.03, atol=1e-3)
+    jax.tree.map(np.testing.assert_array_equal, moved, added)
+    if name != "nested":
+        stalled = np.abs(movement(narrow)) < 0.2 * np.abs(expected)
+        assert stalled.any() == (name not in NEVER_STALL)
+
+
+def test_what_is_remembered_follows_too() -> None:
+    """An average, slow weights and the weights that go back to them; whatever the dtype of the slow ones."""
+    for wrap, slot in (
+        (lambda inside: optim.AverageWeights(inside, 0.99), "average"),
+        (lambda inside: optim.Lookahead(inside, slow_step_size=0.1), "slow"),
+        (lambda inside: optim.Lookahead(inside, slow_step_size=0.1, slot_dtype="float32"), "slow"),
+    ):
+        (_, wide), (_, narrow), (moved, state) = run(
+            functools.partial(trained, wrap(SGD), jnp.float32),
+            functools.partial(trained, wrap(SGD), jnp.bfloat16),
+            functools.partial(trained, wrap(STOCHASTIC_SGD), jnp.bfloat16),
+        )
+        expected = movement(getattr(wide, slot))
+        np.testing.assert_allclose(movement(getattr(state, slot)), expected, rtol=0.1, atol=5e-4)
+        assert (np.abs(movement(getattr(narrow, slot))) < 0.2 * expected).all()
+        if slot == "slow":  # after the last step, which is one that goes back
+            np.testing.assert_allclose(movement(moved), expected, rtol=0.1, atol=5e-4)
+
+
+def test_optimizers_around_each_other_round_independently() -> None:
+    """With the same bits the second would undo, or double, what the first did."""
+    twice = optim.DecayWeights(optim.DecayWeights(STOCHASTIC_SGD, 1e-3), 1e-3)
+    (wide, _), (moved, _) = run(
+        functools.partial(trained, rounding_to_nearest(twice), jnp.float32),
+        functools.partial(trained, twice, jnp.bfloat16),
+    )
+    np.testing.assert_allclose(movement(moved), movement(wide), rtol=0.05)
+
+
+def test_groups_round_independently() -> None:
+    """Each sees its part of the weights in its place, and so no two leaves are given the same bits."""
+    groups = optim.MultiOptimizer([STOCHASTIC_SGD] * 2, [lambda path, w: path == "a"])
+    weights = {name: jnp.ones(1000, jnp.bfloat16) for name in "ab"}
+    gradients = jax.tree.map(lambda w: jnp.full_like(w, 0.015), weights)
+    moved, _ = groups.apply_gradients(gradients, groups.init(weights), weights)
+    a, b = (np.asarray(moved[name], float) for name in "ab")
+    assert abs(np.corrcoef(a, b)[0, 1]) < 0.1
+    alone, _ = STOCHASTIC_SGD.apply_gradients(gradients, STOCHASTIC_SGD.init(weights), weights)
+    np.testing.assert_array_equal(moved["a"], alone["a"])
+
+
+def test_master_weights_are_followed_to_nearest() -> None:
+    master = optim.MasterWeights(rounding_stochastically(optim.Adam(1e-4, slot_dtype="bfloat16")))
+    moved, state = jax.jit(lambda: trained(master, jnp.bfloat16))()
+    jax.tree.map(
+        lambda w, m: np.testing.assert_array_equal(w, m.astype(jnp.bfloat16)), moved, state.master
+    )
+    assert {m.dtype for m in jax.tree.leaves(state.inner.m)} == {jnp.dtype("bfloat16")}
+
+
+def test_no_warning_where_nothing_stalls() -> None:
+    weights, _ = trees(jnp.bfloat16)
+    for wrap in (
+        optim.AverageWeights,
+        lambda inside: optim.AccumulateGradients(inside, 1000),
+    ):
+        with pytest.warns(UserWarning, match="slots too narrow"):
+            wrap(SGD).init(weights)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            wrap(STOCHASTIC_SGD).init(weights)
+            wrap(optim.ClipGradients(STOCHASTIC_SGD, 1.0)).init(weights)
