@@ -38,7 +38,7 @@ EXAMPLES: dict[str, Transformation] = {
     "MultiOptimizer": optim.MultiOptimizer(
         [optim.Frozen(), optim.PolyakSGD(), SGD], [first, other]
     ),
-    "ReduceOnPlateau": optim.ReduceOnPlateau(SGD, patience=1),
+    "ReduceOnPlateau": optim.ReduceOnPlateau(SGD, 0.5, patience=1, min_scale=0.5),
     "ScaleUpdates": optim.ScaleUpdates(SGD, half_of_first),
     "SkipNonFinite": optim.SkipNonFinite(SGD, 2),
     "nested": optim.MasterWeights(

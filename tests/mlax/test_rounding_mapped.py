@@ -1,0 +1,147 @@
+"""`map_leaves` with a `Store`: random bits, new weights, and what every optimizer does with them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array
+
+from mlax import optim
+from mlax.leafwise import Store, map_leaves, reduce_leaves
+from mlax.leafwise._rounding import next_key, random_bits
+from mlax.tree import tree_equal
+from tests.mlax.generated_optimizers import (
+    QUICKLY,
+)
+
+HALF = jnp.bfloat16
+
+
+def bits(step: int, leaf: int, result: int, shape: tuple[int, ...] = (64, 64)) -> Any:
+    """Return the random bits of one result, as flat numbers from -1/2 to 1/2."""
+    key = Store(step=jnp.int32(step)).key("leaf")
+    assert key is not None
+    for places in [0, *[1] * leaf]:
+        key = next_key(key, np.uint32(places))
+    return np.asarray(random_bits(key, result, shape), np.float64).ravel() / 2**32 - 0.5
+
+
+def test_random_bits_are_uniform_and_independent() -> None:
+    """Over positions, steps, leaves and results, and of neighbours in each: all within 4.5 standard deviations."""
+    block = np.array(
+        [
+            [[bits(step, leaf, which) for which in (1, 2, 3)] for leaf in range(4)]
+            for step in range(12)
+        ]
+    )
+    size = block.size
+    assert abs(block.mean()) < 4.5 / np.sqrt(12 * size)
+    counts = np.histogram(block, 256, (-0.5, 0.5))[0]
+    assert ((counts - size / 256) ** 2 / (size / 256)).sum() < 255 + 4.5 * np.sqrt(2 * 255)
+    # Of each position, over steps, leaves and results; and the other way round.
+    for axes in ((0, 1, 2), (3,), (0,)):
+        means = block.mean(axes)
+        assert abs(means).max() < 6 / np.sqrt(12 * size / means.size)
+    positions = block.reshape(12, 4, 3, 64, 64)
+    for axis in range(5):
+        for distance in (1, 2):
+            a, b = (
+                np.moveaxis(positions, axis, 0)[part]
+                for part in (slice(distance, None), slice(None, -distance))
+            )
+            assert abs((a * b).mean() * 12) < 4.5 / np.sqrt(a.size), (axis, distance)
+
+
+def quickly(function: Any, *args: Any) -> Any:
+    return jax.jit(function).lower(*args).compile(QUICKLY)(*args)
+
+
+def moved(h: Any, g: Array, m: Array, n: tuple[Array, Array]) -> tuple[Array, Array, Any]:
+    # Each with one rounding, as XLA contracts products and sums in some programs.
+    return g / 512, m + g / 256, (n[0] * 1.001, n[1] + g / 1024)
+
+
+def trees(dtype: Any = HALF) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    leaves = [jnp.asarray(random.normal(size=(5, 7)), dtype) for _ in range(2)]
+    wide = jnp.asarray(random.normal(size=(5, 7)), jnp.float32)
+    return {"a": leaves[0], "b": [leaves[1], None], "c": wide}
+
+
+def mapped(step: Any, tree: Any) -> Any:
+    pair = jax.tree.map(lambda x: (x, x), tree)
+    return map_leaves(moved, None, (tree,), (tree, pair), Store(tree, True, step))
+
+
+def test_each_result_is_its_own_and_reproducible() -> None:
+    """Under `jit` and `vmap` as eagerly; float32 leaves are as without; no two results are rounded alike."""
+    tree = trees()
+    eager = mapped(jnp.int32(3), tree)
+    assert tree_equal(eager, mapped(jnp.int32(3), tree))
+    assert tree_equal(eager, quickly(mapped, jnp.int32(3), tree))
+    batched = quickly(jax.vmap(mapped, in_axes=(0, None)), jnp.arange(2, 5), tree)
+    assert tree_equal(eager, jax.tree.map(lambda x: x[1], batched))
+    nearest, other = mapped(None, tree), jax.tree.map(lambda x: x[2], batched)
+    for place, same in (("a", False), ("c", True)):
+        for result, of_other_step, to_nearest in zip(eager, other, nearest, strict=True):
+            assert tree_equal(result[place], of_other_step[place]) == same
+            assert tree_equal(result[place], to_nearest[place]) == same
+
+
+def third(h: Any, g: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
+    return a + 1 / 768, a + 1 / 768, b + 1 / 768
+
+
+def test_leaves_and_results_are_rounded_independently() -> None:
+    """Equal numbers, in two leaves, in two slots and as an update: no two go up together more often than by chance."""
+    tree = [jnp.ones(3000, HALF), None, jnp.ones(3000, HALF)]
+    results = map_leaves(third, None, (tree,), (tree, tree), Store(step=jnp.int32(0)))
+    up = [np.asarray(x, float) > 1 for x in jax.tree.leaves(results)]
+    assert all(abs(x.mean() - 1 / 6) < 0.03 for x in up)
+    assert np.abs(np.corrcoef(up) - np.eye(6)).max() < 0.08
+
+
+def summed(h: Any, g: Array, m: Array) -> tuple[tuple[Array], tuple[Array]]:
+    return (m + g / 768,), (g,)
+
+
+def test_slots_of_a_reduction_are_rounded_too() -> None:
+    tree = jnp.ones(3000, HALF)
+    ((m,), (total,)) = reduce_leaves(summed, None, (tree,), (tree,), Store(step=jnp.int32(0)))
+    assert abs(float(jnp.mean(m.astype(float))) - 1 - 1 / 768) < 3e-4
+    assert float(total) == 3000
+    ((m,), _) = reduce_leaves(summed, None, (tree,), (tree,))
+    np.testing.assert_array_equal(m, tree)
+
+
+def step_of(h: Any, g: Array) -> tuple[Array]:
+    return (h * g,)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_new_weights_are_rounded_once(dtype: str) -> None:
+    """The sum, not the update before it, for all weights whatever the option."""
+    random = np.random.default_rng(1)
+    w, g = (jnp.asarray(random.normal(size=4000), dtype) for _ in range(2))
+    (new,) = map_leaves(step_of, 0.75, (g,), (), Store(w, True))
+    exact = 0.75 * np.asarray(g, np.float64) + np.asarray(w, np.float64)
+    np.testing.assert_array_equal(new, exact.astype(w.dtype))
+    (update,) = map_leaves(step_of, 0.75, (g,), (), Store(w))
+    assert (np.asarray(optim.apply_updates(update, w)) != np.asarray(new)).any()
+    assert tree_equal(update, map_leaves(step_of, 0.75, (g,), ())[0])
+
+
+def test_updates_lead_to_the_stochastically_rounded_sum_where_they_can() -> None:
+    """Always where they are smaller than half the weights; where both are alike in size, for most."""
+    random = np.random.default_rng(1)
+    w, g = (jnp.asarray(random.normal(size=20_000), HALF) for _ in range(2))
+    step = jnp.int32(0)
+    for size, missed in ((0.01, (0, 0.005)), (0.77, (0.02, 0.25))):
+        (new,) = map_leaves(step_of, size, (g,), (), Store(w, True, step))
+        (update,) = map_leaves(step_of, size, (g,), (), Store(w, False, step))
+        misses = np.asarray(optim.apply_updates(update, w)) != np.asarray(new)
+        small = np.abs(np.asarray(g, float) * size) < 0.49 * np.abs(np.asarray(w, float))
+        assert not misses[small].any()
+        assert missed[0] <= misses.mean() <= missed[1]
