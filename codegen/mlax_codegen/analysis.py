@@ -8,7 +8,7 @@ from mlax_codegen.defaults import check_defaults
 from mlax_codegen.errors import suggestion
 from mlax_codegen.expressions import Code
 from mlax_codegen.flow import Flow, target_of
-from mlax_codegen.language import FUNCTIONS, NDIM, SHAPE, STEP_NUMBER, WEIGHT, Type
+from mlax_codegen.language import FUNCTIONS, NDIM, SHAPE, STEP_NUMBER, TOTAL, WEIGHT, Type
 from mlax_codegen.latex import symbols
 from mlax_codegen.reading import Reading
 from mlax_codegen.retention import retained, scales, squares
@@ -51,6 +51,10 @@ class Analysis:
         step_number: Whether `t` is needed.
         phases: The leaf functions of a step.
         functions: Those of [functions].
+        sees_leaves: Whether some equation of a step sees a leaf as a whole: its shape, its norm, a slot of another
+            shape. If none does, the step of weights packed into one array is that of the weights, but for rounding in
+            what is summed over all leaves and for what is drawn at random.
+        leaves_when: Under which static condition; None where always (or never).
         elementwise: Whether each element of the update depends on that element of the trees alone.
         retained: For each slot that changes little by little, the factors that a step may keep of it.
         scales: For each slot that a scalar of the state is multiplied into, where that begins.
@@ -66,6 +70,8 @@ class Analysis:
     step_number: bool
     phases: tuple[LeafPlan, ...]
     functions: tuple[LeafPlan, ...]
+    sees_leaves: bool
+    leaves_when: str | None
     elementwise: bool
     retained: Mapping[str, tuple[str, ...]]
     scales: Mapping[str, str]
@@ -95,13 +101,14 @@ def analyse(spec: Spec) -> Analysis:
     _check_names(spec, flow)
     document.stop_on_mistakes()
     _check_symbols(spec)
-    weights = Reading(spec).walk()
+    reading = Reading(spec)
+    possible = reading.walk()
     document.stop_on_mistakes()
     try_out(spec)
     document.stop_on_mistakes()
     check_defaults(spec)
     document.stop_on_mistakes()
-    return _conclude(spec, flow, weights)
+    return _conclude(spec, flow, reading, possible)
 
 
 def _check_names(spec: Spec, flow: Flow) -> None:
@@ -149,8 +156,7 @@ def _check_symbols(spec: Spec) -> None:
         spec.document.at_key(path, message)
 
 
-def _conclude(spec: Spec, flow: Flow, weights: tuple[set[World], list[World]]) -> Analysis:
-    read, possible = weights
+def _conclude(spec: Spec, flow: Flow, reading: Reading, possible: list[World]) -> Analysis:
     shape_names = {SHAPE, NDIM, *spec.shapes}
     leaves = [phase.leaf for phase in spec.phases]
     in_leaves = set(names_in(statement for code in leaves for statement in code.body))
@@ -171,22 +177,24 @@ def _conclude(spec: Spec, flow: Flow, weights: tuple[set[World], list[World]]) -
         name for p in spec.phases if p.scalars for name in names_in(p.scalars.body)
     }
     options = {h.name for h in spec.hyperparameters}
+
+    def when(worlds: set[World]) -> str | None:
+        """Return under which options it is one of some worlds; None where always, or never."""
+        among = {world.about(options) for world in possible}
+        return condition_of({world.about(options) for world in worlds}, among) if worlds else None
+
     return Analysis(
-        reads_weights=bool(read),
-        weights_when=condition_of(
-            {world.about(options) for world in read}, {world.about(options) for world in possible}
-        )
-        if read
-        else None,
+        reads_weights=bool(reading.weights),
+        weights_when=when(reading.weights),
         step_number=STEP_NUMBER in in_step,
         phases=tuple(
             _plan(spec, flow, phase.name, phase.leaf, totals)
             for phase, totals in zip(spec.phases, flow.totals, strict=True)
         ),
         functions=tuple(_plan(spec, flow, f.name, f.leaf, ()) for f in spec.functions),
-        elementwise=all(FUNCTIONS[name].elementwise for name in in_leaves & set(FUNCTIONS))
-        and not shape_names & in_leaves
-        and not any(slot.shape or (slot.when and slot.name in per_leaf) for slot in spec.slots),
+        sees_leaves=bool(reading.leaves),
+        leaves_when=when(reading.leaves),
+        elementwise=not (reading.leaves or {TOTAL, "normal"} & in_leaves),
         retained=retained(spec),
         scales=scales(spec),
         squares=squares(spec),

@@ -79,6 +79,9 @@ def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
             for s in spec.scalars
         ],
         "refused": _string(spec.complex) if spec.complex else "",
+        "sees_leaves": analysis.sees_leaves,
+        "leaves_when": _expression(analysis.leaves_when, held) if analysis.leaves_when else "",
+        "leaves_message": _string(analysis.leaves_when) if analysis.leaves_when else "",
         "weights_parameter": "weights: Weights" if required else "weights: Weights | None = None",
         "weights_optional": not required,
         "weights_when": _condition(analysis.weights_when, held),
@@ -243,6 +246,7 @@ def _runtime(spec: Spec, analysis: Analysis) -> set[str]:
     names |= (
         {"warn_if_narrow"} if analysis.retained or analysis.scales or analysis.squares else set()
     )
+    names |= {"refuse_packed"} if analysis.sees_leaves else set()
     return names | ({"refuse_complex"} if spec.complex else set())
 
 

@@ -1,5 +1,6 @@
 """The words of the spec language: names that equations find, functions they call, names they may not take."""
 
+import ast
 import keyword
 import re
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ __all__ = [
     "Function",
     "Parameter",
     "Type",
+    "sees_leaf",
 ]
 
 GRADIENT = "g"
@@ -354,14 +356,30 @@ _ALL = [
 ]
 FUNCTIONS: Mapping[str, Function] = {function.name: function for function in _ALL}
 
+# What they compute of all leaves together, and what they draw, does not depend on where one leaf ends.
+_ACROSS_LEAVES = {TOTAL, "normal"}
+
+
+def sees_leaf(call: ast.Call) -> bool:
+    """Whether a call computes with a leaf as a whole: another one comes out if two leaves are made one array."""
+    match call:
+        case ast.Call(func=ast.Name(id="max"), args=[_, _]):
+            return False  # of two static numbers
+        case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
+            function = FUNCTIONS[name]
+            return not (function.elementwise or function.static or name in _ACROSS_LEAVES)
+        case _:
+            return False
+
+
 # Names that a generated module gives another meaning.
 _MODULE = """
     Annotated Array Count Dtype Entries Generic Key Literal NamedTuple Number Optimizer Scalar Sequence Shape State
     Store Weights
     applied apply_gradients apply_updates checked choice copies current dtype flag folded full gradients h held
     hyperparameters identities init initial inputs integer jax jnp largest map_leaves merged mlax model no_steps
-    number own reduce_leaves refuse_complex replace require scalar scheduled selected self slot_dtype slots state
-    step stochastic_rounding store updates warn_if_narrow weights zeros
+    number own reduce_leaves refuse_complex refuse_packed replace require scalar scheduled selected self slot_dtype
+    slots state step stochastic_rounding store updates warn_if_narrow weights zeros
 """
 _BUILTINS = (
     "bool float int list object property range str super tuple type vars TypeError ValueError"

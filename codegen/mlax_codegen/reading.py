@@ -9,7 +9,7 @@ from mlax_codegen.expressions import Code
 from mlax_codegen.flow import target_of
 from mlax_codegen.forms import Forms
 from mlax_codegen.hyperparameters import Hyperparameter
-from mlax_codegen.language import WEIGHT
+from mlax_codegen.language import NDIM, SHAPE, WEIGHT, sees_leaf
 from mlax_codegen.spec import Spec
 from mlax_codegen.worlds import World, holds, possible_worlds, tests_in
 
@@ -25,6 +25,7 @@ class Reading:
 
     Attributes:
         weights: Worlds in which the weights are read.
+        leaves: Worlds in which a leaf is seen as a whole: its shape, its norm, a slot of another shape.
         blamed: Names and expressions that a mistake was noted of.
         world: Where it is.
         possible: Whether the requirements hold there.
@@ -33,6 +34,7 @@ class Reading:
 
     spec: Spec
     weights: set[World] = field(default_factory=set[World])
+    leaves: set[World] = field(default_factory=set[World])
     blamed: set[str | ast.expr] = field(default_factory=set[str | ast.expr])
     world: World = field(init=False)
     possible: bool = field(init=False)
@@ -47,9 +49,11 @@ class Reading:
         self.forms: Forms = Forms(self.spec)
         self.keys: frozenset[str] = frozenset(s.name for s in self.spec.scalars if s.is_key)
         self.drawn: set[str] = set()  # keys that this world has read
+        self.of_shape: frozenset[str] = frozenset({SHAPE, NDIM, *self.spec.shapes})
+        self.of_leaf = False  # whether the equations that it is in are of a leaf of a step
 
-    def walk(self) -> tuple[set[World], list[World]]:
-        """Return the worlds in which the weights are read, and all that the requirements leave."""
+    def walk(self) -> list[World]:
+        """Find the worlds in which the weights are read and leaves seen; return all that the requirements leave."""
         spec = self.spec
         step = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
         functions = [function.leaf for function in spec.functions]
@@ -69,7 +73,7 @@ class Reading:
         worlds = possible_worlds(tests, choices)
         if worlds is None:
             spec.document.note(0, 1, "too many options that exclude nothing; split the spec")
-            return set(), []
+            return []
         possible: list[World] = []
         for world in worlds:
             self.world = world
@@ -82,14 +86,26 @@ class Reading:
                 possible.append(world)
             self.drawn = set()
             for code in step:
+                self.of_leaf = any(code is phase.leaf for phase in spec.phases)
                 self.block(code)
+            self.of_leaf = False
+            self.shaped_slots()
             weights = set(self.weights)
             for code in [*functions, *shapes]:
                 self.block(code)
                 if code.expression is not None:
                     self.expression(code.expression)
             self.weights = weights
-        return self.weights & set(possible), possible
+        self.weights &= set(possible)
+        self.leaves &= set(possible)
+        return possible
+
+    def shaped_slots(self) -> None:
+        """Take note where a slot is kept that is not like the leaf."""
+        for slot in self.spec.slots:
+            when = None if slot.when is None else slot.when.expression
+            if slot.shape is not None and (when is None or holds(when, self.world)):
+                self.leaves.add(self.world)
 
     def block(self, code: Code) -> None:
         self.code = code
@@ -114,6 +130,8 @@ class Reading:
                     self.code.note(statement.value, wrong)
 
     def expression(self, node: ast.expr) -> None:
+        if self.of_leaf and isinstance(node, ast.Call) and sees_leaf(node):
+            self.leaves.add(self.world)
         match node:
             case ast.Compare(ops=[ast.Is() | ast.IsNot()]):
                 return
@@ -138,6 +156,8 @@ class Reading:
     def name(self, node: ast.expr, name: str) -> None:
         if name == WEIGHT:
             self.weights.add(self.world)
+        if self.of_leaf and name in self.of_shape:
+            self.leaves.add(self.world)
         self.kept(node, name)
         if name in self.keys and self.possible:
             if name in self.drawn and node not in self.blamed:

@@ -63,6 +63,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    refuse_packed,
     scheduled,
     selected,
     warn_if_narrow,
@@ -237,6 +238,12 @@ def init(
         slot_dtype,
         stochastic_rounding,
     )
+    if h.clipping_threshold is not None or h.factored or h.multiply_by_parameter_scale:
+        refuse_packed(
+            weights,
+            "Adafactor",
+            "clipping_threshold is not None or factored or multiply_by_parameter_scale",
+        )
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),

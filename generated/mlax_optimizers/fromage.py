@@ -31,6 +31,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    refuse_packed,
     scheduled,
     selected,
 )
@@ -105,6 +106,7 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `Fromage` says what the hyperparameters are."""
     h = Fromage(learning_rate, min_norm, slot_dtype, stochastic_rounding)
+    refuse_packed(weights, "Fromage")
     return State(step=no_steps(), learning_rate=initial(h.learning_rate), hyperparameters=h.held())
 
 

@@ -35,6 +35,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    refuse_packed,
     scheduled,
     selected,
     warn_if_narrow,
@@ -130,6 +131,7 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `LAMB` says what the hyperparameters are."""
     h = LAMB(learning_rate, b1, b2, eps, eps_root, weight_decay, slot_dtype, stochastic_rounding)
+    refuse_packed(weights, "LAMB")
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),

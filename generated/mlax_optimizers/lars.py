@@ -32,6 +32,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    refuse_packed,
     scheduled,
     selected,
     warn_if_narrow,
@@ -135,6 +136,7 @@ def init(
         slot_dtype,
         stochastic_rounding,
     )
+    refuse_packed(weights, "LARS")
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),

@@ -65,6 +65,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    refuse_packed,
     scheduled,
     selected,
     warn_if_narrow,
@@ -240,6 +241,7 @@ def init(
         slot_dtype,
         stochastic_rounding,
     )
+    refuse_packed(weights, "Muon")
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),

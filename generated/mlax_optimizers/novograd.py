@@ -33,6 +33,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    refuse_packed,
     scheduled,
     selected,
     warn_if_narrow,
@@ -134,6 +135,7 @@ def init(
     h = NovoGrad(
         learning_rate, b1, b2, eps, eps_root, weight_decay, slot_dtype, stochastic_rounding
     )
+    refuse_packed(weights, "NovoGrad")
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),

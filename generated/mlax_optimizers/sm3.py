@@ -35,6 +35,7 @@ from mlax.optimizer import (
     no_steps,
     number,
     refuse_complex,
+    refuse_packed,
     scheduled,
     selected,
     warn_if_narrow,
@@ -128,6 +129,7 @@ def init(
     refuse_complex(
         weights, "SM3", "SM3 takes the largest of squares, and complex numbers have no order"
     )
+    refuse_packed(weights, "SM3")
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),

@@ -319,13 +319,35 @@ class _Plan:
         if not lines:
             for at in trees:
                 self._refuse(at)
-        self._raise(lines, reference)
+        self._raise(lines + _packed_otherwise(trees, reference), reference)
 
     def _raise(self, lines: list[str], reference: _Reference) -> NoReturn:
         raise LeafMismatchError(
             f"{self.label}: leaves that do not correspond to `{reference.name}` (no implicit promotion):\n  "
             + "\n  ".join(lines)
         )
+
+
+def _packed_otherwise(trees: list[_Tree], reference: _Reference) -> list[str]:
+    """Return a line with the cure where trees do not correspond because they are not packed alike."""
+    from mlax.packing import layouts
+
+    expected = layouts(reference.signature.as_tree())
+    for at in trees:
+        given = layouts(at.tree)
+        if len(given) < len(expected):
+            return [
+                f"{reference.name} is packed, {at.name} is not: packed.filter().repack({at.name})"
+            ]
+        if len(given) > len(expected):
+            return [
+                f"{at.name} is packed, {reference.name} is not: pack both, or {at.name}.unpack()"
+            ]
+        if given != expected:
+            return [
+                f"{at.name} and {reference.name} were packed from other trees, or with another threshold or group"
+            ]
+    return []
 
 
 def _short(module: str) -> str:

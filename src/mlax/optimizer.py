@@ -13,6 +13,7 @@ import numpy as np
 
 from mlax._jax import is_tracer
 from mlax._narrow import warn_if_narrow
+from mlax._packed_weights import refuse_packed
 from mlax.hyperparameters import (
     HELD,
     Dtype,
@@ -65,6 +66,7 @@ __all__ = [
     "no_steps",
     "number",
     "refuse_complex",
+    "refuse_packed",
     "required",
     "scalar",
     "scheduled",

@@ -5,17 +5,17 @@ little else. A `Packed` is a tree of few arrays that unpacks itself inside the s
 """
 
 import math
-from collections.abc import Callable, Container, Hashable, Iterator
+from collections.abc import Callable, Container, Hashable
 from itertools import chain, count
 from typing import (
     TYPE_CHECKING,
     Any,
     Generic,
-    NamedTuple,
     NoReturn,
     ParamSpec,
     Protocol,
     Self,
+    TypeGuard,
     TypeVar,
     cast,
 )
@@ -28,20 +28,20 @@ from mlax._flat import join, split
 from mlax._jax import is_inexact, is_key, is_tracer
 from mlax._named import leaves_by_name
 from mlax._packed_layout import PackedLayout, Place
-from mlax._trees import KeyPath, TreeDef, flatten, flatten_with_path
+from mlax._trees import TreeDef, flatten
 from mlax._unset import refuse_unset
 from mlax.module import Module
 from mlax.state import ENode, Parameter, Variable, is_leaf_state
-from mlax.tree import describe, dotted, refuse_shared
+from mlax.tree import describe, refuse_shared
 
-__all__ = ["DEFAULT_THRESHOLD", "Packed", "WeightsIn", "pack", "weights_in"]
+__all__ = ["DEFAULT_THRESHOLD", "Packed", "is_packed", "layouts", "pack"]
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 S = TypeVar("S")
 T = TypeVar("T", covariant=True)
 
-DEFAULT_THRESHOLD = 2**16
+DEFAULT_THRESHOLD = 2**15
 """Bytes below which a leaf is packed; docs/packing.md says how it was measured."""
 
 
@@ -79,7 +79,7 @@ class Packed(Module, Generic[T]):
                 continue
             shapes = self._shapes(key)
             length = sum(map(math.prod, shapes))
-            if not flat.shape or flat.shape[-1] != length:
+            if getattr(flat, "shape", ())[-1:] != (length,):
                 raise ValueError(
                     f"Packed.unpack: small[{key!r}] must have a last axis of {length}, got {describe(flat)}"
                 )
@@ -207,7 +207,7 @@ def pack(
         raise TypeError(
             f"{where}: group must be a function of a path and an array, got {describe(group)}"
         )
-    if any(isinstance(node, Packed) for node in flatten(tree, is_leaf=_is_packed)[0]):
+    if layouts(tree):
         raise TypeError(f"{where}: tree is packed already, or holds a Packed; unpack it first")
     refuse_unset(where, "tree", tree, "set up first: model = mlax.set_up(model, x, rng=key)")
     refuse_shared(where, "tree", tree)
@@ -251,6 +251,11 @@ def pack(
     return Packed(small, large, PackedLayout.of(treedef, places))
 
 
+def layouts(tree: Any) -> list[PackedLayout]:
+    """Return the layouts of all that is packed in a tree, in their order."""
+    return [node.layout for node in flatten(tree, is_leaf=is_packed)[0] if is_packed(node)]
+
+
 def _threshold(given: Any) -> int:
     if isinstance(given, bool) or not isinstance(given, int | np.integer):
         raise TypeError(
@@ -266,7 +271,8 @@ def _bytes(array: Any) -> int:
     return size
 
 
-def _is_packed(node: object) -> bool:
+def is_packed(node: object) -> TypeGuard[Packed[Any]]:
+    """Whether `node` is a Packed."""
     return isinstance(node, Packed)
 
 
@@ -323,42 +329,3 @@ def _refuse_different_devices(where: str, paths: list[str], nodes: dict[str, ENo
                 f"{where}: {first[0]} and {path} are on different devices and cannot share a flat array; pack them "
                 "apart: group=lambda path, array: array.device"
             )
-
-
-class WeightsIn(NamedTuple):
-    """One leaf of a tree, and the weights in it: itself, or those that are packed in it.
-
-    Attributes:
-        path: Where the leaf is.
-        leaf: The leaf.
-        weights: Path and array of each weight; where it is packed, path, shape and dtype.
-        packed: Whether the leaf is a flat array.
-    """
-
-    path: KeyPath
-    leaf: Any
-    weights: tuple[tuple[str, Any], ...]
-    packed: bool
-
-
-def weights_in(tree: Any) -> tuple[list[WeightsIn], TreeDef]:
-    """Return what weights the leaves of a tree are, those inside of every Packed in it included; and its structure."""
-    found: list[WeightsIn] = []
-    for path, node in flatten_with_path(tree, is_leaf=_is_packed)[0]:
-        if _is_packed(node):
-            found += _inside(path, node)
-        else:
-            found.append(WeightsIn(path, node, ((dotted(path), node),), packed=False))
-    return found, flatten(tree)[1]
-
-
-def _inside(path: KeyPath, packed: Packed[Any]) -> Iterator[WeightsIn]:
-    prefix = f"{dotted(path)}." if path else ""
-    for inner, leaf in flatten_with_path(packed)[0]:
-        field, key = inner[0].name, inner[1].key
-        if field == "large":
-            yield WeightsIn((*path, *inner), leaf, ((prefix + key, leaf),), packed=False)
-        else:
-            places = packed.layout.inside(key)
-            weights = tuple((prefix + place.path, place.like(leaf)) for place in places)
-            yield WeightsIn((*path, *inner), leaf, weights, packed=True)

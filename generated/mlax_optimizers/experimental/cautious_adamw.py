@@ -39,6 +39,7 @@ from mlax.optimizer import (
     no_steps,
     number,
     refuse_complex,
+    refuse_packed,
     scheduled,
     selected,
     warn_if_narrow,
@@ -137,6 +138,7 @@ def init(
         learning_rate, b1, b2, eps, weight_decay, scaling, slot_dtype, stochastic_rounding
     )
     refuse_complex(weights, "CautiousAdamW", "complex numbers have no signs that agree")
+    refuse_packed(weights, "CautiousAdamW")
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),

@@ -41,6 +41,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    refuse_packed,
     scheduled,
     selected,
     warn_if_narrow,
@@ -144,6 +145,7 @@ def init(
     h = MARS(
         learning_rate, b1, b2, gamma, eps, weight_decay, start, slot_dtype, stochastic_rounding
     )
+    refuse_packed(weights, "MARS")
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),

@@ -41,6 +41,7 @@ from mlax.optimizer import (
     no_steps,
     number,
     refuse_complex,
+    refuse_packed,
     scheduled,
     selected,
     warn_if_narrow,
@@ -159,6 +160,7 @@ def init(
         stochastic_rounding,
     )
     refuse_complex(weights, "Shampoo", "the matrices of its axes are those of real gradients")
+    refuse_packed(weights, "Shampoo")
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),

@@ -58,6 +58,7 @@ from mlax.optimizer import (
     no_steps,
     number,
     refuse_complex,
+    refuse_packed,
     scheduled,
     selected,
     warn_if_narrow,
@@ -184,6 +185,7 @@ def init(
         stochastic_rounding,
     )
     refuse_complex(weights, "SOAP", "the matrices of its axes are those of real gradients")
+    refuse_packed(weights, "SOAP")
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),

@@ -34,6 +34,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    refuse_packed,
     scheduled,
     selected,
     warn_if_narrow,
@@ -118,6 +119,7 @@ def init(
 ) -> State[Weights]:
     """Return the state before the first step; `Tiger` says what the hyperparameters are."""
     h = Tiger(learning_rate, beta, weight_decay, slot_dtype, stochastic_rounding)
+    refuse_packed(weights, "Tiger")
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),

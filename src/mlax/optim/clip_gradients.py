@@ -9,7 +9,7 @@ from mlax.optim.clipping import (
     clip_grad_value,
 )
 from mlax.optim.wrapping import Arguments, Move, Wrapper
-from mlax.optimizer import no_steps, number, selected
+from mlax.optimizer import no_steps, number, refuse_packed, selected
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["ClipGradients", "State"]
@@ -48,6 +48,10 @@ class ClipGradients(Wrapper):
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":
+        if self.max_leaf_norm is not None or self.adaptive is not None:
+            refuse_packed(
+                weights, "ClipGradients", "max_leaf_norm is not None or adaptive is not None"
+            )
         return State(no_steps(), self.optimizer.init(weights), self.held())
 
     @checked

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mlax._jax import is_tracer
+from mlax._packed_weights import refuse_packed
 from mlax._trees import leaves
 from mlax.leafwise import map_leaves, norm
 from mlax.tree import describe
@@ -95,6 +96,7 @@ def clip_grad_leaf_norm(gradients: Weights, max_norm: float | Scalar) -> Weights
     Raises:
         ValueError: `max_norm` is negative or NaN.
     """
+    refuse_packed(gradients, "clip_grad_leaf_norm")
     limit = _limit("clip_grad_leaf_norm", "max_norm", max_norm)
     (clipped,) = map_leaves(_limited, None, (gradients,), (), limit=limit)
     return clipped
@@ -155,6 +157,7 @@ def clip_grad_adaptive(
     Raises:
         ValueError: `clipping` is negative or NaN, `eps` is not positive.
     """
+    refuse_packed(gradients, "clip_grad_adaptive")
     limit = _limit("clip_grad_adaptive", "clipping", clipping)
     if not eps > 0:
         raise ValueError(f"clip_grad_adaptive: eps must be > 0, got {eps}")

@@ -4,9 +4,10 @@ from typing import Any, ClassVar, Generic, NamedTuple
 
 from jaxtyping import Array
 
+from mlax._trees import flatten, leaves
 from mlax.hyperparameters import Specification, specified
 from mlax.leafwise import map_leaves
-from mlax.optim.paths import PathPredicate, as_callable, map_with_dotted_path
+from mlax.optim.paths import PathPredicate, answers, as_callable
 from mlax.optim.wrapping import Arguments, Move, Wrapper
 from mlax.optimizer import (
     Number,
@@ -73,10 +74,7 @@ class DecayWeights(Wrapper):
         decay = current(self.weight_decay, state.step, state.weight_decay)
         fraction = decay if self.independent else decay * _learning_rate(inner)
 
-        def decayed(path: str, w: Array) -> Array | None:
-            return w if self.mask is None or self.mask(path, w) else None
-
-        masked = map_with_dotted_path(decayed, weights)
+        masked = weights if self.mask is None else _masked(weights, self.mask)
         store = self._store(state.step, None if move.new_weights else weights)
         (result,) = map_leaves(_decayed, None, (result, masked), (), store, fraction=fraction)
         return result, State(state.step + 1, decay, inner, state.hyperparameters)
@@ -96,6 +94,18 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     inner: Any
     hyperparameters: DecayWeights
+
+
+def _masked(weights: Weights, mask: PathPredicate) -> Weights:
+    """Return the weights that decay, with None in the place of the others."""
+
+    def decays(path: str, weight: Array) -> bool:
+        return bool(mask(path, weight))
+
+    chosen, treedef = flatten(answers("DecayWeights.mask", decays, weights))
+    pairs = zip(chosen, leaves(weights), strict=True)
+    masked: Weights = treedef.unflatten(w if decays else None for decays, w in pairs)
+    return masked
 
 
 def _decayed(_: None, result: Array, w: Array | None, *, fraction: Array) -> tuple[Array]:

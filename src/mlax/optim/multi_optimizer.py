@@ -5,7 +5,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from mlax._trees import flatten, leaves
 from mlax.hyperparameters import Specification, required, specified
-from mlax.optim.paths import PathPredicate, map_with_dotted_path
+from mlax.optim.paths import PathPredicate, answers
 from mlax.optim.protocol import OptimizerLike, accepted, arguments_of
 from mlax.optim.wrapping import Arguments, Move, Transformation, as_optimizer
 from mlax.optimizer import no_steps, selected
@@ -108,7 +108,7 @@ class MultiOptimizer(Transformation):
             accepting = (i for i, accepts in enumerate(self.filters) if accepts(path, weight))
             return next(accepting, len(self.filters))
 
-        return map_with_dotted_path(group, selected(weights))
+        return answers("MultiOptimizer.filters", group, selected(weights))
 
     def _split(self, tree: T, groups: Any) -> list[T]:
         """Return a tree for each optimizer."""

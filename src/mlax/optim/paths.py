@@ -1,16 +1,14 @@
 """Predicates and numbers that depend on a weight's path."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from jaxtyping import Array
 
-from mlax._trees import map_with_path
-from mlax.tree import dotted
+from mlax._packed_weights import WeightsIn, weights_in
+from mlax.tree import describe, keystr
 
-__all__ = ["PathPredicate", "as_callable", "map_with_dotted_path"]
-
-T = TypeVar("T")
+__all__ = ["PathPredicate", "answers", "as_callable"]
 
 PathPredicate: TypeAlias = Callable[[str, Array], bool]
 """Of a weight's path, `"layers.0.kernel"`, and the weight. It may look at shape and dtype; values may be tracers."""
@@ -23,7 +21,34 @@ def as_callable(value: Any) -> Any:
     return value
 
 
-def map_with_dotted_path(function: Callable[[str, Any], Any], tree: T) -> T:
-    """Return the tree with each leaf replaced by `function(path, leaf)`, the path as in `"layers.0.kernel"`."""
-    result: T = map_with_path(lambda path, leaf: function(dotted(path), leaf), tree)
-    return result
+def answers(name: str, function: Callable[[str, Any], Any], tree: Any) -> Any:
+    """Return the tree with each leaf replaced by `function(path, leaf)`, the path as in `"layers.0.kernel"`.
+
+    Of a flat array in a `Packed` the function is asked for each weight in it, with the path that it had, and with shape
+    and dtype in the place of the weight.
+
+    Args:
+        name: Who asks: `MultiOptimizer.filters`.
+        function: Gives something that can be compared.
+        tree: A tree of arrays.
+
+    Raises:
+        ValueError: Weights in one flat array have different answers.
+    """
+    found, treedef = weights_in(tree)
+    return treedef.unflatten(_answer(name, function, entry) for entry in found)
+
+
+def _answer(name: str, function: Callable[[str, Any], Any], entry: WeightsIn) -> Any:
+    (first, weight), *others = entry.weights
+    answer = function(first, weight)
+    for path, other in others:
+        different = function(path, other)
+        if different != answer:
+            raise ValueError(
+                f"{name}: the answer is {describe(answer)} for {first!r}, {describe(weight)}, and "
+                f"{describe(different)} for {path!r}, {describe(other)}, and both lie in one flat array, "
+                f"{keystr(entry.path)}.\n  Pack them apart: mlax.pack(tree, group=...), with a function of a "
+                "path and an array that gives them different answers too"
+            )
+    return answer

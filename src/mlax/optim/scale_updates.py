@@ -5,12 +5,13 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any, ClassVar, Generic, NamedTuple, cast
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax.hyperparameters import Specification, required, specified
 from mlax.leafwise import map_leaves
-from mlax.optim.paths import as_callable, map_with_dotted_path
+from mlax.optim.paths import answers, as_callable
 from mlax.optim.wrapping import Arguments, Move, Wrapper
 from mlax.optimizer import no_steps, selected
 from mlax.tree import describe
@@ -40,7 +41,7 @@ class ScaleUpdates(Wrapper):
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":
-        map_with_dotted_path(self._scale, weights)
+        answers("ScaleUpdates.scale", self._scale, weights)
         return State(no_steps(), self.optimizer.init(weights), self.held())
 
     @checked
@@ -55,21 +56,22 @@ class ScaleUpdates(Wrapper):
         updates, inner = Move(new_weights=False).by(
             self.optimizer, gradients, state.inner, weights, arguments
         )
-        scales = map_with_dotted_path(self._scale, gradients if weights is None else weights)
+        reference = gradients if weights is None else weights
+        scales = jax.tree.map(
+            _as_array, answers("ScaleUpdates.scale", self._scale, reference), reference
+        )
         store = self._store(state.step, weights, applied=move.new_weights)
         (result,) = map_leaves(_scaled, None, (updates, scales), (), store)
         return result, State(state.step + 1, inner, state.hyperparameters)
 
-    def _scale(self, path: str, weight: Array) -> Array:
+    def _scale(self, path: str, weight: Array) -> float:
         given = cast("object", self.scale(path, weight))
         number = float(given) if isinstance(given, Real) else math.nan
         if not 0 <= number < math.inf:
             raise ValueError(
                 f"ScaleUpdates: scale must give a finite Python number >= 0, got {describe(given)} for {path!r}"
             )
-        # In the dtype that the leaf is computed in, which a Python number would be too late for under `jit`.
-        dtype = jnp.float32 if weight.dtype.itemsize < 4 else weight.dtype
-        return jnp.asarray(number, dtype)
+        return number
 
 
 class State(NamedTuple, Generic[Weights]):
@@ -84,6 +86,12 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     inner: Any
     hyperparameters: ScaleUpdates
+
+
+def _as_array(scale: float, weight: Array) -> Array:
+    # In the dtype that the leaf is computed in, which a Python number would be too late for under `jit`.
+    dtype = jnp.float32 if weight.dtype.itemsize < 4 else weight.dtype
+    return jnp.asarray(scale, dtype)
 
 
 def _scaled(_: None, update: Array, scale: Array) -> tuple[Array]:
