@@ -273,7 +273,7 @@ def test_a_flat_array_is_one_leaf_and_a_layout_one_trace() -> None:
 
 
 def test_training_donated_and_scanned_gives_what_the_model_gives() -> None:
-    optimizer = optim.Adam(1e-2)
+    optimizer = optim.SGD(0.1, momentum=0.9)  # Adam would make one ulp of a gradient near 0 a step
 
     def step(carry: Any, _: Any) -> Any:
         model, state = carry
@@ -284,7 +284,7 @@ def test_training_donated_and_scanned_gives_what_the_model_gives() -> None:
     results: list[Any] = []
     for tree in (model(), mlax.pack(model())):
         carry, losses = train(tree, optimizer.init(tree))
-        results.append((carry[0], carry[1].m, losses))
+        results.append((carry[0], carry[1].velocity, losses))
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(tree))
     (plain, moments, losses), (packed, packed_moments, packed_losses) = results
     assert_close(packed.unpack(), plain)
