@@ -34,6 +34,8 @@ from mlax.leafwise import (
 SHAPES = [(), (1,), (5,), (0,), (2, 3), (3, 0, 2), (2, 1, 4), (2, 3, 1, 2)]
 MAGNITUDES = [0.0, 1e-38, 1e-30, 1e-20, 1.0, 1e15, 1e30]
 
+LARGE = 2**14 + 3
+
 shapes = st.lists(st.integers(0, 4), max_size=4).map(tuple)
 
 
@@ -85,9 +87,31 @@ def test_norms_of_complex_leaves_are_complex() -> None:
     np.testing.assert_allclose(norm(trust_ratio(w, direction) * direction), norm(w), rtol=1e-6)
 
 
-def test_what_is_not_finite_is_not_hidden() -> None:
-    assert norm(jnp.array([1.0, jnp.inf])) == jnp.inf
-    assert jnp.isnan(norm(jnp.array([1.0, jnp.nan])))
+def test_norms_of_large_leaves_of_any_magnitude() -> None:
+    """They are scaled only where squares overflow or vanish; one by one, under vmap, and in their gradients."""
+    magnitudes = np.array([1e-30, 1e-24, 3e-18, 1e-17, 1e-10, 1.0, 1e15, 1e18, 1e30], np.float32)
+    x = values((LARGE,)) * magnitudes[:, None]
+    expected = np.linalg.norm(exact(x), axis=1)
+    both = jax.jit(jax.value_and_grad(norm))
+    results, gradients = jax.vmap(both)(x)
+    np.testing.assert_allclose(results, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradients, exact(x) / expected[:, None], rtol=1e-5, atol=1e-9)
+    for row, one in zip(x, expected, strict=True):
+        result, gradient = both(row)
+        np.testing.assert_allclose(result, one, rtol=1e-6)
+        np.testing.assert_allclose(gradient, exact(row) / one, rtol=1e-5, atol=1e-9)
+    for function in (both, jax.vmap(both)):
+        result, gradient = function(jnp.zeros((*(1,) * (function is not both), LARGE)))
+        assert not np.any(result)
+        np.testing.assert_array_equal(gradient, 0)
+    mixed = jax.lax.complex(x[-1].at[0].set(1e-30), x[0])
+    np.testing.assert_allclose(norm(mixed), np.linalg.norm(exact(mixed)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [2, LARGE - 100, LARGE])
+def test_what_is_not_finite_is_not_hidden(size: int) -> None:
+    assert norm(jnp.ones(size).at[0].set(jnp.inf)) == jnp.inf
+    assert jnp.isnan(norm(jnp.ones(size).at[0].set(jnp.nan)))
 
 
 def test_the_gradient_of_a_norm() -> None:

@@ -1,12 +1,13 @@
 """Functions of all elements of a leaf, or of all along some axes."""
 
 import math
+from typing import cast
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import largest_number, smallest_number
+from mlax._jax import epsilon, largest_number, smallest_number
 
 __all__ = ["largest", "mean", "norm", "rms", "scale_of", "trust_ratio"]
 
@@ -30,16 +31,38 @@ def largest(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
 def norm(x: Array) -> Array:
     r"""Return the Euclidean norm of all elements, $\sqrt{\sum_i |x_i|^2}$: shape (), in the dtype of `x`.
 
-    The elements are scaled before they are squared, so that squares neither overflow nor vanish: in float32 those of
-    1e20 and 1e-25 would. Its gradient at zero is zero.
+    The elements are scaled before they are squared where squares would overflow or vanish: in float32 those of 1e20 and
+    1e-25 would. Its gradient at zero is zero.
     """
+    length: Array = _scaled(x) if x.size < _LARGE else _length(x)
+    return length.astype(x.dtype)
+
+
+_LARGE = 2**14
+"""Elements from which on it pays to look at the sum of squares before anything is scaled. Scaling takes two
+more passes over a leaf, 45 % of Adafactor's step on leaves of 1 MB; a branch takes time to compile, 30 % of LAMB's on
+leaves of 1 kB."""
+
+
+def _length(x: Array) -> Array:
+    total = jnp.sum(jnp.square(jnp.abs(x)))
+    # Below this, squares that vanished may count for more than rounding does.
+    smallest = x.size * smallest_number(total.dtype) / epsilon(total.dtype)
+    lost = (total <= smallest) | (total > largest_number(total.dtype))
+    # Where `vmap` makes a choice of the branch, the gradient of the root that is not taken has to be finite.
+    root = jnp.sqrt(jnp.where(lost, 1.0, total))
+    return cast("Array", lax.cond(lost, lambda: _scaled(x), lambda: root))
+
+
+def _scaled(x: Array) -> Array:
     magnitudes = jnp.abs(x)
     scale = scale_of(magnitudes)
     total = jnp.sum(jnp.square(magnitudes / scale))
-    positive = total > 0
-    root = jnp.where(positive, jnp.sqrt(jnp.where(positive, total, 1.0)), 0.0)
+    # Not `total > 0`: XLA's maximum of many elements overlooks one that is not a number, their sum does not.
+    zero = total == 0
+    root = jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, total)))
     length: Array = scale * root
-    return length.astype(x.dtype)
+    return length
 
 
 def scale_of(x: Array) -> Array:
