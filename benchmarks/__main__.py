@@ -26,6 +26,7 @@ from benchmarks import (
     optimizers,
     page,
     picture,
+    splits,
     steps,
     targets,
 )
@@ -39,6 +40,7 @@ AREAS: Mapping[str, Callable[[Results, Effort, Progress], None]] = {
     "limits": limits.measure,
     "steps": steps.measure,
     "optimizers": optimizers.measure,
+    "splits": splits.measure,
     "half": half_precision.measure,
     "memory": memory.measure,
     "checks": checks.measure,

@@ -111,6 +111,16 @@ def _optimizers(results: Results) -> Iterator[Table]:
     yield Table("Optimizers on few large leaves, float32", head, tuple(rows))
 
 
+def _splits(results: Results) -> Iterator[Table]:
+    first = results.cases("splits")[0]
+    names = results.candidates("splits", first)
+    rows = [
+        (case, *(quantity(results.find("splits", case, name, "step")) for name in names))
+        for case in results.cases("splits")
+    ]
+    yield Table("Adam on the same weights in few leaves or many", ("", *names), tuple(rows))
+
+
 def _half(results: Results) -> Iterator[Table]:
     for case in results.cases("half precision"):
         rows = list[tuple[str, ...]]()
@@ -167,6 +177,7 @@ AREAS: dict[str, Callable[[Results], Iterator[Table]]] = {
     "limits": _limits,
     "steps": _steps,
     "optimizers": _optimizers,
+    "splits": _splits,
     "half precision": _half,
     "memory": _memory,
     "checks": _against("checks", "trace", "with checks"),

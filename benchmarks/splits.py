@@ -1,0 +1,39 @@
+"""The same weights in few large leaves or in many: what it costs to begin and end a loop over a leaf."""
+
+from benchmarks.algorithms import ADAM
+from benchmarks.effort import Effort
+from benchmarks.peers import available
+from benchmarks.peers.run import Run
+from benchmarks.results import Results
+from benchmarks.timing import Progress, take_turns
+from benchmarks.trees import Tree
+
+__all__ = ["COUNTS", "PEERS", "measure"]
+
+COUNTS = (1, 8, 64, 512)
+PEERS = ("mlax", "Optax", "PyTorch fused")
+
+
+def measure(results: Results, effort: Effort, progress: Progress) -> None:
+    """Measure Adam on trees of one size and different numbers of leaves, all in turns."""
+    peers, _ = available()
+    runs = dict[tuple[int, str], Run]()
+    rows = effort.large.size // 512
+    for count in COUNTS:
+        shapes = {f"layer{i}.kernel": (rows // count, 512) for i in range(count)}
+        tree = Tree(f"{count} leaves", shapes)
+        for name in PEERS:
+            if name in peers:
+                progress(f"{tree.name}: {name}, building")
+                runs[count, name] = peers[name].start(tree, ADAM)
+                runs[count, name].build()
+    steps = take_turns(
+        {f"{name}, {count}": run.step for (count, name), run in runs.items()},
+        rounds=effort.rounds,
+        turn=effort.turn,
+        progress=progress,
+    )
+    for count in COUNTS:
+        case = f"{effort.large.nbytes / 2**20:.0f} MB in {count} leaves"
+        figures = {name: steps[f"{name}, {n}"] for n, name in runs if n == count}
+        results.add("splits", case, "step", "s", figures)
