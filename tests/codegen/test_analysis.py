@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlax_codegen.analysis import Analysis, analyse
 from mlax_codegen.errors import SpecError
-from mlax_codegen.render import render_module
+from mlax_codegen.render import built_in_specs, render_module
 from mlax_codegen.spec import read_spec
 from mlax_codegen.worlds import condition_of, holds, possible_worlds
 
@@ -155,6 +155,34 @@ def test_a_requirement_keeps_a_slot_from_being_read_in_vain(tmp_path: Path) -> N
 def test_elementwise(tmp_path: Path) -> None:
     assert analysis(tmp_path).elementwise
     assert not analysis(tmp_path, "abs2(g)", "mean(abs2(g))").elementwise
+
+
+@pytest.mark.parametrize(
+    ("new", "seen", "when"),
+    [
+        ("abs2(g)", False, None),
+        ("mean(abs2(g))", True, None),
+        ("abs2(g) * max(2, 3)", False, None),  # of two static numbers
+        ("abs2(g) * max(g)", True, None),
+        ("abs2(g) * ndim", True, None),
+        ("(norm(g) if nesterov else abs2(g))", True, "nesterov"),
+        ("(abs2(g) if momentum is None else g / ndim)", True, "momentum is not None"),
+    ],
+)
+def test_whether_leaves_are_seen_as_wholes(
+    tmp_path: Path, new: str, seen: bool, when: str | None
+) -> None:
+    found = analysis(tmp_path, "abs2(g)", new)
+    assert (found.sees_leaves, found.leaves_when) == (seen, when)
+
+
+def test_totals_and_noise_see_no_leaf() -> None:
+    specs = {path.stem: path for path in built_in_specs()}
+    for name in ("prodigy", "dog", "polyak_sgd", "noisy_sgd"):
+        found = analyse(read_spec(specs[name]))
+        assert not found.sees_leaves
+        assert not found.elementwise
+    assert analyse(read_spec(specs["novograd"])).sees_leaves  # a slot of shape ()
 
 
 def test_what_the_leaf_is_given(tmp_path: Path) -> None:
