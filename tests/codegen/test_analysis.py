@@ -166,7 +166,7 @@ def test_elementwise(tmp_path: Path) -> None:
         ("abs2(g) * max(g)", True, None),
         ("abs2(g) * ndim", True, None),
         ("(norm(g) if nesterov else abs2(g))", True, "nesterov"),
-        ("(abs2(g) if momentum is None else g / ndim)", True, "momentum is not None"),
+        ("(abs2(g) if momentum is None else g * ndim)", True, "momentum is not None"),
     ],
 )
 def test_whether_leaves_are_seen_as_wholes(
