@@ -1,5 +1,6 @@
 """Specs with every construct of the language become code that runs, laid out well, with a state that is stable."""
 
+import functools
 import importlib
 import subprocess
 import sys
@@ -84,6 +85,10 @@ def test_steps_keep_the_state_as_it_is(path: Path, weights: Any) -> None:
     (weights, state), _ = jax.lax.scan(step, (weights, state), length=3)
     assert described((weights, state)) == first
     assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(weights))
+    random = optimizer_class(stochastic_rounding=True)
+    take_step = functools.partial(random.apply_gradients, **loss)
+    shapes = jax.eval_shape(take_step, weights, random.init(weights), weights)
+    assert described(shapes) == described((weights, random.init(weights)))
     zeros = jax.tree.map(jnp.zeros_like, weights)
     updates, _ = optimizer.step(zeros, optimizer.init(weights), weights, **loss)
     assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(updates))

@@ -1,5 +1,10 @@
 """`map_leaves` with a `Store`: random bits, new weights, and what every optimizer does with them."""
 
+import functools
+import os
+import re
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -13,7 +18,13 @@ from mlax.leafwise import Store, map_leaves, reduce_leaves
 from mlax.leafwise._rounding import next_key, random_bits
 from mlax.tree import tree_equal
 from tests.mlax.generated_optimizers import (
+    MODULES,
     QUICKLY,
+    analysis,
+    arguments,
+    every_optimizer,
+    init,
+    slots,
 )
 
 HALF = jnp.bfloat16
@@ -145,3 +156,128 @@ def test_updates_lead_to_the_stochastically_rounded_sum_where_they_can() -> None
         small = np.abs(np.asarray(g, float) * size) < 0.49 * np.abs(np.asarray(w, float))
         assert not misses[small].any()
         assert missed[0] <= misses.mean() <= missed[1]
+
+
+def step_of_module(name: str, dtype: Any, *, applied: bool = True) -> tuple[str, Any]:
+    """Return the jaxpr of a step on one leaf as text, and the state."""
+    weights = {"w": jnp.ones((4, 3), dtype)}
+    state = init(name, weights, stochastic_rounding=True)
+    function = MODULES[name].apply_gradients if applied else MODULES[name].step
+    run = functools.partial(function, **arguments(name))
+    return str(jax.make_jaxpr(run)(weights, state, weights)), state
+
+
+@every_optimizer
+def test_every_optimizer_rounds_all_that_is_narrow(name: str) -> None:
+    """The weights, or the sum that updates lead to, and each array in a slot that is written; nothing in float32."""
+    for applied in (True, False):
+        text, state = step_of_module(name, HALF, applied=applied)
+        written = [slot for phase in analysis(name).phases for slot in phase.slots]
+        arrays = [x for slot in written for x in jax.tree.leaves(getattr(state, slot))]
+        assert text.count("name=_stochastically") == 1 + len(arrays)
+    assert "name=_stochastically" not in step_of_module(name, jnp.float32)[0]
+
+
+@pytest.mark.parametrize("name", ["adam", "dadapt_adamw"])
+def test_wide_leaves_do_not_notice(name: str) -> None:
+    """In a mixed tree; bit for bit."""
+    weights = trees()
+    results: list[Any] = []
+    for stochastic in (False, True):
+        state = init(name, weights, stochastic_rounding=stochastic)
+        new, after = MODULES[name].apply_gradients(weights, state, weights, **arguments(name))
+        results.append([new, *slots(after).values()])
+    assert not tree_equal(*results)
+    for nearest, random in zip(*results, strict=True):
+        assert tree_equal(nearest["c"], random["c"])
+
+
+def test_the_weights_are_needed() -> None:
+    optimizer = optim.Adam(stochastic_rounding=True)
+    weights = {"w": jnp.ones(2, HALF)}
+    message = r"Adam: step needs the weights \(stochastic_rounding\)"
+    with pytest.raises(ValueError, match=message):
+        optimizer.step(weights, optimizer.init(weights))
+    with pytest.raises(ValueError, match="Adam: apply_gradients needs the weights"):
+        optimizer.apply_gradients(weights, optimizer.init(weights), None)
+
+
+def test_training_is_differentiated_as_if_nothing_were_rounded() -> None:
+    def end(rate: Array) -> Array:
+        weights = jnp.ones(64, HALF)
+        state = optim.sgd.init(weights, learning_rate=rate, stochastic_rounding=True)
+        for _ in range(3):
+            weights, state = optim.sgd.apply_gradients(weights, state, weights)
+        return jnp.mean(weights.astype(jnp.float32))
+
+    slope = jax.grad(end)(jnp.float32(0.1))
+    assert float(slope) == pytest.approx(-3 * 0.9**2, rel=0.02)
+
+
+def test_equal_leaves_are_traced_once_and_share_their_loops() -> None:
+    """Only the key of a leaf differs, which is computed outside of its loops: eight leaves have those of one."""
+    seen: list[Any] = []
+
+    def leaf(h: Any, g: Array, m: Array) -> tuple[Array, Array]:
+        seen.append(g)
+        return g / 3, m + g / 3
+
+    def step(count: Any, tree: Any) -> Any:
+        return map_leaves(leaf, None, (tree,), (tree,), Store(tree, True, count))
+
+    tree = [jnp.ones((32, 32), HALF)] * 8
+    text = jax.jit(step).lower(jnp.int32(0), tree).compile(QUICKLY).as_text()
+    assert len(seen) == 1
+    assert len(re.findall(r" remainder\(", text)) == 8
+    text = re.sub(r", metadata=\{.*", "", text)
+    bodies = re.findall(r"\n%fused_computation\S* (.*?)\n}", text, re.DOTALL)
+    loops = {re.sub(r"(%|param_)[\w.]+", "", body) for body in bodies if "bf16[32,32]" in body}
+    assert len(loops) < 5
+
+
+def test_adam_takes_six_bytes_a_weight() -> None:
+    """Weights and both moments; a step keeps no array of the weights' shape in float32, and no random bits."""
+    optimizer = optim.Adam(stochastic_rounding=True)
+    weights = {"a": jnp.ones((96, 128), HALF), "b": jnp.ones((96, 128), HALF)}
+    state = optimizer.init(weights)
+    kept = sum(x.nbytes for x in jax.tree.leaves((weights, state.m, state.v)))
+    assert kept == 6 * 2 * 96 * 128
+    step = jax.jit(optimizer.apply_gradients, donate_argnums=(1, 2))
+    compiled = step.lower(weights, state, weights).compile()
+    arrays = re.findall(r"= (\w+)\[96,128\]", compiled.as_text().partition("\nENTRY")[2])
+    assert set(arrays) == {"bf16"}
+    memory = compiled.memory_analysis()
+    assert memory.argument_size_in_bytes < kept + 2 * 2 * 96 * 128 + 100  # and the gradients
+    assert memory.alias_size_in_bytes >= kept
+
+
+SHARDED = """
+import jax, jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+from mlax import optim, tree_equal
+
+optimizer = optim.Adam(1e-3, stochastic_rounding=True)
+whole = {"w": jnp.linspace(-1, 1, 8 * 6).reshape(8, 6).astype(jnp.bfloat16)}
+mesh = jax.make_mesh((2,), ("x",))
+split = jax.device_put(whole, NamedSharding(mesh, PartitionSpec("x", None)))
+step = jax.jit(optimizer.apply_gradients)
+results = [step(weights, optimizer.init(weights), weights) for weights in (whole, split)]
+assert len(results[1][0]["w"].sharding.device_set) == 2
+assert tree_equal(*jax.device_get(results))
+nearest = jax.jit(optim.Adam(1e-3).apply_gradients)(whole, optim.Adam(1e-3).init(whole), whole)
+assert not tree_equal(results[0][0], nearest[0])
+"""
+
+
+@pytest.mark.filterwarnings("ignore:Adam. slots too narrow")
+def test_sharding_changes_nothing() -> None:
+    """On two simulated devices, in a process of their own."""
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED],
+        env={**os.environ, **flags},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
