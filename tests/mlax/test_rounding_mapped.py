@@ -65,6 +65,14 @@ def test_random_bits_are_uniform_and_independent() -> None:
             assert abs((a * b).mean() * 12) < 4.5 / np.sqrt(a.size), (axis, distance)
 
 
+def test_sequences_that_overlap_do_not_run_alike() -> None:
+    """Leaves of many elements have keys that are nearer to each other than they have elements."""
+    first, second = (
+        np.asarray(random_bits(jnp.uint32(key), 1, (4096,)), float) for key in (1_000, 1_005)
+    )
+    assert abs(np.corrcoef(first[5:], second[:-5])[0, 1]) < 4.5 / 64
+
+
 def quickly(function: Any, *args: Any) -> Any:
     return jax.jit(function).lower(*args).compile(QUICKLY)(*args)
 
