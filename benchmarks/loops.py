@@ -162,14 +162,15 @@ def loops(model: Any, x: Array, y: Array) -> dict[str, Callable[[], Any]]:
 
 
 def keeping(way: Callable[[Any], Any], model: Any, packed: bool) -> Callable[[], Any]:
-    """Return a function that goes on from where it was."""
+    """Return a function that goes on from where it was, and returns model and state."""
     weights = jax.tree.map(jnp.copy, model)  # pack hands on large leaves as they are
     weights = mlax.pack(weights) if packed else weights
     run = weights, OPTIMIZER.init(weights)
 
-    def go_on() -> None:
+    def go_on() -> Any:
         nonlocal run
         run = jax.block_until_ready(way(run))
+        return run
 
     return go_on
 
