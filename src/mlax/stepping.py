@@ -145,6 +145,9 @@ def refuse_complex(weights: Any, name: str, reason: str) -> None:
 def apply_updates(updates: Weights, weights: Weights) -> Weights:
     """Return the weights after a step: `weights + updates`, leaf by leaf, in the same dtypes.
 
+    In half precision the updates have been rounded before, and the sum is again. An optimizer's `apply_gradients` and
+    `update` round once, stochastically if it is to: docs/half_precision.md.
+
     Raises:
         LeafMismatchError: Updates and weights do not correspond.
     """

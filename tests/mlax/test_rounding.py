@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -77,3 +78,17 @@ def test_what_a_dtype_has_stays(dtype: str) -> None:
         bits = jnp.full(wide.shape, word, jnp.uint32)
         result = np.asarray(rounded(jnp.asarray(wide), narrow, bits))
         np.testing.assert_array_equal(result.astype(np.float32), every.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_from_float64(dtype: str) -> None:
+    """Where leaves are computed in it, slots in float32 are narrow too: two neighbours, and the mean between them."""
+    form = jnp.finfo(dtype)
+    with jax.enable_x64(True):
+        for below in (1.0, 3 * float(form.smallest_normal)):
+            unit = below * float(form.eps) / (1 if below == 1 else 1.5)
+            x = jnp.full(BITS.shape, -below - unit / 3, jnp.float64)
+            result = np.asarray(rounded(x, jnp.dtype(dtype), jnp.asarray(BITS)), np.float64)
+            steps = (-result - below) / unit
+            assert set(steps) == {0, 1}
+            assert steps.mean() == pytest.approx(1 / 3, abs=0.02)
