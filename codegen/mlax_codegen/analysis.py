@@ -51,9 +51,9 @@ class Analysis:
         step_number: Whether `t` is needed.
         phases: The leaf functions of a step.
         functions: Those of [functions].
-        sees_leaves: Whether some equation of a step sees a leaf as a whole: its shape, its norm, a slot of another
-            shape. If none does, the step of weights packed into one array is that of the weights, but for rounding in
-            what is summed over all leaves and for what is drawn at random.
+        sees_leaves: Whether some equation of a step sees a leaf as a whole: its shape, its norm. If none does, the step
+            of weights packed into one array is that of the weights, but for rounding in what is summed over all leaves
+            and for what is drawn at random.
         leaves_when: Under which static condition; None where always (or never).
         elementwise: Whether each element of the update depends on that element of the trees alone.
         retained: For each slot that changes little by little, the factors that a step may keep of it.

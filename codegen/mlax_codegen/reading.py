@@ -25,7 +25,7 @@ class Reading:
 
     Attributes:
         weights: Worlds in which the weights are read.
-        leaves: Worlds in which a leaf is seen as a whole: its shape, its norm, a slot of another shape.
+        leaves: Worlds in which a leaf is seen as a whole: its shape, its norm.
         blamed: Names and expressions that a mistake was noted of.
         world: Where it is.
         possible: Whether the requirements hold there.
@@ -89,7 +89,6 @@ class Reading:
                 self.of_leaf = any(code is phase.leaf for phase in spec.phases)
                 self.block(code)
             self.of_leaf = False
-            self.shaped_slots()
             weights = set(self.weights)
             for code in [*functions, *shapes]:
                 self.block(code)
@@ -99,13 +98,6 @@ class Reading:
         self.weights &= set(possible)
         self.leaves &= set(possible)
         return possible
-
-    def shaped_slots(self) -> None:
-        """Take note where a slot is kept that is not like the leaf."""
-        for slot in self.spec.slots:
-            when = None if slot.when is None else slot.when.expression
-            if slot.shape is not None and (when is None or holds(when, self.world)):
-                self.leaves.add(self.world)
 
     def block(self, code: Code) -> None:
         self.code = code

@@ -5,7 +5,7 @@ little else. A `Packed` is a tree of few arrays that unpacks itself inside the s
 """
 
 import math
-from collections.abc import Callable, Container, Hashable
+from collections.abc import Callable, Container, Hashable, Iterator
 from itertools import chain, count
 from typing import (
     TYPE_CHECKING,
@@ -43,6 +43,9 @@ T = TypeVar("T", covariant=True)
 
 DEFAULT_THRESHOLD = 2**15
 """Bytes below which a leaf is packed; docs/packing.md says how it was measured."""
+
+
+_WEIGHT: Parameter[Any] = Parameter()
 
 
 class _HasForward(Protocol[P, R, T]):
@@ -104,13 +107,13 @@ class Packed(Module, Generic[T]):
         empty = [None if self._node(place).data is None else place for place in self.layout.places]
         expected = flatten(self.layout.tree(empty), is_leaf=_is_place)
         places: list[Place] = expected[0]
-        given = [self._leaves_of("tree", tree, expected[1])]
-        given.append(
-            [None] * len(places)
-            if before is None
-            else self._leaves_of("before", before, expected[1])
+        given = self._leaves_of("tree", tree, expected[1])
+        kept: list[Any] = [None] * len(places)
+        if before is not None:
+            kept = self._leaves_of("before", before, expected[1])
+        new = dict(
+            zip((place.path for place in places), zip(given, kept, strict=True), strict=True)
         )
-        new = dict(zip((place.path for place in places), zip(*given, strict=True), strict=True))
         small, large = dict(self.small), dict(self.large)
         for key in self.layout.flats:
             if self.small[key].data is None:
@@ -212,32 +215,10 @@ def pack(
     refuse_unset(where, "tree", tree, "set up first: model = mlax.set_up(model, x, rng=key)")
     refuse_shared(where, "tree", tree)
     given, treedef = leaves_by_name(where, "tree", tree)
-    owners = [
-        node
-        for node in flatten(tree, is_leaf=is_leaf_state)[0]
-        for _ in range(len(flatten(node)[0]))
-    ]
-    nodes: dict[str, ENode[Any]] = {}
-    homes: dict[str, tuple[Any, ...]] = {}
-    for (path, leaf), owner in zip(given.items(), owners, strict=True):
-        node = _node(where, path, leaf, owner)
-        nodes[path] = node
-        if (
-            type(node) in (Parameter, Variable)
-            and not is_key(node.data.dtype)
-            and _bytes(node.data) < least
-        ):
-            answer = True if group is None else _answer(where, path, group(path, node.data))
-            if answer is not None:
-                homes[path] = (answer, type(node), getattr(node, "frozen", False), node.data.dtype)
-    together: dict[tuple[Any, ...], list[str]] = {}
-    for path, shared in homes.items():
-        together.setdefault(shared, []).append(path)
+    nodes = dict(zip(given, _nodes(where, given, tree), strict=True))
     names: dict[str, str] = {}
     small: dict[str, ENode[Any]] = {}
-    for shared, paths in together.items():
-        if len(paths) == 1:
-            continue
+    for shared, paths in _together(where, nodes, least, group).items():
         _refuse_different_devices(where, paths, nodes)
         key = _name(shared, small, plain=group is None)
         names |= dict.fromkeys(paths, key)
@@ -249,6 +230,25 @@ def pack(
     )
     large = {path: node for path, node in nodes.items() if path not in names}
     return Packed(small, large, PackedLayout.of(treedef, places))
+
+
+def _together(
+    where: str,
+    nodes: dict[str, ENode[Any]],
+    least: int,
+    group: Callable[[str, Array], Hashable | None] | None,
+) -> dict[tuple[Any, ...], list[str]]:
+    """Return the paths of what is to share a flat array, by all that it has in common."""
+    together: dict[tuple[Any, ...], list[str]] = {}
+    for path, node in nodes.items():
+        data = node.data
+        if type(node) not in (Parameter, Variable) or is_key(data.dtype) or _bytes(data) >= least:
+            continue
+        answer = True if group is None else _answer(where, path, group(path, data))
+        if answer is not None:
+            shared = answer, type(node), getattr(node, "frozen", False), data.dtype
+            together.setdefault(shared, []).append(path)
+    return {shared: paths for shared, paths in together.items() if len(paths) > 1}
 
 
 def layouts(tree: Any) -> list[PackedLayout]:
@@ -276,22 +276,29 @@ def is_packed(node: object) -> TypeGuard[Packed[Any]]:
     return isinstance(node, Packed)
 
 
-def _node(where: str, path: str, leaf: Any, owner: Any) -> ENode[Any]:
-    """Return a node that holds one leaf: of the class of the node that it is from, or what a bare array counts as."""
-    if isinstance(leaf, jax.ShapeDtypeStruct):
-        raise TypeError(
-            f"{where}: {path or 'tree'} is {describe(leaf)}, which has no values; give arrays, or write "
-            "jax.eval_shape(mlax.pack, tree)"
-        )
-    if is_leaf_state(owner):
-        return owner.with_data(leaf)
-    try:
-        node = Variable(leaf)
-    except TypeError as error:
-        problem = str(error).partition("\n")[0].replace("Variable.data", path or "tree")
-        raise TypeError(f"{where}: {problem}") from None
-    data: Any = node.data
-    return Parameter(data) if is_inexact(data.dtype) else node
+def _nodes(where: str, given: dict[str, Any], tree: Any) -> Iterator[ENode[Any]]:
+    """Yield a node for each leaf: of the class of the node that it is from, or what a bare array counts as."""
+    owners = [
+        node
+        for node in flatten(tree, is_leaf=is_leaf_state)[0]
+        for _ in range(len(flatten(node)[0]))
+    ]
+    for (path, leaf), owner in zip(given.items(), owners, strict=True):
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            raise TypeError(
+                f"{where}: {path or 'tree'} is {describe(leaf)}, which has no values; give arrays, or write "
+                "jax.eval_shape(mlax.pack, tree)"
+            )
+        if is_leaf_state(owner):
+            yield owner.with_data(leaf)
+            continue
+        try:
+            node = Variable(leaf)
+        except TypeError as error:
+            problem = str(error).partition("\n")[0].replace("Variable.data", path or "tree")
+            raise TypeError(f"{where}: {problem}") from None
+        data: Any = node.data
+        yield _WEIGHT.with_data(data) if is_inexact(data.dtype) else node
 
 
 def _answer(where: str, path: str, answer: Any) -> Hashable | None:

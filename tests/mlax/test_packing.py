@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import mlax
 from mlax import Container, Module, Packed, Parameter, Variable, optim
+from mlax._flat import join, split
 from mlax.tree import tree_equal
 from tests.mlax.models import Net, linear, net
 from tests.mlax.trees import any_arrays, modules, nested
@@ -217,6 +218,22 @@ def test_derivatives_of_every_kind() -> None:
     text = gradient.lower(weights).compile().as_text()
     assert "scatter" not in text + str(jax.make_jaxpr(gradient)(weights))
     assert_close(jax.jit(jax.checkpoint(both))(weights), plain(tree))
+
+
+def test_batches_along_any_axis() -> None:
+    shapes = ((2, 2), (), (3,))
+    flat = jnp.arange(16.0).reshape(2, 8)
+    pieces = split(flat, shapes)
+    for batched in (jax.vmap(lambda x: split(x, shapes), in_axes=1)(flat.T), pieces):
+        assert [piece.shape for piece in batched] == [(2, 2, 2), (2,), (2, 3)]
+        assert tree_equal(join(batched, shapes), flat)
+    turned = [jnp.moveaxis(piece, 0, -1) for piece in pieces]
+    joined = jax.vmap(lambda *pieces: join(pieces, shapes), in_axes=(2, 0, None))
+    one = pieces[2][1]
+    assert tree_equal(
+        joined(*turned[:2], one),
+        jnp.stack([join([a, b, one], shapes) for a, b in zip(*pieces[:2], strict=True)]),
+    )
 
 
 def test_slices_of_one_shape_are_compiled_once() -> None:
