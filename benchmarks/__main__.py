@@ -62,7 +62,9 @@ def main(arguments: list[str] | None = None) -> None:
         "--docs", action="store_true", help="put tables and picture into docs/, too"
     )
     given = parser.parse_args(arguments)
-    results = run(QUICK if given.quick else FULL, given.only or list(AREAS))
+    effort = QUICK if given.quick else FULL
+    areas = given.only or [area for area in AREAS if area not in effort.on_demand]
+    results = run(effort, areas)
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, 150)

@@ -21,6 +21,8 @@ class Effort:
         triad: MiB of each array in the measurement of the memory's bandwidth.
         leaves: Of the tree on which the cost of checks is measured.
         imports: How often a process is started to import each library.
+        splits: Numbers of leaves that the large tree's weights are divided into.
+        on_demand: Areas that are measured only where they are asked for.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Effort:
     triad: int
     leaves: int
     imports: int
+    splits: tuple[int, ...]
+    on_demand: tuple[str, ...] = ()
 
     def builds_of(self, tree: Tree) -> int:
         """Return how often this tree's steps are built."""
@@ -56,6 +60,7 @@ FULL = Effort(
     triad=256,
     leaves=1_000,
     imports=9,
+    splits=(1, 8, 64, 512),
 )
 
 QUICK = Effort(
@@ -68,4 +73,6 @@ QUICK = Effort(
     triad=256,
     leaves=300,
     imports=3,
+    splits=(1, 8, 64),
+    on_demand=("memory", "imports"),
 )

@@ -8,9 +8,8 @@ from benchmarks.results import Results
 from benchmarks.timing import Progress, take_turns
 from benchmarks.trees import Tree
 
-__all__ = ["COUNTS", "PEERS", "measure"]
+__all__ = ["PEERS", "measure"]
 
-COUNTS = (1, 8, 64, 512)
 PEERS = ("mlax", "Optax", "PyTorch fused")
 
 
@@ -19,7 +18,7 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
     peers, _ = available()
     runs = dict[tuple[int, str], Run]()
     rows = effort.large.size // 512
-    for count in COUNTS:
+    for count in effort.splits:
         shapes = {f"layer{i}.kernel": (rows // count, 512) for i in range(count)}
         tree = Tree(f"{count} leaves", shapes)
         for name in PEERS:
@@ -33,7 +32,7 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
         turn=effort.turn,
         progress=progress,
     )
-    for count in COUNTS:
+    for count in effort.splits:
         case = f"{effort.large.nbytes / 2**20:.0f} MB in {count} leaves"
         figures = {name: steps[f"{name}, {n}"] for n, name in runs if n == count}
         results.add("splits", case, "step", "s", figures)

@@ -40,7 +40,8 @@ def take_turns(
         progress(f"warming up {name}")
         function()
         start = time.perf_counter()
-        function()
+        if turn:
+            function()
         calls[name] = min(MOST_CALLS, max(1, round(turn / (time.perf_counter() - start))))
     gc.collect()
     gc.freeze()  # or each candidate pays for looking through what all others keep

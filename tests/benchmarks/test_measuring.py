@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks import imports, memory, modules, page, peers, splits, steps
+from benchmarks import imports, memory, modules, page, peers, steps
 from benchmarks.agreement import DisagreementError
 from benchmarks.algorithms import ADAM
 from benchmarks.effort import FULL, QUICK, Effort
@@ -36,6 +36,7 @@ TINY = Effort(
     triad=1,
     leaves=2,
     imports=2,
+    splits=(1, 2),
 )
 
 
@@ -74,7 +75,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         patch.setattr(command, "QUICK", TINY)
         patch.setattr(command, "Console", lambda **_: console)
         patch.setattr(modules, "MODULES", 2)
-        patch.setattr(splits, "COUNTS", (1, 2))
         patch.setattr(imports, "MODULES", ("mlax", "json"))
         patch.setattr(imports, "_importing", lambda module: lambda: None)
         only_mlax = {"mlax": PEERS["mlax"]}, dict[str, str]()
