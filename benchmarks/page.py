@@ -17,7 +17,10 @@ BEGIN, END = "[begin tables]: #", "[end tables]: #"  # which readers of the page
 def circumstances(results: Results) -> str:
     """Return when and where and with what it was measured."""
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
-    return f"{results.date[:10]}, {results.device} ({results.machine}), {versions}"
+    return (
+        f"{results.date[:10]}, {results.device} ({results.machine}, load {results.busy} at the start), "
+        f"{results.effort} form, {versions}"
+    )
 
 
 def write(results: Results) -> None:

@@ -50,7 +50,8 @@ def draw(results: Results, path: Path) -> None:
         _large(axes[1, 0], results)
         _limits(axes[1, 1], results)
         figure.supxlabel(
-            f"{results.date[:10]}, {results.device}, {results.machine}; float32; medians of interleaved rounds",
+            f"{results.date[:10]}, {results.device}, {results.machine}, {results.effort} form; float32; "
+            "medians of interleaved rounds, with quartiles",
             fontsize=8,
             color="#666666",
             x=0.01,
@@ -108,7 +109,9 @@ def _growth(axis: Any, results: Results, quantity: str, title: str) -> None:
     axis.set_axisbelow(True)
     axis.minorticks_off()
     low, high = axis.get_ylim()
-    for candidate, y in _apart(ends, gap=(high / low) ** 0.05).items():
+    labels = _apart(ends, gap=(high / low) ** 0.05)
+    axis.set_ylim(low, max(high, 1.3 * max(labels.values())))
+    for candidate, y in labels.items():
         axis.annotate(
             LABELS.get(candidate, candidate),
             (right, ends[candidate]),
@@ -202,8 +205,8 @@ def _limits(axis: Any, results: Results) -> None:
             )
     axis.set_yticks(range(len(cases)), [case.split(",")[0] for case in cases])
     axis.tick_params(axis="y", length=0)
-    axis.set(title=f"Bytes that have to be moved, per second, {large_leaves().name}")
-    axis.set_xlabel("part of the bandwidth of a = b + s * c in place, measured in turns")
+    axis.set(title=f"Share of the memory's bandwidth, {large_leaves().name}")
+    axis.set_xlabel("bytes that have to be moved, per second; 100 % is a = b + s * c in place")
     axis.axvline(1, color="#212529", linewidth=1, linestyle="--")
     axis.set_xlim(0, max(1.12, axis.get_xlim()[1] * 1.1))
     axis.xaxis.set_major_formatter(_percent)

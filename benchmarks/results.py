@@ -67,6 +67,10 @@ class Results:
         device: What JAX ran on.
         versions: Of Python and the libraries.
         missing: What was left out, and why.
+        machine: Its cores and its system.
+        busy: Processes that wanted to run in the minute before: near 0 on an idle machine.
+        date: When it began.
+        measurements: The figures.
     """
 
     effort: str
@@ -76,6 +80,7 @@ class Results:
     machine: str = field(
         default_factory=lambda: f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
     )
+    busy: float = field(default_factory=lambda: round(os.getloadavg()[0], 1))
     date: str = field(
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     )

@@ -33,6 +33,7 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
         progress=progress,
     )
     for count in effort.splits:
-        case = f"{effort.large.nbytes / 2**20:.0f} MB in {count} leaves"
+        leaves = "leaf" if count == 1 else "leaves"
+        case = f"{effort.large.nbytes / 2**20:.0f} MB in {count} {leaves}"
         figures = {name: steps[f"{name}, {n}"] for n, name in runs if n == count}
         results.add("splits", case, "step", "s", figures)

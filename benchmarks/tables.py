@@ -41,7 +41,8 @@ def quantity(one: Measurement | None) -> str:
             )
             return f"{_digits(value / scale)} {unit}"
         case "B":
-            return f"{value / 1e6:,.1f} MB"
+            scale, unit = (1e6, "MB") if value >= 1e6 else (1e3, "kB")
+            return f"{value / scale:,.1f} {unit}"
         case "B/s":
             return f"{value / 1e9:.1f} GB/s"
         case _:
@@ -130,7 +131,9 @@ def _half(results: Results) -> Iterator[Table]:
                 (
                     candidate,
                     quantity(results.find("half precision", case, candidate, "step")),
-                    ratio(results.ratio("half precision", case, "step", candidate, "float32")),
+                    "1"
+                    if candidate == "float32"
+                    else ratio(results.ratio("half precision", case, "step", candidate, "float32")),
                     f"{kept.spread.median:.2f} B" if kept else "-",
                 )
             )
@@ -168,7 +171,7 @@ def _against(area: str, name: str, first: str) -> Callable[[Results], Iterator[T
                 for candidate in results.candidates(area, case)
             ]
             head = ("", name, f"{first} / this")
-            yield Table(f"{case[0].upper()}{case[1:]}", head, tuple(rows))
+            yield Table(f"{name.capitalize()}: {case}", head, tuple(rows))
 
     return make
 
