@@ -112,7 +112,9 @@ def test_everything_is_measured_and_kept(whole: tuple[Path, str]) -> None:
             assert (planned is None) == (name == "MLX")
             if planned is not None and name != steps.IDENTITY:  # weights, gradients, two moments
                 assert planned.rounds[0] >= 4 * tree.nbytes
-                if tree.dtype == "float32":  # what is donated is not there twice: it would be seven times
+                if (
+                    tree.dtype == "float32"
+                ):  # what is donated is not there twice: it would be seven times
                     assert planned.rounds[0] < 6 * tree.nbytes
     kept = {
         one.candidate: one.rounds[0]
