@@ -178,6 +178,7 @@ def keeping(way: Callable[[Any], Any], model: Any, packed: bool) -> Callable[[],
 def compiled(model: Module, x: Array, y: Array) -> tuple[float, float, float]:
     """Return milliseconds to trace and lower a step, to compile it, and to take it (the least of 30)."""
     run = model, OPTIMIZER.init(model)
+    jax.clear_caches()
     times = [time.perf_counter()]
     lowered = on_batch.lower(run, x[:BATCH], y[:BATCH])
     times.append(time.perf_counter())
