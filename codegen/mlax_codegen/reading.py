@@ -50,7 +50,7 @@ class Reading:
         self.keys: frozenset[str] = frozenset(s.name for s in self.spec.scalars if s.is_key)
         self.drawn: set[str] = set()  # keys that this world has read
         self.of_shape: frozenset[str] = frozenset({SHAPE, NDIM, *self.spec.shapes})
-        self.of_leaf = False  # whether the equations that it is in are of a leaf of a step
+        self.of_leaf: bool = False  # whether the equations that it is in are of a leaf of a step
 
     def walk(self) -> list[World]:
         """Find the worlds in which the weights are read and leaves seen; return all that the requirements leave."""
