@@ -170,6 +170,23 @@ def narrow(net: Net) -> Net:
     return jax.tree.map(cast, net)
 
 
+def test_results_in_the_order_of_what_is_donated_are_written_in_place() -> None:
+    """JAX matches buffers with results by order: what docs/training.md says of `apply_gradients` itself."""
+    weights = {"a": jnp.ones(2**14), "b": jnp.ones(2**14)}
+    optimizer = optim.Adam()
+    state = optimizer.init(weights)
+
+    def in_order(weights: Any, state: Any, gradients: Any) -> Any:
+        return optimizer.apply_gradients(gradients, state, weights)
+
+    def temporaries(step: Any, donated: tuple[int, int], *trees: Any) -> int:
+        compiled = jax.jit(step, donate_argnums=donated).lower(*trees).compile()
+        return int(compiled.memory_analysis().temp_size_in_bytes)
+
+    assert temporaries(in_order, (0, 1), weights, state, weights) < weights["a"].nbytes
+    assert temporaries(optimizer.apply_gradients, (1, 2), weights, state, weights) > size(weights)
+
+
 @pytest.mark.parametrize(
     ("step", "form", "dtype"),
     [
