@@ -266,6 +266,8 @@ def test_work_is_linear_and_checks_are_a_tenth(make: Callable[[int], Any]) -> No
         with mlax.runtime_checks(checked):
             calls(make(2))  # what is imported and remembered once
             few, some, many = (calls(make(count)) for count in (10, 30, 50))
-        assert abs((many - some) - (some - few)) < 0.005 * (many - few)
+        # One call for each pair of leaves would make this 50**2 - 2 * 30**2 + 10**2 = 800. Caches that other tests in
+        # the process have filled or not make it up to some 150.
+        assert abs((many - some) - (some - few)) < 400
         per_leaf[checked] = (many - few) / 40
     assert per_leaf[True] <= 1.1 * per_leaf[False]
