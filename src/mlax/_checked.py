@@ -330,6 +330,7 @@ class _Plan:
 
 def _packed_otherwise(trees: list[_Tree], reference: _Reference) -> list[str]:
     """Return a line with the cure where trees do not correspond because they are not packed alike."""
+    from mlax._named import static_texts
     from mlax.packing import layouts
 
     expected = layouts(reference.signature.as_tree())
@@ -343,6 +344,13 @@ def _packed_otherwise(trees: list[_Tree], reference: _Reference) -> list[str]:
             return [
                 f"{at.name} is packed, {reference.name} is not: pack both, or {at.name}.unpack()"
             ]
+        for layout, other in zip(given, expected, strict=True):
+            told, texts = (dict(static_texts(one.numbered())) for one in (layout, other))
+            for name, text in told.items():
+                if texts.get(name, text) != text:
+                    return [
+                        f"{at.name} and {reference.name} differ in {name}: {text}, but {texts[name]}"
+                    ]
         if given != expected:
             return [
                 f"{at.name} and {reference.name} were packed from other trees, or with another threshold or group"

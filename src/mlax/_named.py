@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from jax.tree_util import GetAttrKey
+from jax.tree_util import DictKey, GetAttrKey
 
 from mlax._layout import AuxData
+from mlax._packed_layout import PackedLayout
 from mlax._trees import KeyPath, TreeDef, class_of, flatten_with_path
 from mlax.state import ENode
 from mlax.tree import dotted, keystr
@@ -57,6 +58,8 @@ class _Static(NamedTuple):
 def static_texts(tree: object) -> Iterator[tuple[str, str]]:
     """Yield path and text of everything static in a tree: the fields of modules, hyperparameters, schedules.
 
+    Of a Packed: at the path of each flat array what lies in it, and under `layout` what is static in the tree that was.
+
     Hyperparameters that are a node of their own stand in others by name only: those of an optimizer around it.
     Whether a Parameter is frozen is left out: it says who trains it, not what it is.
     """
@@ -80,7 +83,14 @@ def _static(tree: object, path: KeyPath) -> Iterator[_Static]:
     cls, aux_data = node
     if isinstance(aux_data, AuxData):
         for name, value in zip(aux_data.layout.static, aux_data.values, strict=True):
-            yield _Static((*path, GetAttrKey(name)), value, is_node=False)
+            inner = (*path, GetAttrKey(name))
+            if isinstance(value, PackedLayout):
+                for flat in value.flats:
+                    at = (*path, GetAttrKey("small"), DictKey(flat))
+                    yield _Static(at, value.contents(flat), is_node=False)
+                yield from _static(value.numbered(), inner)
+            else:
+                yield _Static(inner, value, is_node=False)
     elif aux_data is not None and not issubclass(cls, (*_BUILT_IN, ENode)):
         yield _Static(path, tree if not children else aux_data, is_node=True)
     for key, child in children:

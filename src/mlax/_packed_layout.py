@@ -1,7 +1,8 @@
 """Where the leaves of a packed tree lie: `PackedLayout`, the static part of a `Packed`."""
 
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, cast
 from weakref import WeakValueDictionary
 
@@ -82,12 +83,19 @@ class PackedLayout:
 
     def __reduce__(self) -> Any:
         # A treedef does not pickle; the tree of numbers that it makes does.
-        numbered = self.treedef.unflatten(range(len(self.places)))
-        return _restored, (numbered, self.places)
+        return _restored, (self.numbered(), self.places)
 
     def __repr__(self) -> str:
-        digest = zlib.crc32(repr(self.places).encode())
-        return f"<{len(self.places)} leaves, {digest:08x}>"
+        structure = re.sub(r" at 0x[0-9a-f]+", "", str(self.treedef))
+        return f"<{_digest(self.places, structure)}>"
+
+    def numbered(self) -> Any:
+        """Return the tree with numbers for leaves."""
+        return self.treedef.unflatten(range(len(self.places)))
+
+    def contents(self, key: str) -> str:
+        """Return text that tells what lies in a flat array, and is the same in every process."""
+        return _digest([(place.path, place.shape) for place in self.inside(key)])
 
     def inside(self, key: str) -> tuple[Place, ...]:
         """Return the places of the leaves in a flat array."""
@@ -108,6 +116,10 @@ class PackedLayout:
             else node
             for old, node in zip(before, after, strict=True)
         )
+
+
+def _digest(leaves: Sequence[Any], structure: str = "") -> str:
+    return f"{len(leaves)} leaves, {zlib.crc32(f'{leaves}{structure}'.encode()):08x}"
 
 
 def _has_leaves(tree: object) -> bool:

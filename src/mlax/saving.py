@@ -265,9 +265,15 @@ class _Target:
             strict: Whether to refuse.
         """
         lines = list(_differences(found, self._types, describe))
-        if static is not None:
-            lines += _differences(static, dict(static_texts(self._like)), str)
-        fits = [name for name, kind in self._types.items() if found.get(name) == kind]
+        expected = dict(static_texts(self._like)) if static is not None else {}
+        static = static or {}
+        lines += _differences(static, expected, str)
+        # A flat array of packed leaves has a text of its own: which leaves they are.
+        fits = [
+            name
+            for name, kind in self._types.items()
+            if found.get(name) == kind and static.get(name) == expected.get(name)
+        ]
         if not lines:
             return fits
         listed = "".join(f"\n  {line}" for line in lines)

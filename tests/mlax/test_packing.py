@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import mlax
 from mlax import Container, Module, Packed, Parameter, Variable, optim
+from mlax._checked import LeafMismatchError
 from mlax._flat import join, split
 from mlax.tree import tree_equal
 from tests.mlax.models import Net, linear, net
@@ -423,3 +424,32 @@ def test_a_packed_module_may_be_a_child() -> None:
     y, wrapper = Wrapper(mlax.pack(plain))(X)
     assert_close(y, plain(X)[0])
     assert tree_equal(wrapper.inside.unpack(), plain)
+
+
+class Scaled(Module):
+    n: int
+    a: Parameter
+    b: Parameter
+
+
+def test_a_file_of_another_layout_does_not_fit(tmp_path: Path) -> None:
+    file = tmp_path / "packed.safetensors"
+    mlax.save(file, mlax.pack({"dec": jnp.ones(3), "enc": jnp.full(3, 2.0), "n": jnp.arange(2)}))
+    like = mlax.pack({"a_enc": jnp.zeros(3), "dec": jnp.zeros(3), "n": jnp.zeros(2, int)})
+    with pytest.raises(LeafMismatchError, match=r"small\.float32: '2 leaves, \w{8}', but"):
+        mlax.load(file, like)
+    with pytest.warns(UserWarning, match=r"small\.float32"):
+        loaded = mlax.load(file, like, strict=False)
+    assert tree_equal(loaded, mlax.pack(like.unpack() | {"n": jnp.arange(2)}))
+
+
+def test_what_is_static_in_a_packed_module_is_compared(tmp_path: Path) -> None:
+    one, two = (mlax.pack(Scaled(n, Parameter(jnp.ones(3)), Parameter(X))) for n in (1, 2))
+    optimizer = optim.SGD(0.1, momentum=0.9)
+    mlax.save(tmp_path / "state", optimizer.init(one))
+    with pytest.raises(LeafMismatchError, match=r"velocity\.layout\.n: 1, but 2 in `like`"):
+        mlax.load(tmp_path / "state", optimizer.init(two))
+    with pytest.raises(LeafMismatchError, match=r"and weights differ in n: 1, but 2"):
+        optimizer.update(two, one.filter(), optimizer.init(two))
+    trees = ([jnp.ones(3), X], (jnp.ones(3), X), {"0": jnp.ones(3), "1": X})
+    assert len({repr(mlax.pack(tree)) for tree in trees} | {repr(one), repr(two)}) == 5
