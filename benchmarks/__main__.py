@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -49,10 +51,13 @@ AREAS: Mapping[str, Callable[[Results, Effort, Progress], None]] = {
 }
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Measure, print, and keep what was measured.
 
     A target that is missed is said loudly and is no failure: on a machine that others use too, one run proves nothing.
+
+    Returns:
+        1 if an area failed, 130 if the run was interrupted, 0 otherwise.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes: two minutes")
@@ -64,41 +69,90 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     effort = QUICK if given.quick else FULL
     areas = given.only or [area for area in AREAS if area not in effort.on_demand]
-    results = run(effort, areas)
+    if given.docs and given.only:
+        parser.error("--docs needs a whole run, for a page without gaps: leave out --only")
+    name = "-".join([effort.name, *dict.fromkeys(given.only or ())])
+    path, unfinished = (given.output / f"{name}{end}.json" for end in ("", ".unfinished"))
+    try:
+        writable(given.output)
+        if given.docs:
+            page.check()
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     console = Console()
     if not console.is_terminal:
-        console.width = max(console.width, 150)
-    show(results, console)
-    path = given.output / f"{results.effort}.json"
+        console.width = max(console.width, 170)
+    # What was compiled in another run would be read from a file.
+    jax.config.update("jax_enable_compilation_cache", False)
+    results = start(effort)
+    try:
+        failed = run(results, effort, areas, unfinished)
+    except KeyboardInterrupt:
+        results.save(unfinished)
+        console.print(f"Interrupted. What was measured before: {unfinished}")
+        return 130
     results.save(path)
+    unfinished.unlink(missing_ok=True)
+    show(results, console)
     console.print(f"Every figure: {path}")
     if results.cases("steps"):
-        image = given.output / f"{results.effort}.png"
+        image = path.with_suffix(".png")
         picture.draw(results, image)
         console.print(f"Picture: {image}")
     if given.docs:
         page.write(results)
         console.print(f"Written anew: {page.PAGE} and {page.PICTURE}")
+    return 1 if failed else 0
 
 
-def run(effort: Effort, areas: list[str]) -> Results:
-    """Measure some areas, and show what is being done."""
+def writable(folder: Path) -> None:
+    """Make the folder if it is not there, and a file in it.
+
+    Raises:
+        OSError: That is not possible.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def start(effort: Effort) -> Results:
+    """Return results without figures yet, with what is known beforehand."""
     _, missing = available()
     if reason := memory.can_be_measured():
         missing["memory"] = f"memory is left out: {reason}"
-        areas = [area for area in areas if area != "memory"]
-    device = jax.devices()[0]
-    results = Results(effort.name, device.device_kind, versions(), missing)
+    return Results(effort.name, jax.devices()[0].device_kind, versions(), missing)
+
+
+def run(results: Results, effort: Effort, areas: Iterable[str], path: Path) -> bool:
+    """Measure some areas, show what is being done, and keep what there is after each.
+
+    Returns:
+        Whether one failed; the others are measured nevertheless.
+    """
+    failed = False
+    areas = [area for area in areas if area not in results.missing]
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         for number, area in enumerate(areas, start=1):
             place = f"[{number}/{len(areas)}] {area}"
             task = bar.add_task(place, total=None)
             start = time.perf_counter()
-            AREAS[area](results, effort, within(partial(_describe, bar, task), place))
+            try:
+                AREAS[area](results, effort, within(partial(_describe, bar, task), place))
+            except Exception as error:  # the other areas are worth their time
+                failed = True
+                results.missing[area] = f"{area} is not whole: it failed with {_short(error)}"
+                bar.console.print_exception(max_frames=4)
             bar.remove_task(task)
+            results.save(path)
             bar.console.print(f"{place}: {time.perf_counter() - start:.0f} s")
-    return results
+    return failed
+
+
+def _short(error: Exception) -> str:
+    """Return the error's name and the first line of its message."""
+    return f"{type(error).__name__}: {f'{error}'.partition(chr(10))[0]}"
 
 
 def _describe(bar: Bar, task: TaskID, text: str) -> None:
@@ -128,4 +182,4 @@ def rich(table: Table) -> RichTable:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

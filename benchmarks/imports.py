@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from benchmarks.effort import Effort
+from benchmarks.peers import PEERS, available
 from benchmarks.results import Results
 from benchmarks.timing import Progress, take_turns
 
@@ -15,8 +16,10 @@ MODULES = ("mlax", "jax", "equinox", "optax")
 
 def measure(results: Results, effort: Effort, progress: Progress) -> None:
     """Measure imports."""
+    _, missing = available()
+    absent = {PEERS[name].package for name in missing}
     timings = take_turns(
-        {name: _importing(name) for name in MODULES},
+        {name: _importing(name) for name in MODULES if name not in absent},
         rounds=effort.imports,
         turn=0,
         progress=progress,

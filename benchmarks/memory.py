@@ -46,7 +46,11 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
         # Blocks that are freed go back to the system at once, so that the next ones count.
         done = subprocess.run(
             command,
-            env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
+            env={
+                **os.environ,
+                "MALLOC_MMAP_THRESHOLD_": "65536",
+                "JAX_ENABLE_COMPILATION_CACHE": "false",
+            },
             check=True,
             capture_output=True,
             text=True,

@@ -7,13 +7,12 @@ has 600 nodes more than those of its peers.
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array
 
 from benchmarks.effort import Effort
+from benchmarks.peers import available
 from benchmarks.results import Results
 from benchmarks.timing import Progress, take_turns, within
 from mlax import Module, Parameter
@@ -21,6 +20,15 @@ from mlax import Module, Parameter
 __all__ = ["measure"]
 
 MODULES = 200
+
+Cases = dict[str, dict[str, Callable[[], Any]]]
+"""Functions to be timed, by what they do and by who does it."""
+
+FLATTEN = f"flatten and unflatten {MODULES} modules"
+READ = "read a field a thousand times"
+CONSTRUCT = "construct one module"
+REPLACE = "replace one array of one module"
+CALL = f"call a jitted identity, {3 * MODULES} arrays in and out"
 
 
 class Layer(Module):
@@ -34,30 +42,6 @@ class Layer(Module):
 
 class Model(Module):
     layers: list[Layer]
-
-
-class EquinoxLayer(eqx.Module):
-    a: Array
-    b: Array
-    c: Array
-    size: int = eqx.field(static=True)
-    name: str = eqx.field(static=True)
-    rate: float = eqx.field(static=True)
-
-
-class EquinoxModel(eqx.Module):
-    layers: list[EquinoxLayer]
-
-
-class FlaxLayer(nnx.Module):
-    def __init__(self, arrays: tuple[Array, Array, Array], static: tuple[int, str, float]) -> None:
-        self.a, self.b, self.c = map(nnx.Param, arrays)
-        self.size, self.name, self.rate = static
-
-
-class FlaxModel(nnx.Module):
-    def __init__(self, layers: list[FlaxLayer]) -> None:
-        self.layers = nnx.List(layers)
 
 
 class PlainLayer:
@@ -94,16 +78,6 @@ def round_trip(tree: Any) -> Callable[[], Any]:
     return run
 
 
-def nnx_round_trip(model: FlaxModel) -> Callable[[], Any]:
-    """Return a function that splits and merges a model of Flax."""
-
-    def run() -> Any:
-        graph, state = nnx.split(model)
-        return nnx.merge(graph, state)
-
-    return run
-
-
 def reading(layer: Any) -> Callable[[], Any]:
     """Return a function that reads a field a thousand times."""
 
@@ -116,51 +90,7 @@ def reading(layer: Any) -> Callable[[], Any]:
 
 def measure(results: Results, effort: Effort, progress: Progress) -> None:
     """Measure all that a module costs where no array is computed with."""
-    model = Model([Layer(*parameters(), *STATIC) for _ in range(MODULES)])
-    equinox = EquinoxModel([EquinoxLayer(*arrays(), *STATIC) for _ in range(MODULES)])
-    flax = FlaxModel([FlaxLayer(arrays(), STATIC) for _ in range(MODULES)])
-    tuples = [arrays() for _ in range(MODULES)]
-    layer, other = model.layers[0], equinox.layers[0]
-    plain = PlainLayer(arrays(), STATIC)
-    nodes, leaves = parameters(), arrays()
-    identity: Callable[[Any], Any] = lambda tree: tree  # noqa: E731
-    [output] = jax.jit(identity)(model).layers[:1]
-    on_mlax, on_equinox, on_tuples = jax.jit(identity), jax.jit(identity), jax.jit(identity)
-    filtered, on_flax = eqx.filter_jit(identity), nnx.jit(identity)
-
-    cases: dict[str, dict[str, Callable[[], Any]]] = {
-        f"flatten and unflatten {MODULES} modules": {
-            "mlax": round_trip(model),
-            "Equinox": round_trip(equinox),
-            "flax.nnx": nnx_round_trip(flax),
-            "tuples": round_trip(tuples),
-        },
-        "read a field a thousand times": {
-            "mlax": reading(layer),
-            "mlax, out of jit": reading(output),
-            "Equinox": reading(other),
-            "flax.nnx": reading(flax.layers[0]),
-            "plain class": reading(plain),
-        },
-        "construct one module": {
-            "mlax": lambda: Layer(*nodes, *STATIC),
-            "Equinox": lambda: EquinoxLayer(*leaves, *STATIC),
-            "flax.nnx": lambda: FlaxLayer(leaves, STATIC),
-            "plain class": lambda: PlainLayer(leaves, STATIC),
-        },
-        "replace one array of one module": {
-            "mlax": lambda: layer.replace(a=nodes[0]),
-            "Equinox": lambda: eqx.tree_at(lambda module: module.a, other, leaves[0]),
-        },
-        f"call a jitted identity, {3 * MODULES} arrays in and out": {
-            "mlax": lambda: on_mlax(model),
-            "Equinox, jax.jit": lambda: on_equinox(equinox),
-            "Equinox, filter_jit": lambda: filtered(equinox),
-            "flax.nnx, nnx.jit": lambda: on_flax(flax),
-            "tuples": lambda: on_tuples(tuples),
-        },
-    }
-    for case, candidates in cases.items():
+    for case, candidates in cases().items():
         timings = take_turns(
             candidates,
             rounds=effort.rounds,
@@ -168,3 +98,82 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
             progress=within(progress, case),
         )
         results.add("modules", case, "time", "s", timings)
+
+
+def cases() -> Cases:
+    """Return what is timed, without the libraries that are missing."""
+    there, _ = available()
+    found = _cases_of_mlax()
+    for name, more in (("Equinox", _cases_of_equinox), ("flax.nnx", _cases_of_flax)):
+        if name in there:
+            for case, candidates in more().items():
+                found[case] |= candidates
+    for case, candidates in _cases_without_library().items():
+        found[case] |= candidates
+    return found
+
+
+def _cases_of_mlax() -> Cases:
+    model = Model([Layer(*parameters(), *STATIC) for _ in range(MODULES)])
+    layer, nodes = model.layers[0], parameters()
+    call = jax.jit(_identity)
+    output = call(model).layers[0]
+    return {
+        FLATTEN: {"mlax": round_trip(model)},
+        READ: {"mlax": reading(layer), "mlax, out of jit": reading(output)},
+        CONSTRUCT: {"mlax": lambda: Layer(*nodes, *STATIC)},
+        REPLACE: {"mlax": lambda: layer.replace(a=nodes[0])},
+        CALL: {"mlax": lambda: call(model)},
+    }
+
+
+def _cases_of_equinox() -> Cases:
+
+    import equinox as eqx
+
+    from benchmarks.peers.with_equinox import EquinoxLayer, EquinoxModel
+
+    model = EquinoxModel([EquinoxLayer(*arrays(), *STATIC) for _ in range(MODULES)])
+    layer, leaves = model.layers[0], arrays()
+    call, filtered = jax.jit(_identity), eqx.filter_jit(_identity)
+    return {
+        FLATTEN: {"Equinox": round_trip(model)},
+        READ: {"Equinox": reading(layer)},
+        CONSTRUCT: {"Equinox": lambda: EquinoxLayer(*leaves, *STATIC)},
+        REPLACE: {"Equinox": lambda: eqx.tree_at(lambda module: module.a, layer, leaves[0])},
+        CALL: {
+            "Equinox, jax.jit": lambda: call(model),
+            "Equinox, filter_jit": lambda: filtered(model),
+        },
+    }
+
+
+def _cases_of_flax() -> Cases:
+
+    from flax import nnx
+
+    from benchmarks.peers.with_flax import FlaxLayer, FlaxModel
+
+    model = FlaxModel([FlaxLayer(arrays(), STATIC) for _ in range(MODULES)])
+    leaves, call = arrays(), nnx.jit(_identity)
+    return {
+        FLATTEN: {"flax.nnx": lambda: nnx.merge(*nnx.split(model))},
+        READ: {"flax.nnx": reading(model.layers[0])},
+        CONSTRUCT: {"flax.nnx": lambda: FlaxLayer(leaves, STATIC)},
+        CALL: {"flax.nnx, nnx.jit": lambda: call(model)},
+    }
+
+
+def _cases_without_library() -> Cases:
+    tuples, leaves = [arrays() for _ in range(MODULES)], arrays()
+    plain, call = PlainLayer(arrays(), STATIC), jax.jit(_identity)
+    return {
+        FLATTEN: {"tuples": round_trip(tuples)},
+        READ: {"plain class": reading(plain)},
+        CONSTRUCT: {"plain class": lambda: PlainLayer(leaves, STATIC)},
+        CALL: {"tuples": lambda: call(tuples)},
+    }
+
+
+def _identity(tree: Any) -> Any:
+    return tree

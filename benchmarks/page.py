@@ -1,5 +1,6 @@
 """The page in docs/ that keeps one run: its tables and its picture, the text around them written by hand."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from benchmarks import picture
 from benchmarks.results import Results
 from benchmarks.tables import Table, tables
 
-__all__ = ["PAGE", "PICTURE", "circumstances", "write"]
+__all__ = ["PAGE", "PICTURE", "check", "circumstances", "write"]
 
 PAGE = Path("docs/benchmarks.md")
 PICTURE = Path("docs/benchmarks.png")
@@ -20,22 +21,43 @@ def circumstances(results: Results) -> str:
     return (
         f"{results.date[:10]}, {results.device} ({results.machine}, load {results.busy} at the start), "
         f"{results.effort} form, {versions}"
+        + "".join(f", {name}={value}" for name, value in results.environment.items())
     )
+
+
+def check() -> None:
+    """Look whether the page is where it should be, with the marks between which tables are put.
+
+    Raises:
+        ValueError: It is not, or has no such marks, or cannot be written.
+    """
+    _parts()
+    for path in (PAGE, PICTURE):
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise ValueError(f"{path} cannot be written")
 
 
 def write(results: Results) -> None:
     """Put the tables between the page's marks, and draw its picture.
 
     Raises:
-        ValueError: The page has no such marks.
+        ValueError: As `check` does.
     """
-    text = PAGE.read_text()
-    before, begin, rest = text.partition(BEGIN)
+    before, after = _parts()
+    body = "\n".join(_body(results))
+    PAGE.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}")
+    picture.draw(results, PICTURE)
+
+
+def _parts() -> tuple[str, str]:
+    """Return what stands before the tables and after them."""
+    if not PAGE.is_file():
+        raise ValueError(f"{PAGE} is not there: expected the repository's root to be the folder")
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{PAGE}: expected {BEGIN} and, after it, {END}")
-    PAGE.write_text(before + begin + "\n\n" + "\n".join(_body(results)) + "\n\n" + end + after)
-    picture.draw(results, PICTURE)
+    return before, after
 
 
 def _body(results: Results) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,27 @@ class Measurement:
         return spread(self.rounds)
 
 
+def _environment() -> dict[str, str]:
+    """Return the variables that change how libraries run."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name == "XLA_FLAGS" or name.startswith(("JAX_", "OMP_", "MLAX_"))
+    }
+
+
+def _commit() -> str | None:
+    """Return the commit of the code, with "-dirty" where files differ from it; None outside of a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, check=True, capture_output=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
 @dataclass
 class Results:
     """All measurements of one run.
@@ -67,6 +89,8 @@ class Results:
         device: What JAX ran on.
         versions: Of Python and the libraries.
         missing: What was left out, and why.
+        environment: Variables that change how libraries run, as far as they are set.
+        commit: Of the code; None outside of a repository.
         machine: Its cores and its system.
         busy: Processes that wanted to run in the minute before: near 0 on an idle machine.
         date: When it began.
@@ -76,7 +100,9 @@ class Results:
     effort: str
     device: str
     versions: Mapping[str, str]
-    missing: Mapping[str, str] = field(default_factory=dict[str, str])
+    missing: dict[str, str] = field(default_factory=dict[str, str])
+    environment: Mapping[str, str] = field(default_factory=_environment)
+    commit: str | None = field(default_factory=_commit)
     machine: str = field(
         default_factory=lambda: f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
     )
@@ -132,9 +158,11 @@ class Results:
         )
 
     def save(self, path: Path) -> None:
-        """Write all of it as JSON."""
+        """Write all of it as JSON: into another file first, which then takes the place of this one."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+        whole = path.with_name(f"{path.name}.new")
+        whole.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+        whole.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> "Results":

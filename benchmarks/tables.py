@@ -83,13 +83,14 @@ def _steps(results: Results) -> Iterator[Table]:
         for candidate in results.candidates("steps", case):
             cells = [
                 quantity(results.find("steps", case, candidate, name))
-                for name in (*stages, "memory", "StableHLO")
+                for name in (*stages, "memory", "StableHLO", "instructions")
             ]
             for name in ("build", "step"):
                 found = results.ratio("steps", case, name, candidate, "Optax")
                 cells.append("1" if candidate == "Optax" else ratio(found))
             rows.append((candidate, *cells))
-        head = ("", *stages, "XLA's memory", "StableHLO lines", "build / Optax's", "step / Optax's")
+        sizes = "XLA's memory", "StableHLO lines", "XLA's instructions"
+        head = ("", *stages, *sizes, "build / Optax's", "step / Optax's")
         yield Table(f"Adam, {case}", head, tuple(rows))
 
 

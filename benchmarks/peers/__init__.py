@@ -1,9 +1,9 @@
 """One class for each library: how it builds and runs one step of an optimizer."""
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any
 
 from benchmarks.algorithms import Algorithm
@@ -21,7 +21,7 @@ class Peer:
 
     Args:
         name: What tables call it.
-        package: What has to be installed, by the name it is imported with.
+        package: What has to be there, by the name it is imported with.
         start: Returns a run that owns the tree's weights, state and gradients.
         adam_only: It is there for Adam alone.
     """
@@ -36,8 +36,6 @@ def _lazily(module: str, function: str, **options: Any) -> Start:
     """Return a function that is imported when it is called: its library may be missing."""
 
     def start(tree: Tree, algorithm: Algorithm) -> Run:
-        import importlib
-
         run: Run = getattr(importlib.import_module(f"benchmarks.peers.{module}"), function)(
             tree, algorithm, **options
         )
@@ -52,9 +50,9 @@ PEERS: Mapping[str, Peer] = {
         Peer("Optax", "optax", _lazily("with_jax", "OptaxRun"), adam_only=False),
         Peer("mlax", "mlax", _lazily("with_jax", "MlaxRun"), adam_only=False),
         Peer("mlax packed", "mlax", _lazily("with_jax", "PackedRun"), adam_only=False),
-        Peer("Equinox", "equinox", _lazily("with_jax", "EquinoxRun")),
-        Peer("flax.nnx", "flax", _lazily("with_jax", "FlaxRun")),
-        Peer("MLX", "mlx", _lazily("with_mlx", "MlxRun")),
+        Peer("Equinox", "equinox", _lazily("with_equinox", "EquinoxRun")),
+        Peer("flax.nnx", "flax.nnx", _lazily("with_flax", "FlaxRun")),
+        Peer("MLX", "mlx.core", _lazily("with_mlx", "MlxRun")),
         Peer("PyTorch fused", "torch", _lazily("with_torch", "TorchRun", fused=True)),
         Peer("PyTorch foreach", "torch", _lazily("with_torch", "TorchRun", foreach=True)),
     )
@@ -62,11 +60,13 @@ PEERS: Mapping[str, Peer] = {
 
 
 def available() -> tuple[dict[str, Peer], dict[str, str]]:
-    """Return the peers whose libraries are installed, and of the others what to tell the reader."""
+    """Return the peers whose libraries can be imported, and of the others what to tell the reader."""
     there, missing = dict[str, Peer](), dict[str, str]()
     for name, peer in PEERS.items():
-        if find_spec(peer.package) is None:
-            missing[name] = f"{name} is left out: {peer.package} is not installed"
+        try:
+            importlib.import_module(peer.package)
+        except ImportError as error:
+            missing[name] = f"{name} is left out: {peer.package} cannot be imported ({error})"
         else:
             there[name] = peer
     return there, missing

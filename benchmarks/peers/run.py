@@ -16,7 +16,8 @@ class Build:
         seconds: By stage: "trace", "lower", "trace + lower", "compile", "build" (the three together) and "first call"
             (the build and the first execution), as far as the library tells them apart.
         bytes: "memory": what a step needs at its peak, weights, gradients and state included.
-        lines: "StableHLO": of the program that XLA is given.
+        lines: "StableHLO": lines of the program that XLA is given, where what is called twice stands once;
+            "instructions": of the program that XLA makes of it, in all of its computations.
     """
 
     seconds: dict[str, float] = field(default_factory=dict[str, float])

@@ -1,23 +1,22 @@
 """JAX's libraries: jitted steps that are given their weights and state for good (donated)."""
 
+import re
 import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
 import mlax
 from benchmarks.algorithms import Algorithm
 from benchmarks.peers.run import Build
 from benchmarks.trees import Arrays, Tree
 
-__all__ = ["EquinoxRun", "FlaxRun", "IdentityRun", "JaxRun", "MlaxRun", "OptaxRun", "PackedRun"]
+__all__ = ["IdentityRun", "JaxRun", "MlaxRun", "OptaxRun", "PackedRun", "put"]
 
 
 def put(numbers: Arrays, dtype: str) -> dict[str, jax.Array]:
@@ -75,7 +74,8 @@ class JaxRun:
         }
         if traced is not None:
             seconds |= {"trace": middle - start, "lower": end - middle}
-        return Build(seconds, {"memory": _planned(compiled)}, {"StableHLO": _lines(lowered)})
+        lines = {"StableHLO": _lines(lowered), "instructions": _instructions(compiled)}
+        return Build(seconds, {"memory": _planned(compiled)}, lines)
 
     def step(self) -> None:
         """Do one step. All outputs of one execution are ready together: it waits for one of them."""
@@ -158,76 +158,6 @@ class IdentityRun(JaxRun):
         super().__init__(tree, algorithm.mlax.init, lambda w, s, g: (w, s))
 
 
-class _Model(eqx.Module):
-    parameters: dict[str, jax.Array]
-
-
-class EquinoxRun(JaxRun):
-    """A module of Equinox, stepped by Optax under `eqx.filter_jit`."""
-
-    def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
-        """Set out."""
-        transformation = algorithm.optax
-
-        def update(model: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
-            updates, state = transformation.update(gradients, state, model)
-            return eqx.apply_updates(model, updates), state
-
-        super().__init__(
-            tree,
-            lambda model: transformation.init(eqx.filter(model, eqx.is_inexact_array)),
-            update,
-            wrap=_Model,
-            unwrap=lambda model: model.parameters,
-        )
-
-    def _jitted(self) -> Any:
-        def step(gradients: Any, model: Any, state: Any) -> tuple[Any, Any]:
-            return self._update(model, state, gradients)
-
-        return eqx.filter_jit(step, donate="all-except-first")
-
-    def _arguments(self) -> tuple[Any, ...]:
-        return self._gradients, self._weights, self._state
-
-
-class _FlaxModel(nnx.Module):
-    def __init__(self, parameters: dict[str, jax.Array]) -> None:
-        self.parameters = nnx.Dict({name: nnx.Param(a) for name, a in parameters.items()})
-
-
-class FlaxRun(JaxRun):
-    """A module of flax.nnx and its `nnx.Optimizer`, both changed in place under `nnx.jit`."""
-
-    def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
-        """Set out."""
-        super().__init__(
-            tree,
-            lambda model: nnx.Optimizer(model, algorithm.optax, wrt=nnx.Param),
-            lambda model, optimizer, gradients: optimizer.update(model, gradients),
-            wrap=_FlaxModel,
-            unwrap=lambda model: {k: v[...] for k, v in model.parameters.items()},
-        )
-        self._gradients = nnx.state(self._gradients, nnx.Param)
-
-    def step(self) -> None:
-        """Do one step, and wait for the count of steps, which is ready with all else."""
-        assert self._compiled is not None, "build first"
-        self._compiled(*self._arguments())
-        self._state.step[...].block_until_ready()
-
-    def feed(self, gradients: Arrays) -> None:
-        """Give the gradients of the steps to come."""
-        super().feed(gradients)
-        self._gradients = nnx.state(self._gradients, nnx.Param)
-
-    def _jitted(self) -> Any:
-        def step(model: Any, optimizer: Any, gradients: Any) -> None:
-            self._update(model, optimizer, gradients)
-
-        return nnx.jit(step, donate_argnums=(0, 1))
-
-
 def _inner(stage: Any) -> Any:
     """Return JAX's own stage from inside that of Equinox or Flax."""
     for name in ("compiled", "lowered"):
@@ -249,6 +179,11 @@ def _planned(compiled: Any) -> float:
 def _lines(lowered: Any) -> float:
     text: str = _inner(lowered).as_text()
     return float(text.count("\n"))
+
+
+def _instructions(compiled: Any) -> float:
+    text: str = _inner(compiled).as_text()
+    return float(len(re.findall(r"^ +(?:ROOT )?%?[\w.-]+ = ", text, re.MULTILINE)))
 
 
 def _numbers(arrays: dict[str, jax.Array]) -> Arrays:
