@@ -61,17 +61,16 @@ class Lookahead(Wrapper):
         result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
         step = state.step + 1
         now = step % self.sync_period == 0
-        store = self._store(state.step)
-        _, slow = map_leaves(
+        back, slow = map_leaves(
             _back,
             self.slow_step_size,
             (move.weights(result, weights),),
             (state.slow,),
-            store,
+            self._store(state.step),
             now=now,
         )
         # Between synchronizations the updates are those of the optimizer inside, to the last bit.
-        result = where(now, move.to(cast_like(slow, weights, store), weights), result)
+        result = where(now, move.to(back, weights), result)
         return result, State(step, slow, inner, state.hyperparameters)
 
     def evaluation_weights(self, state: "State[Weights]", weights: Weights) -> Weights:
@@ -96,7 +95,8 @@ class State(NamedTuple, Generic[Weights]):
 
 
 def _back(rate: float, w: Array, slow: Array, *, now: Array) -> tuple[Array, Array]:
-    return w, jnp.where(now, slow + rate * (w - slow), slow)
+    back = slow + rate * (w - slow)
+    return back, jnp.where(now, back, slow)
 
 
 @checked

@@ -84,12 +84,9 @@ def _difference(_: None, new: Array, w: Array) -> tuple[Array]:
     return (new - w,)
 
 
-_TO_NEAREST = Store()
-
-
-def cast_like(tree: Any, weights: T, store: Store = _TO_NEAREST) -> T:
+def cast_like(tree: Any, weights: T) -> T:
     """Return a tree in the dtypes of the weights, in buffers of its own."""
-    (result,) = map_leaves(_second, None, (weights, tree), (), store)
+    (result,) = map_leaves(_second, None, (weights, tree), ())
     return result
 
 

@@ -103,6 +103,20 @@ def test_what_is_remembered_follows_too() -> None:
             np.testing.assert_allclose(movement(moved), expected, rtol=0.1, atol=5e-4)
 
 
+def test_weights_go_back_to_what_slow_weights_of_fewer_bits_were_before_they_were_rounded() -> None:
+    """Slow weights in bfloat16 stay at 1 where float32 weights go half the way back to them, from 5e-4 further on."""
+    lookahead = optim.Lookahead(optim.SGD(1e-3), 5, 0.5, slot_dtype=jnp.bfloat16)
+    weights = jnp.ones(4)
+    gradients = jnp.full_like(weights, 0.1)
+
+    def step(carry: Any, _: None) -> Any:
+        return lookahead.apply_gradients(gradients, carry[1], carry[0]), None
+
+    (moved, state), _ = lax.scan(step, (weights, lookahead.init(weights)), None, length=1000)
+    np.testing.assert_array_equal(state.slow, jnp.ones(4, jnp.bfloat16))
+    np.testing.assert_allclose(1 - moved, 5e-4, rtol=1e-3)
+
+
 def test_a_mean_of_many_gradients_does_not_stay_at_the_first() -> None:
     """Of 200 gradients of 1 and 200 of 1.25: each moves it by less than half the distance to the next number."""
     found: list[float] = []
