@@ -1,5 +1,6 @@
 """`map_leaves`: in which dtype a leaf is computed, what it returns, and how often it is traced."""
 
+import functools
 from typing import Any
 
 import jax
@@ -178,6 +179,11 @@ def test_wrong_leaf_functions_are_named() -> None:
 
     with pytest.raises(ValueError, match=r"a leaf of shape \(2,\) became one of shape \(\)"):
         map_leaves(reduced, None, (jnp.ones(2),), ())
+
+
+def test_a_leaf_function_has_a_name() -> None:
+    with pytest.raises(TypeError, match=r"functools.partial\(.*: expected a module-level function"):
+        map_leaves(functools.partial(max), None, (jnp.ones(2),), ())
 
 
 def test_each_distinct_leaf_is_traced_once() -> None:

@@ -1,5 +1,6 @@
 """Functions of a whole leaf, and of shapes, beside their definitions in NumPy's float64."""
 
+import logging
 import math
 from typing import Any
 
@@ -106,6 +107,24 @@ def test_norms_of_large_leaves_of_any_magnitude() -> None:
         np.testing.assert_array_equal(gradient, 0)
     mixed = jax.lax.complex(x[-1].at[0].set(1e-30), x[0])
     np.testing.assert_allclose(norm(mixed), np.linalg.norm(exact(mixed)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [4, LARGE])
+def test_gradients_near_the_largest_numbers(size: int) -> None:
+    """Twice an element is infinite."""
+    x = jnp.full(size, 3e38).at[1:].set(1e37 / math.sqrt(size))
+    for function in (jax.grad(norm), jax.jit(jax.grad(norm))):
+        np.testing.assert_allclose(function(x)[:2], [1, x[1] / norm(x)], rtol=1e-3)
+    np.testing.assert_allclose(jax.vmap(jax.grad(norm))(x[None])[0, 0], 1, rtol=1e-3)
+
+
+def test_an_eager_norm_is_compiled_once(caplog: pytest.LogCaptureFixture) -> None:
+    for scale in (1.0, 1e30):
+        x = values((LARGE,), scale)
+        norm(x)
+        with jax.log_compiles(), caplog.at_level(logging.WARNING):
+            norm(x)
+        assert not caplog.records
 
 
 @pytest.mark.parametrize("size", [2, LARGE - 100, LARGE])

@@ -185,6 +185,20 @@ def test_apply_updates() -> None:
         apply_updates(weights, weights)
 
 
+@pytest.mark.parametrize("rounding", [False, True])
+def test_weights_keep_their_dtype_and_shape_where_checks_are_off(rounding: bool) -> None:
+    """Gradients of another dtype, or of a shape to broadcast, are refused."""
+    sgd = optim.SGD(0.1, stochastic_rounding=rounding)
+    with runtime_checks(False):
+        for weights, gradients in (
+            (jnp.ones(2), jnp.ones(2, jnp.bfloat16)),
+            (jnp.ones(2, jnp.bfloat16), jnp.ones(2)),
+            (jnp.ones(1), jnp.ones(2)),
+        ):
+            with pytest.raises(TypeError, match="cannot take a step"):
+                sgd.apply_gradients(gradients, sgd.init(gradients), weights)
+
+
 class Dense(mlax.Module):
     """A weight, a frozen weight and a count."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import is_inexact, is_key
+from mlax._jax import cond, is_inexact, is_key
 from mlax._trees import TreeDef, flatten
 from mlax.hyperparameters import refuse_vanishing
 from mlax.leafwise._rounding import Store, is_narrower, next_key, random_bits, rounded
@@ -123,6 +123,8 @@ def _results(
     scalars: dict[str, Any],
 ) -> tuple[list[tuple[Any, list[Any]]], TreeDef]:
     """Return what the leaves give, each its first result and its new slots, and the structure that they stand in."""
+    if not hasattr(leaf, "__qualname__"):
+        raise TypeError(f"{leaf!r}: expected a module-level function, which has a name")
     treedef: Any
     gradients, treedef = flatten(inputs[0])
     columns: list[list[Any]] = [
@@ -256,6 +258,12 @@ def _moved(update: Array, weight: Any, applied: bool, dtype: Any, bits: _Bits) -
     if weight is None:
         return bits.store(update, dtype)
     wide = jnp.asarray(weight)
+    if (wide.dtype, wide.shape) != (dtype, update.shape):
+        # Where checks are off, too, nothing is promoted or broadcast.
+        raise TypeError(
+            f"weights of dtype {wide.dtype} and shape {wide.shape} cannot take a step of dtype "
+            f"{dtype} and shape {update.shape}"
+        )
     if jnp.iscomplexobj(wide) and not jnp.iscomplexobj(update):
         update = update.astype(wide.dtype)
     wide = wide.astype(update.dtype)
@@ -330,4 +338,4 @@ def every(interval: int, step: Array, new: Callable[[], T], old: T) -> T:
         result: T = treedef.unflatten(flatten(new())[0])
         return result
 
-    return cast("T", lax.cond(step % interval == 0, computed, lambda: old))
+    return cond(step % interval == 0, computed, lambda: old)

@@ -1,13 +1,12 @@
 """Functions of all elements of a leaf, or of all along some axes."""
 
 import math
-from typing import cast
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import epsilon, largest_number, smallest_number
+from mlax._jax import cond, epsilon, largest_number, smallest_number
 
 __all__ = ["largest", "mean", "norm", "rms", "scale_of", "trust_ratio"]
 
@@ -45,13 +44,18 @@ leaves of 1 kB."""
 
 
 def _length(x: Array) -> Array:
-    total = jnp.sum(jnp.square(jnp.abs(x)))
+    magnitudes = jnp.abs(x)
+    # Not `square`, whose derivative is 2 * x: where that overflows, it would make NaN of the zero that it is given.
+    total = jnp.sum(magnitudes * magnitudes)
     # Below this, squares that vanished may count for more than rounding does.
     smallest = x.size * smallest_number(total.dtype) / epsilon(total.dtype)
     lost = (total <= smallest) | (total > largest_number(total.dtype))
-    # Where `vmap` makes a choice of the branch, the gradient of the root that is not taken has to be finite.
-    root = jnp.sqrt(jnp.where(lost, 1.0, total))
-    return cast("Array", lax.cond(lost, lambda: _scaled(x), lambda: root))
+
+    def root() -> Array:
+        # Where `vmap` makes a choice of the branch, the gradient of the one that is not taken has to be finite.
+        return jnp.sqrt(jnp.where(lost, 1.0, total))
+
+    return cond(lost, lambda: _scaled(x), root)
 
 
 def _scaled(x: Array) -> Array:

@@ -4,9 +4,8 @@ from typing import Any, ClassVar, Generic, NamedTuple
 
 from jaxtyping import Array
 
-from mlax._jax import cond
 from mlax.leafwise import map_leaves
-from mlax.optim.wrapping import Arguments, Move, Wrapper
+from mlax.optim.wrapping import Arguments, Move, Wrapper, made_or_skipped
 from mlax.optimizer import (
     Dtype,
     dtype,
@@ -75,7 +74,7 @@ class AccumulateGradients(Wrapper):
         def between() -> tuple[Weights, Weights, Any]:
             return move.nowhere(gradients, weights), slot, state.inner
 
-        result, slot, inner = cond(number == self.every - 1, last, between)
+        result, slot, inner = made_or_skipped(number == self.every - 1, last, between)
         return result, State(state.step + 1, slot, inner, state.hyperparameters)
 
 

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import cond
 from mlax._trees import leaves
-from mlax.optim.wrapping import Arguments, Move, Wrapper
+from mlax.optim.wrapping import Arguments, Move, Wrapper, made_or_skipped
 from mlax.optimizer import integer, no_steps, selected
 from mlax.typing import Count, Weights, checked
 
@@ -59,7 +58,7 @@ class SkipNonFinite(Wrapper):
         def skip() -> tuple[Weights, Any]:
             return move.nowhere(gradients, weights), state.inner
 
-        result, inner = cond(made, make, skip)
+        result, inner = made_or_skipped(made, make, skip)
         return result, State(
             state.step + 1,
             state.skipped + (~made).astype(jnp.int32),

@@ -7,7 +7,7 @@ dtype, new weights are not the old ones plus updates that were rounded.
 Where an optimizer inside rounds stochastically, so do those around it: weights that they move further, and their slots.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -15,6 +15,7 @@ import jax
 from jax import lax
 from jaxtyping import Array
 
+from mlax._jax import cond, is_tracer
 from mlax._trees import leaves
 from mlax.hyperparameters import Specification, specified
 from mlax.leafwise import Store, map_leaves
@@ -22,7 +23,16 @@ from mlax.optim.protocol import OptimizerLike, arguments_of
 from mlax.optimizer import Optimizer, apply_updates, merged, required, selected, zeros
 from mlax.typing import Weights
 
-__all__ = ["Arguments", "Move", "Transformation", "Wrapper", "as_optimizer", "cast_like", "where"]
+__all__ = [
+    "Arguments",
+    "Move",
+    "Transformation",
+    "Wrapper",
+    "as_optimizer",
+    "cast_like",
+    "made_or_skipped",
+    "where",
+]
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -102,6 +112,17 @@ def where(condition: Array, chosen: T, other: T) -> T:
 
     result: T = jax.tree.map(choose, chosen, other)
     return result
+
+
+def made_or_skipped(made: Array, make: Callable[[], T], skip: Callable[[], T]) -> T:
+    """Return what one of two functions computes: a step, or what stands in for it.
+
+    Outside of `jit` a step that is skipped does not run, but it is traced: what it lacks, such as weights, is said at
+    once, as under `jit`.
+    """
+    if not is_tracer(made) and not made:
+        jax.eval_shape(make)
+    return cond(made, make, skip)
 
 
 def as_optimizer(value: Any) -> OptimizerLike:

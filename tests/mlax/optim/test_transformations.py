@@ -102,7 +102,9 @@ def test_eager_steps_compile_nothing_again(
     for number in range(8):
         with jax.log_compiles(number >= 4):  # by then each branch has been taken
             w, state = optimizer.apply_gradients(gradients(), state, w, **extra)
-    assert not [record.getMessage() for record in caplog.records]
+    messages = [record.getMessage() for record in caplog.records]
+    # A step that is skipped is traced, and no more, so that it says what it lacks.
+    assert not [m for m in messages if not m.startswith("Finished tracing last for")]
 
 
 @every_example
@@ -324,6 +326,17 @@ def test_mistakes_are_named(make: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
     assert message in str(caught.value)
+
+
+def test_a_skipped_step_says_what_it_lacks() -> None:
+    """At once, eagerly as under `jit`: not when the first step is made."""
+    decayed, plateau = optim.Adam(weight_decay=0.1), optim.ReduceOnPlateau(SGD)
+    for inside, message in ((decayed, "Adam: step needs the weights"), (plateau, "loss")):
+        for optimizer in (optim.AccumulateGradients(inside, 3), optim.SkipNonFinite(inside)):
+            state = optimizer.init(jnp.ones(2))
+            for step in (optimizer.step, jax.jit(optimizer.step)):
+                with pytest.raises((TypeError, ValueError), match=message):
+                    step(jnp.full(2, jnp.nan), state)
 
 
 @pytest.mark.parametrize(
