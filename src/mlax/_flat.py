@@ -7,6 +7,10 @@ slices take 14 to 30 s, and one concatenation fused with 1,000 producers 45 s. A
 CPU XLA takes it out before it fuses. Here a slice reads its offset from memory, so that all slices of one shape are one
 kernel; and the concatenation stands in a `cond`, at which no fusion gets past. Both branches compute the same thing:
 should XLA one day see that, compiling takes longer and nothing else changes. docs/packing.md has the figures.
+
+They are primitives, because of JAX's own ways to give a function a transpose `linear_call` has no rule for `vmap`, and
+`custom_vjp` none for `jvp`. Arrays that are sharded over Explicit axes of a mesh take the plain form: no element of one
+can be sliced out.
 """
 
 import functools
@@ -21,6 +25,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from mlax._jax import cond, is_tracer
@@ -45,6 +50,7 @@ def split(flat: Array, shapes: Shapes) -> list[Array]:
     Returns:
         Arrays of shape (*batch, *shape).
     """
+    flat = _gathered(flat, 1)
     if is_tracer(flat):
         return list(_split.bind(flat, shapes=shapes))
     # Outside `jit`: compiled once for each shape, and called with the offset.
@@ -64,9 +70,31 @@ def join(pieces: Sequence[Array], shapes: Shapes) -> Array:
     Returns:
         An array of shape (*batch, n).
     """
+    pieces = [_gathered(piece, len(shape)) for piece, shape in zip(pieces, shapes, strict=True)]
     function: Any = _join.bind if any(map(is_tracer, pieces)) else _jitted_join
     joined: Array = function(*pieces, shapes=shapes)
     return joined
+
+
+def _sharding(array: Any) -> Any:
+    """Return how an array is sharded over the Explicit axes of a mesh, as far as its type says."""
+    return jax.typeof(array).sharding
+
+
+def _gathered(array: Array, ndim: int) -> Array:
+    """Return an array whose last axes are not sharded over Explicit axes of a mesh.
+
+    Pieces need not be divisible by what the flat array is sharded over. The transpose shards the gradient again.
+    """
+    sharding = _sharding(array)
+    spec = tuple(sharding.spec)
+    batch = len(spec) - ndim
+    if not any(spec[batch:]):
+        return array
+    gathered: Array = jax.sharding.reshard(
+        array, NamedSharding(sharding.mesh, PartitionSpec(*spec[:batch]))
+    )
+    return gathered
 
 
 def _sizes(shapes: Shapes) -> list[int]:
@@ -98,14 +126,14 @@ def _plain_join(*pieces: Array, shapes: Shapes) -> Array:
         lax.reshape(piece, (*_batch(piece, shape), math.prod(shape)))
         for piece, shape in zip(pieces, shapes, strict=True)
     ]
-    return lax.concatenate(flat, flat[0].ndim - 1) if len(flat) > 1 else flat[0]
+    return lax.concatenate(flat, flat[0].ndim - 1)
 
 
 _jitted_join: Any = jax.jit(_plain_join, static_argnames="shapes")
 
 
 def _split_on_cpu(flat: Array, *, shapes: Shapes) -> list[Array]:
-    if not flat.size or flat.shape[-1] > np.iinfo(np.int32).max:
+    if not flat.size or any(_sharding(flat).spec) or flat.shape[-1] > np.iinfo(np.int32).max:
         return _plain_split(flat, shapes=shapes)
 
     def offsets() -> list[Array]:
@@ -129,7 +157,7 @@ def _split_on_cpu(flat: Array, *, shapes: Shapes) -> list[Array]:
 
 def _join_on_cpu(*pieces: Array, shapes: Shapes) -> Array:
     known = next((piece for piece in pieces if piece.size), None)
-    if known is None or len(pieces) == 1:
+    if known is None or any(_sharding(known).spec):
         return _plain_join(*pieces, shapes=shapes)
 
     def joined() -> Array:
@@ -142,14 +170,6 @@ def _unknown(array: Array) -> Array:
     """Return a condition that XLA cannot know: whether the first element is greater than 0."""
     first = lax.reshape(lax.slice(array, [0] * array.ndim, [1] * array.ndim), ())
     return first.astype(bool) if first.dtype == bool else jnp.real(first) > 0
-
-
-def _split_now(flat: Array, *, shapes: Shapes) -> list[Array]:
-    return split(flat, shapes)
-
-
-def _join_now(*pieces: Array, shapes: Shapes) -> Array:
-    return join(pieces, shapes)
 
 
 def _split_avals(flat: Any, *, shapes: Shapes) -> list[Any]:
@@ -189,9 +209,19 @@ def _batched_split(arguments: Any, axes: Any, *, shapes: Shapes) -> tuple[list[A
 
 
 def _batched_join(arguments: Any, axes: Any, *, shapes: Shapes) -> tuple[Array, int]:
-    size = next(x.shape[axis] for x, axis in zip(arguments, axes, strict=True) if axis is not None)
+    size, spec = next(
+        (x.shape[axis], _sharding(x).spec[axis])
+        for x, axis in zip(arguments, axes, strict=True)
+        if axis is not None
+    )
+
+    def batched(x: Array) -> Array:
+        sharding = _sharding(x)
+        expected = NamedSharding(sharding.mesh, PartitionSpec(spec, *sharding.spec))
+        return lax.broadcast(x, (size,), out_sharding=expected)
+
     pieces = [
-        jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
+        batched(x) if axis is None else jnp.moveaxis(x, axis, 0)
         for x, axis in zip(arguments, axes, strict=True)
     ]
     return _join.bind(*pieces, shapes=shapes), 0
@@ -199,7 +229,7 @@ def _batched_join(arguments: Any, axes: Any, *, shapes: Shapes) -> tuple[Array, 
 
 _split: Any = Primitive("mlax_split")
 _split.multiple_results = True
-_split.def_impl(_split_now)
+_split.def_impl(split)
 _split.def_abstract_eval(_split_avals)
 _ad.deflinear2(_split, _transposed_split)
 _batching.primitive_batchers[_split] = _batched_split
@@ -209,7 +239,7 @@ _mlir.register_lowering(
 )
 
 _join: Any = Primitive("mlax_join")
-_join.def_impl(_join_now)
+_join.def_impl(_jitted_join)
 _join.def_abstract_eval(_join_aval)
 _ad.deflinear2(_join, _transposed_join)
 _batching.primitive_batchers[_join] = _batched_join
