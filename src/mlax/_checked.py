@@ -342,7 +342,8 @@ def _packed_otherwise(trees: list[_Tree], reference: _Reference) -> list[str]:
             ]
         if len(given) > len(expected):
             return [
-                f"{at.name} is packed, {reference.name} is not: pack both, or {at.name}.unpack()"
+                f"{at.name} is packed, {reference.name} is not: pack both, or {at.name}.unpack(); "
+                "a loss function that unpacks its model returns packed.repack(model)"
             ]
         for layout, other in zip(given, expected, strict=True):
             told, texts = (dict(static_texts(one.numbered())) for one in (layout, other))

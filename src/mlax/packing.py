@@ -4,6 +4,7 @@ A jitted call costs one to two microseconds for each array that it returns. With
 little else. A `Packed` is a tree of few arrays that unpacks itself inside the step, where that costs no boundary.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Container, Hashable, Iterator
 from itertools import chain, count
@@ -77,7 +78,7 @@ class Packed(Module, Generic[T]):
         """
         leaves: list[Any] = [None] * len(self.layout.places)
         for key, numbers in self.layout.flats.items():
-            flat = self.small[key].data
+            flat = self._data("small", key)
             if flat is None:
                 continue
             shapes = self._shapes(key)
@@ -90,7 +91,7 @@ class Packed(Module, Generic[T]):
                 leaves[number] = leaf
         for number, place in enumerate(self.layout.places):
             if not place.packed:
-                leaves[number] = self.large[place.home].data
+                leaves[number] = self._data("large", place.home)
         return cast("T", self.layout.tree(leaves))
 
     def repack(self, tree: Any, before: Any = None) -> Self:
@@ -98,32 +99,37 @@ class Packed(Module, Generic[T]):
 
         Args:
             tree: What `unpack` gave, with other arrays in it.
-            before: What `unpack` gave. A flat array of which `tree` holds every leaf, the same object as `before`, is
-                kept. Without it all are made anew.
+            before: What `unpack` of this very Packed gave, not of another: a flat array of which `tree` holds every
+                leaf, the same object as `before`, is kept as it is here. Without it all are made anew.
 
         Raises:
             ValueError: The structure is another one, or the shape or dtype of a leaf.
         """
-        empty = [None if self._node(place).data is None else place for place in self.layout.places]
-        expected = flatten(self.layout.tree(empty), is_leaf=_is_place)
-        places: list[Place] = expected[0]
-        given = self._leaves_of("tree", tree, expected[1])
-        kept: list[Any] = [None] * len(places)
-        if before is not None:
-            kept = self._leaves_of("before", before, expected[1])
-        new = dict(
-            zip((place.path for place in places), zip(given, kept, strict=True), strict=True)
-        )
+        data = [
+            self._data("small" if place.packed else "large", place.home)
+            for place in self.layout.places
+        ]
+        there = [None if one is None else True for one in data]
+        treedef = flatten(self.layout.tree(there))[1]
+        given = iter(self._leaves_of("tree", tree, treedef))
+        kept = iter([] if before is None else self._leaves_of("before", before, treedef))
         small, large = dict(self.small), dict(self.large)
-        for key in self.layout.flats:
-            if self.small[key].data is None:
+        inside: dict[str, list[Any]] = {}
+        changed: dict[str, None] = {}
+        for place, old_data in zip(self.layout.places, data, strict=True):
+            if old_data is None:
                 continue
-            pairs = [new[place.path] for place in self.layout.inside(key)]
-            if not all(leaf is old for leaf, old in pairs):
-                small[key] = small[key].with_data(self._joined(key, [leaf for leaf, _ in pairs]))
-        for place in places:
+            leaf, old = next(given), next(kept, None)
+            if leaf is not old:
+                _refuse_other(place, leaf, old_data)
             if not place.packed:
-                large[place.home] = large[place.home].with_data(new[place.path][0])
+                large[place.home] = large[place.home].with_data(leaf)
+                continue
+            inside.setdefault(place.home, []).append(leaf)
+            if leaf is not old:
+                changed[place.home] = None
+        for key in changed:
+            small[key] = small[key].with_data(join(inside[key], self._shapes(key)))
         return self.replace(small=small, large=large)
 
     def _leaves_of(self, name: str, tree: Any, expected: TreeDef) -> list[Any]:
@@ -135,21 +141,17 @@ class Packed(Module, Generic[T]):
             )
         return leaves
 
-    def _joined(self, key: str, leaves: list[Any]) -> Array:
-        flat, shapes = self.small[key].data, self._shapes(key)
-        for place, leaf in zip(self.layout.inside(key), leaves, strict=True):
-            expected = place.like(flat)
-            if (leaf.shape, leaf.dtype) != (expected.shape, expected.dtype):
-                raise ValueError(
-                    f"Packed.repack: {place.path} must be {describe(expected)} as before, got {describe(leaf)}"
-                )
-        return join(leaves, shapes)
-
     def _shapes(self, key: str) -> tuple[tuple[int, ...], ...]:
         return tuple(place.shape for place in self.layout.inside(key))
 
-    def _node(self, place: Place) -> ENode[Any]:
-        return (self.small if place.packed else self.large)[place.home]
+    def _data(self, field: str, key: str) -> Any:
+        nodes = self.small if field == "small" else self.large
+        if key not in nodes:
+            raise ValueError(
+                f"Packed: {field}[{key!r}] is missing, leaves of the tree that was packed lie there; replace the data "
+                "of nodes, not the nodes"
+            )
+        return nodes[key].data
 
     if TYPE_CHECKING:
 
@@ -175,9 +177,22 @@ class Packed(Module, Generic[T]):
                 cure = "; it is packed, and packed.unpack() gives the tree that was"
             raise AttributeError(f"Packed has no attribute {name!r}{cure}")
 
+        def __getitem__(self, key: Any) -> NoReturn:
+            raise TypeError(
+                f"Packed has no item {key!r}; it is packed, and packed.unpack() gives the tree that was"
+            )
 
-def _is_place(node: object) -> bool:
-    return isinstance(node, Place)
+
+def _refuse_other(place: Place, leaf: Any, data: Any) -> None:
+    """Refuse a leaf of another shape or dtype than the one that lies in `data`, or is it."""
+    shape, dtype = getattr(data, "shape", None), getattr(data, "dtype", None)
+    if place.packed:
+        shape = (*data.shape[:-1], *place.shape)
+    if (getattr(leaf, "shape", None), getattr(leaf, "dtype", None)) != (shape, dtype):
+        expected = place.like(data) if place.packed else data
+        raise ValueError(
+            f"Packed.repack: {place.path} must be {describe(expected)} as before, got {describe(leaf)}"
+        )
 
 
 def pack(
@@ -210,6 +225,8 @@ def pack(
         raise TypeError(
             f"{where}: group must be a function of a path and an array, got {describe(group)}"
         )
+    if group is not None:
+        _refuse_other_arguments(where, group)
     if layouts(tree):
         raise TypeError(f"{where}: tree is packed already, or holds a Packed; unpack it first")
     refuse_unset(where, "tree", tree, "set up first: model = mlax.set_up(model, x, rng=key)")
@@ -264,6 +281,17 @@ def _threshold(given: Any) -> int:
     if given < 0:
         raise ValueError(f"mlax.pack: threshold must be >= 0, got {given}")
     return int(cast("Any", given))
+
+
+def _refuse_other_arguments(where: str, group: Callable[..., Any]) -> None:
+    try:
+        inspect.signature(group).bind("path", None)
+    except TypeError as error:
+        raise TypeError(
+            f"{where}: group must be a function of a path and an array, got {describe(group)}: {error}"
+        ) from None
+    except ValueError:  # of a function in C, whose arguments nobody knows
+        return
 
 
 def _bytes(array: Any) -> int:

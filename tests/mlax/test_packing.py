@@ -453,3 +453,35 @@ def test_what_is_static_in_a_packed_module_is_compared(tmp_path: Path) -> None:
         optimizer.update(two, one.filter(), optimizer.init(two))
     trees = ([jnp.ones(3), X], (jnp.ones(3), X), {"0": jnp.ones(3), "1": X})
     assert len({repr(mlax.pack(tree)) for tree in trees} | {repr(one), repr(two)}) == 5
+
+
+class Counting(Module):
+    kernel: Parameter
+    bias: Parameter
+    count: Variable
+
+    def forward(self, x: jax.Array) -> tuple[jax.Array, "Counting"]:
+        return x, self.replace(count=Variable(x))
+
+
+def test_repack_refuses_another_leaf_wherever_it_lies() -> None:
+    packed = mlax.pack(Counting(Parameter(X), Parameter(X + 1), Variable(jnp.zeros(3))))
+    assert packed.large.keys() == {"count"}
+    again = packed(jnp.ones(3))[1]
+    np.testing.assert_array_equal(again.unpack().count.data, 1)
+    for wrong in (jnp.ones(7), jnp.ones(3, jnp.bfloat16)):
+        with pytest.raises(ValueError, match=r"repack: count must be float32\[3\] as before, got "):
+            packed(wrong)
+    wrong_group: Any = {"group": lambda path: 1}
+    numbers = mlax.pack({"a": jnp.ones(3), "b": jnp.ones(2)})
+    with pytest.raises(ValueError, match=r"repack: a must be float32\[3\] as before, got 1\.0"):
+        numbers.repack({"a": 1.0, "b": 2.0})
+    for field in ("small", "large"):
+        broken = packed.replace(**{field: {}})
+        for use in (broken.unpack, lambda broken=broken: broken.repack(packed.unpack())):
+            with pytest.raises(ValueError, match=rf"Packed: {field}\['[a-z0-9 ]+'\] is missing"):
+                use()
+    with pytest.raises(TypeError, match=r"no item 'a'; .*packed\.unpack\(\)"):
+        numbers["a"]
+    with pytest.raises(TypeError, match=r"mlax\.pack: group must be .*too many positional"):
+        mlax.pack({"a": X}, **wrong_group)

@@ -276,7 +276,8 @@ def test_packed_and_plain_trees_do_not_mix() -> None:
     optimizer.update(packed, packed.filter().repack(gradients), optimizer.init(packed))
     with pytest.raises(
         LeafMismatchError,
-        match=r"gradients is packed, weights is not: pack both, or gradients\.unpack",
+        match=r"gradients is packed, weights is not: pack both, or gradients\.unpack\(\); "
+        r"a loss function that unpacks its model returns packed\.repack",
     ):
         optimizer.update(plain, packed.filter(), optimizer.init(plain))
     with pytest.raises(
