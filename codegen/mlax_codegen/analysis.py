@@ -8,7 +8,7 @@ from mlax_codegen.defaults import check_defaults
 from mlax_codegen.errors import suggestion
 from mlax_codegen.expressions import Code
 from mlax_codegen.flow import Flow, target_of
-from mlax_codegen.language import FUNCTIONS, NDIM, SHAPE, STEP_NUMBER, TOTAL, WEIGHT, Type
+from mlax_codegen.language import FUNCTIONS, NDIM, SHAPE, STEP_NUMBER, WEIGHT, Type
 from mlax_codegen.latex import symbols
 from mlax_codegen.reading import Reading
 from mlax_codegen.retention import retained, scales, squares
@@ -55,7 +55,6 @@ class Analysis:
             of weights packed into one array is that of the weights, but for rounding in what is summed over all leaves
             and for what is drawn at random.
         leaves_when: Under which static condition; None where always (or never).
-        elementwise: Whether each element of the update depends on that element of the trees alone.
         retained: For each slot that changes little by little, the factors that a step may keep of it.
         scales: For each slot that a scalar of the state is multiplied into, where that begins.
         squares: Slots that hold squares.
@@ -72,7 +71,6 @@ class Analysis:
     functions: tuple[LeafPlan, ...]
     sees_leaves: bool
     leaves_when: str | None
-    elementwise: bool
     retained: Mapping[str, tuple[str, ...]]
     scales: Mapping[str, str]
     squares: frozenset[str]
@@ -194,7 +192,6 @@ def _conclude(spec: Spec, flow: Flow, reading: Reading, possible: list[World]) -
         functions=tuple(_plan(spec, flow, f.name, f.leaf, ()) for f in spec.functions),
         sees_leaves=bool(reading.leaves),
         leaves_when=when(reading.leaves),
-        elementwise=not (reading.leaves or {TOTAL, "normal"} & in_leaves),
         retained=retained(spec),
         scales=scales(spec),
         squares=squares(spec),

@@ -1,4 +1,4 @@
-"""What the generator finds out about equations: reads, conditions, decays, elementwise."""
+"""What the generator finds out about equations: reads, conditions, decays, leaves seen as wholes."""
 
 import ast
 import itertools
@@ -152,11 +152,6 @@ def test_a_requirement_keeps_a_slot_from_being_read_in_vain(tmp_path: Path) -> N
         analysis(tmp_path, "update = -", new.replace("nesterov", "b2 > 0.5"))
 
 
-def test_elementwise(tmp_path: Path) -> None:
-    assert analysis(tmp_path).elementwise
-    assert not analysis(tmp_path, "abs2(g)", "mean(abs2(g))").elementwise
-
-
 @pytest.mark.parametrize(
     ("new", "seen", "when"),
     [
@@ -179,9 +174,7 @@ def test_whether_leaves_are_seen_as_wholes(
 def test_totals_and_noise_see_no_leaf() -> None:
     specs = {path.stem: path for path in built_in_specs()}
     for name in ("prodigy", "dog", "polyak_sgd", "noisy_sgd"):
-        found = analyse(read_spec(specs[name]))
-        assert not found.sees_leaves
-        assert not found.elementwise
+        assert not analyse(read_spec(specs[name])).sees_leaves
 
 
 def test_what_the_leaf_is_given(tmp_path: Path) -> None:

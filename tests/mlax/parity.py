@@ -104,7 +104,10 @@ def compared(module: Any, hyperparameters: dict[str, Any], tree: Any) -> Any:
     """
     name = getattr(module, "__name__", "").rpartition(".")[2]
     options = set(hyperparameters) - {"learning_rate"}
-    one = name in MODULES and options and analysis(name).elementwise
+    if not options or name not in MODULES:
+        return tree
+    found = analysis(name)
+    one = not found.sees_leaves and not any(phase.totals for phase in found.phases)
     return {"filter": tree["filter"]} if one else tree
 
 
