@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mlax._trees import KeyPath, TreeDef, flatten, flatten_with_path
-from mlax.packing import Packed, is_packed, layouts
+from mlax.packing import Packed, is_packed
 from mlax.tree import describe, dotted, keystr
 
 __all__ = ["WeightsIn", "refuse_packed", "weights_in"]
@@ -60,16 +60,20 @@ def refuse_packed(weights: Any, name: str, when: str = "") -> None:
     Raises:
         TypeError: Naming each flat array, and some of the weights in it.
     """
-    if not layouts(weights):
+    entries = [
+        entry
+        for path, node in flatten_with_path(weights, is_leaf=is_packed)[0]
+        if is_packed(node)
+        for entry in _inside(path, node)
+        if entry.packed
+    ]
+    if not entries:
         return
     lines = [
         f"weights{keystr(entry.path)}: {describe(entry.leaf)}, {len(entry.weights)} weights: "
         + ", ".join([*(path for path, _ in entry.weights[:3]), *["..."][: len(entry.weights) - 3]])
-        for entry in weights_in(weights)[0]
-        if entry.packed
+        for entry in entries
     ]
-    if not lines:
-        return
     options = f" ({when})" if when else ""
     raise TypeError(
         f"{name}: packed weights are refused, it computes with each weight as a whole{options}, and here several are "
