@@ -97,6 +97,7 @@ def test_everything_is_measured_and_kept(whole: tuple[Path, str]) -> None:
         **read,
         "measurements": [{**one, "rounds": tuple(one["rounds"])} for one in read["measurements"]],
     }
+    assert not jax.config.jax_enable_compilation_cache
     areas = {one.area for one in results.measurements}
     assert areas == {"half precision" if area == "half" else area for area in command.AREAS}
     assert all(np.isfinite(one.rounds).all() for one in results.measurements)
