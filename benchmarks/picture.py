@@ -101,7 +101,9 @@ def _growth(axis: Any, results: Results, quantity: str, title: str) -> None:
             alpha=0.12,
             linewidth=0,
         )
-        ends[candidate] = medians[-1]
+        ends[candidate] = (
+            medians[-1] * right / counts[-1]
+        )  # who stops before is put where it points to
     axis.set(xscale="log", yscale="log", title=title, xlabel="leaves of 1 kB")
     axis.yaxis.set_major_formatter(_seconds)
     axis.xaxis.set_major_formatter(_count)
