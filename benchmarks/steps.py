@@ -8,7 +8,7 @@ from benchmarks.effort import MANY, Effort
 from benchmarks.peers import Peer, available
 from benchmarks.peers.run import Run
 from benchmarks.results import Results
-from benchmarks.timing import Progress, take_turns, within
+from benchmarks.timing import Progress, garbage_of_its_own, take_turns, within
 from benchmarks.trees import Arrays, Tree, small_leaves
 
 __all__ = ["IDENTITY", "SLOW", "measure", "measure_tree"]
@@ -58,7 +58,8 @@ def measure_tree(
     for number in range(count):
         for name, run in runs.items():
             progress(f"{tree.case}: {name}, build {number + 1} of {count}")
-            build = run.build()
+            with garbage_of_its_own():
+                build = run.build()
             for unit, stages in (("s", build.seconds), ("B", build.bytes), ("lines", build.lines)):
                 for quantity, figure in stages.items():
                     built[quantity, unit][name].append(figure)

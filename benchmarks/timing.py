@@ -2,10 +2,11 @@
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Progress", "Timings", "take_turns", "within"]
+__all__ = ["Progress", "Timings", "garbage_of_its_own", "take_turns", "within"]
 
 Timings = dict[str, list[float]]
 """Seconds for one call, by candidate, one for each round."""
@@ -43,9 +44,7 @@ def take_turns(
         if turn:
             function()
         calls[name] = min(MOST_CALLS, max(1, round(turn / (time.perf_counter() - start))))
-    gc.collect()
-    gc.freeze()  # or each candidate pays for looking through what all others keep
-    try:
+    with garbage_of_its_own():
         for number in range(rounds):
             progress(f"round {number + 1} of {rounds}")
             for name, function in candidates.items():
@@ -54,9 +53,18 @@ def take_turns(
                 for _ in range(calls[name]):
                     function()
                 timings[name].append((time.perf_counter() - start) / calls[name])
+    return timings
+
+
+@contextmanager
+def garbage_of_its_own() -> Iterator[None]:
+    """Keep the collector to what is made from here on, or each candidate pays for looking through what others keep."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
     finally:
         gc.unfreeze()
-    return timings
 
 
 def within(progress: Progress, place: str) -> Progress:
