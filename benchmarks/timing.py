@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,7 +57,7 @@ def take_turns(
 
 
 @contextmanager
-def garbage_of_its_own() -> Iterator[None]:
+def garbage_of_its_own() -> Generator[None, None, None]:
     """Keep the collector to what is made from here on, or each candidate pays for looking through what others keep."""
     gc.collect()
     gc.freeze()
