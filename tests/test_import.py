@@ -17,7 +17,7 @@ HEAVY = [
         "pytest",
         "safetensors",
     ),
-    *("sklearn", "torch", "tqdm"),
+    *("jax.extend.core", "sklearn", "torch", "tqdm"),
     *("mlax_codegen", "mlax_optimizers.adam", "mlax_optimizers.sgd"),
 ]
 

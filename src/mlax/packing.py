@@ -25,7 +25,6 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from mlax._flat import join, split
 from mlax._jax import is_inexact, is_key, is_tracer
 from mlax._named import leaves_by_name
 from mlax._packed_layout import PackedLayout, Place
@@ -76,6 +75,8 @@ class Packed(Module, Generic[T]):
         Raises:
             ValueError: A flat array has another length.
         """
+        from mlax._flat import split  # only what packs pays for importing it
+
         leaves: list[Any] = [None] * len(self.layout.places)
         for key, numbers in self.layout.flats.items():
             flat = self._data("small", key)
@@ -105,6 +106,8 @@ class Packed(Module, Generic[T]):
         Raises:
             ValueError: The structure is another one, or the shape or dtype of a leaf.
         """
+        from mlax._flat import join
+
         data = [
             self._data("small" if place.packed else "large", place.home)
             for place in self.layout.places
@@ -219,6 +222,8 @@ def pack(
         ValueError: A node is UNSET, an array is in two places, two leaves have one path, arrays to be packed
             together are on different devices, or `threshold` is negative.
     """
+    from mlax._flat import join
+
     where = "mlax.pack"
     least = _threshold(threshold)
     if group is not None and not callable(group):
