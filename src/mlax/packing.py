@@ -14,7 +14,6 @@ from typing import (
     Generic,
     NoReturn,
     ParamSpec,
-    Protocol,
     Self,
     TypeGuard,
     TypeVar,
@@ -30,14 +29,14 @@ from mlax._named import leaves_by_name
 from mlax._packed_layout import PackedLayout, Place
 from mlax._trees import TreeDef, flatten
 from mlax._unset import refuse_unset
-from mlax.module import Module
+from mlax.module import HasForward, Module
 from mlax.state import ENode, Parameter, Variable, is_leaf_state
 from mlax.tree import describe, refuse_shared
 
 __all__ = ["DEFAULT_THRESHOLD", "Packed", "is_packed", "layouts", "pack"]
 
 P = ParamSpec("P")
-R = TypeVar("R", covariant=True)
+R = TypeVar("R")
 S = TypeVar("S")
 T = TypeVar("T", covariant=True)
 
@@ -46,10 +45,6 @@ DEFAULT_THRESHOLD = 2**15
 
 
 _WEIGHT: Parameter[Any] = Parameter()
-
-
-class _HasForward(Protocol[P, R, T]):
-    def forward(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, T]: ...
 
 
 class Packed(Module, Generic[T]):
@@ -159,11 +154,11 @@ class Packed(Module, Generic[T]):
     if TYPE_CHECKING:
 
         def forward(
-            self: "Packed[_HasForward[P, R, S]]", *args: P.args, **kwargs: P.kwargs
+            self: "Packed[HasForward[P, tuple[R, S]]]", *args: P.args, **kwargs: P.kwargs
         ) -> tuple[R, "Packed[S]"]: ...
 
         def __call__(
-            self: "Packed[_HasForward[P, R, S]]", *args: P.args, **kwargs: P.kwargs
+            self: "Packed[HasForward[P, tuple[R, S]]]", *args: P.args, **kwargs: P.kwargs
         ) -> tuple[R, "Packed[S]"]: ...
 
     else:

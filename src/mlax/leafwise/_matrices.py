@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from mlax._jax import cond
 from mlax.leafwise._norms import norm, scale_of
 
 __all__ = [
@@ -194,7 +195,7 @@ def refreshed_basis(matrix: Array, basis: Array, step: Array) -> Array:
             q.dtype
         )
 
-    return cast("Array", lax.cond(step == 0, lambda: eigenbasis(matrix), refresh))
+    return cond(step == 0, lambda: eigenbasis(matrix), refresh)
 
 
 def _eigh(matrix: Array) -> tuple[Array, Array]:
