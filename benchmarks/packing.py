@@ -1,6 +1,7 @@
 """Where packing pays: `python -m benchmarks.packing` prints the tables of docs/packing.md."""
 
 import functools
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -97,7 +98,7 @@ def built(step: Any, run: Any) -> tuple[list[float], Any]:
         times.append(time.perf_counter())
         compiled = lowered.compile()
         times.append(time.perf_counter())
-    return [after - before for before, after in zip(times, times[1:], strict=False)], compiled
+    return [after - before for before, after in itertools.pairwise(times)], compiled
 
 
 def going_on(step: Callable[[Any], Any], run: Any) -> Callable[[], None]:
