@@ -17,6 +17,7 @@ from jaxtyping import Array
 from mlax._jax import cond, is_inexact, is_key
 from mlax._trees import TreeDef, flatten
 from mlax.hyperparameters import refuse_vanishing
+from mlax.leafwise._order import weights_first
 from mlax.leafwise._rounding import Store, is_narrower, next_key, random_bits, rounded
 from mlax.typing import Weights
 
@@ -171,16 +172,20 @@ def _unflatten(treedef: TreeDef, slots: Any, results: list[list[Any]]) -> list[A
 def update_leaf(
     leaf: Leaf, h: object, inputs: int, applied: bool, weight: Any, entries: Any, shared: Any
 ) -> tuple[Array, list[Any], Array | None]:
-    results = _computed(leaf, h, entries, shared)
-    slots = entries[inputs:]
-    if len(results) != 1 + len(slots):
-        raise ValueError(
-            f"{_name(leaf)}: expected an update and {len(slots)} slots, got {len(results)} results"
-        )
-    bits = _Bits(shared)
-    update = _like(entries[0], results[0])
-    moved = _moved(update, weight, applied, entries[0].dtype, bits)
-    return moved, _rounded(leaf, slots, results[1:], bits), bits.key
+    given = entries[:inputs]
+
+    def computed(slots: list[Any]) -> tuple[Array, list[Any], Array | None]:
+        results = _computed(leaf, h, given + slots, shared)
+        if len(results) != 1 + len(slots):
+            raise ValueError(
+                f"{_name(leaf)}: expected an update and {len(slots)} slots, got {len(results)} results"
+            )
+        bits = _Bits(shared)
+        update = _like(given[0], results[0])
+        moved = _moved(update, weight, applied, given[0].dtype, bits)
+        return moved, _rounded(leaf, slots, results[1:], bits), bits.key
+
+    return weights_first(computed, entries[inputs:])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))

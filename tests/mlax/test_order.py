@@ -1,0 +1,201 @@
+"""On CPU new slots wait for weights that are computed from old ones: no slot is copied, and nothing else changes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mlax
+from mlax import optim
+from mlax.experimental import optim as experimental
+from mlax.leafwise import _mapping
+from tests.mlax.generated_optimizers import QUICKLY
+
+FLOAT32, BFLOAT16 = jnp.float32, jnp.bfloat16
+
+# Those whose weights are computed from old slots: by their equations, or as what is stored is rounded afterwards.
+FROM_OLD_SLOTS: dict[str, tuple[Any, Any]] = {
+    "lion": (optim.Lion(), FLOAT32),
+    "lion, narrow": (optim.Lion(), BFLOAT16),
+    "optimistic gradient descent": (optim.OptimisticGradientDescent(), FLOAT32),
+    "sgd": (optim.SGD(momentum=0.9), BFLOAT16),
+    "rmsprop": (optim.RMSprop(), BFLOAT16),
+    "adam": (optim.Adam(stochastic_rounding=True), BFLOAT16),
+    "adamw, to nearest": (optim.AdamW(b2=0.99), BFLOAT16),
+    "narrow slots": (optim.Adam(b2=0.99, slot_dtype=BFLOAT16), FLOAT32),
+    "inside": (
+        optim.MultiOptimizer([optim.Lion(), optim.Adam()], [lambda path, _: path == "a"]),
+        FLOAT32,
+    ),
+}
+from_old_slots = pytest.mark.parametrize(
+    ("optimizer", "dtype"), FROM_OLD_SLOTS.values(), ids=FROM_OLD_SLOTS
+)
+
+
+def weights_of(dtype: Any, count: int = 2**14) -> dict[str, Any]:
+    return {name: jnp.linspace(-1, 1, count, dtype=dtype) for name in "ab"}
+
+
+def one_step(optimizer: Any) -> Callable[..., Any]:
+    def step(weights: Any, state: Any, gradients: Any) -> Any:
+        return optimizer.apply_gradients(gradients, state, weights)
+
+    return step
+
+
+def several_steps(optimizer: Any) -> Callable[..., Any]:
+    step = one_step(optimizer)
+
+    def steps(weights: Any, state: Any, gradients: Any) -> Any:
+        run = weights, state
+        return jax.lax.scan(lambda run, _: (step(*run, gradients), None), run, length=3)[0]
+
+    return steps
+
+
+def temporaries(step: Any, *trees: Any) -> int:
+    """Return the bytes that a step needs beside its arguments, with weights and state given for good."""
+    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(*trees).compile(QUICKLY)
+    return int(compiled.memory_analysis().temp_size_in_bytes)
+
+
+@from_old_slots
+@pytest.mark.parametrize("form", [dict, mlax.pack], ids=["plain", "packed"])
+def test_no_slot_is_copied(optimizer: Any, dtype: Any, form: Any) -> None:
+    weights: Any = form(weights_of(dtype))
+    state = optimizer.init(weights)
+    assert temporaries(one_step(optimizer), weights, state, weights) < 2**12  # a leaf has 2**15
+
+
+def at_once(function: Callable[[Any], Any], slots: Any) -> Any:
+    """Leave all of it to XLA."""
+    return function(slots)
+
+
+@from_old_slots
+@pytest.mark.parametrize("steps", [one_step, several_steps, "vmap", "derivative"])
+def test_results_are_the_same_bits(
+    optimizer: Any, dtype: Any, steps: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: Any = weights_of(dtype, count=40)
+    state = optimizer.init(weights)
+
+    def computed() -> Any:
+        jax.clear_caches()
+        step: Any = one_step(optimizer)
+        if steps == "vmap":
+            many = jax.tree.map(lambda w: jnp.stack([w, -w]), weights)
+            return jax.jit(jax.vmap(step, in_axes=(0, None, 0)))(many, state, many)
+        if steps == "derivative":
+
+            def loss(gradients: Any) -> Any:
+                moved = step(*step(weights, state, gradients), gradients)[0]
+                return sum((x.astype(FLOAT32) ** 2).sum() for x in jax.tree.leaves(moved))
+
+            return jax.jit(jax.grad(loss))(weights)
+        return jax.jit(steps(optimizer))(weights, state, weights)
+
+    ordered = computed()
+    monkeypatch.setattr(_mapping, "weights_first", at_once)
+    assert mlax.tree_equal(ordered, computed())
+    jax.clear_caches()
+
+
+def test_what_has_no_use_for_an_order_has_none() -> None:
+    """Adam's weights are computed from the new moments where these are stored as they are."""
+    weights = weights_of(FLOAT32)
+
+    def lowered(optimizer: Any) -> str:
+        return (
+            jax.jit(one_step(optimizer)).lower(weights, optimizer.init(weights), weights).as_text()
+        )
+
+    assert "optimization_barrier" not in lowered(optim.Adam())
+    assert "optimization_barrier" in lowered(optim.Lion())
+
+
+@pytest.mark.parametrize("broken", [jnp.nan, jnp.inf])
+def test_what_a_weight_is_does_not_reach_a_slot(broken: float) -> None:
+    weights = {"w": jnp.asarray([1.0, broken])}
+    optimizer = optim.Lion()
+    new, state = jax.jit(optimizer.apply_gradients)(
+        {"w": jnp.ones(2)}, optimizer.init(weights), weights
+    )
+    assert not np.isfinite(new["w"][1])
+    np.testing.assert_array_equal(state.m["w"], np.float32(1 - 0.99) * np.ones(2, np.float32))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (4, 6)])
+@pytest.mark.parametrize(
+    ("optimizer", "dtype"),
+    [
+        (optim.Lion(), jnp.complex64),
+        (experimental.ACProp(), jnp.complex64),  # whose second slot is real
+        (optim.RMSprop(slot_dtype=BFLOAT16), FLOAT32),
+        (
+            optim.Adafactor(1e-3, min_dim_size_to_factor=2, stochastic_rounding=True),
+            BFLOAT16,
+        ),  # slots of other shapes
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_any_leaf_and_any_slot(optimizer: Any, dtype: Any, shape: tuple[int, ...]) -> None:
+    weights = {"w": jnp.ones(shape, dtype)}
+    step: Any = jax.jit(one_step(optimizer))
+    state = optimizer.init(weights)
+    found = step(weights, state, weights)
+    assert mlax.tree_equal(*(jax.tree.map(jnp.shape, trees) for trees in (found, (weights, state))))
+
+
+SHARDED = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from mlax import optim
+
+optimizer = optim.Lion()
+weights = {"w": jnp.linspace(-1, 1, 32).reshape(8, 4)}
+expected = jax.jit(optimizer.apply_gradients)(weights, optimizer.init(weights), weights)
+for axis in (AxisType.Auto, AxisType.Explicit):
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(axis,))
+    sharding, whole = NamedSharding(mesh, P("d", None)), NamedSharding(mesh, P(None, None))
+    mine = jax.device_put(weights, sharding)
+    state = optimizer.init(mine)
+    for slots in (state, state._replace(m=jax.device_put(state.m, whole))):
+        moved = jax.jit(optimizer.apply_gradients)(mine, slots, mine)
+        assert moved[0]["w"].sharding.is_equivalent_to(sharding, 2)
+        jax.tree.map(np.testing.assert_array_equal, moved, expected)
+
+    # Only the weights differ from device to device.
+    once = {"w": weights["w"][:4]}
+    step = lambda w, m: optimizer.apply_gradients(once, optimizer.init(once)._replace(m=m), w)
+    manual = jax.shard_map(
+        lambda w, m: (moved := step(w, m))[:1] + (moved[1].m,),
+        mesh=mesh, in_specs=(P("d"), P()), out_specs=(P("d"), P()),
+    )
+    if axis is AxisType.Auto:
+        found = jax.jit(manual)(mine, once)
+        assert found[0]["w"].shape == (8, 4) and found[1]["w"].shape == (4, 4)
+text = jax.jit(optimizer.apply_gradients).lower(mine, state, mine).compile().as_text()
+assert "all-" not in text and "collective" not in text, text
+print("the same")
+"""
+
+
+def test_sharded_weights_are_no_obstacle() -> None:
+    """However slots are sharded, and without a word between devices."""
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    result = subprocess.run(
+        [sys.executable, "-c", SHARDED],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout.strip() == "the same", result.stderr
