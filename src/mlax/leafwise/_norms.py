@@ -1,6 +1,7 @@
 """Functions of all elements of a leaf, or of all along some axes."""
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
@@ -27,14 +28,19 @@ def largest(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
     return jnp.max(x, axis=axis) if x.size else jnp.zeros_like(jnp.sum(x, axis=axis))
 
 
-def norm(x: Array) -> Array:
-    r"""Return the Euclidean norm of all elements, $\sqrt{\sum_i |x_i|^2}$: shape (), in the dtype of `x`.
+def norm(x: Array, dtype: Any = None) -> Array:
+    r"""Return the Euclidean norm of all elements, $\sqrt{\sum_i |x_i|^2}$: shape ().
 
     The elements are scaled before they are squared where squares would overflow or vanish: in float32 those of 1e20 and
     1e-25 would. Its gradient at zero is zero.
+
+    Args:
+        x: Any shape.
+        dtype: In which it is computed, and comes back; None is that of `x`.
     """
-    length: Array = _scaled(x) if x.size < _LARGE else _length(x)
-    return length.astype(x.dtype)
+    wide = x.dtype if dtype is None else dtype
+    length: Array = _scaled(x.astype(wide)) if x.size < _LARGE else _length(x, wide)
+    return length.astype(wide)
 
 
 _LARGE = 2**14
@@ -43,8 +49,8 @@ more passes over a leaf, 45 % of Adafactor's step on leaves of 1 MB; a branch ta
 leaves of 1 kB."""
 
 
-def _length(x: Array) -> Array:
-    magnitudes = jnp.abs(x)
+def _length(x: Array, dtype: Any) -> Array:
+    magnitudes = jnp.abs(x.astype(dtype))
     # Not `square`, whose derivative is 2 * x: where that overflows, it would make NaN of the zero that it is given.
     total = jnp.sum(magnitudes * magnitudes)
     # Below this, squares that vanished may count for more than rounding does.
@@ -55,7 +61,8 @@ def _length(x: Array) -> Array:
         # Where `vmap` makes a choice of the branch, the gradient of the one that is not taken has to be finite.
         return jnp.sqrt(jnp.where(lost, 1.0, total))
 
-    return cond(lost, lambda: _scaled(x), root)
+    # The branch is given `x` as it is: what is computed from it would be written to memory to be handed over.
+    return cond(lost, lambda: _scaled(x.astype(dtype)), root)
 
 
 def _scaled(x: Array) -> Array:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
@@ -47,8 +48,8 @@ def global_norm(tree: Weights) -> Scalar:  # pyright: ignore[reportInvalidTypeVa
 
 def _norm(leaf: Array) -> Array:
     """Return the norm of a leaf in JAX's default float dtype, shape (1,)."""
-    wide = leaf.astype(jnp.float32) if leaf.dtype.itemsize < 4 else leaf
-    return norm(jnp.abs(wide)).astype(jnp.result_type(float))[None]
+    dtype = np.dtype(np.float32) if leaf.dtype.itemsize < 4 else leaf.dtype
+    return norm(leaf, dtype).real.astype(jnp.result_type(float))[None]
 
 
 _jitted_norm: Callable[[Array], Array] = jax.jit(_norm)  # traced once for each shape
