@@ -1,12 +1,7 @@
-"""Adam with weights, gradients and moments in bfloat16, rounded to nearest or stochastically, beside float32.
-
-In half precision the new weights are computed from moments that are rounded only when they are stored, and so from the
-old ones, which the new ones overwrite where they are donated. XLA on CPU copies them first, unless it is asked to look
-whether that is needed.
-"""
+"""Adam with weights, gradients and moments in bfloat16, rounded to nearest or stochastically, beside float32."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
@@ -19,15 +14,11 @@ from benchmarks.timing import Progress, take_turns
 __all__ = ["measure"]
 
 
-NO_COPIES = {"xla_cpu_copy_insertion_use_region_analysis": True}
-
-
 class Way(NamedTuple):
-    """A way to keep numbers, and to compile."""
+    """A way to keep numbers."""
 
     dtype: str
     algorithm: Algorithm
-    compiler_options: dict[str, Any] | None = None
 
 
 def ways() -> dict[str, Way]:
@@ -35,20 +26,11 @@ def ways() -> dict[str, Way]:
     stochastic = dataclasses.replace(
         ADAM, mlax=dataclasses.replace(ADAM.mlax, stochastic_rounding=True)
     )
-    compared = {
+    return {
         "float32": Way("float32", ADAM),
         "bfloat16, nearest": Way("bfloat16", ADAM),
         "bfloat16, stochastic": Way("bfloat16", stochastic),
     }
-    if jax.default_backend() == "cpu":
-        compared |= {
-            f"{name}, no copies": Way("bfloat16", algorithm, NO_COPIES)
-            for name, algorithm in (
-                ("bfloat16, nearest", ADAM),
-                ("bfloat16, stochastic", stochastic),
-            )
-        }
-    return compared
 
 
 def measure(results: Results, effort: Effort, progress: Progress) -> None:
@@ -57,7 +39,7 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
     for name, way in ways().items():
         progress(f"{name}: building")
         runs[name] = MlaxRun(effort.large.of(way.dtype), way.algorithm)
-        runs[name].build(way.compiler_options)
+        runs[name].build()
     case = f"Adam, {effort.large.name}"
     steps = take_turns(
         {name: run.step for name, run in runs.items()},

@@ -53,7 +53,7 @@ class JaxRun:
             self._state = init(self._weights)
         self._compiled: Callable[..., Any] | None = None
 
-    def build(self, compiler_options: dict[str, Any] | None = None) -> Build:
+    def build(self) -> Build:
         """Trace, lower and compile the step with all of JAX's caches empty, and do it once."""
         jax.clear_caches()
         function = self._jitted()
@@ -62,7 +62,7 @@ class JaxRun:
         middle = time.perf_counter()
         lowered = function.lower(*self._arguments()) if traced is None else traced.lower()
         end = time.perf_counter()
-        compiled = lowered.compile(compiler_options)
+        compiled = lowered.compile()
         built = time.perf_counter()
         self._compiled = compiled
         self.step()
