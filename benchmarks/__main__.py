@@ -40,11 +40,11 @@ from benchmarks.timing import Progress, within
 
 # What takes Python's time comes first: small objects cost more, and unequally, in a process that has compiled much.
 AREAS: Mapping[str, Callable[[Results, Effort, Progress], None]] = {
-    "limits": limits.measure,
     "modules": modules.measure,
     "checks": checks.measure,
     "imports": imports.measure,
     "steps": steps.measure,
+    "limits": limits.measure,
     "optimizers": optimizers.measure,
     "splits": splits.measure,
     "half": half_precision.measure,
