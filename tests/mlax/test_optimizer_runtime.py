@@ -1,9 +1,6 @@
 """The pieces of `init` and `step`, one by one."""
 
-import os
 import pickle
-import subprocess
-import sys
 from typing import Any
 
 import jax
@@ -25,6 +22,7 @@ from mlax.optimizer import (
 )
 from mlax.typing import LeafMismatchError, runtime_checks
 from mlax_optimizers import adam
+from tests.mlax.devices import run_on_devices
 
 
 def test_no_steps() -> None:
@@ -276,17 +274,8 @@ for init in (adam.init, lambda w: adam.init(w, slot_dtype=jnp.bfloat16, b2=0.9))
     assert state.m["w"].sharding.is_equivalent_to(sharding, 2), state.m["w"].sharding
     updates, state = jax.jit(adam.step)(weights, state, weights)
     assert state.v["w"].sharding.is_equivalent_to(sharding, 2), state.v["w"].sharding
-print("kept")
 """
 
 
 def test_slots_keep_the_sharding_of_the_weights() -> None:
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-    result = subprocess.run(
-        [sys.executable, "-c", SHARDED],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.stdout.strip() == "kept", result.stderr
+    run_on_devices(2, SHARDED)

@@ -1,8 +1,5 @@
 """On CPU new slots wait for weights that are computed from old ones: no slot is copied, and nothing else changes."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +12,7 @@ import mlax
 from mlax import optim
 from mlax.experimental import optim as experimental
 from mlax.leafwise import _mapping
+from tests.mlax.devices import run_on_devices
 from tests.mlax.generated_optimizers import QUICKLY
 
 FLOAT32, BFLOAT16 = jnp.float32, jnp.bfloat16
@@ -184,18 +182,9 @@ for axis in (AxisType.Auto, AxisType.Explicit):
         assert found[0]["w"].shape == (8, 4) and found[1]["w"].shape == (4, 4)
 text = jax.jit(optimizer.apply_gradients).lower(mine, state, mine).compile().as_text()
 assert "all-" not in text and "collective" not in text, text
-print("the same")
 """
 
 
 def test_sharded_weights_are_no_obstacle() -> None:
     """However slots are sharded, and without a word between devices."""
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-    result = subprocess.run(
-        [sys.executable, "-c", SHARDED],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.stdout.strip() == "the same", result.stderr
+    run_on_devices(2, SHARDED)

@@ -1,8 +1,6 @@
-"""Packed trees on several devices, which a process has to be started with."""
+"""Packed trees on several devices."""
 
-import os
-import subprocess
-import sys
+from tests.mlax.devices import run_on_devices
 
 SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np
@@ -96,12 +94,4 @@ assert tree_equal(packed.unpack(), apart)
 
 
 def test_flat_arrays_are_sharded_like_any_array() -> None:
-    flags = "--xla_force_host_platform_device_count=4"
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_on_devices(4, SCRIPT)

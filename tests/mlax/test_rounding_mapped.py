@@ -1,10 +1,7 @@
 """`map_leaves` with a `Store`: random bits, new weights, and what every optimizer does with them."""
 
 import functools
-import os
 import re
-import subprocess
-import sys
 from typing import Any
 
 import jax
@@ -17,6 +14,7 @@ from mlax import optim
 from mlax.leafwise import Store, map_leaves, reduce_leaves
 from mlax.leafwise._rounding import next_key, random_bits
 from mlax.tree import tree_equal
+from tests.mlax.devices import run_on_devices
 from tests.mlax.generated_optimizers import (
     MODULES,
     QUICKLY,
@@ -279,13 +277,4 @@ assert not tree_equal(results[0][0], nearest[0])
 
 @pytest.mark.filterwarnings("ignore:Adam. slots too narrow")
 def test_sharding_changes_nothing() -> None:
-    """On two simulated devices, in a process of their own."""
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED],
-        env={**os.environ, **flags},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_on_devices(2, SHARDED)

@@ -1,9 +1,6 @@
 """What is saved comes back: every dtype, shape, kind of leaf and tree, bit for bit."""
 
 import enum
-import os
-import subprocess
-import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +15,7 @@ from hypothesis import strategies as st
 import mlax
 from mlax import Container, Parameter, Variable, optim
 from mlax._named import dotted
+from tests.mlax.devices import run_on_devices
 from tests.mlax.trees import modules
 
 REAL = [
@@ -304,12 +302,4 @@ for like in (tree, shapes):
 
 def test_sharding_is_that_of_like(tmp_path: Path) -> None:
     """Arrays on several devices are gathered, and spread again."""
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED, tmp_path / "x"],
-        env=os.environ | {"XLA_FLAGS": flags},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_on_devices(2, SHARDED, str(tmp_path / "x"))
