@@ -11,7 +11,7 @@ import pytest
 import mlax
 from mlax import optim
 from mlax.experimental import optim as experimental
-from mlax.leafwise import _mapping
+from mlax.leafwise import Store, _mapping, map_leaves
 from tests.mlax.devices import run_on_devices
 from tests.mlax.generated_optimizers import QUICKLY
 
@@ -117,6 +117,30 @@ def test_what_has_no_use_for_an_order_has_none() -> None:
 
     assert "optimization_barrier" not in lowered(optim.Adam())
     assert "optimization_barrier" in lowered(optim.Lion())
+
+
+def test_an_update_is_not_waited_for() -> None:
+    """XLA adds it where it is computed; `step` and what uses it have the copy, and no more."""
+    weights, optimizer = weights_of(FLOAT32), optim.Lion()
+
+    def step(weights: Any, state: Any, gradients: Any) -> Any:
+        updates, state = optimizer.step(gradients, state, weights)
+        return optim.apply_updates(updates, weights), state
+
+    leaf = weights["a"].nbytes
+    assert temporaries(step, weights, optimizer.init(weights), weights) < 2.1 * leaf
+
+
+def positive(_: None, g: Any, m: Any) -> tuple[Any, Any]:
+    return (g if m.sum() > 0 else -g), m
+
+
+def test_without_jit_leaf_functions_see_numbers() -> None:
+    ones = {"w": jnp.ones(2)}
+    with jax.disable_jit():
+        for store in (Store(), Store(weights=ones, applied=True)):
+            moved, _ = map_leaves(positive, None, (ones,), (ones,), store)
+            assert moved["w"][0] == 1 + store.applied
 
 
 @pytest.mark.parametrize("broken", [jnp.nan, jnp.inf])

@@ -172,7 +172,7 @@ def _unflatten(treedef: TreeDef, slots: Any, results: list[list[Any]]) -> list[A
 def update_leaf(
     leaf: Leaf, h: object, inputs: int, applied: bool, weight: Any, entries: Any, shared: Any
 ) -> tuple[Array, list[Any], Array | None]:
-    given = entries[:inputs]
+    given, slots = entries[:inputs], entries[inputs:]
 
     def computed(slots: list[Any]) -> tuple[Array, list[Any], Array | None]:
         results = _computed(leaf, h, given + slots, shared)
@@ -185,7 +185,8 @@ def update_leaf(
         moved = _moved(update, weight, applied, given[0].dtype, bits)
         return moved, _rounded(leaf, slots, results[1:], bits), bits.key
 
-    return weights_first(computed, entries[inputs:])
+    # What is done with an update XLA shall see: it is not written to memory for slots to wait for.
+    return weights_first(computed, slots) if applied else computed(slots)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))

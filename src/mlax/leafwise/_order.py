@@ -1,4 +1,4 @@
-"""New weights before the slots they are computed from, so that XLA on CPU need not copy these.
+"""New weights before the slots they are computed from, so that XLA on CPU has less to copy.
 
 A step that is given the buffers of weights and state writes over them, and XLA on CPU runs a loop for each result. The
 loop of the weights reads what other loops have left in memory, new slots, as Adam's in float32, or else the old slots:
@@ -29,9 +29,11 @@ def weights_first(function: Callable[[S], T], slots: S) -> T:
     """Return `function(slots)`; on CPU new slots wait for the weights where these read the old ones.
 
     Args:
-        function: Returns new weights, or what is added to them, new slots, and anything else. It is traced.
+        function: Returns new weights, new slots, and anything else. It is traced.
         slots: A tree of arrays, of the structure of the new slots.
     """
+    if cast("Any", jax.config).jax_disable_jit:
+        return function(slots)
     old = flatten(slots)[0]
     traced, shapes = jax.make_jaxpr(function, return_shape=True)(slots)
     jaxpr = traced.jaxpr

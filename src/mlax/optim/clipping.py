@@ -48,8 +48,9 @@ def global_norm(tree: Weights) -> Scalar:  # pyright: ignore[reportInvalidTypeVa
 
 def _norm(leaf: Array) -> Array:
     """Return the norm of a leaf in JAX's default float dtype, shape (1,)."""
-    dtype = np.dtype(np.float32) if leaf.dtype.itemsize < 4 else leaf.dtype
-    return norm(leaf, dtype).real.astype(jnp.result_type(float))[None]
+    default = jnp.result_type(float)  # where it is float64, norms of float32 need not overflow
+    dtype = np.promote_types(leaf.dtype, default) if leaf.dtype.itemsize >= 4 else default
+    return norm(leaf, dtype).real.astype(default)[None]
 
 
 _jitted_norm: Callable[[Array], Array] = jax.jit(_norm)  # traced once for each shape

@@ -88,6 +88,19 @@ def test_a_global_norm_takes_no_memory(dtype: Any) -> None:
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * leaves[0].nbytes
 
 
+@pytest.mark.parametrize("size", [3e38, 1e-37])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.complex64])
+def test_in_float64_norms_of_float32_do_not_overflow(dtype: Any, size: float) -> None:
+    """However the elements are divided into leaves."""
+    with jax.enable_x64(True):
+        x = jnp.full(2**15, size, dtype)
+        expected = np.linalg.norm(np.asarray(x).astype(np.complex128))
+        for leaves in ([x], list(x.reshape(2**3, -1)), list(x[:16])):
+            share = sum(leaf.size for leaf in leaves) / x.size
+            length = optim.global_norm(leaves)
+            np.testing.assert_allclose(length, expected * share**0.5, rtol=1e-12)
+
+
 def test_nothing_to_clip() -> None:
     """Empty trees have norm 0; gradients of zero stay zero, and their derivative is finite."""
     assert optim.clip_grad_norm({}, 1.0) == ({}, 0.0)
