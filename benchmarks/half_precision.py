@@ -1,7 +1,6 @@
 """Adam with weights, gradients and moments in bfloat16, rounded to nearest or stochastically, beside float32."""
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 
@@ -14,31 +13,22 @@ from benchmarks.timing import Progress, take_turns
 __all__ = ["measure"]
 
 
-class Way(NamedTuple):
-    """A way to keep numbers."""
-
-    dtype: str
-    algorithm: Algorithm
-
-
-def ways() -> dict[str, Way]:
-    """Return the ways that are compared."""
-    stochastic = dataclasses.replace(
-        ADAM, mlax=dataclasses.replace(ADAM.mlax, stochastic_rounding=True)
-    )
+def candidates() -> dict[str, tuple[str, Algorithm]]:
+    """Return dtype and algorithm of each way to keep numbers."""
+    stochastic = dataclasses.replace(ADAM.mlax, stochastic_rounding=True)
     return {
-        "float32": Way("float32", ADAM),
-        "bfloat16, nearest": Way("bfloat16", ADAM),
-        "bfloat16, stochastic": Way("bfloat16", stochastic),
+        "float32": ("float32", ADAM),
+        "bfloat16, nearest": ("bfloat16", ADAM),
+        "bfloat16, stochastic": ("bfloat16", dataclasses.replace(ADAM, mlax=stochastic)),
     }
 
 
 def measure(results: Results, effort: Effort, progress: Progress) -> None:
     """Measure steps, and the bytes that are kept for each weight between steps."""
     runs = dict[str, MlaxRun]()
-    for name, way in ways().items():
+    for name, (dtype, algorithm) in candidates().items():
         progress(f"{name}: building")
-        runs[name] = MlaxRun(effort.large.of(way.dtype), way.algorithm)
+        runs[name] = MlaxRun(effort.large.of(dtype), algorithm)
         runs[name].build()
     case = f"Adam, {effort.large.name}"
     steps = take_turns(
