@@ -12,6 +12,7 @@ from jaxtyping import Array
 __all__ = [
     "Tracer",
     "canonical",
+    "compute_dtype",
     "cond",
     "epsilon",
     "is_complex",
@@ -61,6 +62,12 @@ def canonical(dtype: object) -> np.dtype[Any]:
     """Return the dtype that JAX uses for a NumPy dtype: without x64, float32 for float64."""
     result: np.dtype[Any] = cast("Any", jax.dtypes.canonicalize_dtype)(dtype)
     return result
+
+
+def compute_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return the dtype that values of a floating-point or complex one are computed in: float32 where it is narrower."""
+    # Not as JAX promotes: it knows no common dtype of float8 and others. Complex dtypes are wider.
+    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
 
 
 def epsilon(dtype: object) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import cond, is_inexact, is_key
+from mlax._jax import compute_dtype, cond, is_inexact, is_key
 from mlax._trees import TreeDef, flatten
 from mlax.hyperparameters import refuse_vanishing
 from mlax.leafwise._order import weights_first
@@ -208,7 +208,7 @@ def _computed(leaf: Leaf, h: object, entries: Any, shared: Any) -> tuple[Any, ..
     scalars, position, _ = shared
     with jax.numpy_dtype_promotion("standard"):  # the widest one is asked for, nothing is promoted
         dtype = jnp.result_type(
-            *{_compute_dtype(x.dtype) for x in jax.tree.leaves(entries) if _is_inexact(x)}
+            *{compute_dtype(x.dtype) for x in jax.tree.leaves(entries) if _is_inexact(x)}
         )
     refuse_vanishing(h, dtype)
     with jax.numpy_dtype_promotion("strict"):
@@ -221,11 +221,6 @@ def _computed(leaf: Leaf, h: object, entries: Any, shared: Any) -> tuple[Any, ..
             functools.partial(_widen, dtype=dtype), (entries, scalars)
         )
         return leaf(h, *wide_entries, **wide_scalars)
-
-
-def _compute_dtype(dtype: Any) -> Any:
-    # Not as JAX promotes: it knows no common dtype of float8 and others. Complex dtypes are wider.
-    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
 
 
 def _is_inexact(x: Any) -> bool:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import cond
+from mlax._jax import compute_dtype, cond
 from mlax.leafwise._norms import norm, scale_of
 
 __all__ = [
@@ -87,8 +87,7 @@ def orthogonalize(
     )
     for _ in range(x.ndim - 2):
         function = jax.vmap(function)
-    wide = x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
-    return function(wide).astype(x.dtype)
+    return function(x.astype(compute_dtype(x.dtype))).astype(x.dtype)
 
 
 def as_matrix(x: Array) -> Array:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from mlax._checked import LeafMismatchError, checked
 from mlax._checks import checks_enabled
-from mlax._jax import is_tracer
+from mlax._jax import compute_dtype, is_tracer
 from mlax._spelling import spelled
 from mlax.tree import describe
 
@@ -71,7 +71,7 @@ def _with_precision(function: Callable[P, R], signature: inspect.Signature) -> C
             return function(*args, **kwargs)  # raises Python's own, which names the function
         floats = {name: x for name, x in given.arguments.items() if _is_float(x)}
         dtype = next((np.dtype(x.dtype) for x in floats.values()), np.dtype(np.float32))
-        wide = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
+        wide = compute_dtype(dtype)
         for name, x in floats.items():  # this is also where weak types end
             given.arguments[name] = lax.convert_element_type(x, wide)
         with jax.numpy_dtype_promotion("strict"):

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import is_tracer
+from mlax._jax import compute_dtype, is_tracer
 from mlax._packed_weights import refuse_packed
 from mlax._trees import leaves
 from mlax.leafwise import map_leaves, norm
@@ -49,7 +49,7 @@ def global_norm(tree: Weights) -> Scalar:  # pyright: ignore[reportInvalidTypeVa
 def _norm(leaf: Array) -> Array:
     """Return the norm of a leaf in JAX's default float dtype, shape (1,)."""
     default = jnp.result_type(float)  # where it is float64, norms of float32 need not overflow
-    dtype = np.promote_types(leaf.dtype, default) if leaf.dtype.itemsize >= 4 else default
+    dtype = np.promote_types(compute_dtype(leaf.dtype), default)
     return norm(leaf, dtype).real.astype(default)[None]
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mlax._jax import compute_dtype
 from mlax.hyperparameters import Specification, required, specified
 from mlax.leafwise import map_leaves
 from mlax.optim.paths import answers, as_callable
@@ -90,8 +91,7 @@ class State(NamedTuple, Generic[Weights]):
 
 def _as_array(scale: float, weight: Array) -> Array:
     # In the dtype that the leaf is computed in, which a Python number would be too late for under `jit`.
-    dtype = jnp.float32 if weight.dtype.itemsize < 4 else weight.dtype
-    return jnp.asarray(scale, dtype)
+    return jnp.asarray(scale, compute_dtype(weight.dtype))
 
 
 def _scaled(_: None, update: Array, scale: Array) -> tuple[Array]:
