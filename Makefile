@@ -26,6 +26,9 @@ lint: .venv/test ## ruff, and the generated code against its specs
 	@$(bin)/python -m ruff format --check
 	@$(bin)/mlax-codegen generate --check
 
+structure: .venv/test ## the import graph in figures: files, levels, arrows, circles
+	@$(bin)/python .ci/structure.py
+
 types: .venv/test ## mypy, pyright and the completeness of the public types
 	@echo "== types"
 	@$(bin)/python -m mypy
@@ -55,4 +58,4 @@ clean: ## remove what the other targets made, the environments too
 	@.ci/environment .venv $*
 
 FORCE:
-.PHONY: help train precision test lint types suite versions bench generate format clean FORCE
+.PHONY: help train precision test lint structure types suite versions bench generate format clean FORCE
