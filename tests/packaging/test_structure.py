@@ -36,7 +36,7 @@ def test_figures(tmp_path: Path) -> None:
         "house",
         "  files: 5, levels: 4, arrows: 4, circles: 0",
         "  folders: 2, levels: 1, arrows: 2, circles: 1",
-        "  circle of 2: house, house.rooms",
+        "  circle of 2: house, rooms",
     ], found.stderr
     assert found.returncode == 0
 
