@@ -1,9 +1,12 @@
 """The command line: `mlax-codegen generate`, `new`, `show` and `schema`."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from mlax_codegen.errors import SpecError, suggestion
 from mlax_codegen.files import OutputError, plan, write
@@ -16,13 +19,33 @@ from mlax_codegen.spec import class_from, read_spec, wrong_class_name, wrong_mod
 __all__ = ["main"]
 
 SCHEMA = "spec.schema.json"
-DONE, OUT_OF_DATE, BAD = 0, 1, 2
+DONE, OUT_OF_DATE, BAD, READER_GONE = 0, 1, 2, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return 0 where it is done, 1 where --check found something, 2 for a bad spec or call."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    """Run a command and return its exit status.
+
+    0: done. 1: --check found something. 2: a bad spec or a bad call. 141, as a shell reports for a program that
+    SIGPIPE ended: the reader of the output has gone, as in `mlax-codegen show | head -1`. Ctrl-C ends the process
+    by SIGINT, so that a shell script stops too. Neither prints a traceback.
+    """
+    try:
+        try:
+            return _run(argv)
+        finally:  # also after the SystemExit of --help
+            for stream in _streams():
+                stream.flush()
+    except BrokenPipeError:
+        _discard_unread_output()
+        return READER_GONE
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+        raise  # not reached, unless SIGINT is blocked
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "new":
             return _new(arguments.name)
@@ -35,6 +58,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SpecError, OutputError) as error:
         print(error, file=sys.stderr)
         return BAD
+
+
+def _streams() -> list[TextIO]:
+    """Return the standard streams to write to. Python sets those to None that were closed at its start."""
+    streams: list[TextIO | None] = [sys.stdout, sys.stderr]
+    return [stream for stream in streams if stream is not None]
+
+
+def _discard_unread_output() -> None:
+    """Redirect each stream without a reader to nowhere: at exit, Python flushes what they still hold."""
+    for stream in _streams():
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _parser() -> argparse.ArgumentParser:
