@@ -100,7 +100,9 @@ def run(section: Section) -> None:
     A block's code keeps the line numbers of the page, so tracebacks point into it.
     """
     # Classes look their annotations up in the module that they name: the namespace is a real one.
-    module = ModuleType(re.sub(r"\W+", "_", f"{section.page.stem}_{section.title}").lower())
+    # Warnings are errors in modules of `tests`.
+    name = re.sub(r"\W+", "_", f"{section.page.stem}_{section.title}").lower()
+    module = ModuleType(f"tests.{name}")
     sys.modules[module.__name__] = module
     try:
         printed = ""
