@@ -1,5 +1,6 @@
 """A wheel holds three import packages with everything they need, from the checkout or from an sdist."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,25 @@ def test_sdist_can_be_built_and_tested(path: str, distributions: Distributions) 
     """Whoever packages mlax further needs its tests too."""
     names = files_in(distributions.sdist)
     assert any(name == path or name.startswith(f"{path}/") for name in names)
+
+
+def test_the_license_travels(distributions: Distributions) -> None:
+    """The text itself is in both files, and the metadata name it by its SPDX identifier."""
+    text = (ROOT / "LICENSE").read_bytes()
+    assert files_in(distributions.sdist)["LICENSE"] == text
+    wheel = files_in(distributions.wheel_from_sdist)
+    (info,) = {path.split("/")[0] for path in wheel if ".dist-info/" in path}
+    assert wheel[f"{info}/licenses/LICENSE"] == text
+    metadata = wheel[f"{info}/METADATA"].decode().splitlines()
+    assert "License-Expression: Apache-2.0" in metadata
+    assert "License-File: LICENSE" in metadata
+
+
+def test_the_license_is_the_standard_text() -> None:
+    """Apache-2.0 word for word; only the line that names the owner is ours."""
+    text = (ROOT / "LICENSE").read_text(encoding="ascii")
+    ours, theirs = "Copyright 2026 The mlax authors", "Copyright [yyyy] [name of copyright owner]"
+    assert text.count(ours) == 1
+    standard = text.replace(ours, theirs).encode("ascii")
+    digest = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
+    assert hashlib.sha256(standard).hexdigest() == digest
