@@ -41,6 +41,17 @@ suite: .venv/test ## the tests on the Python of .venv
 versions: .venv/test suite ## the same tests on the other Pythons that are found
 	@.ci/versions
 
+latest: ## the tests with the newest versions that pyproject.toml allows
+	@.ci/environment .venv-latest test "" latest
+	@.ci/suite .venv-latest
+
+oldest: ## the tests with the lowest versions that pyproject.toml declares
+	@.ci/environment .venv-oldest test "" oldest
+	@.ci/suite .venv-oldest
+
+lock: ## look up the newest versions, which make test then installs (.ci/constraints.txt)
+	@.ci/lock
+
 bench: .venv/test ## measure mlax beside its peers (QUICK=1: in two minutes; DOCS=1: into docs/, too)
 	@$(bin)/python -m benchmarks $(if $(QUICK),--quick) $(if $(DOCS),--docs)
 
@@ -52,10 +63,10 @@ format: .venv/test ## format and sort imports
 	@$(bin)/python -m ruff format
 
 clean: ## remove what the other targets made, the environments too
-	rm -rf .venv .venv-3.* out dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* out dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/%: FORCE
 	@.ci/environment .venv $*
 
 FORCE:
-.PHONY: help train precision test lint structure types suite versions bench generate format clean FORCE
+.PHONY: help train precision test lint structure types suite versions latest oldest lock bench generate format clean FORCE
