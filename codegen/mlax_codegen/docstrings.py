@@ -27,9 +27,9 @@ _JOINT = "\0"  # a space that no line breaks at
 
 def module_docstring(spec: Spec) -> str:
     """Return what the algorithm is: summary, notes, equations and references."""
-    lines = [spec.summary, ""]
+    lines = [*_wrapped(spec.summary, indent=0, hanging=0, margin=4), ""]
     if spec.notes:
-        lines += [*spec.notes.split("\n"), ""]
+        lines += [*_paragraphs(spec.notes), ""]
     lines += [".. math::", ""]
     lines += _formulas(equations(spec))
     lines += ["", "References:"]
@@ -182,6 +182,16 @@ def _braces_kept(formula: str) -> str:
         depth += (character == "{") - (character == "}")
         kept.append(_JOINT if character == " " and depth else character)
     return "".join(kept)
+
+
+def _paragraphs(notes: str) -> list[str]:
+    """Return paragraphs, wrapped; those with indented lines are left as they are."""
+    lines: list[str] = []
+    for paragraph in notes.split("\n\n"):
+        own = paragraph.split("\n")
+        plain = not any(line.startswith(" ") for line in own)
+        lines += ["", *(_wrapped(" ".join(own), indent=0, hanging=0) if plain else own)]
+    return lines[1:]
 
 
 def _wrapped(text: str, *, indent: int, hanging: int, margin: int = 0) -> list[str]:
