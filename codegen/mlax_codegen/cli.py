@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from mlax_codegen.errors import SpecError, suggestion
-from mlax_codegen.files import OutputError, plan, write
-from mlax_codegen.package import modules, read_all, whole_package
-from mlax_codegen.render import built_in_specs, checkout, render_new
-from mlax_codegen.schema import schema_text
+from mlax_codegen.reading.mistakes import SpecError, suggestion
+from mlax_codegen.reading.schema import schema_text
+from mlax_codegen.reading.spec import class_from, read_spec, wrong_class_name, wrong_module_name
+from mlax_codegen.resources import built_in_specs, checkout
 from mlax_codegen.show import shown
-from mlax_codegen.spec import class_from, read_spec, wrong_class_name, wrong_module_name
+from mlax_codegen.writing.files import OutputError, plan, write
+from mlax_codegen.writing.package import modules, read_all, whole_package
+from mlax_codegen.writing.render import render_new
 
 __all__ = ["main"]
 

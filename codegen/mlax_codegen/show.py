@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from mlax_codegen.analysis import Analysis, analyse
-from mlax_codegen.latex import equations, function_equations
-from mlax_codegen.plain import plain_text
-from mlax_codegen.spec import Spec
+from mlax_codegen.checking.analysis import Analysis, analyse
+from mlax_codegen.formulas.latex import equations, function_equations
+from mlax_codegen.formulas.plain import plain_text
+from mlax_codegen.reading.spec import Spec
 
 __all__ = ["shown"]
 

@@ -3,37 +3,40 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mlax._annotations import AnnotationMismatchError as AnnotationMismatchError
-from mlax._gradients import value_and_grad as value_and_grad
-from mlax._set_up import set_up as set_up
-from mlax.branch import Container as Container
-from mlax.branch import INode as INode
-from mlax.branch import is_branch_state as is_branch_state
-from mlax.branch import is_container as is_container
-from mlax.module import Module as Module
-from mlax.module import field as field
-from mlax.module import is_module as is_module
-from mlax.packing import Packed as Packed
-from mlax.packing import pack as pack
-from mlax.saving import flatten as flatten
-from mlax.saving import load as load
-from mlax.saving import load_metadata as load_metadata
-from mlax.saving import save as save
-from mlax.saving import unflatten as unflatten
-from mlax.state import UNSET as UNSET
-from mlax.state import ENode as ENode
-from mlax.state import Parameter as Parameter
-from mlax.state import State as State
-from mlax.state import Variable as Variable
-from mlax.state import is_frozen_param as is_frozen_param
-from mlax.state import is_leaf_state as is_leaf_state
-from mlax.state import is_parameter as is_parameter
-from mlax.state import is_state as is_state
-from mlax.state import is_unfrozen_param as is_unfrozen_param
-from mlax.state import is_variable as is_variable
+from mlax._faces import claim
+from mlax._module.annotations import AnnotationMismatchError as AnnotationMismatchError
+from mlax._module.branches import Container as Container
+from mlax._module.branches import INode as INode
+from mlax._module.branches import is_branch_state as is_branch_state
+from mlax._module.branches import is_container as is_container
+from mlax._module.fields import field as field
+from mlax._module.gradients import value_and_grad as value_and_grad
+from mlax._module.module import Module as Module
+from mlax._module.module import is_module as is_module
+from mlax._module.nodes import UNSET as UNSET
+from mlax._module.nodes import ENode as ENode
+from mlax._module.nodes import Parameter as Parameter
+from mlax._module.nodes import State as State
+from mlax._module.nodes import Variable as Variable
+from mlax._module.nodes import is_frozen_param as is_frozen_param
+from mlax._module.nodes import is_leaf_state as is_leaf_state
+from mlax._module.nodes import is_parameter as is_parameter
+from mlax._module.nodes import is_state as is_state
+from mlax._module.nodes import is_unfrozen_param as is_unfrozen_param
+from mlax._module.nodes import is_variable as is_variable
+from mlax._module.set_up import set_up as set_up
+from mlax._packing.pack import pack as pack
+from mlax._packing.packed import Packed as Packed
+from mlax._saving.saving import flatten as flatten
+from mlax._saving.saving import load as load
+from mlax._saving.saving import load_metadata as load_metadata
+from mlax._saving.saving import save as save
+from mlax._saving.saving import unflatten as unflatten
 from mlax.tree import tree_equal as tree_equal
 from mlax.typing import LeafMismatchError as LeafMismatchError
 from mlax.typing import runtime_checks as runtime_checks
+
+claim(__name__, [name for name in dir() if not name.startswith("_")])
 
 if TYPE_CHECKING:
     from mlax import experimental as experimental

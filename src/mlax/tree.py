@@ -12,10 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
-from mlax._jax import is_tracer
-from mlax._trees import KeyPath, flatten, flatten_with_path
+from mlax._jax.tracing import is_tracer
+from mlax._jax.trees import KeyPath, TreeDef, flatten, flatten_with_path
 
-__all__ = ["describe", "dotted", "keystr", "mismatches", "refuse_shared", "tree_equal"]
+__all__ = [
+    "describe",
+    "dotted",
+    "keystr",
+    "leaves_by_name",
+    "mismatches",
+    "refuse_shared",
+    "tree_equal",
+]
 
 # Long enough for any number or name, short enough for one line of a message.
 _LONGEST_REPR = 60
@@ -59,6 +67,31 @@ def dotted(path: KeyPath) -> str:
             case _:
                 pass
     return ".".join(parts)
+
+
+def leaves_by_name(where: str, name: str, tree: object) -> tuple[dict[str, Any], TreeDef]:
+    """Return the leaves of a tree by dotted path, in their order, and its structure.
+
+    Args:
+        where: Who asks: `mlax.save`.
+        name: What the tree is called there.
+        tree: The tree.
+
+    Raises:
+        ValueError: Two leaves have the same dotted path; names both.
+    """
+    found, treedef = flatten_with_path(tree)
+    leaves = {dotted(path): leaf for path, leaf in found}
+    if len(leaves) < len(found):
+        seen: dict[str, KeyPath] = {}
+        for path, _ in found:
+            other = seen.setdefault(dotted(path), path)
+            if other is not path:
+                raise ValueError(
+                    f"{where}: {name}{keystr(other)} and {name}{keystr(path)} have one path, "
+                    f"{dotted(path)!r}; rename a key"
+                )
+    return leaves, treedef
 
 
 def tree_equal(*trees: object) -> bool:

@@ -8,8 +8,7 @@ import pytest
 
 from mlax_codegen import cli
 from mlax_codegen.cli import main
-
-from .bad_specs import GOOD
+from tests.codegen.checking.bad_specs import GOOD
 
 ADAM = Path(__file__).parents[2] / "codegen" / "specs" / "adam.toml"
 

@@ -14,8 +14,8 @@ from mlax.leafwise import map_leaves, orthogonalize, reduce_leaves
 from mlax.leafwise._matrices import NAMED_COEFFICIENTS
 from mlax.optimizer import Optimizer
 from mlax_codegen.language import FUNCTIONS, OF_INIT, RESERVED, Function
-from mlax_codegen.render import render_module
-from mlax_codegen.spec import read_spec
+from mlax_codegen.reading.spec import read_spec
+from mlax_codegen.writing.render import render_module
 
 SPECS = sorted((Path(__file__).parent / "specs").glob("*.toml"))
 

@@ -7,7 +7,7 @@ import pytest
 
 from mlax_codegen.cli import main
 from mlax_codegen.language import FUNCTIONS
-from mlax_codegen.schema import schema_text
+from mlax_codegen.reading.schema import schema_text
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mlax_codegen.cli import main
-from mlax_codegen.plain import plain_text
-from mlax_codegen.render import built_in_specs
+from mlax_codegen.formulas.plain import plain_text
+from mlax_codegen.resources import built_in_specs
 
 SPECS = Path(__file__).parent / "specs"
 

@@ -17,8 +17,8 @@ import pytest
 import mlax_optimizers
 from mlax.optimizer import Optimizer
 from mlax.typing import Entries, Weights
-from mlax_codegen.analysis import Analysis, analyse
-from mlax_codegen.spec import read_spec
+from mlax_codegen.checking.analysis import Analysis, analyse
+from mlax_codegen.reading.spec import read_spec
 
 MODULES: dict[str, ModuleType] = {
     info.name.rpartition(".")[2]: importlib.import_module(info.name)

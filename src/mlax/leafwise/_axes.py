@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax._jax import smallest_number
+from mlax._jax.dtypes import smallest_number
 from mlax.leafwise._norms import largest, mean
 from mlax.typing import Shape
 

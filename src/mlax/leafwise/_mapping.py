@@ -14,11 +14,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import compute_dtype, cond, is_inexact, is_key
-from mlax._trees import TreeDef, flatten
-from mlax.hyperparameters import refuse_vanishing
-from mlax.leafwise._order import weights_first
+from mlax._jax.dtypes import compute_dtype, is_inexact, is_key
+from mlax._jax.tracing import cond
+from mlax._jax.trees import TreeDef, flatten
 from mlax.leafwise._rounding import Store, is_narrower, next_key, random_bits, rounded
+from mlax.leafwise._weights_first import weights_first
+from mlax.optimizer._hyperparameters import refuse_vanishing
 from mlax.typing import Weights
 
 __all__ = ["every", "map_leaves", "reduce_leaves"]

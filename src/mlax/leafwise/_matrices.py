@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import compute_dtype, cond
+from mlax._jax.dtypes import compute_dtype
+from mlax._jax.tracing import cond
 from mlax.leafwise._norms import norm, scale_of
 
 __all__ = [

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import cond, epsilon, largest_number, smallest_number
+from mlax._jax.dtypes import epsilon, largest_number, smallest_number
+from mlax._jax.tracing import cond
 
 __all__ = ["largest", "mean", "norm", "rms", "scale_of", "trust_ratio"]
 

@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import epsilon, is_complex, is_inexact, largest_number, smallest_number
+from mlax._jax.dtypes import epsilon, is_complex, is_inexact, largest_number, smallest_number
 from mlax.typing import Shape
 
 __all__ = ["Store", "is_narrower", "next_key", "random_bits", "rounded"]

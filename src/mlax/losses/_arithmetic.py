@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Integer
 
-from mlax._jax import largest_number
+from mlax._jax.dtypes import largest_number
 
 __all__ = [
     "absolute",

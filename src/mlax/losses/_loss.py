@@ -12,11 +12,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from mlax._checked import LeafMismatchError, checked
-from mlax._checks import checks_enabled
-from mlax._jax import compute_dtype, is_tracer
-from mlax._spelling import spelled
+from mlax._checking.spelling import spelled
+from mlax._checking.values import checks_enabled
+from mlax._jax.dtypes import compute_dtype
+from mlax._jax.tracing import is_tracer
 from mlax.tree import describe
+from mlax.typing._checked import LeafMismatchError, checked
 
 __all__ = ["Number", "loss", "require"]
 

@@ -12,10 +12,9 @@ A generated module is loaded when it is first used.
 from typing import TYPE_CHECKING, Any
 
 import mlax_optimizers
-from mlax.optim import schedules
-from mlax.optim.accumulate_gradients import AccumulateGradients
-from mlax.optim.average_weights import AverageWeights
-from mlax.optim.clip_gradients import ClipGradients
+from mlax._faces import claim
+from mlax.optim import schedules, transformations
+from mlax.optim._optax import from_optax, to_optax
 from mlax.optim.clipping import (
     clip_grad_adaptive,
     clip_grad_leaf_norm,
@@ -23,39 +22,17 @@ from mlax.optim.clipping import (
     clip_grad_value,
     global_norm,
 )
-from mlax.optim.decay_weights import DecayWeights
-from mlax.optim.from_optax import from_optax
-from mlax.optim.frozen import Frozen
-from mlax.optim.lookahead import Lookahead
-from mlax.optim.master_weights import MasterWeights
-from mlax.optim.multi_optimizer import MultiOptimizer
-from mlax.optim.plotting import plot
-from mlax.optim.protocol import OptimizerLike
-from mlax.optim.reduce_on_plateau import ReduceOnPlateau
-from mlax.optim.scale_updates import ScaleUpdates
 from mlax.optim.schedules import *  # noqa: F403
-from mlax.optim.skip_non_finite import SkipNonFinite
-from mlax.optim.to_optax import to_optax
+from mlax.optim.schedules._plotting import plot
+from mlax.optim.transformations import *  # noqa: F403
 from mlax.optimizer import Optimizer, Schedule, apply_updates
 
 if TYPE_CHECKING:
     from mlax_optimizers import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]
 
 __all__ = [
-    "AccumulateGradients",
-    "AverageWeights",
-    "ClipGradients",
-    "DecayWeights",
-    "Frozen",
-    "Lookahead",
-    "MasterWeights",
-    "MultiOptimizer",
     "Optimizer",
-    "OptimizerLike",
-    "ReduceOnPlateau",
-    "ScaleUpdates",
     "Schedule",
-    "SkipNonFinite",
     "apply_updates",
     "clip_grad_adaptive",
     "clip_grad_leaf_norm",
@@ -67,6 +44,8 @@ __all__ = [
     "to_optax",
 ]
 __all__ += schedules.__all__
+__all__ += transformations.__all__
+claim(__name__, __all__)
 __all__ += mlax_optimizers.__all__
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax import compute_dtype, is_tracer
-from mlax._packed_weights import refuse_packed
-from mlax._trees import leaves
+from mlax._jax.dtypes import compute_dtype
+from mlax._jax.tracing import is_tracer
+from mlax._jax.trees import leaves
+from mlax._packing.weights import refuse_packed
 from mlax.leafwise import map_leaves, norm
 from mlax.tree import describe
 from mlax.typing import Scalar, Weights, checked

@@ -12,8 +12,8 @@ import optax
 import pytest
 
 from mlax import optim
-from mlax.hyperparameters import specification
 from mlax.optimizer import HELD, Optimizer
+from mlax.optimizer._hyperparameters import specification
 from tests.mlax.generated_optimizers import (
     MODULES,
     arguments,

@@ -12,7 +12,7 @@ import pytest
 from jaxtyping import Array
 
 from mlax import Module, Parameter, Variable, optim
-from mlax.optim.protocol import arguments_of
+from mlax.optim.transformations._protocol import arguments_of
 from mlax.tree import tree_equal
 from mlax.typing import LeafMismatchError
 from tests.mlax.generated_optimizers import close, types

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from mlax import LeafMismatchError, Module, Parameter, Variable, optim
-from mlax.optim.wrapping import Transformation
+from mlax.optim.transformations._wrapping import Transformation
 from mlax.tree import tree_equal
 from tests.mlax.optim.transformations import (
     EXAMPLES,

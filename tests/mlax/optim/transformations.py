@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from mlax import optim
-from mlax.optim.wrapping import Transformation
+from mlax.optim.transformations._wrapping import Transformation
 
 
 def first(path: str, weight: Any) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import mlax
-from mlax._replacing import replacing
+from mlax._saving.replacing import replacing
 
 
 def test_killed_writers_leave_whole_files(tmp_path: Path) -> None:

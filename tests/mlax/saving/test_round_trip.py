@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import mlax
 from mlax import Container, Parameter, Variable, optim
-from mlax._named import dotted
+from mlax._module.static_texts import dotted
 from tests.mlax.devices import run_on_devices
 from tests.mlax.trees import modules
 

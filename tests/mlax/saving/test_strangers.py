@@ -17,7 +17,7 @@ import pytest
 import safetensors
 
 import mlax
-from mlax._safetensors import Entry, write
+from mlax._saving.safetensors import Entry, write
 from tests.mlax.saving.files import entry, file_of
 from tests.mlax.saving.test_round_trip import identical
 

@@ -1,0 +1,1 @@
+"""What the equations of a spec mean, and what is wrong with them."""

@@ -1,0 +1,249 @@
+"""What the equations of a spec mean: which names they read and when, and what follows for the generated code."""
+
+import ast
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from mlax_codegen.checking.branches import Reading
+from mlax_codegen.checking.defaults import check_defaults
+from mlax_codegen.checking.flow import Flow, target_of
+from mlax_codegen.checking.options import World, condition_of
+from mlax_codegen.checking.retention import retained, scales, squares
+from mlax_codegen.checking.trial.trial import try_out
+from mlax_codegen.formulas.latex import symbols
+from mlax_codegen.language import FUNCTIONS, NDIM, SHAPE, STEP_NUMBER, WEIGHT, Type
+from mlax_codegen.reading.equations import Code
+from mlax_codegen.reading.mistakes import suggestion
+from mlax_codegen.reading.spec import Spec
+
+__all__ = ["Analysis", "LeafPlan", "analyse", "names_in"]
+
+
+@dataclass(frozen=True)
+class LeafPlan:
+    """What a function of one leaf is given and gives back.
+
+    Attributes:
+        name: Of the generated function, without its underscore.
+        weights: Whether it is given the weights.
+        inputs: Slots that it reads only.
+        slots: Slots that it gives back.
+        scalars: What it reads that is computed once a step, in order.
+        totals: What it gives back to be summed over all leaves.
+    """
+
+    name: str
+    code: Code
+    weights: bool
+    inputs: tuple[str, ...]
+    slots: tuple[str, ...]
+    scalars: tuple[str, ...]
+    totals: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the generator knows of a spec.
+
+    Attributes:
+        reads_weights: Whether some equation of a step reads the weights.
+        weights_when: Under which static condition; None where always (or never).
+        step_number: Whether `t` is needed.
+        phases: The leaf functions of a step.
+        functions: Those of [functions].
+        sees_leaves: Whether some equation of a step sees a leaf as a whole: its shape, its norm. If none does, the step
+            of weights packed into one array is that of the weights, but for rounding in what is summed over all leaves
+            and for what is drawn at random.
+        leaves_when: Under which static condition; None where always (or never).
+        retained: For each slot that changes little by little, the factors that a step may keep of it.
+        scales: For each slot that a scalar of the state is multiplied into, where that begins.
+        squares: Slots that hold squares.
+        per_leaf: Slots whose `when` depends on the shape of a leaf.
+        several: Slots that hold an array for each axis.
+        shapes: What each value of [shapes] is.
+        called: Functions that are called anywhere.
+    """
+
+    reads_weights: bool
+    weights_when: str | None
+    step_number: bool
+    phases: tuple[LeafPlan, ...]
+    functions: tuple[LeafPlan, ...]
+    sees_leaves: bool
+    leaves_when: str | None
+    retained: Mapping[str, tuple[str, ...]]
+    scales: Mapping[str, str]
+    squares: frozenset[str]
+    per_leaf: frozenset[str]
+    several: frozenset[str]
+    shapes: Mapping[str, Type]
+    called: frozenset[str]
+
+
+def analyse(spec: Spec) -> Analysis:
+    """Check the meaning of a spec's equations.
+
+    Raises:
+        SpecError: With every mistake that was found.
+    """
+    document = spec.document
+    flow = Flow(spec)
+    flow.shapes()
+    for requirement in spec.requirements:
+        flow.static(requirement.test)
+    for number, phase in enumerate(spec.phases, 1):
+        flow.phase(phase, last=number == len(spec.phases))
+    for function in spec.functions:
+        flow.function(function.leaf)
+    flow.unused()
+    _check_names(spec, flow)
+    document.stop_on_mistakes()
+    _check_symbols(spec)
+    reading = Reading(spec)
+    possible = reading.walk()
+    document.stop_on_mistakes()
+    try_out(spec)
+    document.stop_on_mistakes()
+    check_defaults(spec)
+    document.stop_on_mistakes()
+    return _conclude(spec, flow, reading, possible)
+
+
+def _check_names(spec: Spec, flow: Flow) -> None:
+    """Check that what is declared is read, and what must be assigned is."""
+    document = spec.document
+    known = {*flow.names.computed, *flow.locals} - set(flow.names.scalars)
+    for name in spec.symbols:
+        if name not in {*known, *spec.shapes}:
+            message = f"no equation assigns {name!r}{suggestion(name, known)}"
+            document.at_key(("symbols", name), message)
+    tables: tuple[tuple[str, Iterable[str]], ...] = (
+        ("hyperparameters", flow.names.hyperparameters),
+        ("arguments", flow.names.arguments),
+        ("shapes", spec.shapes),
+        ("scalars", flow.names.scalars),
+        ("slots", flow.names.slots),
+    )
+    for table, names in tables:
+        for name in names:
+            constant = (
+                table not in {"scalars", "slots"}
+                or (table == "slots" and flow.names.slots[name].init.word == "copy")
+                or (table == "scalars" and flow.names.scalars[name].is_key)
+            )
+            if not constant and name not in flow.written:
+                message = f"no equation assigns {name!r}"
+            elif name not in flow.read:
+                message = f"no equation reads {name!r}"
+            else:
+                continue
+            document.at_key((table, name), message, consequence=True)
+
+
+def _check_symbols(spec: Spec) -> None:
+    """Check that the formulas write no two names alike."""
+    tables = ("symbols", "hyperparameters", "arguments", "scalars", "slots", "shapes")
+    names: dict[str, str] = {}
+    for name, symbol in symbols(spec).items():
+        other = names.setdefault(symbol, name)
+        if other == name:
+            continue
+        places = [(table, one) for one in (name, other) for table in tables]
+        path = next((path for path in places if path in spec.document.places), ("step", 0, "leaf"))
+        message = f"the formulas would write {other!r} and {name!r} alike, as {symbol}; give one another symbol"
+        spec.document.at_key(path, message)
+
+
+def _conclude(spec: Spec, flow: Flow, reading: Reading, possible: list[World]) -> Analysis:
+    shape_names = {SHAPE, NDIM, *spec.shapes}
+    leaves = [phase.leaf for phase in spec.phases]
+    in_leaves = set(names_in(statement for code in leaves for statement in code.body))
+    everywhere: list[ast.AST] = [
+        *(s for p in spec.phases for code in (p.scalars, p.leaf) if code for s in code.body),
+        *(statement for function in spec.functions for statement in function.leaf.body),
+        *(code.expression for code in spec.shapes.values() if code.expression),
+        *(s.shape.expression for s in spec.slots if s.shape and s.shape.expression),
+    ]
+    per_leaf = {
+        slot.name
+        for slot in spec.slots
+        if slot.when is not None
+        and slot.when.expression is not None
+        and shape_names & set(names_in([slot.when.expression]))
+    }
+    in_step = in_leaves | {
+        name for p in spec.phases if p.scalars for name in names_in(p.scalars.body)
+    }
+    options = {h.name for h in spec.hyperparameters}
+
+    def when(worlds: set[World]) -> str | None:
+        """Return under which options it is one of some worlds; None where always, or never."""
+        among = {world.about(options) for world in possible}
+        return condition_of({world.about(options) for world in worlds}, among) if worlds else None
+
+    return Analysis(
+        reads_weights=bool(reading.weights),
+        weights_when=when(reading.weights),
+        step_number=STEP_NUMBER in in_step,
+        phases=tuple(
+            _plan(spec, flow, phase.name, phase.leaf, totals)
+            for phase, totals in zip(spec.phases, flow.totals, strict=True)
+        ),
+        functions=tuple(_plan(spec, flow, f.name, f.leaf, ()) for f in spec.functions),
+        sees_leaves=bool(reading.leaves),
+        leaves_when=when(reading.leaves),
+        retained=retained(spec),
+        scales=scales(spec),
+        squares=squares(spec),
+        per_leaf=frozenset(per_leaf),
+        several=frozenset(s for s, t in flow.names.slot_types.items() if t is Type.ARRAYS),
+        shapes={name: kind.type for name, kind in flow.names.shapes.items()},
+        called=frozenset(_calls(everywhere)),
+    )
+
+
+def _plan(spec: Spec, flow: Flow, name: str, code: Code, totals: Collection[str]) -> LeafPlan:
+    read = set(names_in(code.body))
+    if any(FUNCTIONS[called].step_at is not None for called in read & set(FUNCTIONS)):
+        read.add("step")
+    written = {target_of(part) for s in code.body for part in ast.walk(s)}
+    slots = [slot.name for slot in spec.slots]
+    schedulable = [h.name for h in spec.hyperparameters if h.schedulable]
+    scalars = [
+        *schedulable,
+        "step",
+        STEP_NUMBER,
+        *(argument.name for argument in spec.arguments),
+        *(scalar.name for scalar in spec.scalars),
+        *(name for name in flow.names.computed if name not in flow.names.scalars),
+    ]
+    return LeafPlan(
+        name,
+        code,
+        WEIGHT in read,
+        tuple(slot for slot in slots if slot in read - written),
+        tuple(slot for slot in slots if slot in written),
+        tuple(scalar for scalar in scalars if scalar in read),
+        tuple(totals),
+    )
+
+
+def names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield the names that are read."""
+    for node in nodes:
+        for part in ast.walk(node):
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
+                yield part.id
+
+
+def _calls(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield the functions of the language that are called; `max` of two is Python's own."""
+    for node in nodes:
+        for part in ast.walk(node):
+            match part:
+                case ast.Call(func=ast.Name(id="max"), args=[_, _]):
+                    pass
+                case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
+                    yield name
+                case _:
+                    pass

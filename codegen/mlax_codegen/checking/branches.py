@@ -1,0 +1,185 @@
+"""Which options lead to which reads: the equations walked once for every combination of the options they ask about."""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlax_codegen.checking.flow import target_of
+from mlax_codegen.checking.forms import Forms
+from mlax_codegen.checking.options import World, holds, possible_worlds, tests_in
+from mlax_codegen.language import NDIM, SHAPE, WEIGHT, sees_leaf
+from mlax_codegen.reading.declarations import Slot
+from mlax_codegen.reading.equations import Code
+from mlax_codegen.reading.hyperparameters import Hyperparameter
+from mlax_codegen.reading.spec import Spec
+
+__all__ = ["Reading"]
+
+
+@dataclass
+class Reading:
+    """Walks the equations once in each world, where every `if` is decided.
+
+    Slots and shapes are checked where the requirements hold, None in every world: a type checker, which reads the
+    generated code too, knows nothing of requirements.
+
+    Attributes:
+        weights: Worlds in which the weights are read.
+        leaves: Worlds in which a leaf is seen as a whole: its shape, its norm.
+        blamed: Names and expressions that a mistake was noted of.
+        world: Where it is.
+        possible: Whether the requirements hold there.
+        code: The equations that it is in.
+    """
+
+    spec: Spec
+    weights: set[World] = field(default_factory=set[World])
+    leaves: set[World] = field(default_factory=set[World])
+    blamed: set[str | ast.expr] = field(default_factory=set[str | ast.expr])
+    world: World = field(init=False)
+    possible: bool = field(init=False)
+    code: Code = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Index what the spec declares."""
+        self.hyperparameters: Mapping[str, Hyperparameter] = {
+            h.name: h for h in self.spec.hyperparameters
+        }
+        self.slots: Mapping[str, Slot] = {slot.name: slot for slot in self.spec.slots}
+        self.forms: Forms = Forms(self.spec)
+        self.keys: frozenset[str] = frozenset(s.name for s in self.spec.scalars if s.is_key)
+        self.drawn: set[str] = set()  # keys that this world has read
+        self.of_shape: frozenset[str] = frozenset({SHAPE, NDIM, *self.spec.shapes})
+        self.of_leaf: bool = False  # whether the equations that it is in are of a leaf of a step
+
+    def walk(self) -> list[World]:
+        """Find the worlds in which the weights are read and leaves seen; return all that the requirements leave."""
+        spec = self.spec
+        step = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
+        functions = [function.leaf for function in spec.functions]
+        shapes = [*spec.shapes.values(), *(slot.shape for slot in spec.slots if slot.shape)]
+        conditions = [
+            code.expression
+            for code in [*(s.when for s in spec.slots), *(r.test for r in spec.requirements)]
+            if code is not None and code.expression is not None
+        ]
+        expressions = [code.expression for code in shapes if code.expression is not None]
+        conditions += [
+            part for e in expressions for part in ast.walk(e) if isinstance(part, ast.BoolOp)
+        ]
+        statements = [statement for code in [*step, *functions] for statement in code.body]
+        tests = [*tests_in([*statements, *expressions]), *conditions]
+        choices = {h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"}
+        worlds = possible_worlds(tests, choices)
+        if worlds is None:
+            spec.document.note(0, 1, "too many options that exclude nothing; split the spec")
+            return []
+        possible: list[World] = []
+        for world in worlds:
+            self.world = world
+            self.possible = all(
+                holds(r.test.expression, world)
+                for r in spec.requirements
+                if r.test.expression is not None
+            )
+            if self.possible:
+                possible.append(world)
+            self.drawn = set()
+            for code in step:
+                self.of_leaf = any(code is phase.leaf for phase in spec.phases)
+                self.block(code)
+            self.of_leaf = False
+            weights = set(self.weights)
+            for code in [*functions, *shapes]:
+                self.block(code)
+                if code.expression is not None:
+                    self.expression(code.expression)
+            self.weights = weights
+        self.weights &= set(possible)
+        self.leaves &= set(possible)
+        return possible
+
+    def block(self, code: Code) -> None:
+        self.code = code
+        self.forms.begin()
+        self.statements(code.body)
+
+    def statements(self, body: list[ast.stmt], *, shaped: bool = False) -> None:
+        """Walk statements; `shaped` is whether a condition around them asks about the shape of the leaf."""
+        for statement in body:
+            if isinstance(statement, ast.If):
+                self.expression(statement.test)
+                chosen = holds(statement.test, self.world)
+                inner = shaped or self.forms.asks_shapes(statement.test)
+                self.statements(statement.body if chosen else statement.orelse, shaped=inner)
+            elif isinstance(statement, ast.Assign):
+                self.expression(statement.value)
+                name = target_of(statement)
+                self.kept(statement.targets[0], name)
+                wrong = self.forms.assign(name, statement.value, self.world, shaped=shaped)
+                if wrong is not None and self.possible and statement.value not in self.blamed:
+                    self.blamed.add(statement.value)
+                    self.code.note(statement.value, wrong)
+
+    def expression(self, node: ast.expr) -> None:
+        if self.of_leaf and isinstance(node, ast.Call) and sees_leaf(node):
+            self.leaves.add(self.world)
+        match node:
+            case ast.Compare(ops=[ast.Is() | ast.IsNot()]):
+                return
+            case ast.Name(id=name):
+                self.name(node, name)
+            case ast.IfExp(test=test, body=body, orelse=otherwise):
+                self.expression(test)
+                self.expression(body if holds(test, self.world) else otherwise)
+            case ast.BoolOp(op=op, values=values):
+                for value in values:
+                    self.expression(value)
+                    if holds(value, self.world) is isinstance(op, ast.Or):
+                        return
+            case ast.ListComp(elt=element):
+                self.expression(element)
+                self.expression(element)  # it is done for each axis: a key in it is read again
+            case _:
+                for child in ast.iter_child_nodes(node):
+                    if isinstance(child, ast.expr):
+                        self.expression(child)
+
+    def name(self, node: ast.expr, name: str) -> None:
+        if name == WEIGHT:
+            self.weights.add(self.world)
+        if self.of_leaf and name in self.of_shape:
+            self.leaves.add(self.world)
+        self.kept(node, name)
+        if name in self.keys and self.possible:
+            if name in self.drawn and node not in self.blamed:
+                self.blamed.add(node)
+                message = (
+                    f"{name!r} gives the same noise again; name the noise, or declare another key"
+                )
+                self.code.note(node, message)
+            self.drawn.add(name)
+        found = self.hyperparameters.get(name)
+        if found is None or not found.optional or name in self.blamed:
+            return
+        if self.is_none(name):
+            self.blamed.add(name)
+            self.code.note(node, f"{name!r} may be None here; ask `{name} is not None` first")
+
+    def is_none(self, name: str) -> bool:
+        answers = dict(self.world.answers)
+        return answers.get(f"{name} is None", "None") == "None"
+
+    def kept(self, node: ast.expr, name: str) -> None:
+        """Check that a slot is kept where it is read or assigned."""
+        slot = self.slots.get(name)
+        if slot is None or slot.when is None or slot.when.expression is None:
+            return
+        if not self.possible or name in self.blamed:
+            return
+        if not holds(slot.when.expression, self.world):
+            message = (
+                f"{name!r} is kept only when {slot.when.text.strip()}, which may not hold here"
+            )
+            self.code.note(node, message)
+            self.blamed.add(name)

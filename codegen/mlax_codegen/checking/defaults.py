@@ -1,0 +1,76 @@
+"""Whether the defaults of a spec meet its own requirements."""
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+from mlax_codegen.reading.spec import Spec
+
+__all__ = ["check_defaults"]
+
+
+def check_defaults(spec: Spec) -> None:
+    """Note each requirement that the defaults break: the optimizer could never be made without arguments."""
+    defaults = {h.name: ast.literal_eval(h.default) for h in spec.hyperparameters}
+    for requirement in spec.requirements:
+        test = requirement.test.expression
+        if test is None:
+            continue
+        try:
+            kept = bool(_value(test, defaults))
+        except (ArithmeticError, TypeError):  # of None, say
+            kept = False
+        if not kept:
+            names = dict.fromkeys(n.id for n in ast.walk(test) if isinstance(n, ast.Name))
+            given = ", ".join(f"{name} = {defaults[name]!r}" for name in names)
+            requirement.test.note(test, f"the defaults do not meet this: {given}")
+
+
+def _value(node: ast.expr, defaults: Mapping[str, Any]) -> Any:
+    """Compute a condition of hyperparameters, whose grammar and types are checked already."""
+    match node:
+        case ast.Name(id=name):
+            return defaults[name]
+        case ast.Constant(value=value):
+            return value
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return not _value(operand, defaults)
+        case ast.UnaryOp(operand=operand):
+            return -_value(operand, defaults)
+        case ast.BoolOp(op=op, values=values):
+            every = all if isinstance(op, ast.And) else any
+            return every(_value(value, defaults) for value in values)
+        case ast.IfExp(test=test, body=body, orelse=otherwise):
+            return _value(body if _value(test, defaults) else otherwise, defaults)
+        case ast.BinOp(left=left, op=op, right=right):
+            return _operation(op, _value(left, defaults), _value(right, defaults))
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            return _operation(op, _value(left, defaults), _value(right, defaults))
+        case _:
+            return True
+
+
+def _operation(operator: ast.operator | ast.cmpop, a: Any, b: Any) -> Any:
+    match operator:
+        case ast.Add():
+            return a + b
+        case ast.Sub():
+            return a - b
+        case ast.Mult():
+            return a * b
+        case ast.Div():
+            return a / b
+        case ast.Pow():
+            return a**b
+        case ast.Lt():
+            return a < b
+        case ast.LtE():
+            return a <= b
+        case ast.Gt():
+            return a > b
+        case ast.GtE():
+            return a >= b
+        case ast.Eq() | ast.Is():
+            return a == b
+        case _:
+            return a != b

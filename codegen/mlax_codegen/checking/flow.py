@@ -1,0 +1,266 @@
+"""Checks equations as they stand: names, types, what is static, and that all is assigned before it is read."""
+
+import ast
+from dataclasses import dataclass, field
+
+from mlax_codegen.checking.names import UNKNOWN, Block, Kind, Names, Stage
+from mlax_codegen.checking.types import Values
+from mlax_codegen.language import RESULT, TOTAL, UPDATE, Type
+from mlax_codegen.reading.equations import Code
+from mlax_codegen.reading.spec import Phase, Spec
+
+__all__ = ["Flow", "target_of"]
+
+_SHAPES = {Type.SIZES, Type.SHAPES, Type.UNKNOWN}
+
+
+def target_of(statement: ast.AST) -> str:
+    """Return the name that an assignment assigns; "" of anything else."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return name
+        case _:
+            return ""
+
+
+@dataclass
+class Flow:
+    """Walks one block after another.
+
+    Attributes:
+        read: Names that some expression reads.
+        written: Slots and scalars of the state that some equation assigns.
+        totals: Of each phase, the names that it sums.
+        locals: Names that leaf equations assign for themselves.
+    """
+
+    spec: Spec
+    read: set[str] = field(default_factory=set[str])
+    written: set[str] = field(default_factory=set[str])
+    totals: list[list[str]] = field(default_factory=list[list[str]])
+    locals: set[str] = field(default_factory=set[str])
+
+    def __post_init__(self) -> None:
+        """Begin with what the spec declares."""
+        self.names: Names = Names(self.spec)
+        self.first: dict[str, tuple[Code, ast.stmt]] = {}  # where `scalars` first assign a name
+
+    def static(self, code: Code) -> None:
+        """Check a condition of hyperparameters alone."""
+        if code.expression is not None:
+            Values(self.names, code, Block.STATIC, self.read).test(code.expression, "it")
+
+    def shapes(self) -> None:
+        """Check what is computed from the shape of a leaf: [shapes], then shapes and conditions of slots."""
+        for name, code in self.spec.shapes.items():
+            kind = self.shape(code)
+            if kind.type in {Type.ARRAYS, Type.SHAPES, Type.CHOICE} and code.expression:
+                code.note(
+                    code.expression, f"[shapes] has numbers, switches and tuples, not {kind.words}"
+                )
+            self.names.shapes[name] = kind
+        for slot in self.spec.slots:
+            if slot.when is not None and slot.when.expression is not None:
+                self.values(slot.when).test(slot.when.expression, "it")
+            if slot.shape is not None and slot.shape.expression is not None:
+                kind = self.shape(slot.shape)
+                if kind.type not in _SHAPES:
+                    slot.shape.note(
+                        slot.shape.expression,
+                        f"a shape is a tuple of integers, or a list of shapes, not {kind.words}",
+                    )
+                if kind.type is Type.SHAPES:
+                    self.names.slot_types[slot.name] = Type.ARRAYS
+            for name in (slot.init.hyperparameter,):
+                self.read.add(name)
+        self.read |= {scalar.init.hyperparameter for scalar in self.spec.scalars}
+
+    def values(self, code: Code) -> Values:
+        return Values(self.names, code, Block.SHAPES, self.read)
+
+    def shape(self, code: Code) -> Kind:
+        return UNKNOWN if code.expression is None else self.values(code).kind(code.expression)
+
+    def phase(self, phase: Phase, *, last: bool) -> None:
+        """Check the equations of one phase."""
+        if phase.scalars is not None:
+            self.scalars(phase.scalars)
+        walk = _Walk(self, phase.leaf, Block.LEAF, last=last)
+        walk.statements(phase.leaf.body)
+        self.end(walk, UPDATE if last else "")
+        totals = [name for name in walk.totals if name in walk.assigned]
+        for name, statement in walk.totals.items():
+            if name not in walk.assigned:
+                phase.leaf.note(statement, f"{name!r} is not assigned on every path")
+                self.names.broken.add(name)
+            self.first[name] = (phase.leaf, statement)
+        if not last and not walk.totals:
+            message = "a phase before the last has a total; else it is one with the next"
+            phase.leaf.document.at_key(phase.leaf.path, message)
+        self.totals.append(totals)
+        self.names.totals |= set(totals)
+        self.names.computed |= dict.fromkeys(totals, Kind(Stage.SCALAR, Type.NUMBER))
+        self.names.locals |= set(walk.first) - set(totals)
+
+    def scalars(self, code: Code) -> None:
+        """Check equations that are computed once a step."""
+        walk = _Walk(self, code, Block.SCALARS)
+        walk.statements(code.body)
+        for name in walk.first:
+            self.first.setdefault(name, (code, walk.first[name]))
+            if name not in walk.assigned and name not in walk.visible:
+                code.note(walk.first[name], f"{name!r} is not assigned on every path")
+        # A leaf is given what is computed once a step as an array, whatever it was before.
+        self.names.computed |= {
+            name: Kind(max(kind.stage, Stage.SCALAR), kind.type)
+            for name, kind in walk.assigned.items()
+        }
+
+    def function(self, code: Code) -> None:
+        """Check the equations of a function."""
+        walk = _Walk(self, code, Block.FUNCTION)
+        walk.statements(code.body)
+        self.end(walk, RESULT)
+
+    def end(self, walk: "_Walk", result: str) -> None:
+        """Check what leaf equations have assigned."""
+        code = walk.code
+        if result and result not in walk.assigned:
+            partly = " on every path" if result in walk.first else ""
+            code.document.at_key(code.path, f"`{result}` is not assigned{partly}")
+        kept = {result, *self.names.slots, *walk.totals}
+        for name, statement in walk.first.items():
+            if name not in self.read and name not in kept:
+                self.never_read(code, statement, name)
+        self.locals |= set(walk.first) - set(self.names.slots)
+
+    def unused(self) -> None:
+        """Note what is computed once a step, or summed, and not read."""
+        for name, (code, statement) in self.first.items():
+            if name not in self.read and name not in self.names.scalars:
+                self.never_read(code, statement, name)
+
+    def never_read(self, code: Code, statement: ast.stmt, name: str) -> None:
+        code.note(statement, f"{name!r} is assigned and never read", consequence=True)
+
+
+class _Walk(Values):
+    """One pass over one block, in the order in which it is computed."""
+
+    assigned: dict[str, Kind]
+
+    def __init__(self, flow: Flow, code: Code, block: Block, *, last: bool = False) -> None:
+        super().__init__(flow.names, code, block, flow.read)
+        self.flow = flow
+        self.last = last
+        self.first: dict[str, ast.stmt] = {}
+        self.totals: dict[str, ast.stmt] = {}
+        self.later: set[str] = {
+            target_of(part) for statement in code.body for part in ast.walk(statement)
+        } - {""}
+
+    def name(self, node: ast.Name, name: str) -> Kind:
+        """Return what a name is; a total has no value yet."""
+        if name in self.totals and name not in self.blamed:
+            self.blamed.add(name)
+            return self.wrong(node, f"{name!r} is a total, which only later phases know")
+        return super().name(node, name)
+
+    def unassigned(self, name: str) -> str | None:
+        """Return why a name that this block assigns has no value here."""
+        if name in self.first:
+            return f"{name!r} is not assigned on every path to here"
+        if name in self.later and name not in self.names.scalars:
+            return f"{name!r} is read before it is assigned"
+        return None
+
+    def statements(self, body: list[ast.stmt]) -> None:
+        for statement in body:
+            if isinstance(statement, ast.If):
+                self.branch(statement)
+            elif isinstance(statement, ast.Assign):
+                target = statement.targets[0]
+                if isinstance(target, ast.Name):
+                    self.assignment(statement, target)
+
+    def branch(self, statement: ast.If) -> None:
+        self.test(statement.test, "the condition of an `if`")
+        before = dict(self.assigned)
+        self.statements(statement.body)
+        after, self.assigned = self.assigned, before
+        self.statements(statement.orelse)
+        self.assigned = {
+            name: Kind(max(kind.stage, after[name].stage), kind.type)
+            for name, kind in self.assigned.items()
+            if name in after
+        }
+
+    def assignment(self, statement: ast.Assign, target: ast.Name) -> None:
+        name = target.id
+        mistakes = len(self.code.document.mistakes)
+        match statement.value:
+            case ast.Call(func=ast.Name(id=function), args=[part]) if function == TOTAL:
+                self.number(part)
+                wrong = self.cannot_sum(name)
+                kind = Kind(Stage.LEAF, Type.NUMBER)
+                if wrong is None:
+                    self.totals.setdefault(name, statement)
+            case value:
+                kind = self.kind(value)
+                wrong = self.names.cannot_assign(name, self.block, last=self.last)
+                wrong = wrong or self.misfit(name, kind)
+        if wrong is None and name in self.variables_of_code - {*self.visible}:
+            wrong = f"{name!r} is the variable of a comprehension"
+        if name in self.names.slots or name in self.names.scalars:
+            self.flow.written.add(name)
+        if wrong is not None:
+            self.code.note(target, wrong)
+            self.blamed.add(name)
+            self.names.broken.add(name)
+            return
+        if len(self.code.document.mistakes) > mistakes:  # say no more about it
+            kind = UNKNOWN
+            self.read.add(name)
+            self.names.broken.add(name)
+        self.assigned[name] = kind
+        self.first.setdefault(name, statement)
+
+    @property
+    def variables_of_code(self) -> set[str]:
+        """The variables of comprehensions, which Python keeps apart and readers do not."""
+        return {
+            part.target.id
+            for statement in self.code.body
+            for part in ast.walk(statement)
+            if isinstance(part, ast.comprehension) and isinstance(part.target, ast.Name)
+        }
+
+    def cannot_sum(self, name: str) -> str | None:
+        """Return why a name cannot be a total, or None."""
+        if self.block is not Block.LEAF:
+            return "total is of the leaf equations of a step"
+        if self.last:
+            return "no later phase could read this total"
+        if name in self.first and name not in self.totals:
+            return f"{name!r} is assigned already; give the total another name"
+        if name in self.names.slots or name in {UPDATE, "g"}:
+            return f"{name!r} is no name for a total; give it one of its own"
+        return self.names.cannot_assign(name, self.block, last=False)
+
+    def misfit(self, name: str, kind: Kind) -> str | None:
+        """Return why a value cannot be assigned to a name, or None."""
+        if name in self.totals:
+            return f"{name!r} is a total on another path; write total(...) here too"
+        if kind.type is Type.UNKNOWN:
+            return None
+        if kind.type not in {Type.NUMBER, Type.ARRAYS}:
+            return "equations compute numbers; ask for a switch or choice where it is needed"
+        wanted = Type.NUMBER if self.block is Block.SCALARS else self.names.slot_types.get(name)
+        if name in {UPDATE, RESULT, "g"}:
+            wanted = Type.NUMBER
+        previous = self.assigned.get(name)
+        if wanted is None and previous is not None and previous.type is not Type.UNKNOWN:
+            wanted = previous.type
+        if wanted is not None and kind.type is not wanted:
+            return f"{name!r} is {wanted}, and this is {kind.words}"
+        return None

@@ -1,0 +1,185 @@
+"""Which names equations find where they stand, and which they may assign."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+
+from mlax_codegen.language import (
+    FUNCTIONS,
+    GRADIENT,
+    NDIM,
+    RESERVED,
+    RESULT,
+    SHAPE,
+    STEP_NUMBER,
+    UPDATE,
+    WEIGHT,
+    Type,
+)
+from mlax_codegen.reading.declarations import Argument, Scalar, Slot
+from mlax_codegen.reading.hyperparameters import Hyperparameter
+from mlax_codegen.reading.spec import Spec
+
+__all__ = ["UNKNOWN", "Block", "Kind", "Names", "Stage"]
+
+
+class Stage(IntEnum):
+    """When a value is known."""
+
+    STATIC = 0  # when a trace is made
+    SCALAR = 1  # once a step
+    LEAF = 2  # for each leaf
+
+
+class Kind(NamedTuple):
+    """When a value is known, and what it is."""
+
+    stage: Stage
+    type: Type
+
+    @property
+    def words(self) -> str:
+        """What a message calls it."""
+        array = self.stage is Stage.LEAF and self.type is Type.NUMBER
+        return "an array" if array else str(self.type)
+
+
+class Block(StrEnum):
+    """Where equations stand."""
+
+    STATIC = "static"  # conditions of hyperparameters
+    SHAPES = "shapes"  # also of the shape of a leaf
+    SCALARS = "scalars"
+    LEAF = "leaf"
+    FUNCTION = "function"
+
+
+UNKNOWN = Kind(Stage.STATIC, Type.UNKNOWN)
+_TYPES = {"float": Type.NUMBER, "integer": Type.NUMBER, "flag": Type.FLAG, "choice": Type.CHOICE}
+_NUMBER = Kind(Stage.SCALAR, Type.NUMBER)
+_ARRAY = Kind(Stage.LEAF, Type.NUMBER)
+_ONLY = {
+    Block.STATIC: "only hyperparameters are",
+    Block.SHAPES: "only hyperparameters, shape, ndim and what [shapes] has above are",
+    Block.FUNCTION: "a function reads w, slots, hyperparameters and [scalars]",
+}
+
+
+@dataclass
+class Names:
+    """The names of a spec, as far as it was read.
+
+    Attributes:
+        shapes: Of [shapes], what was found out of each.
+        computed: What `scalars` have assigned, and totals.
+        locals: What the leaf equations of phases assign, for themselves.
+        broken: What a mistake was noted of where it was assigned.
+    """
+
+    spec: Spec
+    shapes: dict[str, Kind] = field(default_factory=dict[str, Kind])
+    slot_types: dict[str, Type] = field(default_factory=dict[str, Type])
+    computed: dict[str, Kind] = field(default_factory=dict[str, Kind])
+    totals: set[str] = field(default_factory=set[str])
+    locals: set[str] = field(default_factory=set[str])
+    broken: set[str] = field(default_factory=set[str])
+
+    def __post_init__(self) -> None:
+        """Index what the spec declares."""
+        spec = self.spec
+        self.hyperparameters: Mapping[str, Hyperparameter] = {
+            h.name: h for h in spec.hyperparameters
+        }
+        self.slots: Mapping[str, Slot] = {slot.name: slot for slot in spec.slots}
+        self.scalars: Mapping[str, Scalar] = {scalar.name: scalar for scalar in spec.scalars}
+        self.arguments: Mapping[str, Argument] = {a.name: a for a in spec.arguments}
+        self.slot_types |= dict.fromkeys(self.slots, Type.NUMBER)
+
+    def visible(self, block: Block) -> dict[str, Kind]:
+        """Return what equations find in a block, and what it is; without what they assign themselves."""
+        found: dict[str, Kind] = {}
+        for h in self.spec.hyperparameters:
+            stage = Stage.SCALAR if h.schedulable else Stage.STATIC
+            found[h.name] = Kind(stage, _TYPES[h.kind])
+        if block is Block.STATIC:
+            return found
+        if block is not Block.SCALARS:
+            found |= {SHAPE: Kind(Stage.STATIC, Type.SIZES), NDIM: Kind(Stage.STATIC, Type.NUMBER)}
+            found |= self.shapes
+        if block is Block.SHAPES:
+            return found
+        found |= {s.name: _NUMBER for s in self.spec.scalars if not s.is_key}
+        if block is not Block.SCALARS:
+            found |= {name: Kind(Stage.LEAF, t) for name, t in self.slot_types.items()}
+            found[WEIGHT] = _ARRAY
+        if block is Block.FUNCTION:
+            return found
+        found |= {STEP_NUMBER: _NUMBER} | dict.fromkeys(self.arguments, _NUMBER) | self.computed
+        if block is Block.LEAF:
+            found[GRADIENT] = _ARRAY
+            found |= {s.name: Kind(Stage.LEAF, Type.KEY) for s in self.spec.scalars if s.is_key}
+        return found
+
+    def invisible(self, name: str, block: Block) -> str | None:
+        """Return why a name that the spec has is not known in a block; None of any other name."""
+        of_leaf = {GRADIENT, WEIGHT, SHAPE, NDIM, *self.slots, *self.spec.shapes}
+        if block is Block.SCALARS:
+            if name in of_leaf:
+                return f"{name!r} has a value for each leaf; `scalars` are computed once a step"
+            if name in self.scalars:
+                return f"{name!r} is a key, which `leaf` reads"
+        elif block is not Block.LEAF:
+            others = {STEP_NUMBER, *self.scalars, *self.arguments, *self.computed, *self.locals}
+            if name in of_leaf | others:
+                return f"{name!r} is not known here; {_ONLY[block]}"
+        if name in self.locals:
+            return f"{name!r} ended with its phase; make it a slot, or a total"
+        if name in {UPDATE, RESULT}:
+            return f"`{name}` is not known here"
+        if name in FUNCTIONS:
+            return f"{name!r} is a function; call it"
+        return None
+
+    def cannot_assign(self, name: str, block: Block, *, last: bool) -> str | None:
+        """Return why equations cannot assign a name, or None; `last` is whether the phase is."""
+        if name in self.hyperparameters:
+            return f"{name!r} is a hyperparameter and keeps its value"
+        if name in self.arguments:
+            return f"{name!r} is an argument and keeps its value"
+        if name in self.spec.shapes:
+            return f"{name!r} is a name of [shapes] and keeps its value"
+        if name in self.scalars and self.scalars[name].is_key:
+            return f"{name!r} is a key, of which each step makes its own"
+        if block is Block.SCALARS:
+            if name in self.slots:
+                return f"{name!r} is a slot; assign it in `leaf`"
+            if name in {UPDATE, GRADIENT}:
+                return f"assign `{name}` in `leaf`"
+            if name in self.scalars:
+                return None
+        elif name in self.scalars:
+            return f"{name!r} is a scalar of the state; assign it in `scalars`"
+        elif block is Block.FUNCTION:
+            if name in self.slots:
+                return f"{name!r} is a slot, and a function changes no state"
+            if name == RESULT:
+                return None
+        elif name == UPDATE:
+            return None if last else "`update` is assigned in the last phase"
+        elif name == GRADIENT or name in self.slots:
+            return None
+        elif name in self.computed:
+            what = "a total" if name in self.totals else "computed in `scalars`"
+            return f"{name!r} is {what} and keeps its value"
+        return self.wrong_local(name)
+
+    def wrong_local(self, name: str) -> str | None:
+        """Return why a name cannot be given to a value that equations compute, or None."""
+        if name in FUNCTIONS:
+            return f"{name!r} is a function"
+        if name in RESERVED:
+            return f"{name!r} is {RESERVED[name]}; choose another name"
+        if name != name.lower() or name.startswith("_"):
+            return f"{name!r} is no name; names read like 'c1' or 'direction'"
+        return None

@@ -1,0 +1,119 @@
+"""Numbers that are known before anything runs: from what to what they may be, and whether they are whole.
+
+Python computes with them, where an integer may grow without end, and where 1 / 0 and (-8)**0.5 are no numbers.
+"""
+
+import math
+from typing import NamedTuple
+
+from mlax_codegen.reading.hyperparameters import Hyperparameter
+
+__all__ = ["ROOT", "SIZE", "Range", "arithmetic", "exactly", "hull", "of_hyperparameter"]
+
+_LARGEST = 2**31 - 1
+_LARGEST_FLOAT32 = 3.4e38
+_CLOSEST = 1e-7  # of a bound that is excluded, as near as float32 comes to it
+_LEAST = 1e-38  # of 0 likewise
+
+_TOO_LARGE = "this may be larger than a 32-bit integer; compute with a float, as in 1.0 * a"
+_NO_FLOAT = "this power may be larger than a float can be; give closer bounds"
+_ZERO = "this divisor may be 0; exclude that by bounds, by `if`, or by max(1, ...)"
+ROOT = "a root of what may be negative; exclude that by bounds, or by abs or max"
+_INVERSE = "a negative power of what may be 0; exclude that by bounds, or by max(1, ...)"
+
+
+class Range(NamedTuple):
+    """A number from `low` to `high`; two of one `name` are one and the same."""
+
+    low: float
+    high: float
+    whole: bool
+    name: str | None = None
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is one number."""
+        return self.low == self.high
+
+    def within(self, low: float, high: float) -> "Range | None":
+        """Return the part of it in some limits; None where there is none."""
+        low, high = max(self.low, low), min(self.high, high)
+        return None if low > high else Range(low, high, self.whole, self.name)
+
+
+SIZE = Range(0, _LARGEST, whole=True)
+_ANY = Range(-math.inf, math.inf, whole=False)
+
+
+def exactly(value: float) -> Range:
+    """Return the range of one number."""
+    return Range(value, value, isinstance(value, int))
+
+
+def hull(first: Range, second: Range) -> Range:
+    """Return the range that holds two."""
+    name = first.name if first.name == second.name else None
+    whole = first.whole and second.whole
+    return Range(min(first.low, second.low), max(first.high, second.high), whole, name)
+
+
+def of_hyperparameter(h: Hyperparameter) -> Range:
+    """Return what a hyperparameter may be: within its bounds, and those of an int32 or a float32."""
+    whole = h.kind == "integer"
+    largest = _LARGEST if whole else _LARGEST_FLOAT32
+    bounds = h.bounds
+    low = -largest if bounds.lower is None else float(bounds.lower)
+    high = largest if bounds.upper is None else float(bounds.upper)
+    if not bounds.lower_included:
+        low += 1 if whole else max(_LEAST, abs(low) * _CLOSEST)
+    if not bounds.upper_included:
+        high -= 1 if whole else max(_LEAST, abs(high) * _CLOSEST)
+    return Range(low, high, whole, h.name)
+
+
+def arithmetic(operator: str, a: Range, b: Range) -> tuple[Range, str | None]:
+    """Return the range of a result, and what may go wrong on the way, or None."""
+    match operator:
+        case "+":
+            return _limited(Range(a.low + b.low, a.high + b.high, a.whole and b.whole))
+        case "-":
+            return _limited(Range(a.low - b.high, a.high - b.low, a.whole and b.whole))
+        case "*":
+            return _limited(_corners(a, b, whole=a.whole and b.whole))
+        case "/":
+            if b.low <= 0 <= b.high:
+                return _ANY, _ZERO
+            inverse = Range(1 / b.high, 1 / b.low, whole=False)
+            return _limited(_corners(a, inverse, whole=False))
+        case _:
+            return _power(a, b)
+
+
+def _corners(a: Range, b: Range, *, whole: bool) -> Range:
+    products = [0.0 if 0 in {x, y} else x * y for x in a[:2] for y in b[:2]]
+    return Range(min(products), max(products), whole)
+
+
+def _limited(found: Range) -> tuple[Range, str | None]:
+    if math.isnan(found.low) or math.isnan(found.high):
+        return _ANY, None
+    if found.whole and max(-found.low, found.high) > _LARGEST:
+        return Range(-_LARGEST, _LARGEST, whole=True), _TOO_LARGE
+    return found, None
+
+
+def _power(a: Range, b: Range) -> tuple[Range, str | None]:
+    whole = a.whole and b.whole and b.low >= 0
+    if a.low < 0 and not b.whole:
+        return _ANY, ROOT
+    if b.low < 0 and a.low <= 0 <= a.high:
+        return _ANY, _INVERSE
+    bases = [abs(a.low), abs(a.high)] if a.low < 0 else [a.low, a.high]
+    if a.low < 0 < a.high:
+        bases.append(0.0)
+    try:
+        powers = [float(x) ** y for x in bases for y in (b.low, b.high) if x or y >= 0]
+    except OverflowError:
+        return (Range(-_LARGEST, _LARGEST, whole=True), _TOO_LARGE) if whole else (_ANY, _NO_FLOAT)
+    low, high = min(powers), max(powers)
+    return _limited(Range(-high if a.low < 0 else low, high, whole))

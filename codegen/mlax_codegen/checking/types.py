@@ -1,0 +1,330 @@
+"""What the expressions of a spec are: numbers or not, known when; noting each part that does not go together."""
+
+import ast
+from collections.abc import Mapping, Sequence
+
+from mlax_codegen.checking.names import UNKNOWN, Block, Kind, Names, Stage
+from mlax_codegen.language import FUNCTIONS, TOTAL, Function, Parameter, Type
+from mlax_codegen.reading.equations import Code
+from mlax_codegen.reading.hyperparameters import Hyperparameter
+from mlax_codegen.reading.mistakes import closest, suggestion
+
+__all__ = ["Values"]
+
+_FLAG = Kind(Stage.STATIC, Type.FLAG)
+_SIZES = Kind(Stage.STATIC, Type.SIZES)
+_HINTS = {
+    Type.CONDITION: "; write where(condition, a, b)",
+    Type.FLAG: "; write a if b else c",
+    Type.ARRAYS: "; take one of it, x[i], in a comprehension",
+    Type.KEY: "; write normal(key, g)",
+}
+_LISTS = {
+    (Type.NUMBER, True): _SIZES,
+    (Type.SIZES, True): Kind(Stage.STATIC, Type.SHAPES),
+    (Type.NUMBER, False): Kind(Stage.LEAF, Type.ARRAYS),
+}
+
+
+class Values:
+    """Finds out about the expressions of one block.
+
+    Attributes:
+        assigned: Names that the block has assigned on every path to here.
+        read: Names that some expression reads, of all blocks.
+    """
+
+    def __init__(self, names: Names, code: Code, block: Block, read: set[str]) -> None:
+        self.names = names
+        self.code = code
+        self.block = block
+        self.read = read
+        self.visible: Mapping[str, Kind] = names.visible(block)
+        self.assigned: dict[str, Kind] = {}
+        self.variables: dict[str, Kind] = {}  # of comprehensions around
+        self.blamed: set[str] = set()  # names that a mistake was noted of
+
+    def unassigned(self, name: str) -> str | None:
+        """Return why a name of this block has no value here; None of a name that the block never assigns."""
+        del name
+        return None
+
+    def wrong(self, node: ast.expr, message: str) -> Kind:
+        """Note a mistake; return what nothing more is said about."""
+        self.code.note(node, message)
+        return UNKNOWN
+
+    def test(self, node: ast.expr, what: str) -> Kind:
+        """Check a condition that must be static."""
+        kind = self.kind(node)
+        if kind.type is Type.UNKNOWN:
+            return UNKNOWN
+        if kind.stage is not Stage.STATIC:
+            return self.wrong(
+                node, f"{what} must be static; of arrays, write where(condition, a, b)"
+            )
+        if kind.type is Type.NUMBER:
+            return self.wrong(node, "compare the number with something")
+        if kind.type is Type.CHOICE:
+            return self.wrong(node, "compare the choice with one of its values")
+        return _FLAG
+
+    def number(self, node: ast.expr) -> Stage:
+        """Check an operand of arithmetic."""
+        return self.expect(node, Type.NUMBER, "a number is expected")
+
+    def expect(self, node: ast.expr, wanted: Type, what: str) -> Stage:
+        """Check that an expression is of a type."""
+        kind = self.kind(node)
+        if kind.type not in {wanted, Type.UNKNOWN}:
+            hint = _HINTS.get(kind.type, "") if wanted is Type.NUMBER else ""
+            self.code.note(node, f"{what}, not {kind.words}{hint}")
+        return kind.stage
+
+    def kind(self, node: ast.expr) -> Kind:
+        """Return what an expression is, noting what is wrong in it."""
+        match node:
+            case ast.Name(id=name):
+                return self.name(node, name)
+            case ast.Constant(value=value):
+                return self.constant(node, value)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return self.test(operand, "the operand of `not`")
+            case ast.UnaryOp(operand=operand):
+                return Kind(self.number(operand), Type.NUMBER)
+            case ast.BinOp(left=left, right=right):
+                return Kind(max(self.number(left), self.number(right)), Type.NUMBER)
+            case ast.BoolOp(op=op, values=values):
+                word = "and" if isinstance(op, ast.And) else "or"
+                kinds = [self.test(part, f"an operand of `{word}`") for part in values]
+                return UNKNOWN if UNKNOWN in kinds else kinds[0]
+            case ast.IfExp(test=test, body=body, orelse=otherwise):
+                self.test(test, "the condition of `if` and `else`")
+                return self.either(body, otherwise)
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
+                return self.comparison(node, left, op, right)
+            case ast.Call(func=ast.Name(id=name)):
+                return self.call(node, name)
+            case ast.Subscript(value=value, slice=index):
+                return self.item(value, index)
+            case ast.Tuple(elts=items):
+                return self.sizes(node, items)
+            case ast.ListComp(elt=element, generators=[generator]):
+                return self.comprehension(element, generator)
+            case _:
+                return UNKNOWN
+
+    def either(self, body: ast.expr, otherwise: ast.expr) -> Kind:
+        """Return what a choice between two values is; they are of one type."""
+        first = self.kind(body)
+        if first.type in {Type.SIZES, Type.SHAPES, Type.ARRAYS}:
+            words = f"{first.type} is expected, as before `if`"
+            return Kind(max(first.stage, self.expect(otherwise, first.type, words)), first.type)
+        if first.type not in {Type.NUMBER, Type.UNKNOWN}:
+            self.wrong(body, f"a number is expected, not {first.words}{_HINTS.get(first.type, '')}")
+        return Kind(max(first.stage, self.number(otherwise)), Type.NUMBER)
+
+    def name(self, node: ast.Name, name: str) -> Kind:
+        """Return what a name is, and remember that it is read."""
+        self.read.add(name)
+        found = self.variables.get(name) or self.assigned.get(name) or self.visible.get(name)
+        if name not in self.names.hyperparameters:
+            if found is None and name not in {*self.blamed, *self.names.broken}:
+                self.blamed.add(name)
+                why = self.unassigned(name) or self.names.invisible(name, self.block)
+                self.code.note(node, why or self.unknown(name))
+            return found or UNKNOWN
+        if self.block in {Block.STATIC, Block.SHAPES} and self.visible[name].stage is Stage.SCALAR:
+            message = f"{name!r} is schedulable, so only `is None` is known of it here"
+            return self.wrong(node, message)
+        return self.visible[name]
+
+    def unknown(self, name: str) -> str:
+        """Return the complaint about a name that nothing explains; the one that was meant counts as read."""
+        known = {*self.visible, *self.assigned, *self.variables}
+        self.read.add(closest(name, known) or name)
+        return f"unknown name {name!r}{suggestion(name, known)}"
+
+    def constant(self, node: ast.expr, value: object) -> Kind:
+        if value is None:
+            return self.wrong(node, "None stands in `is None` only")
+        if isinstance(value, bool):
+            return self.wrong(node, f"{value} stands in no equation; {self.switches()}")
+        if isinstance(value, str):
+            return self.wrong(node, "a string is compared with a choice only")
+        return Kind(Stage.STATIC, Type.NUMBER)
+
+    def switches(self) -> str:
+        """Return how a switch is asked for, by one that the spec has."""
+        flags = [h.name for h in self.names.hyperparameters.values() if h.kind == "flag"]
+        if not flags:
+            return "a switch is a hyperparameter with default = false"
+        return f"ask for the switch itself: `{flags[0]}`, or `not {flags[0]}`"
+
+    def comparison(self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Kind:
+        if isinstance(op, ast.Is | ast.IsNot):
+            name = left.id if isinstance(left, ast.Name) else ""
+            found = self.names.hyperparameters.get(name)
+            if found is not None and found.optional:
+                self.read.add(name)
+            elif found is None and isinstance(left, ast.Name) and name not in self.assigned:
+                self.kind(left)
+            else:
+                self.code.note(left, "only an optional hyperparameter can be None")
+            return _FLAG
+        if isinstance(left, ast.Name) and left.id in self.names.hyperparameters:
+            choice = self.names.hyperparameters[left.id]
+            if choice.kind == "choice":
+                self.chosen(node, choice, op, right)
+                return _FLAG
+        stage = max(self.number(left), self.number(right))
+        return _FLAG if stage is Stage.STATIC else Kind(stage, Type.CONDITION)
+
+    def chosen(
+        self, node: ast.expr, choice: Hyperparameter, op: ast.cmpop, right: ast.expr
+    ) -> None:
+        """Check a comparison of a choice with one of its values."""
+        self.read.add(choice.name)
+        value = right.value if isinstance(right, ast.Constant) else None
+        if not isinstance(op, ast.Eq | ast.NotEq):
+            self.code.note(node, "choices are compared by == and !=")
+        elif not isinstance(value, str):
+            self.code.note(right, "compare the choice with one of its values")
+        elif value not in choice.choices:
+            hint = suggestion(value, choice.choices) or f"; there are {', '.join(choice.choices)}"
+            self.code.note(right, f"{value!r} is no choice of {choice.name!r}{hint}")
+
+    def call(self, node: ast.Call, name: str) -> Kind:
+        function = FUNCTIONS.get(name)
+        if self.block is Block.STATIC:
+            return self.wrong(node, "conditions of hyperparameters call no functions")
+        if function is None:
+            return UNKNOWN
+        of_two = name == "max" and len(node.args) == 2
+        static = function.static or of_two
+        if self.block is Block.SHAPES and not static:
+            return self.wrong(node, f"{name} is of arrays; here all is static")
+        if self.block is Block.SCALARS and not (function.elementwise or static):
+            self.code.note(node, f"{name} is of a leaf; `scalars` are computed once a step")
+        if name == TOTAL:
+            self.number(node.args[0])
+            return self.wrong(node, "a total is assigned to a name of its own: name = total(...)")
+        if name == "every" and self.variables:
+            return self.wrong(node, "`every` stands around a comprehension, not in it")
+        if name == "every":
+            return self.every(node, function)
+        by_name = {p.name: p for p in function.parameters}
+        given = [
+            *zip(function.parameters, node.args, strict=False),
+            *((by_name[k.arg], k.value) for k in node.keywords if k.arg in by_name),
+        ]
+        stages = [Stage.STATIC if static else Stage.SCALAR]
+        stages += [self.argument(function, p, a, static=p.static or of_two) for p, a in given]
+        return Kind(max(stages), function.result)
+
+    def argument(
+        self, function: Function, parameter: Parameter, node: ast.expr, *, static: bool
+    ) -> Stage:
+        """Check one argument of a call."""
+        if parameter.type is Type.CHOICE:
+            return self.word(function, parameter, node)
+        if parameter.type is Type.CONDITION:
+            kind = self.kind(node)
+            if kind.type not in {Type.CONDITION, Type.UNKNOWN}:
+                hint = "; write a if b else c" if kind.type is Type.FLAG else ""
+                message = f"where asks a condition on arrays, not {kind.words}{hint}"
+                self.code.note(node, message)
+            return kind.stage
+        if parameter.type is Type.NUMBER:
+            stage = self.number(node)
+        else:
+            what = f"{parameter.name} of {function.name} is {parameter.type}"
+            stage = self.expect(node, parameter.type, what)
+        if static and stage is not Stage.STATIC:
+            hint = "; of arrays, write maximum(a, b)" if function.name == "max" else ""
+            self.code.note(node, f"{parameter.name} of {function.name} must be static{hint}")
+        return stage
+
+    def word(self, function: Function, parameter: Parameter, node: ast.expr) -> Stage:
+        """Check a choice that a function is given: a string, or a hyperparameter."""
+        what = f"{parameter.name} of {function.name}"
+        known = function.words[parameter.name]
+        given: Sequence[str] = ()
+        match node:
+            case ast.Constant(value=str() as word):
+                given = [word]
+            case ast.Constant():
+                self.code.note(node, f"{what} is a choice or a string")
+            case _:
+                self.expect(node, Type.CHOICE, f"{what} is {Type.CHOICE}")
+                found = self.names.hyperparameters.get(
+                    node.id if isinstance(node, ast.Name) else ""
+                )
+                given = found.choices if found is not None else ()
+        for word in given:
+            if word not in known:
+                hint = suggestion(word, known) or f"; there are {', '.join(known)}"
+                self.code.note(node, f"{what} may not be {word!r}{hint}")
+        return Stage.STATIC
+
+    def every(self, node: ast.Call, function: Function) -> Kind:
+        """Check work that is done now and then: both values are numbers, or lists."""
+        if len(node.args) != len(function.parameters):
+            return UNKNOWN
+        interval, new, old = node.args
+        stage = self.argument(function, function.parameters[0], interval, static=True)
+        kind = self.either(new, old)
+        return Kind(max(stage, kind.stage, Stage.SCALAR), kind.type)
+
+    def item(self, value: ast.expr, index: ast.expr) -> Kind:
+        """Return what `x[i]` is."""
+        if isinstance(index, ast.Constant) and not isinstance(index.value, int):
+            return self.wrong(index, "an index is one integer")
+        if self.number(index) is not Stage.STATIC:
+            return self.wrong(index, "an index must be static")
+        kind = self.kind(value)
+        if kind.type in {Type.SIZES, Type.ARRAYS}:
+            return Kind(kind.stage, Type.NUMBER)
+        if kind.type is Type.UNKNOWN:
+            return UNKNOWN
+        return self.wrong(value, f"shapes, axes and lists have items, and this is {kind.words}")
+
+    def sizes(self, node: ast.expr, items: list[ast.expr]) -> Kind:
+        """Return what a tuple is: a shape."""
+        if self.block is not Block.SHAPES:
+            return self.wrong(node, "tuples are shapes, and stand in [shapes] and `shape`")
+        for item in items:
+            self.number(item)
+        return _SIZES
+
+    def comprehension(self, element: ast.expr, generator: ast.comprehension) -> Kind:
+        """Return what a list with a value for each axis is."""
+        match generator.iter:
+            case ast.Call(args=[end]):
+                if self.number(end) is not Stage.STATIC:
+                    self.code.note(end, "a range must be static")
+            case over:
+                kind = self.kind(over)
+                if kind.type is Type.UNKNOWN:
+                    return UNKNOWN
+                if kind.type is not Type.SIZES:
+                    message = f"a comprehension goes over a tuple of integers, not {kind.words}"
+                    return self.wrong(over, message)
+        target = generator.target
+        variable = target.id if isinstance(target, ast.Name) else ""
+        wrong = self.names.wrong_local(variable)
+        if variable in {*self.visible, *self.assigned, *self.variables}:
+            wrong = f"{variable!r} has another meaning here"
+        if wrong is not None:
+            return self.wrong(target, wrong)
+        self.variables[variable] = Kind(Stage.STATIC, Type.NUMBER)
+        for condition in generator.ifs:
+            self.test(condition, "a condition in a comprehension")
+        kind = self.kind(element)
+        del self.variables[variable]
+        if kind.type is Type.UNKNOWN:
+            return UNKNOWN
+        found = _LISTS.get((kind.type, kind.stage is Stage.STATIC))
+        if found is None:
+            return self.wrong(element, f"a list holds numbers or shapes, not {kind.words}")
+        return found

@@ -1,0 +1,1 @@
+"""Equations as people read them: in Unicode, in LaTeX, in words."""

@@ -1,0 +1,92 @@
+"""Static conditions in words: in formulas, and in docstrings what holds where they do not."""
+
+import ast
+from collections.abc import Callable, Mapping
+
+from mlax_codegen.formulas.symbols import words
+
+__all__ = ["in_formula", "negation", "otherwise"]
+
+_NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.Lt: ast.GtE,
+    ast.GtE: ast.Lt,
+    ast.Gt: ast.LtE,
+    ast.LtE: ast.Gt,
+}
+
+
+def in_formula(
+    node: ast.expr, choices: Mapping[str, tuple[str, ...]], tex: Callable[[ast.expr], str]
+) -> str:
+    """Return a condition as LaTeX, in words where it is no formula.
+
+    Args:
+        node: The condition.
+        choices: Of each hyperparameter, the words it may be; () where it is not chosen from words.
+        tex: Writes what is a formula.
+    """
+    match node:
+        case ast.Name(id=name):
+            return words(name)
+        case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)):
+            return words(f"not {name}")
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return rf"\text{{not (}} {in_formula(operand, choices, tex)} \text{{)}}"
+        case ast.BoolOp(op=op, values=values):
+            word = " and " if isinstance(op, ast.And) else " or "
+            return rf" \text{{{word}}} ".join(in_formula(value, choices, tex) for value in values)
+        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot() as op]):
+            return words(f"{name} {'is' if isinstance(op, ast.Is) else 'is not'} None")
+        case ast.Compare(
+            left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=str() as choice)]
+        ):
+            others = [other for other in choices[name] if other != choice]
+            if isinstance(op, ast.Eq):
+                return words(f"{name} is {choice}")
+            if len(others) == 1:
+                return words(f"{name} is {others[0]}")
+            return words(f"{name} is not {choice}")
+        case _:
+            return tex(node)
+
+
+def negation(node: ast.expr) -> ast.expr:
+    """Return the opposite of a condition."""
+    match node:
+        case ast.Compare(left=left, ops=[op], comparators=comparators) if type(op) in _NEGATED:
+            return ast.Compare(left, [_NEGATED[type(op)]()], comparators)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return operand
+        case _:
+            return ast.UnaryOp(ast.Not(), node)
+
+
+def otherwise(node: ast.expr, text: str) -> str:
+    """Return in words when a condition does not hold, with as few negations as may be.
+
+    Args:
+        node: The condition.
+        text: How the spec writes it.
+    """
+    opposite = _spread(negation(node))
+    if isinstance(node, ast.BoolOp) and _negations(opposite) > _negations(node):
+        return f"unless {text}"
+    return f"where {ast.unparse(opposite)}".replace("'", '"')
+
+
+def _spread(node: ast.expr) -> ast.expr:
+    """Return a condition in which only single tests are negated."""
+    match node:
+        case ast.UnaryOp(op=ast.Not(), operand=ast.BoolOp(op=op, values=values)):
+            parts = [_spread(negation(value)) for value in values]
+            return ast.BoolOp(ast.Or() if isinstance(op, ast.And) else ast.And(), parts)
+        case _:
+            return node
+
+
+def _negations(node: ast.expr) -> int:
+    return sum(isinstance(part, ast.Not | ast.NotEq | ast.IsNot) for part in ast.walk(node))

@@ -1,0 +1,384 @@
+"""The equations as LaTeX, from the same trees as the code.
+
+A slot is written with the time it is of: `m_{t-1}` until an equation assigns it, `m_t` from then on. The update is
+written as what it does: `update = -x` becomes `w_t = w_{t-1} - x`.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+
+from mlax_codegen.formulas.conditions import in_formula, negation
+from mlax_codegen.formulas.symbols import default_symbol, number, with_index, words
+from mlax_codegen.language import (
+    FUNCTIONS,
+    GRADIENT,
+    NDIM,
+    RESULT,
+    SHAPE,
+    STEP_NUMBER,
+    TOTAL,
+    UPDATE,
+    WEIGHT,
+    Type,
+)
+from mlax_codegen.reading.declarations import NamedFunction
+from mlax_codegen.reading.spec import Spec
+
+__all__ = ["equations", "function_equations", "symbols"]
+
+_SUMS = frozenset(["sum", "max", "max_except", "least", "product", TOTAL])
+# How tightly a text binds. What is open would take in a factor written after it: a sum sign, a quotient on one line.
+_SUM, _OPEN, _PRODUCT, _POWER, _ATOM = range(1, 6)
+_COMPARE: dict[type[ast.cmpop], str] = {
+    ast.Eq: "=",
+    ast.NotEq: r"\ne",
+    ast.Lt: "<",
+    ast.LtE: r"\le",
+    ast.Gt: ">",
+    ast.GtE: r"\ge",
+}
+
+
+def equations(spec: Spec) -> list[str]:
+    """Return one aligned line of LaTeX for each equation, in their order."""
+    return list(_Equations(spec).lines())
+
+
+def function_equations(spec: Spec, function: NamedFunction) -> list[str]:
+    """Return the equations of a function, after a step: the slots and weights are those of time t."""
+    equations = _Equations(spec)
+    equations.current |= {*equations.slots, WEIGHT}
+    return list(equations.statements(function.leaf.body, []))
+
+
+def symbols(spec: Spec) -> Mapping[str, str]:
+    """Return how the formulas write each name that they compute with, where a step assigns it after that."""
+    equations = _Equations(spec)
+    codes = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
+    codes += [function.leaf for function in spec.functions]
+    parts = [part for code in codes for statement in code.body for part in ast.walk(statement)]
+    found = [part.id for part in parts if isinstance(part, ast.Name)]
+    unwritten = {h.name for h in spec.hyperparameters if h.kind in {"flag", "choice"}}
+    unwritten |= {scalar.name for scalar in spec.scalars if scalar.is_key} | {*FUNCTIONS}
+    unwritten |= {
+        part.target.id
+        for part in parts
+        if isinstance(part, ast.comprehension) and isinstance(part.target, ast.Name)
+    }
+    unwritten |= {
+        name
+        for name, code in spec.shapes.items()
+        if isinstance(code.expression, ast.Compare | ast.BoolOp)
+    }
+    unwritten |= set() if equations.update_is_read else {UPDATE}
+    names = [name for name in dict.fromkeys(found) if name not in unwritten]
+    return {name: equations.symbol(name, assigned=True) for name in names}
+
+
+class _Equations:
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        # What the state holds, which is of one step or of the one before.
+        self.slots = {s.name: s.symbol or default_symbol(s.name) for s in spec.slots}
+        self.slots |= {s.name: s.symbol or default_symbol(s.name) for s in spec.scalars}
+        self.constant = {slot.name for slot in spec.slots} - self.assigned_names()
+        self.fixed = {h.name: h.symbol or default_symbol(h.name) for h in spec.hyperparameters}
+        self.fixed |= {a.name: a.symbol or default_symbol(a.name) for a in spec.arguments}
+        self.fixed |= {name: spec.symbols.get(name, default_symbol(name)) for name in spec.shapes}
+        self.fixed |= {STEP_NUMBER: "t", SHAPE: "n", NDIM: r"\operatorname{ndim}"}
+        self.choices = {h.name: h.choices for h in spec.hyperparameters}
+        self.current: set[str] = set()  # slots that this step has assigned
+        names = [
+            part.id
+            for phase in spec.phases
+            for statement in phase.leaf.body
+            for part in ast.walk(statement)
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)
+        ]
+        self.update_is_read = UPDATE in names
+
+    def assigned_names(self) -> set[str]:
+        return {
+            part.id
+            for phase in self.spec.phases
+            for statement in phase.leaf.body
+            for part in ast.walk(statement)
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+        }
+
+    def lines(self) -> Iterator[str]:
+        for name, code in self.spec.shapes.items():
+            if code.expression is not None and not _is_sizes(code.expression):
+                flag = isinstance(code.expression, ast.Compare | ast.BoolOp)
+                left = words(name) if flag else self.fixed[name]
+                sign = r"&\Leftrightarrow" if flag else "&="
+                right = self.condition(code.expression) if flag else self.tex(code.expression)
+                yield f"{left} {sign} {right}"
+        for phase in self.spec.phases:
+            if phase.scalars is not None:
+                yield from self.statements(phase.scalars.body, [])
+            yield from self.statements(phase.leaf.body, [])
+        if self.update_is_read:
+            yield f"w_t &= w_{{t-1}} + {self.local(UPDATE)}"
+
+    def statements(self, body: Sequence[ast.stmt], conditions: list[ast.expr]) -> Iterator[str]:
+        for statement in body:
+            match statement:
+                case ast.If(test=test, body=then, orelse=otherwise):
+                    before = set(self.current)
+                    yield from self.statements(then, [*conditions, test])
+                    after, self.current = self.current, before
+                    yield from self.statements(otherwise, [*conditions, negation(test)])
+                    self.current |= after
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    line = self.assignment(name, value)
+                    if conditions:
+                        words = r" \text{ and } ".join(self.condition(c) for c in conditions)
+                        line += rf" \quad \text{{if }} {words}"
+                    yield line.replace(r"} \text{", "")
+                case _:
+                    pass
+
+    def assignment(self, name: str, value: ast.expr) -> str:
+        """Return an equation; a list of one for each axis, and work of some steps, say so at the end."""
+        match value:
+            case ast.Call(func=ast.Name(id="every"), args=[k, new, ast.Name(id=old)]) if (
+                old == name
+            ):
+                return f"{self.assignment(name, new)} {self.every(k)}"
+            case ast.ListComp(elt=element, generators=[generator]):
+                variable = ast.unparse(generator.target)
+                conditions = [self.condition(test) for test in generator.ifs]
+                where = r" \text{ with } ".join([variable, *conditions])
+                line = self.equation(name, element, axis=variable)
+                return rf"{line} \quad \text{{for each axis }} {where}"
+            case _:
+                return self.equation(name, value)
+
+    def every(self, k: ast.expr) -> str:
+        return rf"\quad \text{{every }} {self.tex(k)} \text{{ steps}}"
+
+    def equation(self, name: str, value: ast.expr, axis: str = "") -> str:
+        right = self.tex(value)
+        if name == UPDATE and not self.update_is_read:
+            sign, rest = ("-", right[1:]) if right.startswith("-") else ("+", right)
+            return f"w_t &= w_{{t-1}} {sign} {rest}"
+        again = name == GRADIENT or any(
+            isinstance(part, ast.Name) and part.id == name for part in ast.walk(value)
+        )
+        if name in self.slots:
+            again = name in self.current
+            self.current.add(name)
+        sign = r"&\leftarrow" if again else "&="
+        if name == RESULT:
+            return rf"\bar{{w}}_t &= {right}"
+        left = self.symbol(name, assigned=True)
+        return f"{left}{f'^{{({axis})}}' if axis else ''} {sign} {right}"
+
+    def symbol(self, name: str, *, assigned: bool = False) -> str:
+        if name in self.fixed:
+            return self.fixed[name]
+        if name in self.constant:
+            return self.slots[name]
+        if name in self.slots:
+            now = assigned or name in self.current
+            return with_index(self.slots[name], "t" if now else "t-1")
+        if name == GRADIENT:
+            return "g_t"
+        if name == WEIGHT:
+            return "w_t" if WEIGHT in self.current else "w_{t-1}"
+        return self.local(name)
+
+    def local(self, name: str) -> str:
+        plain = "u" if name == UPDATE else self.spec.symbols.get(name) or default_symbol(name)
+        in_scalars = any(
+            isinstance(part, ast.Name) and part.id == name and isinstance(part.ctx, ast.Store)
+            for phase in self.spec.phases
+            if phase.scalars is not None
+            for statement in phase.scalars.body
+            for part in ast.walk(statement)
+        )
+        return plain if in_scalars or not self.is_assigned(name) else with_index(plain, "t")
+
+    def is_assigned(self, name: str) -> bool:
+        """Whether it is assigned at all; the variable of a comprehension is not."""
+        functions = [function.leaf for function in self.spec.functions]
+        return any(
+            isinstance(part, ast.Name) and part.id == name
+            for code in [*(phase.leaf for phase in self.spec.phases), *functions]
+            for statement in code.body
+            for branch in ast.walk(statement)
+            if isinstance(branch, ast.Assign)
+            for part in branch.targets
+        )
+
+    def tex(self, node: ast.expr, level: int = _SUM, *, inline: bool = False) -> str:
+        """Return an expression, in parentheses where it binds looser than `level`; inline, without fractions."""
+        text, own = self.bare(node, inline=inline)
+        return text if own >= level else f"({text})"
+
+    def bare(self, node: ast.expr, *, inline: bool) -> tuple[str, int]:
+        match node:
+            case ast.Name(id=name):
+                return self.symbol(name), _ATOM
+            case ast.Constant(value=int() | float() as value):
+                return number(value), _ATOM
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return f"-{self.tex(operand, _OPEN, inline=inline)}", _SUM
+            case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
+                sign = "+" if isinstance(op, ast.Add) else "-"
+                first = self.tex(left, _SUM, inline=inline)
+                second = self.tex(right, _SUM if sign == "+" else _OPEN, inline=inline)
+                return f"{first} {sign} {_after_sign(second)}", _SUM
+            case ast.BinOp(left=left, op=ast.Mult(), right=right):
+                return self.product(left, right, inline=inline)
+            case ast.BinOp(left=left, op=ast.Div(), right=right):
+                return self.quotient(left, right, inline=inline)
+            case ast.BinOp(left=left, op=ast.Pow(), right=right):
+                return self.power(left, right)
+            case ast.IfExp(test=test, body=body, orelse=otherwise):
+                return self.cases(body, test, otherwise), _ATOM
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
+                return f"{self.tex(left)} {_COMPARE[type(op)]} {self.tex(right)}", 0
+            case ast.Call(func=ast.Name(id="every"), args=[k, new, old]):
+                first, second = self.tex(new, inline=True), self.tex(old, inline=True)
+                each = rf"\text{{every }} {self.tex(k)} \text{{ steps}}"
+                return (
+                    rf"\begin{{cases}} {first} & {each} \\ {second} & \text{{otherwise}} \end{{cases}}",
+                    _ATOM,
+                )
+            case ast.Call(func=ast.Name(id="where"), args=[test, body, otherwise]):
+                return self.cases(body, test, otherwise, of_arrays=True), _ATOM
+            case ast.Call(func=ast.Name(id="trust_ratio"), args=[w, d, *more], keywords=named):
+                optional = dict(zip(("coefficient", "eps"), more, strict=False))
+                optional |= {k.arg or "": k.value for k in named}
+                ratio = self.trust_ratio(w, d, optional, inline=inline)
+                return ratio, _OPEN if inline else _PRODUCT
+            case ast.Call(func=ast.Name(id=name), args=[first, *_]) if (
+                FUNCTIONS[name].latex == "{0}"
+            ):
+                return self.bare(first, inline=inline)
+            case ast.Call(func=ast.Name(id=name), args=arguments):
+                sums = name in _SUMS and not (name == "max" and len(arguments) == 2)
+                given = [self.tex(a, _OPEN if sums else 0, inline=True) for a in arguments]
+                return FUNCTIONS[name].formula(given), _OPEN if sums else _ATOM
+            case ast.Subscript(value=ast.Name(id=name), slice=index):
+                inner = self.tex(index, inline=True)
+                if name in self.fixed:
+                    return f"{self.fixed[name]}_{{{inner}}}", _ATOM
+                return f"{self.symbol(name)}^{{({inner})}}", _ATOM
+            case ast.Tuple(elts=items):
+                return f"({', '.join(self.tex(item) for item in items)})", _ATOM
+            case ast.ListComp(elt=element, generators=[generator]):
+                return (
+                    f"({self.tex(element, inline=True)})_{{{ast.unparse(generator.target)}}}",
+                    _ATOM,
+                )
+            case _:
+                return "", _ATOM
+
+    def product(self, left: ast.expr, right: ast.expr, *, inline: bool) -> tuple[str, int]:
+        first, own = self.bare(left, inline=inline)
+        sign = ""
+        if isinstance(left, ast.UnaryOp):
+            sign, (first, own) = "-", self.bare(left.operand, inline=inline)
+        elif own == _SUM and _is_negative_product(left):
+            sign, first, own = "-", first[1:], _PRODUCT
+        if own < _PRODUCT:
+            first = f"({first})"
+        second, last = self.bare(right, inline=inline)
+        if last < _OPEN:
+            second, last = f"({second})", _ATOM
+        dot = r"\cdot " if second[0].isdigit() else ""
+        return f"{sign}{first} {dot}{second}", _SUM if sign else min(last, _PRODUCT)
+
+    def quotient(self, left: ast.expr, right: ast.expr, *, inline: bool) -> tuple[str, int]:
+        above, below = self.tex(left, inline=True), self.tex(right, inline=True)
+        if inline or r"\begin{cases}" in above + below:  # cases are too high for a fraction
+            negative = _is_negative_product(left)
+            top = above if negative else self.tex(left, _PRODUCT, inline=True)
+            return f"{top} / {self.tex(right, _POWER, inline=True)}", _SUM if negative else _OPEN
+        match left:
+            case ast.BinOp(left=factor, op=ast.Mult(), right=numerator):
+                first, own = self.bare(factor, inline=False)
+                negative = _is_negative_product(factor)
+                first = first if own >= _PRODUCT or negative else f"({first})"
+                fraction = rf"\frac{{{self.tex(numerator, inline=True)}}}{{{below}}}"
+                return f"{first} {fraction}", _SUM if negative else _PRODUCT
+            case ast.UnaryOp(op=ast.USub(), operand=numerator):
+                return rf"-\frac{{{self.tex(numerator, inline=True)}}}{{{below}}}", _SUM
+            case _:
+                return rf"\frac{{{above}}}{{{below}}}", _PRODUCT
+
+    def power(self, base: ast.expr, exponent: ast.expr) -> tuple[str, int]:
+        if isinstance(exponent, ast.Constant) and exponent.value == 0.5:
+            return rf"\sqrt{{{self.tex(base, inline=True)}}}", _ATOM
+        above = self.tex(exponent, inline=True)
+        below = self.tex(base, _ATOM, inline=True)
+        bracketed = below.startswith("(")
+        if ("^" in below and not bracketed) or isinstance(base, ast.Call | ast.IfExp):
+            below = f"({below})"
+        return f"{below}^{above}" if len(above) == 1 else f"{below}^{{{above}}}", _POWER
+
+    def trust_ratio(
+        self, w: ast.expr, d: ast.expr, optional: Mapping[str, ast.expr], *, inline: bool
+    ) -> str:
+        above, below = (rf"\lVert {self.tex(x, 0, inline=True)} \rVert" for x in (w, d))
+        eps, coefficient = optional.get("eps"), optional.get("coefficient")
+        if eps is not None:
+            below = f"{below} + {self.tex(eps, inline=True)}"
+        if inline:
+            ratio = f"{above} / ({below})" if eps is not None else f"{above} / {below}"
+        else:
+            ratio = rf"\frac{{{above}}}{{{below}}}"
+        return ratio if coefficient is None else f"{self.tex(coefficient, _PRODUCT)} {ratio}"
+
+    def cases(
+        self, body: ast.expr, test: ast.expr, otherwise: ast.expr, *, of_arrays: bool = False
+    ) -> str:
+        """Return one row for each branch, also of a choice in the last branch."""
+        rows: list[str] = []
+        chosen: tuple[ast.expr, ast.expr, ast.expr] | None = (body, test, otherwise)
+        while chosen is not None:
+            body, test, otherwise = chosen
+            when = self.tex(test, 0, inline=True) if of_arrays else self.condition(test)
+            rows.append(rf"{self.tex(body, inline=True)} & \text{{if }} {when}")
+            match otherwise:
+                case ast.IfExp(test=test, body=body, orelse=last):
+                    chosen, of_arrays = (body, test, last), False
+                case ast.Call(func=ast.Name(id="where"), args=[test, body, last]):
+                    chosen, of_arrays = (body, test, last), True
+                case _:
+                    chosen = None
+        rows.append(rf"{self.tex(otherwise, inline=True)} & \text{{otherwise}}")
+        text = r" \\ ".join(rows).replace(r"} \text{", "")
+        return rf"\begin{{cases}} {text} \end{{cases}}"
+
+    def condition(self, node: ast.expr) -> str:
+        """Return a static condition, in words where it is no formula."""
+        return in_formula(node, self.choices, lambda part: self.tex(part, 0))
+
+
+def _is_sizes(node: ast.expr) -> bool:
+    """Whether a value is axes or a shape, which formulas name and do not compute."""
+    match node:
+        case ast.IfExp(body=body):
+            return _is_sizes(body)
+        case ast.Call(func=ast.Name(id=name)):
+            return FUNCTIONS[name].result in {Type.SIZES, Type.SHAPES}
+        case _:
+            return isinstance(node, ast.Tuple | ast.ListComp)
+
+
+def _after_sign(text: str) -> str:
+    return f"({text})" if text.startswith("-") else text
+
+
+def _is_negative_product(node: ast.expr) -> bool:
+    match node:
+        case ast.UnaryOp(op=ast.USub()):
+            return True
+        case ast.BinOp(left=left, op=ast.Mult() | ast.Div()):
+            return _is_negative_product(left)
+        case _:
+            return False

@@ -1,0 +1,238 @@
+"""What a spec declares: slots, scalars of the state, arguments of a step, static values of shapes, functions."""
+
+import re
+import sys
+from dataclasses import dataclass, field
+
+from mlax_codegen.language import RESERVED
+from mlax_codegen.reading.document import Document
+from mlax_codegen.reading.equations import Code, read_block, read_expression
+from mlax_codegen.reading.hyperparameters import Hyperparameter
+from mlax_codegen.reading.keys import KEYS
+from mlax_codegen.reading.mistakes import suggestion
+from mlax_codegen.reading.positions import Path
+from mlax_codegen.reading.tables import Table, check_identifier, kind_of, number_text
+
+__all__ = ["Argument", "Declarations", "NamedFunction", "Scalar", "Slot"]
+
+_SLOT_INITS = ("zeros", "copy", "identity")
+_KEY_INIT = re.compile(r"key\((\w+)\)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Init:
+    """What something begins as: a word of the language, a number, or a hyperparameter's value."""
+
+    word: str = ""
+    number: str = ""
+    hyperparameter: str = ""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What the optimizer keeps for each leaf of the weights: an array, or one for each axis.
+
+    Attributes:
+        when: The static condition under which it is kept; always where None.
+        shape: The shape, or list of shapes, of a leaf's entry; that of the leaf where None.
+    """
+
+    name: str
+    init: Init
+    doc: str
+    when: Code | None = None
+    shape: Code | None = None
+    symbol: str | None = None
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number in the state, or a random key."""
+
+    name: str
+    init: Init
+    doc: str
+    symbol: str | None = None
+
+    @property
+    def is_key(self) -> bool:
+        """Whether it is a random key."""
+        return self.init.word == "key"
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A scalar that a step is given."""
+
+    name: str
+    doc: str
+    symbol: str | None = None
+
+
+@dataclass(frozen=True)
+class NamedFunction:
+    """Another function of the state and the weights; its equations assign `result`."""
+
+    name: str
+    doc: str
+    leaf: Code
+
+
+@dataclass
+class Declarations:
+    """Reads the tables that declare names, each of which stands for one thing."""
+
+    document: Document
+    hyperparameters: dict[str, Hyperparameter]
+    taken: dict[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        """Take the names of the hyperparameters."""
+        self.taken |= dict.fromkeys(self.hyperparameters, "a hyperparameter")
+
+    def declare(self, path: Path, what: str) -> str:
+        """Return the name that a path ends in, noting why it cannot stand for something new."""
+        name = str(path[-1])
+        check_identifier(self.document, path, name, what=what, reserved=RESERVED)
+        if name in self.taken:
+            self.document.at_key(path, f"{name!r} is {self.taken[name]} already")
+        article = "an" if what == "argument" else "a"
+        self.taken.setdefault(name, f"{article} {what}")
+        return name
+
+    def table(self, path: Path, kind: str, example: str) -> Table | None:
+        """Return the table at a path with its keys checked; None where there is none."""
+        table = Table(self.document, path)
+        if not table.is_table:
+            self.document.at_value(path, f"{example}")
+            return None
+        table.check_keys(KEYS[kind])
+        return table
+
+    def slot(self, name: str) -> Slot | None:
+        """Read a slot."""
+        path = ("slots", name)
+        self.declare(path, "slot")
+        example = 'a slot reads like { init = "zeros", doc = "First moment." }'
+        table = self.table(path, "slots", example)
+        if table is None:
+            return None
+        when = table.text("when", default="")
+        shape = table.text("shape", default="")
+        symbol = table.symbol("symbol")
+        doc = table.sentence("doc")
+        init = self.init(table, _SLOT_INITS)
+        if init is None or doc is None:
+            return None
+        if init.word == "identity" and not shape:
+            message = 'identity matrices need a shape, like "[(n, n) for n in shape]"'
+            self.document.at_value((*path, "init"), message)
+        if init.word == "copy" and shape:
+            self.document.at_key((*path, "shape"), "a copy has the shape of the weights")
+        return Slot(
+            name,
+            init,
+            doc,
+            read_expression(self.document, (*path, "when"), when) if when else None,
+            read_expression(self.document, (*path, "shape"), shape) if shape else None,
+            symbol,
+        )
+
+    def scalar(self, name: str) -> Scalar | None:
+        """Read a scalar of the state."""
+        path = ("scalars", name)
+        self.declare(path, "scalar")
+        example = 'a scalar reads like { init = 0.0, doc = "Largest step so far." }'
+        table = self.table(path, "scalars", example)
+        if table is None:
+            return None
+        symbol = table.symbol("symbol")
+        doc = table.sentence("doc")
+        init = self.init(table, ("key",))
+        if init is None or doc is None:
+            return None
+        return Scalar(name, init, doc, symbol)
+
+    def init(self, table: Table, words: tuple[str, ...]) -> Init | None:
+        """Read what a slot or scalar begins as."""
+        if "init" not in table.data:
+            table.missing("init")
+            return None
+        value = table.data["init"]
+        path = (*table.path, "init")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if not abs(value) <= sys.float_info.max:  # NaN too
+                self.document.at_value(path, "an init is finite")
+                return None
+            return Init(number=number_text(self.document.literal(path), float(value)))
+        if not isinstance(value, str):
+            message = f"init must be a number or a string, not {kind_of(value)}"
+            self.document.at_value(path, message)
+            return None
+        if words == ("key",):
+            return self.key(path, value)
+        return Init(word=value) if value in words else self.named(path, value, words)
+
+    def key(self, path: Path, value: str) -> Init | None:
+        """Read what a scalar begins as that is no number."""
+        found = _KEY_INIT.fullmatch(value)
+        if found is None:
+            return self.named(path, value, ("key(seed)",))
+        seed = self.hyperparameters.get(found[1])
+        if seed is None or seed.kind != "integer" or seed.optional:
+            message = f"a key begins from an integer hyperparameter, which {found[1]!r} is not"
+            self.document.at_value(path, message)
+            return None
+        return Init("key", hyperparameter=found[1])
+
+    def named(self, path: Path, value: str, words: tuple[str, ...]) -> Init | None:
+        """Read the name of a hyperparameter that something begins as."""
+        found = self.hyperparameters.get(value)
+        if found is None:
+            known = [*words, *self.hyperparameters]
+            hint = suggestion(value, known) or f"; write {', '.join(words)}, a number or a name"
+            try:
+                float(value)
+                hint = "; a number stands without quotes"
+            except ValueError:
+                pass
+            self.document.at_value(path, f"unknown init {value!r}{hint}")
+            return None
+        if found.kind != "float" or found.optional or found.schedulable:
+            message = f"init is a float hyperparameter that is neither optional nor schedulable; {value!r} is not"
+            self.document.at_value(path, message)
+            return None
+        return Init(hyperparameter=value)
+
+    def argument(self, name: str) -> Argument | None:
+        """Read an argument of a step."""
+        path = ("arguments", name)
+        self.declare(path, "argument")
+        example = 'an argument reads like { doc = "The loss at the weights." }'
+        table = self.table(path, "arguments", example)
+        if table is None:
+            return None
+        symbol = table.symbol("symbol")
+        doc = table.sentence("doc")
+        return None if doc is None else Argument(name, doc, symbol)
+
+    def shape(self, table: Table, name: str) -> tuple[str, Code] | None:
+        """Read a static value of shapes."""
+        path = ("shapes", name)
+        self.declare(path, "name of [shapes]")
+        text = table.text(name)
+        return None if text is None else (name, read_expression(self.document, path, text))
+
+    def function(self, name: str) -> NamedFunction | None:
+        """Read a function."""
+        path = ("functions", name)
+        self.declare(path, "function")
+        example = "a function is a table: [functions.evaluation_weights]"
+        table = self.table(path, "functions", example)
+        if table is None:
+            return None
+        doc = table.sentence("doc")
+        leaf = table.text("leaf", block=True)
+        if doc is None or leaf is None:
+            return None
+        return NamedFunction(name, doc, read_block(self.document, (*path, "leaf"), leaf))

@@ -1,0 +1,182 @@
+"""A spec file as read: what it says, where it says it, and the mistakes found in it so far."""
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path as File
+from typing import Any, cast
+
+from mlax_codegen.reading.mistakes import Mistake, SpecError, is_invisible
+from mlax_codegen.reading.positions import DuplicateKeyError, Path, Place, locate
+
+__all__ = ["Document", "read_document"]
+
+_LARGEST = 200_000  # characters; the longest spec is a page
+_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+class Document:
+    """The text and the data of a spec. Mistakes are collected, so that one run shows all of them."""
+
+    def __init__(
+        self, file: str, text: str, data: Mapping[str, object], places: dict[Path, Place]
+    ) -> None:
+        self.file = file
+        self.text = text
+        self.data = data
+        self.places = places
+        self.mistakes: list[Mistake] = []
+
+    def at_key(self, path: Path, message: str, *, consequence: bool = False) -> None:
+        """Note a mistake at a key (of an array's item: at the item)."""
+        place = self.place(path)
+        start, end = place.key, place.key_end
+        if start == end:
+            start, end = place.value, place.value_end
+        self.note(start, end, message, consequence=consequence)
+
+    def at_value(self, path: Path, message: str) -> None:
+        """Note a mistake at a value."""
+        place = self.place(path)
+        self.note(place.value, place.value_end, message)
+
+    def inside(
+        self, path: Path, start: int, end: int, message: str, *, consequence: bool = False
+    ) -> None:
+        """Note a mistake in a string, `start` and `end` counting its characters."""
+        place = self.place(path)
+        value = self.value(path)
+        if (
+            place.content is None
+            or not isinstance(value, str)
+            or not self.text.startswith(value, place.content)
+        ):  # escapes in the string: its characters have no places
+            start, end = place.value, place.value_end
+        else:
+            start, end = place.content + start, place.content + end
+        self.note(start, end, message, consequence=consequence)
+
+    def place(self, path: Path) -> Place:
+        """Return the place of a path or of what is nearest above it."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, Place(0, 0, 0, 0))
+
+    def value(self, path: Path) -> object:
+        """Return the value at a path, or None."""
+        found: Any = self.data
+        for name in path:
+            try:
+                found = found[name]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return cast("object", found)
+
+    def literal(self, path: Path) -> str:
+        """Return a value as it is written."""
+        place = self.place(path)
+        return self.text[place.value : place.value_end]
+
+    def note(self, start: int, end: int, message: str, *, consequence: bool = False) -> None:
+        """Note a mistake between two offsets of the text; it is shown on the line of the first."""
+        found = mistake(self.file, self.text, start, end, message)
+        self.mistakes.append(replace(found, consequence=consequence))
+
+    def stop_on_mistakes(self) -> None:
+        """Raise what was noted, if anything was; what may follow from another mistake only if nothing else was."""
+        if self.mistakes:
+            causes = [mistake for mistake in self.mistakes if not mistake.consequence]
+            raise SpecError(causes or self.mistakes)
+
+
+def mistake(file: str, text: str, start: int, end: int, message: str) -> Mistake:
+    """Return a mistake between two offsets of a text."""
+    start = min(start, len(text))
+    line_start = text.rfind("\n", 0, start) + 1
+    line_end = text.find("\n", start)
+    line_end = len(text) if line_end < 0 else line_end
+    return Mistake(
+        file,
+        text.count("\n", 0, start) + 1,
+        start - line_start + 1,
+        max(1, min(end, line_end) - start),
+        message,
+        text[line_start:line_end],
+    )
+
+
+def read_document(path: File) -> Document:
+    """Read a spec file.
+
+    Raises:
+        SpecError: It is not there, not UTF-8 or not TOML.
+    """
+    file = str(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SpecError([Mistake(file, 0, 0, 0, f"cannot read the spec: {reason}", "")]) from None
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8")
+        message = f"not UTF-8: byte {raw[error.start]:#04x}"
+        shown = before + raw[error.start :].decode("utf-8", "replace")
+        raise SpecError([mistake(file, shown, len(before), len(before) + 1, message)]) from None
+    return parsed(file, text.replace("\r\n", "\n"))
+
+
+def parsed(file: str, text: str) -> Document:
+    """Return the document in a text."""
+
+    def refuse(start: int, end: int, message: str) -> SpecError:
+        return SpecError([mistake(file, text, start, end, message)])
+
+    if text.startswith("\ufeff"):
+        raise refuse(0, 1, "the file begins with a byte order mark; save it as plain UTF-8")
+    if len(text) > _LARGEST:
+        raise refuse(0, 1, f"longer than {_LARGEST:,} characters; a spec is about a page")
+    for place, character in enumerate(text):
+        if character not in "\n\t" and is_invisible(character):
+            raise refuse(place, place + 1, f"an invisible character, {_name(character)}; delete it")
+    try:
+        data = tomllib.loads(text)
+        places = locate(text)
+    except RecursionError:
+        raise refuse(0, 1, "nested too deeply") from None
+    except tomllib.TOMLDecodeError as error:
+        start, message = _complaint(text, str(error))
+        try:
+            locate(text)
+        except DuplicateKeyError as duplicate:
+            raise refuse(
+                duplicate.start, duplicate.end, f"{duplicate.name!r} is given twice"
+            ) from None
+        except (IndexError, RecursionError):
+            pass
+        raise refuse(start, start + 1, f"not TOML: {message}") from None
+    except ValueError:  # an integer beyond Python's limit of digits
+        longest = max(re.finditer(r"\d+", text), key=lambda digits: len(digits.group()))
+        raise refuse(longest.start(), longest.end(), "a number with too many digits") from None
+    return Document(file, text, data, places)
+
+
+def _name(character: str) -> str:
+    code = f"U+{ord(character):04X}"
+    name = unicodedata.name(character, "").lower()
+    return f"{code} ({name})" if name else code
+
+
+def _complaint(text: str, message: str) -> tuple[int, str]:
+    """Return the offset in, and the rest of, one of tomllib's messages."""
+    place = _PLACE.search(message)
+    rest = _PLACE.sub("", message)
+    rest = rest[:1].lower() + rest[1:]
+    if place is None or place[1] is None:
+        return len(text.rstrip("\n")), rest
+    lines = text.split("\n")
+    line, column = int(place[1]), int(place[2])
+    return sum(len(previous) + 1 for previous in lines[: line - 1]) + column - 1, rest

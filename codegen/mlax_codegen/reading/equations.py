@@ -1,0 +1,352 @@
+"""Reading equations: Python's grammar, of which a short list is let through. Nothing is ever run."""
+
+import ast
+import math
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.reading.document import Document
+from mlax_codegen.reading.mistakes import suggestion
+from mlax_codegen.reading.positions import Path
+
+__all__ = ["Code", "read_block", "read_expression"]
+
+_LONGEST = 10_000  # characters of one block
+_DEEPEST = 40  # levels of one expression
+_LARGEST_EXPONENT = 64
+_OPENINGS = re.compile(r"[(\[{]")
+_COMMENT = re.compile(r"#[^\n]*")
+_OPERATOR = re.compile(r"[-+*/%<>=@&|^~]+|\b(?:and|or|not|if|is|in)\b")
+_MOST_OPERATORS = 500
+_TOO_DEEP = "nested too deeply; give parts of it names"
+_PYTHONS_LINE = re.compile(
+    r" \(detected at line \d+\)| (?:at|on) line \d+"
+)  # of the block, not the file
+_UNARY_RUN = re.compile(r"(?:[-+~]\s*|not\s+){20,}")
+
+_OPERATORS: dict[type[ast.AST], str] = {
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.MatMult: "@",
+    ast.BitAnd: "&",
+    ast.BitOr: "|",
+    ast.BitXor: "^",
+    ast.LShift: "<<",
+    ast.RShift: ">>",
+    ast.Invert: "~",
+    ast.In: "in",
+    ast.NotIn: "not in",
+}
+_FORBIDDEN: dict[type[ast.AST], str] = {
+    ast.Attribute: "attributes are not part of the language",
+    ast.Lambda: "functions cannot be defined in a spec",
+    ast.FunctionDef: "functions cannot be defined in a spec",
+    ast.ClassDef: "classes cannot be defined in a spec",
+    ast.Import: "a spec imports nothing",
+    ast.ImportFrom: "a spec imports nothing",
+    ast.For: "loops are not part of the language",
+    ast.While: "loops are not part of the language",
+    ast.GeneratorExp: "comprehensions stand in square brackets",
+    ast.SetComp: "comprehensions stand in square brackets",
+    ast.DictComp: "dictionaries are not part of the language",
+    ast.List: "lists are made by comprehensions: [f(x[i]) for i in range(ndim)]",
+    ast.Slice: "slices are not part of the language",
+    ast.Dict: "dictionaries are not part of the language",
+    ast.Set: "sets are not part of the language",
+    ast.JoinedStr: "f-strings are not part of the language",
+    ast.NamedExpr: "assign on a line of its own",
+    ast.AnnAssign: "write the assignment without a type",
+    ast.Expr: "an equation assigns: name = expression",
+    ast.Pass: "leave the branch out",
+}
+
+
+@dataclass
+class Code:
+    """Equations or one expression, checked, with the string of the spec that they stand in."""
+
+    document: Document
+    path: Path
+    text: str
+    body: list[ast.stmt] = field(default_factory=list[ast.stmt])
+    expression: ast.expr | None = None
+
+    def note(self, node: ast.expr | ast.stmt, message: str, *, consequence: bool = False) -> None:
+        """Note a mistake at a node."""
+        start, end = self.offset(node.lineno, node.col_offset), len(self.text)
+        if node.end_lineno is not None and node.end_col_offset is not None:
+            end = self.offset(node.end_lineno, node.end_col_offset)
+        if isinstance(node, ast.If):  # point at its head, not at all it holds
+            end = start + 2
+        self.document.inside(self.path, start, end, message, consequence=consequence)
+
+    def offset(self, line: int, column: int) -> int:
+        """Return the offset of a place that `ast` gives (the code is ASCII but for comments)."""
+        lines = self.text.split("\n")
+        return sum(len(previous) + 1 for previous in lines[: line - 1]) + column
+
+
+def read_block(document: Document, path: Path, text: str) -> Code:
+    """Read equations: assignments and `if` statements."""
+    code = Code(document, path, text)
+    tree = _parse(code)
+    if tree is not None:
+        _check_block(code, tree.body)
+        code.body = tree.body
+        if not tree.body:
+            document.at_value(path, "no equations here")
+    return code
+
+
+def read_expression(document: Document, path: Path, text: str) -> Code:
+    """Read one expression."""
+    code = Code(document, path, text)
+    tree = _parse(code)
+    if tree is None:
+        return code
+    match tree.body:
+        case [ast.Expr(value=value)]:
+            _check_expression(code, value)
+            code.expression = value
+        case []:
+            document.at_value(path, "an expression is expected")
+        case body:
+            code.note(body[-1], "one expression is expected, not a statement")
+    return code
+
+
+def _parse(code: Code) -> ast.Module | None:
+    """Return the syntax tree, or note why there is none."""
+    document, path, text = code.document, code.path, code.text
+    if len(text) > _LONGEST:
+        document.at_value(path, f"longer than {_LONGEST:,} characters")
+        return None
+    if "\0" in text or "\f" in text or "\r" in text:
+        document.at_value(path, "control characters do not belong into equations")
+        return None
+    for number, line in enumerate(text.split("\n"), 1):
+        for column, character in enumerate(_COMMENT.sub("", line)):
+            if not character.isascii():
+                start = code.offset(number, column)
+                message = f"{character!r} is not ASCII; names and operators are (docs and symbols may be anything)"
+                document.inside(path, start, start + 1, message)
+                return None
+    run = _UNARY_RUN.search(text)
+    if run is not None:
+        document.inside(path, run.start(), run.end(), "too many signs in a row")
+        return None
+    if (
+        len(_OPENINGS.findall(text)) > _LONGEST // 10
+        or len(_OPERATOR.findall(text)) > _MOST_OPERATORS
+    ):
+        document.at_value(path, "too much for one block; give parts of it names, or make it phases")
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SyntaxWarning)
+            tree = ast.parse(text)
+    except SyntaxError as error:
+        start = code.offset(error.lineno or 1, (error.offset or 1) - 1)
+        reason = _TOO_DEEP if "too many nested" in error.msg else _syntax(error.msg)
+        document.inside(path, start, start + 1, reason)
+        return None
+    except (RecursionError, MemoryError, ValueError, OverflowError):
+        start = _deepest(text)
+        document.inside(path, start, start + 1, _TOO_DEEP)
+        return None
+    level: list[ast.AST] = [tree]
+    for _ in range(_DEEPEST + 2):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    for node in level:
+        if isinstance(node, ast.expr | ast.stmt):
+            code.note(node, _TOO_DEEP)
+            return None
+    return tree
+
+
+def _deepest(text: str) -> int:
+    """Return the offset of the bracket with the most brackets around it."""
+    depth, found = 0, (0, 0)
+    for place, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        found = max(found, (depth, -place))
+    return -found[1]
+
+
+def _syntax(message: str) -> str:
+    """Return one of Python's complaints in one form, whatever the version of Python."""
+    if "integer" in message and "digits" in message:
+        return "a number with too many digits"
+    without_lines = _PYTHONS_LINE.sub("", message.split(". ", maxsplit=1)[0])
+    return f"this does not read as an equation ({without_lines})"
+
+
+def _check_block(code: Code, body: list[ast.stmt]) -> None:
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name()], value=value):
+                _check_expression(code, value)
+            case ast.Assign():
+                code.note(statement.targets[0], "assign to one name")
+            case ast.AugAssign(target=ast.Name(id=name)):
+                code.note(statement, f"write it out: {name} = {name} ...")
+            case ast.If(test=test, body=then, orelse=otherwise):
+                _check_expression(code, test)
+                _check_block(code, then)
+                _check_block(code, otherwise)
+            case _:
+                code.note(statement, _refusal(statement))
+
+
+def _check_expression(code: Code, node: ast.expr) -> None:
+    """Let through what the language has; note all else."""
+    match node:
+        case ast.Name():
+            return
+        case ast.Constant():
+            _check_constant(code, node)
+        case ast.UnaryOp(op=ast.USub() | ast.Not()) | ast.BoolOp() | ast.IfExp():
+            pass
+        case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div()):
+            pass
+        case ast.BinOp(op=ast.Pow(), left=base):
+            if not _check_power(code, node):
+                _check_expression(code, base)
+                return
+        case ast.Compare(ops=[op], comparators=[right]):
+            none = isinstance(right, ast.Constant) and right.value is None
+            if isinstance(op, ast.Is | ast.IsNot) and not none:
+                code.note(right, "`is` compares with None only")
+            elif none and not isinstance(op, ast.Is | ast.IsNot):
+                code.note(node, "compare with None by `is None` or `is not None`")
+            elif isinstance(op, ast.In | ast.NotIn):
+                code.note(node, f"`{_OPERATORS[type(op)]}` is not part of the language")
+        case ast.Compare():
+            code.note(node, "compare two things at a time")
+        case ast.Call(func=ast.Name(id=name)):
+            _check_call(code, node, name)
+            return
+        case ast.Call():
+            code.note(node.func, "only functions of the language can be called")
+            return
+        case ast.Subscript(value=ast.Name(), slice=index):
+            if isinstance(index, ast.Slice | ast.Tuple):
+                code.note(node, "an index is one integer")
+                return
+        case ast.Subscript():
+            code.note(node, "give what is indexed a name first")
+            return
+        case ast.Tuple(elts=items):
+            for item in items:
+                _check_expression(code, item)
+            return
+        case ast.ListComp():
+            _check_comprehension(code, node)
+            return
+        case _:
+            code.note(node, _refusal(node))
+            return
+    for child in _operands(node):
+        _check_expression(code, child)
+
+
+def _check_call(code: Code, node: ast.Call, name: str) -> None:
+    if any(isinstance(argument, ast.Starred) for argument in node.args):
+        code.note(node, "arguments are given one by one")
+        return
+    if name == "range":
+        code.note(node, "range stands in comprehensions only: [f(x[i]) for i in range(ndim)]")
+        return
+    if name not in FUNCTIONS:
+        code.note(node.func, f"unknown function {name!r}{suggestion(name, FUNCTIONS)}")
+        return
+    function = FUNCTIONS[name]
+    optional = [parameter.name for parameter in function.parameters if parameter.optional]
+    named = [keyword.arg or "**" for keyword in node.keywords]
+    given = len(node.args)
+    free = [p.name for p in function.parameters[given:] if p.optional]
+    if any(word not in optional for word in named):
+        hint = f"; by name it takes {', '.join(optional)}" if optional else ""
+        code.note(node, f"give {name} its arguments by position{hint}")
+        return
+    if any(word not in free for word in named) or len(set(named)) < len(named):
+        code.note(node, f"{name} is given an argument twice")
+        return
+    most = len(function.parameters)
+    if not function.least <= given <= most:
+        expected = f"{function.least} to {most}" if optional else f"{most}"
+        plural = "argument" if most == 1 else "arguments"
+        code.note(node, f"{name} takes {expected} {plural}, not {given}")
+    for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
+        _check_expression(code, argument)
+
+
+def _check_comprehension(code: Code, node: ast.ListComp) -> None:
+    """Let through `[expression for i in range(ndim)]`, over a range or a name, with static conditions."""
+    generator, *more = node.generators
+    match generator.iter:
+        case ast.Call(func=ast.Name(id="range"), args=[end], keywords=[]) if not isinstance(
+            end, ast.Starred
+        ):
+            _check_expression(code, end)
+        case ast.Name():
+            pass
+        case other:
+            code.note(other, "a comprehension goes over range(ndim), or over a name")
+            return
+    if more:
+        code.note(node, "a comprehension has one `for`")
+    elif not isinstance(generator.target, ast.Name):
+        code.note(generator.target, "a comprehension has one variable")
+    elif generator.is_async:
+        code.note(node, "this is not part of the language")
+    else:
+        for part in [node.elt, *generator.ifs]:
+            _check_expression(code, part)
+
+
+def _operands(node: ast.expr) -> Iterator[ast.expr]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            yield child
+
+
+def _check_constant(code: Code, node: ast.Constant) -> None:
+    value = node.value
+    if value is None or isinstance(value, bool | str):
+        return  # where they may stand is the analysis's business
+    if isinstance(value, int) and abs(value) > 2**31 - 1:
+        code.note(node, "larger than a 32-bit integer; write a float")
+    elif isinstance(value, float) and not math.isfinite(value):
+        code.note(node, "larger than a float can be")
+    elif not isinstance(value, int | float):
+        code.note(node, "numbers are integers or floats")
+
+
+def _check_power(code: Code, node: ast.BinOp) -> bool:
+    """Return whether an exponent is small; note it where it is not."""
+    exponent = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
+    parts = list(ast.walk(exponent))
+    if isinstance(exponent, ast.Constant):
+        value = exponent.value
+        if not isinstance(value, int | float) or value <= _LARGEST_EXPONENT:
+            return True
+        message = f"an exponent beyond {_LARGEST_EXPONENT}"
+    elif any(isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow) for part in parts):
+        message = "a power in an exponent; give it a name first"
+    elif not any(isinstance(part, ast.Name) for part in parts):
+        message = "write the exponent as one number"
+    else:
+        return True
+    code.note(node.right, message)
+    return False
+
+
+def _refusal(node: ast.AST) -> str:
+    op = getattr(node, "op", None)
+    if op is not None and type(op) in _OPERATORS:
+        return f"`{_OPERATORS[type(op)]}` is not part of the language"
+    return _FORBIDDEN.get(type(node), "this is not part of the language")

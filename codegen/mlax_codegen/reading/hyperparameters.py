@@ -1,0 +1,189 @@
+"""Hyperparameters of a spec: their types, defaults and bounds."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from mlax_codegen.language import OF_INIT, RESERVED
+from mlax_codegen.reading.document import Document
+from mlax_codegen.reading.keys import KEYS
+from mlax_codegen.reading.positions import Path
+from mlax_codegen.reading.tables import Table, check_identifier, kind_of, number_text
+
+__all__ = ["Bounds", "Hyperparameter", "read_hyperparameter"]
+
+Kind = Literal["float", "integer", "flag", "choice"]
+
+_NUMBER = r"([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
+_BOUNDS = re.compile(rf"\s*(?:{_NUMBER}\s*(<=?)\s*)?x\s*(?:(<=?|>=?)\s*{_NUMBER})?\s*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Limits of a number, as written; None where there is none."""
+
+    lower: str | None = None
+    lower_included: bool = True
+    upper: str | None = None
+    upper_included: bool = True
+
+    def keywords(self) -> list[str]:
+        """Return the bounds as keyword arguments of generated code."""
+        lower = [f"{'at_least' if self.lower_included else 'above'}={self.lower}"]
+        upper = [f"{'at_most' if self.upper_included else 'below'}={self.upper}"]
+        return (lower if self.lower else []) + (upper if self.upper else [])
+
+    def broken_by(self, value: float) -> str | None:
+        """Return the bound that a value breaks, like "< 1"."""
+        if self.lower is not None:
+            limit = float(self.lower)
+            if value < limit or (value == limit and not self.lower_included):
+                return f"{'>=' if self.lower_included else '>'} {self.lower}"
+        if self.upper is not None:
+            limit = float(self.upper)
+            if value > limit or (value == limit and not self.upper_included):
+                return f"{'<=' if self.upper_included else '<'} {self.upper}"
+        return None
+
+    def latex(self, symbol: str) -> str:
+        """Return the bounds of a symbol as a formula; the symbol alone where there are none."""
+        above, below = (r"\ge", r"\le") if self.lower_included else (">", "<")
+        to = r"\le" if self.upper_included else "<"
+        if self.lower is None:
+            return symbol if self.upper is None else f"{symbol} {to} {self.upper}"
+        if self.upper is None:
+            return f"{symbol} {above} {self.lower}"
+        return f"{self.lower} {below} {symbol} {to} {self.upper}"
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """A number, switch or choice that the user sets.
+
+    Attributes:
+        default: As Python writes it.
+        optional: May be None.
+        schedulable: A run-time scalar in the state; all others are compiled in.
+        choices: The strings it may be; empty but for a choice.
+        symbol: LaTeX.
+    """
+
+    name: str
+    kind: Kind
+    default: str
+    doc: str
+    optional: bool = False
+    schedulable: bool = False
+    bounds: Bounds = Bounds()
+    choices: tuple[str, ...] = ()
+    symbol: str | None = None
+
+
+def read_hyperparameter(document: Document, path: Path) -> Hyperparameter | None:
+    """Read one hyperparameter; None where it is too broken to go on with."""
+    name = str(path[-1])
+    reserved = {**RESERVED, **OF_INIT}
+    check_identifier(document, path, name, what="hyperparameter", reserved=reserved)
+    table = Table(document, path)
+    if not table.is_table:
+        document.at_value(path, 'a hyperparameter reads like { default = 0.9, doc = "Decay." }')
+        return None
+    table.check_keys(KEYS["hyperparameters"])
+    optional = table.truth("optional")
+    schedulable = table.truth("schedulable")
+    symbol = table.symbol("symbol")
+    doc = table.sentence("doc")
+    choices = table.texts("choices") if "choices" in table.data else ()
+    kind, default = _kind_and_default(document, path, table, optional=optional, choices=choices)
+    if kind is None or doc is None:
+        return None
+    bounds = Bounds()
+    if "bounds" in table.data:
+        if kind in {"flag", "choice"}:
+            document.at_key((*path, "bounds"), f"a {kind} has no bounds")
+        else:
+            bounds = _bounds(document, (*path, "bounds"), table)
+    value = table.data.get("default")
+    if isinstance(value, int | float) and (broken := bounds.broken_by(value)):
+        document.at_value((*path, "default"), f"out of its own bounds: it must be {broken}")
+    if schedulable and kind != "float":
+        hint = f"; write {default}.0" if kind == "integer" else ""
+        document.at_key((*path, "schedulable"), f"only a float is schedulable{hint}")
+    if optional and kind in {"flag", "choice"}:
+        document.at_key((*path, "optional"), f"a {kind} is not optional")
+    return Hyperparameter(name, kind, default, doc, optional, schedulable, bounds, choices, symbol)
+
+
+def _kind_and_default(
+    document: Document, path: Path, table: Table, *, optional: bool, choices: tuple[str, ...]
+) -> tuple[Kind | None, str]:
+    if "default" not in table.data:
+        if not optional:
+            document.at_key(path, "'default' is missing (or optional = true, for None)")
+            return None, ""
+        kind = table.text("type", default="float")
+        if kind not in {"float", "integer"}:
+            document.at_value((*path, "type"), "type is 'float' or 'integer'")
+            return None, ""
+        return cast("Kind", kind), "None"
+    if "type" in table.data:
+        document.at_key((*path, "type"), "the default has the type; leave this out")
+    value = table.data["default"]
+    here = (*path, "default")
+    if isinstance(value, str):
+        if not choices:
+            document.at_value(here, "a string is one of several `choices`, which are missing")
+            return None, ""
+        if value not in choices:
+            document.at_value(here, f"not one of the choices: {', '.join(choices)}")
+        if len(set(choices)) < len(choices) or len(choices) < 2:
+            document.at_value((*path, "choices"), "two or more different choices are expected")
+        if not all(choice.isascii() and choice.isidentifier() for choice in choices):
+            document.at_value((*path, "choices"), "choices are words like 'correct_first'")
+        return "choice", f'"{value}"'
+    if choices or "choices" in table.data:
+        document.at_key(
+            (*path, "choices"), f"choices are strings, and the default is {kind_of(value)}"
+        )
+    if isinstance(value, bool):
+        return "flag", str(value)
+    if not isinstance(value, int | float):
+        document.at_value(
+            here, f"a default is a number, a boolean or a string, not {kind_of(value)}"
+        )
+        return None, ""
+    if not math.isfinite(value):
+        document.at_value(here, "a default is finite")
+        return None, ""
+    if isinstance(value, int) and abs(value) > 2**31 - 1:
+        document.at_value(here, "larger than a 32-bit integer; write a float")
+        return None, ""
+    kind = "integer" if isinstance(value, int) else "float"
+    return cast("Kind", kind), number_text(document.literal(here), value)
+
+
+def _bounds(document: Document, path: Path, table: Table) -> Bounds:
+    text = table.text("bounds")
+    if text is None:
+        return Bounds()
+    found = _BOUNDS.fullmatch(text)
+    help_text = "bounds read like '0 <= x < 1', '0 < x' or 'x <= 5'"
+    if found is None or (found[1] is None and found[4] is None):
+        document.at_value(path, help_text)
+        return Bounds()
+    lower, lower_op, upper_op, upper = found.groups()
+    if upper_op is not None and upper_op.startswith(">"):
+        if lower is not None:
+            document.at_value(path, help_text)
+            return Bounds()
+        lower, lower_op, upper, upper_op = upper, upper_op, None, None
+    for limit in (lower, upper):
+        if limit is not None and not math.isfinite(float(limit)):
+            document.at_value(path, "a bound is finite")
+            return Bounds()
+    bounds = Bounds(lower, lower_op not in {"<", ">"}, upper, upper_op != "<")
+    if lower is not None and upper is not None and float(lower) >= float(upper):
+        document.at_value(path, "no number lies within these bounds")
+        return Bounds()
+    return bounds

@@ -1,0 +1,209 @@
+"""What a spec says, read and checked: everything but the meaning of its equations."""
+
+import keyword
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path as File
+from typing import TypeVar
+
+from mlax_codegen.language import RESERVED
+from mlax_codegen.reading.declarations import Argument, Declarations, NamedFunction, Scalar, Slot
+from mlax_codegen.reading.document import Document, read_document
+from mlax_codegen.reading.equations import Code, read_block, read_expression
+from mlax_codegen.reading.hyperparameters import Hyperparameter, read_hyperparameter
+from mlax_codegen.reading.keys import KEYS, TABLES, TOP
+from mlax_codegen.reading.tables import Table, check_identifier
+
+__all__ = [
+    "Phase",
+    "Requirement",
+    "Spec",
+    "class_from",
+    "read_spec",
+    "wrong_class_name",
+    "wrong_module_name",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What must hold between hyperparameters."""
+
+    test: Code
+    message: str
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Equations: first those done once a step, then those done for each leaf.
+
+    Attributes:
+        name: Of the generated function, without its underscore.
+    """
+
+    name: str
+    scalars: Code | None
+    leaf: Code
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One algorithm."""
+
+    document: Document
+    name: str
+    class_name: str
+    title: str
+    summary: str
+    notes: str
+    references: tuple[str, ...]
+    experimental: bool
+    complex: str | None
+    hyperparameters: tuple[Hyperparameter, ...]
+    symbols: dict[str, str]
+    requirements: tuple[Requirement, ...]
+    arguments: tuple[Argument, ...]
+    scalars: tuple[Scalar, ...]
+    shapes: dict[str, Code]
+    slots: tuple[Slot, ...]
+    phases: tuple[Phase, ...]
+    functions: tuple[NamedFunction, ...]
+
+    @property
+    def file(self) -> str:
+        """Name of the spec's file, without folders."""
+        return File(self.document.file).name
+
+
+def read_spec(path: File) -> Spec:
+    """Read a spec file; of the equations, only the grammar is checked here.
+
+    Raises:
+        SpecError: With every mistake that was found.
+    """
+    document = read_document(path)
+    top = Table(document, ())
+    top.check_keys(TOP, TABLES)
+    name = top.text("name")
+    class_name = top.text("class", default=class_from(name or ""))
+    if name is not None and class_name is not None:
+        _check_names(document, name, class_name)
+    title = top.text("title", default=class_name or "")
+    summary = top.sentence("summary")
+    notes = top.paragraphs("notes")
+    references = top.texts("references")
+    experimental = top.truth("experimental")
+    refused = top.text("complex", default="")
+    symbols = top.symbols("symbols")
+    hyperparameters = _kept(
+        read_hyperparameter(document, ("hyperparameters", key))
+        for key in top.subtable("hyperparameters").names()
+    )
+    declared = Declarations(document, {h.name: h for h in hyperparameters})
+    shapes = top.subtable("shapes")
+    spec = Spec(
+        document,
+        name or "",
+        class_name or "",
+        title or "",
+        summary or "",
+        notes,
+        references,
+        experimental,
+        refused or None,
+        hyperparameters,
+        symbols,
+        _kept(_read_requirement(document, i) for i in range(top.count("require"))),
+        _kept(map(declared.argument, top.subtable("arguments").names())),
+        _kept(map(declared.scalar, top.subtable("scalars").names())),
+        dict(_kept(declared.shape(shapes, key) for key in shapes.names())),
+        _kept(map(declared.slot, top.subtable("slots").names())),
+        _read_phases(declared, top.count("step", required=True)),
+        _kept(map(declared.function, top.subtable("functions").names())),
+    )
+    document.stop_on_mistakes()
+    return spec
+
+
+def _kept(found: Iterable[T | None]) -> tuple[T, ...]:
+    return tuple(item for item in found if item is not None)
+
+
+def wrong_module_name(name: str) -> str | None:
+    """Return why a module cannot have a name, or None."""
+    plain = re.fullmatch("[a-z][a-z0-9_]*", name) is not None
+    if not plain or name.endswith("_") or keyword.iskeyword(name):
+        return f"{name!r} is no name for a module; those have a-z, 0-9 and _, like 'adamw'"
+    return None
+
+
+def wrong_class_name(name: str) -> str | None:
+    """Return why a class cannot have a name, or None."""
+    if re.fullmatch("[A-Z][A-Za-z0-9]*", name) is None:
+        return f"{name!r} is no name for a class; those read like 'AdamW'"
+    if name in RESERVED:
+        return f"a class {name!r} would be mistaken for another in the generated module"
+    return None
+
+
+def class_from(name: str) -> str:
+    """Return the class that goes with a module where the spec names none: `RmsProp` for `rms_prop`."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def _check_names(document: Document, name: str, class_name: str) -> None:
+    file = File(document.file).name
+    wrong = wrong_module_name(name)
+    if wrong is None and f"{name}.toml" != file:
+        wrong = f"the file is called {file}, so the name is {file.removesuffix('.toml')!r}"
+    if wrong is not None:
+        document.at_value(("name",), wrong)
+    given = ("class",) in document.places
+    wrong = wrong_class_name(class_name) if given or wrong is None else None
+    if wrong is not None:
+        document.at_value(("class",) if given else ("name",), wrong)
+
+
+def _read_requirement(document: Document, index: int) -> Requirement | None:
+    path = ("require", index)
+    table = Table(document, path)
+    table.check_keys(KEYS["require"])
+    test = table.text("test")
+    message = table.text("message")
+    if test is None or message is None:
+        return None
+    return Requirement(read_expression(document, (*path, "test"), test), message)
+
+
+def _read_phases(declared: Declarations, count: int) -> tuple[Phase, ...]:
+    names = {""}
+    return _kept(_read_phase(declared, i, count, names) for i in range(count))
+
+
+def _read_phase(declared: Declarations, index: int, count: int, names: set[str]) -> Phase | None:
+    document = declared.document
+    path = ("step", index)
+    table = Table(document, path)
+    table.check_keys(KEYS["step"])
+    default = "leaf" if index == count - 1 else "gather"
+    if default in names or (count > 2 and default == "gather"):
+        default = f"{default}_{index + 1}"
+    name = table.text("name", default=default)
+    if "name" in table.data and name is not None:
+        check_identifier(document, (*path, "name"), name, what="phase", reserved={})
+        if name in names or name in declared.taken or name.endswith(("_shape", "_of")):
+            document.at_value((*path, "name"), f"{name!r} is taken; give the phase another name")
+    scalars = table.text("scalars", default="", block=True)
+    leaf = table.text("leaf", block=True)
+    if leaf is None or name is None:
+        return None
+    names.add(name)
+    declared.taken.setdefault(name, "a phase")
+    return Phase(
+        name,
+        read_block(document, (*path, "scalars"), scalars) if scalars else None,
+        read_block(document, (*path, "leaf"), leaf),
+    )

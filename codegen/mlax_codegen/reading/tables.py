@@ -1,0 +1,213 @@
+"""Reading typed values from the tables of a spec, noting what does not belong."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import cast
+
+from mlax_codegen.reading.document import Document
+from mlax_codegen.reading.keys import Key
+from mlax_codegen.reading.mistakes import is_invisible, suggestion
+from mlax_codegen.reading.positions import Path
+
+__all__ = ["Table", "check_identifier", "kind_of", "number_text"]
+
+_KINDS: tuple[tuple[type, str], ...] = (
+    (bool, "a boolean"),
+    (int, "an integer"),
+    (float, "a float"),
+    (str, "a string"),
+    (list, "a list"),
+    (dict, "a table"),
+)
+
+
+def kind_of(value: object) -> str:
+    """Return what a TOML value is, in words."""
+    return next((words for kind, words in _KINDS if isinstance(value, kind)), "a date or time")
+
+
+def number_text(literal: str, value: float) -> str:
+    """Return a TOML number as Python writes it, in the digits of the spec where both have them."""
+    if isinstance(value, int):
+        return str(value)
+    return literal.lower().removeprefix("+")
+
+
+def check_identifier(
+    document: Document, path: Path, name: str, *, what: str, reserved: Mapping[str, str]
+) -> None:
+    """Note why a key cannot be a name of the generated code, if it cannot."""
+    if not name.isascii() or not name.isidentifier() or name != name.lower():
+        message = f"{name!r} is no name for a {what}; those have a-z, 0-9 and _, like 'b1'"
+    elif name.startswith("_") or name.endswith("_"):
+        message = f"{name!r} begins or ends with an underscore; such names are the module's own"
+    elif name in reserved:
+        message = f"{name!r} is {reserved[name]}; give the {what} another name"
+    else:
+        return
+    document.at_key(path, message)
+
+
+class Table:
+    """A table of a spec; each reader notes a wrong type or a missing key and then returns None."""
+
+    def __init__(self, document: Document, path: Path) -> None:
+        self.document = document
+        self.path = path
+        found = document.value(path) if path else document.data
+        self.is_table: bool = isinstance(found, dict)
+        self.data: Mapping[str, object] = (
+            cast("Mapping[str, object]", found) if isinstance(found, dict) else {}
+        )
+
+    def names(self) -> Sequence[str]:
+        """Return the keys in the order of the file."""
+        return list(self.data)
+
+    def check_keys(self, known: Mapping[str, Key], tables: Collection[str] = ()) -> None:
+        """Note keys that mean nothing here, and strings that are too long."""
+        words = [*known, *tables]
+        for key, value in self.data.items():
+            path = (*self.path, key)
+            if key not in words:
+                hint = suggestion(key, words) or f"; known here: {', '.join(words)}"
+                self.document.at_key(path, f"unknown key {key!r}{hint}")
+            elif isinstance(value, str) and key in known and 0 < known[key].longest < len(value):
+                message = f"{key} is one line, of at most {known[key].longest} characters"
+                self.document.at_value(path, message)
+
+    def wrong(self, key: str, expected: str) -> None:
+        """Note a value of the wrong type."""
+        message = f"{key} must be {expected}, not {kind_of(self.data[key])}"
+        self.document.at_value((*self.path, key), message)
+
+    def missing(self, key: str) -> None:
+        """Note a key that must be there."""
+        if self.path:
+            self.document.at_key(self.path, f"{key!r} is missing")
+        else:
+            self.document.note(0, 1, f"{key!r} is missing")
+
+    def text(self, key: str, default: str | None = None, *, block: bool = False) -> str | None:
+        """Read a string, of several lines where it is a block; required where there is no default."""
+        if key not in self.data:
+            if default is None:
+                self.missing(key)
+            return default
+        value = self.data[key]
+        if not isinstance(value, str):
+            self.wrong(key, "a string")
+            return None
+        if not value.strip():
+            self.document.at_value((*self.path, key), f"{key} is empty")
+            return None
+        return value if block else self._printable(key, value)
+
+    def _printable(self, key: str, value: str) -> str | None:
+        if any(map(is_invisible, value)):
+            self.document.at_value(
+                (*self.path, key), f"{key} is one line without invisible characters"
+            )
+            return None
+        if '"""' in value:
+            self.document.at_value((*self.path, key), "three quotes would end the docstring")
+            return None
+        return value
+
+    def sentence(self, key: str) -> str | None:
+        """Read a line of documentation."""
+        value = self.text(key)
+        if value is not None and not value.endswith((".", "?", "!")):
+            self.document.at_value(
+                (*self.path, key), f"{key} is a sentence and ends with a full stop"
+            )
+        return value
+
+    def paragraphs(self, key: str) -> str:
+        """Read documentation of several lines; optional."""
+        value = self.text(key, default="", block=True) or ""
+        if '"""' in value or value.rstrip().endswith("\\"):
+            self.document.at_value(
+                (*self.path, key), "three quotes or a last backslash would end the docstring"
+            )
+        if any(is_invisible(character) and character != "\n" for character in value):
+            self.document.at_value((*self.path, key), f"{key} has invisible characters")
+        return value.strip("\n")
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Read a list of strings; required and not empty."""
+        if key not in self.data:
+            self.missing(key)
+            return ()
+        value = self.data[key]
+        if not isinstance(value, list):
+            self.wrong(key, "a list of strings")
+            return ()
+        found: list[str] = []
+        for index, item in enumerate(cast("list[object]", value)):
+            if not isinstance(item, str) or not item.strip():
+                message = (
+                    f"{key} holds strings, not {kind_of(item)}"
+                    if not isinstance(item, str)
+                    else "empty"
+                )
+                self.document.at_value((*self.path, key, index), message)
+            elif self._printable(key, item):
+                found.append(item)
+        if not value:
+            self.document.at_value((*self.path, key), f"{key} is empty")
+        return tuple(found)
+
+    def truth(self, key: str) -> bool:
+        """Read a boolean; false where it is not given."""
+        value = self.data.get(key, False)
+        if not isinstance(value, bool):
+            self.wrong(key, "true or false")
+            return False
+        return value
+
+    def symbol(self, key: str) -> str | None:
+        """Read LaTeX for a name; optional."""
+        value = self.text(key, default="")
+        if not value:
+            return None
+        depth = 0
+        for character in value.replace(r"\{", "").replace(r"\}", ""):
+            depth += (character == "{") - (character == "}")
+            if depth < 0:
+                break
+        if depth or "$" in value or value.endswith("\\"):
+            self.document.at_value(
+                (*self.path, key), f"{key} is LaTeX for inside a formula, like '\\beta_1'"
+            )
+            return None
+        return value
+
+    def symbols(self, key: str) -> dict[str, str]:
+        """Read a table of LaTeX symbols; optional."""
+        table = self.subtable(key)
+        return {name: symbol for name in table.names() if (symbol := table.symbol(name))}
+
+    def subtable(self, key: str) -> "Table":
+        """Return a table in this one, empty where it is not given."""
+        if key in self.data and not isinstance(self.data[key], dict):
+            self.wrong(key, "a table")
+        return Table(self.document, (*self.path, key))
+
+    def count(self, key: str, *, required: bool = False) -> int:
+        """Return how many tables an array of tables has."""
+        value = self.data.get(key)
+        if value is None:
+            if required:
+                self.document.note(0, 1, f"[[{key}]] is missing")
+            return 0
+        if not isinstance(value, list):
+            path = (*self.path, key)
+            self.document.at_key(path, f"{key} is a list of tables: write [[{key}]]")
+            return 0
+        for index, item in enumerate(cast("list[object]", value)):
+            if not isinstance(item, dict):
+                self.document.at_value((*self.path, key, index), f"{key} holds tables")
+                return 0
+        if required and not value:
+            self.document.at_value((*self.path, key), f"{key} is empty")
+        return len(cast("list[object]", value))

@@ -1,0 +1,261 @@
+"""Prints expressions as `ruff format` does, with names replaced on the way."""
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.writing.layout import (
+    SPACE,
+    Doc,
+    Group,
+    IfBroken,
+    Indent,
+    brackets,
+    join,
+)
+
+__all__ = [
+    "OPERATORS",
+    "Expressions",
+    "expression_text",
+    "one_per_line",
+    "source_of",
+]
+
+OPERATORS: dict[type[ast.AST], tuple[str, int]] = {  # the looser, the larger
+    ast.Pow: ("**", 1),
+    ast.Mult: ("*", 3),
+    ast.Div: ("/", 3),
+    ast.Add: ("+", 4),
+    ast.Sub: ("-", 4),
+    ast.BitOr: ("|", 5),
+    ast.Eq: ("==", 6),
+    ast.NotEq: ("!=", 6),
+    ast.Lt: ("<", 6),
+    ast.LtE: ("<=", 6),
+    ast.Gt: (">", 6),
+    ast.GtE: (">=", 6),
+    ast.Is: ("is", 6),
+    ast.IsNot: ("is not", 6),
+    ast.And: ("and", 8),
+    ast.Or: ("or", 9),
+}
+_UNARY: dict[type[ast.unaryop], str] = {ast.USub: "-", ast.Not: "not "}
+
+
+def expression_text(code: str, node: ast.expr, names: Mapping[str, str]) -> str:
+    """Return an expression of some code on one line, with other names for some of its names."""
+    return render_flat(Expressions(code, names).top(node))
+
+
+def render_flat(doc: Doc) -> str:
+    """Return a document on one line."""
+    match doc:
+        case str():
+            return doc
+        case Group() | Indent():
+            return render_flat(doc.body)
+        case IfBroken():
+            return ""
+        case Sequence():
+            return "".join(render_flat(part) for part in doc)
+        case _:
+            return doc.flat
+
+
+def source_of(source: str, node: ast.AST) -> str:
+    """Return a part of some code as it is written there."""
+    return ast.get_source_segment(source, node) or ""
+
+
+def one_per_line(items: Sequence[Doc]) -> Doc:
+    """Return items in brackets: in one line, or in one each."""
+    return [join(items, [",", SPACE]), IfBroken(",")]
+
+
+@dataclass(frozen=True)
+class _Operand:
+    doc: Doc
+    simple: bool
+
+
+class Expressions:
+    """Makes documents of expressions; `inside` is whether brackets around them let lines break."""
+
+    def __init__(self, code: str, names: Mapping[str, str]) -> None:
+        self.code = code
+        self.lines: list[str] = code.split("\n")
+        self.names = names
+
+    def top(self, node: ast.expr, *, inside: bool = True) -> Doc:
+        """Return the document of an expression, without parentheses around it."""
+        space = SPACE if inside else " "
+        match node:
+            case ast.Name(id=name):
+                return self.names.get(name, name)
+            case ast.Attribute():
+                return source_of(self.code, node)
+            case ast.Constant(value=value):
+                if isinstance(value, str):
+                    return f'"{value}"' if '"' not in value else source_of(self.code, node)
+                text = source_of(self.code, node)
+                return text.lower() if isinstance(value, float) else text
+            case ast.UnaryOp(op=ast.USub(), operand=ast.BinOp(op=ast.Pow()) as power):
+                return ["-", brackets("(", self.top(power), ")")]
+            case ast.UnaryOp(op=op, operand=operand):
+                return [_UNARY[type(op)], self.operand(operand, node, inside=inside)]
+            case ast.IfExp():
+                return Group(self.conditional(node, space, inside=inside))
+            case ast.Call(func=func, args=arguments, keywords=keywords):
+                given = self.arguments(func, arguments)
+                for keyword in keywords:
+                    name = f"{keyword.arg}=" if keyword.arg else "**"
+                    given.append([name, self.top(keyword.value)])
+                called = self.called(func, arguments)
+                if not given:
+                    return [called, "()"]
+                body = given[0] if len(arguments) == len(given) == 1 else one_per_line(given)
+                return [called, brackets("(", Group(body), ")")]
+            case ast.List(elts=items):
+                return brackets("[", one_per_line([self.top(item) for item in items]), "]")
+            case ast.Tuple(elts=[]):
+                return "()"
+            case ast.Tuple(elts=[item]):
+                return ["(", self.top(item), ",)"]
+            case ast.Tuple(elts=items):
+                return brackets("(", one_per_line([self.top(item) for item in items]), ")")
+            case ast.Dict(keys=keys, values=values):
+                pairs: list[Doc] = [
+                    [self.top(key), ": ", self.top(value)]
+                    for key, value in zip(keys, values, strict=True)
+                    if key is not None
+                ]
+                return brackets("{", one_per_line(pairs), "}")
+            case ast.Subscript(value=value, slice=index):
+                return [self.top(value), brackets("[", self.top(index), "]")]
+            case ast.Lambda(body=body):
+                return ["lambda: ", self.top(body, inside=inside)]
+            case ast.ListComp(elt=element, generators=[generator]):
+                return self.comprehension(element, generator)
+            case ast.BinOp() | ast.BoolOp() | ast.Compare():
+                return Group(_sequence(*self.flatten(node, inside=inside), space))
+            case _:
+                raise NotImplementedError(f"the printer has no layout for: {ast.unparse(node)}")
+
+    def called(self, func: ast.expr, arguments: Sequence[ast.expr]) -> Doc:
+        """Return what a call calls, which may depend on the number of arguments."""
+        if isinstance(func, ast.Name):
+            return self.names.get(f"{func.id}/{len(arguments)}", self.names.get(func.id, func.id))
+        return self.top(func)
+
+    def arguments(self, func: ast.expr, arguments: Sequence[ast.expr]) -> list[Doc]:
+        """Return the arguments of a call; of a function of the language, also what it is handed besides."""
+        given: list[Doc] = [self.top(argument) for argument in arguments]
+        function = FUNCTIONS.get(func.id) if isinstance(func, ast.Name) else None
+        step = self.names.get("step")
+        if step is not None and function is not None and function.step_at is not None:
+            given.insert(function.step_at, step)
+            if function.name == "every":
+                given[2] = ["lambda: ", given[2]]
+        return given
+
+    def comprehension(self, element: ast.expr, generator: ast.comprehension) -> Doc:
+        parts: list[Doc] = [
+            Group(self.top(element)),
+            SPACE,
+            ["for ", self.top(generator.target), " in ", self.top(generator.iter)],
+        ]
+        for condition in generator.ifs:
+            parts += [SPACE, "if ", self.top(condition)]
+        return brackets("[", Group(parts), "]")
+
+    def conditional(self, node: ast.IfExp, space: Doc, *, inside: bool) -> Doc:
+        otherwise = node.orelse
+        chained = isinstance(otherwise, ast.IfExp) and not self.has_parentheses(otherwise, node)
+        last = (
+            self.conditional(otherwise, space, inside=inside)
+            if isinstance(otherwise, ast.IfExp) and chained
+            else self.operand(otherwise, node, inside=inside)
+        )
+        body = self.operand(node.body, node, inside=inside)
+        test = self.operand(node.test, node, inside=inside)
+        return [body, space, "if ", test, space, "else ", last]
+
+    def operand(self, node: ast.expr, parent: ast.expr, *, inside: bool = True) -> Doc:
+        """Return a part of an expression, in parentheses where the code has them."""
+        if self.has_parentheses(node, parent):
+            return brackets("(", self.top(node), ")")
+        return self.top(node, inside=inside)
+
+    def flatten(
+        self, node: ast.expr, parent: ast.expr | None = None, *, inside: bool
+    ) -> tuple[list[_Operand], list[tuple[str, int]]]:
+        """Return operands, and the operators between them with how loosely they bind."""
+        if parent is not None and self.has_parentheses(node, parent):
+            return [_Operand(self.operand(node, parent), simple=False)], []
+        match node:
+            case ast.BinOp(left=left, op=op, right=right):
+                parts, between = [left, right], [OPERATORS[type(op)]]
+            case ast.BoolOp(op=bool_op, values=values):
+                parts, between = values, [OPERATORS[type(bool_op)]] * (len(values) - 1)
+            case ast.Compare(left=left, ops=ops, comparators=comparators):
+                parts, between = [left, *comparators], [OPERATORS[type(op)] for op in ops]
+            case _:
+                return [_Operand(self.top(node, inside=inside), simple=_is_simple(node))], []
+        operands: list[_Operand] = []
+        operators: list[tuple[str, int]] = []
+        for index, part in enumerate(parts):
+            if index:
+                operators.append(between[index - 1])
+            inner, inner_operators = self.flatten(part, node, inside=inside)
+            operands += inner
+            operators += inner_operators
+        return operands, operators
+
+    def has_parentheses(self, node: ast.expr, parent: ast.expr) -> bool:
+        """Whether a part of an expression stands in parentheses of its own.
+
+        The tree does not tell. The character before the part does, where it still belongs to the parent.
+        """
+        if isinstance(parent, ast.Call):
+            return False
+        line, column = node.lineno, node.col_offset
+        while (line, column) > (parent.lineno, parent.col_offset):
+            before = self.lines[line - 1][:column].rstrip()
+            if before:
+                place = (line, len(before) - 1)
+                return before.endswith("(") and place >= (parent.lineno, parent.col_offset)
+            line, column = line - 1, len(self.lines[line - 2])
+        return False
+
+
+def _is_simple(node: ast.expr) -> bool:
+    """Whether an operand of a power needs no spaces around the operator."""
+    match node:
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return _is_simple(operand)
+        case _:
+            return isinstance(node, ast.Name | ast.Constant | ast.Attribute)
+
+
+def _sequence(
+    operands: Sequence[_Operand], operators: Sequence[tuple[str, int]], space: Doc
+) -> Doc:
+    """Return operands with operators between them, broken before the loosest ones."""
+    if not operators:
+        return operands[0].doc
+    loosest = max(precedence for _, precedence in operators)
+    parts: list[Doc] = []
+    start = 0
+    for index, (text, precedence) in enumerate([*operators, ("", loosest)]):
+        if precedence != loosest:
+            continue
+        inner = _sequence(operands[start : index + 1], operators[start:index], space)
+        parts.append(Group(inner) if index > start else inner)
+        start = index + 1
+        if index == len(operators):
+            break
+        tight = text == "**" and operands[index].simple and operands[index + 1].simple
+        parts += [text] if tight else [space, text, " "]
+    return parts

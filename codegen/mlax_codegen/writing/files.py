@@ -1,0 +1,130 @@
+"""Writing generated files: all or none of a run's, each one replaced as a whole."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlax_codegen.writing.render import HEADER
+
+__all__ = ["OutputError", "Plan", "plan", "write"]
+
+
+class OutputError(Exception):
+    """A folder or file that cannot be written, in one line."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do to its folders, as paths in them; orphans are listed and never touched."""
+
+    missing: list[Path]
+    stale: list[Path]
+    orphaned: list[Path]
+
+
+def plan(outputs: Mapping[Path, str], folders: Mapping[Path, Collection[str]]) -> Plan:
+    """Compare what a run makes with what its folders have.
+
+    Args:
+        outputs: Text of each file.
+        folders: Where they belong, which need not exist yet; with the names of the specs that files there may be from.
+
+    Raises:
+        OutputError: The folder is a file, or a file of that name is not one of the generator's.
+    """
+    for folder in folders:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder}: not a folder")
+    missing: list[Path] = []
+    stale: list[Path] = []
+    for path, text in outputs.items():
+        present = _read(path)
+        if present is None:
+            missing.append(path)
+        elif present == text.encode():
+            continue
+        elif not present.startswith(HEADER.encode()):
+            raise OutputError(
+                f"{path}: not written by mlax-codegen, so it is left as it is; move it away"
+            )
+        else:
+            stale.append(path)
+    orphaned = [
+        path
+        for folder, specs in folders.items()
+        for path in sorted(folder.glob("*.py"))
+        if path not in outputs and path.stem != "__init__" and _source(path) not in {None, *specs}
+    ]
+    return Plan(missing, stale, orphaned)
+
+
+def write(outputs: Mapping[Path, str], changes: Plan) -> list[Path]:
+    """Write the files that a plan says are missing or stale; return them.
+
+    Every file is first written beside its place and then moved into it, so that each is old or new, never half.
+
+    Raises:
+        OutputError: A file could not be written. Nothing has changed, but for files that were moved before it.
+    """
+    paths = [*changes.missing, *changes.stale]
+    prepared: list[tuple[Path, Path]] = []
+    path = Path()
+    try:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            target = path.resolve()  # a link stays one
+            prepared.append((_prepared(target, outputs[path]), target))
+        for path, (temporary, target) in zip(paths, prepared, strict=True):  # noqa: B007
+            temporary.replace(target)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        for temporary, _ in prepared:
+            temporary.unlink(missing_ok=True)  # gone where it was moved
+    return paths
+
+
+def _prepared(path: Path, text: str) -> Path:
+    """Return a new file beside `path` that holds a text, safely on the disk."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(_mode(path))
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _mode(path: Path) -> int:
+    """Return the permissions of a file, or those that a new one gets."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _source(path: Path) -> str | None:
+    """Return the name of the spec that a file says it was generated from; None of any other file."""
+    first = (_read(path) or b"").split(b"\n", 1)[0].decode("utf-8", "replace")
+    if not first.startswith(HEADER):
+        return None
+    return first.removeprefix(HEADER).partition(".toml")[0]

@@ -1,0 +1,144 @@
+"""Functions of a leaf's shape: what [shapes] computes for several of them, and the shapes of what slots hold."""
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+
+from mlax_codegen.checking.analysis import Analysis, names_in
+from mlax_codegen.language import NDIM, SHAPE, Type
+from mlax_codegen.reading.declarations import Slot
+from mlax_codegen.reading.spec import Spec
+from mlax_codegen.writing.expressions import expression_text
+
+__all__ = ["ShapeFunctions"]
+
+
+class ShapeFunctions:
+    """Writes each function of a shape once.
+
+    Attributes:
+        slots: For each slot with a shape of its own, the name of the function that says which.
+    """
+
+    def __init__(self, spec: Spec, analysis: Analysis, names: Mapping[str, str]) -> None:
+        self.spec = spec
+        self.analysis = analysis
+        self.names: Mapping[str, str] = names
+        alike: dict[tuple[str, ...], list[Slot]] = {}
+        for slot in spec.slots:
+            if self._reads(slot):
+                alike.setdefault((self._result(slot), self._type(slot)), []).append(slot)
+        self.groups: list[list[Slot]] = list(alike.values())
+        self.slots: Mapping[str, str] = {
+            slot.name: f"_{'_and_'.join(one.name for one in group)}_shape"
+            for group in self.groups
+            for slot in group
+        }
+        leaves = [*(phase.leaf for phase in spec.phases), *(f.leaf for f in spec.functions)]
+        readers = [self._reads(group[0]) for group in self.groups]
+        readers += [set(names_in(leaf.body)) for leaf in leaves]
+        self.shared: set[str] = set()
+        for name, code in spec.shapes.items():
+            often = sum(name in self.needed(read) for read in readers) > 1
+            if often and isinstance(code.expression, ast.Call | ast.IfExp | ast.ListComp):
+                self.shared.add(name)
+
+    def functions(self) -> Iterator[list[str]]:
+        """Yield the lines of each function."""
+        arguments = f"(h: {self.spec.class_name}, {SHAPE}: Shape)"
+        for name, code in self.spec.shapes.items():
+            if name in self.shared and code.expression is not None:
+                read = set(names_in([code.expression]))
+                yield [
+                    f"def _{name}_of{arguments} -> {self._type_of(name)}:",
+                    *(f"    {line}" for line in self.values(read, SHAPE, f"len({SHAPE})")),
+                    f"    return {expression_text(code.text, code.expression, self._named)}",
+                ]
+        for group in self.groups:
+            slot = group[0]
+            read = self._reads(slot)
+            yield [
+                f"def {self.slots[slot.name]}{arguments} -> {self._type(slot)}:",
+                *(f"    {line}" for line in self.values(read, SHAPE, f"len({SHAPE})")),
+                f"    return {self._result(slot)}",
+            ]
+
+    def values(self, read: Iterable[str], shape: str, ndim: str) -> Iterator[str]:
+        """Yield the statements that compute those values of [shapes] that some equations need.
+
+        Args:
+            read: Names that the equations read.
+            shape: How the shape of the leaf is written there.
+            ndim: How the number of its axes is.
+        """
+        names = {**self.names, SHAPE: shape, NDIM: ndim}
+        needed = self.needed(read, stop=self.shared)
+        for name, code in self.spec.shapes.items():
+            if name not in needed or code.expression is None:
+                continue
+            if name in self.shared:
+                yield f"{name} = _{name}_of(h, {shape})"
+            else:
+                yield f"{name} = {expression_text(code.text, code.expression, names)}"
+
+    def needed(self, read: Iterable[str], stop: Iterable[str] = ()) -> set[str]:
+        """Return some names, and those that they are computed from; not beyond some."""
+        needed = set(read)
+        for name, code in reversed(self.spec.shapes.items()):
+            if name in needed and name not in {*stop} and code.expression is not None:
+                needed |= set(names_in([code.expression]))
+        return needed
+
+    @property
+    def _named(self) -> Mapping[str, str]:
+        return {**self.names, NDIM: f"len({SHAPE})"}
+
+    def _reads(self, slot: Slot) -> set[str]:
+        """Return what the shape of a slot's entries is computed from; nothing where it is that of the leaf."""
+        codes = [slot.shape, slot.when if slot.name in self.analysis.per_leaf else None]
+        expressions = [code.expression for code in codes if code and code.expression]
+        return {SHAPE, *names_in(expressions)} if expressions else set()
+
+    def _result(self, slot: Slot) -> str:
+        shape = SHAPE
+        if slot.shape is not None and slot.shape.expression is not None:
+            shape = expression_text(slot.shape.text, slot.shape.expression, self._named)
+        if slot.name in self.analysis.per_leaf and slot.when and slot.when.expression:
+            shape += (
+                f" if {expression_text(slot.when.text, slot.when.expression, self._named)} else []"
+            )
+        return shape
+
+    def _type(self, slot: Slot) -> str:
+        if slot.name in self.analysis.several:
+            return "list[Shape]"
+        return "Shape | list[Shape]" if slot.name in self.analysis.per_leaf else "Shape"
+
+    def _type_of(self, name: str) -> str:
+        match self.analysis.shapes[name]:
+            case Type.SIZES:
+                return "Shape"
+            case Type.NUMBER:
+                return "int" if self._is_whole(self.spec.shapes[name].expression) else "float"
+            case _:
+                return "bool"
+
+    def _is_whole(self, node: ast.expr | None) -> bool:
+        """Whether a type checker finds an integer."""
+        kinds = {h.name: h.kind for h in self.spec.hyperparameters}
+        match node:
+            case ast.Constant(value=value):
+                return isinstance(value, int)
+            case ast.Name(id=name) if name in self.spec.shapes:
+                return self._is_whole(self.spec.shapes[name].expression)
+            case ast.Name(id=name):
+                return name == NDIM or kinds.get(name) == "integer"
+            case ast.IfExp(body=body, orelse=otherwise):
+                return self._is_whole(body) and self._is_whole(otherwise)
+            case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult(), right=right):
+                return self._is_whole(left) and self._is_whole(right)
+            case ast.Call(func=ast.Name(id="min" | "max"), args=[a, b]):
+                return self._is_whole(a) and self._is_whole(b)
+            case ast.Call(func=ast.Name(id=name)):
+                return name in {"len", "product"}
+            case _:
+                return isinstance(node, ast.Subscript)

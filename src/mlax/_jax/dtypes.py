@@ -1,0 +1,66 @@
+"""Dtypes: of which kind they are, what leaves of one are computed in, and its limits."""
+
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = [
+    "canonical",
+    "compute_dtype",
+    "epsilon",
+    "is_complex",
+    "is_inexact",
+    "is_key",
+    "largest_number",
+    "smallest_number",
+    "smallest_subnormal",
+]
+
+
+def is_complex(dtype: object) -> bool:
+    """Return whether a dtype is complex."""
+    return jnp.issubdtype(cast("Any", dtype), jnp.complexfloating)
+
+
+def is_inexact(dtype: object) -> bool:
+    """Return whether a dtype is floating-point or complex, the narrow ones that NumPy does not know included."""
+    return jnp.issubdtype(cast("Any", dtype), jnp.inexact)
+
+
+def is_key(dtype: object) -> bool:
+    """Return whether a dtype is that of PRNG keys."""
+    return jnp.issubdtype(cast("Any", dtype), jax.dtypes.prng_key)
+
+
+def canonical(dtype: object) -> np.dtype[Any]:
+    """Return the dtype that JAX uses for a NumPy dtype: without x64, float32 for float64."""
+    result: np.dtype[Any] = cast("Any", jax.dtypes.canonicalize_dtype)(dtype)
+    return result
+
+
+def compute_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return the dtype that values of a floating-point or complex one are computed in: float32 where it is narrower."""
+    # Not as JAX promotes: it knows no common dtype of float8 and others. Complex dtypes are wider.
+    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
+
+
+def epsilon(dtype: object) -> float:
+    """Return the distance from 1 to the next number of a floating-point or complex dtype."""
+    return float(cast("Any", jnp.finfo)(dtype).eps)
+
+
+def largest_number(dtype: object) -> float:
+    """Return the largest finite number of a floating-point or complex dtype."""
+    return float(cast("Any", jnp.finfo)(dtype).max)
+
+
+def smallest_number(dtype: object) -> float:
+    """Return the smallest positive normal number of a floating-point or complex dtype."""
+    return float(cast("Any", jnp.finfo)(dtype).smallest_normal)
+
+
+def smallest_subnormal(dtype: object) -> float:
+    """Return the smallest positive number of a floating-point or complex dtype."""
+    return float(cast("Any", jnp.finfo)(dtype).smallest_subnormal)

@@ -1,0 +1,212 @@
+"""Branch nodes: `INode` with the five methods of model surgery, and `Container`."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeGuard, cast, final
+
+import jax
+from jax.tree_util import GetAttrKey
+
+from mlax._jax.trees import KeyPath, flatten, flatten_with_path, leaves_with_path
+from mlax._module.nodes import ENode, State, is_leaf_state, is_unfrozen_param
+from mlax._module.unset import Unset
+from mlax.tree import describe, keystr
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    S = TypeVar("S", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    S = TypeVar("S", covariant=True)
+
+__all__ = ["Container", "INode", "is_branch_state", "is_container"]
+
+
+class INode(State):
+    """A branch node: holds other States, and can be taken apart and put together again.
+
+    Predicates see the leaf nodes (Variables and Parameters), never the arrays in them. A node that is filtered out
+    keeps its place in the tree with `data=None`, so that all parts have one structure.
+    """
+
+    __slots__ = ()
+
+    def filter(self, predicate: Callable[[ENode[Any]], bool] = is_unfrozen_param) -> Self:
+        """Return the tree with the data of those nodes only for which `predicate(node)` holds."""
+        return self.partition(predicate)[0]
+
+    def filter_with_path(self, predicate: Callable[[KeyPath, ENode[Any]], bool]) -> Self:
+        """Return the tree with the data of those nodes only for which `predicate(path, node)` holds."""
+        return self.partition_with_path(predicate)[0]
+
+    def partition(self, *predicates: Callable[[ENode[Any]], bool]) -> tuple[Self, ...]:
+        """Split the tree: one tree for each predicate, and one for the rest.
+
+        Args:
+            *predicates: Of a node; it goes to the first that holds. Without any: unfrozen parameters.
+
+        Returns:
+            `len(predicates) + 1` trees of the structure of this one. `combine` undoes it.
+        """
+        return self.partition_with_path(
+            *(_without_path(predicate) for predicate in predicates or (is_unfrozen_param,))
+        )
+
+    def partition_with_path(
+        self, *predicates: Callable[[KeyPath, ENode[Any]], bool]
+    ) -> tuple[Self, ...]:
+        """Split the tree as `partition` does, with predicates of a key path and a node.
+
+        Args:
+            *predicates: Of a path and a node; the node goes to the first that holds.
+
+        Returns:
+            `len(predicates) + 1` trees of the structure of this one.
+        """
+        found, treedef = flatten_with_path(self, is_leaf=is_leaf_state)
+        parts: list[list[ENode[Any]]] = [[] for _ in range(len(predicates) + 1)]
+        for path, node in found:
+            chosen = next((i for i, holds in enumerate(predicates) if holds(path, node)), -1)
+            for part in parts:
+                part.append(node.with_data(None))
+            parts[chosen][-1] = node
+        return tuple(treedef.unflatten(part) for part in parts)
+
+    def combine(self, *others: Self) -> Self:
+        """Put trees together that `partition` or `filter` took apart.
+
+        Args:
+            *others: Of the structure of this one.
+
+        Returns:
+            A tree with the first non-empty node of each place.
+
+        Raises:
+            ValueError: The trees have different structures.
+        """
+        nodes, treedef = flatten(self, is_leaf=is_leaf_state)
+        for number, other in enumerate(others, 1):
+            if not isinstance(cast("object", other), INode):
+                raise TypeError(
+                    f"{type(self).__name__}.combine: argument {number} must be a part of the same tree, "
+                    f"got {describe(other)}"
+                )
+            alternatives, structure = flatten(other, is_leaf=is_leaf_state)
+            if structure != treedef:
+                raise ValueError(
+                    f"{type(self).__name__}.combine: argument {number} is no part of the same tree: "
+                    + _difference(self, other)
+                )
+            nodes = [
+                other if node.data is None else node
+                for node, other in zip(nodes, alternatives, strict=True)
+            ]
+        combined: Self = treedef.unflatten(nodes)
+        return combined
+
+
+def _without_path(
+    predicate: Callable[[ENode[Any]], bool],
+) -> Callable[[KeyPath, ENode[Any]], bool]:
+    return lambda _, node: predicate(node)
+
+
+def _difference(tree: Any, other: Any) -> str:
+    """Say in what two trees of different structure differ."""
+    here, there = (
+        {keystr(path) for path, _ in leaves_with_path(t, is_leaf=is_leaf_state)}
+        for t in (tree, other)
+    )
+    if here != there:
+        return "; ".join(
+            f"{what} {', '.join(sorted(paths))}"
+            for what, paths in (("it lacks", here - there), ("it also has", there - here))
+            if paths
+        )
+    return "the classes or static fields of its modules differ"
+
+
+@final
+class Container(INode, Generic[S]):
+    """A branch node around a State or a PyTree of States.
+
+    Args:
+        states: A State, or nested tuples, lists and dicts of States and None; copied.
+
+    Raises:
+        TypeError: Something in `states` is not a State.
+    """
+
+    if TYPE_CHECKING:
+
+        @property
+        def states(self) -> S:
+            """The State or PyTree of States. For checkers a property: it is read-only."""
+            ...
+
+    else:
+        __slots__ = ("states",)
+
+    def __init__(self, states: S) -> None:
+        object.__setattr__(self, "states", copy_states("Container.states", states))
+
+    def __init_subclass__(cls) -> NoReturn:
+        raise TypeError(f"{cls.__name__}: a Container has no subclasses; inherit from Module")
+
+    def _parts(self) -> Iterable[tuple[str | None, Any]]:
+        yield None, self.states
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Container, (self.states,)
+
+
+_STATES = GetAttrKey("states")
+
+
+def _unflatten(_: None, children: Any) -> Container[Any]:
+    container = Container.__new__(Container)
+    object.__setattr__(container, "states", children[0])
+    return container
+
+
+jax.tree_util.register_pytree_with_keys(
+    Container,
+    lambda container: (((_STATES, container.states),), None),
+    _unflatten,
+    lambda container: ((container.states,), None),
+)
+
+
+def copy_states(name: str, states: Any) -> Any:
+    """Return a PyTree of States with containers of its own, or refuse what else it holds."""
+
+    def check(path: KeyPath, leaf: Any) -> Any:
+        if isinstance(leaf, State):
+            return leaf
+        raise TypeError(
+            f"{name}{keystr(path)} must be a State (Variable, Parameter, Container, Module), got {describe(leaf)}.\n"
+            f"  Wrap arrays in a Parameter or a Variable; anything else belongs into a field of a Module."
+        )
+
+    try:
+        found, treedef = flatten_with_path(states, is_leaf=_is_content)
+    except ValueError:
+        raise TypeError(
+            f"{name}: the keys of a dict have no order; use keys of one type, such as str"
+        ) from None
+    return treedef.unflatten(check(path, leaf) for path, leaf in found)
+
+
+def _is_content(node: object) -> bool:
+    return isinstance(node, (State, Unset))
+
+
+def is_branch_state(node: object) -> TypeGuard[INode]:
+    """Whether `node` is a branch node: a Container or a Module."""
+    return isinstance(node, INode)
+
+
+def is_container(node: object) -> TypeGuard[Container[Any]]:
+    """Whether `node` is a Container."""
+    return isinstance(node, Container)

@@ -1,0 +1,188 @@
+"""What happens when a module is called: set-up where needed, checks, and `forward`."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, cast, get_args, get_origin
+
+import jax
+
+from mlax._checking.values import checks_enabled
+from mlax._jax.trees import KeyPath, class_of, flatten_with_path, leaves_with_path
+from mlax._module import annotations, set_up
+from mlax._module.annotations import Checked
+from mlax._module.branches import Container, is_container
+from mlax._module.flattening import is_flattened
+from mlax._module.nodes import ENode, is_leaf_state, is_state
+from mlax.tree import describe, keystr
+
+__all__ = ["own_nodes", "run", "run_child"]
+
+
+def own_nodes(module: Any) -> Iterator[tuple[str, ENode[Any]]]:
+    """Yield name and node for each ENode of the module's own fields; submodules are left out."""
+    for name in module._aux_data.layout.children:
+        yield from _nodes(name, getattr(module, name))
+
+
+def _nodes(name: str, value: Any) -> Iterator[tuple[str, ENode[Any]]]:
+    if is_leaf_state(value):
+        yield name, value
+    elif is_container(value):
+        yield from _nodes(f"{name}.states", value.states)
+    elif not is_state(value):
+        for path, node in leaves_with_path(value, is_leaf=is_state):
+            if is_state(node):
+                yield from _nodes(name + keystr(path), node)
+
+
+def run(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a module: see `Module.__call__`."""
+    forward: Callable[..., Any] = class_of(module).forward
+    kwargs = set_up.with_inference_mode(forward, args, kwargs)
+    given = _bind(module, forward, args, kwargs)
+    if not module.is_set_up:
+        if checks_enabled():  # before set_up makes nodes of a wrong input
+            items = _argument_items(forward, given)
+            annotations.verify_together(module, f"{type(module).__name__}.forward", items)
+        module = set_up.set_up_one(module, given)
+    empty = [name for name, node in own_nodes(module) if node.data is None]
+    if empty:
+        raise ValueError(
+            f"{type(module).__name__} cannot be called: filtered out (data=None) are {', '.join(empty)}.\n"
+            f"  Put the parts together first: params.combine(rest)"
+        )
+    if not checks_enabled():
+        return _pair(module, forward(module, *args, **kwargs))
+    return _checked(forward)(module, *args, **kwargs)
+
+
+def _bind(
+    module: Any, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> inspect.BoundArguments:
+    signature = _signature(forward)
+    try:
+        return signature.bind(module, *args, **kwargs)
+    except TypeError as error:
+        names = [item.replace(annotation=item.empty) for item in signature.parameters.values()]
+        raise TypeError(
+            f"{type(module).__name__}.forward{inspect.Signature(names)}: {error}"
+        ) from None
+
+
+_signature = functools.cache(inspect.signature)
+
+
+def _argument_items(forward: Callable[..., Any], given: inspect.BoundArguments) -> list[Checked]:
+    """Return the arguments of a call beside their annotations."""
+    items: list[Checked] = []
+    hints = annotations.hints_of(forward)
+    for name, value in given.arguments.items():
+        hint = hints.get(name, Any)
+        if hint is not Any and not annotations.names_self(hint):
+            items += _arguments(given.signature.parameters[name], value, hint)
+    return items
+
+
+@functools.cache
+def _checked(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `forward` with checks of the module's nodes, the arguments and the result, in one scope of jaxtyping."""
+    signature = _signature(forward)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        module = args[0]
+        where = f"{type(module).__name__}.forward"
+        hints = annotations.hints_of(forward)
+        items = annotations.node_items(module)
+        items += _argument_items(forward, signature.bind(*args, **kwargs))
+        annotations.verify(where, items)
+        result = _pair(module, forward(*args, **kwargs))
+        hint = _of_result(hints.get("return", Any))
+        if hint is not Any and not annotations.names_self(hint):
+            annotations.verify(where, [Checked("the result", result[0], hint)], items)
+        return result
+
+    call.__signature__ = signature  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
+    return annotations.scoped(call)
+
+
+def _of_result(returned: Any) -> Any:
+    """Return the annotation of the result from that of the pair."""
+    pair = get_args(returned) if get_origin(returned) is tuple else ()
+    return pair[0] if len(pair) == 2 else Any
+
+
+def _arguments(parameter: inspect.Parameter, value: Any, hint: Any) -> list[Checked]:
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return [Checked(f"{parameter.name}[{i}]", item, hint) for i, item in enumerate(value)]
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return [Checked(str(name), item, hint) for name, item in value.items()]
+    return [Checked(parameter.name, value, hint)]
+
+
+def _pair(module: Any, result: Any) -> Any:
+    """Return what `forward` returned, or refuse it."""
+    items = cast("tuple[object, ...]", result) if isinstance(result, tuple) else None
+    if items is not None and len(items) == 2 and isinstance(items[1], type(module)):
+        return items
+    got = _kind(cast("object", result)) if items is None else f"({', '.join(map(_kind, items))})"
+    raise TypeError(
+        f"{type(module).__name__}.forward must return (result, self), got {got}.\n"
+        f"  End it with `return result, self`; self may be a changed copy."
+    )
+
+
+def _kind(value: object) -> str:
+    return "array" if isinstance(value, jax.Array) else type(value).__name__
+
+
+def run_child(
+    module: Any, child: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Call a child and put what came back in its place: see `Module.call`."""
+    where = f"{type(module).__name__}.call"
+    if not callable(getattr(child, "forward", None)):
+        raise TypeError(
+            f"{where} takes a module inside this {type(module).__name__}, got {describe(child)}"
+        )
+    paths = _paths_to(child, module, deep=False) or _paths_to(child, module, deep=True)
+    if not paths:
+        raise ValueError(
+            f"{where}: this {type(child).__name__} is not in the {type(module).__name__}, "
+            f"where it is looked for by identity.\n"
+            f"  Pass a module that self holds now; a changed copy has to be put there by replace first."
+        )
+    if len(paths) > 1:
+        raise ValueError(
+            f"{where}: this {type(child).__name__} is in {len(paths)} places of the {type(module).__name__}: "
+            f"{', '.join(keystr(path) for path in paths)}.\n"
+            f"  Give each place a module of its own. To share one, use one field twice."
+        )
+    result, changed = child(*args, **kwargs)
+    return result, _with_node(module, paths[0], changed)
+
+
+def _paths_to(child: Any, node: Any, *, deep: bool) -> list[KeyPath]:
+    """Return the paths to a child inside a node, beneath its submodules only if `deep`."""
+    found: list[KeyPath] = []
+    for path, inner in _inside(node):
+        if inner is child:
+            found.append(path)
+        elif isinstance(inner, (tuple, list, dict, Container)) or (deep and is_flattened(inner)):
+            found += [path + further for further in _paths_to(child, inner, deep=deep)]
+    return found
+
+
+def _inside(node: Any) -> list[tuple[KeyPath, Any]]:
+    """Return what is directly inside a node, with its keys."""
+    return leaves_with_path(node, is_leaf=lambda inner: inner is not node)
+
+
+def _with_node(node: Any, path: KeyPath, new: Any) -> Any:
+    """Return a copy of a tree with one node replaced; all that is beside the path stays the same object."""
+    if not path:
+        return new
+    inside, treedef = flatten_with_path(node, is_leaf=lambda inner: inner is not node)
+    return treedef.unflatten(
+        [_with_node(inner, path[1:], new) if key == path[:1] else inner for key, inner in inside]
+    )

@@ -1,0 +1,101 @@
+"""The fields of a Module: how they are described, which are children, and which defaults are refused."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar, cast, overload
+
+import jax
+import numpy as np
+
+from mlax._jax.trees import class_of, leaves, leaves_with_path
+from mlax._module.branches import INode
+from mlax._module.nodes import State
+from mlax._module.static import StaticError
+from mlax.tree import describe, keystr
+
+__all__ = ["field", "is_child", "is_to_copy", "refuse_default"]
+
+T = TypeVar("T")
+
+
+@overload
+def field(*, default: T, init: bool = ..., repr: bool = ..., kw_only: bool = ...) -> T: ...
+@overload
+def field(
+    *, default_factory: Callable[[], T], init: bool = ..., repr: bool = ..., kw_only: bool = ...
+) -> T: ...
+@overload
+def field(*, init: bool = ..., repr: bool = ..., kw_only: bool = ...) -> Any: ...
+def field(**options: Any) -> Any:  # noqa: D417 - what the overloads take
+    """Describe a field of a Module, as `dataclasses.field` does.
+
+    Args:
+        default: Value of the field where none is given.
+        default_factory: Function that makes it; for lists and dicts of States, or States of one's own.
+        init: Whether `__init__` takes it. If not, `__post_init__` assigns it.
+        repr: Whether `repr` shows it.
+        kw_only: Whether `__init__` takes it by keyword only.
+    """
+    return dataclasses.field(**options)
+
+
+def is_child(value: Any) -> bool:
+    """Whether a field with this value is a child: it holds States and None, and nothing else."""
+    if value is None or isinstance(value, State):
+        return True
+    cls = class_of(value)
+    if not issubclass(cls, (tuple, list, dict)):
+        return False
+    try:
+        found = leaves_with_path(
+            value, is_leaf=lambda node: not isinstance(node, (tuple, list, dict))
+        )
+    except ValueError:
+        raise StaticError(
+            "the keys of a dict have no order", "Use keys of one type, such as str."
+        ) from None
+    if not found:
+        return not _is_nested_tuple(value)
+    others = [(path, leaf) for path, leaf in found if not _is_none_or_state(leaf)]
+    if not others:
+        return True
+    path, other = others[0]
+    if any(isinstance(leaf, State) for _, leaf in found):
+        raise StaticError(
+            f"it holds States, but {keystr(path)} is {describe(other)}",
+            f"Wrap arrays in a Parameter or a Variable; give anything else a field beside the {cls.__name__}.",
+        )
+    if isinstance(other, (jax.Array, np.ndarray)) and not issubclass(cls, tuple):
+        raise StaticError(
+            f"a {cls.__name__} of arrays is not hashable, and arrays have to say what they are for",
+            f"Wrap each, or the whole {cls.__name__}, in a Parameter (trained) or a Variable (not trained).",
+        )
+    return False
+
+
+def _is_none_or_state(value: object) -> bool:
+    return value is None or isinstance(value, State)
+
+
+def _is_nested_tuple(value: Any) -> bool:
+    return issubclass(class_of(value), tuple) and all(map(_is_nested_tuple, value))
+
+
+def refuse_default(cls: type, name: str, default: object) -> None:
+    """Refuse a default that all instances would share, with a message for those who meet this for the first time."""
+    if isinstance(default, (jax.Array, np.ndarray)):
+        raise TypeError(
+            f"{cls.__name__}.{name} = {describe(cast('object', default))}: a field holds no bare array.\n"
+            f"  Wrap it in a Parameter (trained) or a Variable (not trained)."
+        )
+    if isinstance(default, (list, dict, set)):
+        kind = class_of(cast("object", default)).__name__
+        raise TypeError(
+            f"{cls.__name__}.{name}: all instances would share one default {kind}.\n"
+            f"  Write mlax.field(default_factory=lambda: ...)."
+        )
+
+
+def is_to_copy(default: object) -> bool:
+    """Whether each module gets a copy of a default: all could share it, but one in two places of a model is refused."""
+    return isinstance(default, INode) or (isinstance(default, State) and bool(leaves(default)))

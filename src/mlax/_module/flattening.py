@@ -1,0 +1,195 @@
+"""Flatten and unflatten, written for each class of Module as a person would write them for that class.
+
+    module -- flatten --> children + AuxData -- unflatten --> module
+
+Which fields are children is decided by their values, so a class can have several layouts (an optional field that
+once is None and once a number). Each layout has functions of its own, made on first use and entered in `linecache`,
+so that a debugger steps through them and tracebacks show their lines. JAX is given those of the first layout of a
+class; they hand on what has another one.
+"""
+
+import itertools
+import linecache
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, NoReturn
+
+import jax
+from jax.tree_util import GetAttrKey
+
+__all__ = ["AuxData", "Flattened", "Layout", "Unfinished", "is_flattened", "layout_of"]
+
+
+class Layout:
+    """Which fields of a class are children and which are static, with the functions for that.
+
+    Attributes:
+        children: Names of the fields that are children, in their order.
+        static: Names of the other fields, in their order.
+        flatten: From a module to children and AuxData.
+        flatten_with_keys: From a module to pairs of key and child, and AuxData.
+        unflatten: From AuxData and children to a module; runs no user code and no checks.
+    """
+
+    __slots__ = ("children", "flatten", "flatten_with_keys", "static", "unflatten")
+    children: tuple[str, ...]
+    static: tuple[str, ...]
+    flatten: Callable[[Any], tuple[tuple[Any, ...], "AuxData"]]
+    flatten_with_keys: Callable[[Any], tuple[tuple[tuple[Any, Any], ...], "AuxData"]]
+    unflatten: Callable[["AuxData", Any], Any]
+
+    def __init__(self, cls: Any, children: tuple[str, ...], static: tuple[str, ...]) -> None:
+        self.children = children
+        self.static = static
+        namespace: dict[str, Any] = {"cls": cls, "layout": self, "mutable": cls._mutable}
+        namespace |= {"new": object.__new__, "assign": object.__setattr__}
+        namespace |= {f"key_{name}": GetAttrKey(name) for name in children}
+        source = _source(children, static, swaps=cls._mutable is not None)
+        filename = _filename(cls, children, source)
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        exec(compile(source, filename, "exec"), namespace)
+        self.flatten = namespace["flatten"]
+        self.flatten_with_keys = namespace["flatten_with_keys"]
+        self.unflatten = namespace["unflatten"]
+
+
+def _filename(cls: type, children: tuple[str, ...], source: str) -> str:
+    """Return a name for the source of a layout, of its own unless another class has the very same source."""
+    name = (
+        f"mlax: {cls.__module__}.{cls.__qualname__} with children {', '.join(children) or 'none'}"
+    )
+    names = itertools.chain([f"<{name}>"], (f"<{name} ({i})>" for i in itertools.count(2)))
+    return next(name for name in names if "".join(linecache.getlines(name)) in ("", source))
+
+
+def _source(children: tuple[str, ...], static: tuple[str, ...], *, swaps: bool) -> str:
+    """Return the source of `flatten`, `flatten_with_keys` and `unflatten`.
+
+    Args:
+        children: Names of the fields that are children.
+        static: Names of the other fields.
+        swaps: Whether there is a mutable class, of which an object can be filled and then made frozen.
+    """
+
+    def targets(names: tuple[str, ...]) -> str:
+        return "".join(f"module.{name}, " for name in names).rstrip()
+
+    pairs = "".join(f"(key_{name}, module.{name}), " for name in children).rstrip()
+    lines: list[str] = []
+    for function, result in (("flatten", targets(children)), ("flatten_with_keys", pairs)):
+        lines += [
+            f"def {function}(module):",
+            "    aux_data = module._aux_data",
+            "    if aux_data.layout is not layout:",
+            f"        return aux_data.layout.{function}(module)",
+            f"    return ({result}), aux_data",
+            "",
+        ]
+    lines += [
+        "def unflatten(aux_data, children):",
+        "    if aux_data.layout is not layout:",
+        "        return aux_data.layout.unflatten(aux_data, children)",
+    ]
+    if not swaps:
+        lines += [
+            "    module = new(cls)",
+            "    assign(module, '_aux_data', aux_data)",
+            "    for name, value in zip(layout.static, aux_data.values):",
+            "        assign(module, name, value)",
+            "    for name, child in zip(layout.children, children):",
+            "        assign(module, name, child)",
+            "    return module",
+        ]
+        return "\n".join(lines) + "\n"
+    lines += ["    module = mutable()", "    module._aux_data = aux_data"]
+    if static:
+        lines.append(f"    {targets(static)} = aux_data.values")
+    if children:
+        lines.append(f"    {targets(children)} = children")
+    lines += ["    module.__class__ = cls", "    return module"]
+    return "\n".join(lines) + "\n"
+
+
+_lock = threading.Lock()
+_layouts: dict[type, dict[tuple[str, ...], Layout]] = {}
+
+
+def layout_of(cls: type, children: tuple[str, ...], static: tuple[str, ...]) -> Layout:
+    """Return the one layout of a class with these children and static fields; register the class with the first."""
+    with _lock:
+        layouts = _layouts.setdefault(cls, {})
+        if children not in layouts:
+            layout = Layout(cls, children, static)
+            if not layouts:
+                jax.tree_util.register_pytree_with_keys(
+                    cls, layout.flatten_with_keys, layout.unflatten, layout.flatten
+                )
+            layouts[children] = layout
+        return layouts[children]
+
+
+class AuxData:
+    """Everything of a module but its children: made once, at construction, and shared by all copies.
+
+    Attributes:
+        layout: The layout of the module.
+        values: Values of the static fields, in the order of `layout.static`.
+        label: None, or during `mlax.set_up` the path of the module in the whole model.
+    """
+
+    __slots__ = ("_hash", "_tags", "label", "layout", "values")
+
+    def __init__(
+        self,
+        layout: Layout,
+        values: tuple[Any, ...],
+        tags: tuple[Hashable, ...],
+        label: Hashable = None,
+    ) -> None:
+        self.layout = layout
+        self.values = values
+        self.label = label
+        self._tags = tags
+        self._hash = hash((tags, label))
+
+    def labelled(self, label: Hashable) -> "AuxData":
+        """Return a copy with another label."""
+        return AuxData(self.layout, self.values, self._tags, label)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, AuxData)
+            and self.layout is other.layout
+            and self._tags == other._tags
+            and self.label == other.label
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return ", ".join(
+            f"{name}={value!r}" for name, value in zip(self.layout.static, self.values, strict=True)
+        )
+
+
+class Unfinished:
+    """In the place of AuxData while `__init__` runs, and for good where it failed: refuses all use."""
+
+    def __init__(self, cls: type, *, failed: bool) -> None:
+        self.refusal = f"this {cls.__name__} cannot be used: its __init__ {'failed' if failed else 'has not returned'}"
+        self.failed = failed
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise TypeError(self.refusal)
+
+
+class Flattened:
+    """Marks `Module`, so that the files which it is made of can tell a module from other nodes."""
+
+    __slots__ = ()
+
+
+def is_flattened(node: object) -> bool:
+    """Whether a node is a Module."""
+    return isinstance(node, Flattened)

@@ -1,0 +1,350 @@
+"""`Module`, the base class of models: a frozen dataclass that is a PyTree by inheriting.
+
+How a module comes to be: `__init__` (generated or the user's) assigns the fields; then `_finish` sorts them into
+children and static fields, copies containers, refuses what is not valid, and makes the aux data. From then on the
+object is frozen, and JAX takes it apart with the functions of `mlax._module.flattening`.
+"""
+
+import dataclasses
+import difflib
+import functools
+import inspect
+from abc import ABCMeta
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeGuard,
+    TypeVar,
+    dataclass_transform,
+)
+
+import jax
+
+from mlax._jax.trees import class_of, map_leaves
+from mlax._module import annotations, calls
+from mlax._module.branches import INode, copy_states
+from mlax._module.fields import field, is_child, is_to_copy, refuse_default
+from mlax._module.flattening import AuxData, Flattened, Unfinished, layout_of
+from mlax._module.nodes import UNSET
+from mlax._module.printing import shorten
+from mlax._module.static import StaticError, tag
+
+__all__ = ["HasForward", "Module", "field", "is_module"]
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+T = TypeVar("T")
+
+
+class HasForward(Protocol[P, R]):
+    """Anything with a `forward`."""
+
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Compute a result from the arguments."""
+        ...
+
+
+class _HasForwardPair(Protocol[P, R]):
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Any]: ...
+
+
+@dataclass_transform(
+    frozen_default=True, eq_default=False, field_specifiers=(field, dataclasses.field)
+)
+class Module(INode, Flattened, metaclass=ABCMeta):
+    """Base class of models.
+
+    Inheriting is enough: the class becomes a frozen dataclass and a PyTree. A field is a child of the tree if its
+    value is a State or None, or a tuple, list or dict of those; every other field is static, and must be hashable.
+
+    A subclass implements `forward`, and `set_up` if it has nodes to make from the first input:
+
+        class Linear(Module):
+            out_features: int
+            kernel: Parameter[Float[Array, "in out"]] = Parameter()
+
+            def set_up(self, x: Float[Array, "*batch in"], rng: Array) -> Self:
+                shape = (x.shape[-1], self.out_features)
+                return self.replace(kernel=Parameter(jax.random.normal(rng, shape, x.dtype)))
+
+            def forward(self, x: Float[Array, "*batch in"]) -> tuple[Float[Array, "*batch out"], Self]:
+                return x @ self.kernel.data, self
+
+    Raises:
+        TypeError: A field is a bare array, unhashable, hides an array or a State, mixes States with other values,
+            or does not match its annotation.
+    """
+
+    _aux_data: AuxData
+    _mutable: ClassVar[type | None]
+    _names: ClassVar[tuple[str, ...]] = ()
+    _params: ClassVar[object] = None
+    _fresh_defaults: ClassVar[Mapping[str, Any]] = {}
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__dict__.get("_mutable") is None:
+            _make_dataclass(cls)
+            cls._mutable = _mutable(cls)
+
+    def __init__(self) -> None:
+        """Do nothing; `super().__init__()` may be called or not."""
+        if type(self) is Module:
+            raise TypeError("Module is abstract: inherit from it")
+        super().__init__()
+
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if _is_finished(self):
+                super().__setattr__(name, value)  # refuses
+            if name not in self._names:
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is assigned in __init__, but is no field of the class.\n"
+                    f"  Declare it in the body of {type(self).__name__}: `{name}: {type(value).__name__}`"
+                )
+            object.__setattr__(self, name, value)
+
+        def __delattr__(self, name: str) -> None:
+            if _is_finished(self):
+                super().__delattr__(name)
+            object.__delattr__(self, name)
+
+    def set_up(self, *args: Any, **kwargs: Any) -> Self:
+        """Return a copy whose own nodes are made, from a sample of the arguments of `forward`.
+
+        An implementation names those arguments of `forward` that it needs, and `rng`; it gets no others.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has nodes that are UNSET ({', '.join(self._unset())}) and defines no set_up.\n"
+            f"  Define set_up(self, x, rng) -> Self, or give the nodes data."
+        )
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, Self]:
+        """Return the result, and this module or a changed copy. Called with all nodes set up."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def __call__(self: HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Set up where needed, check the nodes and the arguments, and return what `forward` returns."""
+        result: R = calls.run(self, args, kwargs)
+        return result
+
+    def call(  # noqa: D417 - **kwargs with *args
+        self, child: _HasForwardPair[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[T, Self]:
+        """Call a child; return its result, and this module with the child replaced by what came back.
+
+        Args:
+            child: A module inside this one, found by identity.
+            *args: Passed on as they are, as are `**kwargs`.
+
+        Raises:
+            ValueError: The child is not in this module, or is in two places of it: of its own fields, or else inside
+                its submodules.
+        """
+        return calls.run_child(self, child, args, kwargs)
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether no node of the module's own fields is UNSET; those of submodules do not count."""
+        return not self._unset()
+
+    def _unset(self) -> list[str]:
+        return [name for name, node in calls.own_nodes(self) if node.data is UNSET]
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed. Runs neither `__init__` nor `__post_init__`.
+
+        Args:
+            **changes: New values by name of the field.
+
+        Raises:
+            TypeError: A name is no field, or a value is not valid for it.
+        """
+        cls = type(self)
+        unknown = changes.keys() - set(cls._names)
+        if unknown:
+            name = min(unknown)
+            close = difflib.get_close_matches(name, cls._names, 1)
+            hint = (
+                f"did you mean {close[0]!r}?"
+                if close
+                else f"the fields are {', '.join(cls._names)}"
+            )
+            raise TypeError(f"{cls.__name__}.replace: no field {name!r}, {hint}")
+        new = self._restored(_values(self) | changes, self._aux_data.label)
+        annotations.check_changes(self, new)
+        return new
+
+    def __replace__(self, **changes: Any) -> Self:
+        """Do what `replace` does, for `copy.replace` of Python 3.13."""
+        return self.replace(**changes)
+
+    def _parts(self) -> Iterable[tuple[str | None, Any]]:
+        for each in dataclasses.fields(self):
+            if each.repr:
+                yield each.name, getattr(self, each.name, "<not assigned>")
+
+    @classmethod
+    def _restored(cls, values: Mapping[str, Any], label: Hashable = None) -> Self:
+        """Build a module from its fields, as `replace`, `copy` and `pickle` do."""
+        module = object.__new__(cls)
+        for name, value in values.items():
+            object.__setattr__(module, name, value)
+        _finish(module, label)
+        return module
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self)._restored, (_values(self),)
+
+
+_RESERVED = frozenset(dir(Module)) | {"_aux_data", "_mutable"}
+
+
+def _make_dataclass(cls: Any) -> None:
+    """Make a frozen dataclass of a new class, and note of it what constructions need."""
+    for name in inspect.get_annotations(cls):
+        refuse_default(cls, name, cls.__dict__.get(name))
+    # With a custom __init__, dataclasses need not ask for the order of fields that its own would take.
+    init = "__init__" not in cls.__dict__
+    dataclasses.dataclass(frozen=True, eq=False, repr=False, init=init)(cls)
+    for name in ("__setattr__", "__delattr__", "__replace__"):
+        if (
+            name in cls.__dict__
+        ):  # those of dataclasses, which would not work with a custom __init__
+            delattr(cls, name)
+    fields = dataclasses.fields(cls)
+    for each in fields:
+        if each.name in _RESERVED:
+            raise TypeError(
+                f"{cls.__name__}.{each.name}: a field cannot have the name of a method of Module; choose another"
+            )
+        if isinstance(inspect.getattr_static(cls, each.name, None), property):
+            raise TypeError(
+                f"{cls.__name__}.{each.name} is a field and a property; give one of them another name"
+            )
+    cls._names = tuple(each.name for each in fields)
+    cls._fresh_defaults = {each.name: each.default for each in fields if is_to_copy(each.default)}
+    cls._params = cls.__dict__["__dataclass_params__"]
+    cls.__init__ = _freezing(cls, cls.__init__)
+
+
+def _values(module: Any) -> dict[str, Any]:
+    return {name: getattr(module, name) for name in module._names}
+
+
+def _is_finished(module: Module) -> bool:
+    aux_data: object = getattr(module, "_aux_data", None)
+    return aux_data.failed if isinstance(aux_data, Unfinished) else aux_data is not None
+
+
+def _mutable(cls: type[Module]) -> type | None:
+    """Return a class of the memory layout of `cls` with plain assignment.
+
+    An object is filled as one of these and then made a `cls`: the fastest way to a frozen object. None where Python
+    does not allow that, as for a class with another base class before Module.
+    """
+    plain = {
+        "_mutable": cls,
+        "__slots__": (),
+        "__init__": object.__init__,
+        "__setattr__": object.__setattr__,
+        "__delattr__": object.__delattr__,  # with __setattr__ one slot of the type
+    }
+    mutable = ABCMeta(cls.__name__, (Module,), plain)
+    try:
+        object.__setattr__(mutable(), "__class__", cls)
+    except TypeError:
+        return None
+    return mutable
+
+
+def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., None]:
+    """Return an `__init__` that freezes the object when it returns or fails."""
+    running, failed = Unfinished(cls, failed=False), Unfinished(cls, failed=True)
+
+    @functools.wraps(init)
+    def __init__(self: Module, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        if type(self) is not cls:  # called by the __init__ of a subclass, which is not done yet
+            init(self, *args, **kwargs)
+            return
+        if _is_finished(self):
+            raise dataclasses.FrozenInstanceError(f"{cls.__name__}.__init__ was called before")
+        try:
+            object.__setattr__(self, "_aux_data", running)
+            init(self, *args, **kwargs)
+            _finish(self)
+            annotations.check_nodes(self)
+        except BaseException:
+            object.__setattr__(self, "_aux_data", failed)
+            raise
+
+    return __init__
+
+
+def _finish(module: Module, label: Hashable = None) -> None:
+    """Sort the fields of a new module into children and static fields, and freeze it.
+
+    The fields are read and written as attributes, never through `__dict__`: Python keeps attributes in a faster place
+    until somebody asks for that.
+    """
+    cls = class_of(module)
+    if cls.__dict__["__dataclass_params__"] is not cls._params:
+        raise TypeError(
+            f"{cls.__name__} is decorated with @dataclass; remove that: inheriting from Module makes it a frozen one"
+        )
+    children: list[str] = []
+    static: list[str] = []
+    values: list[Any] = []
+    tags: list[Hashable] = []
+    for name in cls._names:
+        value = _value(module, name)
+        if name in cls._fresh_defaults and value is cls._fresh_defaults[name]:
+            value = map_leaves(_copied, value)
+            object.__setattr__(module, name, value)
+        try:
+            if not is_child(value):
+                static.append(name)
+                values.append(value)
+                tags.append(tag(value))
+                continue
+        except StaticError as error:
+            raise TypeError(
+                f"{cls.__name__}.{name} = {shorten(value)} is no valid field: {error}.\n  {error.cure}"
+            ) from None
+        children.append(name)
+        if isinstance(value, (list, tuple, dict)):
+            object.__setattr__(module, name, copy_states(f"{cls.__name__}.{name}", value))
+    layout = layout_of(cls, tuple(children), tuple(static))
+    object.__setattr__(module, "_aux_data", AuxData(layout, tuple(values), tuple(tags), label))
+
+
+def _value(module: Module, name: str) -> Any:
+    """Return the value of a field, or its default where `__init__` assigned none."""
+    cls = type(module)
+    try:
+        return getattr(module, name)  # a default value is an attribute of the class
+    except AttributeError:
+        factory = cls.__dataclass_fields__[name].default_factory
+        if factory is dataclasses.MISSING:
+            raise TypeError(
+                f"{cls.__name__}.__init__ assigned no value to the field {name!r}.\n"
+                f"  Assign one there or in __post_init__, or give the field a default."
+            ) from None
+        object.__setattr__(module, name, factory())
+        return getattr(module, name)
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.copy() if isinstance(leaf, jax.Array) else leaf
+
+
+def is_module(node: object) -> TypeGuard[Module]:
+    """Whether `node` is a Module."""
+    return isinstance(node, Module)

@@ -1,0 +1,61 @@
+"""How States print: an indented tree with `f32[64,10]` in the place of arrays."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["Printed", "pretty", "shorten"]
+
+
+class Printed:
+    """Base of what prints as its class around named parts; `State` inherits it, so that this file knows no States."""
+
+    __slots__ = ()
+
+    def _parts(self) -> Iterable[tuple[str | None, Any]]:
+        """Yield name and value of each part; a name of None is not shown."""
+        return ()
+
+    def __repr__(self) -> str:
+        return pretty(self)
+
+
+def pretty(value: Any, width: int = 88) -> str:
+    """Return a readable form of a State or of what it holds, on one line if it fits into `width`."""
+    import wadler_lindig as wl
+
+    def array(value: Any) -> Any:
+        if isinstance(value, jax.ShapeDtypeStruct) or (
+            isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.extended)
+        ):
+            shape = ",".join(map(str, value.shape))
+            return wl.TextDoc(f"{value.dtype}[{shape}]")
+        if isinstance(value, jax.Array):
+            return wl.array_summary(value.shape, str(value.dtype), None)
+        return None
+
+    def document(node: Any) -> Any:
+        if not isinstance(node, Printed):
+            return array(node)
+        if node is not value and type(node).__repr__ is not Printed.__repr__:
+            return wl.TextDoc(repr(node))
+        return wl.bracketed(
+            begin=wl.TextDoc(f"{type(node).__name__}("),
+            docs=[
+                wl.TextDoc("" if name is None else f"{name}=") + wl.pdoc(part, custom=document)
+                for name, part in node._parts()
+            ],
+            sep=wl.comma,
+            end=wl.TextDoc(")"),
+            indent=2,
+        )
+
+    return wl.pformat(value, width=width, custom=document)
+
+
+def shorten(value: Any, limit: int = 60) -> str:
+    """Return `value` on one line, with `f32[64,10]` in the place of arrays, cut where it is long."""
+    text = " ".join(pretty(value).split())
+    return text if len(text) <= limit else text[: limit - 3] + "..."

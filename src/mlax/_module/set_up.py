@@ -1,0 +1,337 @@
+"""Set-up: nodes that are UNSET are made from the first input.
+
+A lazy call sets up a module just before its `forward`. `mlax.set_up` does it for a whole model, without running it:
+the model is called under `jax.eval_shape`, each module on the way is set up with arrays that have shapes and dtypes
+only, and what the set-ups made is put into the model that was given, so that nothing else of it changes.
+
+Inside, a module is known by its path in the whole model, which it carries as the `label` of its aux data: that survives
+`vmap`, `scan` and the like, through which a module comes out as another object.
+"""
+
+import contextvars
+import functools
+import inspect
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.errors import ConcretizationTypeError, TracerArrayConversionError, UnexpectedTracerError
+from jaxtyping import Array
+
+from mlax._jax.tracing import is_tracer
+from mlax._jax.trees import KeyPath, class_of, flatten, leaves, leaves_with_path, map_with_path
+from mlax._module.flattening import is_flattened
+from mlax._module.nodes import State
+from mlax._module.unset import refuse_unset
+from mlax.tree import describe, keystr, refuse_shared
+
+__all__ = ["set_up", "set_up_one", "with_inference_mode"]
+
+M = TypeVar("M", bound=State)
+
+
+class _Run:
+    """One `mlax.set_up` of a model.
+
+    What a transformation on the way makes of a module's arrays is of no use outside of it, so set-ups are called on
+    the modules as they are in the model. Where these or the key are traced by a transformation around `mlax.set_up`,
+    a set-up is called twice: on the way for shapes, and once more after it, outside, for what to keep.
+
+    Attributes:
+        key: Key of the whole model, or None.
+        eager: Whether set-ups compute at once; if not, a transformation around traces them.
+        modules: The modules as they are in the model, by path.
+        asked: Arguments of the calls on the way that asked for a set-up, by path.
+        made: Modules as their set-up returned them, by path.
+    """
+
+    def __init__(self, key: Array | None, eager: bool) -> None:
+        self.key = key
+        self.eager = eager
+        self.modules: dict[KeyPath, Any] = {}
+        self.asked: dict[KeyPath, inspect.BoundArguments] = {}
+        self.made: dict[KeyPath, Any] = {}
+
+    def key_for(self, path: KeyPath) -> Array | None:
+        """Return a key that depends on nothing but the key of the model and the path."""
+        if self.key is None:
+            return None
+        return jax.random.fold_in(self.key, zlib.crc32(keystr(path).encode()))
+
+    def labelled(self, module: Any, path: KeyPath) -> Any:
+        """Return a module that knows its path, as do all modules inside."""
+        self.modules[path] = _with_label(
+            _map_modules(lambda inside, child: self.labelled(child, path + inside), module), path
+        )
+        return self.modules[path]
+
+    def ask(self, path: KeyPath, given: inspect.BoundArguments) -> Any:
+        """Return the module at a path, set up."""
+        if not self.eager:
+            self.asked.setdefault(path, given)
+            return self._make(path, given)
+        if path not in self.made:
+            with jax.ensure_compile_time_eval():
+                made = self._make(path, given)
+            if any(map(is_tracer, leaves(made))):
+                raise _reads_values(made, path)
+            self.made[path] = made
+        return self.made[path]
+
+    def finish(self) -> None:
+        """Make what could not be made on the way."""
+        for path, given in self.asked.items():
+            # Outside, the arrays of the way are dead; a transformation around would find out too late to say whose.
+            make = functools.partial(self._make, path, given)
+            closed = cast("Any", jax.make_jaxpr)(lambda make=make: leaves(make()))()
+            used = {id(var) for eqn in closed.jaxpr.eqns for var in eqn.invars}
+            used |= {id(var) for var in closed.jaxpr.outvars}
+            dead = {id(leaf) for leaf in leaves((given.args[1:], given.kwargs)) if is_tracer(leaf)}
+            pairs = zip(closed.jaxpr.constvars, closed.consts, strict=True)
+            if any(id(var) in used and id(const) in dead for var, const in pairs):
+                raise _reads_values(self.modules[path], path)
+            self.made[path] = make()
+
+    def _make(self, path: KeyPath, given: inspect.BoundArguments) -> Any:
+        module = self.modules[path]
+        key = self.key_for(path)
+        try:
+            return self.labelled(_made(module, given, key), path)
+        except (
+            ConcretizationTypeError,
+            TracerArrayConversionError,
+            UnexpectedTracerError,
+        ) as error:
+            raise _reads_values(module, path) from error
+
+
+_current = contextvars.ContextVar[_Run | None]("mlax_set_up", default=None)
+
+
+def with_inference_mode(
+    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """During `mlax.set_up`, return the keywords with `inference_mode=True` where `forward` takes it."""
+    if _current.get() is None or "inference_mode" in kwargs:
+        return kwargs
+    names = list(_parameters(forward))
+    if "inference_mode" not in names or names.index("inference_mode") <= len(args):
+        return kwargs
+    return {**kwargs, "inference_mode": True}
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function).parameters
+
+
+def set_up_one(module: Any, given: inspect.BoundArguments) -> Any:
+    """Return a module with its own nodes made.
+
+    Args:
+        module: Not set up.
+        given: Arguments of the call of its `forward`.
+    """
+    run = _current.get()
+    if run is None:
+        return _made(module, given, given.arguments.get("rng"))
+    path = module._aux_data.label
+    if path is None:  # made during the run, by a `forward`: nothing can be put back for it
+        raise ValueError(
+            f"mlax.set_up: a {type(module).__name__} that a forward makes is no part of the model, and is not set up.\n"
+            f"  Make it in __init__ or set_up, as a field of its parent."
+        )
+    return run.ask(path, given)
+
+
+def _reads_values(module: Any, path: KeyPath) -> TypeError:
+    return TypeError(
+        f"{type(module).__name__}.set_up of {_name(path)} reads the values of its input; mlax.set_up knows shapes and "
+        f"dtypes only.\n"
+        f"  Call the model on data instead: result, model = model(x, ...)"
+    )
+
+
+def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
+    """Call the `set_up` of a module with those arguments that it names."""
+    cls = class_of(module)
+    named = _named(given)
+    passed: dict[str, Any] = {}
+    for name, parameter in list(_parameters(cls.set_up).items())[1:]:
+        required = parameter.default is parameter.empty
+        if name == "rng":
+            if key is not None:
+                passed[name] = key
+            elif required:
+                raise ValueError(
+                    f"{_not_set_up(module)}, and its set_up needs a key.\n"
+                    f"  Set up the model first, `model = mlax.set_up(model, x, rng=key)`, or pass rng to the call."
+                )
+        elif name in given.arguments:
+            passed[name] = given.arguments[name]
+        elif name in named:
+            passed[name] = named[name]
+        elif parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        elif required and _has_default(given.signature, name):
+            passed[name] = given.signature.parameters[name].default
+        elif required:
+            raise TypeError(
+                f"{cls.__name__}.set_up asks for {name!r}, which this call of forward was not given "
+                f"(it was given {', '.join(list(named)) or 'nothing'}).\n"
+                f"  A PRNG key is called `rng`; anything else has to be an argument of forward."
+            )
+    signature = inspect.signature(cls.set_up)
+    arguments = {next(iter(signature.parameters)): module, **passed}
+    bound = inspect.BoundArguments(signature, cast("Any", arguments))
+    made = cls.set_up(*bound.args, **bound.kwargs)
+    if not isinstance(made, cls):
+        raise TypeError(
+            f"{cls.__name__}.set_up must return the set-up copy, got {describe(made)}.\n"
+            f"  End it with `return self.replace(...)`: modules are frozen."
+        )
+    if not made.is_set_up:
+        raise ValueError(f"{cls.__name__}.set_up was called, but still {_not_set_up(made)}")
+    return made
+
+
+def _named(given: inspect.BoundArguments) -> dict[str, Any]:
+    """Return the arguments of a call by name, those in `**kwargs` included; `self` is left out."""
+    named: dict[str, Any] = {}
+    for name, value in list(given.arguments.items())[1:]:
+        if given.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            named |= value
+        else:
+            named[name] = value
+    return named
+
+
+def _has_default(signature: inspect.Signature, name: str) -> bool:
+    parameter = signature.parameters.get(name)
+    return parameter is not None and parameter.default is not parameter.empty
+
+
+def _not_set_up(module: Any) -> str:
+    unset = ", ".join(module._unset())
+    return f"{type(module).__name__} is not set up" + (f" (UNSET: {unset})" if unset else "")
+
+
+def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> M:
+    """Set up a whole model from a sample of its input, without running it.
+
+    Args:
+        model: Called as `model(*inputs, **options)` to find out what its modules are given. It gets `rng` and
+            `inference_mode=True` where its `forward` takes them, as does each module inside.
+        *inputs: Arrays, of which shape and dtype are used, or `jax.ShapeDtypeStruct`s.
+        rng: PRNG key. Each module gets one of its own, from its path in the model: a layer added elsewhere
+            changes nothing.
+        **options: Passed on.
+
+    Returns:
+        The model with all nodes made, and nothing else changed: running statistics stay at their start.
+
+    Raises:
+        ValueError: A node is still UNSET because its module was not called, or an array or node is in two places.
+        TypeError: A `set_up` reads the values of its input.
+    """
+    if not is_flattened(model):
+        raise TypeError(f"mlax.set_up takes a Module, got {describe(model)}")
+    if rng is not None and not _is_key(rng):
+        raise TypeError(
+            f"mlax.set_up: rng must be a key, as jax.random.key(0) gives, got {describe(cast('object', rng))}"
+        )
+    refuse_shared("mlax.set_up", "model", model)
+    _refuse_shared_modules(model, (), {})
+    run = _Run(rng, eager=not any(map(is_tracer, leaves((model, rng)))))
+    labelled = run.labelled(model, ())
+    names = list(_parameters(class_of(model).forward))
+    if rng is not None and "rng" in names[len(inputs) + 1 :]:
+        options.setdefault("rng", rng)
+    found, treedef = flatten((inputs, options))
+    arrays = [leaf for leaf in found if _has_shape(leaf)]
+
+    def call(arrays: list[Any]) -> None:
+        given = iter(arrays)
+        args, kwargs = treedef.unflatten(
+            next(given) if _has_shape(leaf) else leaf for leaf in found
+        )
+        labelled(*args, **kwargs)
+
+    token = _current.set(run)
+    try:
+        cast("Any", jax.eval_shape)(call, arrays)
+        run.finish()
+    except (ConcretizationTypeError, TracerArrayConversionError) as error:
+        raise TypeError(
+            f"mlax.set_up calls {class_of(model).__name__} with shapes and dtypes only, and a forward in it asks for "
+            f"values, for example in an `if`.\n"
+            f"  Call the model on data instead: result, model = model(x, ...)"
+        ) from error
+    finally:
+        _current.reset(token)
+    model = _assembled(model, (), run.made)
+    refuse_unset("mlax.set_up", "model", model, "their modules were not called with these inputs")
+    return model
+
+
+def _refuse_shared_modules(module: Any, path: KeyPath, seen: dict[int, KeyPath]) -> None:
+    """Refuse a module in two places that is not set up: it would become two modules."""
+    if module._unset():
+        if id(module) in seen:
+            raise ValueError(
+                f"mlax.set_up: {_name(seen[id(module)])} and {_name(path)} are the same {type(module).__name__}.\n"
+                f"  Give each place a module of its own. To share one, use one field twice."
+            )
+        seen[id(module)] = path
+    for inside, child in _modules_inside(module):
+        _refuse_shared_modules(child, path + inside, seen)
+
+
+def _modules_inside(module: Any) -> list[tuple[KeyPath, Any]]:
+    """Return the modules directly inside a module, with their paths."""
+    found = leaves_with_path(module, is_leaf=lambda node: node is not module and is_flattened(node))
+    return [(path, node) for path, node in found if is_flattened(node)]
+
+
+def _is_key(rng: object) -> bool:
+    """Whether this is a PRNG key, typed or as raw as `jax.random.PRNGKey` gives it."""
+    return isinstance(rng, jax.Array) and (
+        jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
+        or jnp.issubdtype(rng.dtype, jnp.unsignedinteger)
+    )
+
+
+def _has_shape(leaf: object) -> bool:
+    """Whether a leaf of the input counts with its shape and dtype only."""
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
+
+
+def _map_modules(function: Callable[[KeyPath, Any], Any], module: Any) -> Any:
+    """Return a module with the modules directly inside it replaced by `function(path, submodule)`."""
+
+    def visit(path: KeyPath, node: Any) -> Any:
+        return function(path, node) if is_flattened(node) else node
+
+    return map_with_path(
+        visit, module, is_leaf=lambda node: node is not module and is_flattened(node)
+    )
+
+
+def _with_label(module: Any, label: KeyPath | None) -> Any:
+    """Return a copy of a module that knows its path, or no longer does."""
+    children, aux_data = module._aux_data.layout.flatten(module)
+    return aux_data.layout.unflatten(aux_data.labelled(label), children)
+
+
+def _assembled(module: Any, path: KeyPath, made: Mapping[KeyPath, Any]) -> Any:
+    module = made.get(path, module)
+    return _with_label(
+        _map_modules(lambda inside, child: _assembled(child, path + inside, made), module), None
+    )
+
+
+def _name(path: KeyPath) -> str:
+    return f"model{keystr(path)}"

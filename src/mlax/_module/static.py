@@ -1,0 +1,135 @@
+"""What may be a static field of a Module, and when two static values are the same.
+
+Static fields are aux data: JAX caches traces under them, so they must be hashable, hold no arrays, and differ
+whenever a trace could. Python's equality is too coarse for that (1 == 1.0 == True, 0.0 == -0.0), so a value is
+compared by its `tag`, in which a type comes before each value.
+"""
+
+import dataclasses
+import functools
+import types
+from collections.abc import Hashable, Iterable
+from typing import Any, cast
+
+import jax
+import numpy as np
+from jax.tree_util import all_leaves
+
+from mlax._jax.trees import class_of, leaves
+from mlax._module.nodes import UNSET, State, Unset
+from mlax.tree import describe
+
+__all__ = ["StaticError", "tag"]
+
+_ATOMS = frozenset({str, int, bool, bytes, type(None), type, types.FunctionType})
+
+
+class StaticError(TypeError):
+    """A value that cannot be static: what is wrong with it, and the cure."""
+
+    def __init__(self, problem: str, cure: str) -> None:
+        super().__init__(problem)
+        self.cure = cure
+
+
+def tag(value: Any) -> Hashable:
+    """Return what stands for a static value in comparisons and hashes.
+
+    Raises:
+        StaticError: The value is unhashable, or is or holds an array or a State.
+    """
+    cls = class_of(value)
+    if cls in _ATOMS:
+        return cls, value
+    if isinstance(value, (jax.Array, np.ndarray, State, Unset)):
+        raise _misplaced(value)
+    parts = _parts(value)
+    if parts is not None:
+        return cls, *map(tag, parts)
+    if cls is frozenset:
+        return cls, frozenset(map(tag, value))
+    if isinstance(value, np.generic):
+        return cls, cast("Any", value).dtype, value.tobytes()
+    if isinstance(value, float):
+        return cls, value.hex()
+    if isinstance(value, complex):
+        return cls, value.real.hex(), value.imag.hex()
+    params = getattr(cls, "__dataclass_params__", None)
+    if not all_leaves([value]):  # a PyTree of another library or of the user
+        _refuse_arrays(value, leaves(value))
+    elif params is not None:
+        _refuse_arrays(
+            value, [getattr(value, field.name, None) for field in dataclasses.fields(cls)]
+        )
+    _refuse_unhashable(value)
+    if params is not None and params.eq:
+        compared = [field.name for field in dataclasses.fields(cls) if field.compare]
+        own = () if _is_generated(cls.__eq__) else (value,)
+        return cls, *own, *(tag(getattr(value, name)) for name in compared)
+    return cls, value
+
+
+def _parts(value: Any) -> Iterable[Any] | None:
+    """Return what a value is made of, for those that Python compares too coarsely, too finely or by identity."""
+    kind = class_of(value)
+    if issubclass(kind, tuple):
+        return tuple(value)
+    if kind in (slice, range):
+        return value.start, value.stop, value.step
+    if issubclass(kind, functools.partial):
+        return value.func, value.args, tuple(sorted(value.keywords.items()))
+    if isinstance(value, types.MethodType):
+        return value.__func__, value.__self__
+    if isinstance(value, (types.BuiltinMethodType, types.MethodWrapperType)):
+        return value.__name__, value.__self__
+    return None
+
+
+def _is_generated(function: Any) -> bool:
+    """Whether `dataclasses` wrote a method: code of a user comes from a file."""
+    return getattr(getattr(function, "__code__", None), "co_filename", "") == "<string>"
+
+
+def _refuse_arrays(value: Any, inside: Iterable[Any]) -> None:
+    for item in inside:
+        if isinstance(item, (jax.Array, np.ndarray, State)):
+            raise StaticError(
+                f"a {type(value).__name__} holds {describe(cast('object', item))}",
+                "Static values hold no arrays and no States: give that a field of its own, arrays in a Parameter "
+                "or a Variable.",
+            )
+
+
+def _misplaced(value: Any) -> StaticError:
+    if isinstance(value, State):
+        return StaticError(
+            f"a {type(value).__name__} is hidden in a static value",
+            "Give it a field of its own: States are children of the tree.",
+        )
+    if value is UNSET:
+        return StaticError(
+            "UNSET is the data of a node, and this is no node",
+            "Write Parameter() or Variable() for what set_up is to make.",
+        )
+    return StaticError(
+        f"{describe(value)} is an array",
+        "Wrap it in a Parameter (trained) or a Variable (not trained).",
+    )
+
+
+_CURES: dict[type, str] = {
+    list: "Use a tuple.",
+    dict: "Use a tuple of pairs, or a frozen dataclass.",
+    set: "Use a frozenset.",
+}
+
+
+def _refuse_unhashable(value: Any) -> None:
+    try:
+        hash(value)
+    except TypeError:
+        cures = [_CURES[base] for base in type(value).__mro__ if base in _CURES]
+        raise StaticError(
+            f"a {type(value).__name__} is not hashable",
+            *(cures or ["Use a hashable value, such as a frozen dataclass of hashable fields."]),
+        ) from None

@@ -1,0 +1,1 @@
+"""Packed trees: many small arrays in a few flat ones."""

@@ -1,0 +1,138 @@
+"""Where the leaves of a packed tree lie: `PackedLayout`, the static part of a `Packed`."""
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, cast
+from weakref import WeakValueDictionary
+
+import jax
+from jax.tree_util import DictKey, GetAttrKey
+
+from mlax._jax.trees import KeyPath, TreeDef, flatten
+from mlax._module.nodes import is_leaf_state
+from mlax._module.static_texts import StaticParts
+
+__all__ = ["PackedLayout", "Place"]
+
+
+class Place(NamedTuple):
+    """What is known of one leaf.
+
+    Attributes:
+        path: `layers.0.kernel`.
+        shape: Its shape, without the axes of a batch.
+        dtype: The name of its dtype when it was packed.
+        home: Key in `small` or in `large` of what holds it.
+        packed: Whether that is a flat array.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    home: str
+    packed: bool
+
+    def like(self, flat: Any) -> jax.ShapeDtypeStruct:
+        """Return shape and dtype of the leaf in a flat array, which may have another dtype by now."""
+        return jax.ShapeDtypeStruct((*flat.shape[:-1], *self.shape), flat.dtype)
+
+
+class PackedLayout(StaticParts):
+    """The structure of the tree that was packed, and where each of its leaves is. Static; equal ones are one object.
+
+    JAX compares it in each dispatch: by identity, and only where that fails leaf by leaf.
+
+    Attributes:
+        treedef: Structure of the tree.
+        places: Of the leaves, in their order.
+        flats: By key of a flat array, the numbers of the leaves in it, in their order.
+    """
+
+    __slots__ = ("__weakref__", "_hash", "flats", "places", "treedef")
+    _known: ClassVar["WeakValueDictionary[PackedLayout, PackedLayout]"] = WeakValueDictionary()
+
+    treedef: TreeDef
+    places: tuple[Place, ...]
+    flats: Mapping[str, tuple[int, ...]]
+
+    def __init__(self, treedef: TreeDef, places: tuple[Place, ...]) -> None:
+        flats: dict[str, list[int]] = {}
+        for number, place in enumerate(places):
+            if place.packed:
+                flats.setdefault(place.home, []).append(number)
+        self.treedef = treedef
+        self.places = places
+        self.flats = {key: tuple(numbers) for key, numbers in flats.items()}
+        self._hash = hash(places)
+
+    @classmethod
+    def restored(
+        cls, numbered: Any, places: tuple[tuple[str, tuple[int, ...], str, str, bool], ...]
+    ) -> "PackedLayout":
+        """Return the layout with these places of a tree that `numbered` returned."""
+        return cls.of(flatten(numbered)[1], tuple(Place(*place) for place in places))
+
+    @classmethod
+    def of(cls, treedef: TreeDef, places: tuple[Place, ...]) -> "PackedLayout":
+        """Return the one layout with these parts."""
+        layout = cls(treedef, places)
+        return cls._known.setdefault(layout, layout)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, PackedLayout)
+            and self._hash == other._hash
+            and self.places == other.places
+            and self.treedef == other.treedef
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        structure = re.sub(r" at 0x[0-9a-f]+", "", str(self.treedef))
+        return f"<{_digest(self.places, structure)}>"
+
+    def numbered(self) -> Any:
+        """Return the tree with numbers for leaves."""
+        return self.treedef.unflatten(range(len(self.places)))
+
+    def static_parts(self) -> tuple[dict[KeyPath, str], Any]:
+        """Return what lies in each flat array, as text that is the same in every process; and the tree that was."""
+        texts = {
+            (GetAttrKey("small"), DictKey(key)): _digest(
+                [(place.path, place.shape) for place in self.inside(key)]
+            )
+            for key in self.flats
+        }
+        return texts, self.numbered()
+
+    def inside(self, key: str) -> tuple[Place, ...]:
+        """Return the places of the leaves in a flat array."""
+        return tuple(self.places[number] for number in self.flats[key])
+
+    def tree(self, leaves: list[Any]) -> Any:
+        """Return the tree with these leaves; None stands for one that was filtered out."""
+        tree = self.treedef.unflatten(leaves)
+        if all(leaf is not None for leaf in leaves):
+            return tree
+        # Nodes of which nothing is left are empty as a whole, as `filter` makes them.
+        whole: Any = self.treedef.unflatten([True] * len(leaves))
+        before, treedef = flatten(whole, is_leaf=is_leaf_state)
+        after: list[Any] = cast("Any", treedef).flatten_up_to(tree)
+        return treedef.unflatten(
+            node.with_data(None)
+            if is_leaf_state(node) and _has_leaves(old) and not _has_leaves(node)
+            else node
+            for old, node in zip(before, after, strict=True)
+        )
+
+
+def _digest(leaves: Sequence[Any], structure: str = "") -> str:
+    return f"{len(leaves)} leaves, {zlib.crc32(f'{leaves}{structure}'.encode()):08x}"
+
+
+def _has_leaves(tree: object) -> bool:
+    """Return whether anything is left of a tree."""
+    return bool(flatten(tree)[0])

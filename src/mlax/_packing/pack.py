@@ -1,0 +1,196 @@
+"""`pack`: which leaves of a tree share a flat array, and what it is called."""
+
+import inspect
+from collections.abc import Callable, Container, Hashable, Iterator
+from itertools import chain, count
+from typing import (
+    Any,
+    TypeVar,
+    cast,
+)
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from mlax._jax.dtypes import is_inexact, is_key
+from mlax._jax.tracing import is_tracer
+from mlax._jax.trees import flatten
+from mlax._module.nodes import ENode, Parameter, Variable, is_leaf_state
+from mlax._module.unset import refuse_unset
+from mlax._packing.layout import PackedLayout, Place
+from mlax._packing.packed import Packed, layouts
+from mlax.tree import describe, leaves_by_name, refuse_shared
+
+__all__ = ["DEFAULT_THRESHOLD", "pack"]
+
+S = TypeVar("S")
+
+DEFAULT_THRESHOLD = 2**15
+"""Bytes below which a leaf is packed; docs/packing.md says how it was measured."""
+
+
+_WEIGHT: Parameter[Any] = Parameter()
+
+
+def pack(
+    tree: S,
+    *,
+    threshold: int = DEFAULT_THRESHOLD,
+    group: Callable[[str, Array], Hashable | None] | None = None,
+) -> Packed[S]:
+    """Return a tree with all small leaves of one dtype in one flat array; `unpack` gives it back.
+
+    Of a Module, unfrozen parameters, frozen ones and variables lie in flat arrays of their own, so that `filter` and
+    optimizers find what they look for. Of a tree without States, floating-point and complex arrays count as parameters,
+    others as variables. Random keys, nodes of your own classes, and a leaf that would be alone stay as they are.
+
+    Args:
+        tree: A Module that is set up, or any tree of arrays. None in it stays.
+        threshold: Size in bytes from which a leaf is not packed.
+        group: Of a path, `"layers.0.kernel"`, and an array. Leaves with different answers do not share a flat
+            array; for None the leaf is not packed.
+
+    Raises:
+        TypeError: `tree` holds something else than arrays, or a Packed; `threshold` is no integer; `group` is no
+            function, or gives something unhashable.
+        ValueError: A node is UNSET, an array is in two places, two leaves have one path, arrays to be packed
+            together are on different devices, or `threshold` is negative.
+    """
+    from mlax._packing.flat import join
+
+    where = "mlax.pack"
+    least = _threshold(threshold)
+    if group is not None and not callable(group):
+        raise TypeError(
+            f"{where}: group must be a function of a path and an array, got {describe(group)}"
+        )
+    if group is not None:
+        _refuse_other_arguments(where, group)
+    if layouts(tree):
+        raise TypeError(f"{where}: tree is packed already, or holds a Packed; unpack it first")
+    refuse_unset(where, "tree", tree, "set up first: model = mlax.set_up(model, x, rng=key)")
+    refuse_shared(where, "tree", tree)
+    given, treedef = leaves_by_name(where, "tree", tree)
+    nodes = dict(zip(given, _nodes(where, given, tree), strict=True))
+    names: dict[str, str] = {}
+    small: dict[str, ENode[Any]] = {}
+    for shared, paths in _together(where, nodes, least, group).items():
+        _refuse_different_devices(where, paths, nodes)
+        key = _name(shared, small, plain=group is None)
+        names |= dict.fromkeys(paths, key)
+        arrays = [nodes[path].data for path in paths]
+        small[key] = nodes[paths[0]].with_data(join(arrays, tuple(array.shape for array in arrays)))
+    places = tuple(
+        Place(path, node.data.shape, node.data.dtype.name, names.get(path, path), path in names)
+        for path, node in nodes.items()
+    )
+    large = {path: node for path, node in nodes.items() if path not in names}
+    return Packed(small, large, PackedLayout.of(treedef, places))
+
+
+def _together(
+    where: str,
+    nodes: dict[str, ENode[Any]],
+    least: int,
+    group: Callable[[str, Array], Hashable | None] | None,
+) -> dict[tuple[Any, ...], list[str]]:
+    """Return the paths of what is to share a flat array, by all that it has in common."""
+    together: dict[tuple[Any, ...], list[str]] = {}
+    for path, node in nodes.items():
+        data = node.data
+        if type(node) not in (Parameter, Variable) or is_key(data.dtype) or _bytes(data) >= least:
+            continue
+        answer = True if group is None else _answer(where, path, group(path, data))
+        if answer is not None:
+            shared = answer, type(node), getattr(node, "frozen", False), data.dtype
+            together.setdefault(shared, []).append(path)
+    return {shared: paths for shared, paths in together.items() if len(paths) > 1}
+
+
+def _threshold(given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, int | np.integer):
+        raise TypeError(
+            f"mlax.pack: threshold must be a number of bytes, an integer, got {describe(given)}"
+        )
+    if given < 0:
+        raise ValueError(f"mlax.pack: threshold must be >= 0, got {given}")
+    return int(cast("Any", given))
+
+
+def _refuse_other_arguments(where: str, group: Callable[..., Any]) -> None:
+    try:
+        inspect.signature(group).bind("path", None)
+    except TypeError as error:
+        raise TypeError(
+            f"{where}: group must be a function of a path and an array, got {describe(group)}: {error}"
+        ) from None
+    except ValueError:  # of a function in C, whose arguments nobody knows
+        return
+
+
+def _bytes(array: Any) -> int:
+    size: int = array.size * array.dtype.itemsize
+    return size
+
+
+def _nodes(where: str, given: dict[str, Any], tree: Any) -> Iterator[ENode[Any]]:
+    """Yield a node for each leaf: of the class of the node that it is from, or what a bare array counts as."""
+    owners = [
+        node
+        for node in flatten(tree, is_leaf=is_leaf_state)[0]
+        for _ in range(len(flatten(node)[0]))
+    ]
+    for (path, leaf), owner in zip(given.items(), owners, strict=True):
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            raise TypeError(
+                f"{where}: {path or 'tree'} is {describe(leaf)}, which has no values; give arrays, or write "
+                "jax.eval_shape(mlax.pack, tree)"
+            )
+        if is_leaf_state(owner):
+            yield owner.with_data(leaf)
+            continue
+        try:
+            node = Variable(leaf)
+        except TypeError as error:
+            problem = str(error).partition("\n")[0].replace("Variable.data", path or "tree")
+            raise TypeError(f"{where}: {problem}") from None
+        data: Any = node.data
+        yield _WEIGHT.with_data(data) if is_inexact(data.dtype) else node
+
+
+def _answer(where: str, path: str, answer: Any) -> Hashable | None:
+    try:
+        hash(answer)
+    except TypeError:
+        raise TypeError(
+            f"{where}: group must give something hashable or None, got {describe(answer)} for {path!r}"
+        ) from None
+    return cast("Hashable", answer)
+
+
+def _name(home: tuple[Any, ...], taken: Container[str], *, plain: bool) -> str:
+    """Return the key of a flat array: `float32 frozen`, and with a group `float32 matrix`."""
+    answer, cls, frozen, dtype = home
+    kind = "variable" if cls is Variable else "frozen" if frozen else ""
+    told = "" if plain else answer if isinstance(answer, str) else repr(answer)
+    name = " ".join(filter(None, (dtype.name, kind, told)))
+    numbered = (f"{name} ({number})" for number in count(2))
+    return next(one for one in chain([name], numbered) if one not in taken)
+
+
+def _refuse_different_devices(where: str, paths: list[str], nodes: dict[str, ENode[Any]]) -> None:
+    """Refuse arrays that somebody put on different devices: JAX computes nothing with both."""
+    first: tuple[str, Any] | None = None
+    for path in paths:
+        array = nodes[path].data
+        if is_tracer(array) or not array.committed:
+            continue
+        devices = array.sharding.device_set
+        if first is None:
+            first = path, devices
+        elif devices != first[1]:
+            raise ValueError(
+                f"{where}: {first[0]} and {path} are on different devices and cannot share a flat array; pack them "
+                "apart: group=lambda path, array: array.device"
+            )

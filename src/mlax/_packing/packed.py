@@ -1,0 +1,197 @@
+"""Packed trees: all small leaves of one dtype in one flat array, so that a step does not pay for each of them.
+
+A jitted call costs one to two microseconds for each array that it returns. With many small arrays a training step is
+little else. A `Packed` is a tree of few arrays that unpacks itself inside the step, where that costs no boundary.
+"""
+
+import math
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeGuard,
+    TypeVar,
+    cast,
+)
+
+from mlax._jax.trees import TreeDef, flatten
+from mlax._module.module import HasForward, Module
+from mlax._module.nodes import ENode
+from mlax._packing.layout import PackedLayout, Place
+from mlax.tree import describe
+
+__all__ = ["Packed", "is_packed", "layouts"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T", covariant=True)
+
+
+class Packed(Module, Generic[T]):
+    """A tree with its small leaves in flat arrays, one for each dtype; `pack` makes it.
+
+    It is a Module: what takes a model takes it too. `filter` and `partition` see a flat array as one node.
+
+    Attributes:
+        small: The flat arrays: `float32`, and apart `float32 frozen` and `float32 variable` for what is not trained.
+        large: All other leaves, by their path in the tree.
+        layout: What lies where. Static.
+    """
+
+    small: dict[str, ENode[Any]]
+    large: dict[str, ENode[Any]]
+    layout: PackedLayout
+
+    def unpack(self) -> T:
+        """Return the tree. Of what was filtered out of this, the node has `data=None` in it; a bare array is None.
+
+        Arrays may have changed their dtype since they were packed, and have got axes in front.
+
+        Raises:
+            ValueError: A flat array has another length.
+        """
+        from mlax._packing.flat import split  # only what packs pays for importing it
+
+        leaves: list[Any] = [None] * len(self.layout.places)
+        for key, numbers in self.layout.flats.items():
+            flat = self._data("small", key)
+            if flat is None:
+                continue
+            shapes = self._shapes(key)
+            length = sum(map(math.prod, shapes))
+            if getattr(flat, "shape", ())[-1:] != (length,):
+                raise ValueError(
+                    f"Packed.unpack: small[{key!r}] must have a last axis of {length}, got {describe(flat)}"
+                )
+            for number, leaf in zip(numbers, split(flat, shapes), strict=True):
+                leaves[number] = leaf
+        for number, place in enumerate(self.layout.places):
+            if not place.packed:
+                leaves[number] = self._data("large", place.home)
+        return cast("T", self.layout.tree(leaves))
+
+    def repack(self, tree: Any, before: Any = None) -> Self:
+        """Return another tree of the same structure, shapes and dtypes, packed as this one is.
+
+        Args:
+            tree: What `unpack` gave, with other arrays in it.
+            before: What `unpack` of this very Packed gave, not of another: a flat array of which `tree` holds every
+                leaf, the same object as `before`, is kept as it is here. Without it all are made anew.
+
+        Raises:
+            ValueError: The structure is another one, or the shape or dtype of a leaf.
+        """
+        from mlax._packing.flat import join
+
+        data = [
+            self._data("small" if place.packed else "large", place.home)
+            for place in self.layout.places
+        ]
+        there = [None if one is None else True for one in data]
+        treedef = flatten(self.layout.tree(there))[1]
+        given = iter(self._leaves_of("tree", tree, treedef))
+        kept = iter([] if before is None else self._leaves_of("before", before, treedef))
+        small, large = dict(self.small), dict(self.large)
+        inside: dict[str, list[Any]] = {}
+        changed: dict[str, None] = {}
+        for place, old_data in zip(self.layout.places, data, strict=True):
+            if old_data is None:
+                continue
+            leaf, old = next(given), next(kept, None)
+            if leaf is not old:
+                _refuse_other(place, leaf, old_data)
+            if not place.packed:
+                large[place.home] = large[place.home].with_data(leaf)
+                continue
+            inside.setdefault(place.home, []).append(leaf)
+            if leaf is not old:
+                changed[place.home] = None
+        for key in changed:
+            small[key] = small[key].with_data(join(inside[key], self._shapes(key)))
+        return self.replace(small=small, large=large)
+
+    def _leaves_of(self, name: str, tree: Any, expected: TreeDef) -> list[Any]:
+        leaves, treedef = flatten(tree)
+        if treedef != expected:
+            raise ValueError(
+                f"Packed.repack: {name} has another structure than the tree that was packed; pack it anew: "
+                "mlax.pack(tree)"
+            )
+        return leaves
+
+    def _shapes(self, key: str) -> tuple[tuple[int, ...], ...]:
+        return tuple(place.shape for place in self.layout.inside(key))
+
+    def _data(self, field: str, key: str) -> Any:
+        nodes = self.small if field == "small" else self.large
+        if key not in nodes:
+            raise ValueError(
+                f"Packed: {field}[{key!r}] is missing, leaves of the tree that was packed lie there; replace the data "
+                "of nodes, not the nodes"
+            )
+        return nodes[key].data
+
+    @classmethod
+    def _unpickled(cls, small: Any, large: Any, numbered: Any, places: Any) -> Self:
+        return cls(small, large, PackedLayout.restored(numbered, places))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A treedef does not pickle; the tree of numbers that it makes does.
+        places = tuple(map(tuple, self.layout.places))
+        numbered = self.layout.numbered()
+        return type(self)._unpickled, (dict(self.small), dict(self.large), numbered, places)
+
+    if TYPE_CHECKING:
+
+        def forward(
+            self: "Packed[HasForward[P, tuple[R, S]]]", *args: P.args, **kwargs: P.kwargs
+        ) -> tuple[R, "Packed[S]"]: ...
+
+        def __call__(
+            self: "Packed[HasForward[P, tuple[R, S]]]", *args: P.args, **kwargs: P.kwargs
+        ) -> tuple[R, "Packed[S]"]: ...
+
+    else:
+
+        def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+            """Unpack, call the model, and return its result and the model, packed as before."""
+            before = self.unpack()
+            result, after = before(*args, **kwargs)
+            return result, self.repack(after, before)
+
+        def __getattr__(self, name: str) -> NoReturn:
+            cure = ""
+            if not name.startswith("_"):
+                cure = "; it is packed, and packed.unpack() gives the tree that was"
+            raise AttributeError(f"Packed has no attribute {name!r}{cure}")
+
+        def __getitem__(self, key: Any) -> NoReturn:
+            raise TypeError(
+                f"Packed has no item {key!r}; it is packed, and packed.unpack() gives the tree that was"
+            )
+
+
+def _refuse_other(place: Place, leaf: Any, data: Any) -> None:
+    """Refuse a leaf of another shape or dtype than the one that lies in `data`, or is it."""
+    shape, dtype = getattr(data, "shape", None), getattr(data, "dtype", None)
+    if place.packed:
+        shape = (*data.shape[:-1], *place.shape)
+    if (getattr(leaf, "shape", None), getattr(leaf, "dtype", None)) != (shape, dtype):
+        expected = place.like(data) if place.packed else data
+        raise ValueError(
+            f"Packed.repack: {place.path} must be {describe(expected)} as before, got {describe(leaf)}"
+        )
+
+
+def is_packed(node: object) -> TypeGuard[Packed[Any]]:
+    """Whether `node` is a Packed."""
+    return isinstance(node, Packed)
+
+
+def layouts(tree: Any) -> list[PackedLayout]:
+    """Return the layouts of all that is packed in a tree, in their order."""
+    return [node.layout for node in flatten(tree, is_leaf=is_packed)[0] if is_packed(node)]

@@ -1,0 +1,230 @@
+"""How leaves are stored in a safetensors file, and read back: exactly, whatever their dtype.
+
+Most dtypes are the format's. What it lacks is stored as something that every reader knows, and the metadata say what
+it is: complex128 as pairs of float64 on one more axis, PRNG keys as their uint32 data, narrow dtypes as bytes that hold
+their bits.
+"""
+
+import functools
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlax._jax.dtypes import canonical, is_key
+from mlax._jax.tracing import is_tracer
+from mlax._jax.trees import class_of
+from mlax._saving.safetensors import DamagedError, Entry
+from mlax.tree import describe
+
+__all__ = ["ArrayType", "array_type", "as_in", "decoded", "encoded", "stored_type"]
+
+_DTYPES = {
+    "BOOL": np.dtype(np.bool_),
+    "U8": np.dtype(np.uint8),
+    "I8": np.dtype(np.int8),
+    "U16": np.dtype(np.uint16),
+    "I16": np.dtype(np.int16),
+    "U32": np.dtype(np.uint32),
+    "I32": np.dtype(np.int32),
+    "U64": np.dtype(np.uint64),
+    "I64": np.dtype(np.int64),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(jnp.bfloat16),
+    "F32": np.dtype(np.float32),
+    "F64": np.dtype(np.float64),
+    "C64": np.dtype(np.complex64),
+    "F8_E4M3": np.dtype(jnp.float8_e4m3fn),
+    "F8_E5M2": np.dtype(jnp.float8_e5m2),
+    "F8_E8M0": np.dtype(jnp.float8_e8m0fnu),
+    "F8_E4M3FNUZ": np.dtype(jnp.float8_e4m3fnuz),
+    "F8_E5M2FNUZ": np.dtype(jnp.float8_e5m2fnuz),
+}
+_FORMATS = {dtype.name: form for form, dtype in _DTYPES.items()}
+
+# A byte for each element, of which they use some bits only.
+_NARROW = ("int2", "uint2", "int4", "uint4", "float4_e2m1fn")
+# All that the format does not have and a byte holds.
+_BYTES = {
+    name: np.dtype(getattr(jnp, name))
+    for name in (*_NARROW, "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz")
+    if hasattr(jnp, name)  # not all in every JAX
+}
+
+_KNOWN = {
+    dtype.name: dtype for dtype in (*_DTYPES.values(), *_BYTES.values(), np.dtype(np.complex128))
+}
+
+# Python's numbers, as arrays.
+_NUMBERS = {bool: np.bool_, int: np.int64, float: np.float64, complex: np.complex128}
+
+
+class ArrayType(NamedTuple):
+    """Shape of an array and name of its dtype."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def array_type(leaf: Any) -> ArrayType:
+    """Return what array a leaf is; Python numbers are arrays of 64 bits.
+
+    Raises:
+        TypeError: It is none that can be stored; in one phrase.
+        ValueError: Its values are not there; in one phrase.
+    """
+    if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+        result = ArrayType(leaf.shape, cast("Any", leaf.dtype).name)
+        if not is_key(leaf.dtype) and canonical(leaf.dtype) != leaf.dtype:
+            raise ValueError(f"{describe(leaf)}: JAX has {result.dtype} only with jax_enable_x64")
+        return result
+    if _is_numpy(leaf):
+        if leaf.dtype.name in _KNOWN and not issubclass(class_of(leaf), np.ma.MaskedArray):
+            return ArrayType(leaf.shape, leaf.dtype.name)
+    elif (number := _number_type(leaf)) is not None:
+        return ArrayType((), number.name)
+    raise TypeError(f"{describe(leaf)}: only arrays and numbers can be saved")
+
+
+def _is_numpy(leaf: object) -> bool:
+    return isinstance(leaf, np.ndarray | np.generic)
+
+
+def _number_type(leaf: object) -> np.dtype[Any] | None:
+    """Return the dtype that one of Python's numbers is stored in."""
+    return next((np.dtype(_NUMBERS[kind]) for kind in _NUMBERS if isinstance(leaf, kind)), None)
+
+
+def encoded(name: str, leaf: Any) -> tuple[Entry, str | None]:
+    """Return a leaf as the file has it; and the name of its dtype where the file has another.
+
+    Raises:
+        TypeError: As `array_type`.
+        ValueError: Its values cannot be read, or are beyond 64 bits; in one phrase.
+    """
+    shape, dtype = array_type(leaf)
+    if isinstance(leaf, jax.ShapeDtypeStruct) or is_tracer(leaf):
+        raise ValueError(f"{describe(leaf)} without values; save outside jit and eval_shape")
+    if isinstance(leaf, jax.Array):
+        if leaf.is_deleted():
+            raise ValueError(f"{describe(leaf)} that is deleted (given away by donate_argnums?)")
+        if not leaf.is_fully_addressable:
+            raise ValueError(f"{describe(leaf)} that is partly on other processes; gather it first")
+    elif not _is_numpy(leaf):
+        try:
+            leaf = np.array(leaf, _number_type(leaf))
+        except OverflowError:
+            raise ValueError("an integer of more than 64 bits") from None
+    if is_key(leaf.dtype):
+        implementation = str(jax.random.key_impl(leaf))
+        shape += _key_type(implementation).shape
+        return Entry(
+            name, "U32", shape, lambda: _bytes(jax.random.key_data(leaf), "uint32")
+        ), f"key<{implementation}>"
+    if dtype == "complex128":
+        return Entry(name, "F64", (*shape, 2), lambda: _bytes(leaf, dtype)), dtype
+    if dtype in _BYTES:
+        return Entry(name, "U8", shape, lambda: _bytes(leaf, dtype)), dtype
+    return Entry(name, _FORMATS[dtype], shape, lambda: _bytes(leaf, dtype)), None
+
+
+def _bytes(leaf: Any, dtype: str) -> np.ndarray[Any, Any]:
+    array = np.asarray(leaf)
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1)
+    return _clean(little.view(np.uint8), dtype)
+
+
+def _clean(data: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
+    """Return bytes that are the ones that NumPy itself has for their values: only 0 and 1 for bools."""
+    clean: Any = data
+    if dtype == "bool":
+        clean = data != 0
+    elif dtype in _NARROW:
+        clean = data.view(_BYTES[dtype]).astype(np.float32).astype(_BYTES[dtype])
+    return cast("np.ndarray[Any, Any]", clean.view(np.uint8))
+
+
+def stored_type(entry: Entry, stated: str | None) -> ArrayType:
+    """Return what array an entry of a file is.
+
+    Args:
+        entry: The entry.
+        stated: What the metadata call its dtype, if anything.
+
+    Raises:
+        DamagedError: They contradict the entry.
+    """
+    shape = entry.shape
+    if stated is None:
+        # Dtypes that JAX does not have (F4) go by the name of the format.
+        return ArrayType(
+            shape, _DTYPES[entry.dtype].name if entry.dtype in _DTYPES else entry.dtype
+        )
+    if stated == "complex128" and entry.dtype == "F64" and shape[-1:] == (2,):
+        return ArrayType(shape[:-1], stated)
+    if stated in _BYTES and entry.dtype == "U8":
+        return ArrayType(shape, stated)
+    if stated.startswith("key<") and entry.dtype == "U32":
+        key = _key_type(stated[4:-1])
+        axes = len(shape) - len(key.shape)
+        if axes >= 0 and shape[axes:] == key.shape:
+            return ArrayType(shape[:axes], key.dtype)
+    raise DamagedError(f"{entry.name!r} is {entry.dtype}{list(shape)} and cannot be {stated!r}")
+
+
+@functools.cache
+def _key_type(implementation: str) -> ArrayType:
+    """Return shape of the data, and dtype of one key."""
+    try:
+        key = jax.eval_shape(lambda: jax.random.key(0, impl=implementation))
+    except ValueError as error:  # JAX looks it up among those that are registered
+        raise DamagedError(str(error)) from None
+    return ArrayType(jax.eval_shape(jax.random.key_data, key).shape, key.dtype.name)
+
+
+def decoded(data: np.ndarray[Any, Any], entry: Entry, stated: str | None) -> Any:
+    """Return the array whose bytes are given: of NumPy, or of JAX for keys.
+
+    Raises:
+        DamagedError: They are bytes that no array of this dtype has.
+    """
+    shape, dtype = stored_type(entry, stated)
+    if stated is not None and dtype.startswith("key<"):
+        words = data.view(np.uint32).reshape(entry.shape)
+        return cast("Any", jax.random.wrap_key_data(jnp.array(words), impl=stated[4:-1]))
+    if dtype in ("bool", *_NARROW) and not np.array_equal(_clean(data, dtype), data):
+        raise DamagedError(f"{entry.name!r} holds bytes that {dtype} does not have")
+    return cast("Any", data).view(_KNOWN[dtype]).reshape(shape)
+
+
+def as_in(leaf: Any, value: Any) -> Any:
+    """Return a value as the kind of thing that a leaf is: a JAX array in its place, a NumPy array, a number.
+
+    Args:
+        leaf: From `like`.
+        value: An array or number of its shape and dtype. JAX may keep the memory of a NumPy array: nobody else has it.
+
+    Raises:
+        ValueError: The value is a tracer, and what is wanted has a value; in one phrase.
+    """
+    if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+        sharding = leaf.sharding if _is_placed(leaf) else None
+        if isinstance(value, jax.Array):
+            return value if sharding is None else jax.device_put(value, sharding)
+        return jax.device_put(np.asarray(value), sharding)
+    if is_tracer(value):
+        raise ValueError(
+            f"{describe(value)} without values, and {describe(leaf)} in `like` has one"
+        )
+    if _is_numpy(leaf):
+        array: Any = np.array(value, leaf.dtype)
+        return array if issubclass(class_of(leaf), np.ndarray) else array[()]
+    return type(leaf)(np.asarray(value).item())
+
+
+def _is_placed(leaf: Any) -> bool:
+    """Return whether it matters on which devices a leaf is; inside `jit` it does not have any."""
+    if is_tracer(leaf):
+        return False
+    return isinstance(leaf, jax.ShapeDtypeStruct) or getattr(leaf, "committed", False)

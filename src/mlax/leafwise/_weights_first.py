@@ -1,0 +1,88 @@
+"""New weights before the slots they are computed from, so that XLA on CPU has less to copy.
+
+A step that is given the buffers of weights and state writes over them, and XLA on CPU runs a loop for each result. The
+loop of the weights reads what other loops have left in memory, new slots, as Adam's in float32, or else the old slots:
+Lion's, and those of all algorithms where slots are stored in fewer bits than they are computed in. Then it has to run
+before they are written over. XLA does not see that it can, and copies them first, which takes longer than the step.
+(`xla_cpu_copy_insertion_use_region_analysis`, an option of the compiler that is off, lets it see.)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import Jaxpr, Var, jaxpr_as_fun
+from jaxtyping import Array
+
+from mlax._jax.trees import flatten
+
+__all__ = ["weights_first"]
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def weights_first(function: Callable[[S], T], slots: S) -> T:
+    """Return `function(slots)`; on CPU new slots wait for the weights where these read the old ones.
+
+    Args:
+        function: Returns new weights, new slots, and anything else. It is traced.
+        slots: A tree of arrays, of the structure of the new slots.
+    """
+    if cast("Any", jax.config).jax_disable_jit:
+        return function(slots)
+    old = flatten(slots)[0]
+    traced, shapes = jax.make_jaxpr(function, return_shape=True)(slots)
+    jaxpr = traced.jaxpr
+    results: list[Array] = cast("Any", jaxpr_as_fun(traced))(*old)
+    weights, *others = results
+    read = _computed_from(jaxpr.outvars[0], jaxpr, stop=jaxpr.outvars[1 : 1 + len(old)])
+    for i, variable in enumerate(jaxpr.invars):
+        if variable in read:
+            others[i] = _after(weights, others[i])
+    result: T = flatten(shapes)[1].unflatten([weights, *others])
+    return result
+
+
+def _computed_from(result: Any, jaxpr: Jaxpr, stop: Sequence[Any]) -> set[Any]:
+    """Return the variables that a result is computed from, other than through some that XLA keeps in memory anyway."""
+    equations = {variable: equation for equation in jaxpr.eqns for variable in equation.outvars}
+    kept = {variable for variable in stop if isinstance(variable, Var)}
+    found: set[Any] = set()
+    pending = [result]
+    while pending:
+        variable = pending.pop()
+        if not isinstance(variable, Var) or variable in found or variable in kept:
+            continue
+        found.add(variable)
+        if variable in equations:
+            pending += equations[variable].invars
+    return found
+
+
+def _after(first: Array, then: Array) -> Array:
+    """Return `then`, which on CPU is written when `first` is there, if they are alike in all but their dtype.
+
+    XLA takes it for a choice that `first` has a part in. LLVM, later, sees that the condition never holds.
+    """
+    if _form(first) != _form(then):
+        return then
+
+    def chosen(first: Array, then: Array) -> Array:
+        never = lax.optimization_barrier(jnp.bool_(False)) & (first == 0)
+        return lax.select(never, jnp.zeros_like(then), then)
+
+    def as_it_is(_: Array, then: Array) -> Array:
+        return then
+
+    result: Array = cast("Any", lax.platform_dependent)(first, then, cpu=chosen, default=as_it_is)
+    return result
+
+
+def _form(array: Array) -> object:
+    """Return shape, sharding and what varies over which axes of a mesh."""
+    form: Any = jax.typeof(array)
+    return form.update(dtype=np.dtype(bool), weak_type=False)

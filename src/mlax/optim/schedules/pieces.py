@@ -1,0 +1,97 @@
+"""Schedules made of pieces: other schedules, or values between boundaries."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from operator import mul
+from typing import Annotated, Any, Literal
+
+from jaxtyping import Array
+
+from mlax.optim.schedules._arithmetic import joined, path, stairs
+from mlax.optim.schedules._curve import (
+    Boundaries,
+    Curve,
+    Real,
+    Scales,
+    elements,
+    one_of,
+)
+from mlax.optimizer._hyperparameters import Schedule, Specification, is_schedule
+
+__all__ = ["join_schedules", "piecewise_constant", "piecewise_interpolate"]
+
+
+def _schedules(value: Any) -> tuple[Schedule, ...]:
+    schedules = elements(value)
+    if not schedules or not all(map(is_schedule, schedules)):
+        raise TypeError("a sequence of at least one schedule (of a number: `constant(number)`)")
+    for schedule in schedules:
+        try:
+            hash(schedule)
+        except TypeError:
+            raise TypeError(f"made of hashable schedules, which {schedule!r} is not") from None
+    return schedules
+
+
+class join_schedules(Curve):
+    """One schedule after the other, each counting its steps from where it begins.
+
+    Args:
+        schedules: One or more schedules. Functions of your own are called with steps as an int32 array (float, where
+            this is called with a float), never below 0, also in steps that are not theirs.
+        boundaries: Increasing steps, one fewer than schedules. At step `boundaries[i]` schedule i + 1 is at its step 0.
+    """
+
+    schedules: Annotated[Sequence[Schedule], Specification(_schedules)]
+    boundaries: Boundaries
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expected, got = len(self.schedules) - 1, len(self.boundaries)
+        self._require(got == expected, f"boundaries must be {expected} steps, got {got}")
+
+    def _at(self, n: Array) -> Array:
+        return joined(n, self.boundaries, self.schedules)
+
+
+def _corners(value: float, scales: Any) -> list[tuple[int, float]]:
+    """Return each boundary with the value there, beginning at step 0."""
+    factors = accumulate((factor for _, factor in scales), mul, initial=value)
+    return list(zip((0, *(step for step, _ in scales)), factors, strict=True))
+
+
+class piecewise_constant(Curve):
+    """Multiplied by a factor at each boundary.
+
+    Args:
+        init_value: Value before the first boundary.
+        boundaries_and_scales: A dict from steps, at least 1, to factors, at least 0. From that step on the factor
+            counts, and all before it. Kept as a sorted tuple of pairs, which may be given as well.
+    """
+
+    init_value: Real
+    boundaries_and_scales: Scales = ()
+
+    def _at(self, n: Array) -> Array:
+        corners = _corners(self.init_value, self.boundaries_and_scales)
+        return stairs(n, [step for step, _ in corners[1:]], [value for _, value in corners])
+
+
+class piecewise_interpolate(Curve):
+    """From value to value: at each boundary what the factors until there give, a line or half a cosine in between.
+
+    Args:
+        interpolate_type: `"linear"` or `"cosine"`.
+        init_value: Value at step 0.
+        boundaries_and_scales: A dict from steps, at least 1, to factors, at least 0: each times the value at the
+            boundary before is the value at this one. After the last one the value stays. Kept as a sorted tuple of
+            pairs, which may be given as well.
+    """
+
+    interpolate_type: Annotated[Literal["linear", "cosine"], one_of("linear", "cosine")]
+    init_value: Real
+    boundaries_and_scales: Scales = ()
+
+    def _at(self, n: Array) -> Array:
+        corners = _corners(self.init_value, self.boundaries_and_scales)
+        return path(n, corners, self.interpolate_type)

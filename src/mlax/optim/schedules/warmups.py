@@ -1,0 +1,118 @@
+"""A linear warm-up, and what follows it."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from mlax.optim.schedules._arithmetic import joined, power, transition
+from mlax.optim.schedules._curve import (
+    Count,
+    Curve,
+    Flag,
+    Positive,
+    Real,
+    RealOrNone,
+    Steps,
+)
+
+__all__ = ["warmup_constant", "warmup_cosine_decay", "warmup_exponential_decay"]
+
+
+class warmup_constant(Curve):
+    """From `init_value` to `peak_value` in `warmup_steps` steps, along a line; then `peak_value`.
+
+    Args:
+        init_value: Value at step 0.
+        peak_value: Value from step `warmup_steps` on.
+        warmup_steps: Length of the warm-up; with 0 there is none, and the value is `peak_value` from the start.
+    """
+
+    init_value: Real
+    peak_value: Real
+    warmup_steps: Count
+
+    def _at(self, n: Array) -> Array:
+        return transition(n, self.warmup_steps, self.init_value, self.peak_value)
+
+
+class warmup_cosine_decay(Curve):
+    """A linear warm-up from `init_value` to `peak_value`, then half a cosine down to `end_value`.
+
+    Args:
+        init_value: Value at step 0.
+        peak_value: Value at step `warmup_steps`.
+        warmup_steps: Length of the warm-up; with 0 there is none, and step 0 has `peak_value`.
+        decay_steps: Length of the whole, the warm-up included: more than `warmup_steps`.
+        end_value: Value from step `decay_steps` on.
+        exponent: Power that the cosine, (1 + cos(pi * x)) / 2, is raised to, above 0.
+    """
+
+    init_value: Real
+    peak_value: Real
+    warmup_steps: Count
+    decay_steps: Steps
+    end_value: Real = 0.0
+    exponent: Positive = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require(
+            self.decay_steps > self.warmup_steps,
+            f"decay_steps must be > warmup_steps, which it includes, got {self.decay_steps} and {self.warmup_steps}",
+        )
+
+    def _at(self, n: Array) -> Array:
+        def warm_up(n: Array) -> Array:
+            return transition(n, self.warmup_steps, self.init_value, self.peak_value)
+
+        def decay(n: Array) -> Array:
+            steps = self.decay_steps - self.warmup_steps
+            return transition(
+                n, steps, self.peak_value, self.end_value, "cosine", exponent=self.exponent
+            )
+
+        return joined(n, [self.warmup_steps], [warm_up, decay])
+
+
+class warmup_exponential_decay(Curve):
+    """A linear warm-up from `init_value` to `peak_value`, then exponential decay.
+
+    Args:
+        init_value: Value at step 0.
+        peak_value: Value at step `warmup_steps`.
+        warmup_steps: Length of the warm-up; with 0 there is none, and step 0 has `peak_value`.
+        transition_steps: Steps in which the value is multiplied by `decay_rate` once, at least 1.
+        decay_rate: Factor, above 0; above 1 the value grows.
+        transition_begin: Steps after the warm-up until the decay begins.
+        staircase: Whether to multiply once every `transition_steps` steps, instead of a little in each.
+        end_value: What the value falls to and not below after the warm-up (with `decay_rate` >= 1: rises to and not
+            above); None for no such bound.
+    """
+
+    init_value: Real
+    peak_value: Real
+    warmup_steps: Count
+    transition_steps: Steps
+    decay_rate: Positive
+    transition_begin: Count = 0
+    staircase: Flag = False
+    end_value: RealOrNone = None
+
+    def _at(self, n: Array) -> Array:
+        def warm_up(n: Array) -> Array:
+            return transition(n, self.warmup_steps, self.init_value, self.peak_value)
+
+        def decay(n: Array) -> Array:
+            n = jnp.maximum(n - self.transition_begin, 0)
+            if self.staircase:
+                n = lax.stop_gradient(n // self.transition_steps)
+                factor = power(self.decay_rate, n)
+            else:
+                factor = power(self.decay_rate ** (1 / self.transition_steps), n)
+            value = self.peak_value * factor
+            if self.end_value is None:
+                return value
+            bound = jnp.maximum if self.decay_rate < 1 else jnp.minimum
+            return bound(value, self.end_value)
+
+        return joined(n, [self.warmup_steps], [warm_up, decay])

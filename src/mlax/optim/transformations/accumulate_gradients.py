@@ -1,0 +1,99 @@
+"""Steps on the mean gradient of several micro-batches."""
+
+from typing import Any, ClassVar, Generic, NamedTuple
+
+from jaxtyping import Array
+
+from mlax.leafwise import map_leaves
+from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, made_or_skipped
+from mlax.optimizer import (
+    Dtype,
+    dtype,
+    integer,
+    no_steps,
+    required,
+    selected,
+    warn_if_narrow,
+    zeros,
+)
+from mlax.typing import Count, Weights, checked
+
+__all__ = ["AccumulateGradients", "State"]
+
+
+class AccumulateGradients(Wrapper):
+    """Makes one step on the mean of the gradients of `every` calls. The calls between move nothing.
+
+    Keyword arguments of `step` are those of the last call.
+
+    Args:
+        optimizer: Makes the step.
+        every: Number of micro-batches in a batch, >= 1.
+        slot_dtype: Floating-point dtype of the mean; the weights' own where it is None.
+    """
+
+    has_the_last_word: ClassVar[bool] = True
+
+    every: int = required(integer(1, at_least=1))
+    slot_dtype: Dtype | None = dtype()
+
+    def init(self, weights: Weights) -> "State[Weights]":
+        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        return self._init(selected(weights))
+
+    @checked
+    def _init(self, weights: Weights) -> "State[Weights]":
+        inner = self.optimizer.init(weights)
+        state = State(no_steps(), zeros(weights, self.slot_dtype), inner, self.held())
+        warn_if_narrow(state, kept={"mean": 1 - 1 / self.every})
+        return state
+
+    @checked
+    def _step(
+        self,
+        move: Move,
+        gradients: Weights,
+        state: "State[Weights]",
+        weights: Weights | None,
+        arguments: Arguments,
+    ) -> "tuple[Weights, State[Weights]]":
+        number = state.step % self.every
+        mean, slot = map_leaves(
+            _accumulate,
+            None,
+            (gradients,),
+            (state.mean,),
+            self._store(state.step),
+            share=1 / (number + 1).astype(float),
+        )
+
+        def last() -> tuple[Weights, Weights, Any]:
+            result, inner = move.by(self.optimizer, mean, state.inner, weights, arguments)
+            return result, zeros(slot, None), inner
+
+        def between() -> tuple[Weights, Weights, Any]:
+            return move.nowhere(gradients, weights), slot, state.inner
+
+        result, slot, inner = made_or_skipped(number == self.every - 1, last, between)
+        return result, State(state.step + 1, slot, inner, state.hyperparameters)
+
+
+class State(NamedTuple, Generic[Weights]):
+    """What is remembered between micro-batches.
+
+    Attributes:
+        step: Number of micro-batches seen.
+        mean: Mean gradient of those since the last step, like the weights.
+        inner: State of the optimizer inside.
+        hyperparameters: The optimizer. Static, no leaves.
+    """
+
+    step: Count
+    mean: Weights
+    inner: Any
+    hyperparameters: AccumulateGradients
+
+
+def _accumulate(_: None, g: Array, mean: Array, *, share: Array) -> tuple[Array, Array]:
+    mean = mean + share * (g - mean)
+    return mean, mean

@@ -1,0 +1,110 @@
+"""A moving average of the weights, to evaluate and to keep."""
+
+from typing import Any, ClassVar, Generic, NamedTuple
+
+from jaxtyping import Array
+
+from mlax.leafwise import map_leaves
+from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, cast_like
+from mlax.optimizer import (
+    Dtype,
+    Number,
+    copies,
+    current,
+    dtype,
+    initial,
+    merged,
+    no_steps,
+    scheduled,
+    selected,
+    warn_if_narrow,
+)
+from mlax.typing import Count, Scalar, Weights, checked
+
+__all__ = ["AverageWeights", "State"]
+
+
+class AverageWeights(Wrapper):
+    r"""Keeps an average of the weights, which it does not train: $\bar w_t = d \bar w_{t-1} + (1 - d) w_t$.
+
+    It starts at the first weights. The mean of all weights since (Polyak & Juditsky 1992,
+    https://doi.org/10.1137/0330046) is `decay=lambda step: step / (step + 1)`.
+
+    Args:
+        optimizer: Makes the steps.
+        decay: $0 \le d \le 1$. A number, an array or a schedule.
+        slot_dtype: Floating-point dtype of the average; the weights' own where it is None. In half precision an average
+            with a decay near 1 does not move: give `jnp.float32`.
+
+    It counts calls of `step`: put it inside AccumulateGradients, not around it.
+    """
+
+    has_the_last_word: ClassVar[bool] = True
+
+    decay: Number = scheduled(0.999, at_least=0, at_most=1)
+    slot_dtype: Dtype | None = dtype()
+
+    def init(self, weights: Weights) -> "State[Weights]":
+        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        return self._init(selected(weights))
+
+    @checked
+    def _init(self, weights: Weights) -> "State[Weights]":
+        inner = self.optimizer.init(weights)
+        average = copies(weights, self.slot_dtype)
+        state = State(no_steps(), initial(self.decay), average, inner, self.held())
+        warn_if_narrow(state, kept={"average": self.decay})
+        return state
+
+    @checked
+    def _step(
+        self,
+        move: Move,
+        gradients: Weights,
+        state: "State[Weights]",
+        weights: Weights | None,
+        arguments: Arguments,
+    ) -> "tuple[Weights, State[Weights]]":
+        weights = self._needs(weights)
+        result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
+        decay = current(self.decay, state.step, state.decay)
+        _, average = map_leaves(
+            _average,
+            None,
+            (move.weights(result, weights),),
+            (state.average,),
+            self._store(state.step),
+            decay=decay,
+        )
+        return result, State(state.step + 1, decay, average, inner, state.hyperparameters)
+
+    def evaluation_weights(self, state: "State[Weights]", weights: Weights) -> Weights:
+        """Return the average in the dtypes of the weights; of a Module, the model with it."""
+        return merged(_evaluation_weights(self.own(state), selected(weights)), weights)
+
+
+class State(NamedTuple, Generic[Weights]):
+    """What is remembered between steps.
+
+    Attributes:
+        step: Number of steps done.
+        decay: As the last step used it; before the first step, as that will.
+        average: Average of the weights, like the weights.
+        inner: State of the optimizer inside.
+        hyperparameters: The optimizer. Static, no leaves.
+    """
+
+    step: Count
+    decay: Scalar
+    average: Weights
+    inner: Any
+    hyperparameters: AverageWeights
+
+
+def _average(_: None, w: Array, average: Array, *, decay: Array) -> tuple[Array, Array]:
+    return w, decay * average + (1 - decay) * w
+
+
+@checked
+def _evaluation_weights(state: State[Weights], weights: Weights) -> Weights:
+    return cast_like(state.average, weights)

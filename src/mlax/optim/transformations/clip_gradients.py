@@ -1,0 +1,89 @@
+"""Optimizers that are given clipped gradients."""
+
+from typing import Any, Generic, NamedTuple
+
+from mlax.optim.clipping import (
+    clip_grad_adaptive,
+    clip_grad_leaf_norm,
+    clip_grad_norm,
+    clip_grad_value,
+)
+from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
+from mlax.optimizer import no_steps, number, refuse_packed, selected
+from mlax.typing import Count, Weights, checked
+
+__all__ = ["ClipGradients", "State"]
+
+
+class ClipGradients(Wrapper):
+    """Clips the gradients before the optimizer inside sees them.
+
+    If several limits are given, elements are clipped first, then leaves, units, and all together.
+
+    Args:
+        optimizer: Makes the steps.
+        max_norm: Largest norm of all, >= 0: `clip_grad_norm`.
+        max_value: Largest magnitude of an element, >= 0: `clip_grad_value`.
+        max_leaf_norm: Largest norm of a leaf, >= 0: `clip_grad_leaf_norm`.
+        adaptive: Largest norm of a unit, as a fraction of that of its weights, >= 0: `clip_grad_adaptive`.
+    """
+
+    max_norm: float | None = number(None, at_least=0, optional=True)
+    max_value: float | None = number(None, at_least=0, optional=True)
+    max_leaf_norm: float | None = number(None, at_least=0, optional=True)
+    adaptive: float | None = number(None, at_least=0, optional=True)
+
+    def __post_init__(self) -> None:
+        """Check each hyperparameter, and that they go together."""
+        super().__post_init__()
+        limits = (self.max_norm, self.max_value, self.max_leaf_norm, self.adaptive)
+        self.require(
+            any(limit is not None for limit in limits),
+            "give one of max_norm, max_value, max_leaf_norm and adaptive; all are None",
+        )
+
+    def init(self, weights: Weights) -> "State[Weights]":
+        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        return self._init(selected(weights))
+
+    @checked
+    def _init(self, weights: Weights) -> "State[Weights]":
+        if self.max_leaf_norm is not None or self.adaptive is not None:
+            refuse_packed(
+                weights, "ClipGradients", "max_leaf_norm is not None or adaptive is not None"
+            )
+        return State(no_steps(), self.optimizer.init(weights), self.held())
+
+    @checked
+    def _step(
+        self,
+        move: Move,
+        gradients: Weights,
+        state: "State[Weights]",
+        weights: Weights | None,
+        arguments: Arguments,
+    ) -> "tuple[Weights, State[Weights]]":
+        if self.max_value is not None:
+            gradients = clip_grad_value(gradients, self.max_value)
+        if self.max_leaf_norm is not None:
+            gradients = clip_grad_leaf_norm(gradients, self.max_leaf_norm)
+        if self.adaptive is not None:
+            gradients = clip_grad_adaptive(gradients, self._needs(weights), self.adaptive)
+        if self.max_norm is not None:
+            gradients, _ = clip_grad_norm(gradients, self.max_norm)
+        result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
+        return result, State(state.step + 1, inner, state.hyperparameters)
+
+
+class State(NamedTuple, Generic[Weights]):
+    """What is remembered between steps.
+
+    Attributes:
+        step: Number of steps done.
+        inner: State of the optimizer inside.
+        hyperparameters: The optimizer. Static, no leaves.
+    """
+
+    step: Count
+    inner: Any
+    hyperparameters: ClipGradients

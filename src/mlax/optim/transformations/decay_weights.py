@@ -1,0 +1,122 @@
+"""Decoupled weight decay, for any optimizer and for some of the weights."""
+
+from typing import Any, ClassVar, Generic, NamedTuple
+
+from jaxtyping import Array
+
+from mlax._jax.trees import flatten, leaves
+from mlax.leafwise import map_leaves
+from mlax.optim.transformations._paths import PathPredicate, answers, as_callable
+from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
+from mlax.optimizer import (
+    Number,
+    current,
+    flag,
+    initial,
+    no_steps,
+    required,
+    scheduled,
+    selected,
+)
+from mlax.optimizer._hyperparameters import Specification, specified
+from mlax.typing import Count, Scalar, Weights, checked
+
+__all__ = ["DecayWeights", "State"]
+
+
+class DecayWeights(Wrapper):
+    r"""Takes a fraction from the weights in each step: $- \alpha \lambda w$ beside what the optimizer inside adds.
+
+    As AdamW does it with Adam, where $\alpha$ is the learning rate of the optimizer inside, schedule included.
+
+    References:
+        Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
+
+    Args:
+        optimizer: Makes the steps. Its state, or that of an optimizer inside, has a `learning_rate`.
+        weight_decay: $\lambda \ge 0$. A number, an array or a schedule.
+        mask: Says of each path and weight whether it decays; all do where it is None. Biases and gains, which mostly
+            should not, are left out by `lambda path, w: w.ndim > 1`.
+        independent: Whether the fraction is $\lambda$ alone, whatever the learning rate.
+    """
+
+    moves_further: ClassVar[bool] = True
+
+    weight_decay: Number = required(scheduled(0.0, at_least=0))
+    mask: PathPredicate | None = specified(None, Specification(as_callable, optional=True))
+    independent: bool = flag(False)
+
+    def init(self, weights: Weights) -> "State[Weights]":
+        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        return self._init(selected(weights))
+
+    @checked
+    def _init(self, weights: Weights) -> "State[Weights]":
+        inner = self.optimizer.init(weights)
+        self.require(
+            self.independent or _learning_rate(inner) is not None,
+            f"there is no learning_rate in the state of {type(self.optimizer).__name__}, which the decay is "
+            "multiplied by; give independent=True, and a weight_decay that is the fraction itself",
+        )
+        return State(no_steps(), initial(self.weight_decay), inner, self.held())
+
+    @checked
+    def _step(
+        self,
+        move: Move,
+        gradients: Weights,
+        state: "State[Weights]",
+        weights: Weights | None,
+        arguments: Arguments,
+    ) -> "tuple[Weights, State[Weights]]":
+        weights = self._needs(weights)
+        result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
+        decay = current(self.weight_decay, state.step, state.weight_decay)
+        fraction = decay if self.independent else decay * _learning_rate(inner)
+
+        masked = weights if self.mask is None else _masked(weights, self.mask)
+        store = self._store(state.step, None if move.new_weights else weights)
+        (result,) = map_leaves(_decayed, None, (result, masked), (), store, fraction=fraction)
+        return result, State(state.step + 1, decay, inner, state.hyperparameters)
+
+
+class State(NamedTuple, Generic[Weights]):
+    """What is remembered between steps.
+
+    Attributes:
+        step: Number of steps done.
+        weight_decay: As the last step used it; before the first step, as that will.
+        inner: State of the optimizer inside.
+        hyperparameters: The optimizer. Static, no leaves.
+    """
+
+    step: Count
+    weight_decay: Scalar
+    inner: Any
+    hyperparameters: DecayWeights
+
+
+def _masked(weights: Weights, mask: PathPredicate) -> Weights:
+    """Return the weights that decay, with None in the place of the others."""
+
+    def decays(path: str, weight: Array) -> bool:
+        return bool(mask(path, weight))
+
+    chosen, treedef = flatten(answers("DecayWeights.mask", decays, weights))
+    pairs = zip(chosen, leaves(weights), strict=True)
+    masked: Weights = treedef.unflatten(w if decays else None for decays, w in pairs)
+    return masked
+
+
+def _decayed(_: None, result: Array, w: Array | None, *, fraction: Array) -> tuple[Array]:
+    return (result if w is None else result - fraction * w,)
+
+
+def _learning_rate(state: Any) -> Any:
+    """Return the learning rate in a state, or in that of the optimizer inside; None if there is none."""
+    while state is not None:
+        rate = getattr(state, "learning_rate", None)
+        if rate is not None:
+            return rate
+        state = getattr(state, "inner", None)
+    return None

@@ -1,0 +1,49 @@
+"""No steps: for the part of the weights that is to stay."""
+
+from typing import Generic, NamedTuple
+
+from mlax.optim.transformations._wrapping import Arguments, Move, Transformation
+from mlax.optimizer import no_steps, selected
+from mlax.typing import Count, Weights, checked
+
+__all__ = ["Frozen", "State"]
+
+
+class Frozen(Transformation):
+    """Leaves weights as they are, and remembers nothing about them.
+
+        MultiOptimizer([Frozen(), Adam(1e-3)], [lambda path, w: path.startswith("encoder.")])
+
+    In a Module, `Parameter(..., frozen=True)` says it once for all: no gradient is computed either.
+    """
+
+    def init(self, weights: Weights) -> "State[Weights]":
+        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        return self._init(selected(weights))
+
+    @checked
+    def _init(self, weights: Weights) -> "State[Weights]":
+        return State(no_steps(), self)
+
+    @checked
+    def _step(
+        self,
+        move: Move,
+        gradients: Weights,
+        state: "State[Weights]",
+        weights: Weights | None,
+        arguments: Arguments,
+    ) -> "tuple[Weights, State[Weights]]":
+        return move.nowhere(gradients, weights), state._replace(step=state.step + 1)
+
+
+class State(NamedTuple, Generic[Weights]):
+    """What is remembered between steps.
+
+    Attributes:
+        step: Number of steps done.
+        hyperparameters: The optimizer. Static, no leaves.
+    """
+
+    step: Count
+    hyperparameters: Frozen

@@ -1,0 +1,104 @@
+"""Lookahead: k steps forward, one step back."""
+
+from typing import Any, ClassVar, Generic, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mlax.leafwise import map_leaves
+from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, cast_like, where
+from mlax.optimizer import Dtype, copies, dtype, integer, merged, no_steps, number, selected
+from mlax.typing import Count, Weights, checked
+
+__all__ = ["Lookahead", "State"]
+
+
+class Lookahead(Wrapper):
+    r"""Every few steps, goes back to a point between the slow weights and where the steps have led.
+
+    .. math::
+
+        \phi \gets \phi + \alpha (w - \phi), \quad w \gets \phi
+
+    Evaluate with `evaluation_weights`, the slow weights $\phi$. The state of the optimizer inside goes on.
+
+    References:
+        Zhang et al. 2019, https://arxiv.org/abs/1907.08610
+
+    Args:
+        optimizer: Makes the steps.
+        sync_period: Number of steps from one synchronization to the next, >= 1.
+        slow_step_size: $0 \le \alpha \le 1$.
+        slot_dtype: Floating-point dtype of the slow weights; the weights' own where it is None.
+    """
+
+    moves_further: ClassVar[bool] = True
+    has_the_last_word: ClassVar[bool] = True
+
+    sync_period: int = integer(5, at_least=1)
+    slow_step_size: float = number(0.5, at_least=0, at_most=1)
+    slot_dtype: Dtype | None = dtype()
+
+    def init(self, weights: Weights) -> "State[Weights]":
+        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        return self._init(selected(weights))
+
+    @checked
+    def _init(self, weights: Weights) -> "State[Weights]":
+        inner = self.optimizer.init(weights)
+        return State(no_steps(), copies(weights, self.slot_dtype), inner, self.held())
+
+    @checked
+    def _step(
+        self,
+        move: Move,
+        gradients: Weights,
+        state: "State[Weights]",
+        weights: Weights | None,
+        arguments: Arguments,
+    ) -> "tuple[Weights, State[Weights]]":
+        weights = self._needs(weights)
+        result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
+        step = state.step + 1
+        now = step % self.sync_period == 0
+        back, slow = map_leaves(
+            _back,
+            self.slow_step_size,
+            (move.weights(result, weights),),
+            (state.slow,),
+            self._store(state.step),
+            now=now,
+        )
+        # Between synchronizations the updates are those of the optimizer inside, to the last bit.
+        result = where(now, move.to(back, weights), result)
+        return result, State(step, slow, inner, state.hyperparameters)
+
+    def evaluation_weights(self, state: "State[Weights]", weights: Weights) -> Weights:
+        """Return the slow weights in the dtypes of the weights; of a Module, the model with them."""
+        return merged(_evaluation_weights(self.own(state), selected(weights)), weights)
+
+
+class State(NamedTuple, Generic[Weights]):
+    """What is remembered between steps.
+
+    Attributes:
+        step: Number of steps done.
+        slow: Slow weights, like the weights.
+        inner: State of the optimizer inside.
+        hyperparameters: The optimizer. Static, no leaves.
+    """
+
+    step: Count
+    slow: Weights
+    inner: Any
+    hyperparameters: Lookahead
+
+
+def _back(rate: float, w: Array, slow: Array, *, now: Array) -> tuple[Array, Array]:
+    back = slow + rate * (w - slow)
+    return back, jnp.where(now, back, slow)
+
+
+@checked
+def _evaluation_weights(state: State[Weights], weights: Weights) -> Weights:
+    return cast_like(state.slow, weights)

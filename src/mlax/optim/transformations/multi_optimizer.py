@@ -1,0 +1,142 @@
+"""Different optimizers for different weights."""
+
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+from mlax._jax.trees import flatten, leaves
+from mlax.optim.transformations._paths import PathPredicate, answers
+from mlax.optim.transformations._protocol import OptimizerLike, accepted, arguments_of
+from mlax.optim.transformations._wrapping import Arguments, Move, Transformation, as_optimizer
+from mlax.optimizer import no_steps, selected
+from mlax.optimizer._hyperparameters import Specification, required, specified
+from mlax.typing import Count, Weights, checked
+
+__all__ = ["MultiOptimizer", "State"]
+
+T = TypeVar("T")
+
+
+def _optimizers(value: Any) -> tuple[OptimizerLike, ...]:
+    if not isinstance(value, Sequence) or not value:
+        raise TypeError("a list of optimizers")
+    return tuple(as_optimizer(one) for one in cast("Any", value))
+
+
+def _filters(value: Any) -> tuple[PathPredicate, ...]:
+    if not isinstance(value, Sequence) or not all(map(callable, cast("Any", value))):
+        raise TypeError("a list of functions of a path and a weight")
+    return tuple(cast("Any", value))
+
+
+class MultiOptimizer(Transformation):
+    """Gives each weight to the first optimizer whose filter accepts it, and the rest to the last.
+
+        MultiOptimizer([Muon(), AdamW(3e-4)], [lambda path, w: w.ndim == 2 and "embedding" not in path])
+
+    Each optimizer sees a tree of the structure of the weights, in which those of the others are None. An optimizer that
+    takes a keyword argument, such as the loss, is given it; the others are not.
+
+    Args:
+        optimizers: One or more.
+        filters: One less: each says of a path, `"layers.0.kernel"`, and a weight whether it goes to the optimizer
+            in the same place. It may look at shape and dtype.
+    """
+
+    optimizers: Sequence[OptimizerLike] = required(specified(None, Specification(_optimizers)))
+    filters: Sequence[PathPredicate] = specified((), Specification(_filters))
+
+    def __post_init__(self) -> None:
+        """Check each hyperparameter, and that they go together."""
+        super().__post_init__()
+        count = len(self.optimizers)
+        self.require(
+            len(self.filters) == count - 1,
+            f"filters must be one less than the optimizers, got {len(self.filters)} for {count}",
+        )
+
+    @property
+    def arguments(self) -> frozenset[str] | None:
+        """Names of what `step` takes by keyword: what the optimizers inside take; None if one takes any."""
+        names = frozenset[str]()
+        for optimizer in self.optimizers:
+            more = arguments_of(optimizer)
+            if more is None:
+                return None
+            names |= more
+        return names
+
+    def init(self, weights: Weights) -> "State[Weights]":
+        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        return self._init(selected(weights))
+
+    @checked
+    def _init(self, weights: Weights) -> "State[Weights]":
+        parts = self._split(weights, self.groups(weights))
+        inner = tuple(
+            optimizer.init(part) for optimizer, part in zip(self.optimizers, parts, strict=True)
+        )
+        return State(no_steps(), inner, self.held())
+
+    @checked
+    def _step(
+        self,
+        move: Move,
+        gradients: Weights,
+        state: "State[Weights]",
+        weights: Weights | None,
+        arguments: Arguments,
+    ) -> "tuple[Weights, State[Weights]]":
+        groups = self.groups(gradients if weights is None else weights)
+        count = len(self.optimizers)
+        some = [None] * count if weights is None else self._split(weights, groups)
+        results: list[Any] = []
+        inner: list[Any] = []
+        for optimizer, part, before, part_weights in zip(
+            self.optimizers, self._split(gradients, groups), state.inner, some, strict=True
+        ):
+            result, after = move.by(
+                optimizer, part, before, part_weights, accepted(optimizer, arguments)
+            )
+            results.append(result)
+            inner.append(after)
+        return _joined(results, groups), State(state.step + 1, tuple(inner), state.hyperparameters)
+
+    def groups(self, weights: Any) -> Any:
+        """Return the tree with the index of an optimizer in the place of each weight; of a Module, as `init` does."""
+
+        def group(path: str, weight: Any) -> int:
+            accepting = (i for i, accepts in enumerate(self.filters) if accepts(path, weight))
+            return next(accepting, len(self.filters))
+
+        return answers("MultiOptimizer.filters", group, selected(weights))
+
+    def _split(self, tree: T, groups: Any) -> list[T]:
+        """Return a tree for each optimizer."""
+        indices, treedef = flatten(groups)
+        pairs = list(zip(indices, leaves(tree), strict=True))
+        return [
+            treedef.unflatten(leaf if group == number else None for group, leaf in pairs)
+            for number in range(len(self.optimizers))
+        ]
+
+
+class State(NamedTuple, Generic[Weights]):
+    """What is remembered between steps.
+
+    Attributes:
+        step: Number of steps done.
+        inner: The states of the optimizers inside, each for its part of the weights.
+        hyperparameters: The optimizer. Static, no leaves.
+    """
+
+    step: Count
+    inner: tuple[Any, ...]
+    hyperparameters: MultiOptimizer
+
+
+def _joined(parts: Sequence[T], groups: Any) -> T:
+    """Put together what `_split` took apart."""
+    indices, treedef = flatten(groups)
+    columns = [cast("Any", treedef).flatten_up_to(part) for part in parts]
+    joined: T = treedef.unflatten(columns[group][i] for i, group in enumerate(indices))
+    return joined

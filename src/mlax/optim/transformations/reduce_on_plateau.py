@@ -1,0 +1,150 @@
+"""Smaller steps when the loss has stopped falling."""
+
+from typing import Any, ClassVar, Generic, NamedTuple
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+from mlax.leafwise import map_leaves
+from mlax.optim.transformations._protocol import accepted
+from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
+from mlax.optimizer import integer, no_steps, number, scalar, selected
+from mlax.tree import describe
+from mlax.typing import Count, Scalar, Weights, checked
+
+__all__ = ["ReduceOnPlateau", "State"]
+
+
+class ReduceOnPlateau(Wrapper):
+    """Multiplies the updates by a scale, which falls when the loss has not improved for a while.
+
+    `step`, `apply_gradients` and `update` take the loss by keyword, as `value`. It has improved where it is below
+    `(1 - rtol) * best - atol`; a negative loss is, also where it stays the same, unless `atol` is larger than
+    `rtol * -best`. Names, defaults and counting are Optax's, from PyTorch's ReduceLROnPlateau; there is no paper.
+
+    Args:
+        optimizer: Makes the steps.
+        factor: What the scale is multiplied by, 0 < factor < 1.
+        patience: Number of losses without improvement after which it is, >= 1.
+        rtol: Relative improvement that counts, 0 <= rtol <= 1.
+        atol: Absolute improvement that counts, >= 0.
+        cooldown: Number of losses after a reduction that are not counted, >= 0.
+        accumulation_size: Number of losses whose mean counts as one, >= 1.
+        min_scale: Smallest scale, >= 0.
+    """
+
+    moves_further: ClassVar[bool] = True
+
+    factor: float = number(0.1, above=0, below=1)
+    patience: int = integer(10, at_least=1)
+    rtol: float = number(1e-4, at_least=0, at_most=1)
+    atol: float = number(0.0, at_least=0)
+    cooldown: int = integer(0, at_least=0)
+    accumulation_size: int = integer(1, at_least=1)
+    min_scale: float = number(0.0, at_least=0)
+
+    def __post_init__(self) -> None:
+        """Check each hyperparameter, and that they go together."""
+        super().__post_init__()
+        self.require(self.rtol > 0 or self.atol > 0, "rtol or atol must be > 0, both are 0")
+
+    @property
+    def arguments(self) -> frozenset[str] | None:
+        """Names of what `step` takes by keyword: `value`, and what the optimizer inside takes."""
+        inside = super().arguments
+        return None if inside is None else inside | {"value"}
+
+    def init(self, weights: Weights) -> "State[Weights]":
+        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        return self._init(selected(weights))
+
+    @checked
+    def _init(self, weights: Weights) -> "State[Weights]":
+        return State(
+            step=no_steps(),
+            scale=scalar(1.0),
+            best=jnp.array(jnp.inf, jnp.result_type(float)),
+            mean=scalar(0.0),
+            waited=no_steps(),
+            resting=no_steps(),
+            inner=self.optimizer.init(weights),
+            hyperparameters=self.held(),
+        )
+
+    @checked
+    def _step(
+        self,
+        move: Move,
+        gradients: Weights,
+        state: "State[Weights]",
+        weights: Weights | None,
+        arguments: Arguments,
+    ) -> "tuple[Weights, State[Weights]]":
+        state = self._seen(state, _loss(arguments))
+        updates, inner = Move(new_weights=False).by(
+            self.optimizer, gradients, state.inner, weights, accepted(self.optimizer, arguments)
+        )
+        store = self._store(state.step, weights, applied=move.new_weights)
+        (result,) = map_leaves(_scaled, None, (updates,), (), store, scale=state.scale)
+        return result, state._replace(step=state.step + 1, inner=inner)
+
+    def _seen(self, state: "State[Weights]", loss: Array) -> "State[Weights]":
+        """Return the state with one more loss counted."""
+        seen = state.step % self.accumulation_size
+        mean = state.mean + (loss - state.mean) / (seen + 1).astype(float)
+        complete = seen + 1 == self.accumulation_size
+        improved = mean < (1 - self.rtol) * state.best - self.atol
+        waited = jnp.where(improved, 0, state.waited + 1)
+        resting = state.resting > 0
+        reduced = complete & ~resting & (waited == self.patience)
+        smaller = jnp.maximum(state.scale * self.factor, self.min_scale)
+        return state._replace(
+            scale=jnp.where(reduced, smaller, state.scale),
+            best=jnp.where(complete & improved, mean, state.best),
+            mean=jnp.where(complete, 0.0, mean),
+            waited=jnp.where(complete, jnp.where(resting | reduced, 0, waited), state.waited),
+            resting=jnp.where(
+                reduced,
+                self.cooldown,
+                jnp.where(complete & resting, state.resting - 1, state.resting),
+            ),
+        )
+
+
+class State(NamedTuple, Generic[Weights]):
+    """What is remembered between steps.
+
+    Attributes:
+        step: Number of steps done.
+        scale: What the updates of the last step were multiplied by.
+        best: Best loss so far.
+        mean: Mean of the losses since the last that counted.
+        waited: Number of losses that counted since the best.
+        resting: Number of losses that will not count.
+        inner: State of the optimizer inside.
+        hyperparameters: The optimizer. Static, no leaves.
+    """
+
+    step: Count
+    scale: Scalar
+    best: Scalar
+    mean: Scalar
+    waited: Count
+    resting: Count
+    inner: Any
+    hyperparameters: ReduceOnPlateau
+
+
+def _loss(arguments: Arguments) -> Array:
+    value: ArrayLike | None = arguments.get("value")
+    if value is None:
+        raise TypeError("ReduceOnPlateau: step needs the loss: step(..., value=loss)")
+    loss = jnp.asarray(value)
+    if loss.shape != () or loss.dtype == bool or jnp.iscomplexobj(loss):
+        raise TypeError(f"ReduceOnPlateau: value must be a real scalar, got {describe(value)}")
+    return loss.astype(float)
+
+
+def _scaled(_: None, update: Array, *, scale: Array) -> tuple[Array]:
+    return (scale * update,)

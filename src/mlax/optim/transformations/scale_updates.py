@@ -1,0 +1,98 @@
+"""Updates multiplied by a number for each weight: learning rates of layers."""
+
+import math
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, ClassVar, Generic, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mlax._jax.dtypes import compute_dtype
+from mlax.leafwise import map_leaves
+from mlax.optim.transformations._paths import answers, as_callable
+from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
+from mlax.optimizer import no_steps, selected
+from mlax.optimizer._hyperparameters import Specification, required, specified
+from mlax.tree import describe
+from mlax.typing import Count, Weights, checked
+
+__all__ = ["ScaleUpdates", "State"]
+
+
+class ScaleUpdates(Wrapper):
+    """Multiplies the updates of each weight by a number of its own, as different learning rates would.
+
+        ScaleUpdates(optim.AdamW(1e-3), lambda path, w: 0.1 if path.startswith("embedding.") else 1.0)
+
+    Args:
+        optimizer: Makes the steps.
+        scale: Gives the number for a path, `"layers.0.kernel"`, and a weight: a Python number, >= 0. It may look at the
+            weight's shape and dtype.
+    """
+
+    moves_further: ClassVar[bool] = True
+
+    scale: Callable[[str, Array], float] = required(specified(None, Specification(as_callable)))
+
+    def init(self, weights: Weights) -> "State[Weights]":
+        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        return self._init(selected(weights))
+
+    @checked
+    def _init(self, weights: Weights) -> "State[Weights]":
+        answers("ScaleUpdates.scale", self._scale, weights)
+        return State(no_steps(), self.optimizer.init(weights), self.held())
+
+    @checked
+    def _step(
+        self,
+        move: Move,
+        gradients: Weights,
+        state: "State[Weights]",
+        weights: Weights | None,
+        arguments: Arguments,
+    ) -> "tuple[Weights, State[Weights]]":
+        updates, inner = Move(new_weights=False).by(
+            self.optimizer, gradients, state.inner, weights, arguments
+        )
+        reference = gradients if weights is None else weights
+        scales = jax.tree.map(
+            _as_array, answers("ScaleUpdates.scale", self._scale, reference), reference
+        )
+        store = self._store(state.step, weights, applied=move.new_weights)
+        (result,) = map_leaves(_scaled, None, (updates, scales), (), store)
+        return result, State(state.step + 1, inner, state.hyperparameters)
+
+    def _scale(self, path: str, weight: Array) -> float:
+        given = cast("object", self.scale(path, weight))
+        number = float(given) if isinstance(given, Real) else math.nan
+        if not 0 <= number < math.inf:
+            raise ValueError(
+                f"ScaleUpdates: scale must give a finite Python number >= 0, got {describe(given)} for {path!r}"
+            )
+        return number
+
+
+class State(NamedTuple, Generic[Weights]):
+    """What is remembered between steps.
+
+    Attributes:
+        step: Number of steps done.
+        inner: State of the optimizer inside.
+        hyperparameters: The optimizer. Static, no leaves.
+    """
+
+    step: Count
+    inner: Any
+    hyperparameters: ScaleUpdates
+
+
+def _as_array(scale: float, weight: Array) -> Array:
+    # In the dtype that the leaf is computed in, which a Python number would be too late for under `jit`.
+    return jnp.asarray(scale, compute_dtype(weight.dtype))
+
+
+def _scaled(_: None, update: Array, scale: Array) -> tuple[Array]:
+    return (scale * update,)

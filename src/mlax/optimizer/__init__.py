@@ -1,0 +1,68 @@
+"""What generated optimizers are written with, and the base class of all optimizers.
+
+Optimizers written by hand may use all of it too. `mlax.optim` is the face for those who train models.
+"""
+
+from mlax._faces import claim
+from mlax._packing.weights import refuse_packed
+from mlax.optimizer._hyperparameters import HELD as HELD  # pickles name it here
+from mlax.optimizer._hyperparameters import (
+    Dtype,
+    Number,
+    Schedule,
+    choice,
+    dtype,
+    flag,
+    integer,
+    number,
+    required,
+    scheduled,
+)
+from mlax.optimizer._narrow import warn_if_narrow
+from mlax.optimizer._optimizer import Optimizer
+from mlax.optimizer._slots import copies, full, identities, zeros
+from mlax.optimizer._stepping import (
+    apply_updates,
+    current,
+    folded,
+    initial,
+    key,
+    merged,
+    no_steps,
+    refuse_complex,
+    scalar,
+    selected,
+)
+
+__all__ = [
+    "Dtype",
+    "Number",
+    "Optimizer",
+    "Schedule",
+    "apply_updates",
+    "choice",
+    "copies",
+    "current",
+    "dtype",
+    "flag",
+    "folded",
+    "full",
+    "identities",
+    "initial",
+    "integer",
+    "key",
+    "merged",
+    "no_steps",
+    "number",
+    "refuse_complex",
+    "refuse_packed",
+    "required",
+    "scalar",
+    "scheduled",
+    "selected",
+    "warn_if_narrow",
+    "zeros",
+]
+
+# The others are public in `mlax.optim`.
+claim(__name__, {*__all__} - {"Optimizer", "Schedule", "apply_updates"})

@@ -1,0 +1,152 @@
+"""The warning of `init` about slots whose dtype is too narrow for what the algorithm keeps in them.
+
+A step that keeps `b` of a slot changes it by 1 - b of itself. Where that is no more than half the distance to the next
+number of its dtype, the change is rounded away and the slot stays where it is: in bfloat16 at 0.999 a step, and every
+sum over many steps; but not where the hyperparameters ask for stochastic rounding.
+`tests/mlax/laws/test_narrow_slots.py` measures of all optimizers which slots go wrong.
+"""
+
+import inspect
+import math
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from mlax._jax.dtypes import epsilon, largest_number, smallest_subnormal
+from mlax._jax.tracing import is_tracer
+from mlax._jax.trees import KeyPath, class_of, leaves_with_path
+from mlax.optimizer._hyperparameters import Number, is_schedule
+from mlax.tree import keystr
+
+__all__ = ["warn_if_narrow"]
+
+Part: TypeAlias = Number | None
+
+
+def warn_if_narrow(
+    state: Any,
+    *,
+    kept: Mapping[str, Part | tuple[Part, ...]] | None = None,
+    squares: Collection[str] = (),
+    scales: Mapping[str, float] | None = None,
+) -> None:
+    """Warn of the slots of a new state that cannot hold what is kept in them; with reasons and cures.
+
+    Args:
+        state: A state with `hyperparameters`; their `stochastic_rounding` counts, if they have it.
+        kept: Of a slot, which part of it a step keeps: the decay of a mean, 1 of a sum. Several where it is not the
+            same for all leaves. A schedule, an array that is not there yet, and None say nothing.
+        squares: Slots that squares of gradients are added to: 1 - b of them where a step keeps b < 1, else all.
+        scales: Of a slot, what gradients are multiplied by in the first step, before they go into it.
+    """
+    kept, scales = kept or {}, scales or {}
+    stochastic: bool | None = getattr(state.hyperparameters, "stochastic_rounding", None)
+    lines: list[str] = []
+    cures: dict[str, None] = {}
+    for name in dict.fromkeys([*kept, *squares, *scales]):
+        parts = [*_known(kept.get(name))]
+        for dtype, path in _dtypes(getattr(state, name)).items():
+            scale = scales.get(name, 1.0)
+            out_of_range = (
+                _squares(parts, scale, dtype) if name in squares else _first(scale, dtype)
+            )
+            reasons = [*_stalling(parts, dtype, stochastic), *out_of_range]
+            if reasons:
+                place = f"state.{name}{keystr(path)}"
+                lines.append(f"{place} in {dtype.name} " + "; and ".join(x for x, _ in reasons))
+                cures |= dict.fromkeys(cure for _, found in reasons for cure in found)
+    if lines:
+        warnings.warn(
+            f"{type(state.hyperparameters).__name__}: slots too narrow for what is kept in them:\n  "
+            + "\n  ".join(lines)
+            + f"\n  Give {', or '.join(sorted(cures, reverse=True))}.",
+            UserWarning,
+            stacklevel=_outside(),
+        )
+
+
+Reason: TypeAlias = tuple[str, list[str]]
+"""What happens, and what helps."""
+
+_WIDE = ["slot_dtype=jnp.float32"]
+
+
+def _stalling(parts: list[float], dtype: Any, stochastic: bool | None) -> Iterator[Reason]:
+    """Yield a reason for each part that differs from 1 by less than a dtype can tell.
+
+    Rounded stochastically a narrow dtype tells, in the mean, as much as float32, which it is computed in.
+    """
+    is_half = dtype.itemsize < 4 and not stochastic
+    half = epsilon(np.float32 if stochastic and dtype.itemsize < 4 else dtype) / 2
+    for part in parts:
+        if part == 1 and is_half:
+            yield f"stays as it is in steps that change it by less than 1/{1 / half:g}", _WIDE
+        elif part != 1 and abs(1 - part) <= half:
+            verb = "decays" if part < 1 else "grows"
+            bound = f"decays up to {math.floor((1 - half) * 1e4) / 1e4:g}"
+            reason = f"never {verb} at {part:.6g} a step: each change is rounded away"
+            yield reason, [*(_WIDE if is_half else []), *([bound] if part < 1 else [])]
+
+
+def _first(scale: float, dtype: Any) -> Iterator[Reason]:
+    """Yield a reason where gradients vanish that are multiplied by a scale."""
+    least = smallest_subnormal(dtype) / 2  # that itself is rounded to 0
+    if dtype.itemsize < 4 and scale < math.sqrt(least):
+        yield (
+            f"begins with gradients times {scale:g}: those below {least / scale:.1e} become 0",
+            _WIDE,
+        )
+
+
+def _squares(parts: list[float], scale: float, dtype: Any) -> Iterator[Reason]:
+    """Yield a reason where the squares of gradients, times a scale, leave the range of a dtype.
+
+    Of a square a step adds 1 - b, and that has to be more than half the smallest number.
+    """
+    added = min((1 - part for part in parts if part < 1), default=1.0)
+    least, largest = smallest_subnormal(dtype) / 2, largest_number(dtype)
+    if largest < 1e9:
+        times = "" if scale == 1 else f" of gradients, at first times {scale:g}"
+        yield (
+            f"holds squares{times}: those of gradients below {math.sqrt(least / added) / scale:.1e} add nothing, "
+            "and divided by the root of nothing updates are huge, up to infinity; "
+            f"those above {_plain(math.sqrt(largest) / scale)} are cut off",
+            _WIDE,
+        )
+
+
+def _plain(value: float) -> str:
+    return f"{value:.0f}" if value < 1e4 else f"{value:.1e}"
+
+
+def _known(kept: Any) -> Iterator[float]:
+    """Yield the numbers that are there already."""
+    for part in kept if class_of(kept) is tuple else (kept,):
+        if not (part is None or is_schedule(part) or is_tracer(part)):
+            yield float(part)
+
+
+def _dtypes(slot: Any) -> dict[Any, KeyPath]:
+    """Return the dtypes in a slot, each with the path to its first array."""
+    found: dict[Any, KeyPath] = {}
+    for path, leaf in leaves_with_path(slot):
+        found.setdefault(leaf.dtype, path)
+    return found
+
+
+def _outside() -> int:
+    """Return the stack level of the first caller outside this library, JAX, and the modules of optimizers.
+
+    A module of an optimizer, generated or not, is known by its State. Where a script is one itself, it is the caller.
+    """
+    nearest, level, frame = 0, 0, inspect.currentframe()
+    while frame:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("mlax", "jax"):
+            nearest = nearest or level
+            state = frame.f_globals.get("State")
+            if "hyperparameters" not in getattr(state, "_fields", ()):
+                return level
+        level, frame = level + 1, frame.f_back
+    return nearest

@@ -1,0 +1,109 @@
+"""The annotation of slots that have one entry for each leaf, but not like the leaf: `Entries`.
+
+    row: Annotated[Entries, row_shape]
+
+An entry is an array or a tuple of arrays, the empty tuple included. The function in the annotation says which.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import jax
+
+from mlax._jax.trees import class_of, flatten, flatten_with_path
+from mlax.tree import describe, keystr, mismatches
+from mlax.typing._weights import Signature, refused_leaves
+
+__all__ = ["Entries", "EntryShape", "Shape", "entry_mismatches", "entry_shapes", "expected_entries"]
+
+Shape: TypeAlias = tuple[int, ...]
+"""The shape of an array."""
+
+EntryShape: TypeAlias = Callable[[Any, Shape], Shape | list[Shape]]
+"""Given hyperparameters and the shape of a leaf, the shape of its entry; or a list of shapes, for a tuple of arrays."""
+
+if TYPE_CHECKING:
+    Entries: TypeAlias = Any
+    """A tree with one entry for each leaf of the weights; see `mlax.typing`."""
+else:
+
+    class Entries:
+        """One entry for each leaf of the weights, `Annotated` with an `EntryShape`; by itself it is not checked."""
+
+
+def entry_shapes(shape: EntryShape, h: object, leaf: Shape) -> Shape | list[Shape]:
+    """Return what a function says about the entry of a leaf; refuse what is neither a shape nor a list of them."""
+    shapes = shape(h, leaf)
+    for one in shapes if isinstance(shapes, list) else [shapes]:
+        if not _is_shape(one):
+            name = getattr(shape, "__qualname__", shape)
+            raise TypeError(f"{name}: {shapes!r} is no shape and no list of shapes")
+    return shapes
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(n, int) for n in cast("tuple[object, ...]", value)
+    )
+
+
+def expected_entries(weights: Signature, shape: EntryShape, h: object) -> Any:
+    """Return a tree of entries as `jax.ShapeDtypeStruct`s.
+
+    Args:
+        weights: What the entries are for, in the dtypes that the entries have.
+        shape: Says the shapes.
+        h: Hyperparameters.
+    """
+    entries: dict[Any, Any] = {}  # most leaves have the shape of another one
+    for leaf in set(weights.leaves):
+        shapes = entry_shapes(shape, h, leaf[0])
+        entries[leaf] = (
+            tuple(jax.ShapeDtypeStruct(one, leaf[1]) for one in shapes)
+            if isinstance(shapes, list)
+            else jax.ShapeDtypeStruct(shapes, leaf[1])
+        )
+    return weights.treedef.unflatten([entries[leaf] for leaf in weights.leaves])
+
+
+def entry_mismatches(
+    name: str, tree: object, weights_name: str, weights: Signature, expected: Any
+) -> Iterator[str]:
+    """Yield a line for each entry of `tree` that is not as expected, and for each that is missing.
+
+    Args:
+        name: What `tree` is called in the lines.
+        tree: The tree that is blamed.
+        weights_name: What the tree is called that the shapes follow from.
+        weights: That tree.
+        expected: From `expected_entries`.
+    """
+    leaves, structure = flatten(expected)
+    found = Signature.of(tree)
+    if found is not None and found.treedef == structure:
+        if found.leaves == tuple((leaf.shape, leaf.dtype) for leaf in leaves):
+            return
+    elif found is None and (refused := refused_leaves(name, tree)):
+        yield from refused
+        return
+    try:
+        entries: list[Any] = weights.treedef.flatten_up_to(tree)
+    except ValueError:  # not even the containers correspond
+        yield from mismatches(name, tree, f"entries for {weights_name}", expected)
+        return
+    expected_entries: list[Any] = weights.treedef.flatten_up_to(expected)
+    paths = flatten_with_path(weights.as_tree())[0]
+    for (path, leaf), entry, right in zip(paths, entries, expected_entries, strict=True):
+        if _described(entry) != _described(right):
+            place = keystr(path)
+            yield (
+                f"{name}{place}: {_described(entry)}, but expected {_described(right)} "
+                f"for {weights_name}{place}: {describe(leaf)}"
+            )
+
+
+def _described(entry: Any) -> str:
+    """Describe an array, or a tuple of arrays: `(float32[2], float32[3])`."""
+    if class_of(entry) is not tuple:
+        return describe(entry)
+    return f"({', '.join(map(_described, entry))})"

@@ -1,0 +1,191 @@
+"""Each mistake in a spec gets its own message, at its own place."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from mlax_codegen.reading.mistakes import SpecError
+from mlax_codegen.reading.spec import read_spec
+from mlax_codegen.writing.render import render_module
+from tests.codegen.checking.bad_constructs import CASES as RARE
+from tests.codegen.checking.bad_constructs import RICH
+from tests.codegen.checking.bad_specs import CASES, GOOD, Bad
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def complaint(text: str | bytes) -> SpecError:
+    """Return the error that a spec gets; the test fails if it gets none."""
+    Path("probe.toml").write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(SpecError) as caught:
+        render_module(read_spec(Path("probe.toml")))
+    return caught.value
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_spec_without_a_mistake_is_accepted() -> None:
+    Path("probe.toml").write_text(GOOD)
+    assert "class Probe(Optimizer):" in render_module(read_spec(Path("probe.toml")))
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_one_mistake_gets_one_message(case: Bad) -> None:
+    expect(GOOD, case)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("case", RARE.values(), ids=list(RARE))
+def test_one_mistake_in_a_rare_construct(case: Bad) -> None:
+    expect(RICH, case)
+
+
+def expect(good: str, case: Bad) -> None:
+    """Make the one change, and compare the one mistake."""
+    assert case.old in good
+    [mistake] = complaint(good.replace(case.old, case.new, 1)).mistakes
+    marked = mistake.text[mistake.column - 1 :][: mistake.length]
+    found = (f"{mistake.line}:{mistake.column}", mistake.message, marked)
+    assert found == (case.at, case.message, case.marked)
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_text_shows_file_line_and_caret() -> None:
+    error = complaint(GOOD.replace("= momentum * velocity", "= momentun * velocity", 1))
+    assert str(error) == (
+        "probe.toml:33:16: unknown name 'momentun', did you mean 'momentum'?\n"
+        "        velocity = momentun * velocity + direction\n"
+        "                   ^^^^^^^^"
+    )
+
+
+@pytest.mark.usefixtures("folder")
+def test_of_a_long_line_the_part_around_the_place_is_shown() -> None:
+    text = GOOD.replace("b2 * v +", f"{'b2 * ' * 30}momentun + {'b2 * ' * 30} v +")
+    _, shown, carets = str(complaint(text)).split("\n")
+    assert len(shown) == 4 + 160
+    assert shown[carets.index("^") :].startswith("momentun +")
+
+
+@pytest.mark.usefixtures("folder")
+def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
+    text = GOOD.replace("b2 * v +", "b3 * v +").replace("abs2(g)", "abs2(h0)")
+    text = text.replace("1 - b2**t", "1 - b4**t")
+    assert [mistake.line for mistake in complaint(text).mistakes] == [26, 29, 29]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("name", "misspelt"),
+    [
+        ("-learning_rate", "-learning_rte"),
+        ("root**power", "rooot**power"),
+        ("learning_rate * direction", "learning_rate * directin"),
+        ('when = "momentum', 'when = "momentun'),
+    ],
+)
+def test_a_misspelt_name_counts_as_read(name: str, misspelt: str) -> None:
+    """What was meant is not blamed for being read nowhere."""
+    [mistake] = complaint(GOOD.replace(name, misspelt)).mistakes
+    assert mistake.message.startswith("unknown name")
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_may_follow_from_a_mistake_is_not_reported_beside_it() -> None:
+    text = GOOD.replace("-learning_rate *", "-speed *").replace("1 - b2**t", "1 - zzz**t", 1)
+    text = text.replace("root**power", "2**power")
+    messages = [mistake.message for mistake in complaint(text).mistakes]
+    assert messages == ["unknown name 'zzz'", "unknown name 'speed'"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_without_a_switch_none_is_suggested() -> None:
+    start, _, _ = GOOD.partition("[hyperparameters]")
+    text = f"{start}[[step]]\nleaf = 'update = -g * True'\n"
+    [mistake] = complaint(text).mistakes
+    assert mistake.message == (
+        "True stands in no equation; a switch is a hyperparameter with default = false"
+    )
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_name_is_reported_once() -> None:
+    text = GOOD.replace("direction = g / root**power\n", "")
+    assert len([m for m in complaint(text).mistakes if "'direction'" in m.message]) == 1
+
+
+@pytest.mark.usefixtures("folder")
+def test_not_utf8() -> None:
+    [mistake] = complaint(b'name = "probe"\nsummary = "\xff"\n').mistakes
+    assert (mistake.line, mistake.column, mistake.message) == (2, 12, "not UTF-8: byte 0xff")
+
+
+@pytest.mark.usefixtures("folder")
+def test_nothing_invisible_reaches_the_terminal() -> None:
+    lines = str(complaint(GOOD.replace("Step size.", "Step \u202esize.\u200b"))).split("\n")
+    assert "Step \ufffdsize.\ufffd" in lines[1]
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.usefixtures("folder")
+def test_byte_order_mark() -> None:
+    [mistake] = complaint("\ufeff" + GOOD).mistakes
+    expected = "the file begins with a byte order mark; save it as plain UTF-8"
+    assert mistake.message == expected
+
+
+@pytest.mark.usefixtures("folder")
+def test_empty_file_names_what_is_missing() -> None:
+    messages = {mistake.message for mistake in complaint("").mistakes}
+    assert messages == {
+        "'name' is missing",
+        "'summary' is missing",
+        "'references' is missing",
+        "[[step]] is missing",
+    }
+
+
+@pytest.mark.usefixtures("folder")
+def test_far_too_long() -> None:
+    [mistake] = complaint(GOOD + "#" * 200_000).mistakes
+    assert mistake.message == "longer than 200,000 characters; a spec is about a page"
+
+
+@pytest.mark.usefixtures("folder")
+def test_too_many_options() -> None:
+    names = [f"n{i}" for i in range(13)]
+    flags = "\n".join(f'{name} = {{ default = false, doc = "Switch." }}' for name in names)
+    uses = "\n".join(f"if {name}:\n    direction = direction + 1" for name in names)
+    text = GOOD.replace("[[require]]", f"{flags}\n[[require]]")
+    [mistake] = complaint(text.replace("update = -", f"{uses}\nupdate = -")).mistakes
+    assert mistake.message == "too many options that exclude nothing; split the spec"
+
+
+def test_a_file_that_cannot_be_opened(folder: Path) -> None:
+    """There is no line to show, so none is."""
+    for path, reason in (
+        (folder / "absent.toml", "No such file or directory"),
+        (folder, "Is a directory"),
+    ):
+        with pytest.raises(SpecError) as caught:
+            read_spec(path)
+        assert str(caught.value) == f"{path}: cannot read the spec: {reason}"
+
+
+@pytest.mark.usefixtures("folder")
+def test_windows_line_ends_read_alike() -> None:
+    text = GOOD.replace("b2 * v +", "b3 * v +")
+    [windows] = complaint(text.replace("\n", "\r\n")).mistakes
+    [unix] = complaint(text).mistakes
+    assert windows == unix
+
+
+@pytest.mark.usefixtures("folder")
+def test_mistakes_survive_pickling() -> None:
+    error = complaint(GOOD.replace("b2 * v +", "b3 * v +"))
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

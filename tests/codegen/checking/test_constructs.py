@@ -1,0 +1,152 @@
+"""Specs with every construct of the language become code that runs, laid out well, with a state that is stable."""
+
+import functools
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mlax_codegen.cli import main
+
+ROOT = Path(__file__).parents[3]
+SPECS = sorted((Path(__file__).parents[1] / "specs").glob("*.toml"))
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the modules of all specs here."""
+    folder = tmp_path_factory.mktemp("constructs") / "constructs"
+    assert main(["generate", *map(str, SPECS), "--output", str(folder)]) == 0
+    sys.path.insert(0, str(folder.parent))
+    yield folder
+    sys.path.remove(str(folder.parent))
+
+
+def test_all_have_the_layout_of_ruff(package: Path) -> None:
+    config = ["--config", str(ROOT / "pyproject.toml"), "--no-cache", str(package)]
+    for command in (["format", "--check", "--diff"], ["check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, *config],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_a_spec_is_a_page(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= (80 if path.stem == "rich" else 60)
+
+
+def described(tree: Any) -> Any:
+    return jax.tree.map(lambda x: str(jax.typeof(x)), tree)
+
+
+WEIGHTS = {
+    "matrix": jnp.ones((4, 3)),
+    "vector": jnp.ones(3),
+    "scalar": jnp.ones(()),
+    "kernel": jnp.ones((2, 3, 4), jnp.bfloat16),
+    "empty": jnp.ones((0, 3)),
+    "none": None,
+}
+
+
+@pytest.mark.filterwarnings(r"ignore:\w+. slots too narrow")
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("weights", [WEIGHTS, {}], ids=["leaves", "no leaves"])
+def test_steps_keep_the_state_as_it_is(path: Path, weights: Any) -> None:
+    module: Any = importlib.import_module(f"constructs.{path.stem}")
+    [optimizer_class] = [
+        found
+        for name, found in vars(module).items()
+        if name[0].isupper() and getattr(found, "__module__", "") == module.__name__
+        if name != "State"
+    ]
+    optimizer = optimizer_class()
+    state = optimizer.init(weights)
+    first = described((weights, state))
+    loss = {"value": jnp.ones(())} if path.stem in {"polyak_sgd", "rich"} else {}
+
+    def step(carry: Any, _: Any) -> Any:
+        weights, state = carry
+        gradients = jax.tree.map(lambda x: x + 1, weights)
+        return optimizer.apply_gradients(gradients, state, weights, **loss), None
+
+    (weights, state), _ = step((weights, state), None)
+    (weights, state), _ = jax.lax.scan(step, (weights, state), length=3)
+    assert described((weights, state)) == first
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(weights))
+    random = optimizer_class(stochastic_rounding=True)
+    take_step = functools.partial(random.apply_gradients, **loss)
+    shapes = jax.eval_shape(take_step, weights, random.init(weights), weights)
+    assert described(shapes) == described((weights, random.init(weights)))
+    zeros = jax.tree.map(jnp.zeros_like, weights)
+    updates, _ = optimizer.step(zeros, optimizer.init(weights), weights, **loss)
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(updates))
+
+
+@pytest.mark.usefixtures("package")
+def test_work_of_some_steps_and_totals() -> None:
+    from constructs import rich  # type: ignore[import-not-found]
+
+    optimizer = rich.Rich()
+    weights = {"a": jnp.full((2, 2), 2.0), "b": jnp.full(3, 2.0)}
+    gradients = jax.tree.map(jnp.ones_like, weights)
+    state = optimizer.init(weights)
+    roots = []
+    for _ in range(3):
+        _, state = optimizer.step(gradients, state, weights, value=jnp.ones(()))
+        roots.append(state.root["a"][0])
+    assert (roots[0] == roots[1]).all()
+    assert (roots[1] != roots[2]).any()
+    moved = jax.tree.map(lambda w: w - 1.0, weights)
+    _, state = optimizer.step(gradients, optimizer.init(weights), moved, value=jnp.ones(()))
+    assert state.d == pytest.approx(7 / 7, rel=1e-4)  # sum of g (w0 - w) over sum of g²
+    assert rich.start(state, weights)["b"].tolist() == pytest.approx([3.0] * 3, rel=1e-4)
+
+
+def test_what_several_functions_need_is_written_once(package: Path) -> None:
+    adafactor = (package / "adafactor.py").read_text()
+    assert adafactor.count("two_largest_axes(") == 1
+    assert adafactor.count("axes = _axes_of(h, ") == 4
+    soap = (package / "soap.py").read_text()
+    assert soap.count("_shape(h: SOAP") == 1
+    assert soap.count("Annotated[Entries, _left_and_basis_shape]") == 2
+
+
+@pytest.mark.usefixtures("package")
+def test_complex_weights_are_refused_with_the_reason() -> None:
+    from constructs import soap  # type: ignore[import-not-found]
+
+    with pytest.raises(TypeError, match="SOAP: complex leaves are refused, the eigenbases"):
+        soap.init({"w": jnp.ones(2, jnp.complex64)})
+
+
+@pytest.mark.usefixtures("package")
+def test_noise_differs_by_leaf_and_step() -> None:
+    from constructs import noisy_sgd  # type: ignore[import-not-found]
+
+    weights = {"a": jnp.zeros(3), "b": jnp.zeros(3)}
+    state = noisy_sgd.init(weights, seed=1)
+    first, state = noisy_sgd.step(weights, state)
+    second, _ = noisy_sgd.step(weights, state)
+    draws = {tuple(leaf.tolist()) for leaf in jax.tree.leaves((first, second))}
+    assert len(draws) == 4
+
+
+@pytest.mark.usefixtures("package")
+def test_keys_of_equal_seeds_give_noises_of_their_own() -> None:
+    from constructs import two_keys
+
+    weights = jnp.zeros(8)
+    updates, _ = two_keys.step(weights, two_keys.init(weights))
+    assert (jnp.abs(updates) > 1e-5).all()  # of equal noises, what is left is rounding

@@ -1,0 +1,166 @@
+"""Whatever a spec says, it is either refused as a spec or becomes code that takes a step."""
+
+import contextlib
+import io
+import random
+import re
+import signal
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import pytest
+from hypothesis import Phase, event, given, settings
+from hypothesis import strategies as st
+
+from mlax_codegen.cli import main
+from mlax_codegen.reading.spec import Spec, read_spec
+from mlax_codegen.resources import built_in_specs
+from tests.codegen.checking.bad_constructs import RICH
+from tests.codegen.checking.bad_specs import GOOD
+
+Mutation: TypeAlias = Callable[[str, random.Random], str]
+
+WORDS = [
+    *re.findall(r"\w+", RICH),
+    "g",
+    "w",
+    "t",
+    "None",
+    "is",
+    "not",
+    "if",
+    "else",
+    "and",
+    "where",
+    "(",
+    ")",
+    "**",
+    "1e-3",
+    "'''",
+]
+WORDS += ['"', "{", "}", "[", "]", "=", "\\", "é", "0"]
+
+
+def mutated(good: str, choose: random.Random) -> str:
+    """Return a good spec with one to three tokens deleted, replaced, inserted, swapped or repeated."""
+    tokens = re.findall(r"\s+|\w+|.", good)
+    for _ in range(choose.choice([1, 1, 2, 3])):
+        at, other = choose.randrange(len(tokens)), choose.randrange(len(tokens))
+        match choose.randrange(5):
+            case 0:
+                del tokens[at]
+            case 1:
+                tokens[at] = choose.choice(WORDS)
+            case 2:
+                tokens.insert(at, choose.choice(WORDS))
+            case 3:
+                tokens[at], tokens[other] = tokens[other], tokens[at]
+            case _:
+                tokens[at:at] = tokens[at : at + choose.randint(1, 12)]
+    return "".join(tokens)
+
+
+def reworded(good: str, choose: random.Random) -> str:
+    """Return a good spec with one or two words of its equations replaced by others, which mostly parse."""
+    blocks = re.finditer(r"(?:leaf|scalars) = '''(.*?)'''|shape = \"(.*?)\"", good, re.DOTALL)
+    spans = [found.span(found.lastindex or 0) for found in blocks]
+    words = [
+        (start + word.start(), start + word.end())
+        for start, end in spans
+        for word in re.finditer(r"\w+|[-+*/]", good[start:end])
+    ]
+    others = [good[start:end] for start, end in words]
+    others += ["g", "w", "t", "0", "2", "7", "1.5", "ndim", "shape[0]", "mean(g, 0)", "norm(g)"]
+    for start, end in sorted(choose.sample(words, choose.choice([1, 1, 2])), reverse=True):
+        operator = good[start:end] in "+-*/"
+        choices = [word for word in others if (word in "+-*/") == operator]
+        good = good[:start] + choose.choice(choices) + good[end:]
+    return good
+
+
+WEIGHTS = {
+    "matrix": jnp.ones((4, 3)),
+    "vector": jnp.ones(3),
+    "scalar": jnp.ones(()),
+    "kernel": jnp.ones((2, 3, 4)),
+    "empty": jnp.ones((0, 3)),
+}
+
+
+@contextlib.contextmanager
+def seconds(limit: int) -> Iterator[None]:
+    """Stop what takes longer."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"more than {limit} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(limit)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def take_a_step(spec: Spec, code: str) -> None:
+    """Trace what a user calls: what a spec can do wrong is done before anything is compiled."""
+    module = types.ModuleType("probe")
+    exec(compile(code, "probe.py", "exec"), vars(module))
+    optimizer: Any = getattr(module, spec.class_name)()
+    arguments = {argument.name: jnp.ones(()) for argument in spec.arguments}
+    state = jax.eval_shape(optimizer.init, WEIGHTS)
+
+    def step(state: Any, weights: Any) -> Any:
+        return optimizer.apply_gradients(weights, state, weights, **arguments)
+
+    weights, state = jax.eval_shape(step, state, WEIGHTS)
+    for function in spec.functions:
+        jax.eval_shape(getattr(optimizer, function.name), state, weights)
+
+
+BUILT_IN = [
+    path.read_text().replace(f'name = "{path.stem}"', 'name = "probe"')
+    for path in built_in_specs()
+    if path.stem in {"adafactor", "muon", "shampoo", "sm3"}
+]
+SPECS = [GOOD, RICH, *BUILT_IN]
+
+
+@pytest.mark.filterwarnings("ignore:a slot in")
+@given(
+    good=st.sampled_from(SPECS),
+    mutate=st.sampled_from([mutated, reworded]),
+    choose=st.randoms(use_true_random=False),
+    steps=st.integers(0, 9).map(lambda number: number == 0),  # of each it would take minutes
+)
+@settings(max_examples=600, deadline=None, derandomize=True, phases=[Phase.generate])
+def test_a_mutated_spec_is_refused_or_works(
+    good: str, mutate: Mutation, choose: random.Random, steps: bool
+) -> None:
+    """What is refused writes nothing, and what is accepted writes a whole module."""
+    with TemporaryDirectory() as folder:
+        path, package = Path(folder) / "probe.toml", Path(folder) / "package"
+        path.write_text(mutate(good, choose))
+        output = io.StringIO()
+        with seconds(10), contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
+            code = main(["generate", str(path), "--output", str(package)])
+        event("refused" if code else "accepted")
+        if code:
+            assert code == 2
+            assert output.getvalue().startswith(f"{path}:"), output.getvalue()
+            assert not package.exists()
+            return
+        assert sorted(file.name for file in package.iterdir()) == ["probe.py"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            compile((package / "probe.py").read_text(), "probe.py", "exec")
+        if steps:
+            with seconds(20):
+                take_a_step(read_spec(path), (package / "probe.py").read_text())

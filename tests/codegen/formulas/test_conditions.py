@@ -1,0 +1,45 @@
+"""When a condition does not hold, in words: with as few negations as may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from mlax_codegen.formulas.conditions import negation, otherwise
+from mlax_codegen.reading.spec import read_spec
+from mlax_codegen.writing.render import render_module
+
+SPECS = Path(__file__).parents[1] / "specs"
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ("momentum is not None", "where momentum is None"),
+        ("momentum is None", "where momentum is not None"),
+        ("nesterov", "where not nesterov"),
+        ("not nesterov", "where nesterov"),
+        ("factored and axes", "unless factored and axes"),
+        ("not (factored and axes)", "where factored and axes"),
+        ("not (factored or axes)", "where factored or axes"),
+        ('not matrix and others == "adam"', 'where matrix or others != "adam"'),
+        ("not a and not (b and c)", "where a or (b and c)"),
+        ("ndim < 2", "where ndim >= 2"),
+    ],
+)
+def test_otherwise(test: str, words: str) -> None:
+    assert otherwise(ast.parse(test, mode="eval").body, test) == words
+
+
+@pytest.mark.parametrize("test", ["n < 2", "n <= 2", "n > 2", "n >= 2", "n == 2", "n != 2"])
+def test_a_negation_is_the_opposite(test: str) -> None:
+    node = ast.parse(test, mode="eval").body
+    opposite = ast.unparse(negation(node))
+    assert "not" not in opposite
+    assert all(eval(opposite, {"n": n}) is not eval(test, {"n": n}) for n in (1, 2, 3))
+
+
+def test_a_docstring_says_what_does_not_hold() -> None:
+    text = " ".join(render_module(read_spec(SPECS / "adafactor.toml")).split())
+    assert "unless not" not in text
+    assert "() for a leaf where" in text

@@ -1,0 +1,214 @@
+"""The equations as LaTeX: as a paper would write them, and never unbalanced."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mlax_codegen.formulas.latex import equations, function_equations
+from mlax_codegen.formulas.symbols import default_symbol
+from mlax_codegen.reading.spec import Spec, read_spec
+from mlax_codegen.resources import built_in_specs
+from tests.codegen.checking.bad_specs import GOOD
+
+
+def spec_with(leaf: str, tmp_path: Path) -> Spec:
+    start, _ = GOOD.split("scalars = '''\n")
+    path = tmp_path / "probe.toml"
+    path.write_text(f"{start}leaf = '''\n{leaf}\n'''\n")
+    return read_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "latex"),
+    [
+        ("g = -g", r"g_t &\leftarrow -g_t"),
+        ("v = v", "v_t &= v_{t-1}"),
+        ("v = b2 * v + (1 - b2) * g", "v_t &= b_2 v_{t-1} + (1 - b_2) g_t"),
+        ("v = v - (g - w)", "v_t &= v_{t-1} - (g_t - w_{t-1})"),
+        ("v = v - (g + w)", "v_t &= v_{t-1} - (g_t + w_{t-1})"),
+        ("v = v + -g", "v_t &= v_{t-1} + (-g_t)"),
+        ("v = v * -g", "v_t &= v_{t-1} (-g_t)"),
+        ("v = -(v * g)", "v_t &= -v_{t-1} g_t"),
+        ("v = -v * g + w", "v_t &= -v_{t-1} g_t + w_{t-1}"),
+        ("v = g - -v * g", "v_t &= g_t - (-v_{t-1} g_t)"),
+        ("v = g * 2", r"v_t &= g_t \cdot 2"),
+        ("v = g / w", r"v_t &= \frac{g_t}{w_{t-1}}"),
+        ("v = -g / w", r"v_t &= -\frac{g_t}{w_{t-1}}"),
+        ("v = b2 * g / w", r"v_t &= b_2 \frac{g_t}{w_{t-1}}"),
+        ("v = (g + w) / (g / w)", r"v_t &= \frac{g_t + w_{t-1}}{g_t / w_{t-1}}"),
+        ("v = g / w / (v * g)", r"v_t &= \frac{g_t / w_{t-1}}{v_{t-1} g_t}"),
+        ("v = sqrt(g / (w * v))", r"v_t &= \sqrt{g_t / (w_{t-1} v_{t-1})}"),
+        ("v = (g + w) ** 2", "v_t &= (g_t + w_{t-1})^2"),
+        ("v = (-g) ** 2", "v_t &= (-g_t)^2"),
+        ("v = -g ** 2", "v_t &= -g_t^2"),
+        ("v = g ** -0.25", "v_t &= g_t^{-0.25}"),
+        ("v = (g ** 2) ** 2", "v_t &= (g_t^2)^2"),
+        ("v = g ** 0.5", r"v_t &= \sqrt{g_t}"),
+        ("v = g ** (1 / power)", r"v_t &= g_t^{1 / \mathit{power}}"),
+        ("v = abs2(g) * 1e-8", r"v_t &= \lvert g_t \rvert^2 \cdot 10^{-8}"),
+        ("v = maximum(v, 2.5e-30)", r"v_t &= \max(v_{t-1}, 2.5 \cdot 10^{-30})"),
+        (
+            "v = where(g > 0, g, 0.0)",
+            r"v_t &= \begin{cases} g_t & \text{if } g_t > 0 \\ 0 & \text{otherwise} \end{cases}",
+        ),
+        (
+            'v = g if order == "first" else w if not nesterov else v',
+            r"v_t &= \begin{cases} g_t & \text{if order is first} \\ w_{t-1} & \text{if not nesterov} \\ "
+            r"v_{t-1} & \text{otherwise} \end{cases}",
+        ),
+        (
+            "v = g if nesterov else where(g > 0, w, v)",
+            r"v_t &= \begin{cases} g_t & \text{if nesterov} \\ w_{t-1} & \text{if } g_t > 0 \\ "
+            r"v_{t-1} & \text{otherwise} \end{cases}",
+        ),
+        (
+            "v = where(g > 0, w, g if nesterov else v)",
+            r"v_t &= \begin{cases} w_{t-1} & \text{if } g_t > 0 \\ g_t & \text{if nesterov} \\ "
+            r"v_{t-1} & \text{otherwise} \end{cases}",
+        ),
+        (
+            "v = trust_ratio(w, g, b2, eps=1e-8) * g",
+            r"v_t &= b_2 \frac{\lVert w_{t-1} \rVert}{\lVert g_t \rVert + 10^{-8}} g_t",
+        ),
+        (
+            "v = maximum(trust_ratio(w, g), 1) * g",
+            r"v_t &= \max(\lVert w_{t-1} \rVert / \lVert g_t \rVert, 1) g_t",
+        ),
+        ("v = sum(conj(w) * g) * g * b2", r"v_t &= (\sum \overline{w_{t-1}} g_t) g_t b_2"),
+        ("v = (g + w) * (g - w) * v", "v_t &= (g_t + w_{t-1}) (g_t - w_{t-1}) v_{t-1}"),
+        ("v = b2 * sum(g) * g", r"v_t &= (b_2 \sum g_t) g_t"),
+        ("v = -sum(g) * g", r"v_t &= -(\sum g_t) g_t"),
+        ("v = maximum(sum(g) / b2, 0)", r"v_t &= \max((\sum g_t) / b_2, 0)"),
+        ("v = g * max(norm(g) * g)", r"v_t &= g_t \max \lVert g_t \rVert g_t"),
+        ("v = max(norm(g) * g) * g", r"v_t &= (\max \lVert g_t \rVert g_t) g_t"),
+        ("v = sqrt(g / w * v)", r"v_t &= \sqrt{(g_t / w_{t-1}) v_{t-1}}"),
+        (
+            "v = sqrt(trust_ratio(w, g) * g)",
+            r"v_t &= \sqrt{(\lVert w_{t-1} \rVert / \lVert g_t \rVert) g_t}",
+        ),
+        ("v = sqrt(g - w / v)", r"v_t &= \sqrt{g_t - w_{t-1} / v_{t-1}}"),
+        ("v = reshape(g + w, shape) * v", "v_t &= (g_t + w_{t-1}) v_{t-1}"),
+        (
+            "v = (g if nesterov else w) / b2 * v",
+            r"v_t &= (\begin{cases} g_t & \text{if nesterov} \\ w_{t-1} & \text{otherwise} \end{cases} / b_2) v_{t-1}",
+        ),
+        ("update = -learning_rate * g", r"w_t &= w_{t-1} - \alpha g_t"),
+        ("update = g - w", "w_t &= w_{t-1} + g_t - w_{t-1}"),
+        ("if not nesterov:\n    v = g", r"v_t &= g_t \quad \text{if not nesterov}"),
+    ],
+)
+def test_one_equation(code: str, latex: str, tmp_path: Path) -> None:
+    assert equations(spec_with(code, tmp_path)) == [latex]
+
+
+def test_time_moves_on_when_a_slot_is_assigned(tmp_path: Path) -> None:
+    spec = spec_with("more = v\nv = g\nmore = v\nv = v + g", tmp_path)
+    assert equations(spec) == [
+        r"\mathit{more}_t &= v_{t-1}",
+        "v_t &= g_t",
+        r"\mathit{more}_t &= v_t",
+        r"v_t &\leftarrow v_t + g_t",
+    ]
+
+
+def test_branches_say_their_conditions(tmp_path: Path) -> None:
+    code = (
+        "if momentum is None:\n    v = g\nelif nesterov and b2 > 0.5:\n    v = w\nelse:\n    v = v"
+    )
+    assert [line.partition(r" \quad ")[2] for line in equations(spec_with(code, tmp_path))] == [
+        r"\text{if momentum is None}",
+        r"\text{if momentum is not None and nesterov and } b_2 > 0.5",
+        r"\text{if momentum is not None and not (nesterov and } b_2 > 0.5 \text{)}",
+    ]
+
+
+def test_a_branch_knows_nothing_of_the_other(tmp_path: Path) -> None:
+    lines = equations(spec_with("if nesterov:\n    v = v\nelse:\n    v = v + g\nv = v", tmp_path))
+    assert [line.partition(r" \quad ")[0] for line in lines] == [
+        "v_t &= v_{t-1}",
+        "v_t &= v_{t-1} + g_t",
+        r"v_t &\leftarrow v_t",
+    ]
+
+
+def test_the_other_of_two_choices_is_named(tmp_path: Path) -> None:
+    lines = equations(spec_with('if order == "first":\n    v = g\nelse:\n    v = w', tmp_path))
+    assert lines[1] == r"v_t &= w_{t-1} \quad \text{if order is last}"
+
+
+def test_an_update_that_is_read_has_a_name(tmp_path: Path) -> None:
+    assert equations(spec_with("update = g\nupdate = -update", tmp_path)) == [
+        "u_t &= g_t",
+        r"u_t &\leftarrow -u_t",
+        "w_t &= w_{t-1} + u_t",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol"),
+    [
+        ("m", "m"),
+        ("mu", r"\mu"),
+        ("b1", "b_1"),
+        ("beta2", r"\beta_2"),
+        ("v_max", r"v_{\text{max}}"),
+        ("x_1", "x_1"),
+        ("velocity", r"\mathit{velocity}"),
+        ("second_moment", r"\mathit{second\_moment}"),
+        ("c1_next", r"c_{1, \text{next}}"),
+        ("b2_t", "b_{2, t}"),
+    ],
+)
+def test_symbols_of_names(name: str, symbol: str) -> None:
+    assert default_symbol(name) == symbol
+
+
+@pytest.mark.parametrize("path", built_in_specs(), ids=lambda path: path.stem)
+def test_built_in_equations_are_balanced(path: Path) -> None:
+    for line in equations(read_spec(path)):
+        assert line.count("{") == line.count("}")
+        assert line.count(r"\begin") == line.count(r"\end")
+        assert line.replace(r"\\", "").count("&") - line.count(r"\\") == 1 + line.count(r"\begin")
+
+
+def test_adam_reads_like_its_paper() -> None:
+    [adam] = [path for path in built_in_specs() if path.stem == "adam"]
+    assert equations(read_spec(adam))[3:] == [
+        r"m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t",
+        r"v_t &= \beta_2 v_{t-1} + (1 - \beta_2) \lvert g_t \rvert^2",
+        r"w_t &= w_{t-1} - \alpha \frac{m_t / c_1}{\sqrt{v_t / c_2 + \epsilon_{\text{root}}} + \epsilon}",
+    ]
+
+
+SPECS = Path(__file__).parents[1] / "specs"
+
+
+def test_rare_constructs() -> None:
+    lines = equations(read_spec(SPECS / "rich.toml"))
+    assert lines[0] == r"\text{matrix} &\Leftrightarrow \operatorname{ndim} = 2"  # and no axes
+    assert r"\mathit{way}_t &= \sum_{\text{all leaves}} g_t \mathit{gone}_t" in lines
+    [left] = [line for line in lines if line.startswith(r"\mathit{left}")]
+    assert left.endswith(r"\operatorname{gram}_{i}(g_t) \quad \text{for each axis } i")
+    [root] = [line for line in lines if line.startswith(r"\mathit{root}")]
+    assert root.endswith(r"\quad \text{for each axis } i \quad \text{every } k \text{ steps}")
+    assert r"\mathit{best}_t &= \min(\mathit{best}_{t-1}, f_t)" in lines
+
+
+def test_a_function_speaks_of_the_state_after_the_step() -> None:
+    spec = read_spec(SPECS / "schedule_free_adamw.toml")
+    expected = [r"\bar{w}_t &= \frac{w_t - (1 - \beta_1) z_t}{\beta_1}"]
+    assert function_equations(spec, spec.functions[0]) == expected
+
+
+def test_cases_stand_in_no_fraction() -> None:
+    for path in built_in_specs():
+        for line in equations(read_spec(path)):
+            assert not re.search(r"\\frac\{[^{}]*\\begin", line), path
+
+
+@pytest.mark.parametrize("path", sorted(SPECS.glob("*.toml")), ids=lambda path: path.stem)
+def test_all_are_balanced(path: Path) -> None:
+    for line in equations(read_spec(path)):
+        assert line.count("{") == line.count("}")
+        assert line.count("(") == line.count(")")

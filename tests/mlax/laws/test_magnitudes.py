@@ -1,0 +1,208 @@
+"""No NaN and no infinity, whatever the gradients: zero, tiny or large; of every generated optimizer."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mlax import optim
+from mlax.experimental import optim as experimental
+from mlax.optimizer import apply_updates
+from mlax.optimizer._hyperparameters import specification
+from tests.mlax.generated_optimizers import (
+    MODULES,
+    QUICKLY,
+    every_case,
+    every_optimizer,
+    init,
+    is_key,
+    optimizer_class,
+    step,
+)
+
+SHAPES = [(), (0,), (3,), (2, 3), (2, 1, 3), (2, 1, 2, 1)]
+FEW = [(), (2, 3)]
+
+
+class Numbers(NamedTuple):
+    """Leaves, and what a large gradient of them is."""
+
+    leaves: tuple[tuple[Any, list[tuple[int, ...]]], ...]
+    large: float
+    slot_dtype: Any = None
+
+    def weights(self) -> Any:
+        return [jnp.ones(shape, dtype) for dtype, shapes in self.leaves for shape in shapes]
+
+
+NUMBERS = {
+    "float32 and bfloat16": Numbers(((jnp.float32, SHAPES), (jnp.bfloat16, FEW)), 1e15),
+    "float16": Numbers(((jnp.float16, FEW),), 1e2),
+    "float16 with float32 slots": Numbers(((jnp.float16, FEW),), 1e4, jnp.float32),
+}
+STEPS = 40
+LEAST = 1e-31  # about the least that is accepted of what has to be positive
+LARGE, TINY = "large", 1e-30  # in float16 tiny is nothing
+
+# Magnitudes of the gradients of a few steps, which are repeated.
+SEQUENCES: dict[str, list[Any]] = {
+    "zero": [0.0],
+    "large": [LARGE],
+    "tiny": [TINY],
+    "small": [5e-3],
+    "tiny, then large": [TINY] * 20 + [LARGE] * 20,
+    "large, then tiny": [LARGE] * 20 + [TINY] * 20,
+    "large, then zero": [LARGE] + [0.0] * 39,
+    "large and zero": [LARGE, 0.0],
+    "large and tiny": [LARGE, TINY],
+    "small and large": [5e-3, LARGE],
+    "one and zero": [1.0, 0.0],
+    "small and zero": [5e-3, 0.0],
+    "less and less": [10.0**-i for i in range(40)],
+    "more and more": [10.0 ** (i - 37) for i in range(40)],
+}
+
+
+def magnitudes(sequence: str, large: float) -> Any:
+    values = [large if x == LARGE else x for x in SEQUENCES[sequence]]
+    return jnp.array((values * STEPS)[:STEPS])
+
+
+def failures(name: str, options: dict[str, Any], numbers: Numbers) -> dict[str, str]:
+    """Return for each sequence that does not stay finite what is not, and when."""
+    weights = numbers.weights()
+    # Elements of many magnitudes: 1, 0.08 and 0.0003 of six, 0 in the middle of three.
+    directions = [
+        (jnp.linspace(-1, 1, w.size) ** 5).reshape(w.shape).astype(w.dtype) for w in weights
+    ]
+
+    def body(carry: Any, magnitude: Any) -> Any:
+        weights, state = carry
+        gradients = [d * magnitude.astype(d.dtype) for d in directions]
+        updates, state = step(name, gradients, state, weights)
+        weights = apply_updates(updates, weights)
+        everything = {"updates": updates, "state": state, "weights": weights}
+        finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(everything) if not is_key(x)]
+        return (weights, state), jnp.array(finite)
+
+    state = init(name, weights, slot_dtype=numbers.slot_dtype, **options)
+    paths = [
+        jax.tree_util.keystr(path)
+        for path, x in jax.tree_util.tree_leaves_with_path(
+            {"updates": weights, "state": state, "weights": weights}
+        )
+        if not is_key(x)
+    ]
+    run = jax.jit(
+        lambda magnitudes: jax.lax.scan(body, (weights, state), magnitudes)[1],
+        compiler_options=QUICKLY,
+    )
+    found: dict[str, str] = {}
+    for sequence in SEQUENCES:
+        finite = run(magnitudes(sequence, numbers.large))
+        if not finite.all():
+            at = int(jnp.argmin(finite.all(axis=1)))
+            where = [p for p, fine in zip(paths, finite[at], strict=True) if not fine]
+            found[sequence] = f"not finite in step {at + 1}: {', '.join(where)}"
+    return found
+
+
+# Weights that leave the range of float16 in these sequences, by finite updates; all else stays finite there too.
+VANISHED = "the square, of which 1 - b2 is stored, is 0 in float16, and its root is divided by in the next step"
+DIVERGING: dict[tuple[str, str], tuple[set[str], str]] = {
+    ("acprop", "float16"): (
+        {"small", "one and zero", "small and zero", "less and less", "more and more"},
+        VANISHED,
+    ),
+    ("muon", "float16"): ({"small and zero"}, VANISHED),
+    ("prodigy", "float16"): (
+        {"large and zero", "large and tiny", "small and large", "one and zero"},
+        f"gradients count times 1e-6: {VANISHED}",
+    ),
+    ("schedule_free_sgd", "float16 with float32 slots"): (
+        {sequence for sequence, values in SEQUENCES.items() if LARGE in values}
+        - {"large, then zero"},
+        "its learning rate is 1, and the sum of the gradients is more than float16 holds",
+    ),
+}
+
+
+@every_optimizer
+@pytest.mark.parametrize("numbers", NUMBERS)
+def test_all_numbers_stay_finite(name: str, numbers: str) -> None:
+    found = failures(name, {}, NUMBERS[numbers])
+    expected, _ = DIVERGING.get((name, numbers), (set(), ""))
+    assert set(found) == expected, found
+    assert not [where for where in found.values() if "updates" in where or "state" in where]
+
+
+@pytest.mark.parametrize(("name", "numbers"), DIVERGING)
+def test_why_weights_diverge(name: str, numbers: str) -> None:
+    """Where squares vanish, `init` says so, and float32 slots end it; elsewhere float32 weights are as large."""
+    weights = jnp.ones((), jnp.float16)
+    if numbers == "float16":
+        with pytest.warns(UserWarning, match="add nothing, .* up to infinity"):
+            MODULES[name].init(weights)
+        assert failures(name, {}, NUMBERS[numbers]._replace(slot_dtype=jnp.float32)) == {}
+    else:
+        wide, gradients = jnp.float32(1.0), jnp.float32(NUMBERS[numbers].large)
+        state = init(name, wide)
+        one_step = jax.jit(lambda state, w: step(name, gradients, state, w))
+        for _ in range(STEPS):
+            updates, state = one_step(state, wide)
+            wide = wide + updates
+        assert abs(wide) > jnp.finfo(jnp.float16).max
+
+
+# With one positive number another has to be in its bounds.
+BESIDE: dict[tuple[str, str], dict[str, float]] = {
+    ("prodigy", "eps"): {"estim_lr0": 1.0},
+    ("prodigy", "estim_lr0"): {"eps": 1.0},
+    ("rprop", "max_step_size"): {"min_step_size": LEAST},
+}
+POSITIVE = [
+    (name, field.name)
+    for name, module in MODULES.items()
+    for field in dataclasses.fields(optimizer_class(module))
+    if (spec := specification(field.metadata)) is not None and spec.positive
+]
+
+
+@pytest.mark.parametrize(("name", "field"), POSITIVE, ids=str)
+def test_the_least_positive_number_does_not_round_away(name: str, field: str) -> None:
+    """What is accepted is divided by; what would be 0 there is refused."""
+    beside = BESIDE.get((name, field), {})
+    for value in (9e-32, 1e-38, 1e-300):
+        with pytest.raises(
+            ValueError, match=f"{field} must be >= 9.9e-32 for float32 leaves, .* got"
+        ):
+            MODULES[name].init(jnp.ones(2), **beside, **{field: value})
+    found = failures(name, {**beside, field: LEAST}, Numbers(((jnp.float32, [(3,)]),), 1.0))
+    assert found == {}
+
+
+def test_float64_leaves_may_have_smaller_numbers() -> None:
+    with jax.enable_x64(True):
+        h = optim.Adam(eps=1e-300)
+        weights = jnp.ones(2)
+        zeros = jnp.zeros_like(weights)
+        updates, _ = h.step(zeros, h.init(weights), weights)
+        assert updates.dtype == jnp.float64
+        assert not updates.any()
+        narrow = weights.astype(jnp.float32)
+        with pytest.raises(
+            ValueError, match=r"Adam: eps must be >= 9.9e-32 for float32 leaves, .*1e-300"
+        ):
+            h.step(narrow, h.init(narrow), narrow)
+        with pytest.raises(ValueError, match=r"Adam: eps must be >= 1.9e-301 for float64 leaves"):
+            optim.Adam(eps=1e-308)
+    with pytest.raises(ValueError, match=r"Prodigy: eps \* estim_lr0 must be >= 1e-31"):
+        experimental.Prodigy(eps=1e-26)
+
+
+@every_case
+def test_all_numbers_stay_finite_with_options(name: str, options: dict[str, Any]) -> None:
+    if options:
+        assert failures(name, options, Numbers(((jnp.float32, FEW),), 1e15)) == {}
