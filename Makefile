@@ -20,11 +20,13 @@ precision: .venv/examples ## train in float32 and in bfloat16, and draw how each
 
 test: lint types suite versions ## everything that has to hold: lint, types, tests
 
-lint: .venv/test ## ruff, and the generated code against its specs
+lint: .venv/test ## ruff, the generated code against its specs, and which way imports run
 	@echo "== lint"
 	@$(bin)/python -m ruff check
 	@$(bin)/python -m ruff format --check
 	@$(bin)/mlax-codegen generate --check
+	@$(bin)/lint-imports --no-logo --no-cache
+	@$(bin)/python .ci/structure.py
 
 structure: .venv/test ## the import graph in figures: files, levels, arrows, circles
 	@$(bin)/python .ci/structure.py

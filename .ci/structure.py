@@ -4,7 +4,8 @@
     .venv/bin/python .ci/structure.py [PACKAGE ...]
 
 Imports inside functions count, imports under TYPE_CHECKING do not. `import a.b.c` is one arrow, to the file
-of `a.b.c`, although Python runs the `__init__` files of `a` and `a.b` too.
+of `a.b.c`, although Python runs the `__init__` files of `a` and `a.b` too. The parts of a package are the files and
+folders at its top.
 """
 
 import sys
@@ -21,17 +22,16 @@ def files_of(package: str) -> Graph:
     return {name: found.find_modules_directly_imported_by(name) for name in found.modules}
 
 
-def folders_of(files: Graph) -> Graph:
-    """Return the import graph of the folders. A file counts in its own folder only, not in those above it."""
-    packages = {name.rpartition(".")[0] for name in files}
+def parts_of(files: Graph) -> Graph:
+    """Return the import graph of what stands in a package's top folder: folders with all that is in them, and files."""
 
-    def folder(name: str) -> str:
-        return name if name in packages else name.rpartition(".")[0]
+    def part(name: str) -> str:
+        return ".".join(name.split(".")[:2])
 
-    folders: Graph = {folder(name): set() for name in files}
+    parts: Graph = {part(name): set() for name in files}
     for name, others in files.items():
-        folders[folder(name)] |= {folder(other) for other in others} - {folder(name)}
-    return folders
+        parts[part(name)] |= {part(other) for other in others} - {part(name)}
+    return parts
 
 
 def reaches(graph: Graph) -> Graph:
@@ -97,7 +97,7 @@ def main(packages: list[str]) -> int:
 
         print(package)
         print(described("files", files, short))
-        print(described("folders", folders_of(files), short))
+        print(described("parts", parts_of(files), short))
         bad |= bool(circles(files))
     return int(bad)
 
