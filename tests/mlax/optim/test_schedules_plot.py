@@ -26,7 +26,7 @@ def test_one_schedule() -> None:
     figure = optim.plot(LINE, 100)
     points = drawn(figure)[repr(LINE)]
     np.testing.assert_array_equal(points[:, 0], np.arange(101))
-    np.testing.assert_array_equal(points[:, 1], LINE(np.arange(101)))
+    np.testing.assert_allclose(points[:, 1], LINE(np.arange(101)), rtol=1e-6)
     (axes,) = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("step", "value", repr(LINE))
     assert axes.get_legend() is None
