@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import safetensors.numpy
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).parents[1]
 
 

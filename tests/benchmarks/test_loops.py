@@ -2,9 +2,12 @@
 
 import jax
 import numpy as np
+import pytest
 
 import mlax
 from benchmarks.loops import SIZE, Dense, Layers, loops
+
+pytestmark = pytest.mark.one_python
 
 
 def test_all_ways_lead_to_the_same_weights() -> None:

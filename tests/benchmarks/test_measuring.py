@@ -25,6 +25,8 @@ from benchmarks.results import Results
 from benchmarks.trees import large_leaves, small_leaves, transformer
 from mlax import optim
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).parents[2]
 TINY = Effort(
     name="tiny",

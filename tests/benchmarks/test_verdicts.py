@@ -8,6 +8,8 @@ from benchmarks.targets import MANY, TARGETS, exponents, missed
 from benchmarks.timing import take_turns
 from benchmarks.trees import small_leaves
 
+pytestmark = pytest.mark.one_python
+
 
 def empty() -> Results:
     """Return results without any."""

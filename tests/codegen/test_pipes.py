@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .bad_specs import GOOD
+from tests.codegen.checking.bad_specs import GOOD
 
 CODEGEN = [sys.executable, "-m", "mlax_codegen"]
 READER_GONE = 141

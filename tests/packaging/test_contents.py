@@ -7,6 +7,8 @@ import pytest
 
 from tests.packaging.conftest import ROOT, Distributions, files_in
 
+pytestmark = pytest.mark.one_python
+
 # Where a folder of the checkout ends up in the wheel.
 INSTALLED_AS = {
     "src/mlax": "mlax",

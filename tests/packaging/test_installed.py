@@ -6,6 +6,8 @@ import pytest
 
 from tests.packaging.conftest import ROOT, Installed
 
+pytestmark = pytest.mark.one_python
+
 SPEC = r'''
 name = "halving"
 summary = "Halving: damped descent along a mean gradient."

@@ -11,6 +11,8 @@ import pytest
 
 from tests.packaging.conftest import ROOT
 
+pytestmark = pytest.mark.one_python
+
 
 def structure(folder: Path, **files: str) -> subprocess.CompletedProcess[str]:
     """Run the script on a package `house` that has these files; `__` stands for a slash."""

@@ -8,6 +8,8 @@ from tests.typed.checkers import Findings
 from tests.typed.conftest import WRONG
 from tests.typed.expectations import CHECKERS, Checker, complaints, expected
 
+pytestmark = pytest.mark.one_python
+
 RETURN = {"pyright": "reportReturnType", "mypy": "return-value"}
 ARGUMENT = {"pyright": "reportArgumentType", "mypy": "arg-type"}
 

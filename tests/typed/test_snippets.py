@@ -9,6 +9,8 @@ from tests.typed.checkers import Findings
 from tests.typed.conftest import SNIPPETS
 from tests.typed.expectations import CHECKERS, Checker, complaints
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.mark.parametrize("checker", CHECKERS)
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda path: path.stem)

@@ -24,6 +24,8 @@ from mlax_codegen.resources import built_in_specs
 from tests.codegen.checking.bad_constructs import RICH
 from tests.codegen.checking.bad_specs import GOOD
 
+pytestmark = pytest.mark.one_python
+
 Mutation: TypeAlias = Callable[[str, random.Random], str]
 
 WORDS = [

@@ -17,6 +17,8 @@ from tests.mlax.generated_optimizers import (
     with_rate,
 )
 
+pytestmark = pytest.mark.one_python
+
 STEPS = 2000
 WARM_UP = 100
 START: Any = {"m": jnp.array([[-0.5, 0.3, 1.5], [0.8, -0.4, 1.0]]), "v": jnp.array([0.5, -0.5])}

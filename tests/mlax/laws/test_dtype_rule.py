@@ -22,6 +22,8 @@ from tests.mlax.generated_optimizers import (
     step,
 )
 
+pytestmark = pytest.mark.one_python
+
 WEIGHTS: Any = {"a": jnp.ones((2, 3)), "b": jnp.ones(())}
 BLAMED = (
     r"step: leaves that (do not correspond to .* \(no implicit promotion\)"

@@ -3,7 +3,11 @@
 import inspect
 from pathlib import Path
 
+import pytest
+
 from tests.mlax.generated_optimizers import MODULES, SPECS
+
+pytestmark = pytest.mark.one_python
 
 LONGEST_SPEC = 60
 LONGEST_MODULE = 400

@@ -22,6 +22,8 @@ from tests.mlax.generated_optimizers import (
     step,
 )
 
+pytestmark = pytest.mark.one_python
+
 SHAPES = [(), (0,), (3,), (2, 3), (2, 1, 3), (2, 1, 2, 1)]
 FEW = [(), (2, 3)]
 

@@ -26,6 +26,8 @@ from tests.mlax.generated_optimizers import (
     step,
 )
 
+pytestmark = pytest.mark.one_python
+
 # In which dtype a slot is kept, and whether it is rounded stochastically.
 ROUNDINGS = [("bfloat16", False), ("float16", False), ("bfloat16", True)]
 SIZES = [(1.0, 1.0, 0.02), (5e-5, 5e-5, 5e-5)]  # of gradients, by thirds

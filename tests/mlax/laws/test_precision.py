@@ -21,6 +21,8 @@ from tests.mlax.generated_optimizers import (
     types,
 )
 
+pytestmark = pytest.mark.one_python
+
 WEIGHTS: Any = {"a": jnp.linspace(-1, 1, 6).reshape(2, 3), "b": [jnp.ones(()), None]}
 GRADIENTS: Any = jax.tree.map(lambda w: jnp.cos(3 * w), WEIGHTS)
 SHAPES = [(), (0,), (3,), (2, 3), (2, 0), (2, 1, 3), (2, 2, 1, 2)]

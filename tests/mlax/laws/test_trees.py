@@ -18,6 +18,8 @@ from tests.mlax.generated_optimizers import (
     types,
 )
 
+pytestmark = pytest.mark.one_python
+
 WEIGHTS: Any = {"a": jnp.linspace(-1, 1, 6).reshape(2, 3), "b": jnp.ones(()), "c": jnp.ones(2)}
 GRADIENTS: Any = jax.tree.map(lambda w: jnp.cos(3 * w), WEIGHTS)
 

@@ -11,6 +11,8 @@ from mlax.tree import tree_equal
 from tests.mlax.generated_optimizers import MODULES, every_case, every_optimizer, init, step
 from tests.mlax.generated_optimizers import optimizer_class as class_of
 
+pytestmark = pytest.mark.one_python
+
 WEIGHTS: Any = {"a": jnp.linspace(-1, 1, 6).reshape(2, 3), "b": jnp.ones(())}
 ZEROS: Any = jax.tree.map(jnp.zeros_like, WEIGHTS)
 GRADIENTS: Any = jax.tree.map(lambda w: jnp.cos(3 * w), WEIGHTS)

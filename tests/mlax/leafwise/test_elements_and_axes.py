@@ -11,6 +11,8 @@ from jaxtyping import Array
 
 from mlax.leafwise import abs2, map_leaves
 
+pytestmark = pytest.mark.one_python
+
 RATE = jnp.float32(0.1)
 seen: list[Any] = []
 

@@ -24,6 +24,8 @@ from mlax.leafwise import (
     rotate_back,
 )
 
+pytestmark = pytest.mark.one_python
+
 SHAPES = [(3, 3), (2, 5), (6, 2), (1, 4), (4, 1)]
 MAGNITUDES = [0.0, 1e-30, 1e-3, 1.0, 1e15]
 MUON = (3.4445, -4.7750, 2.0315)

@@ -11,6 +11,8 @@ from jaxtyping import Array
 from mlax.leafwise import every, map_leaves, normal, reduce_leaves
 from mlax.tree import tree_equal
 
+pytestmark = pytest.mark.one_python
+
 seen: list[Any] = []
 
 

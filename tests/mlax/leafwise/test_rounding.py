@@ -10,6 +10,8 @@ import pytest
 from mlax import optim
 from mlax.leafwise._rounding import rounded
 
+pytestmark = pytest.mark.one_python
+
 # What a dtype has neither sign nor zero for is no dtype for weights.
 NARROW = [
     "bfloat16",

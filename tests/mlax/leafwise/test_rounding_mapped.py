@@ -25,6 +25,8 @@ from tests.mlax.generated_optimizers import (
     slots,
 )
 
+pytestmark = pytest.mark.one_python
+
 HALF = jnp.bfloat16
 
 

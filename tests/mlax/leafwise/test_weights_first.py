@@ -15,6 +15,8 @@ from mlax.leafwise import Store, _mapping, map_leaves
 from tests.mlax.devices import run_on_devices
 from tests.mlax.generated_optimizers import QUICKLY
 
+pytestmark = pytest.mark.one_python
+
 FLOAT32, BFLOAT16 = jnp.float32, jnp.bfloat16
 
 # Those whose weights are computed from old slots: by their equations, or as what is stored is rounded afterwards.

@@ -22,6 +22,8 @@ from mlax import losses
 from tests.mlax.losses.cases import MLX, OPTAX, Case
 from tests.mlax.losses.compiling import quick
 
+pytestmark = pytest.mark.one_python
+
 PAGE = Path(__file__).parents[3] / "docs/losses.md"
 
 

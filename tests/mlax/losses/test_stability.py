@@ -15,6 +15,8 @@ import pytest
 from mlax import losses
 from tests.mlax.losses.compiling import quick
 
+pytestmark = pytest.mark.one_python
+
 EPS = np.finfo(np.float32).eps
 
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from mlax import LeafMismatchError, optim
 
+pytestmark = pytest.mark.one_python
+
 SHAPES = [(), (4,), (3, 4), (2, 1), (2, 3, 4), (2, 3, 4, 5), (0, 3)]
 
 

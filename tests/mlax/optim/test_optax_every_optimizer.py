@@ -24,6 +24,8 @@ from tests.mlax.generated_optimizers import (
     types,
 )
 
+pytestmark = pytest.mark.one_python
+
 WEIGHTS: Any = {"a": jnp.ones((2, 3)), "none": None, "c": [jnp.linspace(0.1, 1.0, 4)]}
 GRADIENTS: Any = jax.tree.map(lambda w: 0.1 * w, WEIGHTS)
 

@@ -17,6 +17,8 @@ from mlax.tree import tree_equal
 from mlax.typing import LeafMismatchError
 from tests.mlax.generated_optimizers import types
 
+pytestmark = pytest.mark.one_python
+
 WEIGHTS: Any = {"w": jnp.linspace(-1, 1, 6).reshape(2, 3), "none": None, "b": [jnp.ones(3)]}
 GRADIENTS: Any = jax.tree.map(lambda w: jnp.cos(3 * w), WEIGHTS)
 LOSS = jnp.float32(1.5)

@@ -25,6 +25,8 @@ import pytest
 
 from mlax import optim
 
+pytestmark = pytest.mark.one_python
+
 N = 256  # one shape for all: every operation is compiled once
 LARGEST = 2**31 - 1
 

@@ -9,8 +9,11 @@ import mlx.optimizers as mlx_optimizers
 import numpy as np
 import optax
 import optax.contrib
+import pytest
 
 from mlax import optim
+
+pytestmark = pytest.mark.one_python
 
 STEPS = 24
 

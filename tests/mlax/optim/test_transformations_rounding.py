@@ -18,6 +18,8 @@ from mlax import optim
 from tests.mlax.generated_optimizers import QUICKLY
 from tests.mlax.optim.transformations import EXAMPLES, SGD, arguments, rounding_stochastically
 
+pytestmark = pytest.mark.one_python
+
 STEPS = 120
 STOCHASTIC_SGD = rounding_stochastically(SGD)
 

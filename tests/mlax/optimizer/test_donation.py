@@ -29,6 +29,8 @@ from tests.mlax.generated_optimizers import (
 )
 from tests.mlax.optim import transformations
 
+pytestmark = pytest.mark.one_python
+
 EVERY: dict[str, tuple[Any, dict[str, Any]]] = {
     f"{name}-{case_name(options)}": (optimizer_class(MODULES[name])(**options), arguments(name))
     for name, options in CASES

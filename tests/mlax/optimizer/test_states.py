@@ -35,6 +35,8 @@ from tests.mlax.generated_optimizers import (
     with_rate,
 )
 
+pytestmark = pytest.mark.one_python
+
 WEIGHTS: Any = {"a": jnp.linspace(-1, 1, 6).reshape(2, 3), "b": [jnp.ones(()), None]}
 GRADIENTS: Any = jax.tree.map(lambda w: jnp.cos(3 * w), WEIGHTS)
 

@@ -24,6 +24,8 @@ from mlax.optim.transformations._wrapping import Transformation
 from tests.mlax.generated_optimizers import OPTIONS, every_optimizer, init, step
 from tests.mlax.optim import transformations
 
+pytestmark = pytest.mark.one_python
+
 every_transformation = pytest.mark.parametrize(
     "optimizer", transformations.EXAMPLES.values(), ids=transformations.EXAMPLES
 )

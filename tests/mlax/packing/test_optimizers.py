@@ -30,6 +30,8 @@ from tests.mlax.generated_optimizers import (
 from tests.mlax.models import linear
 from tests.mlax.optim.transformations import EXAMPLES, SGD, arguments
 
+pytestmark = pytest.mark.one_python
+
 WEIGHTS: Any = {
     "a": jnp.linspace(-1, 1, 6).reshape(2, 3),
     "b": {"x": jnp.linspace(2, 1, 6).reshape(2, 3), "none": None},

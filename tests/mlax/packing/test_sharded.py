@@ -1,6 +1,10 @@
 """Packed trees on several devices."""
 
+import pytest
+
 from tests.mlax.devices import run_on_devices
+
+pytestmark = pytest.mark.one_python
 
 SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np

@@ -32,6 +32,8 @@ from mlax_optimizers.experimental import acprop, cautious_adamw, mars
 from tests.mlax.parity.comparison import case_name, check, check_mlx, cosine, ours, trained
 from tests.mlax.references.adam_family import references
 
+pytestmark = pytest.mark.one_python
+
 RATE = 1e-2
 REFERENCES = references()
 

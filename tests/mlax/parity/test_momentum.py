@@ -42,6 +42,8 @@ from tests.mlax.parity.comparison import (
 )
 from tests.mlax.references import momentum as references_momentum
 
+pytestmark = pytest.mark.one_python
+
 OUTSIDE = {"eps_in_sqrt": False}
 ADAGRAD = {"initial_accumulator_value": 0.0, "eps": 1e-8, **OUTSIDE}
 MLX = [

@@ -12,6 +12,8 @@ from mlax_optimizers import adam, sgd
 from tests.mlax.parity.comparison import case_name, check, check_mlx, cosine
 from tests.mlax.references import optimizers as reference_optimizers
 
+pytestmark = pytest.mark.one_python
+
 MLX = [
     (sgd, {}, lambda: mlx_optimizers.SGD(1e-2)),
     (sgd, {"momentum": None}, lambda: mlx_optimizers.SGD(1e-2)),

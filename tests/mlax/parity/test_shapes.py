@@ -36,6 +36,8 @@ from tests.mlax.parity.comparison import (
 )
 from tests.mlax.references import shapes as references
 
+pytestmark = pytest.mark.one_python
+
 # Leaves of few shapes, where each costs much compilation.
 SOME = ("vector", "layer")
 

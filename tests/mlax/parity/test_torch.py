@@ -12,6 +12,8 @@ import pytest
 from tests.mlax.parity.comparison import SEEDS, compared, difference, ours, sequence
 from tests.mlax.parity.torch_cases import CASES, Case, rate_at
 
+pytestmark = pytest.mark.one_python
+
 DATA: dict[str, Any] = dict(np.load(Path(__file__).parent / "torch_optimizers.npz"))
 
 

@@ -13,6 +13,8 @@ import pytest
 import mlax
 from mlax._saving.replacing import replacing
 
+pytestmark = pytest.mark.one_python
+
 
 def test_killed_writers_leave_whole_files(tmp_path: Path) -> None:
     """At 200 random moments, at 250 calls, at Ctrl-C, and on a full disk."""

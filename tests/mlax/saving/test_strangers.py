@@ -21,6 +21,8 @@ from mlax._saving.safetensors import Entry, write
 from tests.mlax.saving.files import entry, file_of
 from tests.mlax.saving.test_round_trip import identical
 
+pytestmark = pytest.mark.one_python
+
 GOOD = file_of({"x": entry()}, bytes(8))
 
 
