@@ -124,14 +124,16 @@ class Function:
         return all(parameter.static for parameter in self.parameters)
 
     @property
-    def least(self) -> int:
-        """The least number of arguments."""
+    def fewest_arguments(self) -> int:
+        """The smallest number of arguments that a call may have."""
         return sum(not parameter.optional for parameter in self.parameters)
 
     def formula(self, arguments: list[str]) -> str:
         """Return the LaTeX of a call."""
         short, _, long = self.latex.partition("||")
-        return (long if long and len(arguments) > self.least else short).format(*arguments)
+        return (long if long and len(arguments) > self.fewest_arguments else short).format(
+            *arguments
+        )
 
 
 def _elementwise(signature: str, code: str, latex: str, doc: str, module: str = "") -> Function:

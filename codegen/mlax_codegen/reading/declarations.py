@@ -10,7 +10,7 @@ from mlax_codegen.reading.equations import Code, read_block, read_expression
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.keys import KEYS
 from mlax_codegen.reading.mistakes import suggestion
-from mlax_codegen.reading.positions import Path
+from mlax_codegen.reading.positions import KeyPath
 from mlax_codegen.reading.tables import Table, check_identifier, kind_of, number_text
 
 __all__ = ["Argument", "Declarations", "NamedFunction", "Scalar", "Slot"]
@@ -90,7 +90,7 @@ class Declarations:
         """Take the names of the hyperparameters."""
         self.taken |= dict.fromkeys(self.hyperparameters, "a hyperparameter")
 
-    def declare(self, path: Path, what: str) -> str:
+    def declare(self, path: KeyPath, what: str) -> str:
         """Return the name that a path ends in, noting why it cannot stand for something new."""
         name = str(path[-1])
         check_identifier(self.document, path, name, what=what, reserved=RESERVED)
@@ -100,7 +100,7 @@ class Declarations:
         self.taken.setdefault(name, f"{article} {what}")
         return name
 
-    def table(self, path: Path, kind: str, example: str) -> Table | None:
+    def table(self, path: KeyPath, kind: str, example: str) -> Table | None:
         """Return the table at a path with its keys checked; None where there is none."""
         table = Table(self.document, path)
         if not table.is_table:
@@ -173,7 +173,7 @@ class Declarations:
             return self.key(path, value)
         return Init(word=value) if value in words else self.named(path, value, words)
 
-    def key(self, path: Path, value: str) -> Init | None:
+    def key(self, path: KeyPath, value: str) -> Init | None:
         """Read what a scalar begins as that is no number."""
         found = _KEY_INIT.fullmatch(value)
         if found is None:
@@ -185,7 +185,7 @@ class Declarations:
             return None
         return Init("key", hyperparameter=found[1])
 
-    def named(self, path: Path, value: str, words: tuple[str, ...]) -> Init | None:
+    def named(self, path: KeyPath, value: str, words: tuple[str, ...]) -> Init | None:
         """Read the name of a hyperparameter that something begins as."""
         found = self.hyperparameters.get(value)
         if found is None:

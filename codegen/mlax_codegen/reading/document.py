@@ -5,11 +5,11 @@ import tomllib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path as File
+from pathlib import Path
 from typing import Any, cast
 
 from mlax_codegen.reading.mistakes import Mistake, SpecError, is_invisible
-from mlax_codegen.reading.positions import DuplicateKeyError, Path, Place, locate
+from mlax_codegen.reading.positions import DuplicateKeyError, KeyPath, Place, locate
 
 __all__ = ["Document", "read_document"]
 
@@ -21,7 +21,7 @@ class Document:
     """The text and the data of a spec. Mistakes are collected, so that one run shows all of them."""
 
     def __init__(
-        self, file: str, text: str, data: Mapping[str, object], places: dict[Path, Place]
+        self, file: str, text: str, data: Mapping[str, object], places: dict[KeyPath, Place]
     ) -> None:
         self.file = file
         self.text = text
@@ -29,7 +29,7 @@ class Document:
         self.places = places
         self.mistakes: list[Mistake] = []
 
-    def at_key(self, path: Path, message: str, *, consequence: bool = False) -> None:
+    def at_key(self, path: KeyPath, message: str, *, consequence: bool = False) -> None:
         """Note a mistake at a key (of an array's item: at the item)."""
         place = self.place(path)
         start, end = place.key, place.key_end
@@ -37,13 +37,13 @@ class Document:
             start, end = place.value, place.value_end
         self.note(start, end, message, consequence=consequence)
 
-    def at_value(self, path: Path, message: str) -> None:
+    def at_value(self, path: KeyPath, message: str) -> None:
         """Note a mistake at a value."""
         place = self.place(path)
         self.note(place.value, place.value_end, message)
 
     def inside(
-        self, path: Path, start: int, end: int, message: str, *, consequence: bool = False
+        self, path: KeyPath, start: int, end: int, message: str, *, consequence: bool = False
     ) -> None:
         """Note a mistake in a string, `start` and `end` counting its characters."""
         place = self.place(path)
@@ -58,13 +58,13 @@ class Document:
             start, end = place.content + start, place.content + end
         self.note(start, end, message, consequence=consequence)
 
-    def place(self, path: Path) -> Place:
+    def place(self, path: KeyPath) -> Place:
         """Return the place of a path or of what is nearest above it."""
         while path and path not in self.places:
             path = path[:-1]
         return self.places.get(path, Place(0, 0, 0, 0))
 
-    def value(self, path: Path) -> object:
+    def value(self, path: KeyPath) -> object:
         """Return the value at a path, or None."""
         found: Any = self.data
         for name in path:
@@ -74,7 +74,7 @@ class Document:
                 return None
         return cast("object", found)
 
-    def literal(self, path: Path) -> str:
+    def literal(self, path: KeyPath) -> str:
         """Return a value as it is written."""
         place = self.place(path)
         return self.text[place.value : place.value_end]
@@ -107,7 +107,7 @@ def mistake(file: str, text: str, start: int, end: int, message: str) -> Mistake
     )
 
 
-def read_document(path: File) -> Document:
+def read_document(path: Path) -> Document:
     """Read a spec file.
 
     Raises:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from mlax_codegen.language import FUNCTIONS
 from mlax_codegen.reading.document import Document
 from mlax_codegen.reading.mistakes import suggestion
-from mlax_codegen.reading.positions import Path
+from mlax_codegen.reading.positions import KeyPath
 
 __all__ = ["Code", "read_block", "read_expression"]
 
@@ -69,7 +69,7 @@ class Code:
     """Equations or one expression, checked, with the string of the spec that they stand in."""
 
     document: Document
-    path: Path
+    path: KeyPath
     text: str
     body: list[ast.stmt] = field(default_factory=list[ast.stmt])
     expression: ast.expr | None = None
@@ -89,7 +89,7 @@ class Code:
         return sum(len(previous) + 1 for previous in lines[: line - 1]) + column
 
 
-def read_block(document: Document, path: Path, text: str) -> Code:
+def read_block(document: Document, path: KeyPath, text: str) -> Code:
     """Read equations: assignments and `if` statements."""
     code = Code(document, path, text)
     tree = _parse(code)
@@ -101,7 +101,7 @@ def read_block(document: Document, path: Path, text: str) -> Code:
     return code
 
 
-def read_expression(document: Document, path: Path, text: str) -> Code:
+def read_expression(document: Document, path: KeyPath, text: str) -> Code:
     """Read one expression."""
     code = Code(document, path, text)
     tree = _parse(code)
@@ -276,8 +276,8 @@ def _check_call(code: Code, node: ast.Call, name: str) -> None:
         code.note(node, f"{name} is given an argument twice")
         return
     most = len(function.parameters)
-    if not function.least <= given <= most:
-        expected = f"{function.least} to {most}" if optional else f"{most}"
+    if not function.fewest_arguments <= given <= most:
+        expected = f"{function.fewest_arguments} to {most}" if optional else f"{most}"
         plural = "argument" if most == 1 else "arguments"
         code.note(node, f"{name} takes {expected} {plural}, not {given}")
     for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:

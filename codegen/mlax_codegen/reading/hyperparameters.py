@@ -8,12 +8,12 @@ from typing import Literal, cast
 from mlax_codegen.language import OF_INIT, RESERVED
 from mlax_codegen.reading.document import Document
 from mlax_codegen.reading.keys import KEYS
-from mlax_codegen.reading.positions import Path
+from mlax_codegen.reading.positions import KeyPath
 from mlax_codegen.reading.tables import Table, check_identifier, kind_of, number_text
 
 __all__ = ["Bounds", "Hyperparameter", "read_hyperparameter"]
 
-Kind = Literal["float", "integer", "flag", "choice"]
+HyperparameterKind = Literal["float", "integer", "flag", "choice"]
 
 _NUMBER = r"([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
 _BOUNDS = re.compile(rf"\s*(?:{_NUMBER}\s*(<=?)\s*)?x\s*(?:(<=?|>=?)\s*{_NUMBER})?\s*", re.ASCII)
@@ -70,7 +70,7 @@ class Hyperparameter:
     """
 
     name: str
-    kind: Kind
+    kind: HyperparameterKind
     default: str
     doc: str
     optional: bool = False
@@ -80,7 +80,7 @@ class Hyperparameter:
     symbol: str | None = None
 
 
-def read_hyperparameter(document: Document, path: Path) -> Hyperparameter | None:
+def read_hyperparameter(document: Document, path: KeyPath) -> Hyperparameter | None:
     """Read one hyperparameter; None where it is too broken to go on with."""
     name = str(path[-1])
     reserved = {**RESERVED, **OF_INIT}
@@ -116,8 +116,8 @@ def read_hyperparameter(document: Document, path: Path) -> Hyperparameter | None
 
 
 def _kind_and_default(
-    document: Document, path: Path, table: Table, *, optional: bool, choices: tuple[str, ...]
-) -> tuple[Kind | None, str]:
+    document: Document, path: KeyPath, table: Table, *, optional: bool, choices: tuple[str, ...]
+) -> tuple[HyperparameterKind | None, str]:
     if "default" not in table.data:
         if not optional:
             document.at_key(path, "'default' is missing (or optional = true, for None)")
@@ -126,7 +126,7 @@ def _kind_and_default(
         if kind not in {"float", "integer"}:
             document.at_value((*path, "type"), "type is 'float' or 'integer'")
             return None, ""
-        return cast("Kind", kind), "None"
+        return cast("HyperparameterKind", kind), "None"
     if "type" in table.data:
         document.at_key((*path, "type"), "the default has the type; leave this out")
     value = table.data["default"]
@@ -160,10 +160,10 @@ def _kind_and_default(
         document.at_value(here, "larger than a 32-bit integer; write a float")
         return None, ""
     kind = "integer" if isinstance(value, int) else "float"
-    return cast("Kind", kind), number_text(document.literal(here), value)
+    return cast("HyperparameterKind", kind), number_text(document.literal(here), value)
 
 
-def _bounds(document: Document, path: Path, table: Table) -> Bounds:
+def _bounds(document: Document, path: KeyPath, table: Table) -> Bounds:
     text = table.text("bounds")
     if text is None:
         return Bounds()

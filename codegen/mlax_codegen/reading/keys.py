@@ -6,14 +6,16 @@ from typing import Literal
 
 __all__ = ["KEYS", "TABLES", "TOP", "Key"]
 
-Kind = Literal["string", "strings", "boolean", "number", "number or string", "default", "equations"]
+KeyType = Literal[
+    "string", "strings", "boolean", "number", "number or string", "default", "equations"
+]
 
 
 @dataclass(frozen=True)
 class Key:
     """One key of a table: what it holds, and what for."""
 
-    kind: Kind
+    type: KeyType
     doc: str
     required: bool = False
     values: tuple[str, ...] = ()

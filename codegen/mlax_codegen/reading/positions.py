@@ -8,9 +8,9 @@ array of tables count from 0: `("step", 0, "leaf")`.
 import re
 from dataclasses import dataclass
 
-__all__ = ["DuplicateKeyError", "Path", "Place", "locate"]
+__all__ = ["DuplicateKeyError", "KeyPath", "Place", "locate"]
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 _STRING = re.compile(
     r"'''.*?''''{0,2}"
@@ -46,7 +46,7 @@ class DuplicateKeyError(Exception):
         self.end: int = end
 
 
-def locate(text: str) -> dict[Path, Place]:
+def locate(text: str) -> dict[KeyPath, Place]:
     """Return the place of every key and array item of a document that `tomllib` accepts.
 
     Raises:
@@ -59,8 +59,8 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
-        self.places: dict[Path, Place] = {}
-        self.tables: dict[Path, int] = {}  # how many tables an array of tables has so far
+        self.places: dict[KeyPath, Place] = {}
+        self.tables: dict[KeyPath, int] = {}  # how many tables an array of tables has so far
 
     def skip(self, pattern: re.Pattern[str]) -> str:
         found = pattern.match(self.text, self.at)
@@ -68,9 +68,9 @@ class _Scanner:
         self.at += len(matched)
         return matched
 
-    def document(self) -> dict[Path, Place]:
-        table: Path = ()
-        headers: set[Path] = set()
+    def document(self) -> dict[KeyPath, Place]:
+        table: KeyPath = ()
+        headers: set[KeyPath] = set()
         while True:
             self.skip(_BLANK)
             if self.at >= len(self.text):
@@ -98,9 +98,9 @@ class _Scanner:
                 self.places.setdefault(table[:length], Place(start, self.at, start, self.at))
             self.places.setdefault(table, Place(start, self.at, start, self.at))
 
-    def resolved(self, names: list[str]) -> Path:
+    def resolved(self, names: list[str]) -> KeyPath:
         """Return a header's path, where an array of tables on the way means its last table."""
-        path: Path = ()
+        path: KeyPath = ()
         for index, name in enumerate(names):
             path = (*path, name)
             if path in self.tables and index < len(names) - 1:
@@ -123,7 +123,7 @@ class _Scanner:
                 return names, start, end
             self.at += 1
 
-    def pair(self, table: Path) -> None:
+    def pair(self, table: KeyPath) -> None:
         names, start, end = self.key()
         path = (*table, *names)
         if path in self.places:
@@ -135,7 +135,7 @@ class _Scanner:
         self.skip(_SPACE)
         self.value(path, start, end)
 
-    def value(self, path: Path, key: int, key_end: int) -> None:
+    def value(self, path: KeyPath, key: int, key_end: int) -> None:
         start = self.at
         content: int | None = None
         opening = self.text[start]

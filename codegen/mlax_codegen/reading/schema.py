@@ -10,7 +10,7 @@ __all__ = ["schema", "schema_text"]
 _Json = dict[str, object]
 
 _STRING: _Json = {"type": "string", "minLength": 1}
-_KINDS: Mapping[str, _Json] = {
+_TYPES: Mapping[str, _Json] = {
     "string": _STRING,
     "equations": _STRING,
     "strings": {"type": "array", "items": _STRING, "minItems": 1},
@@ -64,7 +64,7 @@ def _required(keys: Mapping[str, Key]) -> list[str]:
 
 
 def _key(key: Key) -> _Json:
-    found: _Json = {"description": key.doc, **_KINDS[key.kind]}
+    found: _Json = {"description": key.doc, **_TYPES[key.type]}
     if key.values:
         found["enum"] = list(key.values)
     if key.longest:

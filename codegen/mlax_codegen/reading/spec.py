@@ -4,7 +4,7 @@ import keyword
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path as File
+from pathlib import Path
 from typing import TypeVar
 
 from mlax_codegen.language import RESERVED
@@ -75,10 +75,10 @@ class Spec:
     @property
     def file(self) -> str:
         """Name of the spec's file, without folders."""
-        return File(self.document.file).name
+        return Path(self.document.file).name
 
 
-def read_spec(path: File) -> Spec:
+def read_spec(path: Path) -> Spec:
     """Read a spec file; of the equations, only the grammar is checked here.
 
     Raises:
@@ -155,7 +155,7 @@ def class_from(name: str) -> str:
 
 
 def _check_names(document: Document, name: str, class_name: str) -> None:
-    file = File(document.file).name
+    file = Path(document.file).name
     wrong = wrong_module_name(name)
     if wrong is None and f"{name}.toml" != file:
         wrong = f"the file is called {file}, so the name is {file.removesuffix('.toml')!r}"

@@ -6,7 +6,7 @@ from typing import cast
 from mlax_codegen.reading.document import Document
 from mlax_codegen.reading.keys import Key
 from mlax_codegen.reading.mistakes import is_invisible, suggestion
-from mlax_codegen.reading.positions import Path
+from mlax_codegen.reading.positions import KeyPath
 
 __all__ = ["Table", "check_identifier", "kind_of", "number_text"]
 
@@ -33,7 +33,7 @@ def number_text(literal: str, value: float) -> str:
 
 
 def check_identifier(
-    document: Document, path: Path, name: str, *, what: str, reserved: Mapping[str, str]
+    document: Document, path: KeyPath, name: str, *, what: str, reserved: Mapping[str, str]
 ) -> None:
     """Note why a key cannot be a name of the generated code, if it cannot."""
     if not name.isascii() or not name.isidentifier() or name != name.lower():
@@ -50,7 +50,7 @@ def check_identifier(
 class Table:
     """A table of a spec; each reader notes a wrong type or a missing key and then returns None."""
 
-    def __init__(self, document: Document, path: Path) -> None:
+    def __init__(self, document: Document, path: KeyPath) -> None:
         self.document = document
         self.path = path
         found = document.value(path) if path else document.data
