@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlax_codegen.reading.document import parsed
-from mlax_codegen.reading.positions import Path as KeyPath
-from mlax_codegen.reading.positions import locate
+from mlax_codegen.reading.positions import KeyPath, locate
 from mlax_codegen.resources import built_in_specs
 
 ODD = """\
