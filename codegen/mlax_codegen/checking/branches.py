@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlax_codegen.checking.flow import target_of
-from mlax_codegen.checking.forms import Forms
 from mlax_codegen.checking.options import World, holds, possible_worlds, tests_in
 from mlax_codegen.language import NDIM, SHAPE, WEIGHT, sees_leaf
 from mlax_codegen.reading.declarations import Slot
@@ -46,7 +45,6 @@ class Reading:
             h.name: h for h in self.spec.hyperparameters
         }
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in self.spec.slots}
-        self.forms: Forms = Forms(self.spec)
         self.keys: frozenset[str] = frozenset(s.name for s in self.spec.scalars if s.is_key)
         self.drawn: set[str] = set()  # keys that this world has read
         self.of_shape: frozenset[str] = frozenset({SHAPE, NDIM, *self.spec.shapes})
@@ -101,25 +99,17 @@ class Reading:
 
     def block(self, code: Code) -> None:
         self.code = code
-        self.forms.begin()
         self.statements(code.body)
 
-    def statements(self, body: list[ast.stmt], *, shaped: bool = False) -> None:
-        """Walk statements; `shaped` is whether a condition around them asks about the shape of the leaf."""
+    def statements(self, body: list[ast.stmt]) -> None:
         for statement in body:
             if isinstance(statement, ast.If):
                 self.expression(statement.test)
                 chosen = holds(statement.test, self.world)
-                inner = shaped or self.forms.asks_shapes(statement.test)
-                self.statements(statement.body if chosen else statement.orelse, shaped=inner)
+                self.statements(statement.body if chosen else statement.orelse)
             elif isinstance(statement, ast.Assign):
                 self.expression(statement.value)
-                name = target_of(statement)
-                self.kept(statement.targets[0], name)
-                wrong = self.forms.assign(name, statement.value, self.world, shaped=shaped)
-                if wrong is not None and self.possible and statement.value not in self.blamed:
-                    self.blamed.add(statement.value)
-                    self.code.note(statement.value, wrong)
+                self.kept(statement.targets[0], target_of(statement))
 
     def expression(self, node: ast.expr) -> None:
         if self.of_leaf and isinstance(node, ast.Call) and sees_leaf(node):

@@ -574,14 +574,16 @@ CASES: dict[str, Bad] = {
         "n = max(abs(g))",
         "n = abs(g)",
         "63:5",
-        "'n' has the shape (), and this has that of the leaf",
+        "'n' must be a single number, but this has the shape of the leaf, for leaves with 1 "
+        "axis; reduce it with sum, mean or norm",
         "abs(g)",
     ),
     "result that is one number": Bad(
         "clip(w, -1.0, 1.0)",
         "clip(w, -1.0, 1.0)\nresult = norm(result)",
         "77:10",
-        "'result' has the shape of the leaf, and this is one number",
+        "'result' must have the shape of the leaf, but this is a single number, for leaves with "
+        "1 axis",
         "norm(result)",
     ),
     "function called as a phase": Bad(
@@ -602,21 +604,24 @@ CASES: dict[str, Bad] = {
         "b2 * left[i]",
         "b2 * left[i + 1]",
         "61:14",
-        "there is no such item: there may be 1 item here, where a leaf has 1 axis; ask with `if` first",
+        "there is no such item: there may be 1 item here, for leaves with 1 axis; ask with `if` "
+        "first",
         "left[i + 1]",
     ),
     "third of two axes": Bad(
         "mean(abs2(g), axes[1])",
         "mean(abs2(g), axes[3])",
         "50:47",
-        "there is no such item: there may be 2 items here, where a leaf has 2 axes; ask with `if` first",
+        "there is no such item: there may be 2 items here, for leaves with 2 axes; ask with `if` "
+        "first",
         "axes[3]",
     ),
     "axes that may not be there": Bad(
         "gone = w0 - w",
         "gone = (w0 - w) / mean(abs2(g), axes[1])",
         "51:33",
-        "there is no such item: there may be no items here, where a leaf has no axes; ask with `if` first",
+        "there is no such item: there may be no items here, for leaves with no axes; ask with "
+        "`if` first",
         "axes[1]",
     ),
     "negative size": Bad(
@@ -644,7 +649,7 @@ CASES: dict[str, Bad] = {
         "for i in range(ndim)]\nroot",
         "for i in range(ndim) if i > 0]\nroot",
         "61:8",
-        "'left' has 2 arrays where a leaf has 2 axes, and this has 0 or 1 or 2 arrays",
+        "'left' has 2 arrays for leaves with 2 axes, and this has 0 or 1 or 2 arrays",
         "[b2 * left[i] + (1 - b2) * gram(g, i) for i in range(ndim) if i > 0]",
     ),
     "identity of a vector": Bad(
@@ -658,7 +663,8 @@ CASES: dict[str, Bad] = {
         "gone = w0 - w",
         "gone = w0 - least([abs(g) for i in range(ndim)])",
         "51:13",
-        "least is of one array or more, and there may be none where a leaf has no axes; write range(max(1, ndim))",
+        "least is of one array or more, and there may be none for leaves with no axes; write "
+        "range(max(1, ndim))",
         "least([abs(g) for i in range(ndim)])",
     ),
     "one key twice": Bad(
@@ -707,7 +713,7 @@ CASES: dict[str, Bad] = {
         "b2 * left[i]",
         "b2 * left[0]",
         "61:9",
-        "shapes (n0, n0) and (n, n) do not go together, where a leaf has 2 axes",
+        "shapes (n0, n0) and (n, n) do not go together, for leaves with 2 axes",
         "b2 * left[0] + (1 - b2) * gram(g, i)",
     ),
     "matrices of the first axis": Bad(
@@ -728,7 +734,7 @@ CASES: dict[str, Bad] = {
         "gram(g, i)",
         "gram(g, i, 5)",
         "61:9",
-        "shapes (n0, n0) and (n0 if <= 5, n0 if <= 5) do not go together, where a leaf has 1 axis",
+        "shapes (n0, n0) and (n0 if <= 5, n0 if <= 5) do not go together, for leaves with 1 axis",
         "b2 * left[i] + (1 - b2) * gram(g, i, 5)",
     ),
     "basis for each axis but one": Bad(
@@ -749,7 +755,8 @@ CASES: dict[str, Bad] = {
         "b2 * left[i]",
         "b2 * (left[i + 1] if ndim > 1 else left[i])",
         "61:15",
-        "there is no such item: there may be 2 items here, where a leaf has 2 axes; ask with `if` first",
+        "there is no such item: there may be 2 items here, for leaves with 2 axes; ask with `if` "
+        "first",
         "left[i + 1]",
     ),
 }

@@ -1057,28 +1057,32 @@ CASES: dict[str, Bad] = {
         "update = -learning_rate * direction",
         "update = -learning_rate * sum(direction)",
         "35:10",
-        "'update' has the shape of the leaf, and this is one number",
+        "'update' must have the shape of the leaf, but this is a single number, for leaves with "
+        "1 axis",
         "-learning_rate * sum(direction)",
     ),
     "update that is one number with an option": Bad(
         "if nesterov else velocity",
         "if not nesterov else norm(velocity)",
         "35:10",
-        "'update' has the shape of the leaf, and this is one number",
+        "'update' must have the shape of the leaf, but this is a single number, for leaves with "
+        "1 axis, when momentum is not None and nesterov",
         "-learning_rate * direction",
     ),
     "update that is a scalar": Bad(
         "update = -learning_rate * direction",
         "update = -learning_rate * maximum(1, rms(direction) * c)",
         "35:10",
-        "'update' has the shape of the leaf, and this is one number",
+        "'update' must have the shape of the leaf, but this is a single number, for leaves with "
+        "1 axis",
         "-learning_rate * maximum(1, rms(direction) * c)",
     ),
     "slot that is one number": Bad(
         "(1 - b2) * abs2(g)",
         "(1 - b2) * abs2(g)\nv = mean(v)",
         "30:5",
-        "'v' has the shape of the leaf, and this is one number; give the slot shape = \"()\"",
+        "'v' must have the shape of the leaf, but this is a single number, for leaves with 1 "
+        'axis; give the slot shape = "()"',
         "mean(v)",
     ),
     "names of the mapping": Bad(
@@ -1211,7 +1215,7 @@ CASES: dict[str, Bad] = {
         "direction = g / root",
         "direction = g / ndim / root",
         "31:17",
-        "this divisor is 0, where a leaf has no axes",
+        "this divisor is 0, for leaves with no axes",
         "ndim",
     ),
     "True in arithmetic": Bad(
@@ -1255,22 +1259,24 @@ CASES: dict[str, Bad] = {
         "* direction\n'''",
         "* (direction if nesterov else norm(g) if ndim > 1 else g)\n'''",
         "35:10",
-        "'update' has the shape (n0, n1) where a leaf has 2 axes, if not nesterov, and this has ()",
+        "'update' must have the shape of the leaf, but this is a single number, for leaves with "
+        "2 axes, when not nesterov",
         "-learning_rate * (direction if nesterov else norm(g) if ndim > 1 else g)",
     ),
     "shape that a choice decides": Bad(
         "direction = g / root",
         "direction = (norm(g) if order == 'last' else g) / (root if ndim > 2 else 1)",
         "35:10",
-        "'update' has the shape (n0) where a leaf has 1 axis, if not nesterov and momentum is None and "
-        'order == "last", and this has ()',
+        "'update' must have the shape of the leaf, but this is a single number, for leaves with "
+        '1 axis, when not nesterov and momentum is None and order == "last"',
         "-learning_rate * direction",
     ),
     "shape that None decides": Bad(
         "direction = g / root**power",
         "direction = g / root**power if momentum is not None else norm(g) if ndim > 1 else g",
         "35:10",
-        "'update' has the shape (n0, n1) where a leaf has 2 axes, if momentum is None, and this has ()",
+        "'update' must have the shape of the leaf, but this is a single number, for leaves with "
+        "2 axes, when momentum is None",
         "-learning_rate * direction",
     ),
     "negative power of what may be 0": Bad(
@@ -1284,14 +1290,14 @@ CASES: dict[str, Bad] = {
         "direction = g / root",
         "direction = g / mean(g, 7) / root",
         "31:17",
-        "there is no such axis: this has no axes where a leaf has no axes; ask `ndim > 7` first",
+        "there is no such axis: this has no axes for leaves with no axes; ask `ndim > 7` first",
         "mean(g, 7)",
     ),
     "axis beyond those asked for": Bad(
         "direction = g / root",
         "direction = g / (mean(mean(g, 1)) if ndim >= 1 else 1) / root",
         "31:23",
-        "there is no such axis: this has 1 axis where a leaf has 1 axis; ask `ndim > 1` first",
+        "there is no such axis: this has 1 axis for leaves with 1 axis; ask `ndim > 1` first",
         "mean(g, 1)",
     ),
     "axis that is no integer": Bad(
@@ -1314,21 +1320,23 @@ CASES: dict[str, Bad] = {
         "direction = g / root",
         "direction = shape[0] * g / root",
         "31:13",
-        "there is no such item: there may be no items here, where a leaf has no axes; ask with `if` first",
+        "there is no such item: there may be no items here, for leaves with no axes; ask with "
+        "`if` first",
         "shape[0]",
     ),
     "shapes that do not go together": Bad(
         "direction = g / root",
         "direction = g / (mean(g, 1) if ndim == 2 else 1) / root",
         "31:13",
-        "shapes (n0, n1) and (n0) do not go together, where a leaf has 2 axes",
+        "shapes (n0, n1) and (n0) do not go together, for leaves with 2 axes",
         "g / (mean(g, 1) if ndim == 2 else 1)",
     ),
     "update without one of its axes": Bad(
         "update = -learning_rate * direction",
         "update = -mean(learning_rate * direction, 0) if ndim > 0 else direction",
         "35:10",
-        "'update' has the shape (n0) where a leaf has 1 axis, and this has ()",
+        "'update' must have the shape of the leaf, but this is a single number, for leaves with "
+        "1 axis",
         "-mean(learning_rate * direction, 0) if ndim > 0 else direction",
     ),
     "norm of a number": Bad(
@@ -1363,7 +1371,8 @@ CASES: dict[str, Bad] = {
         "direction = g / root",
         "direction = orthogonalize(g) / root",
         "31:13",
-        "orthogonalize needs 2 axes, and this has no axes where a leaf has no axes; ask `ndim >= 2` first",
+        "orthogonalize needs 2 axes, and this has no axes for leaves with no axes; ask `ndim >= "
+        "2` first",
         "orthogonalize(g)",
     ),
     "writing that runs backwards": Bad(
@@ -1405,7 +1414,7 @@ CASES: dict[str, Bad] = {
         "direction = g / root",
         "direction = g / (mean(mean(g, 7)) if ndim > 5 else 1) / root",
         "31:23",
-        "there is no such axis: this has 6 axes where a leaf has 6 axes; ask `ndim > 7` first",
+        "there is no such axis: this has 6 axes for leaves with 6 axes; ask `ndim > 7` first",
         "mean(g, 7)",
     ),
 }

@@ -294,7 +294,7 @@ def test_an_option_in_a_shape_decides_too(tmp_path: Path) -> None:
     text = text.replace("* direction\n'''", "* (direction if low else norm(g))\n'''")
     (tmp_path / "probe.toml").write_text(text)
     with pytest.raises(
-        SpecError, match=r"where a leaf has 2 axes, if .*not nesterov.*, and this has \(\)"
+        SpecError, match=r"a single number, for leaves with 2 axes, when .*not nesterov"
     ):
         analyse(read_spec(tmp_path / "probe.toml"))
 

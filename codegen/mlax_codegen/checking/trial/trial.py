@@ -202,8 +202,8 @@ class _Trial:
     def where(self) -> str:
         """For which leaves and options it is tried, in words."""
         options = " and ".join(literal(*answer) for answer in self.world.answers)
-        axes = f"where a leaf has {count(self.axes, 'axis', 'axes')}"
-        return f"{axes}, if {options}" if options else axes
+        axes = f"for leaves with {count(self.axes, 'axis', 'axes')}"
+        return f"{axes}, when {options}" if options else axes
 
     # Statements
 
@@ -289,10 +289,24 @@ class _Trial:
             case Shaped(dims), (Shaped() | Range()):
                 other = found.dims if isinstance(found, Shaped) else ()
                 if not agree(dims, other):
-                    shapes = f"the shape {_axes(dims)} {self.where}, and this has {_axes(other)}"
-                    self.wrong(node, f"{name!r} has {shapes}")
+                    must = f"{name!r} must {self.shape_words(dims, 'be', 'have')}"
+                    but = f"but this {self.shape_words(other, 'is', 'has')}, {self.where}"
+                    self.wrong(node, f"{must}, {but}{self.cure(name, dims, other)}")
             case _:
                 pass
+
+    def shape_words(self, dims: Dims, be: str, have: str) -> str:
+        """Return a shape in words, after a form of `be` or `have`."""
+        if dims == ():
+            return f"{be} a single number"
+        return f"{have} {'the shape of the leaf' if dims == self.leaf else f'shape {_axes(dims)}'}"
+
+    def cure(self, name: str, wanted: Dims, found: Dims) -> str:
+        """Return what to do about a single number where an array belongs, or the other way round."""
+        if wanted == ():
+            return "; reduce it with sum, mean or norm"
+        slot = self.slots.get(name)
+        return '; give the slot shape = "()"' if slot and slot.shape is None and found == () else ""
 
     # Conditions
 
