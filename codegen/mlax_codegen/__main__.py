@@ -2,7 +2,7 @@
 
 import sys
 
-from mlax_codegen.cli import main
+from mlax_codegen.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

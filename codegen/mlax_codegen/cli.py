@@ -17,22 +17,21 @@ from mlax_codegen.writing.files import OutputError, plan, write
 from mlax_codegen.writing.package import modules, read_all, whole_package
 from mlax_codegen.writing.render import render_new
 
-__all__ = ["main"]
+__all__ = ["main", "program"]
 
 SCHEMA = "spec.schema.json"
 DONE, OUT_OF_DATE, BAD, READER_GONE = 0, 1, 2, 141
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status.
+def program() -> int:
+    """Run the program `mlax-codegen`: like `main`, and end quietly if the output's reader goes away, or on Ctrl-C.
 
-    0: done. 1: --check found something. 2: a bad spec or a bad call. 141, as a shell reports for a program that
-    SIGPIPE ended: the reader of the output has gone, as in `mlax-codegen show | head -1`. Ctrl-C ends the process
-    by SIGINT, so that a shell script stops too. Neither prints a traceback.
+    In `mlax-codegen show | head -1` the reader goes away: the exit status is 141, as a shell reports it for a program
+    that SIGPIPE ended. Ctrl-C ends the process by SIGINT, so that a shell script around it stops too.
     """
     try:
         try:
-            return _run(argv)
+            return main()
         finally:  # also after the SystemExit of --help
             for stream in _streams():
                 stream.flush()
@@ -45,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise  # not reached, unless SIGINT is blocked
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return 0 if it is done, 1 if --check found something, 2 for a bad spec or a bad call."""
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "new":
