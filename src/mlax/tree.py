@@ -1,7 +1,7 @@
-"""Leaves and their paths: how trees are described, compared and refused.
+"""Leaves and their paths: how trees are described, named and compared, and when they are refused.
 
-A tree is what JAX calls a PyTree. Its structure says which containers it is made of; its leaves are everything
-else. `None` is structure: a place without a leaf.
+A tree is what JAX calls a PyTree. Its structure consists of containers; everything else is a leaf.
+`None` belongs to the structure: it marks a place without a leaf.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ _LONGEST_REPR = 60
 
 
 def describe(leaf: object) -> str:
-    """Return dtype and shape of an array, `float32[2,3]`; of anything else value and type, `1.0 (float)`."""
+    """Return the dtype and shape of an array, `float32[2,3]`; otherwise value and type, `1.0 (float)`."""
     shape, dtype = getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None:
         sizes = map(str, cast("tuple[object, ...]", shape))
@@ -44,14 +44,15 @@ def describe(leaf: object) -> str:
 
 
 def keystr(path: KeyPath) -> str:
-    """Return a key path as Python that reaches the leaf: `['dense'][0].w`."""
+    """Return a key path as the Python expression that reaches the leaf: `['dense'][0].w`."""
     return jax.tree_util.keystr(path)
 
 
 def dotted(path: KeyPath) -> str:
-    """Return a key path as names and numbers with dots between, `layers.0.kernel`; of the tree itself `""`.
+    """Return a key path as names and numbers joined by dots, `layers.0.kernel`; for the whole tree, `""`.
 
-    A node's one array adds nothing to it. Two paths are the same text only where a key of a dict holds a dot.
+    The array inside a node has the path of the node. Two paths give the same text only if a key of
+    a dict contains a dot.
     """
     parts: list[str] = []
     for key in path:
@@ -62,7 +63,7 @@ def dotted(path: KeyPath) -> str:
                 parts.append(str(key.idx))
             case DictKey() | FlattenedIndexKey():
                 parts.append(str(key.key))
-            case _ if part := str(key).removeprefix("."):  # a node's one array has none
+            case _ if part := str(key).removeprefix("."):  # empty for the array inside a node
                 parts.append(part)
             case _:
                 pass
@@ -73,12 +74,12 @@ def leaves_by_name(where: str, name: str, tree: object) -> tuple[dict[str, Any],
     """Return the leaves of a tree by dotted path, in their order, and its structure.
 
     Args:
-        where: Who asks: `mlax.save`.
-        name: What the tree is called there.
+        where: The function that calls, for the error message: `mlax.save`.
+        name: What that function calls the tree.
         tree: The tree.
 
     Raises:
-        ValueError: Two leaves have the same dotted path; names both.
+        ValueError: Two leaves have the same dotted path. The message names both.
     """
     found, treedef = flatten_with_path(tree)
     leaves = {dotted(path): leaf for path, leaf in found}
@@ -88,21 +89,22 @@ def leaves_by_name(where: str, name: str, tree: object) -> tuple[dict[str, Any],
             other = seen.setdefault(dotted(path), path)
             if other is not path:
                 raise ValueError(
-                    f"{where}: {name}{keystr(other)} and {name}{keystr(path)} have one path, "
+                    f"{where}: {name}{keystr(other)} and {name}{keystr(path)} have the same path, "
                     f"{dotted(path)!r}; rename a key"
                 )
     return leaves, treedef
 
 
 def tree_equal(*trees: object) -> bool:
-    """Return whether all trees have the same structure and the same leaves, bit for bit what they hold.
+    """Return whether all trees have the same structure and the same leaves.
 
-    Arrays are equal if shape, dtype and values are; NaN equals NaN, and NumPy arrays equal JAX arrays. Other leaves
-    are equal if their types are the same and `==` says True. Nothing is promoted and nothing raises: trees that cannot
-    be compared are different. Arrays must be concrete: JAX refuses to answer for tracers.
+    Arrays are equal if they have the same shape, dtype and values; NaN equals NaN, and a NumPy
+    array can equal a JAX array. Other leaves are equal if they have the same type and `==` says so.
+    Nothing is promoted and nothing raises: trees that cannot be compared are different. Arrays must
+    be concrete; for tracers, JAX raises an error.
 
     Args:
-        trees: Any number of trees; fewer than two are equal.
+        trees: Any number of trees. Fewer than two are always equal.
     """
     try:
         return _equal(*trees)
@@ -132,7 +134,7 @@ def _leaf_equal(a: Any, b: Any) -> bool:
     if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
         a, b = jax.random.key_data(a), jax.random.key_data(b)
     a, b = np.asarray(a), np.asarray(b)
-    # `a != a` is how a NaN shows in every dtype, also in those that NumPy's own isnan does not know.
+    # `a != a` finds NaN in every dtype, including those that `np.isnan` does not support.
     return bool(np.all((a == b) | ((a != a) & (b != b))))  # noqa: PLR0124
 
 
@@ -141,18 +143,19 @@ def _is_array(leaf: object) -> bool:
 
 
 def refuse_shared(where: str, name: str, tree: object) -> None:
-    """Refuse a tree that holds the same array object in two places.
+    """Raise an error if a tree holds the same array object in two places.
 
-    Two places would be two weights after the first step, and a jitted function that is given the tree's buffers to
-    reuse (`donate_argnums`) crashes on an array that it is given twice, also on an empty one.
+    After the first step, the two places would be two different weights. And a jitted function that
+    donates the tree's buffers (`donate_argnums`) crashes if it is given the same array twice, even
+    an empty one.
 
     Args:
-        where: Who refuses: `Adam.init`.
-        name: What the tree is called there: `weights`.
-        tree: The tree. Tracers are let through: `jit` gives each place its own.
+        where: The function that calls, for the error message: `Adam.init`.
+        name: What that function calls the tree: `weights`.
+        tree: The tree. Tracers are not checked: under `jit` each place has its own.
 
     Raises:
-        ValueError: Naming both places.
+        ValueError: An array is in two places. The message names both.
     """
     leaves = jax.tree.leaves(tree)
     if len(set(map(id, leaves))) == len(leaves):
@@ -174,14 +177,16 @@ def mismatches(
 ) -> Iterator[str]:
     """Yield a line for each leaf or container of `tree` that does not correspond to one of `reference`.
 
-    Leaves correspond if they stand in the same place of the same containers and have the same shape and dtype.
+    Leaves correspond if they have the same place in the same containers, and the same shape and
+    dtype.
 
     Args:
-        name: What `tree` is called in the lines.
-        tree: The tree that is blamed.
-        reference_name: What `reference` is called in the lines.
-        reference: The tree that is right; its leaves may be `jax.ShapeDtypeStruct`.
-        suffix: Follows the path of a leaf of `reference`, as in `weights['w'] in slot_dtype: float32[2]`.
+        name: What to call `tree` in the lines.
+        tree: The tree to find fault with.
+        reference_name: What to call `reference` in the lines.
+        reference: The tree that is right. Its leaves may be `jax.ShapeDtypeStruct`.
+        suffix: Follows the path of a leaf of `reference`, as in
+            `weights['w'] in slot_dtype: float32[2]`.
     """
     children, node = _children(tree)
     reference_children, reference_node = _children(reference)
@@ -193,7 +198,7 @@ def mismatches(
         if type(None) in (node[0], reference_node[0]):
             yield f"{name}: {_summary(tree)}, but {reference_name}{suffix}: {_summary(reference)}"
         else:
-            yield f"{name}: other containers, {_summary(tree)} instead of {_summary(reference)}"
+            yield f"{name}: a different container, {_summary(tree)} instead of {_summary(reference)}"
     else:
         for key, child in reference_children.items():
             if key in children:
@@ -207,17 +212,17 @@ def mismatches(
             if key not in reference_children:
                 yield from (f"{name}{key}{path}: not in {reference_name}" for path in _paths(child))
         if children.keys() == reference_children.keys() and node != reference_node:
-            yield f"{name}: other static data in {_summary(tree)} than in {reference_name}"
+            yield f"{name}: static data in {_summary(tree)} differs from that in {reference_name}"
 
 
 def _children(tree: object) -> tuple[dict[str, Any], tuple[type, Any] | None]:
-    """Return the children of a container by key, and its type and aux data; for a leaf, None instead."""
+    """Return the children of a container by key, and its type and aux data; for a leaf, no children and None."""
     entries, treedef = flatten_with_path(tree, is_leaf=lambda x: x is not tree)
     return {keystr(path): child for path, child in entries}, cast("Any", treedef).node_data()
 
 
 def _paths(tree: object) -> list[str]:
-    """Return the paths of all leaves; of an empty container or None its own."""
+    """Return the paths of all leaves; for an empty container or None, its own path."""
     return [keystr(path) for path, _ in flatten_with_path(tree)[0]] or [""]
 
 

@@ -213,7 +213,7 @@ TREE = {"a": jnp.ones(2), "b": (jnp.ones(3), None)}
         (TREE | {"a": None}, ["t['a']: None, but r['a']: float32[2]"]),
         (TREE | {"a": [jnp.ones(2)]}, ["t['a']: list, but r['a']: float32[2]"]),
         (TREE | {"a": 1.0}, ["t['a']: 1.0 (float), but r['a']: float32[2]"]),
-        (TREE | {"b": list(TREE["b"])}, ["t['b']: other containers, list instead of tuple"]),
+        (TREE | {"b": list(TREE["b"])}, ["t['b']: a different container, list instead of tuple"]),
         (TREE | {"b": jnp.ones(3)}, ["t['b']: float32[3], but r['b']: tuple"]),
         (TREE | {"b": (jnp.ones(3), jnp.ones(1))}, ["t['b'][1]: float32[1], but r['b'][1]: None"]),
         (TREE | {"b": None}, ["t['b']: None, but r['b']: tuple"]),
@@ -232,5 +232,5 @@ def test_mismatches_in_static_data() -> None:
 
     assert list(mismatches("t", Layer(1.0, "tanh"), "r", Layer(1.0, "tanh"))) == []
     assert list(mismatches("t", Layer(1.0, "relu"), "r", Layer(1.0, "tanh"))) == [
-        "t: other static data in Layer than in r"
+        "t: static data in Layer differs from that in r"
     ]

@@ -1,4 +1,4 @@
-"""What may be changed, moved or removed without notice: `mlax.experimental.losses` and `mlax.experimental.optim`."""
+"""Losses and optimizers that may be changed, moved or removed without notice."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

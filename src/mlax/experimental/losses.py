@@ -1,10 +1,11 @@
-"""Losses by their strict mathematical definitions: `predictions -> targets -> loss`, of one example.
+"""Losses of one example, exactly as mathematics defines them: `predictions -> targets -> loss`.
 
-Nothing is clipped, so the result is infinite or NaN where mathematics has no number: `0 * log(0)` is NaN here. Use
-`mlax.losses` to train; these may be changed, moved or removed without notice.
+Nothing is clipped, so the result is infinite or NaN if it is undefined: `0 * log(0)` is NaN here.
+Use `mlax.losses` to train. The losses in this module may be changed, moved or removed without
+notice.
 
-Predictions and targets have the same shape and dtype, as in `mlax.losses`. Losses of single elements are the mean over
-all elements of the example.
+Predictions and targets have the same shape and dtype, as in `mlax.losses`. Losses defined for
+single elements return the mean over all elements of the example.
 """
 
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ __all__ = [
 def categorical_crossentropy(
     predictions: Float[Array, "classes"], targets: Float[Array, "classes"]
 ) -> Float[Array, ""]:
-    """`-sum(targets * log(predictions))` of probabilities; NaN where a prediction and its target are 0."""
+    """`-sum(targets * log(predictions))` of probabilities; NaN if a prediction and its target are both 0."""
     return -jnp.sum(targets * jnp.log(predictions))
 
 
@@ -41,7 +42,12 @@ def categorical_crossentropy(
 def sparse_categorical_crossentropy(
     predictions: Float[Array, "classes"], targets: Integer[Array, ""]
 ) -> Float[Array, ""]:
-    """`-log(predictions[targets])` of probabilities and a label; one that is negative or too large gives NaN."""
+    """`-log(predictions[targets])` of probabilities and an integer label.
+
+    Args:
+        predictions: A probability for each class.
+        targets: The right class. A label that is negative or too large gives NaN.
+    """
     return -jnp.log(picked(predictions, targets))
 
 
@@ -49,7 +55,9 @@ def sparse_categorical_crossentropy(
 def binary_crossentropy(
     predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]
 ) -> Float[Array, ""]:
-    """The mean of `-t * log(p) - (1 - t) * log(1 - p)`, of probabilities; NaN where one is 0 or 1 and right."""
+    """The mean of `-t * log(p) - (1 - t) * log(1 - p)` over probabilities; NaN where `p` equals `t` and is 0 or
+    1.
+    """
     log_yes, log_no = jnp.log(predictions), jnp.log1p(-predictions)
     return jnp.mean(-targets * log_yes - (1 - targets) * log_no)
 
@@ -66,7 +74,10 @@ def kl_divergence(
 def jensen_shannon_divergence(
     predictions: Float[Array, "classes"], targets: Float[Array, "classes"]
 ) -> Float[Array, ""]:
-    """Mean Kullback-Leibler divergence of both from their mean, up to log(2); NaN where either is 0."""
+    """The mean of both Kullback-Leibler divergences from the average distribution; NaN if a probability is 0.
+
+    It is at most log(2).
+    """
     middle = 0.5 * (predictions + targets)
     return 0.5 * (_kl(predictions, middle) + _kl(targets, middle))
 
@@ -79,7 +90,10 @@ def _kl(p: Array, q: Array) -> Array:
 def poisson(
     predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]
 ) -> Float[Array, ""]:
-    """The mean of `p - t * log(p)`, of rates and counts: the negative log likelihood without `log(t!)`."""
+    """The mean of `p - t * log(p)` over rates and counts.
+
+    This is the negative log likelihood without `log(t!)`.
+    """
     return jnp.mean(predictions - targets * jnp.log(predictions))
 
 
@@ -103,7 +117,7 @@ def absolute_error(
 def squared_logarithmic_error(
     predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]
 ) -> Float[Array, ""]:
-    """The mean of `(log(1 + p) - log(1 + t))**2`; NaN below -1."""
+    """The mean of `(log(1 + p) - log(1 + t))**2`; NaN for numbers below -1."""
     return jnp.mean(jnp.square(jnp.log1p(predictions) - jnp.log1p(targets)))
 
 
@@ -111,7 +125,7 @@ def squared_logarithmic_error(
 def absolute_percentage_error(
     predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]
 ) -> Float[Array, ""]:
-    """The mean of `100 * abs((p - t) / t)`; NaN or infinite where a target is 0."""
+    """The mean of `100 * abs((p - t) / t)`; NaN or infinite if a target is 0."""
     return 100 * jnp.mean(absolute((predictions - targets) / targets))
 
 

@@ -1,4 +1,5 @@
-"""Experimental optimizers: like `mlax.optim`, but they may be changed, moved or removed without notice.
+"""Experimental optimizers, used like those of `mlax.optim`. They may be changed, moved or removed
+without notice.
 
     from mlax.experimental import optim
 
@@ -7,7 +8,7 @@
     updates, state = optimizer.step(gradients, state, weights)
     weights = optim.apply_gradients(updates, weights)
 
-A generated module is loaded when it is first used.
+Each optimizer's module is loaded when it is first used.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ __all__ += generated.__all__
 
 @checked
 def apply_gradients(updates: Weights, weights: Weights) -> Weights:
-    """Return the weights after a step: `weights + updates`, as `mlax.optim.apply_updates`.
+    """Return `weights + updates`, the weights after a step. The same as `mlax.optim.apply_updates`.
 
     Raises:
         LeafMismatchError: Updates and weights do not correspond.

@@ -3,14 +3,15 @@
     from mlax import losses
 
     losses.cross_entropy(logits, label)                           # one example, one number
-    jax.vmap(losses.cross_entropy)(batch_of_logits, labels)       # one for each example of a batch
+    jax.vmap(losses.cross_entropy)(batch_of_logits, labels)       # one number per example
 
-One rule for all: a loss returns one number for one example. Where the definition speaks of an example, it is that
-(cross-entropy, divergences, cosine, CTC); where it speaks of a single element (squared error, binary cross-entropy,
-hinge), it is the mean over all elements of the example. Losses that compare examples with each other take the set.
+Every loss takes one example and returns one number. Losses defined for an example as a whole
+(cross-entropy, divergences, cosine, CTC) return exactly that. Losses defined for a single element
+(squared error, binary cross-entropy, hinge) return the mean over all elements of the example.
+Losses that compare examples with each other take all of them at once.
 
-Predictions and targets have the same dtype and shape, apart from integer labels: nothing is promoted or broadcast.
-Half precision is computed in float32 and rounded once, at the end.
+Predictions and targets have the same dtype and shape, apart from integer labels: nothing is
+promoted or broadcast. Half precision is computed in float32 and rounded once, at the end.
 """
 
 from mlax.losses._classification import binary_cross_entropy as binary_cross_entropy

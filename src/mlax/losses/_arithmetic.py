@@ -1,4 +1,4 @@
-"""Arithmetic that several losses share, safe where the plain formula is not."""
+"""Arithmetic shared by several losses, safe in cases where the textbook formula is not."""
 
 import math
 
@@ -24,39 +24,39 @@ __all__ = [
 
 
 def as_floats(labels: Array, like: Array) -> Array:
-    """Return labels, which may be integers, in the dtype of `like`."""
+    """Return labels in the dtype of `like`. They may be integers."""
     return lax.convert_element_type(labels, like.dtype)
 
 
 def absolute(x: Array) -> Array:
-    """Return `abs(x)`, whose derivative at 0 is 0; that of `jnp.abs` is 1."""
+    """Return `abs(x)` with derivative 0 at 0. The derivative of `jnp.abs` at 0 is 1."""
     return x * jnp.sign(x)
 
 
 def included(x: Array, where: Array | None, otherwise: float) -> Array:
-    """Return `x` with the elements that `where` excludes replaced."""
+    """Return `x`, with `otherwise` in place of the elements that `where` excludes."""
     return x if where is None else jnp.where(where, x, otherwise)
 
 
 def divided(total: Array, count: Array) -> Array:
-    """Return `total / count`, and 0 where nothing was counted."""
+    """Return `total / count`, or 0 if nothing was counted."""
     return jnp.where(count > 0, total / jnp.maximum(count, 1), 0.0)
 
 
 def mean(x: Array, where: Array | None = None) -> Array:
-    """Return the mean of the included elements; 0 if there are none."""
+    """Return the mean of the included elements, or 0 if there are none."""
     if where is None:
         return jnp.mean(x)
     return divided(jnp.sum(included(x, where, 0.0)), jnp.sum(where, dtype=x.dtype))
 
 
 def product(weight: Array, value: Array) -> Array:
-    """Return `weight * value`, where 0 times an infinity is 0."""
+    """Return `weight * value`, with 0 for a weight of 0 and an infinite value."""
     return weight * jnp.where((weight == 0) & jnp.isinf(value), 0.0, value)
 
 
 def picked(x: Float[Array, "n"], index: Integer[Array, ""]) -> Float[Array, ""]:
-    """Return one element; NaN of an index that is negative or too large."""
+    """Return the element at `index`, or NaN if the index is negative or too large."""
     return x.at[index].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
 
 
@@ -64,8 +64,9 @@ def picked(x: Float[Array, "n"], index: Integer[Array, ""]) -> Float[Array, ""]:
 def surprisals(logits: Float[Array, "n"]) -> Float[Array, "n"]:
     """Return `-log(softmax(logits))`.
 
-    As the sum of two terms that are not negative, so that nothing cancels: how far a logit is below the largest, and
-    log1p of what the others add to the largest. A logit of -inf has probability 0; where all are, all have.
+    Nothing cancels, because it is computed as the sum of two non-negative terms: the distance of a
+    logit from the largest one, and log1p of the other exponentials relative to the largest. A logit
+    of -inf has probability 0; if all are -inf, all have probability 0.
     """
     largest = jnp.max(logits)
     largest = jnp.where(largest == -jnp.inf, 0.0, largest)
@@ -74,7 +75,8 @@ def surprisals(logits: Float[Array, "n"]) -> Float[Array, "n"]:
     return (largest - logits) + jnp.log1p(rest)
 
 
-# Derivatives in the textbook's form are exact where two logits tie for the largest, and can be differentiated again.
+# The textbook's derivative is exact even if two logits tie for the largest, and can itself be
+# differentiated.
 @surprisals.defjvp
 def _(
     primals: tuple[Float[Array, "n"]], tangents: tuple[Float[Array, "n"]]
@@ -85,8 +87,11 @@ def _(
 
 
 def power_of_two(x: Array) -> Array:
-    """Return the greatest power of two up to a positive number, as a constant: dividing by it loses nothing."""
-    # XLA multiplies by the reciprocal, which must not be so small that it counts as 0.
+    """Return the greatest power of two that is at most `x`, a positive number, as a constant.
+
+    Dividing by a power of two loses no digits.
+    """
+    # XLA multiplies by the reciprocal, which must not be so small that it is flushed to 0.
     largest = math.frexp(largest_number(x.dtype))[1] - 2
     exponent = jnp.minimum(jnp.frexp(x)[1] - 1, largest)
     return lax.stop_gradient(jnp.ldexp(jnp.ones_like(x), exponent))
@@ -95,10 +100,10 @@ def power_of_two(x: Array) -> Array:
 def unit(
     x: Float[Array, "n"], epsilon: Array | float, where: Bool[Array, "n"] | None = None
 ) -> Float[Array, "n"]:
-    """Return a vector divided by its norm, or by `epsilon` where that is greater.
+    """Return a vector divided by its norm, or by `epsilon` if that is greater.
 
-    No square overflows or underflows, as the size of the largest element is divided out first. The derivative at 0 is
-    0.
+    The vector is first scaled by the size of its largest element, so that no square overflows or
+    underflows. The derivative at 0 is 0.
     """
     x = included(x, where, 0.0)
     largest = lax.stop_gradient(jnp.max(jnp.abs(x)))
@@ -107,5 +112,5 @@ def unit(
     scaled = x / scale
     squares = jnp.sum(jnp.square(scaled))
     norm = jnp.sqrt(jnp.where(zero, 1.0, squares))
-    # Beside a huge element epsilon / scale is 0, and the norm is at least 1.
+    # For a huge element epsilon / scale may underflow to 0; the norm is at least 1 then.
     return jnp.where(zero, 0.0, scaled / jnp.maximum(norm, epsilon / scale))

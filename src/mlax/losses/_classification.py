@@ -1,4 +1,4 @@
-"""Losses of classes: cross-entropy and what was made of it."""
+"""Classification losses: cross-entropy and its variants."""
 
 import math
 from collections.abc import Callable
@@ -32,18 +32,12 @@ def cross_entropy(
     """Softmax cross-entropy: `-sum(targets * log(softmax(logits)))`.
 
     Args:
-        logits: Unnormalised log probabilities. One of -inf is a class of probability 0.
-        targets: A probability for each class, or the integer label of the right one. A target of 0 adds 0, also where
-            the logit is -inf. A label that is negative or too large gives NaN.
-        label_smoothing: How much of each target is spread evenly over the classes, 0 <= x < 1.
-        where: The classes to include; all, unless given. Without any the loss is 0.
-
-    Returns:
-        Shape (), in the dtype of the logits.
-
-    Raises:
-        LeafMismatchError: Logits and targets differ in dtype, or in shape where there are no labels.
-        ValueError: `label_smoothing` is out of bounds.
+        logits: Unnormalised log probabilities. A class with a logit of -inf has probability 0.
+        targets: A probability for each class, or the integer label of the right class. A target of
+            0 adds 0, even if the logit is -inf. A label that is negative or too large gives NaN.
+        label_smoothing: The fraction of each target that is spread evenly over the classes,
+            0 <= x < 1.
+        where: The classes to include; all by default. If there are none, the loss is 0.
 
     References:
         Szegedy et al. 2016, https://arxiv.org/abs/1512.00567 (label smoothing)
@@ -65,20 +59,15 @@ def poly_cross_entropy(
     epsilon: Number = 2.0,
     where: Bool[Array, "classes"] | None = None,
 ) -> Float[Array, ""]:
-    """PolyLoss, Poly-1: cross-entropy plus `epsilon * sum(targets * (1 - softmax(logits)))`.
+    """PolyLoss (Poly-1): cross-entropy plus `epsilon * sum(targets * (1 - softmax(logits)))`.
 
     Args:
         logits: Unnormalised log probabilities.
-        targets: A probability for each class, or the integer label of the right one, as for `cross_entropy`.
-        epsilon: The paper's: 2 for images, -1 for detection and segmentation of instances.
-        where: The classes to include; all, unless given.
-
-    Returns:
-        Shape (), in the dtype of the logits.
-
-    Raises:
-        LeafMismatchError: Logits and targets differ in dtype, or in shape where there are no labels.
-        ValueError: `epsilon` is not finite.
+        targets: A probability for each class, or the integer label of the right class, as for
+            `cross_entropy`.
+        epsilon: Weight of the added term. The paper uses 2 for image classification and -1 for
+            detection and instance segmentation.
+        where: The classes to include; all by default.
 
     References:
         Leng et al. 2022, https://arxiv.org/abs/2204.12511
@@ -90,7 +79,7 @@ def poly_cross_entropy(
 
 
 def _expected(values: Array, targets: Array, where: Array | None) -> Array:
-    """Return the mean of values under the target distribution, which may be the label of one class."""
+    """Return the expected value under the target distribution, which may be given as one label."""
     if jnp.issubdtype(targets.dtype, jnp.integer):
         value = picked(values, targets)
         return value if where is None else jnp.where(jnp.any(where), value, 0.0)
@@ -102,14 +91,9 @@ def nll(log_probabilities: Float[Array, "classes"], label: Integer[Array, ""]) -
     """Negative log likelihood: minus the log probability of the right class.
 
     Args:
-        log_probabilities: As from `jax.nn.log_softmax`; `cross_entropy` takes the logits themselves.
-        label: The right class. One that is negative or too large gives NaN.
-
-    Returns:
-        Shape (), in the dtype of the log probabilities.
-
-    Raises:
-        TypeError: The label is no integer array of shape ().
+        log_probabilities: For example from `jax.nn.log_softmax`. If you have logits, use
+            `cross_entropy`.
+        label: The right class. A label that is negative or too large gives NaN.
     """
     return -picked(log_probabilities, label)
 
@@ -122,22 +106,19 @@ def binary_cross_entropy(
     weights: Float[Array, "*shape"] | None = None,
     with_logits: bool = True,
 ) -> Float[Array, ""]:
-    """Sigmoid cross-entropy of independent yes-or-no predictions, the mean over them.
+    """Sigmoid cross-entropy of independent yes-or-no predictions: the mean over them.
 
-    For one of them `-y * log(p) - (1 - y) * log(1 - p)`, where `p = sigmoid(prediction)`.
+    Each contributes `-y * log(p) - (1 - y) * log(1 - p)`, with `p = sigmoid(prediction)`.
 
     Args:
-        predictions: Logits of "yes", or its probabilities. Any shape.
-        targets: Same shape: 0 or 1, which may be integers, or probabilities in the dtype of the predictions.
-        weights: Same shape and dtype as the predictions: factors of the elements before the mean is taken.
-        with_logits: Whether predictions are logits. The logarithm of a probability counts as at least -100, which is
-            that of 0; the derivative there is 0. Numbers below 0 or above 1 give NaN.
-
-    Returns:
-        Shape (), in the dtype of the predictions.
-
-    Raises:
-        LeafMismatchError: Predictions, targets and weights differ in shape or dtype.
+        predictions: Logits, or probabilities, of "yes". Any shape.
+        targets: Same shape: 0 or 1, which may be integers, or probabilities in the dtype of the
+            predictions.
+        weights: Same shape and dtype as the predictions: each element is multiplied by its weight
+            before the mean is taken.
+        with_logits: Whether the predictions are logits. If they are probabilities, their logarithm
+            is clipped to at least -100; it has derivative 0 where it is clipped. Probabilities
+            below 0 or above 1 give NaN.
     """
     targets = as_floats(targets, predictions)
     if with_logits:
@@ -152,8 +133,8 @@ def binary_cross_entropy(
 
 
 def _clipped_surprisal(p: Array, given: Array, opposite: bool = False) -> Array:
-    """Return `-log(p)` up to 100, where `p` is what was given or 1 minus that."""
-    clipped = (p >= 0) & (p <= math.exp(-100))  # what is no probability, or not a number, stays NaN
+    """Return `min(-log(p), 100)`, where `p` is `given`, or `1 - given` if `opposite`."""
+    clipped = (p >= 0) & (p <= math.exp(-100))  # false for numbers below 0 and NaN: they stay NaN
     safe = jnp.where(clipped, 0.5, given)
     log = jnp.log1p(-safe) if opposite else jnp.log(safe)
     return jnp.where(clipped, 100.0, -log)
@@ -167,23 +148,17 @@ def sigmoid_focal(
     alpha: Number | None = None,
     gamma: Number = 2.0,
 ) -> Float[Array, ""]:
-    """Focal loss: binary cross-entropy in which easy examples count less, the mean over all elements.
+    """Focal loss: binary cross-entropy in which easy examples count less; the mean over all elements.
 
-    For one element `-alpha_t * (1 - p_t)**gamma * log(p_t)`, where `p_t` is the probability of what is right, and
-    `alpha_t` is `alpha` where that is 1, `1 - alpha` where it is 0.
+    Each element contributes `-alpha_t * (1 - p_t)**gamma * log(p_t)`. For a target of 1, `p_t` is
+    the predicted probability and `alpha_t` is `alpha`; for a target of 0, they are 1 minus these.
 
     Args:
-        logits: Of "yes". Any shape.
-        targets: Same shape: 0 or 1, which may be integers, or probabilities in the dtype of the logits.
+        logits: Logits of "yes". Any shape.
+        targets: Same shape: 0 or 1, which may be integers, or probabilities in the dtype of the
+            logits.
         alpha: Weight of the positive class, 0 <= x <= 1; None for no weights.
-        gamma: How much less easy examples count, >= 0.
-
-    Returns:
-        Shape (), in the dtype of the logits.
-
-    Raises:
-        LeafMismatchError: Logits and targets differ in shape or dtype.
-        ValueError: `alpha` or `gamma` is out of bounds.
+        gamma: How strongly easy examples are down-weighted, >= 0.
 
     References:
         Lin et al. 2017, https://arxiv.org/abs/1708.02002
@@ -213,16 +188,10 @@ def fenchel_young(
     """Fenchel-Young loss of a smoothed maximum: `max_function(scores) - dot(targets, scores)`.
 
     Args:
-        scores: What the model says of each item.
+        scores: The score that the model gives each item.
         targets: Same shape and dtype: what the gradient of `max_function` should be.
-        max_function: From scores to a scalar: `jax.nn.logsumexp` makes it the cross-entropy. It sees half precision as
-            float32.
-
-    Returns:
-        Shape (), in the dtype of the scores.
-
-    Raises:
-        LeafMismatchError: Scores and targets differ in shape or dtype.
+        max_function: Takes scores, returns a scalar. With `jax.nn.logsumexp` the loss is
+            cross-entropy. It is given float32 if the scores are in half precision.
 
     References:
         Blondel et al. 2020, https://arxiv.org/abs/1901.02324
@@ -237,20 +206,17 @@ def smooth_labels(
     *,
     where: Bool[Array, "classes"] | None = None,
 ) -> Float[Array, "classes"]:
-    """Labels of which a part is spread evenly: `(1 - smoothing) * targets + smoothing / classes`.
+    """Labels of which a fraction is spread evenly: `(1 - smoothing) * targets + smoothing / classes`.
 
-    `cross_entropy(..., label_smoothing=smoothing)` does this by itself.
+    `cross_entropy(..., label_smoothing=smoothing)` does the same without this function.
 
     Args:
         targets: A probability for each class.
-        smoothing: The part that is spread, 0 <= x <= 1.
-        where: The classes to spread it over; all, unless given. The others become 0.
+        smoothing: The fraction to spread, 0 <= x <= 1.
+        where: The classes to spread it over; all by default. The others become 0.
 
     Returns:
-        Shape and dtype of the targets.
-
-    Raises:
-        ValueError: `smoothing` is out of bounds.
+        The smoothed labels, in the shape and dtype of the targets.
 
     References:
         Szegedy et al. 2016, https://arxiv.org/abs/1512.00567

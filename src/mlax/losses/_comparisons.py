@@ -36,21 +36,16 @@ def cosine_similarity(
     epsilon: Number = 1e-8,
     where: Bool[Array, "features"] | None = None,
 ) -> Float[Array, ""]:
-    """The cosine of the angle between two vectors: 1 where they point the same way. What a loss wants to increase.
+    """The cosine of the angle between two vectors: 1 if they point the same way, -1 if opposite.
+
+    It grows as predictions get better. To minimise, use `cosine_distance`.
 
     Args:
-        predictions: A vector of any length, however large or small its elements.
+        predictions: A vector of any length. Its elements may be arbitrarily large or small.
         targets: Same shape and dtype.
-        epsilon: Smallest norm that a vector is divided by, >= 0. The zero vector has similarity 0 to all, and
-            derivative 0.
-        where: The elements to include; all, unless given.
-
-    Returns:
-        Shape (), in the dtype of the predictions.
-
-    Raises:
-        LeafMismatchError: Predictions and targets differ in shape or dtype.
-        ValueError: `epsilon` is out of bounds.
+        epsilon: The smallest norm that a vector is divided by, >= 0. The zero vector has similarity
+            0 to every vector, with derivative 0.
+        where: The elements to include; all by default.
     """
     require("cosine_similarity: epsilon", epsilon, at_least=0)
     return jnp.sum(unit(predictions, epsilon, where) * unit(targets, epsilon, where))
@@ -64,21 +59,14 @@ def cosine_distance(
     epsilon: Number = 1e-8,
     where: Bool[Array, "features"] | None = None,
 ) -> Float[Array, ""]:
-    """1 minus the cosine of the angle between two vectors: 0 where they point the same way, 2 where opposite.
+    """1 minus the cosine of the angle between two vectors: 0 if they point the same way, 2 if opposite.
 
     Args:
-        predictions: A vector of any length, however large or small its elements.
+        predictions: A vector of any length. Its elements may be arbitrarily large or small.
         targets: Same shape and dtype.
-        epsilon: Smallest norm that a vector is divided by, >= 0. The zero vector has distance 1 to all, and
-            derivative 0.
-        where: The elements to include; all, unless given.
-
-    Returns:
-        Shape (), in the dtype of the predictions.
-
-    Raises:
-        LeafMismatchError: Predictions and targets differ in shape or dtype.
-        ValueError: `epsilon` is out of bounds.
+        epsilon: The smallest norm that a vector is divided by, >= 0. The zero vector has distance 1
+            from every vector, with derivative 0.
+        where: The elements to include; all by default.
     """
     require("cosine_distance: epsilon", epsilon, at_least=0)
     return 1 - jnp.sum(unit(predictions, epsilon, where) * unit(targets, epsilon, where))
@@ -94,25 +82,18 @@ def triplet_margin(
     margin: Number = 1.0,
     epsilon: Number = 1e-6,
 ) -> Float[Array, ""]:
-    """How far a negative is from being farther from the anchor than a positive, by a margin.
+    """Triplet loss: a negative should be farther from the anchor than a positive, by a margin.
 
-    `max(0, distance(anchor, positive) - distance(anchor, negative) + margin)`, where the distance is
-    `(sum(abs(x - y)**p) + epsilon)**(1 / p)`. Three vectors are one example.
+    It is `max(0, distance(anchor, positive) - distance(anchor, negative) + margin)`, with the
+    distance `(sum(abs(x - y)**p) + epsilon)**(1 / p)`. Three vectors are one example.
 
     Args:
         anchor: A vector of any length.
-        positive: Same shape and dtype: what should be near.
-        negative: Same shape and dtype: what should be far.
+        positive: Same shape and dtype: a vector that should be near.
+        negative: Same shape and dtype: a vector that should be far.
         p: Degree of the norm, a Python number >= 1.
-        margin: By how much the negative should be farther.
+        margin: How much farther the negative should be.
         epsilon: Added under the root, > 0, so that equal vectors have a derivative.
-
-    Returns:
-        Shape (), in the dtype of the anchor.
-
-    Raises:
-        LeafMismatchError: Anchor, positive and negative differ in shape or dtype.
-        ValueError: `p`, `margin` or `epsilon` is out of bounds.
 
     References:
         Balntas et al. 2016, https://bmva-archive.org.uk/bmvc/2016/papers/paper119/index.html
@@ -126,7 +107,8 @@ def triplet_margin(
 
 def _distance(difference: Array, p: float, epsilon: Number) -> Array:
     size = absolute(difference)
-    # Dividing only by what is greater than 1 keeps powers from overflowing, and epsilon from doing so in their place.
+    # Large differences are scaled down so that their powers do not overflow. Small ones are not scaled
+    # up: epsilon / scale**degree would overflow instead.
     scale = power_of_two(jnp.maximum(jnp.max(size), 1.0))
     degree = int(p) if float(p).is_integer() else p
     total = jnp.sum((size / scale) ** degree) + epsilon / scale**degree
@@ -141,21 +123,16 @@ def margin_ranking(
     *,
     margin: Number = 0.0,
 ) -> Float[Array, ""]:
-    """How far one score is from being ahead of another: the mean of `max(0, -targets * (first - second) + margin)`.
+    """Margin ranking loss: the mean of `max(0, -targets * (first - second) + margin)`.
+
+    It is 0 if the right one of each pair of scores is ahead by at least the margin.
 
     Args:
         first: Scores. Any shape.
-        second: Scores they are compared with, same shape and dtype.
-        targets: Same shape: 1 where the first should be greater, -1 where the second. Integers, or in the dtype of the
-            scores.
-        margin: By how much it should be greater.
-
-    Returns:
-        Shape (), in the dtype of the scores.
-
-    Raises:
-        LeafMismatchError: The scores and targets differ in shape or dtype.
-        ValueError: `margin` is not finite.
+        second: The scores they are compared with, same shape and dtype.
+        targets: Same shape: 1 if the first score should be greater, -1 if the second. Integers, or
+            in the dtype of the scores.
+        margin: How much greater it should be.
     """
     require("margin_ranking: margin", margin)
     return jnp.mean(jnp.maximum(-as_floats(targets, first) * (first - second) + margin, 0.0))
@@ -172,16 +149,10 @@ def ranking_softmax(
     """ListNet's loss of one list: `-sum(weights * relevance * log(softmax(scores)))`.
 
     Args:
-        scores: What the model says of each item.
-        relevance: Same shape and dtype: how relevant each is. They need not sum to 1.
-        weights: Same shape and dtype: factors of the relevance.
-        where: The items that are there; all, unless given. Without any the loss is 0.
-
-    Returns:
-        Shape (), in the dtype of the scores.
-
-    Raises:
-        LeafMismatchError: Scores, relevance and weights differ in shape or dtype.
+        scores: The score that the model gives each item.
+        relevance: Same shape and dtype: how relevant each item is. They need not sum to 1.
+        weights: Same shape and dtype: factors for the relevance.
+        where: The items to include; all by default. If there are none, the loss is 0.
 
     References:
         Cao et al. 2007, https://doi.org/10.1145/1273496.1273513
@@ -197,23 +168,20 @@ def nt_xent(
     *,
     temperature: Number = 0.07,
 ) -> Float[Array, ""]:
-    """NT-Xent, the contrastive loss of SimCLR: examples of one label should be nearer than those of others.
+    """NT-Xent, the contrastive loss of SimCLR: examples with equal labels should be similar.
 
-    Two examples of one label are a positive pair. Its loss is the cross-entropy of finding the second among itself and
-    all examples of other labels, by cosine similarity divided by the temperature; the result is the mean over all
+    Two examples with the same label form a positive pair. The loss of a pair is a cross-entropy:
+    given the first example, pick the second from a list of itself and all examples with other
+    labels, by cosine similarity divided by the temperature. The result is the mean over all
     positive pairs, in both orders.
 
     Args:
-        embeddings: One vector for each example of the set.
+        embeddings: One vector for each example.
         labels: Equal for examples that belong together.
-        temperature: > 0. An array may be learned.
+        temperature: > 0. It can be learned if it is an array.
 
     Returns:
-        Shape (), in the dtype of the embeddings; 0 if no two labels are equal.
-
-    Raises:
-        TypeError: The set is not as annotated.
-        ValueError: `temperature` is out of bounds.
+        A number (shape ()) in the dtype of the embeddings; 0 if no two labels are equal.
 
     References:
         Chen et al. 2020, https://arxiv.org/abs/2002.05709

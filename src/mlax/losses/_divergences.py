@@ -1,4 +1,4 @@
-"""Divergences of a predicted distribution from a target distribution. Predictions are log probabilities."""
+"""Divergences of predicted from target distributions. Predictions are log probabilities."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -19,19 +19,14 @@ def kl_divergence(
     """Kullback-Leibler divergence: the sum of `targets * (log(targets) - log_predictions)`.
 
     Args:
-        log_predictions: Log probabilities, as from `jax.nn.log_softmax`.
-        targets: Probabilities. For one of 0 the term is 0, whatever the prediction, and so is the derivative of
-            `targets * log(targets)`.
-        where: The classes to include; all, unless given.
-
-    Returns:
-        Shape (), in the dtype of the predictions.
-
-    Raises:
-        LeafMismatchError: Predictions and targets differ in shape or dtype.
+        log_predictions: Log probabilities, for example from `jax.nn.log_softmax`.
+        targets: Probabilities. A target of 0 contributes 0, whatever the prediction; the derivative
+            of `targets * log(targets)` is taken to be 0 there.
+        where: The classes to include; all by default.
 
     References:
-        Kullback & Leibler 1951, On information and sufficiency, https://doi.org/10.1214/aoms/1177729694
+        Kullback & Leibler 1951, On information and sufficiency,
+            https://doi.org/10.1214/aoms/1177729694
     """
     return _kl(log_predictions, targets, where)
 
@@ -46,15 +41,9 @@ def kl_divergence_with_log_targets(
     """Kullback-Leibler divergence: the sum of `exp(log_targets) * (log_targets - log_predictions)`.
 
     Args:
-        log_predictions: Log probabilities, as from `jax.nn.log_softmax`.
-        log_targets: Log probabilities. For one of -inf the term is 0, whatever the prediction.
-        where: The classes to include; all, unless given.
-
-    Returns:
-        Shape (), in the dtype of the predictions.
-
-    Raises:
-        LeafMismatchError: Predictions and targets differ in shape or dtype.
+        log_predictions: Log probabilities, for example from `jax.nn.log_softmax`.
+        log_targets: Log probabilities. A target of -inf contributes 0, whatever the prediction.
+        where: The classes to include; all by default.
     """
     log_targets = included(log_targets, where, -jnp.inf)
     finite = jnp.where(log_targets == -jnp.inf, 0.0, log_targets)
@@ -70,18 +59,13 @@ def generalized_kl_divergence(
 ) -> Float[Array, ""]:
     """Kullback-Leibler divergence of measures that need not sum to 1.
 
-    `kl_divergence` plus the sum of `exp(log_predictions) - targets`: the Bregman divergence of `x log(x) - x`.
+    It is `kl_divergence` plus the sum of `exp(log_predictions) - targets`: the Bregman divergence
+    of `x log(x) - x`.
 
     Args:
-        log_predictions: Logarithms of numbers that are not negative.
-        targets: Not negative. For one of 0 the term of `kl_divergence` is 0.
-        where: The classes to include; all, unless given.
-
-    Returns:
-        Shape (), in the dtype of the predictions.
-
-    Raises:
-        LeafMismatchError: Predictions and targets differ in shape or dtype.
+        log_predictions: Logarithms of non-negative numbers.
+        targets: Non-negative numbers. A target of 0 contributes 0 to `kl_divergence`.
+        where: The classes to include; all by default.
 
     References:
         Bregman 1967, https://doi.org/10.1016/0041-5553(67)90040-7

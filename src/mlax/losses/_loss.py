@@ -1,4 +1,4 @@
-"""What every loss is made with: the dtype rule, float32 arithmetic for half precision, and bounds of its numbers."""
+"""The decorator of every loss: the dtype rule, float32 for half precision, shared documentation."""
 
 import functools
 import inspect
@@ -22,7 +22,7 @@ from mlax.typing._checked import LeafMismatchError, checked
 __all__ = ["Number", "loss", "require"]
 
 Number: TypeAlias = float | Float[Array, ""]
-"""A setting of a loss: a Python number, or an array of shape () in the dtype of the predictions."""
+"""A setting of a loss: a Python number, or an array of shape () in the predictions' dtype."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,25 +31,26 @@ R = TypeVar("R")
 def loss(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function of one example a public loss.
 
-    Its arguments are checked against their annotations; floating-point arrays have one dtype, and those annotated with
-    the same dimensions one shape. It computes in that dtype, or in float32 where that is narrower, under strict
-    promotion; what it returns is rounded once, to the dtype of the arguments.
+    Arguments are checked against their annotations. All floating-point arrays have the same dtype,
+    and arrays annotated with the same dimensions have the same shape. The loss is computed in that
+    dtype, or in float32 if it is narrower, under strict promotion. The result is rounded once, to
+    the dtype of the arguments.
+
+    The docstring is completed with what all losses share: arguments, if none are described, then
+    the result and the exceptions.
 
     Args:
         function: Takes arrays annotated with jaxtyping, the first one floating-point.
-
-    Raises:
-        LeafMismatchError: By the loss, for arrays that differ in dtype or shape.
-        TypeError: By the loss, for a batch where one example was expected, and for what is no JAX array.
-        ValueError: By the loss, for an empty array.
     """
-    function.__module__ = function.__module__.partition("._")[0]  # where people know it from
+    function.__module__ = function.__module__.partition("._")[0]  # its public place
     signature = inspect.signature(function)
+    hints = get_type_hints(function, include_extras=True)
+    function.__doc__ = _completed(function.__doc__ or "", hints)
     call = _with_precision(function, signature)
     check = _Check(
         f"{function.__module__.removeprefix('mlax.')}.{function.__name__}",
         signature,
-        get_type_hints(function, include_extras=True),
+        hints,
     )
     checked_call = checked(call)
 
@@ -63,17 +64,44 @@ def loss(function: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
+def _completed(doc: str, hints: dict[str, Any]) -> str:
+    """Return a loss's docstring with the sections that it does not have itself."""
+    first, *others = names = [name for name in hints if name != "return"]
+    floats = [name for name in names if "Float[" in spelled(hints[name])]
+    settings = [f"`{name}`" for name in names if _is_setting(hints[name])]
+    text, *references = inspect.cleandoc(doc).split("\n\nReferences:")
+    if "\n\nArgs:" not in text:
+        vector = not hints[first].dim_str.startswith("*")
+        text += f"\n\nArgs:\n    {first}: {'A vector' if vector else 'Any shape'}."
+        text += "".join(f"\n    {name}: Same shape and dtype." for name in others)
+    if "\n\nReturns:" not in text:
+        text += f"\n\nReturns:\n    A number (shape ()) in the dtype of `{first}`."
+    text += "\n\nRaises:"
+    if len(floats) > 1:
+        text += "\n    LeafMismatchError: Arrays that should have the same dtype or shape do not."
+    text += "\n    TypeError: An argument is not as annotated; it is a batch, for example."
+    text += "\n    ValueError: An array is empty"
+    if settings:
+        which = settings[0] if len(settings) == 1 else f"one of {', '.join(settings)}"
+        text += f", or {which} is out of bounds"
+    return "\n\nReferences:".join([f"{text}.", *references])
+
+
+def _is_setting(hint: Any) -> bool:
+    return any(kind in (int, float) for kind in (hint, *get_args(hint)))
+
+
 def _with_precision(function: Callable[P, R], signature: inspect.Signature) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             given = signature.bind(*args, **kwargs)
         except TypeError:
-            return function(*args, **kwargs)  # raises Python's own, which names the function
+            return function(*args, **kwargs)  # raises Python's own error, which names the function
         floats = {name: x for name, x in given.arguments.items() if _is_float(x)}
         dtype = next((np.dtype(x.dtype) for x in floats.values()), np.dtype(np.float32))
         wide = compute_dtype(dtype)
-        for name, x in floats.items():  # this is also where weak types end
+        for name, x in floats.items():  # the conversion also removes weak types
             given.arguments[name] = lax.convert_element_type(x, wide)
         with jax.numpy_dtype_promotion("strict"):
             result = cast("Any", function)(*given.args, **given.kwargs)
@@ -92,7 +120,7 @@ def _is_float(value: Any) -> bool:
 
 
 class _Given(NamedTuple):
-    """An array argument, and the part of its annotation that speaks of its dtype."""
+    """An array argument, and the part of its annotation that allows its dtype."""
 
     name: str
     value: Any
@@ -100,7 +128,7 @@ class _Given(NamedTuple):
 
 
 class _Check(NamedTuple):
-    """Checks that annotations alone do not make, or make with a worse message."""
+    """Checks that annotations alone cannot make, or make with a worse message."""
 
     label: str
     signature: inspect.Signature
@@ -117,10 +145,10 @@ class _Check(NamedTuple):
             if array.value.ndim > axes:
                 raise TypeError(
                     f"{self.label}: {array.name} must be {expected}, got {describe(array.value)}; "
-                    "a loss takes one example, jax.vmap maps it over a batch"
+                    "a loss takes one example; map it over a batch with jax.vmap"
                 )
             if array.value.ndim < axes and "|" in expected.removesuffix(" | None"):
-                # Perhaps the other one of two kinds was meant: a label that is a float.
+                # Of two kinds of argument, this may be the other: a label that is a float.
                 raise TypeError(
                     f"{self.label}: {array.name} must be {expected}, got {describe(array.value)}"
                 )
@@ -143,10 +171,10 @@ class _Check(NamedTuple):
             )
 
     def _arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[_Given]:
-        """Yield the arguments that are JAX arrays of a dtype that their annotation allows."""
+        """Yield the arguments that are JAX arrays with a dtype that their annotation allows."""
         try:
             arguments = self.signature.bind(*args, **kwargs).arguments
-        except TypeError:  # the call itself raises Python's own
+        except TypeError:  # the call itself raises Python's own error
             return
         for name, value in arguments.items():
             if isinstance(value, jax.Array):
@@ -169,18 +197,18 @@ def require(
     below: float = math.inf,
     at_most: float = math.inf,
 ) -> None:
-    """Refuse a setting that is out of bounds, or not finite; tracers are let through.
+    """Raise an error if a setting is out of bounds or not finite. Tracers are not checked.
 
     Args:
-        name: Of the loss and its argument: `huber: delta`.
-        value: What was given.
-        above: The setting is greater than this.
-        at_least: The setting is not less.
-        below: The setting is less.
-        at_most: The setting is not greater.
+        name: The loss and its argument: `huber: delta`.
+        value: The value given.
+        above: The setting has to be greater than this.
+        at_least: The setting has to be at least this.
+        below: The setting has to be less than this.
+        at_most: The setting has to be at most this.
 
     Raises:
-        ValueError: Naming the bounds and what was given.
+        ValueError: Names the bounds and the value.
     """
     if is_tracer(value):
         return

@@ -1,7 +1,8 @@
-"""Losses of scores that only ask how far the right answer is ahead: hinge, perceptron, sparsemax.
+"""Margin losses: hinge, perceptron, sparsemax. They are 0 once the right answer is far enough ahead.
 
-The binary ones take the score of "yes" and are the mean over all elements of an example; the multiclass ones take a
-score for each class and the label of the right one. A label that is negative or too large gives NaN.
+Binary losses take the score of "yes" and return the mean over all elements of an example.
+Multiclass losses take a score for each class and the label of the right one. A label that is
+negative or too large gives NaN.
 """
 
 import jax
@@ -33,12 +34,6 @@ def hinge(
         scores: Any shape.
         targets: Same shape: -1 or 1, as integers or in the dtype of the scores.
 
-    Returns:
-        Shape (), in the dtype of the scores.
-
-    Raises:
-        LeafMismatchError: Scores and targets differ in shape or dtype.
-
     References:
         Cortes & Vapnik 1995, https://doi.org/10.1007/BF00994018
     """
@@ -56,12 +51,6 @@ def perceptron(
         scores: Any shape.
         targets: Same shape: -1 or 1, as integers or in the dtype of the scores.
 
-    Returns:
-        Shape (), in the dtype of the scores.
-
-    Raises:
-        LeafMismatchError: Scores and targets differ in shape or dtype.
-
     References:
         Rosenblatt 1958, https://doi.org/10.1037/h0042519
     """
@@ -75,17 +64,12 @@ def sparsemax(
 ) -> Float[Array, ""]:
     """Binary sparsemax loss: 0 beyond a margin of 1, linear on the wrong side of it, a parabola between.
 
-    The mean of `jax.nn.sparse_plus(-scores)` where the target is 1, `jax.nn.sparse_plus(scores)` where it is 0.
+    It is the mean of `jax.nn.sparse_plus(-scores)` for targets of 1 and
+    `jax.nn.sparse_plus(scores)` for targets of 0.
 
     Args:
         scores: Any shape.
         targets: Same shape: 0 or 1, as integers or in the dtype of the scores.
-
-    Returns:
-        Shape (), in the dtype of the scores.
-
-    Raises:
-        LeafMismatchError: Scores and targets differ in shape or dtype.
 
     References:
         Blondel et al. 2020, section 4.4, https://arxiv.org/abs/1901.02324
@@ -97,14 +81,13 @@ def sparsemax(
 def multiclass_hinge(
     scores: Float[Array, "classes"], label: Integer[Array, ""]
 ) -> Float[Array, ""]:
-    """How far the right class is from leading all others by 1: `max(scores + (class != label)) - scores[label]`.
+    """Multiclass hinge loss: `max(scores + (class != label)) - scores[label]`.
+
+    It is 0 if the right class leads all others by at least 1.
 
     Args:
         scores: One for each class.
         label: The right class.
-
-    Returns:
-        Shape (), in the dtype of the scores.
 
     References:
         Crammer & Singer 2001, https://jmlr.org/papers/v2/crammer01a.html
@@ -117,14 +100,13 @@ def multiclass_hinge(
 def multiclass_perceptron(
     scores: Float[Array, "classes"], label: Integer[Array, ""]
 ) -> Float[Array, ""]:
-    """How far the right class is behind the leading one: `max(scores) - scores[label]`.
+    """Multiclass perceptron loss: `max(scores) - scores[label]`.
+
+    It says how far the right class is behind the leading one.
 
     Args:
         scores: One for each class.
         label: The right class.
-
-    Returns:
-        Shape (), in the dtype of the scores.
 
     References:
         Collins 2002, https://aclanthology.org/W02-1001
@@ -136,16 +118,13 @@ def multiclass_perceptron(
 def multiclass_sparsemax(
     scores: Float[Array, "classes"], label: Integer[Array, ""]
 ) -> Float[Array, ""]:
-    """Sparsemax loss: as cross-entropy, with the projection onto the simplex in the place of softmax.
+    """Sparsemax loss: like cross-entropy, with a projection onto the simplex in place of softmax.
 
-    It is 0 if and only if the right class leads by at least 1.
+    It is 0 if and only if the right class leads all others by at least 1.
 
     Args:
         scores: One for each class.
         label: The right class.
-
-    Returns:
-        Shape (), in the dtype of the scores.
 
     References:
         Martins & Astudillo 2016, https://arxiv.org/abs/1602.02068
@@ -156,12 +135,12 @@ def multiclass_sparsemax(
 
 
 def _others(scores: Array, label: Array) -> Array:
-    # In the label's own dtype all classes could not be counted: it may be int8.
+    # The label may be int8, in which a large number of classes cannot be counted.
     return jnp.arange(scores.size) != lax.convert_element_type(label, jnp.result_type(int))
 
 
 def _projected(x: Float[Array, "n"]) -> Float[Array, "n"]:
-    """Return the nearest point whose elements are not negative and sum to 1."""
+    """Return the nearest point on the simplex: its elements are non-negative and sum to 1."""
     x = x - lax.stop_gradient(jnp.max(x))
     descending = -jnp.sort(-lax.stop_gradient(x))
     counts = jnp.arange(1, x.size + 1).astype(x.dtype)

@@ -1,4 +1,4 @@
-"""Losses of numbers: the mean over all elements of an example."""
+"""Regression losses: the mean over all elements of an example."""
 
 import math
 
@@ -23,18 +23,7 @@ __all__ = [
 def squared_error(
     predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]
 ) -> Float[Array, ""]:
-    """Mean squared error: the mean of `(predictions - targets)**2`.
-
-    Args:
-        predictions: Any shape.
-        targets: Same shape and dtype.
-
-    Returns:
-        Shape (), in the dtype of the predictions.
-
-    Raises:
-        LeafMismatchError: Predictions and targets differ in shape or dtype.
-    """
+    """Mean squared error: the mean of `(predictions - targets)**2`."""
     return jnp.mean(jnp.square(predictions - targets))
 
 
@@ -42,17 +31,9 @@ def squared_error(
 def half_squared_error(
     predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]
 ) -> Float[Array, ""]:
-    """Half the mean squared error, whose derivative is the error; Optax's `l2_loss`.
+    """Half the mean squared error. Optax calls it `l2_loss`.
 
-    Args:
-        predictions: Any shape.
-        targets: Same shape and dtype.
-
-    Returns:
-        Shape (), in the dtype of the predictions.
-
-    Raises:
-        LeafMismatchError: Predictions and targets differ in shape or dtype.
+    The derivative of each element's term is its error.
     """
     return 0.5 * jnp.mean(jnp.square(predictions - targets))
 
@@ -61,17 +42,9 @@ def half_squared_error(
 def absolute_error(
     predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]
 ) -> Float[Array, ""]:
-    """Mean absolute error, L1: the mean of `abs(predictions - targets)`. Its derivative is 0 where they are equal.
+    """Mean absolute error (L1): the mean of `abs(predictions - targets)`.
 
-    Args:
-        predictions: Any shape.
-        targets: Same shape and dtype.
-
-    Returns:
-        Shape (), in the dtype of the predictions.
-
-    Raises:
-        LeafMismatchError: Predictions and targets differ in shape or dtype.
+    The derivative is 0 for predictions that are equal to their targets.
     """
     return jnp.mean(absolute(predictions - targets))
 
@@ -83,24 +56,19 @@ def huber(
     *,
     delta: Number = 1.0,
 ) -> Float[Array, ""]:
-    """Huber loss: half the square of errors up to `delta`, linear beyond.
+    """Huber loss: half the square of errors up to `delta`, linear beyond; the mean over all elements.
 
-    For an error `e` it is `e**2 / 2` where `abs(e) <= delta`, else `delta * (abs(e) - delta / 2)`; the mean of these.
+    An error `e` contributes `e**2 / 2` if `abs(e) <= delta`, otherwise
+    `delta * (abs(e) - delta / 2)`.
 
     Args:
         predictions: Any shape.
         targets: Same shape and dtype.
-        delta: Where the linear part begins, > 0.
-
-    Returns:
-        Shape (), in the dtype of the predictions.
-
-    Raises:
-        LeafMismatchError: Predictions and targets differ in shape or dtype.
-        ValueError: `delta` is out of bounds.
+        delta: The size of an error at which the linear part begins, > 0.
 
     References:
-        Huber 1964, Robust estimation of a location parameter, https://doi.org/10.1214/aoms/1177703732
+        Huber 1964, Robust estimation of a location parameter,
+            https://doi.org/10.1214/aoms/1177703732
     """
     require("huber: delta", delta, above=0)
     return jnp.mean(_huber(predictions - targets, delta))
@@ -113,19 +81,12 @@ def smooth_l1(
     *,
     beta: Number = 1.0,
 ) -> Float[Array, ""]:
-    """Smooth L1: the Huber loss divided by `beta`, so that the slope of its linear part is 1.
+    """Smooth L1: the Huber loss divided by `beta`, so that its linear part has slope 1.
 
     Args:
         predictions: Any shape.
         targets: Same shape and dtype.
-        beta: Where the linear part begins, > 0.
-
-    Returns:
-        Shape (), in the dtype of the predictions.
-
-    Raises:
-        LeafMismatchError: Predictions and targets differ in shape or dtype.
-        ValueError: `beta` is out of bounds.
+        beta: The size of an error at which the linear part begins, > 0.
 
     References:
         Girshick 2015, Fast R-CNN, https://arxiv.org/abs/1504.08083
@@ -135,7 +96,7 @@ def smooth_l1(
 
 
 def _huber(error: Array, delta: Number) -> Array:
-    # One formula for both parts: there is no branch whose square could overflow.
+    # One formula covers both parts, so that no square can overflow in a branch that is not taken.
     near = jnp.clip(error, -delta, delta)
     return near * (error - 0.5 * near)
 
@@ -144,21 +105,14 @@ def _huber(error: Array, delta: Number) -> Array:
 def log_cosh(
     predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"]
 ) -> Float[Array, ""]:
-    """The mean of `log(cosh(predictions - targets))`: half the square of small errors, linear for large ones.
+    """The mean of `log(cosh(predictions - targets))`. It is smooth, and never overflows.
 
-    Args:
-        predictions: Any shape.
-        targets: Same shape and dtype.
-
-    Returns:
-        Shape (), in the dtype of the predictions. Small errors lose no digits, large ones do not overflow.
-
-    Raises:
-        LeafMismatchError: Predictions and targets differ in shape or dtype.
+    It is about half the square of a small error and grows linearly with a large one. Small errors
+    lose no digits.
 
     References:
         Chen et al. 2019, Log hyperbolic cosine loss improves variational auto-encoder,
-        https://openreview.net/forum?id=rkglvsC9Ym
+            https://openreview.net/forum?id=rkglvsC9Ym
     """
     size = absolute(predictions - targets)
     small = size < 1
@@ -179,27 +133,21 @@ def gaussian_nll(
     full: bool = False,
     epsilon: Number = 1e-6,
 ) -> Float[Array, ""]:
-    """Negative log likelihood of targets under independent normal distributions, the mean over the elements.
+    """Negative log likelihood of targets under independent normal distributions: the mean over elements.
 
-    For one element `(log(v) + (target - prediction)**2 / v) / 2`, where `v` is the variance, at least `epsilon`.
+    Each element contributes `(log(v) + (target - prediction)**2 / v) / 2`, where `v` is its
+    variance, but at least `epsilon`.
 
     Args:
         predictions: The expected values. Any shape.
         targets: Same shape and dtype.
-        variances: Same shape and dtype. One below `epsilon` has derivative 0.
-        full: Whether the constant `log(2 pi) / 2` is part of the loss.
+        variances: Same shape and dtype. A variance below `epsilon` has derivative 0.
+        full: Whether to add the constant `log(2 pi) / 2`.
         epsilon: Smallest variance, > 0.
-
-    Returns:
-        Shape (), in the dtype of the predictions.
-
-    Raises:
-        LeafMismatchError: Predictions, targets and variances differ in shape or dtype.
-        ValueError: `epsilon` is out of bounds.
 
     References:
         Nix & Weigend 1994, Estimating the mean and variance of the target probability distribution,
-        https://doi.org/10.1109/ICNN.1994.374138
+            https://doi.org/10.1109/ICNN.1994.374138
     """
     require("gaussian_nll: epsilon", epsilon, above=0)
     variances = jnp.maximum(variances, epsilon)

@@ -1,4 +1,4 @@
-"""Losses of masks: how much of a predicted region is not of the target's, and the other way round."""
+"""Segmentation losses: how much a predicted region and the target region fail to overlap."""
 
 import jax
 import jax.numpy as jnp
@@ -21,31 +21,27 @@ def dice(
     with_logits: bool = True,
     ignore_background: bool = False,
 ) -> Float[Array, ""]:
-    """Soft Dice loss of one image, the mean over its classes.
+    """Soft Dice loss of one image: the mean over its classes. With other `alpha` and `beta`: the Tversky loss.
 
-    For a class `1 - (hit + smooth) / (hit + alpha * false + beta * missed + smooth)`, with the sums over space `hit` of
-    `p * t`, `false` of `p * (1 - t)` and `missed` of `(1 - p) * t`. With other `alpha` and `beta`: the Tversky loss.
+    Each class contributes `1 - (hit + smooth) / (hit + alpha * false + beta * missed + smooth)`.
+    Here `hit`, `false` and `missed` are sums over space: of `p * t`, of `p * (1 - t)` and of
+    `(1 - p) * t`.
 
     Args:
         logits: Unnormalised log probabilities of at least two classes, at each place.
-        targets: Same shape and dtype: 1 for the right class of a place, 0 for others.
-        class_weights: Factors of the classes before the mean is taken.
-        smooth: Added to both sides of the fraction, >= 0. With 0 a class that is nowhere gives NaN.
-        alpha: Weight of what is predicted wrongly, >= 0.
-        beta: Weight of what is missed, >= 0.
-        with_logits: Whether softmax is applied; otherwise `logits` are probabilities.
-        ignore_background: Leave out the first class.
-
-    Returns:
-        Shape (), in the dtype of the logits.
-
-    Raises:
-        LeafMismatchError: Logits and targets differ in shape or dtype.
-        ValueError: There is no class left to average over, one class where softmax is applied, or a number is out of
-            bounds.
+        targets: Same shape and dtype: 1 for the right class of a place, 0 for the others.
+        class_weights: Each class is multiplied by its weight before the mean is taken.
+        smooth: Added to the numerator and the denominator, >= 0. With 0, a class that occurs in
+            neither gives NaN.
+        alpha: Weight of false positives, >= 0.
+        beta: Weight of false negatives, >= 0.
+        with_logits: Whether to apply softmax; if not, `logits` are probabilities, and there may be
+            one class.
+        ignore_background: Leave out the first class. At least one has to remain.
 
     References:
-        Milletari et al. 2016, https://arxiv.org/abs/1606.04797; Salehi et al. 2017, https://arxiv.org/abs/1706.05721
+        Milletari et al. 2016, https://arxiv.org/abs/1606.04797; Salehi et al. 2017,
+            https://arxiv.org/abs/1706.05721
     """
     require("dice: alpha", alpha, at_least=0)
     require("dice: beta", beta, at_least=0)
@@ -64,23 +60,19 @@ def generalized_dice(
     with_logits: bool = True,
     ignore_background: bool = False,
 ) -> Float[Array, ""]:
-    """Dice loss whose classes are weighted by the inverse square of how many places of the image are theirs.
+    """Dice loss with classes weighted by the inverse square of their size, the number of places they cover.
 
-    The weights are `1 / (places**2 + 1e-7)`, divided by their mean: a class that is nowhere outweighs all others.
+    The weights are `1 / (places**2 + 1e-7)`, divided by their mean. So a class that does not occur
+    in the image outweighs all others.
 
     Args:
         logits: Unnormalised log probabilities of at least two classes, at each place.
-        targets: Same shape and dtype: 1 for the right class of a place, 0 for others.
+        targets: Same shape and dtype: 1 for the right class of a place, 0 for the others.
         smooth: As in `dice`.
-        with_logits: Whether softmax is applied; otherwise `logits` are probabilities.
-        ignore_background: Leave out the first class, after its weight was counted.
-
-    Returns:
-        Shape (), in the dtype of the logits.
-
-    Raises:
-        LeafMismatchError: Logits and targets differ in shape or dtype.
-        ValueError: As `dice`.
+        with_logits: Whether to apply softmax; if not, `logits` are probabilities, and there may be
+            one class.
+        ignore_background: Leave out the first class, after the weights are computed. At least one
+            has to remain.
 
     References:
         Sudre et al. 2017, https://arxiv.org/abs/1707.03237
@@ -104,17 +96,10 @@ def binary_dice(
     """Soft Dice loss of one mask.
 
     Args:
-        logits: Of being inside, at each place.
+        logits: Logits of being inside, at each place.
         targets: Same shape and dtype: 1 inside, 0 outside.
         smooth: As in `dice`.
-        with_logits: Whether the sigmoid is applied; otherwise `logits` are probabilities.
-
-    Returns:
-        Shape (), in the dtype of the logits.
-
-    Raises:
-        LeafMismatchError: Logits and targets differ in shape or dtype.
-        ValueError: `smooth` is out of bounds.
+        with_logits: Whether to apply the sigmoid; if not, `logits` are probabilities.
 
     References:
         Milletari et al. 2016, https://arxiv.org/abs/1606.04797
@@ -136,7 +121,7 @@ def _per_class(
     require(f"{name}: smooth", smooth, at_least=0)
     if with_logits and logits.shape[-1] == 1:
         raise ValueError(
-            f"losses.{name}: softmax of one class is 1; binary_dice takes a single mask"
+            f"losses.{name}: softmax of one class is always 1; use binary_dice for a single mask"
         )
     probabilities = jax.nn.softmax(logits, axis=-1) if with_logits else logits
     return _dice(probabilities, targets, smooth, alpha, beta)
@@ -144,7 +129,7 @@ def _per_class(
 
 def _dice(p: Array, t: Array, smooth: Number, alpha: Number, beta: Number) -> Array:
     """Return the loss of each class."""
-    # What is 1 - (hit + smooth) / (hit + wrong + smooth) on paper loses no digits when little is wrong.
+    # Equal to 1 - (hit + smooth) / (hit + wrong + smooth), without cancellation if little is wrong.
     wrong = alpha * _over_space(p * (1 - t)) + beta * _over_space((1 - p) * t)
     return wrong / (_over_space(p * t) + wrong + smooth)
 
@@ -157,5 +142,5 @@ def _mean_over_classes(name: str, result: Array, ignore_background: bool) -> Arr
     if ignore_background:
         result = result[1:]
     if result.size == 0:
-        raise ValueError(f"losses.{name}: no class is left without the background")
+        raise ValueError(f"losses.{name}: ignore_background leaves no class to average over")
     return jnp.mean(result)

@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: labels of a sequence without saying where each stands."""
+"""Connectionist temporal classification (CTC): sequences of labels whose positions are unknown."""
 
 import jax
 import jax.numpy as jnp
@@ -23,23 +23,19 @@ def ctc(
 ) -> Float[Array, ""]:
     """CTC loss: minus the log probability of a sequence of labels, however they are spread over time.
 
-    At each time there is a label or a blank; labels that follow each other without a blank between are one.
+    At each time there is a label or a blank. Equal labels in a row count once, unless there is a
+    blank between them.
 
     Args:
-        logits: Unnormalised log probabilities of the classes at each time, one of which is the blank.
-        labels: The classes in their order. One that is negative or too large gives NaN, unless it is padded.
-        logit_paddings: True for times that do not count; all count, unless given.
-        label_paddings: True for labels that do not count, all of them at the end; all count, unless given.
+        logits: Unnormalised log probabilities of the classes at each time. One of the classes is
+            the blank.
+        labels: The classes in their order. A label that is negative or too large gives NaN, unless
+            it is padding.
+        logit_paddings: True for times to ignore; none by default.
+        label_paddings: True for labels to ignore, all of which are at the end; none by default.
         blank: The class that stands for no label.
-        log_epsilon: Stands for the log of a probability of 0, < 0. It is finite, so that labels that do not fit into
-            the time have a large loss and derivatives.
-
-    Returns:
-        Shape (), in the dtype of the logits.
-
-    Raises:
-        TypeError: An argument is not as annotated.
-        ValueError: `blank` or `log_epsilon` is out of bounds.
+        log_epsilon: Used as the logarithm of a probability of 0, < 0. It is finite, so that a
+            sequence that does not fit into the time has a large loss, and derivatives.
 
     References:
         Graves et al. 2006, https://doi.org/10.1145/1143844.1143891
@@ -60,20 +56,19 @@ def ctc_with_forward_probabilities(
     """CTC loss, and the forward probabilities that it is computed from.
 
     Args:
-        logits: As for `ctc`, like the others.
+        logits: Like the other arguments, as for `ctc`.
         labels: The classes in their order.
-        logit_paddings: True for times that do not count.
-        label_paddings: True for labels that do not count.
+        logit_paddings: True for times to ignore.
+        label_paddings: True for labels to ignore.
         blank: The class that stands for no label.
-        log_epsilon: Stands for the log of a probability of 0.
+        log_epsilon: Used as the logarithm of a probability of 0.
 
     Returns:
-        The loss; at each time the log probability that the first `n` labels were seen and a blank is here, for n from 0
-        on (at the last time: that they were seen); and that the label `n` is here, those before it seen.
-
-    Raises:
-        TypeError: An argument is not as annotated.
-        ValueError: `blank` or `log_epsilon` is out of bounds.
+        loss: Shape (), in the dtype of the logits.
+        blanks: For each time and each n from 0 on, the log probability that the first n labels have
+            been seen and a blank is here; at the last time, that they have been seen.
+        labels: For each time and label, the log probability that this label is here, after all
+            those before it.
 
     References:
         Graves et al. 2006, https://doi.org/10.1145/1143844.1143891
@@ -93,7 +88,7 @@ def _ctc(
 ) -> tuple[Array, Array, Array]:
     times, classes = logits.shape
     if not 0 <= blank < classes:
-        raise ValueError(f"losses.{name}: blank must be one of {classes} classes, got {blank}")
+        raise ValueError(f"losses.{name}: blank must be >= 0 and < {classes}, got {blank}")
     require(f"{name}: log_epsilon", log_epsilon, below=0)
     padded_times = jnp.zeros(times, bool) if logit_paddings is None else logit_paddings
     length = jnp.asarray(labels.size)
@@ -106,7 +101,7 @@ def _ctc(
         mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
     )
     again = jnp.concatenate([labels[:-1] == labels[1:], jnp.zeros(1, bool)])[: labels.size]
-    # A label that is followed by itself needs a blank between.
+    # Between a label and the same label again there has to be a blank.
     directly = jnp.where(again, log_epsilon, 0.0)
     over_blank = jnp.where(again, 0.0, log_epsilon)
 
@@ -132,5 +127,5 @@ def _ctc(
 
 
 def _either(seen: Array, here: Array) -> Array:
-    """Return the log probability of n labels seen before, or of the label n being here."""
+    """Return the log probability that n labels were seen before, or that label n is here."""
     return jnp.concatenate([seen[:1], jnp.logaddexp(seen[1:], here)])

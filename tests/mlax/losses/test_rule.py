@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -142,7 +143,9 @@ def test_other_dtypes_and_shapes_are_refused(function: Any) -> None:
 def test_a_batch_is_refused_where_it_shows(function: Any) -> None:
     """Where the annotation has a fixed number of axes."""
     batch = [jnp.stack([x, x]) if isinstance(x, jax.Array) else x for x in inputs(function)]
-    with pytest.raises(TypeError, match=r"a loss takes one example, jax.vmap maps it over a batch"):
+    with pytest.raises(
+        TypeError, match=r"a loss takes one example; map it over a batch with jax.vmap"
+    ):
         called(function)(*batch)
 
 
@@ -172,7 +175,33 @@ def test_losses_are_known_by_their_public_name(function: Any) -> None:
     """They pickle, and say where they come from."""
     assert function.__module__ in ("mlax.losses", "mlax.experimental.losses")
     assert pickle.loads(pickle.dumps(function)) is function
-    assert function.__doc__
+
+
+@every
+def test_the_docstring_of_a_loss_is_complete(function: Any) -> None:
+    """Every argument, the result and the exceptions are described, in this order."""
+    doc = inspect.getdoc(function)
+    assert doc
+    sections = [line for line in doc.splitlines() if re.fullmatch(r"[A-Z][a-z]+:", line)]
+    assert [name for name in sections if name != "References:"] == ["Args:", "Returns:", "Raises:"]
+    arguments = doc.partition("\nArgs:\n")[2].partition("\n\n")[0]
+    described = re.findall(r"^    (\w+): ", arguments, re.MULTILINE)
+    assert described == list(inspect.signature(function).parameters)
+    references = [i for i, name in enumerate(sections) if name == "References:"]
+    assert references in ([], [3])
+
+
+def test_what_all_losses_share_is_appended_to_their_docstrings() -> None:
+    """The dtype of the result, and the exceptions that this loss can raise, with its settings."""
+    assert losses.huber.__doc__
+    assert losses.huber.__doc__.partition("Returns:")[2].partition("References:")[0] == (
+        "\n    A number (shape ()) in the dtype of `predictions`.\n\nRaises:\n"
+        "    LeafMismatchError: Arrays that should have the same dtype or shape do not.\n"
+        "    TypeError: An argument is not as annotated; it is a batch, for example.\n"
+        "    ValueError: An array is empty, or `delta` is out of bounds.\n\n"
+    )
+    assert "LeafMismatchError" not in str(losses.nll.__doc__)
+    assert "is out of bounds" not in str(losses.nll.__doc__)
 
 
 @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int32, jnp.uint32])
@@ -229,7 +258,7 @@ def test_many_classes_and_a_small_label_dtype() -> None:
         ("generalized_dice", "smooth", -1.0, ">= 0"),
         ("binary_dice", "smooth", -1.0, ">= 0"),
         ("ctc", "log_epsilon", 0.0, "< 0"),
-        ("ctc", "blank", 3, "one of 3 classes, got 3"),
+        ("ctc", "blank", 3, ">= 0 and < 3, got 3"),
     ],
 )
 def test_settings_out_of_bounds(name: str, setting: str, bad: Any, bound: str) -> None:
@@ -250,9 +279,11 @@ def test_smoothing_out_of_bounds() -> None:
 def test_one_class() -> None:
     """Softmax over one class says nothing, and without the background none is left."""
     one = jnp.ones((4, 1))
-    with pytest.raises(ValueError, match=r"losses.dice: softmax of one class is 1; binary_dice"):
+    with pytest.raises(
+        ValueError, match=r"losses.dice: softmax of one class is always 1; use binary_dice"
+    ):
         losses.dice(one, one)
-    with pytest.raises(ValueError, match=r"losses.dice: no class is left"):
+    with pytest.raises(ValueError, match=r"losses.dice: ignore_background leaves no class"):
         losses.dice(one, one, with_logits=False, ignore_background=True)
 
 

@@ -365,7 +365,7 @@ one = jnp.ones(2)
             "jax.eval_shape(mlax.pack, tree)",
         ),
         ({"a": one, "b": one}, ValueError, "tree['a'] and tree['b'] are the same array"),
-        ({"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, ValueError, "have one path, 'a.b'"),
+        ({"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, ValueError, "have the same path, 'a.b'"),
         (net(), ValueError, "set up first"),
         (
             {"a": mlax.pack({"b": jnp.ones(1)})},

@@ -71,7 +71,7 @@ def test_other_containers() -> None:
     state = adam.init((jnp.ones(2), jnp.ones(3)))
     assert message(LeafMismatchError, lambda: adam.step([jnp.ones(2), jnp.ones(3)], state)) == (
         "adam.step: leaves that do not correspond to `state.m` (no implicit promotion):\n"
-        "  gradients: other containers, list instead of tuple"
+        "  gradients: a different container, list instead of tuple"
     )
 
 
