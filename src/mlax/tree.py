@@ -4,7 +4,7 @@ A tree is what JAX calls a PyTree. Its structure consists of containers; everyth
 `None` belongs to the structure: it marks a place without a leaf.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import jax
@@ -16,14 +16,18 @@ from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import KeyPath, TreeDef, flatten, flatten_with_path
 
 __all__ = [
+    "UNSORTABLE_KEYS",
     "describe",
     "dotted",
+    "flatten_given",
     "keystr",
     "leaves_by_name",
     "mismatches",
     "refuse_shared",
     "tree_equal",
 ]
+
+UNSORTABLE_KEYS = "the keys of a dict cannot be sorted"
 
 # Long enough for any number or name, short enough for one line of a message.
 _LONGEST_REPR = 60
@@ -68,6 +72,25 @@ def dotted(path: KeyPath) -> str:
             case _:
                 pass
     return ".".join(parts)
+
+
+def flatten_given(
+    name: str, tree: object, is_leaf: Callable[[Any], bool]
+) -> tuple[list[tuple[KeyPath, Any]], TreeDef]:
+    """Return the leaves with their paths, and the structure, of a tree that a user hands over.
+
+    Args:
+        name: What the tree is called in messages.
+        tree: The tree.
+        is_leaf: Whether a node counts as a leaf.
+
+    Raises:
+        TypeError: The keys of a dict cannot be sorted. JAX flattens a dict in the order of its keys.
+    """
+    try:
+        return flatten_with_path(tree, is_leaf)
+    except ValueError:
+        raise TypeError(f"{name}: {UNSORTABLE_KEYS}; use keys of one type, such as str") from None
 
 
 def leaves_by_name(where: str, name: str, tree: object) -> tuple[dict[str, Any], TreeDef]:

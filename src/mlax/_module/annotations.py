@@ -5,17 +5,16 @@ refer to a static field, `Float[Array, "in {self.out_features}"]`.
 """
 
 import functools
-import inspect
-import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self, cast, get_args, get_origin
 
 import jax
 import jaxtyping
 import numpy as np
 
+from mlax._checking.hints import hints_of_fields, items_beside
 from mlax._checking.spelling import spelled
 from mlax._checking.values import check_value, checks_enabled
 from mlax._jax.trees import class_of, flatten, leaves, map_leaves
@@ -28,7 +27,6 @@ __all__ = [
     "Checked",
     "check_changes",
     "check_nodes",
-    "hints_of",
     "names_self",
     "node_items",
     "scoped",
@@ -136,7 +134,7 @@ def node_items(module: Any) -> list[Checked]:
     """Return the data of the module's own nodes beside their annotations; empty nodes are left out."""
     annotations = hints_of_fields(class_of(module))
     found: list[Checked] = []
-    for name in module._aux_data.layout.children:
+    for name in module._aux_data.flattening.children:
         annotation = annotations.get(name, Any)
         if annotation is not Any:
             found += _nodes(name, getattr(module, name), annotation)
@@ -166,27 +164,9 @@ def _nodes(name: str, value: Any, annotation: Any) -> Iterator[Checked]:
     elif isinstance(value, Container):
         if arguments:
             yield from _nodes(f"{name}.states", value.states, arguments[0])
-    elif hasattr(value, "_fields"):  # a NamedTuple, which annotates its fields
-        for field, hint in hints_of_fields(class_of(value)).items():
-            yield from _nodes(f"{name}.{field}", getattr(value, field), hint)
-    elif isinstance(origin, type) and arguments:
-        for key, item, hint in _items(value, origin, arguments):
-            yield from _nodes(f"{name}[{key!r}]", item, hint)
-
-
-def _items(
-    container: Any, origin: type, arguments: tuple[Any, ...]
-) -> Iterator[tuple[object, Any, Any]]:
-    """Yield key, value and annotation for each item of a tuple, list or dict."""
-    kind = class_of(container)
-    if issubclass(kind, tuple) and origin is tuple and arguments[-1] is not Ellipsis:
-        yield from zip(range(len(container)), container, arguments, strict=False)
-    elif issubclass(kind, (tuple, list)) and issubclass(kind, origin):
-        for i, item in enumerate(container):
-            yield i, item, arguments[0]
-    elif issubclass(kind, dict) and issubclass(origin, Mapping):
-        for key, item in container.items():
-            yield key, item, arguments[-1]
+    else:
+        for suffix, item, hint in items_beside(value, annotation) or ():
+            yield from _nodes(name + suffix, item, hint)
 
 
 def _fits(value: Any, annotation: Any) -> bool:
@@ -201,64 +181,6 @@ def _is_checkable(data: Any) -> bool:
         and data is not None
         and all(isinstance(leaf, jax.Array) for leaf in leaves(data))
     )
-
-
-class _Hints(NamedTuple):
-    """Annotations, and the names in them that were not found, with the namespaces where they may yet appear."""
-
-    found: dict[str, Any]
-    missing: list[tuple[str, Mapping[str, Any]]]
-
-    def resolve(
-        self, annotations: Mapping[str, Any], namespace: dict[str, Any], names: dict[str, Any]
-    ) -> None:
-        """Add annotations, those that are strings evaluated; `Any` for what is for checkers and readers only."""
-        for name, annotation in annotations.items():
-            alone = types.SimpleNamespace(__annotations__={name: annotation})
-            try:
-                hint = typing.get_type_hints(alone, namespace, names, include_extras=True)[name]
-            except NameError as error:  # a class defined later, or imported under TYPE_CHECKING
-                self.missing.append((error.name or "", namespace))
-                hint = Any
-            except Exception:  # whatever evaluating a string may raise
-                hint = Any
-            self.found[name] = hint
-
-
-_hints: dict[object, _Hints] = {}
-
-
-def _known(thing: object) -> _Hints | None:
-    """Return what was found before, unless a name that was missing has appeared."""
-    hints = _hints.get(thing)
-    if hints is None or any(name in namespace for name, namespace in hints.missing):
-        return None
-    return hints
-
-
-def hints_of_fields(cls: type) -> Mapping[str, Any]:
-    """Return the annotations of a class and its bases; `Any` for one that cannot be resolved at run time."""
-    hints = _known(cls)
-    if hints is None:
-        hints = _hints[cls] = _Hints({}, [])
-        for base in reversed(cls.__mro__):
-            namespace = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
-            parameters = {item.__name__: item for item in getattr(base, "__type_params__", ())}
-            names = {**parameters, **vars(base), base.__name__: base}
-            hints.resolve(inspect.get_annotations(base), namespace, names)
-    return hints.found
-
-
-def hints_of(function: Callable[..., Any]) -> Mapping[str, Any]:
-    """Return the annotations of a function; `Any` for one that cannot be resolved at run time."""
-    hints = _known(function)
-    if hints is None:
-        hints = _hints[function] = _Hints({}, [])
-        plain = inspect.unwrap(function)
-        namespace: dict[str, Any] = getattr(plain, "__globals__", {})
-        parameters = {item.__name__: item for item in getattr(plain, "__type_params__", ())}
-        hints.resolve(inspect.get_annotations(plain), namespace, parameters)
-    return hints.found
 
 
 def names_self(annotation: Any) -> bool:

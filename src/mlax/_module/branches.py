@@ -9,7 +9,7 @@ from jax.tree_util import GetAttrKey
 from mlax._jax.trees import KeyPath, flatten, flatten_with_path, leaves_with_path
 from mlax._module.nodes import ENode, State, is_leaf_state, is_unfrozen_param
 from mlax._module.unset import Unset
-from mlax.tree import describe, keystr
+from mlax.tree import describe, flatten_given, keystr
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -189,12 +189,7 @@ def copy_states(name: str, states: Any) -> Any:
             f"  Wrap arrays in a Parameter or a Variable; anything else belongs into a field of a Module."
         )
 
-    try:
-        found, treedef = flatten_with_path(states, is_leaf=_is_content)
-    except ValueError:
-        raise TypeError(
-            f"{name}: the keys of a dict have no order; use keys of one type, such as str"
-        ) from None
+    found, treedef = flatten_given(name, states, _is_content)
     return treedef.unflatten(check(path, leaf) for path, leaf in found)
 
 

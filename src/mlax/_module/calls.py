@@ -2,38 +2,20 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast, get_args, get_origin
 
 import jax
 
+from mlax._checking.hints import hints_of
 from mlax._checking.values import checks_enabled
-from mlax._jax.trees import KeyPath, class_of, flatten_with_path, leaves_with_path
+from mlax._jax.trees import class_of
 from mlax._module import annotations, set_up
 from mlax._module.annotations import Checked
-from mlax._module.branches import Container, is_container
-from mlax._module.flattening import is_flattened
-from mlax._module.nodes import ENode, is_leaf_state, is_state
+from mlax._module.places import own_nodes, paths_to, with_node
 from mlax.tree import describe, keystr
 
-__all__ = ["own_nodes", "run", "run_child"]
-
-
-def own_nodes(module: Any) -> Iterator[tuple[str, ENode[Any]]]:
-    """Yield name and node for each ENode of the module's own fields; submodules are left out."""
-    for name in module._aux_data.layout.children:
-        yield from _nodes(name, getattr(module, name))
-
-
-def _nodes(name: str, value: Any) -> Iterator[tuple[str, ENode[Any]]]:
-    if is_leaf_state(value):
-        yield name, value
-    elif is_container(value):
-        yield from _nodes(f"{name}.states", value.states)
-    elif not is_state(value):
-        for path, node in leaves_with_path(value, is_leaf=is_state):
-            if is_state(node):
-                yield from _nodes(name + keystr(path), node)
+__all__ = ["run", "run_child"]
 
 
 def run(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -76,7 +58,7 @@ _signature = functools.cache(inspect.signature)
 def _argument_items(forward: Callable[..., Any], given: inspect.BoundArguments) -> list[Checked]:
     """Return the arguments of a call beside their annotations."""
     items: list[Checked] = []
-    hints = annotations.hints_of(forward)
+    hints = hints_of(forward)
     for name, value in given.arguments.items():
         hint = hints.get(name, Any)
         if hint is not Any and not annotations.names_self(hint):
@@ -92,7 +74,7 @@ def _checked(forward: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         module = args[0]
         where = f"{type(module).__name__}.forward"
-        hints = annotations.hints_of(forward)
+        hints = hints_of(forward)
         items = annotations.node_items(module)
         items += _argument_items(forward, signature.bind(*args, **kwargs))
         annotations.verify(where, items)
@@ -145,7 +127,7 @@ def run_child(
         raise TypeError(
             f"{where} takes a module inside this {type(module).__name__}, got {describe(child)}"
         )
-    paths = _paths_to(child, module, deep=False) or _paths_to(child, module, deep=True)
+    paths = paths_to(child, module, deep=False) or paths_to(child, module, deep=True)
     if not paths:
         raise ValueError(
             f"{where}: this {type(child).__name__} is not in the {type(module).__name__}, "
@@ -159,30 +141,4 @@ def run_child(
             f"  Give each place a module of its own. To share one, use one field twice."
         )
     result, changed = child(*args, **kwargs)
-    return result, _with_node(module, paths[0], changed)
-
-
-def _paths_to(child: Any, node: Any, *, deep: bool) -> list[KeyPath]:
-    """Return the paths to a child inside a node, beneath its submodules only if `deep`."""
-    found: list[KeyPath] = []
-    for path, inner in _inside(node):
-        if inner is child:
-            found.append(path)
-        elif isinstance(inner, (tuple, list, dict, Container)) or (deep and is_flattened(inner)):
-            found += [path + further for further in _paths_to(child, inner, deep=deep)]
-    return found
-
-
-def _inside(node: Any) -> list[tuple[KeyPath, Any]]:
-    """Return what is directly inside a node, with its keys."""
-    return leaves_with_path(node, is_leaf=lambda inner: inner is not node)
-
-
-def _with_node(node: Any, path: KeyPath, new: Any) -> Any:
-    """Return a copy of a tree with one node replaced; all that is beside the path stays the same object."""
-    if not path:
-        return new
-    inside, treedef = flatten_with_path(node, is_leaf=lambda inner: inner is not node)
-    return treedef.unflatten(
-        [_with_node(inner, path[1:], new) if key == path[:1] else inner for key, inner in inside]
-    )
+    return result, with_node(module, paths[0], changed)

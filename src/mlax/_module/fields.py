@@ -11,7 +11,7 @@ from mlax._jax.trees import class_of, leaves, leaves_with_path
 from mlax._module.branches import INode
 from mlax._module.nodes import State
 from mlax._module.static import StaticError
-from mlax.tree import describe, keystr
+from mlax.tree import UNSORTABLE_KEYS, describe, keystr
 
 __all__ = ["field", "is_child", "is_to_copy", "refuse_default"]
 
@@ -47,13 +47,9 @@ def is_child(value: Any) -> bool:
     if not issubclass(cls, (tuple, list, dict)):
         return False
     try:
-        found = leaves_with_path(
-            value, is_leaf=lambda node: not isinstance(node, (tuple, list, dict))
-        )
+        found = leaves_with_path(value, is_leaf=_is_no_container)
     except ValueError:
-        raise StaticError(
-            "the keys of a dict have no order", "Use keys of one type, such as str."
-        ) from None
+        raise StaticError(UNSORTABLE_KEYS, "Use keys of one type, such as str.") from None
     if not found:
         return not _is_nested_tuple(value)
     others = [(path, leaf) for path, leaf in found if not _is_none_or_state(leaf)]
@@ -71,6 +67,10 @@ def is_child(value: Any) -> bool:
             f"Wrap each, or the whole {cls.__name__}, in a Parameter (trained) or a Variable (not trained).",
         )
     return False
+
+
+def _is_no_container(node: object) -> bool:
+    return not isinstance(node, (tuple, list, dict))
 
 
 def _is_none_or_state(value: object) -> bool:

@@ -2,9 +2,9 @@
 
     module -- flatten --> children + AuxData -- unflatten --> module
 
-Which fields are children is decided by their values, so a class can have several layouts (an optional field that
-once is None and once a number). Each layout has functions of its own, made on first use and entered in `linecache`,
-so that a debugger steps through them and tracebacks show their lines. JAX is given those of the first layout of a
+Which fields are children is decided by their values, so a class can have several flattenings (an optional field that
+once is None and once a number). Each flattening has functions of its own, made on first use and entered in `linecache`,
+so that a debugger steps through them and tracebacks show their lines. JAX is given those of the first flattening of a
 class; they hand on what has another one.
 """
 
@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 import jax
 from jax.tree_util import GetAttrKey
 
-__all__ = ["AuxData", "Flattened", "Layout", "Unfinished", "is_flattened", "layout_of"]
+__all__ = ["AuxData", "Flattened", "Flattening", "Unfinished", "flattening_of", "is_flattened"]
 
 
-class Layout:
+class Flattening:
     """Which fields of a class are children and which are static, with the functions for that.
 
     Attributes:
@@ -41,7 +41,7 @@ class Layout:
     def __init__(self, cls: Any, children: tuple[str, ...], static: tuple[str, ...]) -> None:
         self.children = children
         self.static = static
-        namespace: dict[str, Any] = {"cls": cls, "layout": self, "mutable": cls._mutable}
+        namespace: dict[str, Any] = {"cls": cls, "flattening": self, "mutable": cls._mutable}
         namespace |= {"new": object.__new__, "assign": object.__setattr__}
         namespace |= {f"key_{name}": GetAttrKey(name) for name in children}
         source = _source(children, static, swaps=cls._mutable is not None)
@@ -54,7 +54,7 @@ class Layout:
 
 
 def _filename(cls: type, children: tuple[str, ...], source: str) -> str:
-    """Return a name for the source of a layout, of its own unless another class has the very same source."""
+    """Return a name for the source of a flattening, of its own unless another class has the very same source."""
     name = (
         f"mlax: {cls.__module__}.{cls.__qualname__} with children {', '.join(children) or 'none'}"
     )
@@ -80,23 +80,23 @@ def _source(children: tuple[str, ...], static: tuple[str, ...], *, swaps: bool) 
         lines += [
             f"def {function}(module):",
             "    aux_data = module._aux_data",
-            "    if aux_data.layout is not layout:",
-            f"        return aux_data.layout.{function}(module)",
+            "    if aux_data.flattening is not flattening:",
+            f"        return aux_data.flattening.{function}(module)",
             f"    return ({result}), aux_data",
             "",
         ]
     lines += [
         "def unflatten(aux_data, children):",
-        "    if aux_data.layout is not layout:",
-        "        return aux_data.layout.unflatten(aux_data, children)",
+        "    if aux_data.flattening is not flattening:",
+        "        return aux_data.flattening.unflatten(aux_data, children)",
     ]
     if not swaps:
         lines += [
             "    module = new(cls)",
             "    assign(module, '_aux_data', aux_data)",
-            "    for name, value in zip(layout.static, aux_data.values):",
+            "    for name, value in zip(flattening.static, aux_data.values):",
             "        assign(module, name, value)",
-            "    for name, child in zip(layout.children, children):",
+            "    for name, child in zip(flattening.children, children):",
             "        assign(module, name, child)",
             "    return module",
         ]
@@ -111,42 +111,42 @@ def _source(children: tuple[str, ...], static: tuple[str, ...], *, swaps: bool) 
 
 
 _lock = threading.Lock()
-_layouts: dict[type, dict[tuple[str, ...], Layout]] = {}
+_flattenings: dict[type, dict[tuple[str, ...], Flattening]] = {}
 
 
-def layout_of(cls: type, children: tuple[str, ...], static: tuple[str, ...]) -> Layout:
-    """Return the one layout of a class with these children and static fields; register the class with the first."""
+def flattening_of(cls: type, children: tuple[str, ...], static: tuple[str, ...]) -> Flattening:
+    """Return the one flattening of a class with these children and static fields; register the class with the first."""
     with _lock:
-        layouts = _layouts.setdefault(cls, {})
-        if children not in layouts:
-            layout = Layout(cls, children, static)
-            if not layouts:
+        flattenings = _flattenings.setdefault(cls, {})
+        if children not in flattenings:
+            flattening = Flattening(cls, children, static)
+            if not flattenings:
                 jax.tree_util.register_pytree_with_keys(
-                    cls, layout.flatten_with_keys, layout.unflatten, layout.flatten
+                    cls, flattening.flatten_with_keys, flattening.unflatten, flattening.flatten
                 )
-            layouts[children] = layout
-        return layouts[children]
+            flattenings[children] = flattening
+        return flattenings[children]
 
 
 class AuxData:
     """Everything of a module but its children: made once, at construction, and shared by all copies.
 
     Attributes:
-        layout: The layout of the module.
-        values: Values of the static fields, in the order of `layout.static`.
+        flattening: The flattening of the module.
+        values: Values of the static fields, in the order of `flattening.static`.
         label: None, or during `mlax.set_up` the path of the module in the whole model.
     """
 
-    __slots__ = ("_hash", "_tags", "label", "layout", "values")
+    __slots__ = ("_hash", "_tags", "flattening", "label", "values")
 
     def __init__(
         self,
-        layout: Layout,
+        flattening: Flattening,
         values: tuple[Any, ...],
         tags: tuple[Hashable, ...],
         label: Hashable = None,
     ) -> None:
-        self.layout = layout
+        self.flattening = flattening
         self.values = values
         self.label = label
         self._tags = tags
@@ -154,12 +154,12 @@ class AuxData:
 
     def labelled(self, label: Hashable) -> "AuxData":
         """Return a copy with another label."""
-        return AuxData(self.layout, self.values, self._tags, label)
+        return AuxData(self.flattening, self.values, self._tags, label)
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, AuxData)
-            and self.layout is other.layout
+            and self.flattening is other.flattening
             and self._tags == other._tags
             and self.label == other.label
         )
@@ -169,7 +169,8 @@ class AuxData:
 
     def __repr__(self) -> str:
         return ", ".join(
-            f"{name}={value!r}" for name, value in zip(self.layout.static, self.values, strict=True)
+            f"{name}={value!r}"
+            for name, value in zip(self.flattening.static, self.values, strict=True)
         )
 
 

@@ -29,8 +29,9 @@ from mlax._jax.trees import class_of, map_leaves
 from mlax._module import annotations, calls
 from mlax._module.branches import INode, copy_states
 from mlax._module.fields import field, is_child, is_to_copy, refuse_default
-from mlax._module.flattening import AuxData, Flattened, Unfinished, layout_of
+from mlax._module.flattening import AuxData, Flattened, Unfinished, flattening_of
 from mlax._module.nodes import UNSET
+from mlax._module.places import own_nodes
 from mlax._module.printing import shorten
 from mlax._module.static import StaticError, tag
 
@@ -156,7 +157,7 @@ class Module(INode, Flattened, metaclass=ABCMeta):
         return not self._unset()
 
     def _unset(self) -> list[str]:
-        return [name for name, node in calls.own_nodes(self) if node.data is UNSET]
+        return [name for name, node in own_nodes(self) if node.data is UNSET]
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed. Runs neither `__init__` nor `__post_init__`.
@@ -321,8 +322,8 @@ def _finish(module: Module, label: Hashable = None) -> None:
         children.append(name)
         if isinstance(value, (list, tuple, dict)):
             object.__setattr__(module, name, copy_states(f"{cls.__name__}.{name}", value))
-    layout = layout_of(cls, tuple(children), tuple(static))
-    object.__setattr__(module, "_aux_data", AuxData(layout, tuple(values), tuple(tags), label))
+    flattening = flattening_of(cls, tuple(children), tuple(static))
+    object.__setattr__(module, "_aux_data", AuxData(flattening, tuple(values), tuple(tags), label))
 
 
 def _value(module: Module, name: str) -> Any:

@@ -23,10 +23,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax.trees import flatten, leaves_with_path
+from mlax._jax.trees import leaves_with_path
 from mlax._module.printing import Printed
 from mlax._module.unset import UNSET, Unset
-from mlax.tree import describe
+from mlax.tree import describe, flatten_given
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -141,13 +141,8 @@ def _strong_array(cls: type, leaf: Any) -> Any:
 def _strong_arrays(cls: type, data: Any) -> Any:
     if data is UNSET or data is None:
         return data
-    try:
-        found, treedef = flatten(data, is_leaf=_is_state_or_unset)
-    except ValueError:
-        raise TypeError(
-            f"{cls.__name__}.data: the keys of a dict have no order; use keys of one type, such as str"
-        ) from None
-    return treedef.unflatten(_strong_array(cls, leaf) for leaf in found)
+    found, treedef = flatten_given(f"{cls.__name__}.data", data, _is_state_or_unset)
+    return treedef.unflatten(_strong_array(cls, leaf) for _, leaf in found)
 
 
 def _is_state_or_unset(node: Any) -> bool:

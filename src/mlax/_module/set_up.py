@@ -22,9 +22,10 @@ from jax.errors import ConcretizationTypeError, TracerArrayConversionError, Unex
 from jaxtyping import Array
 
 from mlax._jax.tracing import is_tracer
-from mlax._jax.trees import KeyPath, class_of, flatten, leaves, leaves_with_path, map_with_path
+from mlax._jax.trees import KeyPath, class_of, flatten, leaves
 from mlax._module.flattening import is_flattened
 from mlax._module.nodes import State
+from mlax._module.places import map_modules, modules_inside
 from mlax._module.unset import refuse_unset
 from mlax.tree import describe, keystr, refuse_shared
 
@@ -64,7 +65,7 @@ class _Run:
     def labelled(self, module: Any, path: KeyPath) -> Any:
         """Return a module that knows its path, as do all modules inside."""
         self.modules[path] = _with_label(
-            _map_modules(lambda inside, child: self.labelled(child, path + inside), module), path
+            map_modules(lambda inside, child: self.labelled(child, path + inside), module), path
         )
         return self.modules[path]
 
@@ -286,14 +287,8 @@ def _refuse_shared_modules(module: Any, path: KeyPath, seen: dict[int, KeyPath])
                 f"  Give each place a module of its own. To share one, use one field twice."
             )
         seen[id(module)] = path
-    for inside, child in _modules_inside(module):
+    for inside, child in modules_inside(module):
         _refuse_shared_modules(child, path + inside, seen)
-
-
-def _modules_inside(module: Any) -> list[tuple[KeyPath, Any]]:
-    """Return the modules directly inside a module, with their paths."""
-    found = leaves_with_path(module, is_leaf=lambda node: node is not module and is_flattened(node))
-    return [(path, node) for path, node in found if is_flattened(node)]
 
 
 def _is_key(rng: object) -> bool:
@@ -309,27 +304,16 @@ def _has_shape(leaf: object) -> bool:
     return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
 
 
-def _map_modules(function: Callable[[KeyPath, Any], Any], module: Any) -> Any:
-    """Return a module with the modules directly inside it replaced by `function(path, submodule)`."""
-
-    def visit(path: KeyPath, node: Any) -> Any:
-        return function(path, node) if is_flattened(node) else node
-
-    return map_with_path(
-        visit, module, is_leaf=lambda node: node is not module and is_flattened(node)
-    )
-
-
 def _with_label(module: Any, label: KeyPath | None) -> Any:
     """Return a copy of a module that knows its path, or no longer does."""
-    children, aux_data = module._aux_data.layout.flatten(module)
-    return aux_data.layout.unflatten(aux_data.labelled(label), children)
+    children, aux_data = module._aux_data.flattening.flatten(module)
+    return aux_data.flattening.unflatten(aux_data.labelled(label), children)
 
 
 def _assembled(module: Any, path: KeyPath, made: Mapping[KeyPath, Any]) -> Any:
     module = made.get(path, module)
     return _with_label(
-        _map_modules(lambda inside, child: _assembled(child, path + inside, made), module), None
+        map_modules(lambda inside, child: _assembled(child, path + inside, made), module), None
     )
 
 

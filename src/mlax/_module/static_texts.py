@@ -67,7 +67,7 @@ def _static(tree: object, path: KeyPath) -> Iterator[_Static]:
         return
     cls, aux_data = node
     if isinstance(aux_data, AuxData):
-        for name, value in zip(aux_data.layout.static, aux_data.values, strict=True):
+        for name, value in zip(aux_data.flattening.static, aux_data.values, strict=True):
             inner = (*path, GetAttrKey(name))
             if isinstance(value, StaticParts):
                 texts, within = value.static_parts()

@@ -34,7 +34,7 @@ from mlax._saving.safetensors import (
     write,
 )
 from mlax.tree import describe, leaves_by_name
-from mlax.typing._checked import LeafMismatchError
+from mlax.typing._complaints import LeafMismatchError
 
 __all__ = ["flatten", "load", "load_metadata", "save", "unflatten"]
 

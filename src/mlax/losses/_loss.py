@@ -17,7 +17,8 @@ from mlax._checking.values import checks_enabled
 from mlax._jax.dtypes import compute_dtype
 from mlax._jax.tracing import is_tracer
 from mlax.tree import describe
-from mlax.typing._checked import LeafMismatchError, checked
+from mlax.typing._checked import checked
+from mlax.typing._complaints import LeafMismatchError
 
 __all__ = ["Number", "loss", "require"]
 

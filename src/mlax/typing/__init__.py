@@ -26,7 +26,8 @@ A list of shapes stands for a tuple of arrays, an empty one for a leaf without a
 
 from mlax._checking.values import check_value, checks_enabled, runtime_checks
 from mlax._faces import claim
-from mlax.typing._checked import LeafMismatchError, checked
+from mlax.typing._checked import checked
+from mlax.typing._complaints import LeafMismatchError
 from mlax.typing._entries import Entries, Shape
 from mlax.typing._weights import Count, Scalar, Weights
 

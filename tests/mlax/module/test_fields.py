@@ -178,7 +178,10 @@ def bound(owner):
         ((1, [2]), "a list is not hashable.\n  Use a tuple."),
         ({"a": 1}, "a dict is not hashable.\n  Use a tuple of pairs, or a frozen dataclass."),
         ({1}, "a set is not hashable.\n  Use a frozenset."),
-        ({"a": 1, 2: 3}, "the keys of a dict have no order.\n  Use keys of one type, such as str."),
+        (
+            {"a": 1, 2: 3},
+            "the keys of a dict cannot be sorted.\n  Use keys of one type, such as str.",
+        ),
         (
             UNSET,
             "UNSET is the data of a node, and this is no node.\n  Write Parameter() or Variable()",

@@ -18,24 +18,24 @@ def test_a_class_with_its_own_setattr_is_refused():
         type("Mine", (Module,), {"__setattr__": object.__setattr__, "__annotations__": {"a": int}})
 
 
-def layout(module: Module) -> Any:
-    return module._aux_data.layout
+def flattening(module: Module) -> Any:
+    return module._aux_data.flattening
 
 
 def test_sources_read_as_if_written_by_hand():
-    source = inspect.getsource(layout(linear()).flatten)
+    source = inspect.getsource(flattening(linear()).flatten)
     assert source.splitlines() == [
         "def flatten(module):",
         "    aux_data = module._aux_data",
-        "    if aux_data.layout is not layout:",
-        "        return aux_data.layout.flatten(module)",
+        "    if aux_data.flattening is not flattening:",
+        "        return aux_data.flattening.flatten(module)",
         "    return (module.kernel, module.bias,), aux_data",
     ]
-    source = inspect.getsource(layout(linear()).unflatten)
+    source = inspect.getsource(flattening(linear()).unflatten)
     assert source.splitlines() == [
         "def unflatten(aux_data, children):",
-        "    if aux_data.layout is not layout:",
-        "        return aux_data.layout.unflatten(aux_data, children)",
+        "    if aux_data.flattening is not flattening:",
+        "        return aux_data.flattening.unflatten(aux_data, children)",
         "    module = mutable()",
         "    module._aux_data = aux_data",
         "    module.out_features, = aux_data.values",
@@ -47,7 +47,7 @@ def test_sources_read_as_if_written_by_hand():
 
 def test_tracebacks_show_generated_lines():
     treedef = jax.tree.structure(linear())
-    unflatten = layout(linear()).unflatten
+    unflatten = flattening(linear()).unflatten
     with pytest.raises(ValueError, match="unpack") as error:
         unflatten(linear()._aux_data, (1, 2, 3))
     text = "".join(traceback.format_exception(error.value))
@@ -58,17 +58,17 @@ def test_tracebacks_show_generated_lines():
     assert treedef.num_leaves == 2
 
 
-def test_layouts_of_one_class_and_of_classes_of_one_name():
+def test_flattenings_of_one_class_and_of_classes_of_one_name():
     class Optional(Module):
         part: Any
         other: Any = 1
 
     modules = [Optional(None), Optional(3), Optional(Parameter(1.0)), Optional((), None)]
-    assert len({id(layout(module)) for module in modules}) == 3
+    assert len({id(flattening(module)) for module in modules}) == 3
     for module in modules:
         leaves, treedef = jax.tree.flatten(module)
         back = treedef.unflatten(leaves)
-        assert layout(back) is layout(module)
+        assert flattening(back) is flattening(module)
         assert back.part is module.part or leaves
 
     def local(field: str) -> Any:
@@ -78,8 +78,8 @@ def test_layouts_of_one_class_and_of_classes_of_one_name():
         return Local(1, Parameter(1.0))
 
     first, second = local("a"), local("b")
-    assert "module.a, = " in inspect.getsource(layout(first).unflatten)
-    assert "module.b, = " in inspect.getsource(layout(second).unflatten)
+    assert "module.a, = " in inspect.getsource(flattening(first).unflatten)
+    assert "module.b, = " in inspect.getsource(flattening(second).unflatten)
     assert jax.tree.map(lambda x: x, first).a == jax.tree.map(lambda x: x, second).b == 1
 
 

@@ -93,7 +93,7 @@ def test_messages_of_refused_data():
             "  Make it all in set_up, `Parameter()` until then, or give each part a node of its own."
         ),
         (lambda: Variable({"a": jnp.ones(1), 1: jnp.ones(1)})): (
-            "Variable.data: the keys of a dict have no order; use keys of one type, such as str"
+            "Variable.data: the keys of a dict cannot be sorted; use keys of one type, such as str"
         ),
         (lambda: ENode(jnp.ones(1))): (
             "ENode is abstract: make a Parameter (trained) or a Variable (not trained)"

@@ -16,7 +16,7 @@ import mlax
 from mlax import Container, Module, Packed, Parameter, Variable, optim
 from mlax._packing.flat import join, split
 from mlax.tree import tree_equal
-from mlax.typing._checked import LeafMismatchError
+from mlax.typing import LeafMismatchError
 from tests.mlax.models import Net, linear, net
 from tests.mlax.trees import any_arrays, modules, nested
 

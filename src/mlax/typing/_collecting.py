@@ -1,0 +1,142 @@
+"""The trees in the arguments or the result of one call: found by walking values and annotations side by side."""
+
+import types
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NamedTuple, Union, cast, get_args, get_origin
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlax._checking.hints import items_beside
+from mlax._checking.spelling import spelled
+from mlax._checking.values import check_value
+from mlax.tree import describe
+from mlax.typing._entries import Entries
+from mlax.typing._weights import Scalar, Weights
+
+__all__ = ["Found", "Tree", "collect"]
+
+
+class Tree(NamedTuple):
+    """A tree annotated `Weights`, somewhere in an argument or the result."""
+
+    argument: str
+    name: str
+    tree: Any
+    slots_of: Any = None  # the hyperparameters of the state that it is a slot of
+    shape: Any = None  # of `Entries`: what their shapes are
+    optional: bool = False  # whether the annotation allows None as well
+
+    @property
+    def slot_dtype(self) -> Any:
+        return getattr(self.slots_of, "slot_dtype", None)
+
+
+@dataclass
+class Found:
+    """What the arguments, or the result, of one call hold."""
+
+    trees: list[Tree] = field(default_factory=list[Tree])
+    entries: list[Tree] = field(default_factory=list[Tree])
+    arrays: list[tuple[str, Any, Any]] = field(default_factory=list[tuple[str, Any, Any]])
+
+
+def collect(label: str, at: Tree, hint: Any, found: Found) -> None:
+    """Add the trees in a value to those found, and check everything else in it at once.
+
+    Args:
+        label: Name of the function that is called, for messages.
+        at: The value, and what it is called.
+        hint: Its annotation.
+        found: Is added to.
+
+    Raises:
+        TypeError: Something that is not a tree does not match its annotation.
+    """
+    if hint is Weights:
+        found.trees.append(at)
+        return
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Entries:
+        return
+    if origin is Annotated and args[0] is Entries:
+        found.entries.append(at._replace(shape=args[1]))
+        return
+    if origin is Union or origin is types.UnionType:
+        options = [arg for arg in args if arg is not type(None)]
+        if at.tree is None and len(options) < len(args):
+            return
+        if len(options) == 1:
+            collect(label, at._replace(optional=True), options[0], found)
+            return
+    items = items_beside(at.tree, hint)
+    if items is None:
+        _check(label, at, hint, found)
+        return
+    is_state = hasattr(origin or hint, "_fields")
+    slots_of = getattr(at.tree, "hyperparameters", None) if is_state else at.slots_of
+    for suffix, item, item_hint in items:
+        collect(label, Tree(at.argument, at.name + suffix, item, slots_of), item_hint, found)
+
+
+def _check(label: str, at: Tree, hint: Any, found: Found) -> None:
+    from typeguard import TypeCheckError
+
+    try:
+        check_value(at.tree, hint)
+    except TypeCheckError:
+        tied = "".join(
+            f", where {name} is {describe(value)} as {spelled(other)}"
+            for name, value, other in found.arrays
+            if getattr(hint, "dim_str", "")
+        )
+        or_none = " | None" if at.optional else ""
+        raise TypeError(
+            f"{label}: {at.name} must be {_hint_name(hint)}{or_none}, got "
+            f"{_given(at.tree, hint)}{tied}"
+        ) from None
+    if hint is Scalar and at.slots_of is not None:
+        default = jnp.result_type(float)
+        if at.tree.dtype != default:
+            raise TypeError(
+                f"{label}: {at.name} must have JAX's default float dtype, {default.name}, "
+                f"got {describe(at.tree)}"
+            )
+    if getattr(hint, "dim_str", ""):
+        found.arrays.append((at.name, at.tree, hint))
+
+
+def _hint_name(hint: Any) -> str:
+    """Return an annotation as one writes it; a class of its own with its module: two may be called State."""
+    cls = get_origin(hint) or hint
+    if hasattr(cls, "_fields"):
+        return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
+    return spelled(hint)
+
+
+def _given(value: object, hint: Any) -> str:
+    if isinstance(value, np.ndarray | np.generic):
+        kind = "array" if isinstance(value, np.ndarray) else "scalar"
+        options = get_args(hint) or (hint,)
+        wants_jax = any(getattr(option, "array_type", None) is jax.Array for option in options)
+        cure = _CURE if wants_jax else ""
+        return f"a NumPy {kind} {describe(cast('Any', value))}{cure}"
+    if isinstance(value, int | float) and _is_fine(jnp.asarray(value), hint):
+        return describe(value) + _CURE
+    if hasattr(value, "_fields"):
+        return _hint_name(type(value))
+    return describe(value)
+
+
+_CURE = " (make it a JAX array: jnp.asarray)"
+
+
+def _is_fine(value: object, hint: Any) -> bool:
+    from typeguard import TypeCheckError
+
+    try:
+        check_value(value, hint)
+    except TypeCheckError:
+        return False
+    return True

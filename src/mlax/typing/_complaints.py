@@ -1,0 +1,93 @@
+"""What is said of trees that do not correspond: a line for each leaf, and the cure where it is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from mlax._module.static_texts import static_texts
+from mlax._packing.packed import layouts
+from mlax.tree import mismatches
+from mlax.typing._collecting import Tree
+from mlax.typing._weights import Signature, refused_leaves
+
+__all__ = ["LeafMismatchError", "Reference", "refuse_leaves", "refuse_lines", "refuse_trees"]
+
+
+class LeafMismatchError(TypeError):
+    """Trees given to one function whose leaves do not correspond in structure, shape and dtype."""
+
+    __module__ = "mlax.typing"
+
+
+@dataclass
+class Reference:
+    """What the trees of one call are compared with."""
+
+    name: str
+    signature: Signature
+
+
+def refuse_leaves(label: str, at: Tree, optimizer: str | None) -> NoReturn:
+    """Refuse a tree with leaves that are not floating-point or complex arrays.
+
+    Args:
+        label: Name of the function that is called.
+        at: The tree.
+        optimizer: Name of the optimizer whose state the function returns, if it returns one.
+    """
+    lines = refused_leaves(at.name, at.tree, optimizer)
+    raise LeafMismatchError(
+        f"{label}: leaves that are not floating-point or complex arrays:\n  " + "\n  ".join(lines)
+    )
+
+
+def refuse_trees(
+    label: str, trees: Sequence[Tree], reference: Reference, optimizer: str | None
+) -> NoReturn:
+    """Refuse the trees of one argument, of which at least one does not correspond to the reference."""
+    lines: list[str] = []
+    for at in trees:
+        signature, suffix = reference.signature, ""
+        if at.slot_dtype is not None:
+            signature, suffix = signature.with_dtype(at.slot_dtype), " in slot_dtype"
+        lines += mismatches(at.name, at.tree, reference.name, signature.as_tree(), suffix)
+    if not lines:
+        for at in trees:
+            refuse_leaves(label, at, optimizer)
+    refuse_lines(label, [*lines, *_packed_otherwise(trees, reference)], reference)
+
+
+def refuse_lines(label: str, lines: Sequence[str], reference: Reference) -> NoReturn:
+    """Refuse leaves that do not correspond to the reference, with a line for each."""
+    raise LeafMismatchError(
+        f"{label}: leaves that do not correspond to `{reference.name}` (no implicit promotion):\n  "
+        + "\n  ".join(lines)
+    )
+
+
+def _packed_otherwise(trees: Sequence[Tree], reference: Reference) -> list[str]:
+    """Return a line with the cure where trees do not correspond because they are not packed alike."""
+    expected = layouts(reference.signature.as_tree())
+    for at in trees:
+        given = layouts(at.tree)
+        if len(given) < len(expected):
+            return [
+                f"{reference.name} is packed, {at.name} is not: packed.filter().repack({at.name})"
+            ]
+        if len(given) > len(expected):
+            return [
+                f"{at.name} is packed, {reference.name} is not: pack both, or {at.name}.unpack(); "
+                "a loss function that unpacks its model returns packed.repack(model)"
+            ]
+        for layout, other in zip(given, expected, strict=True):
+            told, texts = (dict(static_texts(one.numbered())) for one in (layout, other))
+            for name, text in told.items():
+                if texts.get(name, text) != text:
+                    return [
+                        f"{at.name} and {reference.name} differ in {name}: {text}, but {texts[name]}"
+                    ]
+        if given != expected:
+            return [
+                f"{at.name} and {reference.name} were packed from other trees, or with another threshold or group"
+            ]
+    return []
