@@ -17,6 +17,7 @@ __all__ = ["UNSET", "Unset", "refuse_unset"]
 class Unset:
     """The type of `UNSET`, the `data` of a node that `set_up` is still to make. A PyTree without leaves."""
 
+    __module__ = "mlax"  # where pickles look for UNSET
     __slots__ = ()
     _instance: ClassVar["Unset | None"] = None
 

@@ -16,6 +16,7 @@ They take arrays in the dtype that the leaf is computed in, float32 at least, wi
 included, and give results of that dtype. Zeros and numbers from 1e-30 to 1e15 give neither NaN nor an infinity.
 """
 
+from mlax._faces import claim
 from mlax.leafwise._axes import along as along
 from mlax.leafwise._axes import least as least
 from mlax.leafwise._axes import matrices as matrices
@@ -46,3 +47,5 @@ from mlax.leafwise._norms import norm as norm
 from mlax.leafwise._norms import rms as rms
 from mlax.leafwise._norms import trust_ratio as trust_ratio
 from mlax.leafwise._rounding import Store as Store
+
+claim(__name__, [name for name in dir() if not name.startswith("_") and name != "claim"])
