@@ -27,7 +27,7 @@ from tests.mlax.generated_optimizers import (
     optimizer_class,
     rate_name,
 )
-from tests.mlax.optim import transformations
+from tests.mlax.optim.transformations import examples as transformations
 
 pytestmark = pytest.mark.one_python
 

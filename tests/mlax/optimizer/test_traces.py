@@ -22,7 +22,7 @@ from mlax.experimental import optim as experimental
 from mlax.leafwise import _mapping
 from mlax.optim.transformations._wrapping import Transformation
 from tests.mlax.generated_optimizers import OPTIONS, every_optimizer, init, step
-from tests.mlax.optim import transformations
+from tests.mlax.optim.transformations import examples as transformations
 
 pytestmark = pytest.mark.one_python
 

@@ -28,7 +28,7 @@ from tests.mlax.generated_optimizers import (
     types,
 )
 from tests.mlax.models import linear
-from tests.mlax.optim.transformations import EXAMPLES, SGD, arguments
+from tests.mlax.optim.transformations.examples import EXAMPLES, SGD, arguments
 
 pytestmark = pytest.mark.one_python
 

@@ -14,7 +14,7 @@ import pytest
 from mlax import LeafMismatchError, Module, Parameter, Variable, optim
 from mlax.optim.transformations._wrapping import Transformation
 from mlax.tree import tree_equal
-from tests.mlax.optim.transformations import (
+from tests.mlax.optim.transformations.examples import (
     EXAMPLES,
     EXPORTED,
     SGD,

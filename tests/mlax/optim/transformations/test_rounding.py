@@ -16,7 +16,12 @@ from jax import lax
 
 from mlax import optim
 from tests.mlax.generated_optimizers import QUICKLY
-from tests.mlax.optim.transformations import EXAMPLES, SGD, arguments, rounding_stochastically
+from tests.mlax.optim.transformations.examples import (
+    EXAMPLES,
+    SGD,
+    arguments,
+    rounding_stochastically,
+)
 
 pytestmark = pytest.mark.one_python
 
