@@ -1,0 +1,70 @@
+"""Files that an older mlax saved still load.
+
+`older.safetensors` was written by `python -m tests.mlax.saving.test_older_files` on 2026-11-29, at commit dc3637b,
+before the files of the library moved into folders. It holds what `saved` returns: static fields, hyperparameters,
+schedules, wrappers and a packed tree, whose text the file keeps.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import mlax
+from mlax import Module, Parameter, Variable, optim, tree_equal
+
+FILE = Path(__file__).with_name("older.safetensors")
+
+
+class Dense(Module):
+    """A layer with a static field, a frozen parameter and a variable."""
+
+    activation: Any
+    kernel: Parameter
+    scale: Parameter
+    calls: Variable
+
+
+def is_matrix(path: str, w: Any) -> bool:
+    """Return whether a weight has two axes."""
+    return w.ndim == 2
+
+
+def model() -> Dense:
+    """Return a model of which no array is all zeros or ones."""
+    kernel = Parameter(jnp.arange(6.0).reshape(2, 3))
+    scale = Parameter(jnp.array([0.5, 1.5, 2.5], jnp.bfloat16), frozen=True)
+    return Dense(jax.nn.relu, kernel, scale, Variable(3))
+
+
+def saved() -> dict[str, Any]:
+    """Return what the file holds."""
+    net = model()
+    gradients = jax.tree.map(jnp.ones_like, net.filter())
+    adam = optim.Adam(optim.cosine_decay(1e-2, 100), b1=0.8)
+    wrapped = optim.AverageWeights(optim.ClipGradients(optim.SGD(0.1, momentum=0.9), 1.0), 0.9)
+    groups = optim.MultiOptimizer([optim.Adafactor(), optim.Lion()], [is_matrix])
+    states = {
+        name: optimizer.update(net, gradients, optimizer.init(net))
+        for name, optimizer in (("adam", adam), ("wrapped", wrapped), ("groups", groups))
+    }
+    return {"net": net, "packed": mlax.pack([net, net.kernel.data + 1]), **states}
+
+
+def test_a_file_from_before_the_folders_loads() -> None:
+    expected = saved()
+    loaded = mlax.load(FILE, like=jax.eval_shape(saved))
+    assert jax.tree.structure(loaded) == jax.tree.structure(expected)
+    # Rounding may differ between versions of XLA; everything else is exact.
+    jax.tree.map(_same, loaded, expected)
+    assert tree_equal(loaded["net"], expected["net"])
+
+
+def _same(a: Any, b: Any) -> None:
+    assert (a.shape, a.dtype) == (b.shape, b.dtype)
+    assert jnp.allclose(a.astype(float), b.astype(float), rtol=1e-6, atol=1e-7)
+
+
+if __name__ == "__main__":
+    mlax.save(FILE, saved())
