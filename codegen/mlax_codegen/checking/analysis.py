@@ -4,10 +4,10 @@ import ast
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from mlax_codegen.checking.branches import Reading
+from mlax_codegen.checking.branches import Branches
 from mlax_codegen.checking.defaults import check_defaults
 from mlax_codegen.checking.flow import Flow, target_of
-from mlax_codegen.checking.options import World, condition_of
+from mlax_codegen.checking.options import Configuration, condition_of
 from mlax_codegen.checking.retention import retained, scales, squares
 from mlax_codegen.checking.trial.trial import try_out
 from mlax_codegen.formulas.latex import symbols
@@ -99,14 +99,14 @@ def analyse(spec: Spec) -> Analysis:
     _check_names(spec, flow)
     document.stop_on_mistakes()
     _check_symbols(spec)
-    reading = Reading(spec)
-    possible = reading.walk()
+    branches = Branches(spec)
+    possible = branches.walk()
     document.stop_on_mistakes()
     try_out(spec)
     document.stop_on_mistakes()
     check_defaults(spec)
     document.stop_on_mistakes()
-    return _conclude(spec, flow, reading, possible)
+    return _conclude(spec, flow, branches, possible)
 
 
 def _check_names(spec: Spec, flow: Flow) -> None:
@@ -154,7 +154,9 @@ def _check_symbols(spec: Spec) -> None:
         spec.document.at_key(path, message)
 
 
-def _conclude(spec: Spec, flow: Flow, reading: Reading, possible: list[World]) -> Analysis:
+def _conclude(
+    spec: Spec, flow: Flow, branches: Branches, possible: list[Configuration]
+) -> Analysis:
     shape_names = {SHAPE, NDIM, *spec.shapes}
     leaves = [phase.leaf for phase in spec.phases]
     in_leaves = set(names_in(statement for code in leaves for statement in code.body))
@@ -176,22 +178,26 @@ def _conclude(spec: Spec, flow: Flow, reading: Reading, possible: list[World]) -
     }
     options = {h.name for h in spec.hyperparameters}
 
-    def when(worlds: set[World]) -> str | None:
-        """Return under which options it is one of some worlds; None where always, or never."""
-        among = {world.about(options) for world in possible}
-        return condition_of({world.about(options) for world in worlds}, among) if worlds else None
+    def when(configurations: set[Configuration]) -> str | None:
+        """Return under which options it is one of some configurations; None where always, or never."""
+        among = {configuration.about(options) for configuration in possible}
+        return (
+            condition_of({configuration.about(options) for configuration in configurations}, among)
+            if configurations
+            else None
+        )
 
     return Analysis(
-        reads_weights=bool(reading.weights),
-        weights_when=when(reading.weights),
+        reads_weights=bool(branches.weights),
+        weights_when=when(branches.weights),
         step_number=STEP_NUMBER in in_step,
         phases=tuple(
             _plan(spec, flow, phase.name, phase.leaf, totals)
             for phase, totals in zip(spec.phases, flow.totals, strict=True)
         ),
         functions=tuple(_plan(spec, flow, f.name, f.leaf, ()) for f in spec.functions),
-        sees_leaves=bool(reading.leaves),
-        leaves_when=when(reading.leaves),
+        sees_leaves=bool(branches.leaves),
+        leaves_when=when(branches.leaves),
         retained=retained(spec),
         scales=scales(spec),
         squares=squares(spec),

@@ -5,37 +5,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlax_codegen.checking.flow import target_of
-from mlax_codegen.checking.options import World, holds, possible_worlds, tests_in
+from mlax_codegen.checking.options import Configuration, configurations_of, holds, tests_in
 from mlax_codegen.language import NDIM, SHAPE, WEIGHT, sees_leaf
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
 
-__all__ = ["Reading"]
+__all__ = ["Branches"]
 
 
 @dataclass
-class Reading:
-    """Walks the equations once in each world, where every `if` is decided.
+class Branches:
+    """Walks the equations once in each configuration, which decides every `if`.
 
-    Slots and shapes are checked where the requirements hold, None in every world: a type checker, which reads the
-    generated code too, knows nothing of requirements.
+    Slots and keys are checked only in configurations that meet the requirements. None is checked in all of them: type
+    checkers read the generated code too, and know nothing of requirements.
 
     Attributes:
-        weights: Worlds in which the weights are read.
-        leaves: Worlds in which a leaf is seen as a whole: its shape, its norm.
-        blamed: Names and expressions that a mistake was noted of.
-        world: Where it is.
-        possible: Whether the requirements hold there.
-        code: The equations that it is in.
+        weights: Configurations that read the weights.
+        leaves: Configurations that see a leaf as a whole: its shape, its norm.
+        blamed: Names and expressions that a mistake was noted at.
+        configuration: The one that is walked.
+        possible: Whether it meets the requirements.
+        code: The equations that are walked.
     """
 
     spec: Spec
-    weights: set[World] = field(default_factory=set[World])
-    leaves: set[World] = field(default_factory=set[World])
+    weights: set[Configuration] = field(default_factory=set[Configuration])
+    leaves: set[Configuration] = field(default_factory=set[Configuration])
     blamed: set[str | ast.expr] = field(default_factory=set[str | ast.expr])
-    world: World = field(init=False)
+    configuration: Configuration = field(init=False)
     possible: bool = field(init=False)
     code: Code = field(init=False)
 
@@ -46,12 +46,12 @@ class Reading:
         }
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in self.spec.slots}
         self.keys: frozenset[str] = frozenset(s.name for s in self.spec.scalars if s.is_key)
-        self.drawn: set[str] = set()  # keys that this world has read
+        self.drawn: set[str] = set()  # keys that this configuration has read
         self.of_shape: frozenset[str] = frozenset({SHAPE, NDIM, *self.spec.shapes})
         self.of_leaf: bool = False  # whether the equations that it is in are of a leaf of a step
 
-    def walk(self) -> list[World]:
-        """Find the worlds in which the weights are read and leaves seen; return all that the requirements leave."""
+    def walk(self) -> list[Configuration]:
+        """Find `weights` and `leaves`; return all configurations that meet the requirements."""
         spec = self.spec
         step = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
         functions = [function.leaf for function in spec.functions]
@@ -68,20 +68,20 @@ class Reading:
         statements = [statement for code in [*step, *functions] for statement in code.body]
         tests = [*tests_in([*statements, *expressions]), *conditions]
         choices = {h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"}
-        worlds = possible_worlds(tests, choices)
-        if worlds is None:
+        configurations = configurations_of(tests, choices)
+        if configurations is None:
             spec.document.note(0, 1, "too many options that exclude nothing; split the spec")
             return []
-        possible: list[World] = []
-        for world in worlds:
-            self.world = world
+        possible: list[Configuration] = []
+        for configuration in configurations:
+            self.configuration = configuration
             self.possible = all(
-                holds(r.test.expression, world)
+                holds(r.test.expression, configuration)
                 for r in spec.requirements
                 if r.test.expression is not None
             )
             if self.possible:
-                possible.append(world)
+                possible.append(configuration)
             self.drawn = set()
             for code in step:
                 self.of_leaf = any(code is phase.leaf for phase in spec.phases)
@@ -105,7 +105,7 @@ class Reading:
         for statement in body:
             if isinstance(statement, ast.If):
                 self.expression(statement.test)
-                chosen = holds(statement.test, self.world)
+                chosen = holds(statement.test, self.configuration)
                 self.statements(statement.body if chosen else statement.orelse)
             elif isinstance(statement, ast.Assign):
                 self.expression(statement.value)
@@ -113,7 +113,7 @@ class Reading:
 
     def expression(self, node: ast.expr) -> None:
         if self.of_leaf and isinstance(node, ast.Call) and sees_leaf(node):
-            self.leaves.add(self.world)
+            self.leaves.add(self.configuration)
         match node:
             case ast.Compare(ops=[ast.Is() | ast.IsNot()]):
                 return
@@ -121,11 +121,11 @@ class Reading:
                 self.name(node, name)
             case ast.IfExp(test=test, body=body, orelse=otherwise):
                 self.expression(test)
-                self.expression(body if holds(test, self.world) else otherwise)
+                self.expression(body if holds(test, self.configuration) else otherwise)
             case ast.BoolOp(op=op, values=values):
                 for value in values:
                     self.expression(value)
-                    if holds(value, self.world) is isinstance(op, ast.Or):
+                    if holds(value, self.configuration) is isinstance(op, ast.Or):
                         return
             case ast.ListComp(elt=element):
                 self.expression(element)
@@ -137,9 +137,9 @@ class Reading:
 
     def name(self, node: ast.expr, name: str) -> None:
         if name == WEIGHT:
-            self.weights.add(self.world)
+            self.weights.add(self.configuration)
         if self.of_leaf and name in self.of_shape:
-            self.leaves.add(self.world)
+            self.leaves.add(self.configuration)
         self.kept(node, name)
         if name in self.keys and self.possible:
             if name in self.drawn and node not in self.blamed:
@@ -157,7 +157,7 @@ class Reading:
             self.code.note(node, f"{name!r} may be None here; ask `{name} is not None` first")
 
     def is_none(self, name: str) -> bool:
-        answers = dict(self.world.answers)
+        answers = dict(self.configuration.answers)
         return answers.get(f"{name} is None", "None") == "None"
 
     def kept(self, node: ast.expr, name: str) -> None:
@@ -167,7 +167,7 @@ class Reading:
             return
         if not self.possible or name in self.blamed:
             return
-        if not holds(slot.when.expression, self.world):
+        if not holds(slot.when.expression, self.configuration):
             message = (
                 f"{name!r} is kept only when {slot.when.text.strip()}, which may not hold here"
             )

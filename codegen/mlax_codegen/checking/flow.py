@@ -3,8 +3,8 @@
 import ast
 from dataclasses import dataclass, field
 
-from mlax_codegen.checking.names import UNKNOWN, Block, Kind, Names, Stage
-from mlax_codegen.checking.types import Values
+from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
+from mlax_codegen.checking.types import TypeChecker
 from mlax_codegen.language import RESULT, TOTAL, UPDATE, Type
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.spec import Phase, Spec
@@ -48,7 +48,7 @@ class Flow:
     def static(self, code: Code) -> None:
         """Check a condition of hyperparameters alone."""
         if code.expression is not None:
-            Values(self.names, code, Block.STATIC, self.read).test(code.expression, "it")
+            TypeChecker(self.names, code, Block.STATIC, self.read).test(code.expression, "it")
 
     def shapes(self) -> None:
         """Check what is computed from the shape of a leaf: [shapes], then shapes and conditions of slots."""
@@ -61,7 +61,7 @@ class Flow:
             self.names.shapes[name] = kind
         for slot in self.spec.slots:
             if slot.when is not None and slot.when.expression is not None:
-                self.values(slot.when).test(slot.when.expression, "it")
+                self.checker(slot.when).test(slot.when.expression, "it")
             if slot.shape is not None and slot.shape.expression is not None:
                 kind = self.shape(slot.shape)
                 if kind.type not in _SHAPES:
@@ -75,11 +75,11 @@ class Flow:
                 self.read.add(name)
         self.read |= {scalar.init.hyperparameter for scalar in self.spec.scalars}
 
-    def values(self, code: Code) -> Values:
-        return Values(self.names, code, Block.SHAPES, self.read)
+    def checker(self, code: Code) -> TypeChecker:
+        return TypeChecker(self.names, code, Block.SHAPES, self.read)
 
-    def shape(self, code: Code) -> Kind:
-        return UNKNOWN if code.expression is None else self.values(code).kind(code.expression)
+    def shape(self, code: Code) -> StagedType:
+        return UNKNOWN if code.expression is None else self.checker(code).type_of(code.expression)
 
     def phase(self, phase: Phase, *, last: bool) -> None:
         """Check the equations of one phase."""
@@ -99,7 +99,7 @@ class Flow:
             phase.leaf.document.at_key(phase.leaf.path, message)
         self.totals.append(totals)
         self.names.totals |= set(totals)
-        self.names.computed |= dict.fromkeys(totals, Kind(Stage.SCALAR, Type.NUMBER))
+        self.names.computed |= dict.fromkeys(totals, StagedType(Stage.SCALAR, Type.NUMBER))
         self.names.locals |= set(walk.first) - set(totals)
 
     def scalars(self, code: Code) -> None:
@@ -112,7 +112,7 @@ class Flow:
                 code.note(walk.first[name], f"{name!r} is not assigned on every path")
         # A leaf is given what is computed once a step as an array, whatever it was before.
         self.names.computed |= {
-            name: Kind(max(kind.stage, Stage.SCALAR), kind.type)
+            name: StagedType(max(kind.stage, Stage.SCALAR), kind.type)
             for name, kind in walk.assigned.items()
         }
 
@@ -144,10 +144,10 @@ class Flow:
         code.note(statement, f"{name!r} is assigned and never read", consequence=True)
 
 
-class _Walk(Values):
+class _Walk(TypeChecker):
     """One pass over one block, in the order in which it is computed."""
 
-    assigned: dict[str, Kind]
+    assigned: dict[str, StagedType]
 
     def __init__(self, flow: Flow, code: Code, block: Block, *, last: bool = False) -> None:
         super().__init__(flow.names, code, block, flow.read)
@@ -159,7 +159,7 @@ class _Walk(Values):
             target_of(part) for statement in code.body for part in ast.walk(statement)
         } - {""}
 
-    def name(self, node: ast.Name, name: str) -> Kind:
+    def name(self, node: ast.Name, name: str) -> StagedType:
         """Return what a name is; a total has no value yet."""
         if name in self.totals and name not in self.blamed:
             self.blamed.add(name)
@@ -190,7 +190,7 @@ class _Walk(Values):
         after, self.assigned = self.assigned, before
         self.statements(statement.orelse)
         self.assigned = {
-            name: Kind(max(kind.stage, after[name].stage), kind.type)
+            name: StagedType(max(kind.stage, after[name].stage), kind.type)
             for name, kind in self.assigned.items()
             if name in after
         }
@@ -202,11 +202,11 @@ class _Walk(Values):
             case ast.Call(func=ast.Name(id=function), args=[part]) if function == TOTAL:
                 self.number(part)
                 wrong = self.cannot_sum(name)
-                kind = Kind(Stage.LEAF, Type.NUMBER)
+                kind = StagedType(Stage.LEAF, Type.NUMBER)
                 if wrong is None:
                     self.totals.setdefault(name, statement)
             case value:
-                kind = self.kind(value)
+                kind = self.type_of(value)
                 wrong = self.names.cannot_assign(name, self.block, last=self.last)
                 wrong = wrong or self.misfit(name, kind)
         if wrong is None and name in self.variables_of_code - {*self.visible}:
@@ -247,7 +247,7 @@ class _Walk(Values):
             return f"{name!r} is no name for a total; give it one of its own"
         return self.names.cannot_assign(name, self.block, last=False)
 
-    def misfit(self, name: str, kind: Kind) -> str | None:
+    def misfit(self, name: str, kind: StagedType) -> str | None:
         """Return why a value cannot be assigned to a name, or None."""
         if name in self.totals:
             return f"{name!r} is a total on another path; write total(...) here too"

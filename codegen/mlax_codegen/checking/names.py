@@ -21,7 +21,7 @@ from mlax_codegen.reading.declarations import Argument, Scalar, Slot
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
 
-__all__ = ["UNKNOWN", "Block", "Kind", "Names", "Stage"]
+__all__ = ["UNKNOWN", "Block", "Names", "Stage", "StagedType"]
 
 
 class Stage(IntEnum):
@@ -32,7 +32,7 @@ class Stage(IntEnum):
     LEAF = 2  # for each leaf
 
 
-class Kind(NamedTuple):
+class StagedType(NamedTuple):
     """When a value is known, and what it is."""
 
     stage: Stage
@@ -55,10 +55,10 @@ class Block(StrEnum):
     FUNCTION = "function"
 
 
-UNKNOWN = Kind(Stage.STATIC, Type.UNKNOWN)
+UNKNOWN = StagedType(Stage.STATIC, Type.UNKNOWN)
 _TYPES = {"float": Type.NUMBER, "integer": Type.NUMBER, "flag": Type.FLAG, "choice": Type.CHOICE}
-_NUMBER = Kind(Stage.SCALAR, Type.NUMBER)
-_ARRAY = Kind(Stage.LEAF, Type.NUMBER)
+_NUMBER = StagedType(Stage.SCALAR, Type.NUMBER)
+_ARRAY = StagedType(Stage.LEAF, Type.NUMBER)
 _ONLY = {
     Block.STATIC: "only hyperparameters are",
     Block.SHAPES: "only hyperparameters, shape, ndim and what [shapes] has above are",
@@ -78,9 +78,9 @@ class Names:
     """
 
     spec: Spec
-    shapes: dict[str, Kind] = field(default_factory=dict[str, Kind])
+    shapes: dict[str, StagedType] = field(default_factory=dict[str, StagedType])
     slot_types: dict[str, Type] = field(default_factory=dict[str, Type])
-    computed: dict[str, Kind] = field(default_factory=dict[str, Kind])
+    computed: dict[str, StagedType] = field(default_factory=dict[str, StagedType])
     totals: set[str] = field(default_factory=set[str])
     locals: set[str] = field(default_factory=set[str])
     broken: set[str] = field(default_factory=set[str])
@@ -96,29 +96,34 @@ class Names:
         self.arguments: Mapping[str, Argument] = {a.name: a for a in spec.arguments}
         self.slot_types |= dict.fromkeys(self.slots, Type.NUMBER)
 
-    def visible(self, block: Block) -> dict[str, Kind]:
+    def visible(self, block: Block) -> dict[str, StagedType]:
         """Return what equations find in a block, and what it is; without what they assign themselves."""
-        found: dict[str, Kind] = {}
+        found: dict[str, StagedType] = {}
         for h in self.spec.hyperparameters:
             stage = Stage.SCALAR if h.schedulable else Stage.STATIC
-            found[h.name] = Kind(stage, _TYPES[h.kind])
+            found[h.name] = StagedType(stage, _TYPES[h.kind])
         if block is Block.STATIC:
             return found
         if block is not Block.SCALARS:
-            found |= {SHAPE: Kind(Stage.STATIC, Type.SIZES), NDIM: Kind(Stage.STATIC, Type.NUMBER)}
+            found |= {
+                SHAPE: StagedType(Stage.STATIC, Type.SIZES),
+                NDIM: StagedType(Stage.STATIC, Type.NUMBER),
+            }
             found |= self.shapes
         if block is Block.SHAPES:
             return found
         found |= {s.name: _NUMBER for s in self.spec.scalars if not s.is_key}
         if block is not Block.SCALARS:
-            found |= {name: Kind(Stage.LEAF, t) for name, t in self.slot_types.items()}
+            found |= {name: StagedType(Stage.LEAF, t) for name, t in self.slot_types.items()}
             found[WEIGHT] = _ARRAY
         if block is Block.FUNCTION:
             return found
         found |= {STEP_NUMBER: _NUMBER} | dict.fromkeys(self.arguments, _NUMBER) | self.computed
         if block is Block.LEAF:
             found[GRADIENT] = _ARRAY
-            found |= {s.name: Kind(Stage.LEAF, Type.KEY) for s in self.spec.scalars if s.is_key}
+            found |= {
+                s.name: StagedType(Stage.LEAF, Type.KEY) for s in self.spec.scalars if s.is_key
+            }
         return found
 
     def invisible(self, name: str, block: Block) -> str | None:

@@ -1,7 +1,8 @@
 """Every combination of the static options that equations ask about.
 
-In one such world each `if` is decided, so that what is left is a straight line of assignments. Which slots are read,
-and whether the weights are, is found by walking that line once per world, and said as a condition again.
+Such a configuration decides each `if`, which leaves a straight line of assignments. Walking that line once for each
+configuration shows which slots it reads, and whether it reads the weights. `condition_of` turns the configurations in
+which something was found into a condition again, for generated code.
 """
 
 import ast
@@ -10,14 +11,14 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 __all__ = [
-    "World",
+    "Configuration",
     "condition_of",
+    "configurations_of",
     "holds",
     "literal",
     "names_of",
     "option_of",
     "options_in",
-    "possible_worlds",
     "tests_in",
 ]
 
@@ -28,18 +29,18 @@ _VALUE = "a value"
 
 
 @dataclass(frozen=True)
-class World:
+class Configuration:
     """One combination; `answers` gives for each option asked about what it is."""
 
     answers: tuple[tuple[str, str], ...]
 
     def __getitem__(self, option: str) -> str:
-        """Return what an option is in this world."""
+        """Return what an option is in this configuration."""
         return dict(self.answers)[option]
 
-    def about(self, options: Collection[str]) -> "World":
+    def about(self, options: Collection[str]) -> "Configuration":
         """Return what it says of some options, and of no shapes."""
-        return World(
+        return Configuration(
             tuple(
                 (option, answer)
                 for option, answer in self.answers
@@ -61,10 +62,10 @@ def tests_in(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
                 yield part.test
 
 
-def possible_worlds(
+def configurations_of(
     tests: Iterable[ast.expr], choices: Mapping[str, tuple[str, ...]]
-) -> list[World] | None:
-    """Return all worlds that some tests tell apart; None where they are too many."""
+) -> list[Configuration] | None:
+    """Return all configurations that some tests tell apart; None where they are too many."""
     options = dict(options_in(tests, choices))
     count = 1
     for answers in options.values():
@@ -72,7 +73,8 @@ def possible_worlds(
         if count > _MOST:
             return None
     return [
-        World(tuple(zip(options, answers, strict=True))) for answers in product(*options.values())
+        Configuration(tuple(zip(options, answers, strict=True)))
+        for answers in product(*options.values())
     ]
 
 
@@ -111,40 +113,43 @@ def _options(
             yield ast.unparse(test), ("True", "False")
 
 
-def holds(test: ast.expr, world: World) -> bool:
-    """Whether a static test holds in a world."""
+def holds(test: ast.expr, configuration: Configuration) -> bool:
+    """Whether a static test holds in a configuration."""
     match test:
         case ast.BoolOp(op=op, values=values):
             every = all if isinstance(op, ast.And) else any
-            return every(holds(value, world) for value in values)
+            return every(holds(value, configuration) for value in values)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return not holds(operand, world)
+            return not holds(operand, configuration)
         case ast.Name(id=name):
-            return world[name] == "True"
+            return configuration[name] == "True"
         case ast.Compare(left=ast.Name(id=name), ops=[ast.Is()]):
-            return world[f"{name} is None"] == _NONE
+            return configuration[f"{name} is None"] == _NONE
         case ast.Compare(left=ast.Name(id=name), ops=[ast.IsNot()]):
-            return world[f"{name} is None"] == _VALUE
+            return configuration[f"{name} is None"] == _VALUE
         case ast.Compare(
             left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=str() as choice)]
         ):
-            return (world[name] == choice) is isinstance(op, ast.Eq)
+            return (configuration[name] == choice) is isinstance(op, ast.Eq)
         case _:
-            return world[ast.unparse(test)] == "True"
+            return configuration[ast.unparse(test)] == "True"
 
 
-def condition_of(chosen: Collection[World], among: Collection[World]) -> str | None:
-    """Return a short test that tells some worlds from the others; None where it is all of them.
+def condition_of(chosen: Collection[Configuration], among: Collection[Configuration]) -> str | None:
+    """Return a short test that tells some configurations from the others; None where it is all of them.
 
-    It is a disjunction of conjunctions, the shortest first and of those the ones that hold in the most worlds.
+    It is a disjunction of conjunctions, the shortest first and of those the ones that hold in the most configurations.
     """
     if len(chosen) == len(among):
         return None
-    others = [frozenset(world.answers) for world in among if world not in chosen]
-    missing: dict[World, frozenset[tuple[str, str]]] = {
-        world: frozenset(world.answers) for world in sorted(chosen, key=lambda w: w.answers)
+    others = [
+        frozenset(configuration.answers) for configuration in among if configuration not in chosen
+    ]
+    missing: dict[Configuration, frozenset[tuple[str, str]]] = {
+        configuration: frozenset(configuration.answers)
+        for configuration in sorted(chosen, key=lambda w: w.answers)
     }
-    literals = sorted({pair for world in chosen for pair in world.answers})
+    literals = sorted({pair for configuration in chosen for pair in configuration.answers})
     found: list[str] = []
     for length in range(1, _LONGEST + 1):
         candidates = [

@@ -3,16 +3,16 @@
 import ast
 from collections.abc import Mapping, Sequence
 
-from mlax_codegen.checking.names import UNKNOWN, Block, Kind, Names, Stage
+from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
 from mlax_codegen.language import FUNCTIONS, TOTAL, Function, Parameter, Type
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.mistakes import closest, suggestion
 
-__all__ = ["Values"]
+__all__ = ["TypeChecker"]
 
-_FLAG = Kind(Stage.STATIC, Type.FLAG)
-_SIZES = Kind(Stage.STATIC, Type.SIZES)
+_FLAG = StagedType(Stage.STATIC, Type.FLAG)
+_SIZES = StagedType(Stage.STATIC, Type.SIZES)
 _HINTS = {
     Type.CONDITION: "; write where(condition, a, b)",
     Type.FLAG: "; write a if b else c",
@@ -21,12 +21,12 @@ _HINTS = {
 }
 _LISTS = {
     (Type.NUMBER, True): _SIZES,
-    (Type.SIZES, True): Kind(Stage.STATIC, Type.SHAPES),
-    (Type.NUMBER, False): Kind(Stage.LEAF, Type.ARRAYS),
+    (Type.SIZES, True): StagedType(Stage.STATIC, Type.SHAPES),
+    (Type.NUMBER, False): StagedType(Stage.LEAF, Type.ARRAYS),
 }
 
 
-class Values:
+class TypeChecker:
     """Finds out about the expressions of one block.
 
     Attributes:
@@ -39,9 +39,9 @@ class Values:
         self.code = code
         self.block = block
         self.read = read
-        self.visible: Mapping[str, Kind] = names.visible(block)
-        self.assigned: dict[str, Kind] = {}
-        self.variables: dict[str, Kind] = {}  # of comprehensions around
+        self.visible: Mapping[str, StagedType] = names.visible(block)
+        self.assigned: dict[str, StagedType] = {}
+        self.variables: dict[str, StagedType] = {}  # of comprehensions around
         self.blamed: set[str] = set()  # names that a mistake was noted of
 
     def unassigned(self, name: str) -> str | None:
@@ -49,14 +49,14 @@ class Values:
         del name
         return None
 
-    def wrong(self, node: ast.expr, message: str) -> Kind:
+    def wrong(self, node: ast.expr, message: str) -> StagedType:
         """Note a mistake; return what nothing more is said about."""
         self.code.note(node, message)
         return UNKNOWN
 
-    def test(self, node: ast.expr, what: str) -> Kind:
+    def test(self, node: ast.expr, what: str) -> StagedType:
         """Check a condition that must be static."""
-        kind = self.kind(node)
+        kind = self.type_of(node)
         if kind.type is Type.UNKNOWN:
             return UNKNOWN
         if kind.stage is not Stage.STATIC:
@@ -75,13 +75,13 @@ class Values:
 
     def expect(self, node: ast.expr, wanted: Type, what: str) -> Stage:
         """Check that an expression is of a type."""
-        kind = self.kind(node)
+        kind = self.type_of(node)
         if kind.type not in {wanted, Type.UNKNOWN}:
             hint = _HINTS.get(kind.type, "") if wanted is Type.NUMBER else ""
             self.code.note(node, f"{what}, not {kind.words}{hint}")
         return kind.stage
 
-    def kind(self, node: ast.expr) -> Kind:
+    def type_of(self, node: ast.expr) -> StagedType:
         """Return what an expression is, noting what is wrong in it."""
         match node:
             case ast.Name(id=name):
@@ -91,9 +91,9 @@ class Values:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return self.test(operand, "the operand of `not`")
             case ast.UnaryOp(operand=operand):
-                return Kind(self.number(operand), Type.NUMBER)
+                return StagedType(self.number(operand), Type.NUMBER)
             case ast.BinOp(left=left, right=right):
-                return Kind(max(self.number(left), self.number(right)), Type.NUMBER)
+                return StagedType(max(self.number(left), self.number(right)), Type.NUMBER)
             case ast.BoolOp(op=op, values=values):
                 word = "and" if isinstance(op, ast.And) else "or"
                 kinds = [self.test(part, f"an operand of `{word}`") for part in values]
@@ -114,17 +114,19 @@ class Values:
             case _:
                 return UNKNOWN
 
-    def either(self, body: ast.expr, otherwise: ast.expr) -> Kind:
+    def either(self, body: ast.expr, otherwise: ast.expr) -> StagedType:
         """Return what a choice between two values is; they are of one type."""
-        first = self.kind(body)
+        first = self.type_of(body)
         if first.type in {Type.SIZES, Type.SHAPES, Type.ARRAYS}:
             words = f"{first.type} is expected, as before `if`"
-            return Kind(max(first.stage, self.expect(otherwise, first.type, words)), first.type)
+            return StagedType(
+                max(first.stage, self.expect(otherwise, first.type, words)), first.type
+            )
         if first.type not in {Type.NUMBER, Type.UNKNOWN}:
             self.wrong(body, f"a number is expected, not {first.words}{_HINTS.get(first.type, '')}")
-        return Kind(max(first.stage, self.number(otherwise)), Type.NUMBER)
+        return StagedType(max(first.stage, self.number(otherwise)), Type.NUMBER)
 
-    def name(self, node: ast.Name, name: str) -> Kind:
+    def name(self, node: ast.Name, name: str) -> StagedType:
         """Return what a name is, and remember that it is read."""
         self.read.add(name)
         found = self.variables.get(name) or self.assigned.get(name) or self.visible.get(name)
@@ -145,14 +147,14 @@ class Values:
         self.read.add(closest(name, known) or name)
         return f"unknown name {name!r}{suggestion(name, known)}"
 
-    def constant(self, node: ast.expr, value: object) -> Kind:
+    def constant(self, node: ast.expr, value: object) -> StagedType:
         if value is None:
             return self.wrong(node, "None stands in `is None` only")
         if isinstance(value, bool):
             return self.wrong(node, f"{value} stands in no equation; {self.switches()}")
         if isinstance(value, str):
             return self.wrong(node, "a string is compared with a choice only")
-        return Kind(Stage.STATIC, Type.NUMBER)
+        return StagedType(Stage.STATIC, Type.NUMBER)
 
     def switches(self) -> str:
         """Return how a switch is asked for, by one that the spec has."""
@@ -161,14 +163,16 @@ class Values:
             return "a switch is a hyperparameter with default = false"
         return f"ask for the switch itself: `{flags[0]}`, or `not {flags[0]}`"
 
-    def comparison(self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Kind:
+    def comparison(
+        self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr
+    ) -> StagedType:
         if isinstance(op, ast.Is | ast.IsNot):
             name = left.id if isinstance(left, ast.Name) else ""
             found = self.names.hyperparameters.get(name)
             if found is not None and found.optional:
                 self.read.add(name)
             elif found is None and isinstance(left, ast.Name) and name not in self.assigned:
-                self.kind(left)
+                self.type_of(left)
             else:
                 self.code.note(left, "only an optional hyperparameter can be None")
             return _FLAG
@@ -178,7 +182,7 @@ class Values:
                 self.chosen(node, choice, op, right)
                 return _FLAG
         stage = max(self.number(left), self.number(right))
-        return _FLAG if stage is Stage.STATIC else Kind(stage, Type.CONDITION)
+        return _FLAG if stage is Stage.STATIC else StagedType(stage, Type.CONDITION)
 
     def chosen(
         self, node: ast.expr, choice: Hyperparameter, op: ast.cmpop, right: ast.expr
@@ -194,7 +198,7 @@ class Values:
             hint = suggestion(value, choice.choices) or f"; there are {', '.join(choice.choices)}"
             self.code.note(right, f"{value!r} is no choice of {choice.name!r}{hint}")
 
-    def call(self, node: ast.Call, name: str) -> Kind:
+    def call(self, node: ast.Call, name: str) -> StagedType:
         function = FUNCTIONS.get(name)
         if self.block is Block.STATIC:
             return self.wrong(node, "conditions of hyperparameters call no functions")
@@ -220,7 +224,7 @@ class Values:
         ]
         stages = [Stage.STATIC if static else Stage.SCALAR]
         stages += [self.argument(function, p, a, static=p.static or of_two) for p, a in given]
-        return Kind(max(stages), function.result)
+        return StagedType(max(stages), function.result)
 
     def argument(
         self, function: Function, parameter: Parameter, node: ast.expr, *, static: bool
@@ -229,7 +233,7 @@ class Values:
         if parameter.type is Type.CHOICE:
             return self.word(function, parameter, node)
         if parameter.type is Type.CONDITION:
-            kind = self.kind(node)
+            kind = self.type_of(node)
             if kind.type not in {Type.CONDITION, Type.UNKNOWN}:
                 hint = "; write a if b else c" if kind.type is Type.FLAG else ""
                 message = f"where asks a condition on arrays, not {kind.words}{hint}"
@@ -267,29 +271,29 @@ class Values:
                 self.code.note(node, f"{what} may not be {word!r}{hint}")
         return Stage.STATIC
 
-    def every(self, node: ast.Call, function: Function) -> Kind:
+    def every(self, node: ast.Call, function: Function) -> StagedType:
         """Check work that is done now and then: both values are numbers, or lists."""
         if len(node.args) != len(function.parameters):
             return UNKNOWN
         interval, new, old = node.args
         stage = self.argument(function, function.parameters[0], interval, static=True)
         kind = self.either(new, old)
-        return Kind(max(stage, kind.stage, Stage.SCALAR), kind.type)
+        return StagedType(max(stage, kind.stage, Stage.SCALAR), kind.type)
 
-    def item(self, value: ast.expr, index: ast.expr) -> Kind:
+    def item(self, value: ast.expr, index: ast.expr) -> StagedType:
         """Return what `x[i]` is."""
         if isinstance(index, ast.Constant) and not isinstance(index.value, int):
             return self.wrong(index, "an index is one integer")
         if self.number(index) is not Stage.STATIC:
             return self.wrong(index, "an index must be static")
-        kind = self.kind(value)
+        kind = self.type_of(value)
         if kind.type in {Type.SIZES, Type.ARRAYS}:
-            return Kind(kind.stage, Type.NUMBER)
+            return StagedType(kind.stage, Type.NUMBER)
         if kind.type is Type.UNKNOWN:
             return UNKNOWN
         return self.wrong(value, f"shapes, axes and lists have items, and this is {kind.words}")
 
-    def sizes(self, node: ast.expr, items: list[ast.expr]) -> Kind:
+    def sizes(self, node: ast.expr, items: list[ast.expr]) -> StagedType:
         """Return what a tuple is: a shape."""
         if self.block is not Block.SHAPES:
             return self.wrong(node, "tuples are shapes, and stand in [shapes] and `shape`")
@@ -297,14 +301,14 @@ class Values:
             self.number(item)
         return _SIZES
 
-    def comprehension(self, element: ast.expr, generator: ast.comprehension) -> Kind:
+    def comprehension(self, element: ast.expr, generator: ast.comprehension) -> StagedType:
         """Return what a list with a value for each axis is."""
         match generator.iter:
             case ast.Call(args=[end]):
                 if self.number(end) is not Stage.STATIC:
                     self.code.note(end, "a range must be static")
             case over:
-                kind = self.kind(over)
+                kind = self.type_of(over)
                 if kind.type is Type.UNKNOWN:
                     return UNKNOWN
                 if kind.type is not Type.SIZES:
@@ -317,10 +321,10 @@ class Values:
             wrong = f"{variable!r} has another meaning here"
         if wrong is not None:
             return self.wrong(target, wrong)
-        self.variables[variable] = Kind(Stage.STATIC, Type.NUMBER)
+        self.variables[variable] = StagedType(Stage.STATIC, Type.NUMBER)
         for condition in generator.ifs:
             self.test(condition, "a condition in a comprehension")
-        kind = self.kind(element)
+        kind = self.type_of(element)
         del self.variables[variable]
         if kind.type is Type.UNKNOWN:
             return UNKNOWN

@@ -597,22 +597,21 @@ CASES: dict[str, Bad] = {
         'axes = "two_largest_axes(shape, 2)"',
         'many = "60**5"\nmore = "many**60"\naxes = "two_largest_axes(shape, more)"',
         "31:9",
-        "this may be larger than a 32-bit integer; compute with a float, as in 1.0 * a",
+        "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a",
         "many**60",
     ),
     "item after the last": Bad(
         "b2 * left[i]",
         "b2 * left[i + 1]",
         "61:14",
-        "there is no such item: there may be 1 item here, for leaves with 1 axis; ask with `if` "
-        "first",
+        "item 1 does not exist: this has 1 item, for leaves with 1 axis; test that with `if` first",
         "left[i + 1]",
     ),
     "third of two axes": Bad(
         "mean(abs2(g), axes[1])",
         "mean(abs2(g), axes[3])",
         "50:47",
-        "there is no such item: there may be 2 items here, for leaves with 2 axes; ask with `if` "
+        "item 3 does not exist: this has 2 items, for leaves with 2 axes; test that with `if` "
         "first",
         "axes[3]",
     ),
@@ -620,50 +619,52 @@ CASES: dict[str, Bad] = {
         "gone = w0 - w",
         "gone = (w0 - w) / mean(abs2(g), axes[1])",
         "51:33",
-        "there is no such item: there may be no items here, for leaves with no axes; ask with "
-        "`if` first",
+        "item 1 does not exist: this has no items, for leaves with no axes; test that with `if` "
+        "first",
         "axes[1]",
     ),
     "negative size": Bad(
         'shape = "()"',
         'shape = "(-1,)"',
         "38:30",
-        'a tuple holds whole numbers of at least 0; a hyperparameter has bounds = "0 <= x"',
+        'an item of a tuple must be an integer of at least 0; give a hyperparameter bounds = "0 '
+        '<= x"',
         "-1",
     ),
     "size that may be negative": Bad(
         "else (longest,)",
         "else (seed, longest)",
         "34:63",
-        'a tuple holds whole numbers of at least 0; a hyperparameter has bounds = "0 <= x"',
+        'an item of a tuple must be an integer of at least 0; give a hyperparameter bounds = "0 '
+        '<= x"',
         "seed",
     ),
     "range over an axis": Bad(
         "left = [b2 * left[i] + (1 - b2) * gram(g, i) for i in range(ndim)]",
         "left = [b2 * left[i] + (1 - b2) * gram(g, i) for i in range(shape[0] if ndim > 0 else 0)]",
         "61:61",
-        "a range goes over axes: to a whole number of at most 64",
+        "a range must end at an integer of at most 64",
         "shape[0] if ndim > 0 else 0",
     ),
     "another number of arrays": Bad(
         "for i in range(ndim)]\nroot",
         "for i in range(ndim) if i > 0]\nroot",
         "61:8",
-        "'left' has 2 arrays for leaves with 2 axes, and this has 0 or 1 or 2 arrays",
+        "'left' must hold 2 arrays, but this has 0, 1 or 2, for leaves with 2 axes",
         "[b2 * left[i] + (1 - b2) * gram(g, i) for i in range(ndim) if i > 0]",
     ),
     "identity of a vector": Bad(
         'root = { init = "identity", shape = "[(k, k) for k in shape]"',
         'root = { init = "identity", shape = "[(k,) for k in shape]"',
         "40:38",
-        'identity matrices have two axes, like "[(n, n) for n in shape]"',
+        'an identity matrix needs two axes, as in "[(n, n) for n in shape]"',
         "[(k,) for k in shape]",
     ),
     "least of none": Bad(
         "gone = w0 - w",
         "gone = w0 - least([abs(g) for i in range(ndim)])",
         "51:13",
-        "least is of one array or more, and there may be none for leaves with no axes; write "
+        "least needs at least one array, but there may be none, for leaves with no axes; write "
         "range(max(1, ndim))",
         "least([abs(g) for i in range(ndim)])",
     ),
@@ -685,14 +686,14 @@ CASES: dict[str, Bad] = {
         "inverse_root(left[i], 2 * ndim, 1e-6)",
         "inverse_root(left[i], 0 * ndim, 1e-6)",
         "62:25",
-        "the p of inverse_root may be 0",
+        "p of inverse_root must not be 0",
         "inverse_root(left[i], 0 * ndim, 1e-6)",
     ),
     "a step too many": Bad(
         "orthogonalize(m, 3,",
         "orthogonalize(m, 3000,",
         "66:13",
-        "steps are a whole number, of at most 1,000",
+        "steps must be an integer of at most 1,000",
         "orthogonalize(m, 3000, scaling=scaling)",
     ),
     "word that a function does not know": Bad(
@@ -713,49 +714,52 @@ CASES: dict[str, Bad] = {
         "b2 * left[i]",
         "b2 * left[0]",
         "61:9",
-        "shapes (n0, n0) and (n, n) do not go together, for leaves with 2 axes",
+        "shapes (n0, n0) and (n, n) cannot be broadcast together, for leaves with 2 axes",
         "b2 * left[0] + (1 - b2) * gram(g, i)",
     ),
     "matrices of the first axis": Bad(
         "inverse_root(left[i], 2",
         "inverse_root(left[0], 2",
         "62:8",
-        "new and old of every have one shape",
+        "new and old of every must have the same shape, but these have (n0, n0) and (n, n), for "
+        "leaves with 2 axes",
         "every(interval, [inverse_root(left[0], 2 * ndim, 1e-6) for i in range(ndim)], root)",
     ),
     "array where a function takes one number": Bad(
         "inverse_root(left[i], 2 * ndim, 1e-6)",
         "inverse_root(left[i], 2 * ndim, g)",
         "62:57",
-        "eps of inverse_root is one number",
+        "eps of inverse_root must be a single number, but this is an array",
         "g",
     ),
     "matrix of other lengths": Bad(
         "gram(g, i)",
         "gram(g, i, 5)",
         "61:9",
-        "shapes (n0, n0) and (n0 if <= 5, n0 if <= 5) do not go together, for leaves with 1 axis",
+        "shapes (n0, n0) and (n0 if n0 <= 5 else 0, n0 if n0 <= 5 else 0) cannot be broadcast "
+        "together, for leaves with 1 axis",
         "b2 * left[i] + (1 - b2) * gram(g, i, 5)",
     ),
     "basis for each axis but one": Bad(
         "rotate(g, root)",
         "rotate(sum(g) * norm(g), root)",
         "65:25",
-        "rotate needs one matrix for each axis of what it turns",
+        "rotate needs one matrix for each axis: the array has no axes and the list 1 matrix, for "
+        "leaves with 1 axis",
         "rotate(sum(g) * norm(g), root)",
     ),
     "other elements": Bad(
         "gone = w0 - w",
         "gone = w0 - reshape(norm(w), shape)",
         "51:13",
-        "reshape keeps all elements, and this is another number of them",
+        "() cannot be reshaped to (n0): the numbers of elements differ",
         "reshape(norm(w), shape)",
     ),
     "item after the last of several": Bad(
         "b2 * left[i]",
         "b2 * (left[i + 1] if ndim > 1 else left[i])",
         "61:15",
-        "there is no such item: there may be 2 items here, for leaves with 2 axes; ask with `if` "
+        "this item may not exist: this has 2 items, for leaves with 2 axes; test that with `if` "
         "first",
         "left[i + 1]",
     ),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlax_codegen.checking.analysis import Analysis, analyse
-from mlax_codegen.checking.options import condition_of, holds, possible_worlds
+from mlax_codegen.checking.options import condition_of, configurations_of, holds
 from mlax_codegen.reading.mistakes import SpecError
 from mlax_codegen.reading.spec import read_spec
 from mlax_codegen.resources import built_in_specs
@@ -222,30 +222,34 @@ ATOMS = ["a", "b", "x is None", "y is not None", 'order == "first"', 'order != "
         max_leaves=6,
     )
 )
-def test_a_condition_says_which_worlds(test: str) -> None:
+def test_a_condition_says_which_configurations(test: str) -> None:
     node = ast.parse(test, mode="eval").body
-    worlds = possible_worlds([node], CHOICES)
-    assert worlds is not None
-    chosen = {world for world in worlds if holds(node, world)}
+    configurations = configurations_of([node], CHOICES)
+    assert configurations is not None
+    chosen = {configuration for configuration in configurations if holds(node, configuration)}
     if not chosen:
         return
-    condition = condition_of(chosen, worlds)
+    condition = condition_of(chosen, configurations)
     again = ast.parse(condition or "True", mode="eval").body
-    kept = {world for world in worlds if condition is None or holds(again, world)}
+    kept = {
+        configuration
+        for configuration in configurations
+        if condition is None or holds(again, configuration)
+    }
     assert kept == chosen
 
 
-def test_worlds_are_what_python_would_decide() -> None:
+def test_configurations_are_what_python_would_decide() -> None:
     test = 'a and x is None or order != "last" and not (n > 2)'
     node = ast.parse(test, mode="eval").body
-    worlds = possible_worlds([node], CHOICES)
-    assert worlds is not None
-    assert len(worlds) == 2 * 2 * 3 * 2
+    configurations = configurations_of([node], CHOICES)
+    assert configurations is not None
+    assert len(configurations) == 2 * 2 * 3 * 2
     expected = [
         eval(test, {"a": a, "x": x, "order": order, "n": n})
         for a, x, order, n in itertools.product((True, False), (None, 1), CHOICES["order"], (3, 1))
     ]
-    assert [holds(node, world) for world in worlds] == expected
+    assert [holds(node, configuration) for configuration in configurations] == expected
 
 
 @pytest.mark.parametrize(

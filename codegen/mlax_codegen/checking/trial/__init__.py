@@ -1,1 +1,1 @@
-"""An abstract run of the equations: with shapes and ranges in the place of arrays and numbers."""
+"""An abstract run of the equations, with shapes and intervals in place of arrays and numbers: see README.md."""

@@ -8,21 +8,23 @@ from typing import NamedTuple
 
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 
-__all__ = ["ROOT", "SIZE", "Range", "arithmetic", "exactly", "hull", "of_hyperparameter"]
+__all__ = ["ROOT", "SIZE", "Interval", "arithmetic", "exactly", "hull", "within_bounds"]
 
 _LARGEST = 2**31 - 1
 _LARGEST_FLOAT32 = 3.4e38
 _CLOSEST = 1e-7  # of a bound that is excluded, as near as float32 comes to it
 _LEAST = 1e-38  # of 0 likewise
 
-_TOO_LARGE = "this may be larger than a 32-bit integer; compute with a float, as in 1.0 * a"
-_NO_FLOAT = "this power may be larger than a float can be; give closer bounds"
-_ZERO = "this divisor may be 0; exclude that by bounds, by `if`, or by max(1, ...)"
-ROOT = "a root of what may be negative; exclude that by bounds, or by abs or max"
-_INVERSE = "a negative power of what may be 0; exclude that by bounds, or by max(1, ...)"
+_TOO_LARGE = "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a"
+_NO_FLOAT = "this power may overflow a float; give tighter bounds"
+_ZERO = "this divisor may be 0; exclude that with bounds, `if` or max(1, ...)"
+ROOT = "this is a root of a number that may be negative; exclude that with bounds, abs or max"
+_INVERSE = (
+    "this is a negative power of a number that may be 0; exclude that with bounds or max(1, ...)"
+)
 
 
-class Range(NamedTuple):
+class Interval(NamedTuple):
     """A number from `low` to `high`; two of one `name` are one and the same."""
 
     low: float
@@ -35,29 +37,29 @@ class Range(NamedTuple):
         """Whether it is one number."""
         return self.low == self.high
 
-    def within(self, low: float, high: float) -> "Range | None":
+    def within(self, low: float, high: float) -> "Interval | None":
         """Return the part of it in some limits; None where there is none."""
         low, high = max(self.low, low), min(self.high, high)
-        return None if low > high else Range(low, high, self.whole, self.name)
+        return None if low > high else Interval(low, high, self.whole, self.name)
 
 
-SIZE = Range(0, _LARGEST, whole=True)
-_ANY = Range(-math.inf, math.inf, whole=False)
+SIZE = Interval(0, _LARGEST, whole=True)
+_ANY = Interval(-math.inf, math.inf, whole=False)
 
 
-def exactly(value: float) -> Range:
+def exactly(value: float) -> Interval:
     """Return the range of one number."""
-    return Range(value, value, isinstance(value, int))
+    return Interval(value, value, isinstance(value, int))
 
 
-def hull(first: Range, second: Range) -> Range:
+def hull(first: Interval, second: Interval) -> Interval:
     """Return the range that holds two."""
     name = first.name if first.name == second.name else None
     whole = first.whole and second.whole
-    return Range(min(first.low, second.low), max(first.high, second.high), whole, name)
+    return Interval(min(first.low, second.low), max(first.high, second.high), whole, name)
 
 
-def of_hyperparameter(h: Hyperparameter) -> Range:
+def within_bounds(h: Hyperparameter) -> Interval:
     """Return what a hyperparameter may be: within its bounds, and those of an int32 or a float32."""
     whole = h.kind == "integer"
     largest = _LARGEST if whole else _LARGEST_FLOAT32
@@ -68,41 +70,41 @@ def of_hyperparameter(h: Hyperparameter) -> Range:
         low += 1 if whole else max(_LEAST, abs(low) * _CLOSEST)
     if not bounds.upper_included:
         high -= 1 if whole else max(_LEAST, abs(high) * _CLOSEST)
-    return Range(low, high, whole, h.name)
+    return Interval(low, high, whole, h.name)
 
 
-def arithmetic(operator: str, a: Range, b: Range) -> tuple[Range, str | None]:
+def arithmetic(operator: str, a: Interval, b: Interval) -> tuple[Interval, str | None]:
     """Return the range of a result, and what may go wrong on the way, or None."""
     match operator:
         case "+":
-            return _limited(Range(a.low + b.low, a.high + b.high, a.whole and b.whole))
+            return _limited(Interval(a.low + b.low, a.high + b.high, a.whole and b.whole))
         case "-":
-            return _limited(Range(a.low - b.high, a.high - b.low, a.whole and b.whole))
+            return _limited(Interval(a.low - b.high, a.high - b.low, a.whole and b.whole))
         case "*":
             return _limited(_corners(a, b, whole=a.whole and b.whole))
         case "/":
             if b.low <= 0 <= b.high:
                 return _ANY, _ZERO
-            inverse = Range(1 / b.high, 1 / b.low, whole=False)
+            inverse = Interval(1 / b.high, 1 / b.low, whole=False)
             return _limited(_corners(a, inverse, whole=False))
         case _:
             return _power(a, b)
 
 
-def _corners(a: Range, b: Range, *, whole: bool) -> Range:
+def _corners(a: Interval, b: Interval, *, whole: bool) -> Interval:
     products = [0.0 if 0 in {x, y} else x * y for x in a[:2] for y in b[:2]]
-    return Range(min(products), max(products), whole)
+    return Interval(min(products), max(products), whole)
 
 
-def _limited(found: Range) -> tuple[Range, str | None]:
+def _limited(found: Interval) -> tuple[Interval, str | None]:
     if math.isnan(found.low) or math.isnan(found.high):
         return _ANY, None
     if found.whole and max(-found.low, found.high) > _LARGEST:
-        return Range(-_LARGEST, _LARGEST, whole=True), _TOO_LARGE
+        return Interval(-_LARGEST, _LARGEST, whole=True), _TOO_LARGE
     return found, None
 
 
-def _power(a: Range, b: Range) -> tuple[Range, str | None]:
+def _power(a: Interval, b: Interval) -> tuple[Interval, str | None]:
     whole = a.whole and b.whole and b.low >= 0
     if a.low < 0 and not b.whole:
         return _ANY, ROOT
@@ -114,6 +116,8 @@ def _power(a: Range, b: Range) -> tuple[Range, str | None]:
     try:
         powers = [float(x) ** y for x in bases for y in (b.low, b.high) if x or y >= 0]
     except OverflowError:
-        return (Range(-_LARGEST, _LARGEST, whole=True), _TOO_LARGE) if whole else (_ANY, _NO_FLOAT)
+        return (
+            (Interval(-_LARGEST, _LARGEST, whole=True), _TOO_LARGE) if whole else (_ANY, _NO_FLOAT)
+        )
     low, high = min(powers), max(powers)
-    return _limited(Range(-high if a.low < 0 else low, high, whole))
+    return _limited(Interval(-high if a.low < 0 else low, high, whole))

@@ -1,0 +1,139 @@
+"""What a condition says of the names in it: `ndim > 1` leaves `ndim` from 2 on where it holds.
+
+A spec guards what would fail: `mean(g, 1) if ndim > 1 else g`, `1 / k if k > 0 else 0`. A run that did not learn from
+conditions would refuse such a spec.
+"""
+
+import ast
+from collections.abc import Sequence
+
+from mlax_codegen.checking.options import holds as holds_in
+from mlax_codegen.checking.options import option_of
+from mlax_codegen.checking.trial.expressions import Expressions
+from mlax_codegen.checking.trial.intervals import Interval
+from mlax_codegen.checking.trial.run import Known
+from mlax_codegen.checking.trial.values import Sizes
+
+__all__ = ["Conditions"]
+
+_OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.GtE,
+    ast.GtE: ast.Lt,
+    ast.Gt: ast.LtE,
+    ast.LtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+}
+_MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.Gt,
+    ast.Gt: ast.Lt,
+    ast.LtE: ast.GtE,
+    ast.GtE: ast.LtE,
+}
+
+
+class Conditions(Expressions):
+    """A run that learns from conditions."""
+
+    def under(self, test: ast.expr, *, holds: bool) -> Known | None:
+        """Return what is known where a condition holds, or does not; None if that cannot be."""
+        before = self.known
+        try:
+            return self.known if self.assume(test, holds=holds) else None
+        finally:
+            self.known = before
+
+    def assume(self, test: ast.expr, *, holds: bool) -> bool:
+        """Add to what is known that a condition holds, or does not; return whether that can be."""
+        is_decided = option_of(test, self.choices) in self.answers
+        if is_decided and holds_in(test, self.configuration) is not holds:
+            return False
+        match test:
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return self.assume(operand, holds=not holds)
+            case ast.BoolOp(op=op, values=values):
+                if isinstance(op, ast.And) is holds:
+                    return all(self.assume(value, holds=holds) for value in values)
+                return self.assume_one(values, holds=holds)
+            case ast.Name(id=name):
+                return self.assume_name(name, holds=holds)
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPPOSITE:
+                sign = type(op) if holds else _OPPOSITE[type(op)]
+                return self.assume_order(left, sign, right) and self.assume_order(
+                    right, _MIRRORED.get(sign, sign), left
+                )
+            case _:
+                return True
+
+    def assume_one(self, values: Sequence[ast.expr], *, holds: bool) -> bool:
+        """Assume that one part of a condition decides it, and that those before it do not."""
+        before = self.known
+        found: list[Known] = []
+        for value in values:
+            states = self.under(value, holds=holds)
+            if states is not None:
+                found.append(states)
+            rest = self.under(value, holds=not holds)
+            if rest is None:
+                break
+            self.known = rest
+        self.known = before
+        if not found:
+            return False
+        merged = found[0]
+        for other in found[1:]:
+            merged = self.either([merged, other])
+        self.known = merged
+        return True
+
+    def assume_name(self, name: str, *, holds: bool) -> bool:
+        """Assume that a switch is on, that a tuple is not empty, or what [shapes] says of a name."""
+        value = self.known.get(name)
+        if isinstance(value, bool):
+            return value is holds
+        if isinstance(value, Sizes):
+            lengths = frozenset(n for n in value.lengths if bool(n) is holds)
+            self.known = {**self.known, name: Sizes(value.items, lengths, value.any)}
+            if not lengths:
+                return False
+        definition = self.spec.shapes.get(name)
+        if definition is None or definition.expression is None or isinstance(value, Sizes):
+            return True
+        code, self.code = self.code, definition
+        possible = self.assume(definition.expression, holds=holds)
+        self.code = code
+        return possible
+
+    def assume_order(self, left: ast.expr, sign: type[ast.cmpop], right: ast.expr) -> bool:
+        """Narrow the left of a comparison to where it holds."""
+        limit, value = self.value(right), self.value(left)
+        if not isinstance(limit, Interval) or not isinstance(value, Interval):
+            return True
+        step = 1 if value.whole and limit.whole else 0
+        match sign:
+            case ast.Lt:
+                narrow = value.within(value.low, limit.high - step)
+            case ast.LtE:
+                narrow = value.within(value.low, limit.high)
+            case ast.Gt:
+                narrow = value.within(limit.low + step, value.high)
+            case ast.GtE:
+                narrow = value.within(limit.low, value.high)
+            case ast.Eq:
+                narrow = value.within(limit.low, limit.high)
+            case _:
+                narrow = None if value.is_one and value == limit else value
+        if narrow is None:
+            return False
+        match left:
+            case ast.Name(id=name):
+                self.known = {**self.known, name: narrow}
+            case ast.Call(func=ast.Name(id="len"), args=[ast.Name(id=name)]):
+                sizes = self.known.get(name)
+                if isinstance(sizes, Sizes):
+                    lengths = frozenset(n for n in sizes.lengths if narrow.low <= n <= narrow.high)
+                    self.known = {**self.known, name: Sizes(sizes.items, lengths, sizes.any)}
+                    return bool(lengths)
+            case _:
+                pass
+        return True

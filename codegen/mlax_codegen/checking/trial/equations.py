@@ -1,0 +1,203 @@
+"""One run through all equations of a spec, in the order in which a step computes them."""
+
+import ast
+from collections.abc import Sequence
+
+from mlax_codegen.checking.trial.conditions import Conditions
+from mlax_codegen.checking.trial.intervals import SIZE, Interval, exactly, within_bounds
+from mlax_codegen.checking.trial.run import Known
+from mlax_codegen.checking.trial.values import (
+    SCALAR,
+    Array,
+    Arrays,
+    Dims,
+    Shapes,
+    Sizes,
+    Value,
+    agree,
+    any_of,
+    as_dims,
+    dims_of,
+    dims_text,
+    of_axis,
+)
+from mlax_codegen.language import GRADIENT, NDIM, RESULT, SHAPE, STEP_NUMBER, UPDATE, WEIGHT
+from mlax_codegen.reading.declarations import Slot
+from mlax_codegen.reading.equations import Code
+
+__all__ = ["Equations"]
+
+
+class Equations(Conditions):
+    """A run that follows the equations."""
+
+    def run(self) -> None:
+        """Follow all equations; stop early if the requirements exclude the configuration."""
+        spec = self.spec
+        hyperparameters = self.allowed()
+        if hyperparameters is None:
+            return
+        shape = Sizes.of(SIZE._replace(name=f"n{i}") for i in range(self.axes))
+        self.leaf = as_dims(shape)
+        self.known = {**hyperparameters, SHAPE: shape, NDIM: exactly(self.axes)}
+        for name, code in spec.shapes.items():
+            self.known[name] = self.value_of(code)
+        static = dict(self.known)
+        slots = {slot.name: self.slot(slot, static) for slot in spec.slots}
+        leaf = Array(self.leaf)
+        state: Known = {scalar.name: SCALAR for scalar in spec.scalars if not scalar.is_key}
+        arguments = [*(argument.name for argument in spec.arguments), STEP_NUMBER]
+        once: Known = {**hyperparameters, **state, **dict.fromkeys(arguments, SCALAR)}
+        for phase in spec.phases:
+            if phase.scalars is not None:
+                self.known = once
+                self.block(phase.scalars)
+                once = self.known
+            # `scalars` may compute with Python numbers alone (1 - b1), but what they assign reaches
+            # the leaves as an array. So no interval is kept: an array cannot be an index or a size.
+            arrays = {name: SCALAR for name in once if name not in hyperparameters}
+            self.known = {**static, **arrays, **slots, GRADIENT: leaf, WEIGHT: leaf}
+            self.block(phase.leaf)
+            # New names are totals, or local to the leaf. The flow check lets no later phase read the
+            # latter, so they need not be told apart here.
+            new = {name for name in self.known if name not in {*static, *slots, *arrays}}
+            once |= dict.fromkeys(new, SCALAR)
+        for function in spec.functions:
+            self.known = {**static, **state, **slots, WEIGHT: leaf}
+            self.block(function.leaf)
+
+    def allowed(self) -> Known | None:
+        """Return what bounds and requirements say of the hyperparameters.
+
+        None if no values of them meet the requirements: the optimizer cannot be made so.
+        """
+        self.known = {
+            h.name: SCALAR if h.schedulable else within_bounds(h)
+            for h in self.spec.hyperparameters
+            if h.kind in {"float", "integer"}
+        }
+        for requirement in self.spec.requirements:
+            if requirement.test.expression is not None:
+                self.code = requirement.test
+                met = self.under(requirement.test.expression, holds=True)
+                if met is None:
+                    return None
+                self.known = met
+        return self.known
+
+    def slot(self, slot: Slot, static: Known) -> Value:
+        """Return what is known of a slot wherever it exists: under its `when`."""
+        self.known = dict(static)
+        if slot.when is not None and slot.when.expression is not None:
+            self.code = slot.when
+            self.value(slot.when.expression)
+            where = self.under(slot.when.expression, holds=True)
+            if where is None:
+                return None
+            self.known = where
+        if slot.shape is None or slot.shape.expression is None:
+            return Array(self.leaf)
+        before = len(self.blamed)
+        shape = self.value_of(slot.shape)
+        if len(self.blamed) > before or not isinstance(shape, Sizes | Shapes):
+            return None
+        dims = as_dims(shape) if isinstance(shape, Sizes) else shape.item
+        if slot.init.word == "identity" and dims is not None and len(dims) != 2:
+            message = 'an identity matrix needs two axes, as in "[(n, n) for n in shape]"'
+            self.wrong(slot.shape.expression, message)
+            return None
+        return Array(dims) if isinstance(shape, Sizes) else Arrays(shape.lengths, dims)
+
+    def value_of(self, code: Code) -> Value:
+        """Return what is known of an expression that stands alone."""
+        self.code = code
+        return None if code.expression is None else self.value(code.expression)
+
+    def block(self, code: Code) -> None:
+        """Follow the equations of a block."""
+        self.code = code
+        self.statements(code.body)
+
+    def statements(self, body: Sequence[ast.stmt]) -> None:
+        """Follow assignments and branches."""
+        for statement in body:
+            match statement:
+                case ast.If():
+                    self.branches_of(statement)
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    self.assign(name, value)
+                case _:
+                    pass
+
+    def branches_of(self, statement: ast.If) -> None:
+        """Follow each branch that can be taken, with what the condition says there."""
+        test = statement.test
+        self.value(test)
+        after: list[Known] = []
+        before = self.known
+        for holds, branch in ((True, statement.body), (False, statement.orelse)):
+            known = self.under(test, holds=holds)
+            if known is None:
+                continue
+            self.known = dict(known)
+            self.statements(branch)
+            # What the condition says ends with the branch: after `if ndim > 1: ...` there may be one
+            # axis again. What the branch assigned stays.
+            assigned = {
+                name: value
+                for name, value in self.known.items()
+                if name not in known or value is not known[name]
+            }
+            after.append({**before, **assigned})
+            self.known = before
+        self.known = self.either(after, test)
+
+    def assign(self, name: str, node: ast.expr) -> None:
+        """Take note of a value; one that the step returns must have the shape of its place."""
+        value = self.value(node)
+        if name in {UPDATE, RESULT}:
+            self.fits(node, name, Array(self.leaf), value)
+        elif name in self.slots:
+            # The slot keeps the shape that it was declared with, so that one mistake is noted once.
+            self.fits(node, name, self.known.get(name), value)
+            return
+        self.known[name] = value
+
+    def fits(self, node: ast.expr, name: str, wanted: Value, found: Value) -> None:
+        """Check that a value has the shape of what it is assigned to."""
+        match wanted, found:
+            case Arrays(), Arrays() if not found.lengths <= wanted.lengths:
+                arrays = (
+                    f"hold {any_of(wanted.lengths)} arrays, but this has {any_of(found.lengths)}"
+                )
+                self.wrong(node, f"{name!r} must {arrays}, {self.where}")
+            case Arrays(), Arrays():
+                item = of_axis(wanted.item, 0) if self.axes == 1 else wanted.item
+                if not agree(item, found.item):
+                    shapes = (
+                        f"must have shape {dims_text(item)}, but these have {dims_text(found.item)}"
+                    )
+                    self.wrong(node, f"the arrays of {name!r} {shapes}, {self.where}")
+            case Array(dims), (Array() | Interval()):
+                other = dims_of(found)
+                if not agree(dims, other):
+                    must = f"{name!r} must {self.words(dims, 'be', 'have')}"
+                    but = f"but this {self.words(other, 'is', 'has')}, {self.where}"
+                    self.wrong(node, f"{must}, {but}{self.cure(name, dims, other)}")
+            case _:
+                pass
+
+    def words(self, dims: Dims, be: str, have: str) -> str:
+        """Return a shape in words, after a form of `be` or of `have`."""
+        if dims == ():
+            return f"{be} a single number"
+        return (
+            f"{have} {'the shape of the leaf' if dims == self.leaf else f'shape {dims_text(dims)}'}"
+        )
+
+    def cure(self, name: str, wanted: Dims, found: Dims) -> str:
+        """Return what to do about an array that should be a number, or a number that should be one."""
+        if wanted == ():
+            return "; reduce it with sum, mean or norm"
+        slot = self.slots.get(name)
+        return '; give the slot shape = "()"' if slot and slot.shape is None and found == () else ""

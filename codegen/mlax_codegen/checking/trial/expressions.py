@@ -1,0 +1,262 @@
+"""What is known of the value of an expression, and what cannot work in it."""
+
+import ast
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from mlax_codegen.checking.options import holds as holds_in
+from mlax_codegen.checking.options import option_of
+from mlax_codegen.checking.trial.functions import Call
+from mlax_codegen.checking.trial.intervals import SIZE, Interval, arithmetic, exactly
+from mlax_codegen.checking.trial.run import Known, Run
+from mlax_codegen.checking.trial.values import (
+    ANY_ARRAY,
+    AXIS,
+    Array,
+    Arrays,
+    Dims,
+    Shapes,
+    Sizes,
+    Value,
+    any_of,
+    as_dims,
+    broadcast,
+    count,
+    dims_of,
+    dims_text,
+    of_axis,
+)
+from mlax_codegen.language import GRADIENT, SHAPE, WEIGHT
+
+__all__ = ["MOST_AXES", "Expressions"]
+
+MOST_AXES = 64
+_SIGNS: dict[type[ast.operator], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.Pow: "**",
+}
+
+
+class Expressions(Run, ABC):
+    """A run that evaluates expressions."""
+
+    @abstractmethod
+    def under(self, test: ast.expr, *, holds: bool) -> Known | None:
+        """Return what is known where a condition holds, or does not; None if that cannot be."""
+
+    def value(self, node: ast.expr) -> Value:
+        """Return what is known of an expression, noting what cannot work in it."""
+        match node:
+            case ast.Name(id=name):
+                return self.known.get(name)
+            case ast.Constant(value=bool() | str() | None):
+                return None
+            case ast.Constant(value=int() | float() as number):
+                return exactly(number)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                found = self.value(operand)
+                return not found if isinstance(found, bool) else None
+            case ast.UnaryOp(operand=operand):
+                found = self.value(operand)
+                return (
+                    Interval(-found.high, -found.low, found.whole)
+                    if isinstance(found, Interval)
+                    else found
+                )
+            case ast.BinOp(left=left, op=op, right=right):
+                return self.operation(node, left, _SIGNS[type(op)], right)
+            case ast.BoolOp(op=op, values=values):
+                return self.several(values, deciding=isinstance(op, ast.Or))
+            case ast.IfExp(test=test, body=body, orelse=otherwise):
+                self.value(test)
+                return self.branches(test, body, otherwise)
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
+                return self.comparison(node, left, op, right)
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
+                given = [self.value(argument) for argument in arguments]
+                named = {k.arg or "": self.value(k.value) for k in keywords}
+                return Call(self, node, given, named).result(name)
+            case ast.Subscript(value=value, slice=index):
+                return self.item(node, self.value(value), self.value(index))
+            case ast.Tuple(elts=items):
+                return Sizes.of([self.size(item) for item in items])
+            case ast.ListComp(elt=element, generators=[generator]):
+                return self.comprehension(element, generator)
+            case _:
+                return None
+
+    def operation(self, node: ast.expr, left: ast.expr, sign: str, right: ast.expr) -> Value:
+        a, b = self.value(left), self.value(right)
+        literal = isinstance(right, ast.Constant)
+        zero = isinstance(b, Interval) and b.low == 0 == b.high
+        if sign == "/" and zero and (literal or not isinstance(a, Interval)):
+            named = any(isinstance(part, ast.Name) for part in ast.walk(right))
+            self.wrong(right, f"this divisor is 0{f', {self.where}' if named else ''}")
+            return None
+        if isinstance(a, Interval) and isinstance(b, Interval):
+            found, wrong = arithmetic(sign, a, b)
+            if wrong is None:
+                return found
+            self.wrong(node, wrong)
+            return None
+        return self.elementwise(node, [a, b])
+
+    def elementwise(self, node: ast.expr, values: Sequence[Value]) -> Value:
+        """Return the shape of what several values make, element by element."""
+        dims: Dims = ()
+        for value in values:
+            other = dims_of(value)
+            both, together = broadcast(dims, other)
+            if not together:
+                self.wrong(
+                    node,
+                    f"shapes {dims_text(dims)} and {dims_text(other)} cannot be broadcast together, {self.where}",
+                )
+                return ANY_ARRAY
+            dims = both
+        return Array(dims)
+
+    def comparison(self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Value:
+        a, b = self.value(left), self.value(right)
+        if isinstance(op, ast.Is | ast.IsNot):
+            return (
+                holds_in(node, self.configuration)
+                if option_of(node, self.choices) in self.answers
+                else None
+            )
+        if isinstance(a, Array) or isinstance(b, Array):
+            return self.elementwise(node, [a, b])
+        can = self.under(node, holds=True) is not None
+        can_not = self.under(node, holds=False) is not None
+        return None if can and can_not else can
+
+    def several(self, values: Sequence[ast.expr], *, deciding: bool) -> Value:
+        """Return what `and` or `or` gives; each part is tried where those before it did not decide."""
+        before, found = self.known, []
+        for value in values:
+            found.append(_truth(self.value(value)))
+            if found[-1] is deciding:
+                break
+            rest = self.under(value, holds=not deciding)
+            if rest is None:
+                found[-1] = deciding
+                break
+            self.known = rest
+        self.known = before
+        if deciding in found and found[-1] is deciding:
+            return deciding
+        return None if None in found else not deciding
+
+    def branches(self, test: ast.expr, body: ast.expr, otherwise: ast.expr) -> Value:
+        found: list[Value] = []
+        before = self.known
+        for holds, branch in ((True, body), (False, otherwise)):
+            known = self.under(test, holds=holds)
+            if known is not None:
+                self.known = known
+                found.append(self.value(branch))
+            self.known = before
+        if len(found) == 2:
+            return self.one_of(found[0], found[1], test)
+        return found[0] if found else None
+
+    def item(self, node: ast.expr, value: Value, index: Value) -> Value:
+        if not isinstance(value, Sizes | Arrays) or not isinstance(index, Interval):
+            return None
+        if not index.whole:
+            self.wrong(node, "an index must be an integer")
+            return None
+        fewest = min(value.lengths)
+        if index.high >= fewest or index.low < -fewest:
+            self.wrong(node, self.missing(index, value.lengths))
+            return None
+        if isinstance(value, Arrays):
+            item = of_axis(value.item, int(index.low)) if index.is_one else value.item
+            return Array(item)
+        if value.items is not None and index.is_one and len(value.lengths) == 1:
+            return value.items[int(index.low)]
+        return value.any
+
+    def missing(self, index: Interval, lengths: frozenset[int]) -> str:
+        """Return the complaint about an item that a tuple or list may not have."""
+        item = f"item {index.low:g}" if index.is_one else "this item"
+        verb = "does not exist" if index.is_one and len(lengths) == 1 else "may not exist"
+        some = (
+            f"{any_of(lengths)} items" if len(lengths) > 1 else count(max(lengths), "item", "items")
+        )
+        return f"{item} {verb}: this has {some}, {self.where}; test that with `if` first"
+
+    def size(self, node: ast.expr) -> Interval:
+        """Return what is known of an integer in a tuple: the length of an axis, or an axis."""
+        found = self.value(node)
+        if not isinstance(found, Interval):
+            return SIZE
+        if found.low < 0 or not found.whole:
+            hint = '; give a hyperparameter bounds = "0 <= x"' if found.whole else ""
+            self.wrong(node, f"an item of a tuple must be an integer of at least 0{hint}")
+            return SIZE
+        return found
+
+    def comprehension(self, element: ast.expr, generator: ast.comprehension) -> Value:
+        lengths, variable = self.loop(generator.iter)
+        if variable is None or not isinstance(generator.target, ast.Name):
+            return None
+        if max(lengths) == 0:
+            if isinstance(element, ast.Tuple | ast.ListComp):
+                return Shapes(lengths, None)
+            return (
+                Arrays(lengths, None)
+                if GRADIENT in self.known or WEIGHT in self.known
+                else Sizes.of([])
+            )
+        before = self.known
+        self.known = {**before, generator.target.id: variable}
+        possible = True
+        for condition in generator.ifs:
+            self.value(condition)
+            known = self.under(condition, holds=True)
+            possible = possible and known is not None
+            self.known = known if known is not None else self.known
+            lengths = frozenset(range(max(lengths) + 1))
+        found = self.value(element) if possible else None
+        self.known = before
+        match found:
+            case Interval():
+                return Sizes(None, lengths, found)
+            case Array():
+                return Arrays(lengths, found.dims)
+            case Sizes():
+                return Shapes(lengths, as_dims(found))
+            case _:
+                return None
+
+    def loop(self, over: ast.expr) -> tuple[frozenset[int], Interval | None]:
+        """Return how often a comprehension goes, and what its variable is."""
+        if isinstance(over, ast.Call):
+            end = self.value(over.args[0])
+            if not isinstance(end, Interval):
+                return frozenset(), None
+            if not end.whole or end.high > MOST_AXES:
+                self.wrong(
+                    over.args[0],
+                    f"a range must end at an integer of at most {MOST_AXES}",
+                )
+                return frozenset(), None
+            ends = frozenset(range(max(0, int(end.low)), max(0, int(end.high)) + 1))
+            return ends, Interval(0, max(0, end.high - 1), whole=True)
+        sizes = self.value(over)
+        if not isinstance(sizes, Sizes):
+            return frozenset(), None
+        one = max(sizes.lengths) == 1 and sizes.items is not None
+        of_shape = isinstance(over, ast.Name) and over.id == SHAPE
+        name = sizes.any.name if one else AXIS if of_shape else None
+        return sizes.lengths, sizes.any._replace(name=name)
+
+
+def _truth(value: Value) -> bool | None:
+    if isinstance(value, Sizes):
+        return None if 0 in value.lengths and len(value.lengths) > 1 else 0 not in value.lengths
+    return value if isinstance(value, bool) else None

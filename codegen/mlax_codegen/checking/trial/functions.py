@@ -1,0 +1,331 @@
+"""What is known of the result of each function of the language, and what a function cannot be given."""
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from mlax_codegen.checking.trial.intervals import ROOT, SIZE, Interval, arithmetic, exactly
+from mlax_codegen.checking.trial.values import (
+    ANY_ARRAY,
+    AXIS,
+    SCALAR,
+    Array,
+    Arrays,
+    Dims,
+    Shapes,
+    Sizes,
+    Value,
+    agree,
+    any_of,
+    as_dims,
+    count,
+    dims_of,
+    dims_text,
+    join,
+    limited,
+    of_axis,
+)
+from mlax_codegen.language import FUNCTIONS
+
+__all__ = ["Call"]
+
+_MOST_STEPS = 1000  # of orthogonalize: each is a part of the program that XLA compiles
+
+
+class _Run(Protocol):
+    axes: int
+
+    @property
+    def where(self) -> str: ...
+    def wrong(self, node: ast.AST, message: str) -> None: ...
+    def elementwise(self, node: ast.expr, values: Sequence[Value]) -> Value: ...
+
+
+class Call:
+    """One call, with what is known of its arguments."""
+
+    def __init__(
+        self, run: _Run, node: ast.Call, given: Sequence[Value], named: Mapping[str, Value]
+    ) -> None:
+        self.run = run
+        self.node = node
+        self.given = given
+        self.named = named
+
+    def result(self, name: str) -> Value:
+        """Return what is known of the result, noting what cannot work."""
+        self.name = name
+        function = FUNCTIONS[name]
+        found = {p.name: value for p, value in zip(function.parameters, self.given, strict=False)}
+        found |= self.named
+        if name == "max" and len(self.given) == 2:
+            return self.extreme(max)
+        if not (function.static or function.elementwise) and self.mistaken(name):
+            return None
+        match name:
+            case "abs2" if isinstance(self.given[0], Interval):
+                value, wrong = arithmetic("*", self.given[0], self.given[0])
+                if wrong is not None:
+                    self.wrong(wrong)
+                return value
+            case "where" | "maximum" | "minimum" | "clip" | "sign" | "abs" if self.integers():
+                self.wrong(f"{name} is given integers only; write one as a float, like 1.0")
+                return None
+            case "sqrt" | "log" | "clip":
+                self.domain(name)
+                return self.run.elementwise(self.node, self.given)
+            case "every":
+                return self.every(*self.given)
+            case "min":
+                return self.extreme(min)
+            case "len" | "product":
+                return self.number(name, self.given[0])
+            case "two_largest_axes" | "two_axes":
+                return self.two_axes(self.given[0])
+            case "without" | "vectors" | "matrices":
+                return self.shape(name, found)
+            case "sum" | "norm" | "rms" | "max" | "trust_ratio" | "total":
+                return SCALAR
+            case "mean" | "max_except" | "gram" | "along":
+                return self.along_axis(name, found)
+            case "outer_mean":
+                axes = found["axes"]
+                if isinstance(axes, Sizes) and axes.lengths != frozenset([2]):
+                    self.wrong(
+                        f"outer_mean needs two axes, but there may be none, {self.run.where}; test that with `if` first"
+                    )
+                row = dims_of(found["row"])
+                return ANY_ARRAY if row is None else Array((None,) * (len(row) + 1))
+            case "least":
+                return self.least(self.given[0])
+            case "orthogonalize":
+                return self.orthogonalize(found)
+            case "as_matrix":
+                dims = self.at_least(1, found["x"])
+                return Array(dims if dims is not None and len(dims) == 2 else (None, None))
+            case "reshape":
+                return self.reshape(dims_of(found["x"]), found["shape"])
+            case "inverse_root" | "eigenbasis" | "refreshed_basis":
+                return self.matrix(name, found)
+            case "rotate" | "rotate_back":
+                return self.rotate(name, dims_of(found["x"]), found["bases"])
+            case "normal":
+                return Array(dims_of(found["like"]))
+            case _:
+                return self.run.elementwise(self.node, self.given)
+
+    def wrong(self, message: str) -> None:
+        self.run.wrong(self.node, message)
+
+    def domain(self, name: str) -> None:
+        """Note where numbers known before anything runs are none that a function is defined for."""
+        match name, *self.given:
+            case "sqrt", Interval(low=low) if low < 0:
+                self.wrong(ROOT)
+            case "log", Interval(low=low) if low <= 0:
+                self.wrong(
+                    "the argument of log may be 0 or negative; exclude that with bounds or max"
+                )
+            case "clip", _, Interval(low=low), Interval(high=high) if low > high:
+                self.wrong(
+                    "the lower bound of clip is above the upper one; give the lower bound first"
+                )
+            case _:
+                pass
+
+    def mistaken(self, name: str) -> bool:
+        """Whether a function of a leaf is given a number known before anything runs; that is noted."""
+        function = FUNCTIONS[name]
+        pairs = zip(function.parameters, self.given, self.node.args, strict=False)
+        for parameter, value, argument in pairs:
+            array = not (parameter.static or parameter.optional or parameter.name == "eps")
+            if array and isinstance(value, Interval):
+                message = f"{name} takes an array, but this is a static number"
+                self.run.wrong(argument, message)
+                return True
+            one = parameter.name in {"eps", "coefficient", "least"}
+            if one and isinstance(value, Array) and value.dims:
+                self.run.wrong(
+                    argument,
+                    f"{parameter.name} of {name} must be a single number, but this is an array",
+                )
+                return True
+        return False
+
+    def integers(self) -> bool:
+        """Whether all numbers it is given are integers: an array of these goes together with no other."""
+        first = int(self.name == "where")
+        return all(isinstance(value, Interval) and value.whole for value in self.given[first:])
+
+    def at_least(self, axes: int, x: Value) -> Dims:
+        dims = dims_of(x)
+        if dims is not None and len(dims) < axes:
+            name = self.node.func.id if isinstance(self.node.func, ast.Name) else "it"
+            few = f"needs {count(axes, 'axis', 'axes')}, but this has {count(len(dims), 'axis', 'axes')}"
+            self.wrong(f"{name} {few}, {self.run.where}; test `ndim >= {axes}` first")
+        return dims
+
+    def length(self, axis: str | None) -> str | None:
+        """Return the length of the matrix of an axis."""
+        before = len(FUNCTIONS[self.name].parameters) - 1  # `longest` is the last
+        given = [*self.node.args[before:], *(keyword.value for keyword in self.node.keywords)]
+        return limited(axis, ast.unparse(given[0])) if given else axis
+
+    def extreme(self, better: Callable[[float, float], float]) -> Value:
+        a, b = self.given
+        if not isinstance(a, Interval) or not isinstance(b, Interval):
+            return None
+        low, high = better(a.low, b.low), better(a.high, b.high)
+        return Interval(low, high, a.whole and b.whole)
+
+    def number(self, name: str, sizes: Value) -> Value:
+        if not isinstance(sizes, Sizes):
+            return SIZE
+        if name == "len":
+            return Interval(min(sizes.lengths), max(sizes.lengths), whole=True)
+        return exactly(1) if max(sizes.lengths) == 0 else SIZE
+
+    def two_axes(self, shape: Value) -> Value:
+        axes = max(shape.lengths) if isinstance(shape, Sizes) else 0
+        if axes < 2:
+            return Sizes.of([])
+        return Sizes(None, frozenset([0, 2]), Interval(0, axes - 1, whole=True))
+
+    def shape(self, name: str, found: Mapping[str, Value]) -> Value:
+        shape = found["shape"]
+        if not isinstance(shape, Sizes) or len(shape.lengths) != 1:
+            return None
+        [axes] = shape.lengths
+        if name == "vectors":
+            return Shapes(frozenset([max(1, axes)]), (None,) if axes else ())
+        if name == "matrices":
+            return Shapes(frozenset([axes]), (self.length(AXIS),) * 2)
+        axis = self.axis("axis", found["axis"], axes)
+        if axis is None or shape.items is None:
+            return Sizes(None, frozenset([max(0, axes - 1)]), shape.any)
+        return Sizes.of(item for i, item in enumerate(shape.items) if i != axis)
+
+    def axis(self, what: str, axis: Value, axes: int) -> int | None:
+        """Return the one axis that is meant; None where it may be one of several, or none."""
+        if not isinstance(axis, Interval):
+            return None
+        if not axis.whole:
+            self.wrong(f"an {what} must be an integer")
+        elif axis.high >= axes or axis.low < -axes:
+            few = count(axes, "axis", "axes")
+            hint = f"; test `ndim > {axis.high:g}` first" if axis.is_one and axis.low >= 0 else ""
+            missing = (
+                f"axis {axis.low:g} does not exist" if axis.is_one else "this axis may not exist"
+            )
+            self.wrong(f"{missing}: the array has {few}, {self.run.where}{hint}")
+        elif axis.is_one:
+            return int(axis.low) % axes
+        return None
+
+    def along_axis(self, name: str, found: Mapping[str, Value]) -> Value:
+        if name == "along":
+            return self.along(found)
+        x = found["x"]
+        dims = dims_of(x)
+        if name == "mean" and "axis" not in found:
+            return SCALAR
+        if dims is None or (name == "max_except" and not dims):
+            return Array(dims)
+        one = self.axis("axis", found["axis"], len(dims))
+        length = None if one is None else dims[one]
+        if name == "max_except":
+            return Array((length,))
+        if name == "gram":
+            return Array((self.length(AXIS if one is None else length),) * 2)
+        rest = (None,) * max(0, len(dims) - 1)
+        return Array(rest if one is None else dims[:one] + dims[one + 1 :])
+
+    def along(self, found: Mapping[str, Value]) -> Value:
+        ndim = found["ndim"]
+        if not isinstance(ndim, Interval) or not ndim.is_one or not ndim.whole:
+            return ANY_ARRAY
+        axes = int(ndim.low)
+        if axes < 1:
+            return SCALAR
+        one = self.axis("axis", found["axis"], axes)
+        if one is None:
+            return Array((None,) * axes)
+        vector = dims_of(found["vector"])
+        length = vector[0] if vector is not None and len(vector) == 1 else None
+        return Array(tuple(length if i == one else "1" for i in range(axes)))
+
+    def least(self, arrays: Value) -> Value:
+        if not isinstance(arrays, Arrays):
+            return ANY_ARRAY
+        if 0 in arrays.lengths:
+            self.wrong(
+                f"least needs at least one array, but there may be none, {self.run.where}; write range(max(1, ndim))"
+            )
+        return Array(arrays.item)
+
+    def orthogonalize(self, found: Mapping[str, Value]) -> Value:
+        dims = self.at_least(2, found["x"])
+        steps = found.get("steps")
+        if isinstance(steps, Interval) and (not steps.whole or steps.low > _MOST_STEPS):
+            self.wrong(f"steps must be an integer of at most {_MOST_STEPS:,}")
+        return Array(dims)
+
+    def reshape(self, dims: Dims, shape: Value) -> Value:
+        wanted = as_dims(shape)
+        known = dims is not None and wanted is not None and None not in {*dims, *wanted}
+        if known and _elements(dims) != _elements(wanted):
+            self.wrong(
+                f"{dims_text(dims)} cannot be reshaped to {dims_text(wanted)}: the numbers of elements differ"
+            )
+        return Array(wanted)
+
+    def matrix(self, name: str, found: Mapping[str, Value]) -> Value:
+        dims = dims_of(found["matrix"])
+        if dims is not None and len(dims) != 2:
+            self.wrong(
+                f"{name} needs a matrix, but this has {count(len(dims), 'axis', 'axes')}, {self.run.where}"
+            )
+        if "basis" in found:
+            self.same_shape("a matrix and its basis", dims, dims_of(found["basis"]))
+        p = found.get("p")
+        if isinstance(p, Interval) and p.low <= 0 <= p.high:
+            zero = "must not be 0" if p.is_one else "may be 0; exclude that with bounds"
+            self.wrong(f"p of inverse_root {zero}")
+        return Array(dims)
+
+    def rotate(self, name: str, dims: Dims, bases: Value) -> Value:
+        if dims is not None and isinstance(bases, Arrays) and bases.lengths != {len(dims)}:
+            matrices = "matrix" if bases.lengths == {1} else "matrices"
+            have = f"the array has {count(len(dims), 'axis', 'axes')}"
+            have += f" and the list {any_of(bases.lengths)} {matrices}"
+            self.wrong(f"{name} needs one matrix for each axis: {have}, {self.run.where}")
+        return Array(dims)
+
+    def same_shape(self, what: str, first: Dims, second: Dims) -> None:
+        """Note two arrays whose shapes differ."""
+        if not agree(first, second):
+            shapes = f"{dims_text(first)} and {dims_text(second)}"
+            self.wrong(
+                f"{what} must have the same shape, but these have {shapes}, {self.run.where}"
+            )
+
+    def item(self, value: Value) -> Dims:
+        """Return the shape of an array, or of each array in a list."""
+        if not isinstance(value, Arrays):
+            return dims_of(value)
+        return of_axis(value.item, 0) if self.run.axes == 1 else value.item
+
+    def every(self, k: Value, new: Value, old: Value) -> Value:
+        if isinstance(k, Interval) and not (k.whole and k.low >= 1):
+            self.run.wrong(
+                self.node.args[0],
+                'every needs an integer of at least 1; give a hyperparameter bounds = "1 <= x"',
+            )
+        self.same_shape("new and old of every", self.item(new), self.item(old))
+        found = join(new, old)
+        return SCALAR if isinstance(found, Interval) else found
+
+
+def _elements(dims: Dims) -> list[str]:
+    """Return the lengths whose product is how many elements an array has."""
+    return sorted(length for length in dims or () if length is not None and length != "1")

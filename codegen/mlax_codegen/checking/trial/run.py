@@ -1,0 +1,88 @@
+"""One run through the equations: which leaves and options it is for, what it knows, what it finds."""
+
+import ast
+from collections.abc import Mapping, Sequence
+
+from mlax_codegen.checking.options import Configuration, literal, names_of, options_in
+from mlax_codegen.checking.trial.values import Dims, Value, count, join, shape_of
+from mlax_codegen.reading.declarations import Slot
+from mlax_codegen.reading.equations import Code
+from mlax_codegen.reading.spec import Spec
+
+__all__ = ["Known", "Run"]
+
+Known = dict[str, Value]
+"""What is known of each name at one point of a run."""
+
+
+class Run:
+    """What all parts of a run share.
+
+    Attributes:
+        axes: How many axes the leaf has.
+        configuration: The options that this run takes as decided.
+        undecided: Options whose answers lead to different shapes and that this run did not take as
+            decided, with their answers. The same equations are run again with each answer.
+        blamed: Expressions that a mistake was noted at.
+        known: What is known of each name where the run is.
+        leaf: The shape of the leaf.
+        code: The equations where the run is.
+    """
+
+    def __init__(self, spec: Spec, axes: int, configuration: Configuration) -> None:
+        self.spec = spec
+        self.axes = axes
+        self.configuration = configuration
+        self.answers: Mapping[str, str] = dict(configuration.answers)
+        self.choices = {h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"}
+        self.options = {h.name for h in spec.hyperparameters}
+        self.slots: Mapping[str, Slot] = {slot.name: slot for slot in spec.slots}
+        self.undecided: dict[str, tuple[str, ...]] = {}
+        self.blamed: set[ast.AST] = set()
+        self.known: Known = {}
+        self.leaf: Dims = ()
+        self.code: Code = spec.phases[0].leaf
+
+    def wrong(self, node: ast.AST, message: str) -> None:
+        """Note a mistake, once for each place."""
+        if node not in self.blamed and isinstance(node, ast.expr):
+            self.blamed.add(node)
+            self.code.note(node, message)
+
+    @property
+    def where(self) -> str:
+        """Which leaves and options the run is for, in the words of a message."""
+        options = " and ".join(literal(*answer) for answer in self.configuration.answers)
+        axes = f"for leaves with {count(self.axes, 'axis', 'axes')}"
+        return f"{axes}, when {options}" if options else axes
+
+    def one_of(self, first: Value, second: Value, test: ast.expr | None) -> Value:
+        """Return what is known of a value that is one of two.
+
+        Where their shapes differ, the options in the test that chooses are noted as undecided.
+        """
+        if test is not None and shape_of(first) != shape_of(second):
+            found = options_in(self.with_definitions(test), self.choices)
+            self.undecided |= {
+                option: answers
+                for option, answers in found
+                if option not in self.answers and names_of(option) <= self.options
+            }
+        return join(first, second)
+
+    def either(self, states: Sequence[Known], test: ast.expr | None = None) -> Known:
+        """Return what is known after one of one or two branches, of the names that both know."""
+        if len(states) < 2:
+            return states[0] if states else self.known
+        first, second = states
+        both = [name for name in first if name in second]
+        return {name: self.one_of(first[name], second[name], test) for name in both}
+
+    def with_definitions(self, test: ast.expr) -> list[ast.expr]:
+        """Return a test, and the definitions in [shapes] of the names in it."""
+        tests = [test]
+        for part in ast.walk(test):
+            code = self.spec.shapes.get(part.id) if isinstance(part, ast.Name) else None
+            if code is not None and code.expression is not None:
+                tests += self.with_definitions(code.expression)
+        return tests
