@@ -1,4 +1,4 @@
-"""A typed classifier of handwritten digits: define, check, train, save. The tutorial of the README, whole."""
+"""A typed classifier of handwritten digits: define, check, train, save. The README's tutorial explains it."""
 
 import functools
 from pathlib import Path
@@ -16,7 +16,7 @@ from mlax import Module, Parameter, losses, optim
 
 
 class Dense(Module):
-    """An affine map; its arrays are made when the first input is seen."""
+    """An affine map; `set_up` creates its arrays from the first input."""
 
     out_features: int
     kernel: Parameter[Float[Array, "in out"]] = Parameter()
@@ -32,7 +32,7 @@ class Dense(Module):
 
 
 class Classifier(Module):
-    """From the pixels of one image to a logit for each class: dense layers with ReLU between."""
+    """Map the pixels of one image to a logit per class: dense layers with ReLU between them."""
 
     layers: tuple[Dense, ...]
 
@@ -69,7 +69,7 @@ Run = tuple[Classifier, optim.adam.State[Classifier]]
 
 @functools.partial(jax.jit, donate_argnames="run")
 def train_epoch(run: Run, images: Array, labels: Array, batches: Int[Array, "steps batch"]) -> Run:
-    """Return model and state after one step on each batch, in one call; the old ones are given up."""
+    """Return model and state after one step on each batch; the old ones are donated."""
 
     def train_step(run: Run, batch: Int[Array, "batch"]) -> tuple[Run, None]:
         model, state = run
@@ -83,13 +83,13 @@ CHECKPOINT = Path("out/checkpoint.safetensors")
 
 
 def train(epochs: int = 40, batch_size: int = 64) -> tuple[Classifier, Float[Array, "epochs 4"]]:
-    """Return a trained model; and of each epoch loss and accuracy on training data, then on test data."""
+    """Return a trained model, and for each epoch the training loss and accuracy, then the test ones."""
     images, test_images, labels, test_labels = digits()
     model = Classifier((Dense(256), Dense(128), Dense(10)))
     model = mlax.set_up(model, images[0], rng=jax.random.key(0))
     start = model, optimizer.init(model), jnp.zeros((epochs, 4)), 0
     if CHECKPOINT.exists():
-        print(f"Going on from {CHECKPOINT}; remove it to start anew.")
+        print(f"Resuming from {CHECKPOINT}. Delete it to start over.")
         start = mlax.load(CHECKPOINT, like=start)
     CHECKPOINT.parent.mkdir(exist_ok=True)
     model, state, history, done = start
@@ -103,5 +103,5 @@ def train(epochs: int = 40, batch_size: int = 64) -> tuple[Classifier, Float[Arr
         history = history.at[epoch].set(jnp.stack([loss, accuracy, test_loss, test_accuracy]))
         mlax.save(CHECKPOINT, (model, state, history, epoch + 1))
         progress.set_postfix(loss=f"{loss:.4f}", test_accuracy=f"{test_accuracy:.1%}")
-    CHECKPOINT.unlink(missing_ok=True)  # a finished run starts anew
+    CHECKPOINT.unlink(missing_ok=True)  # the next run starts over
     return model, history

@@ -1,4 +1,4 @@
-"""What `make train` runs: train the classifier of `digits.py`, and save it with a picture of what came of it."""
+"""`make train` runs this: train the classifier of `digits.py`, and save it with a picture of the result."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ def main() -> None:
     try:
         model, history = train()
     except KeyboardInterrupt:
-        sys.exit("\nInterrupted. The next run goes on from here.")
+        sys.exit("\nInterrupted. The next run resumes here.")
     print(model)
     mlax.save(MODEL, model)
     _, images, _, labels = digits()

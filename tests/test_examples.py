@@ -57,18 +57,18 @@ def test_interrupted_training_ends_with_the_same_weights(
 ) -> None:
     """Ctrl-C, then a kill, each after a few epochs more; then to the end: the same model and picture, bit by bit."""
     expected, done = whole
-    assert "Going on" not in done.stdout
+    assert "Resuming" not in done.stdout
     checkpoint = tmp_path / "out/checkpoint.safetensors"
     for kind in (signal.SIGINT, signal.SIGKILL):
         status, printed = 0, ""
         for _ in range(5):
             before = checkpoint.exists()
             status, printed = interrupted(tmp_path, checkpoint, kind)
-            assert ("Going on from out/checkpoint.safetensors" in printed) == before
+            assert ("Resuming from out/checkpoint.safetensors" in printed) == before
             if status != 0:  # on a busy machine training may end before the signal comes
                 break
         assert status == (1 if kind == signal.SIGINT else -signal.SIGKILL), printed
-        assert ("The next run goes on from here" in printed) == (kind == signal.SIGINT)
+        assert ("The next run resumes here" in printed) == (kind == signal.SIGINT)
         assert "Traceback" not in printed
     last = subprocess.run(
         [sys.executable, ROOT / training_script()],
@@ -78,9 +78,9 @@ def test_interrupted_training_ends_with_the_same_weights(
         check=False,
     )
     assert last.returncode == 0, last.stderr
-    assert "Going on from out/checkpoint.safetensors" in last.stdout
+    assert "Resuming from out/checkpoint.safetensors" in last.stdout
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert files == ["digits.png", "digits.safetensors"], "the next run starts anew"
+    assert files == ["digits.png", "digits.safetensors"], "the checkpoint is still there"
     for name in files:
         assert (tmp_path / "out" / name).read_bytes() == (expected / "out" / name).read_bytes()
 
