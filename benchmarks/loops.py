@@ -152,7 +152,7 @@ def loops(model: Any, x: Array, y: Array) -> dict[str, Callable[[], Any]]:
 
     ways: dict[str, tuple[Callable[[Any], Any], bool]] = {
         "a call for each step": (one_by_one, False),
-        "the same, batch picked inside": (picked_inside, False),
+        "the same, batch selected inside": (picked_inside, False),
         "the same, packed": (picked_inside, True),
         "all steps in one call": (all_at_once, False),
         "the same, unroll=4": (functools.partial(all_at_once, unroll=4), False),

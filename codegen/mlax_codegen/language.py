@@ -156,7 +156,7 @@ _ALL = [
         "abs2(x)",
         "abs2",
         r"\lvert {0} \rvert^2",
-        "Squared magnitude: of a complex number too, where x**2 would not be one.",
+        "Squared magnitude. For a complex number, `x**2` is not that.",
         "mlax.leafwise",
     ),
     _elementwise("cbrt(x)", "jnp.cbrt", r"\sqrt[3]{{{0}}}", "Cube root."),
@@ -164,14 +164,14 @@ _ALL = [
         "clip(x, low, high)",
         "clip",
         _operator("clip", "{0}, {1}, {2}"),
-        "`x` where it is between two bounds, else the nearer one.",
+        "`x` limited to the range from `low` to `high`.",
         "mlax.leafwise",
     ),
     _elementwise("conj(x)", "jnp.conj", r"\overline{{{0}}}", "Complex conjugate."),
     _elementwise("exp(x)", "jnp.exp", r"\exp({0})", "Exponential."),
     _elementwise("log(x)", "jnp.log", r"\log({0})", "Natural logarithm."),
-    _elementwise("maximum(a, b)", "jnp.maximum", r"\max({0}, {1})", "The larger of two."),
-    _elementwise("minimum(a, b)", "jnp.minimum", r"\min({0}, {1})", "The smaller of two."),
+    _elementwise("maximum(a, b)", "jnp.maximum", r"\max({0}, {1})", "The larger of `a` and `b`."),
+    _elementwise("minimum(a, b)", "jnp.minimum", r"\min({0}, {1})", "The smaller of `a` and `b`."),
     _elementwise("sign(x)", "jnp.sign", _operator("sign"), "-1, 0 or 1."),
     _elementwise("sqrt(x)", "jnp.sqrt", r"\sqrt{{{0}}}", "Square root."),
     _elementwise("tanh(x)", "jnp.tanh", r"\tanh({0})", "Hyperbolic tangent."),
@@ -179,7 +179,7 @@ _ALL = [
         "where(test: condition, a, b)",
         "jnp.where",
         r"\begin{{cases}} {1} & \text{{if }} {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
-        "The second where the first holds, else the third.",
+        "`a` if the test holds, otherwise `b`, for each element.",
     ),
     # of a whole leaf
     Function("sum(x)", "jnp.sum", r"\sum {0}", "Sum over the leaf.", shape="()"),
@@ -187,7 +187,7 @@ _ALL = [
         "mean(x, axis: static?)",
         "mean",
         _operator("mean") + "||" + r"\operatorname{{mean}}_{{{1}}}({0})",
-        "Mean over the leaf, or along one of its axes; over nothing it is 0.",
+        "Mean over the leaf, or along one of its axes; 0 if there are no elements.",
         "mlax.leafwise",
         shape="()",
     ),
@@ -195,80 +195,80 @@ _ALL = [
         "max(x, other: static?)",
         "largest",
         r"\max {0}||\max({0}, {1})",
-        "Largest element of the leaf; of two static numbers, the larger.",
+        "Largest element of the leaf, or the larger of two static numbers.",
         "mlax.leafwise",
         shape="()",
     ),
     _runtime("norm(x)", r"\lVert {0} \rVert", "Euclidean norm of the leaf.", "()"),
-    _runtime("rms(x)", _operator("rms"), "Root of the mean of the squared magnitudes.", "()"),
+    _runtime("rms(x)", _operator("rms"), "Root mean square of the magnitudes.", "()"),
     _runtime(
         "trust_ratio(w, direction, coefficient?, eps?, least?)",
         r"\phi({0}, {1})",
-        "Norm of the weights over norm of the direction, 1 where either is 0: times `coefficient`, with `eps` added to "
-        "the norm of the direction; with `least`, the smallest norm that counts, it is never 1 for that reason.",
+        "`coefficient` times the norm of the weights over the norm of the direction plus `eps`; 1 if either norm is 0. "
+        "If `least` is given, smaller norms count as `least`.",
         "()",
     ),
     # static: of shapes and of static numbers
     Function(
-        "len(sizes: sizes)", "len", _operator("len"), "How many integers a tuple has.", shape="()"
+        "len(sizes: sizes)", "len", _operator("len"), "Number of integers in a tuple.", shape="()"
     ),
     Function(
         "min(a: static, b: static)",
         "min",
         r"\min({0}, {1})",
-        "Smaller of static numbers.",
+        "The smaller of two static numbers.",
         shape="()",
     ),
     _runtime(
-        "product(sizes: sizes)", r"\prod {0}", "Product of a tuple of integers; 1 of ().", "()"
+        "product(sizes: sizes)", r"\prod {0}", "Product of a tuple of integers; 1 for ().", "()"
     ),
     _runtime(
         "two_largest_axes(shape: sizes, least: static) -> sizes",
         _operator("axes", "{0}, {1}"),
-        "The two longest axes, the second longest first; () where either is shorter than `least`.",
+        "The two longest axes, the second longest first; () if either is shorter than `least`.",
     ),
     Function(
         "two_axes(shape: sizes, which: choice, least: static) -> sizes",
         "two_axes",
         _operator("axes", "{0}, {1}, {2}"),
-        "As `two_largest_axes` where `which` is 'largest'; where it is 'last' the last axis but one and the last.",
+        "`two_largest_axes` if `which` is 'largest'; the last two axes, whatever their lengths, if it is 'last'.",
         "mlax.leafwise",
         words={"which": ("largest", "last")},
     ),
     _runtime(
         "without(shape: sizes, axis: static) -> sizes",
         r"{0} \setminus {1}",
-        "A shape without one of its axes.",
+        "The shape without one of its axes.",
     ),
     _runtime(
         "vectors(shape: sizes) -> shapes",
         _operator("vectors"),
-        "The shapes of a vector for each axis; of a leaf without axes, of one scalar.",
+        "The shapes of one vector for each axis; for a leaf without axes, the shape of one scalar.",
     ),
     _runtime(
         "matrices(shape: sizes, longest: static?) -> shapes",
         _operator("matrices"),
-        "The shapes of a square matrix for each axis; an empty one for axes beyond `longest`.",
+        "The shapes of one square matrix for each axis; an empty matrix for an axis longer than `longest`.",
     ),
     # factored and per axis
     _runtime(
         "outer_mean(row, column, axes: sizes, least: static?)",
         r"\frac{{{0} \otimes {1}}}{{\operatorname{{mean}}({0})}}"
         r"||\frac{{{0} \otimes {1}}}{{\max(\operatorname{{mean}}({0}), {3})}}",
-        "The matrix whose means along `axes` are a row and a column: their product over the mean, or over `least` "
-        "where that is more.",
+        "The matrix whose means along `axes` are `row` and `column`: their outer product over the mean, or over `least` "
+        "if that is larger.",
     ),
     _runtime(
         "along(vector, axis: static, ndim: static)",
         "{0}",
-        "A vector stretched out along one axis of an array of `ndim` axes.",
+        "A vector reshaped to lie along one of `ndim` axes; the others have length 1.",
     ),
     _runtime(
         "max_except(x, axis: static)",
         r"\max_{{j \ne {1}}} {0}",
-        "Largest elements over all axes but one: a vector.",
+        "Maximum over all axes except one: a vector.",
     ),
-    _runtime("least(arrays: arrays)", r"\min {0}", "Smallest of the arrays, element by element."),
+    _runtime("least(arrays: arrays)", r"\min {0}", "Elementwise minimum of the arrays."),
     # matrices
     Function(
         "orthogonalize(x, steps: static?, coefficients: choice?, eps: static?, scaling: choice?)",
@@ -286,23 +286,23 @@ _ALL = [
     _runtime(
         "as_matrix(x)",
         _operator("matrix"),
-        "A kernel as a matrix: all axes but the first as one. `reshape` it back.",
+        "A kernel as a matrix: all axes except the first are merged into one. `reshape` restores the shape.",
     ),
     Function(
         "reshape(x, shape: sizes)",
         "jnp.reshape",
         "{0}",
-        "The same elements in another shape, mostly back in that of the leaf: `reshape(x, shape)`.",
+        "The same elements in another shape, usually that of the leaf: `reshape(x, shape)`.",
     ),
     _runtime(
         "gram(x, axis: static, longest: static?)",
         r"\operatorname{{gram}}_{{{1}}}({0})",
-        "Products of the slices across an axis with each other: a matrix of its size, empty beyond `longest`.",
+        "Inner products of all slices across an axis: a square matrix; empty if the axis is longer than `longest`.",
     ),
     _runtime(
         "inverse_root(matrix, p: static, eps)",
         r"({0} + {2} I)^{{-\frac{{1}}{{{1}}}}}",
-        "Inverse p-th root of a positive semidefinite matrix with `eps` on its diagonal.",
+        "Inverse p-th root of a positive semidefinite matrix, after adding `eps` to its diagonal.",
         "matrix",
     ),
     _runtime(
@@ -315,7 +315,7 @@ _ALL = [
         "refreshed_basis(matrix, basis)",
         "refreshed_basis",
         _operator("qr", "{0} {1}"),
-        "An eigenbasis in the first step, then one step of orthogonal iteration from the last one.",
+        "The eigenbasis in the first step; afterwards, one step of orthogonal iteration from the last basis.",
         "mlax.leafwise",
         shape="matrix",
         step_at=2,
@@ -323,13 +323,13 @@ _ALL = [
     _runtime(
         "rotate(x, bases: arrays)",
         _operator("rotate", "{0}, {1}"),
-        "An array in other bases, one for each axis.",
+        "The array in other bases, one for each axis.",
         "x",
     ),
     _runtime(
         "rotate_back(x, bases: arrays)",
         r"\operatorname{{rotate}}^{{-1}}({0}, {1})",
-        "What `rotate` is undone by; an array multiplied along each axis by a matrix.",
+        "The inverse of `rotate`. It multiplies an array by a matrix along each axis.",
         "x",
     ),
     # work that is not done always
@@ -337,7 +337,7 @@ _ALL = [
         "every(k: static, new, old)",
         "every",
         "{1}",
-        "`new`, computed at steps 1, 1 + k, 1 + 2 k and so on only; `old` in between.",
+        "`new` at steps 1, 1 + k, 1 + 2 k and so on; `old` at all others, where `new` is not computed.",
         "mlax.leafwise",
         elementwise=True,
         step_at=1,
@@ -346,13 +346,13 @@ _ALL = [
         "total(x)",
         "",
         r"\sum_{{\text{{all leaves}}}} {0}",
-        "Sum over all elements of all leaves, for the phases that follow.",
+        "Sum over all elements of all leaves, known to the phases that follow.",
         shape="()",
     ),
     _runtime(
         "normal(key: key, like)",
         r"\mathcal{{N}}(0, 1)",
-        "Normal noise, of the shape of `like`.",
+        "Standard normal noise in the shape of `like`.",
         "like",
     ),
 ]
