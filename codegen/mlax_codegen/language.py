@@ -204,8 +204,8 @@ _ALL = [
     _runtime(
         "trust_ratio(w, direction, coefficient?, eps?, least?)",
         r"\phi({0}, {1})",
-        "`coefficient` times the norm of the weights over the norm of the direction plus `eps`; 1 if either norm is 0. "
-        "If `least` is given, smaller norms count as `least`.",
+        "`coefficient` times the norm of the weights over the norm of the direction plus `eps`; 1 if "
+        "either norm is 0. If `least` is given, smaller norms count as `least`.",
         "()",
     ),
     # static: of shapes and of static numbers
@@ -255,8 +255,8 @@ _ALL = [
         "outer_mean(row, column, axes: sizes, least: static?)",
         r"\frac{{{0} \otimes {1}}}{{\operatorname{{mean}}({0})}}"
         r"||\frac{{{0} \otimes {1}}}{{\max(\operatorname{{mean}}({0}), {3})}}",
-        "The matrix whose means along `axes` are `row` and `column`: their outer product over the mean, or over `least` "
-        "if that is larger.",
+        "The matrix whose means along `axes` are `row` and `column`: their outer product over the "
+        "mean, or over `least` if that is larger.",
     ),
     _runtime(
         "along(vector, axis: static, ndim: static)",
