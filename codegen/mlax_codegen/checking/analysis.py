@@ -1,44 +1,23 @@
 """What the equations of a spec mean: which names they read and when, and what follows for the generated code."""
 
 import ast
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlax_codegen.checking.branches import Branches
 from mlax_codegen.checking.defaults import check_defaults
-from mlax_codegen.checking.flow import Flow, target_of
+from mlax_codegen.checking.flow import Flow
 from mlax_codegen.checking.options import Configuration, condition_of
+from mlax_codegen.checking.plans import LeafPlan, plans_of_functions, plans_of_phases
 from mlax_codegen.checking.retention import retained, scales, squares
 from mlax_codegen.checking.trial.trial import try_out
 from mlax_codegen.formulas.latex import symbols
-from mlax_codegen.language import FUNCTIONS, NDIM, SHAPE, STEP_NUMBER, WEIGHT, Type
-from mlax_codegen.reading.equations import Code
+from mlax_codegen.language import NDIM, SHAPE, STEP_NUMBER, Type
 from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import calls_in, names_in
 
-__all__ = ["Analysis", "LeafPlan", "analyse", "names_in"]
-
-
-@dataclass(frozen=True)
-class LeafPlan:
-    """What a function of one leaf is given and gives back.
-
-    Attributes:
-        name: Of the generated function, without its underscore.
-        weights: Whether it is given the weights.
-        inputs: Slots that it reads only.
-        slots: Slots that it gives back.
-        scalars: What it reads that is computed once a step, in order.
-        totals: What it gives back to be summed over all leaves.
-    """
-
-    name: str
-    code: Code
-    weights: bool
-    inputs: tuple[str, ...]
-    slots: tuple[str, ...]
-    scalars: tuple[str, ...]
-    totals: tuple[str, ...]
+__all__ = ["Analysis", "analyse"]
 
 
 @dataclass(frozen=True)
@@ -191,11 +170,8 @@ def _conclude(
         reads_weights=bool(branches.weights),
         weights_when=when(branches.weights),
         step_number=STEP_NUMBER in in_step,
-        phases=tuple(
-            _plan(spec, flow, phase.name, phase.leaf, totals)
-            for phase, totals in zip(spec.phases, flow.totals, strict=True)
-        ),
-        functions=tuple(_plan(spec, flow, f.name, f.leaf, ()) for f in spec.functions),
+        phases=plans_of_phases(spec, flow),
+        functions=plans_of_functions(spec, flow),
         sees_leaves=bool(branches.leaves),
         leaves_when=when(branches.leaves),
         retained=retained(spec),
@@ -204,52 +180,5 @@ def _conclude(
         per_leaf=frozenset(per_leaf),
         several=frozenset(s for s, t in flow.names.slot_types.items() if t is Type.ARRAYS),
         shapes={name: kind.type for name, kind in flow.names.shapes.items()},
-        called=frozenset(_calls(everywhere)),
+        called=frozenset(calls_in(everywhere)),
     )
-
-
-def _plan(spec: Spec, flow: Flow, name: str, code: Code, totals: Collection[str]) -> LeafPlan:
-    read = set(names_in(code.body))
-    if any(FUNCTIONS[called].step_at is not None for called in read & set(FUNCTIONS)):
-        read.add("step")
-    written = {target_of(part) for s in code.body for part in ast.walk(s)}
-    slots = [slot.name for slot in spec.slots]
-    schedulable = [h.name for h in spec.hyperparameters if h.schedulable]
-    scalars = [
-        *schedulable,
-        "step",
-        STEP_NUMBER,
-        *(argument.name for argument in spec.arguments),
-        *(scalar.name for scalar in spec.scalars),
-        *(name for name in flow.names.computed if name not in flow.names.scalars),
-    ]
-    return LeafPlan(
-        name,
-        code,
-        WEIGHT in read,
-        tuple(slot for slot in slots if slot in read - written),
-        tuple(slot for slot in slots if slot in written),
-        tuple(scalar for scalar in scalars if scalar in read),
-        tuple(totals),
-    )
-
-
-def names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """Yield the names that are read."""
-    for node in nodes:
-        for part in ast.walk(node):
-            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
-                yield part.id
-
-
-def _calls(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """Yield the functions of the language that are called; `max` of two is Python's own."""
-    for node in nodes:
-        for part in ast.walk(node):
-            match part:
-                case ast.Call(func=ast.Name(id="max"), args=[_, _]):
-                    pass
-                case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
-                    yield name
-                case _:
-                    pass

@@ -4,13 +4,13 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlax_codegen.checking.flow import target_of
 from mlax_codegen.checking.options import Configuration, configurations_of, holds, tests_in
 from mlax_codegen.language import NDIM, SHAPE, WEIGHT, sees_leaf
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import target_of
 
 __all__ = ["Branches"]
 
@@ -56,6 +56,7 @@ class Branches:
         step = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
         functions = [function.leaf for function in spec.functions]
         shapes = [*spec.shapes.values(), *(slot.shape for slot in spec.slots if slot.shape)]
+        shapes += [slot.keeps for slot in spec.slots if slot.keeps]
         conditions = [
             code.expression
             for code in [*(s.when for s in spec.slots), *(r.test for r in spec.requirements)]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import names_in
 
 __all__ = ["check_defaults"]
 
@@ -21,7 +22,7 @@ def check_defaults(spec: Spec) -> None:
         except (ArithmeticError, TypeError):  # of None, say
             kept = False
         if not kept:
-            names = dict.fromkeys(n.id for n in ast.walk(test) if isinstance(n, ast.Name))
+            names = dict.fromkeys(names_in([test]))
             given = ", ".join(f"{name} = {defaults[name]!r}" for name in names)
             requirement.test.note(test, f"the defaults do not meet this: {given}")
 

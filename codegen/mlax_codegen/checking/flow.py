@@ -8,19 +8,11 @@ from mlax_codegen.checking.types import TypeChecker
 from mlax_codegen.language import RESULT, TOTAL, UPDATE, Type
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.spec import Phase, Spec
+from mlax_codegen.reading.trees import assignments_in
 
-__all__ = ["Flow", "target_of"]
+__all__ = ["Flow"]
 
 _SHAPES = {Type.SIZES, Type.SHAPES, Type.UNKNOWN}
-
-
-def target_of(statement: ast.AST) -> str:
-    """Return the name that an assignment assigns; "" of anything else."""
-    match statement:
-        case ast.Assign(targets=[ast.Name(id=name)]):
-            return name
-        case _:
-            return ""
 
 
 @dataclass
@@ -71,8 +63,11 @@ class Flow:
                     )
                 if kind.type is Type.SHAPES:
                     self.names.slot_types[slot.name] = Type.ARRAYS
-            for name in (slot.init.hyperparameter,):
-                self.read.add(name)
+            if slot.keeps is not None and slot.keeps.expression is not None:
+                # Not a read: what only this expression reads has no effect on a step.
+                checker = TypeChecker(self.names, slot.keeps, Block.STATIC, set())
+                checker.number(slot.keeps.expression)
+            self.read.add(slot.init.hyperparameter)
         self.read |= {scalar.init.hyperparameter for scalar in self.spec.scalars}
 
     def checker(self, code: Code) -> TypeChecker:
@@ -155,9 +150,7 @@ class _Walk(TypeChecker):
         self.last = last
         self.first: dict[str, ast.stmt] = {}
         self.totals: dict[str, ast.stmt] = {}
-        self.later: set[str] = {
-            target_of(part) for statement in code.body for part in ast.walk(statement)
-        } - {""}
+        self.later: set[str] = {name for name, _ in assignments_in(code.body)}
 
     def name(self, node: ast.Name, name: str) -> StagedType:
         """Return what a name is; a total has no value yet."""

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, product
 
+from mlax_codegen.reading.trees import names_in
+
 __all__ = [
     "Configuration",
     "condition_of",
@@ -51,7 +53,7 @@ class Configuration:
 
 def names_of(option: str) -> set[str]:
     """Return the names in an option."""
-    return {part.id for part in ast.walk(ast.parse(option)) if isinstance(part, ast.Name)}
+    return set(names_in([ast.parse(option)]))
 
 
 def tests_in(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:

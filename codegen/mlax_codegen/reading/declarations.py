@@ -35,6 +35,7 @@ class Slot:
     Attributes:
         when: The static condition under which it is kept; always where None.
         shape: The shape, or list of shapes, of a leaf's entry; that of the leaf where None.
+        keeps: The part of itself that a step keeps, if the equations do not show it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Slot:
     when: Code | None = None
     shape: Code | None = None
     symbol: str | None = None
+    keeps: Code | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class Declarations:
             return None
         when = table.text("when", default="")
         shape = table.text("shape", default="")
+        keeps = table.text("keeps", default="")
         symbol = table.symbol("symbol")
         doc = table.sentence("doc")
         init = self.init(table, _SLOT_INITS)
@@ -136,6 +139,7 @@ class Declarations:
             read_expression(self.document, (*path, "when"), when) if when else None,
             read_expression(self.document, (*path, "shape"), shape) if shape else None,
             symbol,
+            read_expression(self.document, (*path, "keeps"), keeps) if keeps else None,
         )
 
     def scalar(self, name: str) -> Scalar | None:

@@ -79,6 +79,11 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             "Shape of the entry of a leaf, from its `shape`: '()', or a list of shapes for one array per axis.",
         ),
         "when": Key("string", "When it is kept: a condition of hyperparameters or of the shape."),
+        "keeps": Key(
+            "string",
+            "The part of itself that each step keeps, such as 'b2**0.5': only needed if the equations do not show it, "
+            "to warn of dtypes that are too narrow.",
+        ),
         "symbol": _SYMBOL,
         "doc": _DOC,
     },

@@ -3,9 +3,11 @@
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 
-from mlax_codegen.checking.analysis import Analysis, LeafPlan, names_in
+from mlax_codegen.checking.analysis import Analysis
+from mlax_codegen.checking.plans import LeafPlan
 from mlax_codegen.language import FUNCTIONS, GRADIENT, NDIM, SHAPE, TOTAL, WEIGHT
 from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import names_in
 from mlax_codegen.writing.expressions import expression_text
 from mlax_codegen.writing.shape_functions import ShapeFunctions
 

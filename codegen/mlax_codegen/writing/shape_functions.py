@@ -3,10 +3,11 @@
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
-from mlax_codegen.checking.analysis import Analysis, names_in
+from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.language import NDIM, SHAPE, Type
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import names_in
 from mlax_codegen.writing.expressions import expression_text
 
 __all__ = ["ShapeFunctions"]

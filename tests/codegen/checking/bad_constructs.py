@@ -66,6 +66,13 @@ CASES: dict[str, Bad] = {
         "unknown init 'zeros'; write key(seed), a number or a name",
         '"zeros"',
     ),
+    "keeps what may be None": Bad(
+        "m = { init = 0.5,",
+        'm = { init = 0.5, keeps = "1 / longest",',
+        "35:32",
+        "'longest' may be None here; ask `longest is not None` first",
+        "longest",
+    ),
     "identity without a shape": Bad(
         "init = 0.5",
         'init = "identity"',

@@ -95,6 +95,8 @@ class Equations(Conditions):
             if where is None:
                 return None
             self.known = where
+        if slot.keeps is not None:
+            self.value_of(slot.keeps)
         if slot.shape is None or slot.shape.expression is None:
             return Array(self.leaf)
         before = len(self.blamed)

@@ -1,0 +1,46 @@
+"""What the syntax trees of equations read, assign and call."""
+
+import ast
+from collections.abc import Iterable, Iterator
+
+from mlax_codegen.language import FUNCTIONS
+
+__all__ = ["assignments_in", "calls_in", "names_in", "target_of"]
+
+
+def names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield the names that are read."""
+    for node in nodes:
+        for part in ast.walk(node):
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
+                yield part.id
+
+
+def target_of(statement: ast.AST) -> str:
+    """Return the name that an assignment assigns; "" for anything else."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return name
+        case _:
+            return ""
+
+
+def assignments_in(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
+    """Yield each name that is assigned, with its value; those under an `if` too."""
+    for node in nodes:
+        for part in ast.walk(node):
+            if isinstance(part, ast.Assign) and (name := target_of(part)):
+                yield name, part.value
+
+
+def calls_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield the functions of the language that are called; `max` of two numbers is Python's own."""
+    for node in nodes:
+        for part in ast.walk(node):
+            match part:
+                case ast.Call(func=ast.Name(id="max"), args=[_, _]):
+                    pass
+                case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
+                    yield name
+                case _:
+                    pass
