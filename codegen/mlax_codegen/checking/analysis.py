@@ -129,7 +129,7 @@ def _check_symbols(spec: Spec) -> None:
             continue
         places = [(table, one) for one in (name, other) for table in tables]
         path = next((path for path in places if path in spec.document.places), ("step", 0, "leaf"))
-        message = f"the formulas would write {other!r} and {name!r} alike, as {symbol}; give one another symbol"
+        message = f"the formulas would show both {other!r} and {name!r} as {symbol}; give one of them another symbol"
         spec.document.at_key(path, message)
 
 

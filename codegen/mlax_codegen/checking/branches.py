@@ -4,7 +4,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlax_codegen.checking.options import Configuration, configurations_of, holds, tests_in
+from mlax_codegen.checking.options import MOST, Configuration, configurations_of, holds, tests_in
 from mlax_codegen.language import NDIM, SHAPE, WEIGHT, sees_leaf
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import Code
@@ -71,7 +71,7 @@ class Branches:
         choices = {h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"}
         configurations = configurations_of(tests, choices)
         if configurations is None:
-            spec.document.note(0, 1, "too many options that exclude nothing; split the spec")
+            spec.document.note(0, 1, f"more than {MOST:,} combinations of options; split the spec")
             return []
         possible: list[Configuration] = []
         for configuration in configurations:
@@ -145,9 +145,7 @@ class Branches:
         if name in self.keys and self.possible:
             if name in self.drawn and node not in self.blamed:
                 self.blamed.add(node)
-                message = (
-                    f"{name!r} gives the same noise again; name the noise, or declare another key"
-                )
+                message = f"{name!r} would give the same noise again; give the noise a name, or declare another key"
                 self.code.note(node, message)
             self.drawn.add(name)
         found = self.hyperparameters.get(name)
@@ -155,7 +153,7 @@ class Branches:
             return
         if self.is_none(name):
             self.blamed.add(name)
-            self.code.note(node, f"{name!r} may be None here; ask `{name} is not None` first")
+            self.code.note(node, f"{name!r} may be None here; test `{name} is not None` first")
 
     def is_none(self, name: str) -> bool:
         answers = dict(self.configuration.answers)
@@ -169,8 +167,6 @@ class Branches:
         if not self.possible or name in self.blamed:
             return
         if not holds(slot.when.expression, self.configuration):
-            message = (
-                f"{name!r} is kept only when {slot.when.text.strip()}, which may not hold here"
-            )
+            message = f"{name!r} exists only if `{slot.when.text.strip()}`; test that first"
             self.code.note(node, message)
             self.blamed.add(name)

@@ -24,7 +24,7 @@ def check_defaults(spec: Spec) -> None:
         if not kept:
             names = dict.fromkeys(names_in([test]))
             given = ", ".join(f"{name} = {defaults[name]!r}" for name in names)
-            requirement.test.note(test, f"the defaults do not meet this: {given}")
+            requirement.test.note(test, f"the defaults do not meet this requirement: {given}")
 
 
 def _value(node: ast.expr, defaults: Mapping[str, Any]) -> Any:

@@ -40,7 +40,9 @@ class Flow:
     def static(self, code: Code) -> None:
         """Check a condition of hyperparameters alone."""
         if code.expression is not None:
-            TypeChecker(self.names, code, Block.STATIC, self.read).test(code.expression, "it")
+            TypeChecker(self.names, code, Block.STATIC, self.read).test(
+                code.expression, "this condition"
+            )
 
     def shapes(self) -> None:
         """Check what is computed from the shape of a leaf: [shapes], then shapes and conditions of slots."""
@@ -48,18 +50,19 @@ class Flow:
             kind = self.shape(code)
             if kind.type in {Type.ARRAYS, Type.SHAPES, Type.CHOICE} and code.expression:
                 code.note(
-                    code.expression, f"[shapes] has numbers, switches and tuples, not {kind.words}"
+                    code.expression,
+                    f"a value in [shapes] must be a number, a switch or a tuple, not {kind.words}",
                 )
             self.names.shapes[name] = kind
         for slot in self.spec.slots:
             if slot.when is not None and slot.when.expression is not None:
-                self.checker(slot.when).test(slot.when.expression, "it")
+                self.checker(slot.when).test(slot.when.expression, "this condition")
             if slot.shape is not None and slot.shape.expression is not None:
                 kind = self.shape(slot.shape)
                 if kind.type not in _SHAPES:
                     slot.shape.note(
                         slot.shape.expression,
-                        f"a shape is a tuple of integers, or a list of shapes, not {kind.words}",
+                        f"a shape must be a tuple of integers or a list of shapes, not {kind.words}",
                     )
                 if kind.type is Type.SHAPES:
                     self.names.slot_types[slot.name] = Type.ARRAYS
@@ -86,11 +89,11 @@ class Flow:
         totals = [name for name in walk.totals if name in walk.assigned]
         for name, statement in walk.totals.items():
             if name not in walk.assigned:
-                phase.leaf.note(statement, f"{name!r} is not assigned on every path")
+                phase.leaf.note(statement, f"{name!r} is not assigned in every branch")
                 self.names.broken.add(name)
             self.first[name] = (phase.leaf, statement)
         if not last and not walk.totals:
-            message = "a phase before the last has a total; else it is one with the next"
+            message = "a phase before the last must compute a total; otherwise merge it with the next phase"
             phase.leaf.document.at_key(phase.leaf.path, message)
         self.totals.append(totals)
         self.names.totals |= set(totals)
@@ -104,7 +107,7 @@ class Flow:
         for name in walk.first:
             self.first.setdefault(name, (code, walk.first[name]))
             if name not in walk.assigned and name not in walk.visible:
-                code.note(walk.first[name], f"{name!r} is not assigned on every path")
+                code.note(walk.first[name], f"{name!r} is not assigned in every branch")
         # A leaf is given what is computed once a step as an array, whatever it was before.
         self.names.computed |= {
             name: StagedType(max(kind.stage, Stage.SCALAR), kind.type)
@@ -121,7 +124,7 @@ class Flow:
         """Check what leaf equations have assigned."""
         code = walk.code
         if result and result not in walk.assigned:
-            partly = " on every path" if result in walk.first else ""
+            partly = " in every branch" if result in walk.first else ""
             code.document.at_key(code.path, f"`{result}` is not assigned{partly}")
         kept = {result, *self.names.slots, *walk.totals}
         for name, statement in walk.first.items():
@@ -136,7 +139,7 @@ class Flow:
                 self.never_read(code, statement, name)
 
     def never_read(self, code: Code, statement: ast.stmt, name: str) -> None:
-        code.note(statement, f"{name!r} is assigned and never read", consequence=True)
+        code.note(statement, f"{name!r} is assigned but never read", consequence=True)
 
 
 class _Walk(TypeChecker):
@@ -156,13 +159,13 @@ class _Walk(TypeChecker):
         """Return what a name is; a total has no value yet."""
         if name in self.totals and name not in self.blamed:
             self.blamed.add(name)
-            return self.wrong(node, f"{name!r} is a total, which only later phases know")
+            return self.wrong(node, f"{name!r} is a total; only later phases can read it")
         return super().name(node, name)
 
     def unassigned(self, name: str) -> str | None:
         """Return why a name that this block assigns has no value here."""
         if name in self.first:
-            return f"{name!r} is not assigned on every path to here"
+            return f"{name!r} may have no value here: not every branch above assigns it"
         if name in self.later and name not in self.names.scalars:
             return f"{name!r} is read before it is assigned"
         return None
@@ -203,7 +206,7 @@ class _Walk(TypeChecker):
                 wrong = self.names.cannot_assign(name, self.block, last=self.last)
                 wrong = wrong or self.misfit(name, kind)
         if wrong is None and name in self.variables_of_code - {*self.visible}:
-            wrong = f"{name!r} is the variable of a comprehension"
+            wrong = f"{name!r} is also the variable of a comprehension; choose another name"
         if name in self.names.slots or name in self.names.scalars:
             self.flow.written.add(name)
         if wrong is not None:
@@ -231,23 +234,23 @@ class _Walk(TypeChecker):
     def cannot_sum(self, name: str) -> str | None:
         """Return why a name cannot be a total, or None."""
         if self.block is not Block.LEAF:
-            return "total is of the leaf equations of a step"
+            return "total can only be used in the `leaf` equations of a step"
         if self.last:
-            return "no later phase could read this total"
+            return "this is the last phase, so nothing can read this total"
         if name in self.first and name not in self.totals:
-            return f"{name!r} is assigned already; give the total another name"
+            return f"{name!r} is already assigned; give the total another name"
         if name in self.names.slots or name in {UPDATE, "g"}:
-            return f"{name!r} is no name for a total; give it one of its own"
+            return f"{name!r} cannot be a total; give the total a name of its own"
         return self.names.cannot_assign(name, self.block, last=False)
 
     def misfit(self, name: str, kind: StagedType) -> str | None:
         """Return why a value cannot be assigned to a name, or None."""
         if name in self.totals:
-            return f"{name!r} is a total on another path; write total(...) here too"
+            return f"{name!r} is a total in another branch; write total(...) here too"
         if kind.type is Type.UNKNOWN:
             return None
         if kind.type not in {Type.NUMBER, Type.ARRAYS}:
-            return "equations compute numbers; ask for a switch or choice where it is needed"
+            return "equations compute numbers; use the switch or choice itself where it is needed"
         wanted = Type.NUMBER if self.block is Block.SCALARS else self.names.slot_types.get(name)
         if name in {UPDATE, RESULT, "g"}:
             wanted = Type.NUMBER
@@ -255,5 +258,5 @@ class _Walk(TypeChecker):
         if wanted is None and previous is not None and previous.type is not Type.UNKNOWN:
             wanted = previous.type
         if wanted is not None and kind.type is not wanted:
-            return f"{name!r} is {wanted}, and this is {kind.words}"
+            return f"{name!r} must be {wanted}, not {kind.words}"
         return None

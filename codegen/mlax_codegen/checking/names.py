@@ -60,9 +60,9 @@ _TYPES = {"float": Type.NUMBER, "integer": Type.NUMBER, "flag": Type.FLAG, "choi
 _NUMBER = StagedType(Stage.SCALAR, Type.NUMBER)
 _ARRAY = StagedType(Stage.LEAF, Type.NUMBER)
 _ONLY = {
-    Block.STATIC: "only hyperparameters are",
-    Block.SHAPES: "only hyperparameters, shape, ndim and what [shapes] has above are",
-    Block.FUNCTION: "a function reads w, slots, hyperparameters and [scalars]",
+    Block.STATIC: "only hyperparameters can",
+    Block.SHAPES: "only hyperparameters, shape, ndim and names defined above in [shapes] can",
+    Block.FUNCTION: "a function can read w, slots, hyperparameters and [scalars]",
 }
 
 
@@ -131,17 +131,19 @@ class Names:
         of_leaf = {GRADIENT, WEIGHT, SHAPE, NDIM, *self.slots, *self.spec.shapes}
         if block is Block.SCALARS:
             if name in of_leaf:
-                return f"{name!r} has a value for each leaf; `scalars` are computed once a step"
+                return (
+                    f"{name!r} has a value for each leaf, but `scalars` are computed once per step"
+                )
             if name in self.scalars:
-                return f"{name!r} is a key, which `leaf` reads"
+                return f"{name!r} is a random key; read it in `leaf`"
         elif block is not Block.LEAF:
             others = {STEP_NUMBER, *self.scalars, *self.arguments, *self.computed, *self.locals}
             if name in of_leaf | others:
-                return f"{name!r} is not known here; {_ONLY[block]}"
+                return f"{name!r} cannot be used here; {_ONLY[block]}"
         if name in self.locals:
-            return f"{name!r} ended with its phase; make it a slot, or a total"
+            return f"{name!r} exists only in the phase that assigns it; make it a slot or a total"
         if name in {UPDATE, RESULT}:
-            return f"`{name}` is not known here"
+            return f"`{name}` cannot be read here"
         if name in FUNCTIONS:
             return f"{name!r} is a function; call it"
         return None
@@ -149,13 +151,13 @@ class Names:
     def cannot_assign(self, name: str, block: Block, *, last: bool) -> str | None:
         """Return why equations cannot assign a name, or None; `last` is whether the phase is."""
         if name in self.hyperparameters:
-            return f"{name!r} is a hyperparameter and keeps its value"
+            return f"{name!r} is a hyperparameter; equations cannot change it"
         if name in self.arguments:
-            return f"{name!r} is an argument and keeps its value"
+            return f"{name!r} is an argument; equations cannot change it"
         if name in self.spec.shapes:
-            return f"{name!r} is a name of [shapes] and keeps its value"
+            return f"{name!r} is defined in [shapes]; equations cannot change it"
         if name in self.scalars and self.scalars[name].is_key:
-            return f"{name!r} is a key, of which each step makes its own"
+            return f"{name!r} is a random key; each step gets a new one without an assignment"
         if block is Block.SCALARS:
             if name in self.slots:
                 return f"{name!r} is a slot; assign it in `leaf`"
@@ -167,24 +169,24 @@ class Names:
             return f"{name!r} is a scalar of the state; assign it in `scalars`"
         elif block is Block.FUNCTION:
             if name in self.slots:
-                return f"{name!r} is a slot, and a function changes no state"
+                return f"{name!r} is a slot; a function cannot change the state"
             if name == RESULT:
                 return None
         elif name == UPDATE:
-            return None if last else "`update` is assigned in the last phase"
+            return None if last else "assign `update` in the last phase"
         elif name == GRADIENT or name in self.slots:
             return None
         elif name in self.computed:
             what = "a total" if name in self.totals else "computed in `scalars`"
-            return f"{name!r} is {what} and keeps its value"
+            return f"{name!r} is {what}; `leaf` cannot change it"
         return self.wrong_local(name)
 
     def wrong_local(self, name: str) -> str | None:
         """Return why a name cannot be given to a value that equations compute, or None."""
         if name in FUNCTIONS:
-            return f"{name!r} is a function"
+            return f"{name!r} is a function; choose another name"
         if name in RESERVED:
             return f"{name!r} is {RESERVED[name]}; choose another name"
         if name != name.lower() or name.startswith("_"):
-            return f"{name!r} is no name; names read like 'c1' or 'direction'"
+            return f"{name!r} is not a valid name: use a-z, 0-9 and _, as in 'c1' or 'direction'"
         return None

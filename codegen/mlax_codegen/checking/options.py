@@ -13,6 +13,7 @@ from itertools import combinations, product
 from mlax_codegen.reading.trees import names_in
 
 __all__ = [
+    "MOST",
     "Configuration",
     "condition_of",
     "configurations_of",
@@ -24,7 +25,7 @@ __all__ = [
     "tests_in",
 ]
 
-_MOST = 4096
+MOST = 4096
 _LONGEST = 3  # options in one conjunction, unless it takes all of them
 _NONE = "None"
 _VALUE = "a value"
@@ -72,7 +73,7 @@ def configurations_of(
     count = 1
     for answers in options.values():
         count *= len(answers)
-        if count > _MOST:
+        if count > MOST:
             return None
     return [
         Configuration(tuple(zip(options, answers, strict=True)))

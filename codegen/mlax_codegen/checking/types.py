@@ -7,17 +7,17 @@ from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
 from mlax_codegen.language import FUNCTIONS, TOTAL, Function, Parameter, Type
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.hyperparameters import Hyperparameter
-from mlax_codegen.reading.mistakes import closest, suggestion
+from mlax_codegen.reading.mistakes import closest, either_of, suggestion
 
 __all__ = ["TypeChecker"]
 
 _FLAG = StagedType(Stage.STATIC, Type.FLAG)
 _SIZES = StagedType(Stage.STATIC, Type.SIZES)
 _HINTS = {
-    Type.CONDITION: "; write where(condition, a, b)",
-    Type.FLAG: "; write a if b else c",
-    Type.ARRAYS: "; take one of it, x[i], in a comprehension",
-    Type.KEY: "; write normal(key, g)",
+    Type.CONDITION: "; write `where(condition, a, b)`",
+    Type.FLAG: "; write `a if b else c`",
+    Type.ARRAYS: "; take one item, `x[i]`, in a comprehension",
+    Type.KEY: "; write `normal(key, g)`",
 }
 _LISTS = {
     (Type.NUMBER, True): _SIZES,
@@ -61,17 +61,19 @@ class TypeChecker:
             return UNKNOWN
         if kind.stage is not Stage.STATIC:
             return self.wrong(
-                node, f"{what} must be static; of arrays, write where(condition, a, b)"
+                node, f"{what} must be static; for arrays, write `where(condition, a, b)`"
             )
         if kind.type is Type.NUMBER:
-            return self.wrong(node, "compare the number with something")
+            return self.wrong(node, "this is a number, not a condition; compare it, as in `x > 0`")
         if kind.type is Type.CHOICE:
-            return self.wrong(node, "compare the choice with one of its values")
+            return self.wrong(
+                node, "this is a choice, not a condition; compare it with one of its values"
+            )
         return _FLAG
 
     def number(self, node: ast.expr) -> Stage:
         """Check an operand of arithmetic."""
-        return self.expect(node, Type.NUMBER, "a number is expected")
+        return self.expect(node, Type.NUMBER, "this must be a number")
 
     def expect(self, node: ast.expr, wanted: Type, what: str) -> Stage:
         """Check that an expression is of a type."""
@@ -118,12 +120,14 @@ class TypeChecker:
         """Return what a choice between two values is; they are of one type."""
         first = self.type_of(body)
         if first.type in {Type.SIZES, Type.SHAPES, Type.ARRAYS}:
-            words = f"{first.type} is expected, as before `if`"
+            words = f"this must be {first.type}, like the first value"
             return StagedType(
                 max(first.stage, self.expect(otherwise, first.type, words)), first.type
             )
         if first.type not in {Type.NUMBER, Type.UNKNOWN}:
-            self.wrong(body, f"a number is expected, not {first.words}{_HINTS.get(first.type, '')}")
+            self.wrong(
+                body, f"this must be a number, not {first.words}{_HINTS.get(first.type, '')}"
+            )
         return StagedType(max(first.stage, self.number(otherwise)), Type.NUMBER)
 
     def name(self, node: ast.Name, name: str) -> StagedType:
@@ -137,7 +141,9 @@ class TypeChecker:
                 self.code.note(node, why or self.unknown(name))
             return found or UNKNOWN
         if self.block in {Block.STATIC, Block.SHAPES} and self.visible[name].stage is Stage.SCALAR:
-            message = f"{name!r} is schedulable, so only `is None` is known of it here"
+            message = (
+                f"{name!r} is schedulable: its value is not known here, only whether it is None"
+            )
             return self.wrong(node, message)
         return self.visible[name]
 
@@ -149,11 +155,11 @@ class TypeChecker:
 
     def constant(self, node: ast.expr, value: object) -> StagedType:
         if value is None:
-            return self.wrong(node, "None stands in `is None` only")
+            return self.wrong(node, "None can only be used in `is None` or `is not None`")
         if isinstance(value, bool):
-            return self.wrong(node, f"{value} stands in no equation; {self.switches()}")
+            return self.wrong(node, f"{value} cannot be used in equations; {self.switches()}")
         if isinstance(value, str):
-            return self.wrong(node, "a string is compared with a choice only")
+            return self.wrong(node, "a string can only be compared with a choice")
         return StagedType(Stage.STATIC, Type.NUMBER)
 
     def switches(self) -> str:
@@ -161,7 +167,7 @@ class TypeChecker:
         flags = [h.name for h in self.names.hyperparameters.values() if h.kind == "flag"]
         if not flags:
             return "a switch is a hyperparameter with default = false"
-        return f"ask for the switch itself: `{flags[0]}`, or `not {flags[0]}`"
+        return f"use a switch itself: `{flags[0]}` or `not {flags[0]}`"
 
     def comparison(
         self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr
@@ -191,30 +197,34 @@ class TypeChecker:
         self.read.add(choice.name)
         value = right.value if isinstance(right, ast.Constant) else None
         if not isinstance(op, ast.Eq | ast.NotEq):
-            self.code.note(node, "choices are compared by == and !=")
+            self.code.note(node, "compare a choice with == or !=")
         elif not isinstance(value, str):
-            self.code.note(right, "compare the choice with one of its values")
+            self.code.note(right, f"compare {choice.name!r} with one of its choices, a string")
         elif value not in choice.choices:
-            hint = suggestion(value, choice.choices) or f"; there are {', '.join(choice.choices)}"
-            self.code.note(right, f"{value!r} is no choice of {choice.name!r}{hint}")
+            hint = (
+                suggestion(value, choice.choices) or f"; use {either_of(map(repr, choice.choices))}"
+            )
+            self.code.note(right, f"{value!r} is not one of the choices of {choice.name!r}{hint}")
 
     def call(self, node: ast.Call, name: str) -> StagedType:
         function = FUNCTIONS.get(name)
         if self.block is Block.STATIC:
-            return self.wrong(node, "conditions of hyperparameters call no functions")
+            return self.wrong(node, "functions cannot be called here")
         if function is None:
             return UNKNOWN
         of_two = name == "max" and len(node.args) == 2
         static = function.static or of_two
         if self.block is Block.SHAPES and not static:
-            return self.wrong(node, f"{name} is of arrays; here all is static")
+            return self.wrong(node, f"{name} takes arrays, but everything here is static")
         if self.block is Block.SCALARS and not (function.elementwise or static):
-            self.code.note(node, f"{name} is of a leaf; `scalars` are computed once a step")
+            self.code.note(
+                node, f"{name} needs a whole leaf, but `scalars` are computed once per step"
+            )
         if name == TOTAL:
             self.number(node.args[0])
-            return self.wrong(node, "a total is assigned to a name of its own: name = total(...)")
+            return self.wrong(node, "assign a total to a name of its own: name = total(...)")
         if name == "every" and self.variables:
-            return self.wrong(node, "`every` stands around a comprehension, not in it")
+            return self.wrong(node, "write `every` around the comprehension, not inside it")
         if name == "every":
             return self.every(node, function)
         by_name = {p.name: p for p in function.parameters}
@@ -235,17 +245,17 @@ class TypeChecker:
         if parameter.type is Type.CONDITION:
             kind = self.type_of(node)
             if kind.type not in {Type.CONDITION, Type.UNKNOWN}:
-                hint = "; write a if b else c" if kind.type is Type.FLAG else ""
-                message = f"where asks a condition on arrays, not {kind.words}{hint}"
+                hint = "; write `a if b else c`" if kind.type is Type.FLAG else ""
+                message = f"where needs a condition on arrays, not {kind.words}{hint}"
                 self.code.note(node, message)
             return kind.stage
         if parameter.type is Type.NUMBER:
             stage = self.number(node)
         else:
-            what = f"{parameter.name} of {function.name} is {parameter.type}"
+            what = f"{parameter.name} of {function.name} must be {parameter.type}"
             stage = self.expect(node, parameter.type, what)
         if static and stage is not Stage.STATIC:
-            hint = "; of arrays, write maximum(a, b)" if function.name == "max" else ""
+            hint = "; for arrays, write `maximum(a, b)`" if function.name == "max" else ""
             self.code.note(node, f"{parameter.name} of {function.name} must be static{hint}")
         return stage
 
@@ -258,17 +268,17 @@ class TypeChecker:
             case ast.Constant(value=str() as word):
                 given = [word]
             case ast.Constant():
-                self.code.note(node, f"{what} is a choice or a string")
+                self.code.note(node, f"{what} must be a choice or a string")
             case _:
-                self.expect(node, Type.CHOICE, f"{what} is {Type.CHOICE}")
+                self.expect(node, Type.CHOICE, f"{what} must be {Type.CHOICE}")
                 found = self.names.hyperparameters.get(
                     node.id if isinstance(node, ast.Name) else ""
                 )
                 given = found.choices if found is not None else ()
         for word in given:
             if word not in known:
-                hint = suggestion(word, known) or f"; there are {', '.join(known)}"
-                self.code.note(node, f"{what} may not be {word!r}{hint}")
+                hint = suggestion(word, known) or f"; use {either_of(map(repr, known))}"
+                self.code.note(node, f"{what} cannot be {word!r}{hint}")
         return Stage.STATIC
 
     def every(self, node: ast.Call, function: Function) -> StagedType:
@@ -283,7 +293,7 @@ class TypeChecker:
     def item(self, value: ast.expr, index: ast.expr) -> StagedType:
         """Return what `x[i]` is."""
         if isinstance(index, ast.Constant) and not isinstance(index.value, int):
-            return self.wrong(index, "an index is one integer")
+            return self.wrong(index, "an index must be a single integer")
         if self.number(index) is not Stage.STATIC:
             return self.wrong(index, "an index must be static")
         kind = self.type_of(value)
@@ -291,12 +301,16 @@ class TypeChecker:
             return StagedType(kind.stage, Type.NUMBER)
         if kind.type is Type.UNKNOWN:
             return UNKNOWN
-        return self.wrong(value, f"shapes, axes and lists have items, and this is {kind.words}")
+        return self.wrong(
+            value, f"only shapes, axes and lists have items, but this is {kind.words}"
+        )
 
     def sizes(self, node: ast.expr, items: list[ast.expr]) -> StagedType:
         """Return what a tuple is: a shape."""
         if self.block is not Block.SHAPES:
-            return self.wrong(node, "tuples are shapes, and stand in [shapes] and `shape`")
+            return self.wrong(
+                node, "tuples are shapes; they can only be used in [shapes] and `shape`"
+            )
         for item in items:
             self.number(item)
         return _SIZES
@@ -312,13 +326,13 @@ class TypeChecker:
                 if kind.type is Type.UNKNOWN:
                     return UNKNOWN
                 if kind.type is not Type.SIZES:
-                    message = f"a comprehension goes over a tuple of integers, not {kind.words}"
+                    message = f"a comprehension must run over a tuple of integers, not {kind.words}"
                     return self.wrong(over, message)
         target = generator.target
         variable = target.id if isinstance(target, ast.Name) else ""
         wrong = self.names.wrong_local(variable)
         if variable in {*self.visible, *self.assigned, *self.variables}:
-            wrong = f"{variable!r} has another meaning here"
+            wrong = f"{variable!r} is already used here; choose another name"
         if wrong is not None:
             return self.wrong(target, wrong)
         self.variables[variable] = StagedType(Stage.STATIC, Type.NUMBER)
@@ -330,5 +344,5 @@ class TypeChecker:
             return UNKNOWN
         found = _LISTS.get((kind.type, kind.stage is Stage.STATIC))
         if found is None:
-            return self.wrong(element, f"a list holds numbers or shapes, not {kind.words}")
+            return self.wrong(element, f"a list must hold numbers or shapes, not {kind.words}")
         return found

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-__all__ = ["Mistake", "SpecError", "closest", "is_invisible", "suggestion"]
+__all__ = ["Mistake", "SpecError", "closest", "either_of", "is_invisible", "suggestion"]
 
 _SHOWN = 160  # characters of a line
 
@@ -64,6 +64,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ", did you mean 'momentum'?", or nothing where no known name is close."""
     close = closest(name, known)
     return f", did you mean {close!r}?" if close else ""
+
+
+def either_of(items: Iterable[object]) -> str:
+    """Return items in words: "0, 1 or 2"."""
+    *others, last = map(str, items)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

@@ -146,7 +146,7 @@ def test_a_requirement_keeps_a_slot_from_being_read_in_vain(tmp_path: Path) -> N
     """Where nesterov is on, there is a momentum, and so a velocity."""
     new = "if nesterov:\n    direction = direction + velocity\nupdate = -"
     analysis(tmp_path, "update = -", new)
-    with pytest.raises(SpecError, match="'velocity' is kept only when momentum is not None"):
+    with pytest.raises(SpecError, match="'velocity' exists only if `momentum is not None`"):
         analysis(tmp_path, "update = -", new.replace("nesterov", "b2 > 0.5"))
 
 

@@ -15,7 +15,6 @@ from mlax_codegen.checking.trial.values import (
     Sizes,
     Value,
     agree,
-    any_of,
     as_dims,
     dims_of,
     dims_text,
@@ -24,6 +23,7 @@ from mlax_codegen.checking.trial.values import (
 from mlax_codegen.language import GRADIENT, NDIM, RESULT, SHAPE, STEP_NUMBER, UPDATE, WEIGHT
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import Code
+from mlax_codegen.reading.mistakes import either_of
 
 __all__ = ["Equations"]
 
@@ -168,34 +168,33 @@ class Equations(Conditions):
     def fits(self, node: ast.expr, name: str, wanted: Value, found: Value) -> None:
         """Check that a value has the shape of what it is assigned to."""
         match wanted, found:
-            case Arrays(), Arrays() if not found.lengths <= wanted.lengths:
-                arrays = (
-                    f"hold {any_of(wanted.lengths)} arrays, but this has {any_of(found.lengths)}"
-                )
-                self.wrong(node, f"{name!r} must {arrays}, {self.where}")
             case Arrays(), Arrays():
-                item = of_axis(wanted.item, 0) if self.axes == 1 else wanted.item
-                if not agree(item, found.item):
-                    shapes = (
-                        f"must have shape {dims_text(item)}, but these have {dims_text(found.item)}"
-                    )
-                    self.wrong(node, f"the arrays of {name!r} {shapes}, {self.where}")
-            case Array(dims), (Array() | Interval()):
-                other = dims_of(found)
-                if not agree(dims, other):
-                    must = f"{name!r} must {self.words(dims, 'be', 'have')}"
-                    but = f"but this {self.words(other, 'is', 'has')}, {self.where}"
-                    self.wrong(node, f"{must}, {but}{self.cure(name, dims, other)}")
+                self.lists_fit(node, name, wanted, found)
+            case Array(dims), (Array() | Interval()) if not agree(dims, other := dims_of(found)):
+                must = f"{name!r} must {self.words(dims, 'be', 'have')}"
+                but = f"but this {self.words(other, 'is', 'has')}, {self.where}"
+                self.wrong(node, f"{must}, {but}{self.cure(name, dims, other)}")
             case _:
                 pass
+
+    def lists_fit(self, node: ast.expr, name: str, wanted: Arrays, found: Arrays) -> None:
+        """Check that a list has as many arrays as what it is assigned to, and of the same shapes."""
+        item = of_axis(wanted.item, 0) if self.axes == 1 else wanted.item
+        if not found.lengths <= wanted.lengths:
+            wanted_count, count = (either_of(sorted(each.lengths)) for each in (wanted, found))
+            must = f"{name!r} must hold {wanted_count} arrays, but this has {count}"
+            self.wrong(node, f"{must}, {self.where}")
+        elif not agree(item, found.item):
+            must = f"the arrays of {name!r} must have shape {dims_text(item)}"
+            self.wrong(node, f"{must}, but these have {dims_text(found.item)}, {self.where}")
 
     def words(self, dims: Dims, be: str, have: str) -> str:
         """Return a shape in words, after a form of `be` or of `have`."""
         if dims == ():
             return f"{be} a single number"
-        return (
-            f"{have} {'the shape of the leaf' if dims == self.leaf else f'shape {dims_text(dims)}'}"
-        )
+        if dims == self.leaf:
+            return f"{have} the shape of the leaf"
+        return f"{have} shape {dims_text(dims)}"
 
     def cure(self, name: str, wanted: Dims, found: Dims) -> str:
         """Return what to do about an array that should be a number, or a number that should be one."""

@@ -18,7 +18,6 @@ from mlax_codegen.checking.trial.values import (
     Shapes,
     Sizes,
     Value,
-    any_of,
     as_dims,
     broadcast,
     count,
@@ -27,6 +26,7 @@ from mlax_codegen.checking.trial.values import (
     of_axis,
 )
 from mlax_codegen.language import GRADIENT, SHAPE, WEIGHT
+from mlax_codegen.reading.mistakes import either_of
 
 __all__ = ["MOST_AXES", "Expressions"]
 
@@ -185,7 +185,9 @@ class Expressions(Run, ABC):
         item = f"item {index.low:g}" if index.is_one else "this item"
         verb = "does not exist" if index.is_one and len(lengths) == 1 else "may not exist"
         some = (
-            f"{any_of(lengths)} items" if len(lengths) > 1 else count(max(lengths), "item", "items")
+            f"{either_of(sorted(lengths))} items"
+            if len(lengths) > 1
+            else count(max(lengths), "item", "items")
         )
         return f"{item} {verb}: this has {some}, {self.where}; test that with `if` first"
 

@@ -16,7 +16,6 @@ from mlax_codegen.checking.trial.values import (
     Sizes,
     Value,
     agree,
-    any_of,
     as_dims,
     count,
     dims_of,
@@ -26,6 +25,7 @@ from mlax_codegen.checking.trial.values import (
     of_axis,
 )
 from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.reading.mistakes import either_of
 
 __all__ = ["Call"]
 
@@ -297,7 +297,7 @@ class Call:
         if dims is not None and isinstance(bases, Arrays) and bases.lengths != {len(dims)}:
             matrices = "matrix" if bases.lengths == {1} else "matrices"
             have = f"the array has {count(len(dims), 'axis', 'axes')}"
-            have += f" and the list {any_of(bases.lengths)} {matrices}"
+            have += f" and the list {either_of(sorted(bases.lengths))} {matrices}"
             self.wrong(f"{name} needs one matrix for each axis: {have}, {self.run.where}")
         return Array(dims)
 

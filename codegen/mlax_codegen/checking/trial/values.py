@@ -4,7 +4,7 @@ A shape names the lengths of its axes, which are not known: (n0, n1) is the shap
 of a matrix for its first axis. Arrays whose names agree go together, however long the axes are.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 from typing import TypeAlias
@@ -22,7 +22,6 @@ __all__ = [
     "Sizes",
     "Value",
     "agree",
-    "any_of",
     "as_dims",
     "broadcast",
     "count",
@@ -98,12 +97,6 @@ _LIMIT = " if <= "
 def count(number: int, one: str, more: str) -> str:
     """Return how many there are of something, in words: "no axes", "1 axis"."""
     return f"{number or 'no'} {one if number == 1 else more}"
-
-
-def any_of(numbers: Collection[int]) -> str:
-    """Return numbers in words: "0, 1 or 2"."""
-    *others, last = map(str, sorted(numbers))
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def dims_of(value: Value) -> Dims:
