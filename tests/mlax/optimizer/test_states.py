@@ -19,6 +19,7 @@ from mlax.tree import tree_equal
 from mlax.typing import runtime_checks
 from tests.mlax.generated_optimizers import (
     MODULES,
+    QUICKLY,
     arguments,
     close,
     every_case,
@@ -73,7 +74,8 @@ def test_jit_is_eager_is_without_checks(name: str, options: dict[str, Any]) -> N
     assert close(jitted(GRADIENTS, state, WEIGHTS), eager, rounding(name))
     with runtime_checks(False):
         assert tree_equal(step(name, GRADIENTS, state, WEIGHTS), eager)
-    assert close(jax.jit(lambda w: init(name, w, **options))(WEIGHTS), state)
+    initial = jax.jit(lambda w: init(name, w, **options), compiler_options=QUICKLY)
+    assert close(initial(WEIGHTS), state)
     shapes = jax.eval_shape(lambda w: init(name, w, **options), WEIGHTS)
     assert types(shapes) == types(state)
 
@@ -154,9 +156,10 @@ def test_a_scan_and_a_loop_compile_once_and_are_the_same(
 
     many = jax.tree.map(lambda g: jnp.stack([g, -0.7 * g, 2 * g]), GRADIENTS)
     carry = (WEIGHTS, init(name, WEIGHTS, schedule, **options))
-    scanned, _ = jax.lax.scan(body, carry, many)
+    loop = jax.jit(lambda *start: jax.lax.scan(body, *start), compiler_options=QUICKLY)
+    scanned, _ = loop(carry, many)
     assert len(traces) == 1
-    compiled = jax.jit(body)
+    compiled = jax.jit(body, compiler_options=QUICKLY)
     for i in range(3):
         carry, _ = compiled(carry, jax.tree.map(lambda g, i=i: g[i], many))
     assert len(traces) == 2  # weak types that changed would make it three
