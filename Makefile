@@ -20,6 +20,9 @@ precision: .venv/examples ## train in float32 and in bfloat16, and draw how each
 
 test: lint types suite versions ## everything that has to hold: lint, types, tests
 
+quick: lint ## an answer in three minutes: lint, and the tests that other Pythons run too
+	@.ci/suite .venv --ignore tests/benchmarks -m "not one_python"
+
 lint: .venv/test ## ruff, the generated code against its specs, and which way imports run
 	@echo "== lint"
 	@$(bin)/python -m ruff check
@@ -33,9 +36,7 @@ structure: .venv/test ## the import graph in figures: files, levels, arrows, cir
 
 types: .venv/test ## mypy, pyright and the completeness of the public types
 	@echo "== types"
-	@$(bin)/python -m mypy
-	@$(bin)/python -m pyright --pythonpath .venv/bin/python
-	@.ci/completeness
+	@.ci/types
 
 suite: .venv/test ## the tests on the Python of .venv
 	@.ci/suite .venv
@@ -71,4 +72,4 @@ clean: ## remove what the other targets made, the environments too
 	@.ci/environment .venv $*
 
 FORCE:
-.PHONY: help train precision test lint structure types suite versions latest oldest lock bench generate format clean FORCE
+.PHONY: help train precision test quick lint structure types suite versions latest oldest lock bench generate format clean FORCE
