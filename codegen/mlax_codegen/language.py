@@ -39,12 +39,12 @@ class Type(StrEnum):
     """What a value is, in the words of a message."""
 
     NUMBER = "a number"
-    FLAG = "a switch"
+    FLAG = "a boolean"
     CONDITION = "a condition"
     CHOICE = "a choice"
     SIZES = "a tuple of integers"
     SHAPES = "a list of shapes"
-    ARRAYS = "a list with an array for each axis"
+    ARRAYS = "a list of arrays, one for each axis"
     KEY = "a random key"
     UNKNOWN = "unknown"  # a mistake was noted already
 
@@ -390,11 +390,11 @@ _TUPLES = "count index"  # methods of every tuple, and State is one
 _WORDS = [GRADIENT, WEIGHT, STEP_NUMBER, UPDATE, RESULT, SHAPE, NDIM, "leaf"]
 
 RESERVED: Mapping[str, str] = {
-    **dict.fromkeys(_MODULE.split(), "a name that the generated module has already"),
-    **dict.fromkeys(_BUILTINS.split(), "a name of Python"),
-    **dict.fromkeys(keyword.kwlist, "a word of Python"),
-    **dict.fromkeys(_TUPLES.split(), "a method of every tuple, which the state is"),
-    **dict.fromkeys(_WORDS, "a word of the language"),
+    **dict.fromkeys(_MODULE.split(), "a name that the generated module uses"),
+    **dict.fromkeys(_BUILTINS.split(), "a Python builtin"),
+    **dict.fromkeys(keyword.kwlist, "a Python keyword"),
+    **dict.fromkeys(_TUPLES.split(), "a method of tuples, and the state is a tuple"),
+    **dict.fromkeys(_WORDS, "a reserved name of the language"),
     **dict.fromkeys(FUNCTIONS, "a function of the language"),
 }
 """What each name that a spec may not take is already."""

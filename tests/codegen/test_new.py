@@ -53,13 +53,13 @@ def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("name", ["Adam", "../adam", "class", "a b", "", "ä", "adam.toml"])
 def test_the_name_becomes_a_module(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new", name]) == 2
-    assert f"{name!r} is no name for a module" in capsys.readouterr().err
+    assert f"{name!r} is not a valid module name" in capsys.readouterr().err
     assert not list(Path().iterdir())
 
 
 def test_the_name_becomes_a_class(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new", "state"]) == 2
-    assert "a class 'State' would be mistaken for another" in capsys.readouterr().err
+    assert "'State' is a name that the generated module uses" in capsys.readouterr().err
 
 
 def test_a_name_that_mlax_has_is_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,7 +166,7 @@ class TypeChecker:
         """Return how a switch is asked for, by one that the spec has."""
         flags = [h.name for h in self.names.hyperparameters.values() if h.kind == "flag"]
         if not flags:
-            return "a switch is a hyperparameter with default = false"
+            return "a boolean is a hyperparameter with default = false"
         return f"use a switch itself: `{flags[0]}` or `not {flags[0]}`"
 
     def comparison(

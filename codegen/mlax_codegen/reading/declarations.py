@@ -97,7 +97,7 @@ class Declarations:
         name = str(path[-1])
         check_identifier(self.document, path, name, what=what, reserved=RESERVED)
         if name in self.taken:
-            self.document.at_key(path, f"{name!r} is {self.taken[name]} already")
+            self.document.at_key(path, f"{name!r} is already {self.taken[name]}")
         article = "an" if what == "argument" else "a"
         self.taken.setdefault(name, f"{article} {what}")
         return name
@@ -115,7 +115,7 @@ class Declarations:
         """Read a slot."""
         path = ("slots", name)
         self.declare(path, "slot")
-        example = 'a slot reads like { init = "zeros", doc = "First moment." }'
+        example = 'a slot must be a table, such as { init = "zeros", doc = "First moment." }'
         table = self.table(path, "slots", example)
         if table is None:
             return None
@@ -128,10 +128,12 @@ class Declarations:
         if init is None or doc is None:
             return None
         if init.word == "identity" and not shape:
-            message = 'identity matrices need a shape, like "[(n, n) for n in shape]"'
+            message = 'identity matrices need a shape, such as "[(n, n) for n in shape]"'
             self.document.at_value((*path, "init"), message)
         if init.word == "copy" and shape:
-            self.document.at_key((*path, "shape"), "a copy has the shape of the weights")
+            self.document.at_key(
+                (*path, "shape"), "a copy has the shape of the weights; remove this"
+            )
         return Slot(
             name,
             init,
@@ -146,7 +148,7 @@ class Declarations:
         """Read a scalar of the state."""
         path = ("scalars", name)
         self.declare(path, "scalar")
-        example = 'a scalar reads like { init = 0.0, doc = "Largest step so far." }'
+        example = 'a scalar must be a table, such as { init = 0.0, doc = "Largest step so far." }'
         table = self.table(path, "scalars", example)
         if table is None:
             return None
@@ -166,7 +168,7 @@ class Declarations:
         path = (*table.path, "init")
         if isinstance(value, int | float) and not isinstance(value, bool):
             if not abs(value) <= sys.float_info.max:  # NaN too
-                self.document.at_value(path, "an init is finite")
+                self.document.at_value(path, "init must be finite")
                 return None
             return Init(number=number_text(self.document.literal(path), float(value)))
         if not isinstance(value, str):
@@ -184,7 +186,7 @@ class Declarations:
             return self.named(path, value, ("key(seed)",))
         seed = self.hyperparameters.get(found[1])
         if seed is None or seed.kind != "integer" or seed.optional:
-            message = f"a key begins from an integer hyperparameter, which {found[1]!r} is not"
+            message = f"key(...) needs an integer hyperparameter that is not optional; {found[1]!r} is not one"
             self.document.at_value(path, message)
             return None
         return Init("key", hyperparameter=found[1])
@@ -194,16 +196,19 @@ class Declarations:
         found = self.hyperparameters.get(value)
         if found is None:
             known = [*words, *self.hyperparameters]
-            hint = suggestion(value, known) or f"; write {', '.join(words)}, a number or a name"
+            hint = suggestion(value, known) or f"; expected {', '.join(words)}, a number or a name"
             try:
                 float(value)
-                hint = "; a number stands without quotes"
+                hint = "; write numbers without quotes"
             except ValueError:
                 pass
             self.document.at_value(path, f"unknown init {value!r}{hint}")
             return None
         if found.kind != "float" or found.optional or found.schedulable:
-            message = f"init is a float hyperparameter that is neither optional nor schedulable; {value!r} is not"
+            message = (
+                "init can name only a float hyperparameter that is neither optional nor "
+                f"schedulable; {value!r} is not one"
+            )
             self.document.at_value(path, message)
             return None
         return Init(hyperparameter=value)
@@ -212,7 +217,7 @@ class Declarations:
         """Read an argument of a step."""
         path = ("arguments", name)
         self.declare(path, "argument")
-        example = 'an argument reads like { doc = "The loss at the weights." }'
+        example = 'an argument must be a table, such as { doc = "The loss at the weights." }'
         table = self.table(path, "arguments", example)
         if table is None:
             return None
@@ -231,7 +236,7 @@ class Declarations:
         """Read a function."""
         path = ("functions", name)
         self.declare(path, "function")
-        example = "a function is a table: [functions.evaluation_weights]"
+        example = "a function must be a table, such as [functions.evaluation_weights]"
         table = self.table(path, "functions", example)
         if table is None:
             return None

@@ -123,7 +123,7 @@ def read_document(path: Path) -> Document:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8")
-        message = f"not UTF-8: byte {raw[error.start]:#04x}"
+        message = f"the file is not UTF-8: byte {raw[error.start]:#04x}"
         shown = before + raw[error.start :].decode("utf-8", "replace")
         raise SpecError([mistake(file, shown, len(before), len(before) + 1, message)]) from None
     return parsed(file, text.replace("\r\n", "\n"))
@@ -136,9 +136,11 @@ def parsed(file: str, text: str) -> Document:
         return SpecError([mistake(file, text, start, end, message)])
 
     if text.startswith("\ufeff"):
-        raise refuse(0, 1, "the file begins with a byte order mark; save it as plain UTF-8")
+        raise refuse(0, 1, "the file begins with a byte order mark; save it as UTF-8 without one")
     if len(text) > _LARGEST:
-        raise refuse(0, 1, f"longer than {_LARGEST:,} characters; a spec is about a page")
+        raise refuse(
+            0, 1, f"the file is longer than {_LARGEST:,} characters; a spec is about a page"
+        )
     for place, character in enumerate(text):
         if character not in "\n\t" and is_invisible(character):
             raise refuse(place, place + 1, f"an invisible character, {_name(character)}; delete it")
@@ -160,7 +162,7 @@ def parsed(file: str, text: str) -> Document:
         raise refuse(start, start + 1, f"not TOML: {message}") from None
     except ValueError:  # an integer beyond Python's limit of digits
         longest = max(re.finditer(r"\d+", text), key=lambda digits: len(digits.group()))
-        raise refuse(longest.start(), longest.end(), "a number with too many digits") from None
+        raise refuse(longest.start(), longest.end(), "this number has too many digits") from None
     return Document(file, text, data, places)
 
 

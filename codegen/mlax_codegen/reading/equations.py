@@ -21,7 +21,7 @@ _OPENINGS = re.compile(r"[(\[{]")
 _COMMENT = re.compile(r"#[^\n]*")
 _OPERATOR = re.compile(r"[-+*/%<>=@&|^~]+|\b(?:and|or|not|if|is|in)\b")
 _MOST_OPERATORS = 500
-_TOO_DEEP = "nested too deeply; give parts of it names"
+_TOO_DEEP = "nested too deeply; assign parts of this to names"
 _PYTHONS_LINE = re.compile(
     r" \(detected at line \d+\)| (?:at|on) line \d+"
 )  # of the block, not the file
@@ -45,22 +45,22 @@ _FORBIDDEN: dict[type[ast.AST], str] = {
     ast.Lambda: "functions cannot be defined in a spec",
     ast.FunctionDef: "functions cannot be defined in a spec",
     ast.ClassDef: "classes cannot be defined in a spec",
-    ast.Import: "a spec imports nothing",
-    ast.ImportFrom: "a spec imports nothing",
+    ast.Import: "a spec cannot import anything",
+    ast.ImportFrom: "a spec cannot import anything",
     ast.For: "loops are not part of the language",
     ast.While: "loops are not part of the language",
-    ast.GeneratorExp: "comprehensions stand in square brackets",
-    ast.SetComp: "comprehensions stand in square brackets",
+    ast.GeneratorExp: "write a comprehension in square brackets",
+    ast.SetComp: "write a comprehension in square brackets",
     ast.DictComp: "dictionaries are not part of the language",
-    ast.List: "lists are made by comprehensions: [f(x[i]) for i in range(ndim)]",
+    ast.List: "write a list as a comprehension: [f(x[i]) for i in range(ndim)]",
     ast.Slice: "slices are not part of the language",
     ast.Dict: "dictionaries are not part of the language",
     ast.Set: "sets are not part of the language",
     ast.JoinedStr: "f-strings are not part of the language",
-    ast.NamedExpr: "assign on a line of its own",
+    ast.NamedExpr: "write the assignment on a line of its own",
     ast.AnnAssign: "write the assignment without a type",
-    ast.Expr: "an equation assigns: name = expression",
-    ast.Pass: "leave the branch out",
+    ast.Expr: "an equation must be an assignment: name = expression",
+    ast.Pass: "remove this; a branch must assign something",
 }
 
 
@@ -97,7 +97,7 @@ def read_block(document: Document, path: KeyPath, text: str) -> Code:
         _check_block(code, tree.body)
         code.body = tree.body
         if not tree.body:
-            document.at_value(path, "no equations here")
+            document.at_value(path, "there are no equations here")
     return code
 
 
@@ -112,9 +112,9 @@ def read_expression(document: Document, path: KeyPath, text: str) -> Code:
             _check_expression(code, value)
             code.expression = value
         case []:
-            document.at_value(path, "an expression is expected")
+            document.at_value(path, "expected an expression")
         case body:
-            code.note(body[-1], "one expression is expected, not a statement")
+            code.note(body[-1], "expected one expression, not a statement")
     return code
 
 
@@ -122,16 +122,16 @@ def _parse(code: Code) -> ast.Module | None:
     """Return the syntax tree, or note why there is none."""
     document, path, text = code.document, code.path, code.text
     if len(text) > _LONGEST:
-        document.at_value(path, f"longer than {_LONGEST:,} characters")
+        document.at_value(path, f"equations must not be longer than {_LONGEST:,} characters")
         return None
     if "\0" in text or "\f" in text or "\r" in text:
-        document.at_value(path, "control characters do not belong into equations")
+        document.at_value(path, "equations must not contain control characters")
         return None
     for number, line in enumerate(text.split("\n"), 1):
         for column, character in enumerate(_COMMENT.sub("", line)):
             if not character.isascii():
                 start = code.offset(number, column)
-                message = f"{character!r} is not ASCII; names and operators are (docs and symbols may be anything)"
+                message = f"{character!r} is not ASCII; outside of comments, equations must be"
                 document.inside(path, start, start + 1, message)
                 return None
     run = _UNARY_RUN.search(text)
@@ -142,7 +142,7 @@ def _parse(code: Code) -> ast.Module | None:
         len(_OPENINGS.findall(text)) > _LONGEST // 10
         or len(_OPERATOR.findall(text)) > _MOST_OPERATORS
     ):
-        document.at_value(path, "too much for one block; give parts of it names, or make it phases")
+        document.at_value(path, "too many operators or brackets in one block; split it into phases")
         return None
     try:
         with warnings.catch_warnings():
@@ -179,9 +179,9 @@ def _deepest(text: str) -> int:
 def _syntax(message: str) -> str:
     """Return one of Python's complaints in one form, whatever the version of Python."""
     if "integer" in message and "digits" in message:
-        return "a number with too many digits"
+        return "this number has too many digits"
     without_lines = _PYTHONS_LINE.sub("", message.split(". ", maxsplit=1)[0])
-    return f"this does not read as an equation ({without_lines})"
+    return f"this is not a valid equation ({without_lines})"
 
 
 def _check_block(code: Code, body: list[ast.stmt]) -> None:
@@ -190,7 +190,7 @@ def _check_block(code: Code, body: list[ast.stmt]) -> None:
             case ast.Assign(targets=[ast.Name()], value=value):
                 _check_expression(code, value)
             case ast.Assign():
-                code.note(statement.targets[0], "assign to one name")
+                code.note(statement.targets[0], "assign to a single name")
             case ast.AugAssign(target=ast.Name(id=name)):
                 code.note(statement, f"write it out: {name} = {name} ...")
             case ast.If(test=test, body=then, orelse=otherwise):
@@ -219,13 +219,13 @@ def _check_expression(code: Code, node: ast.expr) -> None:
         case ast.Compare(ops=[op], comparators=[right]):
             none = isinstance(right, ast.Constant) and right.value is None
             if isinstance(op, ast.Is | ast.IsNot) and not none:
-                code.note(right, "`is` compares with None only")
+                code.note(right, "use `is` only to compare with None")
             elif none and not isinstance(op, ast.Is | ast.IsNot):
-                code.note(node, "compare with None by `is None` or `is not None`")
+                code.note(node, "to compare with None, write `is None` or `is not None`")
             elif isinstance(op, ast.In | ast.NotIn):
                 code.note(node, f"`{_OPERATORS[type(op)]}` is not part of the language")
         case ast.Compare():
-            code.note(node, "compare two things at a time")
+            code.note(node, "compare only two values at a time")
         case ast.Call(func=ast.Name(id=name)):
             _check_call(code, node, name)
             return
@@ -234,10 +234,10 @@ def _check_expression(code: Code, node: ast.expr) -> None:
             return
         case ast.Subscript(value=ast.Name(), slice=index):
             if isinstance(index, ast.Slice | ast.Tuple):
-                code.note(node, "an index is one integer")
+                code.note(node, "an index must be one integer")
                 return
         case ast.Subscript():
-            code.note(node, "give what is indexed a name first")
+            code.note(node, "assign this to a name before you index it")
             return
         case ast.Tuple(elts=items):
             for item in items:
@@ -255,10 +255,10 @@ def _check_expression(code: Code, node: ast.expr) -> None:
 
 def _check_call(code: Code, node: ast.Call, name: str) -> None:
     if any(isinstance(argument, ast.Starred) for argument in node.args):
-        code.note(node, "arguments are given one by one")
+        code.note(node, "pass the arguments one by one, without *")
         return
     if name == "range":
-        code.note(node, "range stands in comprehensions only: [f(x[i]) for i in range(ndim)]")
+        code.note(node, "use range only in a comprehension: [f(x[i]) for i in range(ndim)]")
         return
     if name not in FUNCTIONS:
         code.note(node.func, f"unknown function {name!r}{suggestion(name, FUNCTIONS)}")
@@ -269,11 +269,11 @@ def _check_call(code: Code, node: ast.Call, name: str) -> None:
     given = len(node.args)
     free = [p.name for p in function.parameters[given:] if p.optional]
     if any(word not in optional for word in named):
-        hint = f"; by name it takes {', '.join(optional)}" if optional else ""
-        code.note(node, f"give {name} its arguments by position{hint}")
+        hint = f"; only {', '.join(optional)} can be passed by name" if optional else ""
+        code.note(node, f"pass the arguments of {name} by position{hint}")
         return
     if any(word not in free for word in named) or len(set(named)) < len(named):
-        code.note(node, f"{name} is given an argument twice")
+        code.note(node, f"an argument of {name} is given twice")
         return
     most = len(function.parameters)
     if not function.fewest_arguments <= given <= most:
@@ -295,12 +295,12 @@ def _check_comprehension(code: Code, node: ast.ListComp) -> None:
         case ast.Name():
             pass
         case other:
-            code.note(other, "a comprehension goes over range(ndim), or over a name")
+            code.note(other, "a comprehension must iterate over range(ndim) or a name")
             return
     if more:
-        code.note(node, "a comprehension has one `for`")
+        code.note(node, "a comprehension can have only one `for`")
     elif not isinstance(generator.target, ast.Name):
-        code.note(generator.target, "a comprehension has one variable")
+        code.note(generator.target, "a comprehension can have only one variable")
     elif generator.is_async:
         code.note(node, "this is not part of the language")
     else:
@@ -319,11 +319,11 @@ def _check_constant(code: Code, node: ast.Constant) -> None:
     if value is None or isinstance(value, bool | str):
         return  # where they may stand is the analysis's business
     if isinstance(value, int) and abs(value) > 2**31 - 1:
-        code.note(node, "larger than a 32-bit integer; write a float")
+        code.note(node, "this does not fit into a 32-bit integer; write a float")
     elif isinstance(value, float) and not math.isfinite(value):
-        code.note(node, "larger than a float can be")
+        code.note(node, "this is larger than any float")
     elif not isinstance(value, int | float):
-        code.note(node, "numbers are integers or floats")
+        code.note(node, "numbers must be integers or floats")
 
 
 def _check_power(code: Code, node: ast.BinOp) -> bool:
@@ -334,9 +334,9 @@ def _check_power(code: Code, node: ast.BinOp) -> bool:
         value = exponent.value
         if not isinstance(value, int | float) or value <= _LARGEST_EXPONENT:
             return True
-        message = f"an exponent beyond {_LARGEST_EXPONENT}"
+        message = f"an exponent must not exceed {_LARGEST_EXPONENT}"
     elif any(isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow) for part in parts):
-        message = "a power in an exponent; give it a name first"
+        message = "assign a power in an exponent to a name first"
     elif not any(isinstance(part, ast.Name) for part in parts):
         message = "write the exponent as one number"
     else:

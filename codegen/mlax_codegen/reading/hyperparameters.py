@@ -87,7 +87,9 @@ def read_hyperparameter(document: Document, path: KeyPath) -> Hyperparameter | N
     check_identifier(document, path, name, what="hyperparameter", reserved=reserved)
     table = Table(document, path)
     if not table.is_table:
-        document.at_value(path, 'a hyperparameter reads like { default = 0.9, doc = "Decay." }')
+        document.at_value(
+            path, 'a hyperparameter must be a table, such as { default = 0.9, doc = "Decay." }'
+        )
         return None
     table.check_keys(KEYS["hyperparameters"])
     optional = table.truth("optional")
@@ -101,18 +103,25 @@ def read_hyperparameter(document: Document, path: KeyPath) -> Hyperparameter | N
     bounds = Bounds()
     if "bounds" in table.data:
         if kind in {"flag", "choice"}:
-            document.at_key((*path, "bounds"), f"a {kind} has no bounds")
+            document.at_key((*path, "bounds"), f"a {_words(kind)} cannot have bounds")
         else:
             bounds = _bounds(document, (*path, "bounds"), table)
     value = table.data.get("default")
     if isinstance(value, int | float) and (broken := bounds.broken_by(value)):
-        document.at_value((*path, "default"), f"out of its own bounds: it must be {broken}")
+        document.at_value(
+            (*path, "default"), f"the default is outside its bounds: it must be {broken}"
+        )
     if schedulable and kind != "float":
         hint = f"; write {default}.0" if kind == "integer" else ""
-        document.at_key((*path, "schedulable"), f"only a float is schedulable{hint}")
+        document.at_key((*path, "schedulable"), f"only a float can be schedulable{hint}")
     if optional and kind in {"flag", "choice"}:
-        document.at_key((*path, "optional"), f"a {kind} is not optional")
+        document.at_key((*path, "optional"), f"a {_words(kind)} cannot be optional")
     return Hyperparameter(name, kind, default, doc, optional, schedulable, bounds, choices, symbol)
+
+
+def _words(kind: HyperparameterKind) -> str:
+    """Return a kind in the words of TOML."""
+    return "boolean" if kind == "flag" else kind
 
 
 def _kind_and_default(
@@ -120,44 +129,46 @@ def _kind_and_default(
 ) -> tuple[HyperparameterKind | None, str]:
     if "default" not in table.data:
         if not optional:
-            document.at_key(path, "'default' is missing (or optional = true, for None)")
+            document.at_key(
+                path, "'default' is missing; it may be left out only with optional = true"
+            )
             return None, ""
         kind = table.text("type", default="float")
         if kind not in {"float", "integer"}:
-            document.at_value((*path, "type"), "type is 'float' or 'integer'")
+            document.at_value((*path, "type"), "type must be 'float' or 'integer'")
             return None, ""
         return cast("HyperparameterKind", kind), "None"
     if "type" in table.data:
-        document.at_key((*path, "type"), "the default has the type; leave this out")
+        document.at_key((*path, "type"), "the default determines the type; remove this")
     value = table.data["default"]
     here = (*path, "default")
     if isinstance(value, str):
         if not choices:
-            document.at_value(here, "a string is one of several `choices`, which are missing")
+            document.at_value(here, "a default that is a string needs `choices`")
             return None, ""
         if value not in choices:
-            document.at_value(here, f"not one of the choices: {', '.join(choices)}")
+            document.at_value(here, f"the default must be one of the choices: {', '.join(choices)}")
         if len(set(choices)) < len(choices) or len(choices) < 2:
-            document.at_value((*path, "choices"), "two or more different choices are expected")
+            document.at_value((*path, "choices"), "expected two or more different choices")
         if not all(choice.isascii() and choice.isidentifier() for choice in choices):
-            document.at_value((*path, "choices"), "choices are words like 'correct_first'")
+            document.at_value((*path, "choices"), "choices must be words such as 'correct_first'")
         return "choice", f'"{value}"'
     if choices or "choices" in table.data:
         document.at_key(
-            (*path, "choices"), f"choices are strings, and the default is {kind_of(value)}"
+            (*path, "choices"), f"choices are for strings, but the default is {kind_of(value)}"
         )
     if isinstance(value, bool):
         return "flag", str(value)
     if not isinstance(value, int | float):
         document.at_value(
-            here, f"a default is a number, a boolean or a string, not {kind_of(value)}"
+            here, f"default must be a number, a boolean or a string, not {kind_of(value)}"
         )
         return None, ""
     if not math.isfinite(value):
-        document.at_value(here, "a default is finite")
+        document.at_value(here, "default must be finite")
         return None, ""
     if isinstance(value, int) and abs(value) > 2**31 - 1:
-        document.at_value(here, "larger than a 32-bit integer; write a float")
+        document.at_value(here, "this does not fit into a 32-bit integer; write a float")
         return None, ""
     kind = "integer" if isinstance(value, int) else "float"
     return cast("HyperparameterKind", kind), number_text(document.literal(here), value)
@@ -168,7 +179,7 @@ def _bounds(document: Document, path: KeyPath, table: Table) -> Bounds:
     if text is None:
         return Bounds()
     found = _BOUNDS.fullmatch(text)
-    help_text = "bounds read like '0 <= x < 1', '0 < x' or 'x <= 5'"
+    help_text = "bounds must read like '0 <= x < 1', '0 < x' or 'x <= 5'"
     if found is None or (found[1] is None and found[4] is None):
         document.at_value(path, help_text)
         return Bounds()
@@ -180,10 +191,10 @@ def _bounds(document: Document, path: KeyPath, table: Table) -> Bounds:
         lower, lower_op, upper, upper_op = upper, upper_op, None, None
     for limit in (lower, upper):
         if limit is not None and not math.isfinite(float(limit)):
-            document.at_value(path, "a bound is finite")
+            document.at_value(path, "bounds must be finite")
             return Bounds()
     bounds = Bounds(lower, lower_op not in {"<", ">"}, upper, upper_op != "<")
     if lower is not None and upper is not None and float(lower) >= float(upper):
-        document.at_value(path, "no number lies within these bounds")
+        document.at_value(path, "no number is within these bounds")
         return Bounds()
     return bounds

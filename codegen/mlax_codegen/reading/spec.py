@@ -136,16 +136,16 @@ def wrong_module_name(name: str) -> str | None:
     """Return why a module cannot have a name, or None."""
     plain = re.fullmatch("[a-z][a-z0-9_]*", name) is not None
     if not plain or name.endswith("_") or keyword.iskeyword(name):
-        return f"{name!r} is no name for a module; those have a-z, 0-9 and _, like 'adamw'"
+        return f"{name!r} is not a valid module name: use a-z, 0-9 and _, as in 'adamw'"
     return None
 
 
 def wrong_class_name(name: str) -> str | None:
     """Return why a class cannot have a name, or None."""
     if re.fullmatch("[A-Z][A-Za-z0-9]*", name) is None:
-        return f"{name!r} is no name for a class; those read like 'AdamW'"
+        return f"{name!r} is not a valid class name: write it like 'AdamW'"
     if name in RESERVED:
-        return f"a class {name!r} would be mistaken for another in the generated module"
+        return f"{name!r} is {RESERVED[name]}; give the class another name"
     return None
 
 
@@ -158,7 +158,7 @@ def _check_names(document: Document, name: str, class_name: str) -> None:
     file = Path(document.file).name
     wrong = wrong_module_name(name)
     if wrong is None and f"{name}.toml" != file:
-        wrong = f"the file is called {file}, so the name is {file.removesuffix('.toml')!r}"
+        wrong = f"the file is called {file}, so name must be {file.removesuffix('.toml')!r}"
     if wrong is not None:
         document.at_value(("name",), wrong)
     given = ("class",) in document.places

@@ -37,9 +37,9 @@ def check_identifier(
 ) -> None:
     """Note why a key cannot be a name of the generated code, if it cannot."""
     if not name.isascii() or not name.isidentifier() or name != name.lower():
-        message = f"{name!r} is no name for a {what}; those have a-z, 0-9 and _, like 'b1'"
+        message = f"{name!r} is not a valid name for a {what}: use a-z, 0-9 and _, as in 'b1'"
     elif name.startswith("_") or name.endswith("_"):
-        message = f"{name!r} begins or ends with an underscore; such names are the module's own"
+        message = f"{name!r} begins or ends with an underscore; such names are reserved"
     elif name in reserved:
         message = f"{name!r} is {reserved[name]}; give the {what} another name"
     else:
@@ -69,10 +69,10 @@ class Table:
         for key, value in self.data.items():
             path = (*self.path, key)
             if key not in words:
-                hint = suggestion(key, words) or f"; known here: {', '.join(words)}"
+                hint = suggestion(key, words) or f"; expected one of {', '.join(words)}"
                 self.document.at_key(path, f"unknown key {key!r}{hint}")
             elif isinstance(value, str) and key in known and 0 < known[key].longest < len(value):
-                message = f"{key} is one line, of at most {known[key].longest} characters"
+                message = f"{key} must be one line of at most {known[key].longest} characters"
                 self.document.at_value(path, message)
 
     def wrong(self, key: str, expected: str) -> None:
@@ -98,18 +98,20 @@ class Table:
             self.wrong(key, "a string")
             return None
         if not value.strip():
-            self.document.at_value((*self.path, key), f"{key} is empty")
+            self.document.at_value((*self.path, key), f"{key} must not be empty")
             return None
         return value if block else self._printable(key, value)
 
     def _printable(self, key: str, value: str) -> str | None:
         if any(map(is_invisible, value)):
             self.document.at_value(
-                (*self.path, key), f"{key} is one line without invisible characters"
+                (*self.path, key), f"{key} must be one line without invisible characters"
             )
             return None
         if '"""' in value:
-            self.document.at_value((*self.path, key), "three quotes would end the docstring")
+            self.document.at_value(
+                (*self.path, key), "three quotes would end the docstring; remove them"
+            )
             return None
         return value
 
@@ -118,7 +120,7 @@ class Table:
         value = self.text(key)
         if value is not None and not value.endswith((".", "?", "!")):
             self.document.at_value(
-                (*self.path, key), f"{key} is a sentence and ends with a full stop"
+                (*self.path, key), f"{key} must be a sentence and end with a full stop"
             )
         return value
 
@@ -127,10 +129,13 @@ class Table:
         value = self.text(key, default="", block=True) or ""
         if '"""' in value or value.rstrip().endswith("\\"):
             self.document.at_value(
-                (*self.path, key), "three quotes or a last backslash would end the docstring"
+                (*self.path, key),
+                "three quotes, or a backslash at the end, would break the docstring",
             )
         if any(is_invisible(character) and character != "\n" for character in value):
-            self.document.at_value((*self.path, key), f"{key} has invisible characters")
+            self.document.at_value(
+                (*self.path, key), f"{key} contains invisible characters; remove them"
+            )
         return value.strip("\n")
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -146,15 +151,15 @@ class Table:
         for index, item in enumerate(cast("list[object]", value)):
             if not isinstance(item, str) or not item.strip():
                 message = (
-                    f"{key} holds strings, not {kind_of(item)}"
+                    f"{key} must contain strings, not {kind_of(item)}"
                     if not isinstance(item, str)
-                    else "empty"
+                    else f"an item of {key} is empty"
                 )
                 self.document.at_value((*self.path, key, index), message)
             elif self._printable(key, item):
                 found.append(item)
         if not value:
-            self.document.at_value((*self.path, key), f"{key} is empty")
+            self.document.at_value((*self.path, key), f"{key} must not be empty")
         return tuple(found)
 
     def truth(self, key: str) -> bool:
@@ -177,7 +182,8 @@ class Table:
                 break
         if depth or "$" in value or value.endswith("\\"):
             self.document.at_value(
-                (*self.path, key), f"{key} is LaTeX for inside a formula, like '\\beta_1'"
+                (*self.path, key),
+                f"{key} must be LaTeX for use inside a formula, such as '\\beta_1'",
             )
             return None
         return value
@@ -202,12 +208,12 @@ class Table:
             return 0
         if not isinstance(value, list):
             path = (*self.path, key)
-            self.document.at_key(path, f"{key} is a list of tables: write [[{key}]]")
+            self.document.at_key(path, f"{key} must be a list of tables: write [[{key}]]")
             return 0
         for index, item in enumerate(cast("list[object]", value)):
             if not isinstance(item, dict):
-                self.document.at_value((*self.path, key, index), f"{key} holds tables")
+                self.document.at_value((*self.path, key, index), f"{key} must contain tables")
                 return 0
         if required and not value:
-            self.document.at_value((*self.path, key), f"{key} is empty")
+            self.document.at_value((*self.path, key), f"{key} must not be empty")
         return len(cast("list[object]", value))

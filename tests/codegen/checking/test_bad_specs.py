@@ -109,7 +109,7 @@ def test_without_a_switch_none_is_suggested() -> None:
     text = f"{start}[[step]]\nleaf = 'update = -g * True'\n"
     [mistake] = complaint(text).mistakes
     assert mistake.message == (
-        "True cannot be used in equations; a switch is a hyperparameter with default = false"
+        "True cannot be used in equations; a boolean is a hyperparameter with default = false"
     )
 
 
@@ -122,7 +122,11 @@ def test_a_name_is_reported_once() -> None:
 @pytest.mark.usefixtures("folder")
 def test_not_utf8() -> None:
     [mistake] = complaint(b'name = "probe"\nsummary = "\xff"\n').mistakes
-    assert (mistake.line, mistake.column, mistake.message) == (2, 12, "not UTF-8: byte 0xff")
+    assert (mistake.line, mistake.column, mistake.message) == (
+        2,
+        12,
+        "the file is not UTF-8: byte 0xff",
+    )
 
 
 @pytest.mark.usefixtures("folder")
@@ -135,7 +139,7 @@ def test_nothing_invisible_reaches_the_terminal() -> None:
 @pytest.mark.usefixtures("folder")
 def test_byte_order_mark() -> None:
     [mistake] = complaint("\ufeff" + GOOD).mistakes
-    expected = "the file begins with a byte order mark; save it as plain UTF-8"
+    expected = "the file begins with a byte order mark; save it as UTF-8 without one"
     assert mistake.message == expected
 
 
@@ -153,7 +157,7 @@ def test_empty_file_names_what_is_missing() -> None:
 @pytest.mark.usefixtures("folder")
 def test_far_too_long() -> None:
     [mistake] = complaint(GOOD + "#" * 200_000).mistakes
-    assert mistake.message == "longer than 200,000 characters; a spec is about a page"
+    assert mistake.message == "the file is longer than 200,000 characters; a spec is about a page"
 
 
 @pytest.mark.usefixtures("folder")
