@@ -1,4 +1,4 @@
-"""What the equations of a spec mean: which names they read and when, and what follows for the generated code."""
+"""All checks of a spec's equations, in their order, and what the generated code needs to know of them."""
 
 import ast
 from collections.abc import Iterable, Mapping
@@ -22,24 +22,23 @@ __all__ = ["Analysis", "analyse"]
 
 @dataclass(frozen=True)
 class Analysis:
-    """What the generator knows of a spec.
+    """What the generator knows of a spec beyond its text.
 
     Attributes:
-        reads_weights: Whether some equation of a step reads the weights.
-        weights_when: Under which static condition; None where always (or never).
-        step_number: Whether `t` is needed.
+        reads_weights: Whether an equation of a step reads the weights.
+        weights_when: The static condition under which it does; None if always (or never).
+        step_number: Whether a step needs `t`.
         phases: The leaf functions of a step.
-        functions: Those of [functions].
-        sees_leaves: Whether some equation of a step sees a leaf as a whole: its shape, its norm. If none does, the step
-            of weights packed into one array is that of the weights, but for rounding in what is summed over all leaves
-            and for what is drawn at random.
-        leaves_when: Under which static condition; None where always (or never).
-        retained: For each slot that changes little by little, the factors that a step may keep of it.
-        scales: For each slot that a scalar of the state is multiplied into, where that begins.
+        functions: The leaf functions of [functions].
+        sees_leaves: Whether an equation of a step sees a leaf as a whole: its shape, its norm. If none does, weights
+            packed into one array take the same step, except for rounding in totals and for random numbers.
+        leaves_when: The static condition under which it does; None if always (or never).
+        retained: The parts that a step may keep of each slot that changes little by little.
+        scales: The first value of the scalar that is multiplied into a slot, for slots with such a scalar.
         squares: Slots that hold squares.
         per_leaf: Slots whose `when` depends on the shape of a leaf.
         several: Slots that hold an array for each axis.
-        shapes: What each value of [shapes] is.
+        shapes: The type of each name in [shapes].
         called: Functions that are called anywhere.
     """
 
@@ -66,15 +65,10 @@ def analyse(spec: Spec) -> Analysis:
         SpecError: With every mistake that was found.
     """
     document = spec.document
+    # Each check relies on those before it: a branch can be walked only if its names are known, and values can be tried
+    # only if their types are right. So each ends here if it has found something.
     flow = Flow(spec)
-    flow.shapes()
-    for requirement in spec.requirements:
-        flow.static(requirement.test)
-    for number, phase in enumerate(spec.phases, 1):
-        flow.phase(phase, last=number == len(spec.phases))
-    for function in spec.functions:
-        flow.function(function.leaf)
-    flow.unused()
+    flow.check()
     _check_names(spec, flow)
     document.stop_on_mistakes()
     _check_symbols(spec)
@@ -89,7 +83,7 @@ def analyse(spec: Spec) -> Analysis:
 
 
 def _check_names(spec: Spec, flow: Flow) -> None:
-    """Check that what is declared is read, and what must be assigned is."""
+    """Check that every declared name is read, and assigned if it has to be."""
     document = spec.document
     known = {*flow.names.computed, *flow.locals} - set(flow.names.scalars)
     for name in spec.symbols:
@@ -120,7 +114,7 @@ def _check_names(spec: Spec, flow: Flow) -> None:
 
 
 def _check_symbols(spec: Spec) -> None:
-    """Check that the formulas write no two names alike."""
+    """Check that no two names look the same in the formulas."""
     tables = ("symbols", "hyperparameters", "arguments", "scalars", "slots", "shapes")
     names: dict[str, str] = {}
     for name, symbol in symbols(spec).items():
@@ -137,10 +131,9 @@ def _conclude(
     spec: Spec, flow: Flow, branches: Branches, possible: list[Configuration]
 ) -> Analysis:
     shape_names = {SHAPE, NDIM, *spec.shapes}
-    leaves = [phase.leaf for phase in spec.phases]
-    in_leaves = set(names_in(statement for code in leaves for statement in code.body))
+    in_step: list[ast.AST] = [statement for code in spec.blocks for statement in code.body]
     everywhere: list[ast.AST] = [
-        *(s for p in spec.phases for code in (p.scalars, p.leaf) if code for s in code.body),
+        *in_step,
         *(statement for function in spec.functions for statement in function.leaf.body),
         *(code.expression for code in spec.shapes.values() if code.expression),
         *(s.shape.expression for s in spec.slots if s.shape and s.shape.expression),
@@ -152,24 +145,19 @@ def _conclude(
         and slot.when.expression is not None
         and shape_names & set(names_in([slot.when.expression]))
     }
-    in_step = in_leaves | {
-        name for p in spec.phases if p.scalars for name in names_in(p.scalars.body)
-    }
     options = {h.name for h in spec.hyperparameters}
 
-    def when(configurations: set[Configuration]) -> str | None:
-        """Return under which options it is one of some configurations; None where always, or never."""
-        among = {configuration.about(options) for configuration in possible}
-        return (
-            condition_of({configuration.about(options) for configuration in configurations}, among)
-            if configurations
-            else None
-        )
+    def about_options(configurations: Iterable[Configuration]) -> set[Configuration]:
+        return {configuration.about(options) for configuration in configurations}
+
+    def when(chosen: set[Configuration]) -> str | None:
+        """Return the options under which a configuration is one of these; None if always or never."""
+        return condition_of(about_options(chosen), about_options(possible)) if chosen else None
 
     return Analysis(
         reads_weights=bool(branches.weights),
         weights_when=when(branches.weights),
-        step_number=STEP_NUMBER in in_step,
+        step_number=STEP_NUMBER in names_in(in_step),
         phases=plans_of_phases(spec, flow),
         functions=plans_of_functions(spec, flow),
         sees_leaves=bool(branches.leaves),

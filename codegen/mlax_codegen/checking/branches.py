@@ -1,4 +1,4 @@
-"""Which options lead to which reads: the equations walked once for every combination of the options they ask about."""
+"""Which options lead to which reads: the equations are walked once for each combination of options."""
 
 import ast
 from collections.abc import Mapping
@@ -46,14 +46,13 @@ class Branches:
         }
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in self.spec.slots}
         self.keys: frozenset[str] = frozenset(s.name for s in self.spec.scalars if s.is_key)
-        self.drawn: set[str] = set()  # keys that this configuration has read
+        self.drawn: set[str] = set()  # random keys that were read in this configuration
         self.of_shape: frozenset[str] = frozenset({SHAPE, NDIM, *self.spec.shapes})
-        self.of_leaf: bool = False  # whether the equations that it is in are of a leaf of a step
+        self.of_leaf: bool = False  # whether leaf equations of a step are walked
 
     def walk(self) -> list[Configuration]:
         """Find `weights` and `leaves`; return all configurations that meet the requirements."""
         spec = self.spec
-        step = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
         functions = [function.leaf for function in spec.functions]
         shapes = [*spec.shapes.values(), *(slot.shape for slot in spec.slots if slot.shape)]
         shapes += [slot.keeps for slot in spec.slots if slot.keeps]
@@ -66,7 +65,7 @@ class Branches:
         conditions += [
             part for e in expressions for part in ast.walk(e) if isinstance(part, ast.BoolOp)
         ]
-        statements = [statement for code in [*step, *functions] for statement in code.body]
+        statements = [statement for code in [*spec.blocks, *functions] for statement in code.body]
         tests = [*tests_in([*statements, *expressions]), *conditions]
         choices = {h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"}
         configurations = configurations_of(tests, choices)
@@ -84,7 +83,7 @@ class Branches:
             if self.possible:
                 possible.append(configuration)
             self.drawn = set()
-            for code in step:
+            for code in spec.blocks:
                 self.of_leaf = any(code is phase.leaf for phase in spec.phases)
                 self.block(code)
             self.of_leaf = False
@@ -130,7 +129,7 @@ class Branches:
                         return
             case ast.ListComp(elt=element):
                 self.expression(element)
-                self.expression(element)  # it is done for each axis: a key in it is read again
+                self.expression(element)  # once for each axis: a key in it would be read again
             case _:
                 for child in ast.iter_child_nodes(node):
                     if isinstance(child, ast.expr):
@@ -160,7 +159,7 @@ class Branches:
         return answers.get(f"{name} is None", "None") == "None"
 
     def kept(self, node: ast.expr, name: str) -> None:
-        """Check that a slot is kept where it is read or assigned."""
+        """Check that a slot exists where it is read or assigned."""
         slot = self.slots.get(name)
         if slot is None or slot.when is None or slot.when.expression is None:
             return

@@ -11,7 +11,7 @@ __all__ = ["check_defaults"]
 
 
 def check_defaults(spec: Spec) -> None:
-    """Note each requirement that the defaults break: the optimizer could never be made without arguments."""
+    """Note each requirement that the defaults break, since the optimizer could not be made without arguments."""
     defaults = {h.name: ast.literal_eval(h.default) for h in spec.hyperparameters}
     for requirement in spec.requirements:
         test = requirement.test.expression
@@ -19,7 +19,7 @@ def check_defaults(spec: Spec) -> None:
             continue
         try:
             kept = bool(_value(test, defaults))
-        except (ArithmeticError, TypeError):  # of None, say
+        except (ArithmeticError, TypeError):  # None > 0, for example
             kept = False
         if not kept:
             names = dict.fromkeys(names_in([test]))
@@ -28,7 +28,7 @@ def check_defaults(spec: Spec) -> None:
 
 
 def _value(node: ast.expr, defaults: Mapping[str, Any]) -> Any:
-    """Compute a condition of hyperparameters, whose grammar and types are checked already."""
+    """Evaluate a condition of hyperparameters. Its grammar and types have been checked."""
     match node:
         case ast.Name(id=name):
             return defaults[name]

@@ -1,4 +1,4 @@
-"""Checks equations as they stand: names, types, what is static, and that all is assigned before it is read."""
+"""Checks equations from the first line to the last: names and types, and that a name is assigned before it is read."""
 
 import ast
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ _SHAPES = {Type.SIZES, Type.SHAPES, Type.UNKNOWN}
 
 @dataclass
 class Flow:
-    """Walks one block after another.
+    """Checks one block after another, and remembers what later ones may use.
 
     Attributes:
         read: Names that some expression reads.
         written: Slots and scalars of the state that some equation assigns.
-        totals: Of each phase, the names that it sums.
+        totals: The names that each phase sums.
         locals: Names that leaf equations assign for themselves.
     """
 
@@ -37,15 +37,27 @@ class Flow:
         self.names: Names = Names(self.spec)
         self.first: dict[str, tuple[Code, ast.stmt]] = {}  # where `scalars` first assign a name
 
+    def check(self) -> None:
+        """Check all blocks of the spec."""
+        self.shapes()
+        self.slots()
+        for requirement in self.spec.requirements:
+            self.static(requirement.test)
+        for number, phase in enumerate(self.spec.phases, 1):
+            self.phase(phase, last=number == len(self.spec.phases))
+        for function in self.spec.functions:
+            self.function(function.leaf)
+        self.unused()
+
     def static(self, code: Code) -> None:
-        """Check a condition of hyperparameters alone."""
+        """Check a condition that may read hyperparameters only."""
         if code.expression is not None:
             TypeChecker(self.names, code, Block.STATIC, self.read).test(
                 code.expression, "this condition"
             )
 
     def shapes(self) -> None:
-        """Check what is computed from the shape of a leaf: [shapes], then shapes and conditions of slots."""
+        """Check what is computed from the shape of a leaf."""
         for name, code in self.spec.shapes.items():
             kind = self.shape(code)
             if kind.type in {Type.ARRAYS, Type.SHAPES, Type.CHOICE} and code.expression:
@@ -54,6 +66,9 @@ class Flow:
                     f"a value in [shapes] must be a number, a switch or a tuple, not {kind.words}",
                 )
             self.names.shapes[name] = kind
+
+    def slots(self) -> None:
+        """Check what slots declare, and count what they begin with as read."""
         for slot in self.spec.slots:
             if slot.when is not None and slot.when.expression is not None:
                 self.checker(slot.when).test(slot.when.expression, "this condition")
@@ -101,7 +116,7 @@ class Flow:
         self.names.locals |= set(walk.first) - set(totals)
 
     def scalars(self, code: Code) -> None:
-        """Check equations that are computed once a step."""
+        """Check equations that are computed once per step."""
         walk = _Walk(self, code, Block.SCALARS)
         walk.statements(code.body)
         for name in walk.first:
@@ -121,7 +136,7 @@ class Flow:
         self.end(walk, RESULT)
 
     def end(self, walk: "_Walk", result: str) -> None:
-        """Check what leaf equations have assigned."""
+        """Check what leaf equations have assigned: the result must be there, and nothing unused."""
         code = walk.code
         if result and result not in walk.assigned:
             partly = " in every branch" if result in walk.first else ""
@@ -133,17 +148,18 @@ class Flow:
         self.locals |= set(walk.first) - set(self.names.slots)
 
     def unused(self) -> None:
-        """Note what is computed once a step, or summed, and not read."""
+        """Note what is computed once per step, or summed, but never read."""
         for name, (code, statement) in self.first.items():
             if name not in self.read and name not in self.names.scalars:
                 self.never_read(code, statement, name)
 
     def never_read(self, code: Code, statement: ast.stmt, name: str) -> None:
+        """Note a name that is never read. It may be read once other mistakes are corrected."""
         code.note(statement, f"{name!r} is assigned but never read", consequence=True)
 
 
 class _Walk(TypeChecker):
-    """One pass over one block, in the order in which it is computed."""
+    """The check of one block, in the order in which it is computed."""
 
     assigned: dict[str, StagedType]
 
@@ -156,7 +172,7 @@ class _Walk(TypeChecker):
         self.later: set[str] = {name for name, _ in assignments_in(code.body)}
 
     def name(self, node: ast.Name, name: str) -> StagedType:
-        """Return what a name is; a total has no value yet."""
+        """Return the type of a name; a total has no value yet."""
         if name in self.totals and name not in self.blamed:
             self.blamed.add(name)
             return self.wrong(node, f"{name!r} is a total; only later phases can read it")
@@ -214,7 +230,7 @@ class _Walk(TypeChecker):
             self.blamed.add(name)
             self.names.broken.add(name)
             return
-        if len(self.code.document.mistakes) > mistakes:  # say no more about it
+        if len(self.code.document.mistakes) > mistakes:  # one mistake, one message
             kind = UNKNOWN
             self.read.add(name)
             self.names.broken.add(name)
@@ -223,7 +239,7 @@ class _Walk(TypeChecker):
 
     @property
     def variables_of_code(self) -> set[str]:
-        """The variables of comprehensions, which Python keeps apart and readers do not."""
+        """The variables of comprehensions. Python keeps them apart from other names; readers would not."""
         return {
             part.target.id
             for statement in self.code.body

@@ -1,4 +1,4 @@
-"""Which names equations find where they stand, and which they may assign."""
+"""Which names each block of equations can read, and which it may assign."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,31 +25,31 @@ __all__ = ["UNKNOWN", "Block", "Names", "Stage", "StagedType"]
 
 
 class Stage(IntEnum):
-    """When a value is known."""
+    """When a value is known. A result is known when the last of its operands is."""
 
-    STATIC = 0  # when a trace is made
+    STATIC = 0  # before anything runs: sizes, switches, numbers that are compiled in
     SCALAR = 1  # once a step
     LEAF = 2  # for each leaf
 
 
 class StagedType(NamedTuple):
-    """When a value is known, and what it is."""
+    """The type of a value, and when the value is known."""
 
     stage: Stage
     type: Type
 
     @property
     def words(self) -> str:
-        """What a message calls it."""
+        """What messages call it."""
         array = self.stage is Stage.LEAF and self.type is Type.NUMBER
         return "an array" if array else str(self.type)
 
 
 class Block(StrEnum):
-    """Where equations stand."""
+    """The kinds of blocks, which read and assign different names."""
 
     STATIC = "static"  # conditions of hyperparameters
-    SHAPES = "shapes"  # also of the shape of a leaf
+    SHAPES = "shapes"  # conditions and values of the shape of a leaf, too
     SCALARS = "scalars"
     LEAF = "leaf"
     FUNCTION = "function"
@@ -68,13 +68,15 @@ _ONLY = {
 
 @dataclass
 class Names:
-    """The names of a spec, as far as it was read.
+    """The names of a spec, as far as its blocks have been checked.
 
     Attributes:
-        shapes: Of [shapes], what was found out of each.
-        computed: What `scalars` have assigned, and totals.
-        locals: What the leaf equations of phases assign, for themselves.
-        broken: What a mistake was noted of where it was assigned.
+        shapes: The type of each name in [shapes].
+        slot_types: The type of each slot: a number, or a list of arrays.
+        computed: Names that `scalars` have assigned, and totals.
+        totals: The totals among them.
+        locals: Names that leaf equations have assigned for themselves; they end with the phase.
+        broken: Names whose assignment has a mistake. Nothing more is said about them.
     """
 
     spec: Spec
@@ -97,7 +99,7 @@ class Names:
         self.slot_types |= dict.fromkeys(self.slots, Type.NUMBER)
 
     def visible(self, block: Block) -> dict[str, StagedType]:
-        """Return what equations find in a block, and what it is; without what they assign themselves."""
+        """Return the names that a block can read, without those that it assigns itself."""
         found: dict[str, StagedType] = {}
         for h in self.spec.hyperparameters:
             stage = Stage.SCALAR if h.schedulable else Stage.STATIC
@@ -127,7 +129,7 @@ class Names:
         return found
 
     def invisible(self, name: str, block: Block) -> str | None:
-        """Return why a name that the spec has is not known in a block; None of any other name."""
+        """Return why a block cannot read a name that exists elsewhere; None if no block can."""
         of_leaf = {GRADIENT, WEIGHT, SHAPE, NDIM, *self.slots, *self.spec.shapes}
         if block is Block.SCALARS:
             if name in of_leaf:
@@ -149,7 +151,7 @@ class Names:
         return None
 
     def cannot_assign(self, name: str, block: Block, *, last: bool) -> str | None:
-        """Return why equations cannot assign a name, or None; `last` is whether the phase is."""
+        """Return why a block cannot assign a name, or None; `last` is whether it is the last phase."""
         if name in self.hyperparameters:
             return f"{name!r} is a hyperparameter; equations cannot change it"
         if name in self.arguments:
@@ -182,7 +184,7 @@ class Names:
         return self.wrong_local(name)
 
     def wrong_local(self, name: str) -> str | None:
-        """Return why a name cannot be given to a value that equations compute, or None."""
+        """Return why a name cannot stand for a new value, or None."""
         if name in FUNCTIONS:
             return f"{name!r} is a function; choose another name"
         if name in RESERVED:

@@ -8,6 +8,7 @@ which something was found into a condition again, for generated code.
 import ast
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations, product
 
 from mlax_codegen.reading.trees import names_in
@@ -26,23 +27,24 @@ __all__ = [
 ]
 
 MOST = 4096
-_LONGEST = 3  # options in one conjunction, unless it takes all of them
+"""Combinations of options in one spec. Adafactor has the most among the built-in ones, 768."""
+_LONGEST = 3  # options in one conjunction; if no such ones suffice, a configuration is spelt out
 _NONE = "None"
 _VALUE = "a value"
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One combination; `answers` gives for each option asked about what it is."""
+    """One combination of options: the answer to each question that the equations ask."""
 
     answers: tuple[tuple[str, str], ...]
 
     def __getitem__(self, option: str) -> str:
-        """Return what an option is in this configuration."""
+        """Return the answer for an option."""
         return dict(self.answers)[option]
 
     def about(self, options: Collection[str]) -> "Configuration":
-        """Return what it says of some options, and of no shapes."""
+        """Return the answers that depend on some names only."""
         return Configuration(
             tuple(
                 (option, answer)
@@ -52,9 +54,10 @@ class Configuration:
         )
 
 
-def names_of(option: str) -> set[str]:
+@cache
+def names_of(option: str) -> frozenset[str]:
     """Return the names in an option."""
-    return set(names_in([ast.parse(option)]))
+    return frozenset(names_in([ast.parse(option)]))
 
 
 def tests_in(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
@@ -68,7 +71,7 @@ def tests_in(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
 def configurations_of(
     tests: Iterable[ast.expr], choices: Mapping[str, tuple[str, ...]]
 ) -> list[Configuration] | None:
-    """Return all configurations that some tests tell apart; None where they are too many."""
+    """Return all configurations that some tests tell apart; None if they are too many."""
     options = dict(options_in(tests, choices))
     count = 1
     for answers in options.values():
@@ -84,13 +87,13 @@ def configurations_of(
 def options_in(
     tests: Iterable[ast.expr], choices: Mapping[str, tuple[str, ...]]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield what some tests ask about, each with all that it may be."""
+    """Yield each option that some tests ask about, with its possible answers."""
     for test in tests:
         yield from _options(test, choices)
 
 
 def option_of(test: ast.expr, choices: Mapping[str, tuple[str, ...]]) -> str | None:
-    """Return the one option that a test asks about; None where it is more than one single test."""
+    """Return the option that a test asks about; None if the test has several parts."""
     if isinstance(test, ast.BoolOp | ast.UnaryOp):
         return None
     [(option, _)] = _options(test, choices)
@@ -139,9 +142,10 @@ def holds(test: ast.expr, configuration: Configuration) -> bool:
 
 
 def condition_of(chosen: Collection[Configuration], among: Collection[Configuration]) -> str | None:
-    """Return a short test that tells some configurations from the others; None where it is all of them.
+    """Return a short test that holds in some configurations and not in the others; None if they are all.
 
-    It is a disjunction of conjunctions, the shortest first and of those the ones that hold in the most configurations.
+    It is a disjunction of conjunctions, built greedily: short conjunctions first, and among those of one length the one
+    that holds in the most configurations that are still left.
     """
     if len(chosen) == len(among):
         return None
@@ -175,7 +179,7 @@ def _conjunction(terms: Collection[tuple[str, str]]) -> str:
 
 
 def literal(option: str, answer: str) -> str:
-    """Return the test of an option being what an answer says."""
+    """Return the test whether an option has an answer."""
     if answer in {_NONE, _VALUE}:
         return option if answer == _NONE else option.replace(" is None", " is not None")
     if answer in {"True", "False"}:

@@ -175,6 +175,5 @@ def _is_square(node: ast.expr, squared: Collection[str]) -> bool:
 
 def _assignments(spec: Spec) -> Iterator[tuple[str, ast.expr]]:
     """Yield what a step assigns."""
-    for phase in spec.phases:
-        for code in (phase.scalars, phase.leaf):
-            yield from assignments_in(code.body if code else [])
+    for code in spec.blocks:
+        yield from assignments_in(code.body)

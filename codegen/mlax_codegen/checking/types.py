@@ -1,4 +1,4 @@
-"""What the expressions of a spec are: numbers or not, known when; noting each part that does not go together."""
+"""The types of expressions: numbers, conditions, shapes and so on, and when each is known."""
 
 import ast
 from collections.abc import Mapping, Sequence
@@ -27,11 +27,17 @@ _LISTS = {
 
 
 class TypeChecker:
-    """Finds out about the expressions of one block.
+    """Finds the types of expressions in one block, and notes each part that does not fit.
 
     Attributes:
-        assigned: Names that the block has assigned on every path to here.
-        read: Names that some expression reads, of all blocks.
+        names: The names of the spec.
+        code: The equations that are checked.
+        block: The kind of block that they are.
+        read: Names that an expression of any block reads.
+        visible: What the block can read.
+        assigned: Names that the block has assigned in every branch that leads here.
+        variables: Variables of the comprehensions around.
+        blamed: Names that a mistake was noted at; they are named once.
     """
 
     def __init__(self, names: Names, code: Code, block: Block, read: set[str]) -> None:
@@ -41,21 +47,21 @@ class TypeChecker:
         self.read = read
         self.visible: Mapping[str, StagedType] = names.visible(block)
         self.assigned: dict[str, StagedType] = {}
-        self.variables: dict[str, StagedType] = {}  # of comprehensions around
-        self.blamed: set[str] = set()  # names that a mistake was noted of
+        self.variables: dict[str, StagedType] = {}
+        self.blamed: set[str] = set()
 
     def unassigned(self, name: str) -> str | None:
-        """Return why a name of this block has no value here; None of a name that the block never assigns."""
+        """Return why a name that this block assigns has no value here; None if it never does."""
         del name
         return None
 
     def wrong(self, node: ast.expr, message: str) -> StagedType:
-        """Note a mistake; return what nothing more is said about."""
+        """Note a mistake; return the type that raises no further ones."""
         self.code.note(node, message)
         return UNKNOWN
 
     def test(self, node: ast.expr, what: str) -> StagedType:
-        """Check a condition that must be static."""
+        """Check a condition that must be static; `what` is what messages call it."""
         kind = self.type_of(node)
         if kind.type is Type.UNKNOWN:
             return UNKNOWN
@@ -76,7 +82,7 @@ class TypeChecker:
         return self.expect(node, Type.NUMBER, "this must be a number")
 
     def expect(self, node: ast.expr, wanted: Type, what: str) -> Stage:
-        """Check that an expression is of a type."""
+        """Check the type of an expression; `what` begins the message if it is another."""
         kind = self.type_of(node)
         if kind.type not in {wanted, Type.UNKNOWN}:
             hint = _HINTS.get(kind.type, "") if wanted is Type.NUMBER else ""
@@ -84,7 +90,7 @@ class TypeChecker:
         return kind.stage
 
     def type_of(self, node: ast.expr) -> StagedType:
-        """Return what an expression is, noting what is wrong in it."""
+        """Return the type of an expression, and note what is wrong in it."""
         match node:
             case ast.Name(id=name):
                 return self.name(node, name)
@@ -117,7 +123,7 @@ class TypeChecker:
                 return UNKNOWN
 
     def either(self, body: ast.expr, otherwise: ast.expr) -> StagedType:
-        """Return what a choice between two values is; they are of one type."""
+        """Return the type of a choice between two values, which must have the same type."""
         first = self.type_of(body)
         if first.type in {Type.SIZES, Type.SHAPES, Type.ARRAYS}:
             words = f"this must be {first.type}, like the first value"
@@ -131,7 +137,7 @@ class TypeChecker:
         return StagedType(max(first.stage, self.number(otherwise)), Type.NUMBER)
 
     def name(self, node: ast.Name, name: str) -> StagedType:
-        """Return what a name is, and remember that it is read."""
+        """Return the type of a name, and remember that it is read."""
         self.read.add(name)
         found = self.variables.get(name) or self.assigned.get(name) or self.visible.get(name)
         if name not in self.names.hyperparameters:
@@ -148,7 +154,7 @@ class TypeChecker:
         return self.visible[name]
 
     def unknown(self, name: str) -> str:
-        """Return the complaint about a name that nothing explains; the one that was meant counts as read."""
+        """Return the complaint about an unknown name; the one that was probably meant counts as read."""
         known = {*self.visible, *self.assigned, *self.variables}
         self.read.add(closest(name, known) or name)
         return f"unknown name {name!r}{suggestion(name, known)}"
@@ -163,7 +169,7 @@ class TypeChecker:
         return StagedType(Stage.STATIC, Type.NUMBER)
 
     def switches(self) -> str:
-        """Return how a switch is asked for, by one that the spec has."""
+        """Return how to use a switch, by the example of one that the spec has."""
         flags = [h.name for h in self.names.hyperparameters.values() if h.kind == "flag"]
         if not flags:
             return "a boolean is a hyperparameter with default = false"
@@ -260,7 +266,7 @@ class TypeChecker:
         return stage
 
     def word(self, function: Function, parameter: Parameter, node: ast.expr) -> Stage:
-        """Check a choice that a function is given: a string, or a hyperparameter."""
+        """Check a choice that is passed to a function: a string, or a hyperparameter."""
         what = f"{parameter.name} of {function.name}"
         known = function.words[parameter.name]
         given: Sequence[str] = ()
@@ -282,7 +288,7 @@ class TypeChecker:
         return Stage.STATIC
 
     def every(self, node: ast.Call, function: Function) -> StagedType:
-        """Check work that is done now and then: both values are numbers, or lists."""
+        """Check a call of `every`, whose values are two numbers or two lists."""
         if len(node.args) != len(function.parameters):
             return UNKNOWN
         interval, new, old = node.args
@@ -291,7 +297,7 @@ class TypeChecker:
         return StagedType(max(stage, kind.stage, Stage.SCALAR), kind.type)
 
     def item(self, value: ast.expr, index: ast.expr) -> StagedType:
-        """Return what `x[i]` is."""
+        """Return the type of `x[i]`."""
         if isinstance(index, ast.Constant) and not isinstance(index.value, int):
             return self.wrong(index, "an index must be a single integer")
         if self.number(index) is not Stage.STATIC:
@@ -306,7 +312,7 @@ class TypeChecker:
         )
 
     def sizes(self, node: ast.expr, items: list[ast.expr]) -> StagedType:
-        """Return what a tuple is: a shape."""
+        """Return the type of a tuple: a shape."""
         if self.block is not Block.SHAPES:
             return self.wrong(
                 node, "tuples are shapes; they can only be used in [shapes] and `shape`"
@@ -316,7 +322,7 @@ class TypeChecker:
         return _SIZES
 
     def comprehension(self, element: ast.expr, generator: ast.comprehension) -> StagedType:
-        """Return what a list with a value for each axis is."""
+        """Return the type of a list with a value for each axis."""
         match generator.iter:
             case ast.Call(args=[end]):
                 if self.number(end) is not Stage.STATIC:

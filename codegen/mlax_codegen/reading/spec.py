@@ -73,6 +73,11 @@ class Spec:
     functions: tuple[NamedFunction, ...]
 
     @property
+    def blocks(self) -> list[Code]:
+        """The equations of a step, in the order in which they are computed."""
+        return [code for phase in self.phases for code in (phase.scalars, phase.leaf) if code]
+
+    @property
     def file(self) -> str:
         """Name of the spec's file, without folders."""
         return Path(self.document.file).name

@@ -1,7 +1,7 @@
 """What a condition says of the names in it: `ndim > 1` leaves `ndim` from 2 on where it holds.
 
-A spec guards what would fail: `mean(g, 1) if ndim > 1 else g`, `1 / k if k > 0 else 0`. A run that did not learn from
-conditions would refuse such a spec.
+A spec guards what would fail, as in `mean(g, 1) if ndim > 1 else g` and `1 / k if k > 0 else 0`. A run that did not
+learn from conditions would refuse such a spec; among the built-in ones, Adafactor and Muon.
 """
 
 import ast
@@ -66,7 +66,11 @@ class Conditions(Expressions):
                 return True
 
     def assume_one(self, values: Sequence[ast.expr], *, holds: bool) -> bool:
-        """Assume that one part of a condition decides it, and that those before it do not."""
+        """Assume that one part of a condition decides it, and that those before it do not.
+
+        `ndim < 2 or shape[1] > 8` holds because of its first part, or because of its second part where `ndim >= 2`.
+        What is known then is what both ways have in common.
+        """
         before = self.known
         found: list[Known] = []
         for value in values:
@@ -121,7 +125,7 @@ class Conditions(Expressions):
                 narrow = value.within(limit.low, value.high)
             case ast.Eq:
                 narrow = value.within(limit.low, limit.high)
-            case _:
+            case _:  # not equal: an interval with a hole in it is not narrowed
                 narrow = None if value.is_one and value == limit else value
         if narrow is None:
             return False

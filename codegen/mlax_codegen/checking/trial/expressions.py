@@ -30,7 +30,7 @@ from mlax_codegen.reading.mistakes import either_of
 
 __all__ = ["MOST_AXES", "Expressions"]
 
-MOST_AXES = 64
+MOST_AXES = 64  # as many as NumPy allows
 _SIGNS: dict[type[ast.operator], str] = {
     ast.Add: "+",
     ast.Sub: "-",
@@ -105,7 +105,7 @@ class Expressions(Run, ABC):
         return self.elementwise(node, [a, b])
 
     def elementwise(self, node: ast.expr, values: Sequence[Value]) -> Value:
-        """Return the shape of what several values make, element by element."""
+        """Return the shape of the result of an operation on each element."""
         dims: Dims = ()
         for value in values:
             other = dims_of(value)
@@ -134,7 +134,7 @@ class Expressions(Run, ABC):
         return None if can and can_not else can
 
     def several(self, values: Sequence[ast.expr], *, deciding: bool) -> Value:
-        """Return what `and` or `or` gives; each part is tried where those before it did not decide."""
+        """Return what `and` or `or` gives; a part is evaluated where those before it do not decide."""
         before, found = self.known, []
         for value in values:
             found.append(_truth(self.value(value)))
@@ -192,7 +192,7 @@ class Expressions(Run, ABC):
         return f"{item} {verb}: this has {some}, {self.where}; test that with `if` first"
 
     def size(self, node: ast.expr) -> Interval:
-        """Return what is known of an integer in a tuple: the length of an axis, or an axis."""
+        """Return what is known of an item of a tuple: the length of an axis, or its number."""
         found = self.value(node)
         if not isinstance(found, Interval):
             return SIZE
@@ -236,7 +236,7 @@ class Expressions(Run, ABC):
                 return None
 
     def loop(self, over: ast.expr) -> tuple[frozenset[int], Interval | None]:
-        """Return how often a comprehension goes, and what its variable is."""
+        """Return how many items a comprehension may make, and what its variable is."""
         if isinstance(over, ast.Call):
             end = self.value(over.args[0])
             if not isinstance(end, Interval):

@@ -118,7 +118,7 @@ class Call:
         self.run.wrong(self.node, message)
 
     def domain(self, name: str) -> None:
-        """Note where numbers known before anything runs are none that a function is defined for."""
+        """Note static numbers that a function is not defined for."""
         match name, *self.given:
             case "sqrt", Interval(low=low) if low < 0:
                 self.wrong(ROOT)
@@ -134,7 +134,7 @@ class Call:
                 pass
 
     def mistaken(self, name: str) -> bool:
-        """Whether a function of a leaf is given a number known before anything runs; that is noted."""
+        """Whether a function of arrays is given a static number, or one of its numbers an array; note that."""
         function = FUNCTIONS[name]
         pairs = zip(function.parameters, self.given, self.node.args, strict=False)
         for parameter, value, argument in pairs:
@@ -153,7 +153,7 @@ class Call:
         return False
 
     def integers(self) -> bool:
-        """Whether all numbers it is given are integers: an array of these goes together with no other."""
+        """Whether all arguments are integers: the result would be an integer array, which no float array goes with."""
         first = int(self.name == "where")
         return all(isinstance(value, Interval) and value.whole for value in self.given[first:])
 
@@ -166,7 +166,7 @@ class Call:
         return dims
 
     def length(self, axis: str | None) -> str | None:
-        """Return the length of the matrix of an axis."""
+        """Return the length of the matrix for an axis, which may be limited by `longest`."""
         before = len(FUNCTIONS[self.name].parameters) - 1  # `longest` is the last
         given = [*self.node.args[before:], *(keyword.value for keyword in self.node.keywords)]
         return limited(axis, ast.unparse(given[0])) if given else axis
@@ -206,7 +206,7 @@ class Call:
         return Sizes.of(item for i, item in enumerate(shape.items) if i != axis)
 
     def axis(self, what: str, axis: Value, axes: int) -> int | None:
-        """Return the one axis that is meant; None where it may be one of several, or none."""
+        """Return the axis if it is a single one; None if it may be one of several. Note one that may not exist."""
         if not isinstance(axis, Interval):
             return None
         if not axis.whole:

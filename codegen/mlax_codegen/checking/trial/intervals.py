@@ -1,6 +1,8 @@
-"""Numbers that are known before anything runs: from what to what they may be, and whether they are whole.
+"""Interval arithmetic for numbers that are compiled in: hyperparameters, sizes, and what is computed from them.
 
-Python computes with them, where an integer may grow without end, and where 1 / 0 and (-8)**0.5 are no numbers.
+Generated code computes with them in Python before JAX sees them. There 1 / 0 is an exception and (-8) ** 0.5 a complex
+number, and an integer grows until JAX cannot take it as an int32. Bounds that allow this are refused in the spec, not
+when a user sets the hyperparameter.
 """
 
 import math
@@ -12,8 +14,8 @@ __all__ = ["ROOT", "SIZE", "Interval", "arithmetic", "exactly", "hull", "within_
 
 _LARGEST = 2**31 - 1
 _LARGEST_FLOAT32 = 3.4e38
-_CLOSEST = 1e-7  # of a bound that is excluded, as near as float32 comes to it
-_LEAST = 1e-38  # of 0 likewise
+_CLOSEST = 1e-7  # how near a float32 comes to a bound that is excluded, relative to the bound
+_SMALLEST = 1e-38  # how near it comes to 0
 
 _TOO_LARGE = "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a"
 _NO_FLOAT = "this power may overflow a float; give tighter bounds"
@@ -25,7 +27,7 @@ _INVERSE = (
 
 
 class Interval(NamedTuple):
-    """A number from `low` to `high`; two of one `name` are one and the same."""
+    """A number from `low` to `high`. Two lengths of axes with the same `name` are the same length."""
 
     low: float
     high: float
@@ -34,11 +36,11 @@ class Interval(NamedTuple):
 
     @property
     def is_one(self) -> bool:
-        """Whether it is one number."""
+        """Whether it is a single number."""
         return self.low == self.high
 
     def within(self, low: float, high: float) -> "Interval | None":
-        """Return the part of it in some limits; None where there is none."""
+        """Return the part of it within limits; None if there is none."""
         low, high = max(self.low, low), min(self.high, high)
         return None if low > high else Interval(low, high, self.whole, self.name)
 
@@ -48,33 +50,33 @@ _ANY = Interval(-math.inf, math.inf, whole=False)
 
 
 def exactly(value: float) -> Interval:
-    """Return the range of one number."""
+    """Return the interval of a single number."""
     return Interval(value, value, isinstance(value, int))
 
 
 def hull(first: Interval, second: Interval) -> Interval:
-    """Return the range that holds two."""
+    """Return the smallest interval that contains two."""
     name = first.name if first.name == second.name else None
     whole = first.whole and second.whole
     return Interval(min(first.low, second.low), max(first.high, second.high), whole, name)
 
 
 def within_bounds(h: Hyperparameter) -> Interval:
-    """Return what a hyperparameter may be: within its bounds, and those of an int32 or a float32."""
+    """Return what a hyperparameter may be: within its bounds, and within an int32 or a float32."""
     whole = h.kind == "integer"
     largest = _LARGEST if whole else _LARGEST_FLOAT32
     bounds = h.bounds
     low = -largest if bounds.lower is None else float(bounds.lower)
     high = largest if bounds.upper is None else float(bounds.upper)
     if not bounds.lower_included:
-        low += 1 if whole else max(_LEAST, abs(low) * _CLOSEST)
+        low += 1 if whole else max(_SMALLEST, abs(low) * _CLOSEST)
     if not bounds.upper_included:
-        high -= 1 if whole else max(_LEAST, abs(high) * _CLOSEST)
+        high -= 1 if whole else max(_SMALLEST, abs(high) * _CLOSEST)
     return Interval(low, high, whole, h.name)
 
 
 def arithmetic(operator: str, a: Interval, b: Interval) -> tuple[Interval, str | None]:
-    """Return the range of a result, and what may go wrong on the way, or None."""
+    """Return the interval of a result, and what may go wrong on the way, or None."""
     match operator:
         case "+":
             return _limited(Interval(a.low + b.low, a.high + b.high, a.whole and b.whole))
