@@ -1,4 +1,4 @@
-"""The public place of what is defined in private files."""
+"""The public module of a class or function that is defined in a private file."""
 
 import sys
 from collections.abc import Iterable
@@ -10,14 +10,15 @@ _faces: set[str] = set()
 
 
 def claim(face: str, names: Iterable[str]) -> None:
-    """Make a module the `__module__` of the classes and functions that it exports.
+    """Set `__module__` of the classes and functions that a public module exports to that module.
 
-    So they print, document and pickle under the name that users import, and files may move. What another face has
-    claimed before stays there.
+    They are then printed, documented and pickled under the name that users import, and files can
+    move. A class or function claimed by another public module before keeps that one.
 
     Args:
-        face: Name of the module, already imported.
-        names: Names of what it exports; values other than classes and functions of mlax are left as they are.
+        face: Name of the public module, which is already imported.
+        names: Names that it exports. Values other than classes and functions of mlax are not
+            changed.
     """
     _faces.add(face)
     for name in names:

@@ -1,1 +1,1 @@
-"""One value against one annotation: what the checks of modules and of trees both use."""
+"""Checking one value against one annotation, for modules and for functions of trees."""

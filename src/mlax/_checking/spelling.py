@@ -1,4 +1,4 @@
-"""Annotations as people write them, for messages: `Float[Array, "n"] | None`."""
+"""Annotations as people write them, for error messages: `Float[Array, "n"] | None`."""
 
 import re
 import types
@@ -13,7 +13,7 @@ __all__ = ["spelled"]
 
 
 def spelled(annotation: Any) -> str:
-    """Return an annotation, resolved or a string, as one writes it; never what JAX or jaxtyping make of it."""
+    """Return an annotation, resolved or a string, as people write it, without the internals of JAX or jaxtyping."""
     arguments, origin = get_args(annotation), get_origin(annotation)
     if annotation is None or annotation is types.NoneType:
         return "None"
@@ -28,7 +28,7 @@ def spelled(annotation: Any) -> str:
     if getattr(annotation, "dim_str", None) is not None:  # jaxtyping's arrays
         kind = annotation.__name__.partition("[")[0]
         return f'{kind}[{spelled(annotation.array_type)}, "{annotation.dim_str}"]'
-    if hasattr(annotation, "leaftype"):  # its trees
+    if hasattr(annotation, "leaftype"):  # jaxtyping's trees
         structure = f', "{annotation.structure}"' if annotation.structure else ""
         return f"PyTree[{spelled(annotation.leaftype)}{structure}]"
     if origin in (typing.Union, types.UnionType):
@@ -48,7 +48,7 @@ def _joined(annotations: Iterable[Any]) -> str:
     return ", ".join(map(spelled, annotations))
 
 
-# Names for unions that one does not write out.
+# Unions that have a name of their own.
 _UNIONS = {
     "PRNGKeyArray": get_args(jaxtyping.PRNGKeyArray),
     "ArrayLike": get_args(jax.typing.ArrayLike),
@@ -57,7 +57,7 @@ _UNIONS = {
 
 
 def _union(members: list[Any]) -> str:
-    """Return a union, None at its end."""
+    """Return a union, with None at its end."""
     names: list[str] = []
     for name, parts in _UNIONS.items():
         if parts and all(part in members for part in parts):

@@ -1,4 +1,4 @@
-"""Whether run-time checks are on, and one value against one annotation."""
+"""Checking one value against one annotation, and the switch that turns checks off."""
 
 import contextlib
 import contextvars
@@ -18,7 +18,7 @@ _enabled = contextvars.ContextVar(
 
 
 def checks_enabled() -> bool:
-    """Return whether trees and annotations are checked here and now."""
+    """Return whether run-time checks are on."""
     return _enabled.get()
 
 
@@ -26,9 +26,10 @@ def checks_enabled() -> bool:
 def runtime_checks(enabled: bool) -> Generator[None, None, None]:
     """Turn the checks of trees and annotations on or off within a `with` block, in this thread or task.
 
-    The environment variable `MLAX_RUNTIME_CHECKS=0` turns them off from the start. Under `jit` they run while the
-    function is traced, so what is already compiled neither pays for them nor notices the change. Bounds of
-    hyperparameters and what is refused at construction do not depend on it.
+    The environment variable `MLAX_RUNTIME_CHECKS=0` turns them off from the start. Under `jit`,
+    checks run while a function is traced: a compiled function does not pay for them, and does not
+    notice this switch. It does not affect bounds of hyperparameters, nor errors raised when a
+    module is constructed.
     """
     token = _enabled.set(enabled)
     try:
@@ -38,22 +39,24 @@ def runtime_checks(enabled: bool) -> Generator[None, None, None]:
 
 
 def check_value(value: object, annotation: Any) -> None:
-    """Check one value against one annotation, every item of its containers included.
+    """Check one value against one annotation, including every item of containers.
 
-    Names of dimensions and structures are tied to those of other values checked in the same
-    `jaxtyping.jaxtyped("context")` block. A forward reference that cannot be resolved is let through.
+    Names of dimensions and structures refer to the same sizes and structures as in other values
+    checked in the same `jaxtyping.jaxtyped("context")` block. A forward reference that cannot be
+    resolved is not checked.
 
     Raises:
-        typeguard.TypeCheckError: The value does not conform. The message begins with what the value is.
+        typeguard.TypeCheckError: The value does not conform. The message begins with the kind of
+            value.
     """
-    # Imported at the first check: `import mlax` stays light, and checks that are off cost nothing.
+    # Imported at the first check, so that `import mlax` stays fast and disabled checks cost nothing.
     from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeHintWarning, check_type
 
-    # jaxtyping's own `jaxtyped(typechecker=typeguard.typechecked)` would check nothing: since version 4 that decorator
-    # rewrites a function's source, and jaxtyping hands it a function without one.
+    # jaxtyping's own `jaxtyped(typechecker=typeguard.typechecked)` would check nothing: since typeguard 4 that
+    # decorator rewrites the source of a function, and jaxtyping passes it a function without source.
     quiet: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if _has_string(annotation):
-        # In `list["Name"]` the name is a plain string: typeguard lets it through as well, and warns.
+        # In `list["Name"]` the name is a plain string: typeguard does not check it either, but warns.
         quiet = warnings.catch_warnings(action="ignore", category=TypeHintWarning)
     with quiet:
         check_type(

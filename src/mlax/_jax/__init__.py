@@ -1,1 +1,1 @@
-"""JAX through types that checkers see whole; its own are partly unknown to them."""
+"""JAX with complete types: parts of JAX's own are unknown to type checkers."""

@@ -1,4 +1,4 @@
-"""Dtypes: of which kind they are, what leaves of one are computed in, and its limits."""
+"""Dtypes: what kind they are, which dtype to compute them in, and their limits."""
 
 from typing import Any, cast
 
@@ -25,24 +25,25 @@ def is_complex(dtype: object) -> bool:
 
 
 def is_inexact(dtype: object) -> bool:
-    """Return whether a dtype is floating-point or complex, the narrow ones that NumPy does not know included."""
+    """Return whether a dtype is floating-point or complex, including narrow dtypes unknown to NumPy."""
     return jnp.issubdtype(cast("Any", dtype), jnp.inexact)
 
 
 def is_key(dtype: object) -> bool:
-    """Return whether a dtype is that of PRNG keys."""
+    """Return whether a dtype is one of PRNG keys."""
     return jnp.issubdtype(cast("Any", dtype), jax.dtypes.prng_key)
 
 
 def canonical(dtype: object) -> np.dtype[Any]:
-    """Return the dtype that JAX uses for a NumPy dtype: without x64, float32 for float64."""
+    """Return the dtype that JAX uses in place of a NumPy dtype: without x64, float32 for float64."""
     result: np.dtype[Any] = cast("Any", jax.dtypes.canonicalize_dtype)(dtype)
     return result
 
 
 def compute_dtype(dtype: Any) -> np.dtype[Any]:
-    """Return the dtype that values of a floating-point or complex one are computed in: float32 where it is narrower."""
-    # Not as JAX promotes: it knows no common dtype of float8 and others. Complex dtypes are wider.
+    """Return the dtype to compute a floating-point or complex dtype in: float32 if it is narrower."""
+    # JAX's promotion cannot be used: it has no common dtype for float8 and others. Complex dtypes
+    # are all wider than float32.
     return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
 
 

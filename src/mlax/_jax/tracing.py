@@ -1,4 +1,4 @@
-"""Values that JAX is still to compute, and a branch between two computations."""
+"""Tracers, and a conditional that does not trace if its condition is known."""
 
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -13,9 +13,10 @@ T = TypeVar("T")
 
 
 def cond(condition: Array, then: Callable[[], T], otherwise: Callable[[], T]) -> T:
-    """Return what one of two functions computes; the other does not run, except under `vmap`.
+    """Return the result of one of two functions. The other does not run, except under `vmap`.
 
-    A condition that is known decides here and now: `lax.cond` would compile two closures again in each eager step.
+    If the condition is known, it is decided in Python: an eager `lax.cond` would compile both
+    closures anew in each step.
     """
     if not is_tracer(condition):
         return then() if condition else otherwise()
@@ -23,5 +24,5 @@ def cond(condition: Array, then: Callable[[], T], otherwise: Callable[[], T]) ->
 
 
 def is_tracer(leaf: object) -> bool:
-    """Return whether a leaf stands for an array that is not there yet."""
+    """Return whether a leaf is a tracer: the value of the array is not known yet."""
     return isinstance(leaf, Tracer)

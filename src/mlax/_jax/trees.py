@@ -1,4 +1,4 @@
-"""`jax.tree_util` with types that checkers see whole; its own are partly unknown to them."""
+"""`jax.tree_util` with complete types: parts of JAX's own are unknown to type checkers."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeAlias
@@ -33,7 +33,7 @@ class TreeDef(Protocol):
 
 
 def class_of(value: object) -> Any:
-    """Return the class of a value; for checkers `type(value)` would be partly unknown if the value is `Any`."""
+    """Return `type(value)`, as Any. For a value of type Any, checkers would find `type(value)` partly unknown."""
     return type(value)
 
 

@@ -1,8 +1,8 @@
-"""How leaves are stored in a safetensors file, and read back: exactly, whatever their dtype.
+"""How leaves are stored in a safetensors file and read back: exactly, whatever their dtype.
 
-Most dtypes are the format's. What it lacks is stored as something that every reader knows, and the metadata say what
-it is: complex128 as pairs of float64 on one more axis, PRNG keys as their uint32 data, narrow dtypes as bytes that hold
-their bits.
+The format has most dtypes. The others are stored in a form that every reader knows, and the
+metadata name the real dtype: complex128 is stored as pairs of float64 along one more axis, PRNG
+keys as their uint32 data, narrow dtypes as bytes with the same bits.
 """
 
 import functools
@@ -43,36 +43,36 @@ _DTYPES = {
 }
 _FORMATS = {dtype.name: form for form, dtype in _DTYPES.items()}
 
-# A byte for each element, of which they use some bits only.
+# NumPy keeps each element in a byte, of which only some bits are used.
 _NARROW = ("int2", "uint2", "int4", "uint4", "float4_e2m1fn")
-# All that the format does not have and a byte holds.
+# Dtypes of one byte that the format does not have.
 _BYTES = {
     name: np.dtype(getattr(jnp, name))
     for name in (*_NARROW, "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz")
-    if hasattr(jnp, name)  # not all in every JAX
+    if hasattr(jnp, name)  # not every JAX has all of them
 }
 
 _KNOWN = {
     dtype.name: dtype for dtype in (*_DTYPES.values(), *_BYTES.values(), np.dtype(np.complex128))
 }
 
-# Python's numbers, as arrays.
+# The dtypes that Python's numbers are stored in.
 _NUMBERS = {bool: np.bool_, int: np.int64, float: np.float64, complex: np.complex128}
 
 
 class ArrayType(NamedTuple):
-    """Shape of an array and name of its dtype."""
+    """The shape of an array and the name of its dtype."""
 
     shape: tuple[int, ...]
     dtype: str
 
 
 def array_type(leaf: Any) -> ArrayType:
-    """Return what array a leaf is; Python numbers are arrays of 64 bits.
+    """Return the shape and dtype that a leaf has as an array. Python numbers have 64 bits.
 
     Raises:
-        TypeError: It is none that can be stored; in one phrase.
-        ValueError: Its values are not there; in one phrase.
+        TypeError: The leaf cannot be stored; the message is one phrase.
+        ValueError: Without x64, JAX has no values of this dtype; the message is one phrase.
     """
     if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
         result = ArrayType(leaf.shape, cast("Any", leaf.dtype).name)
@@ -92,30 +92,30 @@ def _is_numpy(leaf: object) -> bool:
 
 
 def _number_type(leaf: object) -> np.dtype[Any] | None:
-    """Return the dtype that one of Python's numbers is stored in."""
+    """Return the dtype that a Python number is stored in, or None for anything else."""
     return next((np.dtype(_NUMBERS[kind]) for kind in _NUMBERS if isinstance(leaf, kind)), None)
 
 
 def encoded(name: str, leaf: Any) -> tuple[Entry, str | None]:
-    """Return a leaf as the file has it; and the name of its dtype where the file has another.
+    """Return a leaf's entry in the file, and the name of its real dtype if it is stored as another.
 
     Raises:
         TypeError: As `array_type`.
-        ValueError: Its values cannot be read, or are beyond 64 bits; in one phrase.
+        ValueError: Its values cannot be read, or need more than 64 bits; the message is one phrase.
     """
     shape, dtype = array_type(leaf)
     if isinstance(leaf, jax.ShapeDtypeStruct) or is_tracer(leaf):
-        raise ValueError(f"{describe(leaf)} without values; save outside jit and eval_shape")
+        raise ValueError(f"{describe(leaf)} has no values; save outside jit and eval_shape")
     if isinstance(leaf, jax.Array):
         if leaf.is_deleted():
-            raise ValueError(f"{describe(leaf)} that is deleted (given away by donate_argnums?)")
+            raise ValueError(f"{describe(leaf)} has been deleted (donated by donate_argnums?)")
         if not leaf.is_fully_addressable:
-            raise ValueError(f"{describe(leaf)} that is partly on other processes; gather it first")
+            raise ValueError(f"{describe(leaf)} is partly on other processes; gather it first")
     elif not _is_numpy(leaf):
         try:
             leaf = np.array(leaf, _number_type(leaf))
         except OverflowError:
-            raise ValueError("an integer of more than 64 bits") from None
+            raise ValueError("this integer needs more than 64 bits") from None
     if is_key(leaf.dtype):
         implementation = str(jax.random.key_impl(leaf))
         shape += _key_type(implementation).shape
@@ -136,7 +136,7 @@ def _bytes(leaf: Any, dtype: str) -> np.ndarray[Any, Any]:
 
 
 def _clean(data: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
-    """Return bytes that are the ones that NumPy itself has for their values: only 0 and 1 for bools."""
+    """Return the bytes that NumPy itself writes for these values. A bool, for instance, is 0 or 1."""
     clean: Any = data
     if dtype == "bool":
         clean = data != 0
@@ -146,18 +146,18 @@ def _clean(data: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
 
 
 def stored_type(entry: Entry, stated: str | None) -> ArrayType:
-    """Return what array an entry of a file is.
+    """Return the shape and dtype of the array that an entry of a file stands for.
 
     Args:
         entry: The entry.
-        stated: What the metadata call its dtype, if anything.
+        stated: The real dtype according to the metadata, if they have one for this entry.
 
     Raises:
-        DamagedError: They contradict the entry.
+        DamagedError: The metadata contradict the entry.
     """
     shape = entry.shape
     if stated is None:
-        # Dtypes that JAX does not have (F4) go by the name of the format.
+        # Dtypes that JAX does not have (F4) keep the name that the format has for them.
         return ArrayType(
             shape, _DTYPES[entry.dtype].name if entry.dtype in _DTYPES else entry.dtype
         )
@@ -175,38 +175,40 @@ def stored_type(entry: Entry, stated: str | None) -> ArrayType:
 
 @functools.cache
 def _key_type(implementation: str) -> ArrayType:
-    """Return shape of the data, and dtype of one key."""
+    """Return the shape of one key's data, and the name of its dtype."""
     try:
         key = jax.eval_shape(lambda: jax.random.key(0, impl=implementation))
-    except ValueError as error:  # JAX looks it up among those that are registered
+    except ValueError as error:  # no such implementation is registered with JAX
         raise DamagedError(str(error)) from None
     return ArrayType(jax.eval_shape(jax.random.key_data, key).shape, key.dtype.name)
 
 
 def decoded(data: np.ndarray[Any, Any], entry: Entry, stated: str | None) -> Any:
-    """Return the array whose bytes are given: of NumPy, or of JAX for keys.
+    """Return the array with these bytes: a JAX array for keys, otherwise a NumPy array.
 
     Raises:
-        DamagedError: They are bytes that no array of this dtype has.
+        DamagedError: No array of this dtype has such bytes.
     """
     shape, dtype = stored_type(entry, stated)
     if stated is not None and dtype.startswith("key<"):
         words = data.view(np.uint32).reshape(entry.shape)
         return cast("Any", jax.random.wrap_key_data(jnp.array(words), impl=stated[4:-1]))
     if dtype in ("bool", *_NARROW) and not np.array_equal(_clean(data, dtype), data):
-        raise DamagedError(f"{entry.name!r} holds bytes that {dtype} does not have")
+        raise DamagedError(f"{entry.name!r} has bytes that are not valid for {dtype}")
     return cast("Any", data).view(_KNOWN[dtype]).reshape(shape)
 
 
 def as_in(leaf: Any, value: Any) -> Any:
-    """Return a value as the kind of thing that a leaf is: a JAX array in its place, a NumPy array, a number.
+    """Return a value as the same kind of thing as a leaf: JAX array on its devices, NumPy array, or number.
 
     Args:
-        leaf: From `like`.
-        value: An array or number of its shape and dtype. JAX may keep the memory of a NumPy array: nobody else has it.
+        leaf: A leaf of `like`.
+        value: An array or number with its shape and dtype. If it is a NumPy array, nobody else may
+            use it: JAX may keep its memory.
 
     Raises:
-        ValueError: The value is a tracer, and what is wanted has a value; in one phrase.
+        ValueError: The value is a tracer and the leaf a NumPy array or number; the message is one
+            phrase.
     """
     if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
         sharding = leaf.sharding if _is_placed(leaf) else None
@@ -215,7 +217,7 @@ def as_in(leaf: Any, value: Any) -> Any:
         return jax.device_put(np.asarray(value), sharding)
     if is_tracer(value):
         raise ValueError(
-            f"{describe(value)} without values, and {describe(leaf)} in `like` has one"
+            f"{describe(value)} has no value, but {describe(leaf)} in `like` needs one"
         )
     if _is_numpy(leaf):
         array: Any = np.array(value, leaf.dtype)
@@ -224,7 +226,7 @@ def as_in(leaf: Any, value: Any) -> Any:
 
 
 def _is_placed(leaf: Any) -> bool:
-    """Return whether it matters on which devices a leaf is; inside `jit` it does not have any."""
+    """Return whether a leaf says which devices it must be on. Inside `jit` leaves have no devices."""
     if is_tracer(leaf):
         return False
     return isinstance(leaf, jax.ShapeDtypeStruct) or getattr(leaf, "committed", False)

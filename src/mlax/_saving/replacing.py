@@ -1,4 +1,4 @@
-"""Files that are replaced whole: whoever opens one finds the old or the new, whenever the writer was stopped."""
+"""Files that are replaced as a whole: a reader finds the old or the new one, whenever the writer is stopped."""
 
 import contextlib
 import errno
@@ -13,35 +13,38 @@ __all__ = ["replacing"]
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Generator[BinaryIO, None, None]:
-    """Give a new file to write to, which takes the place of `path` when all is written and on the disk.
+    """Yield a new file to write to. It replaces `path` when everything is written and on the disk.
 
-    Until then it is `.NAME.saving` beside it. If writing fails, that is removed; a killed process leaves it behind, and
-    the next one writes over it. A lock on it keeps two writers apart. Who may read and write a file that is replaced
-    stays as it was; a new one has what the umask says.
+    While it is written it is called `.NAME.saving`, beside `path`, and locked to keep out a second
+    writer. If writing fails it is removed. A killed process leaves it behind; the next writer
+    overwrites it. An existing file's permissions are kept; a new file gets those that the umask
+    allows.
 
     Args:
-        path: What to replace or make. Of a symbolic link what it points to, which may be missing.
+        path: The file to replace or create. If it is a symbolic link, its target is, which may be
+            missing.
 
     Raises:
-        OSError: The folder is missing or cannot be written to, the disk is full, `path` is something else than a
-            file, or somebody else is writing it. What was there is as it was.
+        OSError: The folder is missing or cannot be written to, the disk is full, `path` is not a
+            file, or someone else is writing it. An existing file is left as it was.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
-        raise OSError(f"{path} is no file, and is not replaced by one")
+        raise OSError(f"{path} is not a file; choose another path")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {target.parent}; make it first")
+        raise FileNotFoundError(f"the folder {target.parent} does not exist; create it first")
     temporary = target.with_name(f".{target.name}.saving")
     mode = stat.S_IMODE(target.stat().st_mode) & 0o777 if target.exists() else None
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-    # Its owner may write to it meanwhile, whatever the mode: also the next one, if this one is killed.
+    # While it is temporary its owner may write to it whatever the mode: if this writer is killed, the
+    # next one has to.
     first = 0o666 if mode is None else mode | 0o200
     with os.fdopen(os.open(temporary, flags, first), "wb") as file:
         _lock(file, temporary, path)
         try:
             file.truncate(0)
             if mode is not None:
-                os.fchmod(file.fileno(), first)  # what the umask took, or a killed writer left
+                os.fchmod(file.fileno(), first)  # the umask or a killed writer may have left others
             yield file
             file.flush()
             if mode is not None:
@@ -55,30 +58,30 @@ def replacing(path: Path) -> Generator[BinaryIO, None, None]:
 
 
 def _lock(file: BinaryIO, temporary: Path, path: Path) -> None:
-    """Lock a file that was just opened; refuse it if it is, or was a moment ago, somebody else's."""
-    import fcntl  # Unix has it; `import mlax` works elsewhere too
+    """Lock a file that was just opened. Raise an error if another writer has it, or had it a moment ago."""
+    import fcntl  # only on Unix; imported here so that `import mlax` works everywhere
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise BlockingIOError(f"somebody else is just saving {path}") from None
+        raise BlockingIOError(f"another process is saving {path}; try again later") from None
     except OSError:
         pass  # a file system without locks
     mine = os.fstat(file.fileno())
     if not stat.S_ISREG(mine.st_mode):
-        raise OSError(f"{temporary} is in the way: it is no file")
-    # Its last owner may have renamed or removed it between our opening and our locking it.
+        raise OSError(f"{temporary} is not a file; remove it")
+    # The last writer may have renamed or removed it after we opened it and before we locked it.
     if not temporary.exists() or not os.path.samestat(mine, temporary.lstat()):
-        raise BlockingIOError(f"somebody else has just saved {path}")
+        raise BlockingIOError(f"another process has just saved {path}; try again")
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk too."""
+    """Write the folder's entry, the new name, to the disk as well."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that does this by itself, or cannot
+        if error.errno != errno.EINVAL:  # the file system does this by itself, or cannot
             raise
     finally:
         os.close(descriptor)

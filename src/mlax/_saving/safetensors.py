@@ -1,15 +1,18 @@
-"""The safetensors file format: eight bytes that say how long the header is, the header (JSON), and the arrays.
+"""The safetensors file format: the length of the header in eight bytes, the header (JSON), the arrays.
 
-https://huggingface.co/docs/safetensors describes it. A header gives dtype, shape and place of every array, and
-strings under `__metadata__`. Files may come from strangers: a header has at most 10 MB, and all that it says is
-checked against the size of the file before an array is read or allocated.
+It is described at https://huggingface.co/docs/safetensors. The header holds dtype, shape and
+position of every array, and strings under `__metadata__`. Files may come from strangers. So the
+header may have at most 10 MB, and everything in it is checked against the size of the file before
+an array is read or memory allocated for it.
 
-It is read and written here, not by the package `safetensors`: the stable NumPy functions of that have no bfloat16 and
-no complex128, its raw ones changed between 0.7 and 0.8 (dicts with bytes, then TensorSpec with pointers), and neither
-syncs a file or replaces one. The format itself is one page and does not change. Tests compare with the package.
+Why not the package `safetensors`: its stable NumPy functions have neither bfloat16 nor complex128,
+its raw ones changed between 0.7 and 0.8 (dicts of bytes, then TensorSpec with pointers), and none
+of them syncs a file or replaces one as a whole. The format itself takes one page and does not
+change. Tests compare with the package.
 
-Files written here also carry a checksum of the whole file, so that a damaged one is an error and no wrong number. It
-stands at the very beginning of the header, in the place of zeros that it was computed with.
+Files written here also have a checksum of the whole file, so that a damaged file is an error and
+not a wrong number. It stands at the very beginning of the header. It is computed with zeros in its
+own place.
 """
 
 import json
@@ -33,7 +36,7 @@ __all__ = [
     "write",
 ]
 
-# Bits of an element, of every dtype that the format has.
+# Bits per element, for every dtype of the format.
 _BITS = {
     **{"BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64},
     **{"F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64},
@@ -41,8 +44,9 @@ _BITS = {
     **{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6},
 }  # fmt: skip
 
-# Python's objects for a header take up to 50 times its bytes (lists in lists), and are made before they can be
-# checked: 500 MB with this. Other readers allow 100 MB. It is enough for 90,000 arrays with paths of 30 characters.
+# The Python objects made from a header take up to 50 times its size (lists in lists), and they exist before
+# they can be checked. So this limit means at most 500 MB; other readers allow headers of 100 MB. It is enough
+# for 90,000 arrays with paths of 30 characters.
 _LONGEST_HEADER = 10_000_000
 _MOST_AXES = 64  # NumPy's limit
 _CHUNK = 1 << 24
@@ -51,7 +55,7 @@ _NO_CHECKSUM = b"00000000"
 
 
 class DamagedError(ValueError):
-    """A file is not what the format says; in one phrase that follows the name of the file."""
+    """A file contradicts the format. The message is one phrase that follows the name of the file."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,9 @@ class Entry:
 
     Attributes:
         name: Its key.
-        dtype: As the format calls it.
+        dtype: Its dtype as the format calls it.
         shape: Its shape.
-        data: Returns the bytes that are written, as `uint8[n]`. Not needed to read.
+        data: Returns the bytes to write, as `uint8[n]`. Not needed for reading.
         begin: Where its bytes begin, counted from the end of the header.
     """
 
@@ -74,19 +78,20 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """The number of its bytes."""
+        """Its number of bytes."""
         return math.prod(self.shape) * _BITS[self.dtype] // 8
 
 
 @dataclass(frozen=True)
 class File:
-    """What a header says.
+    """The contents of a header.
 
     Attributes:
         entries: The arrays by name.
-        metadata: The strings; those of mlax included, but for the checksum.
+        metadata: The strings, including mlax's own except for the checksum.
         start: Where the header ends and the arrays begin.
-        checksum: Of the whole file, and what it comes to down to the end of the header; None if the file has none.
+        checksum: The checksum of the whole file that the header states, and the one computed up to
+            the end of the header; None if the header states none.
     """
 
     entries: Mapping[str, Entry]
@@ -96,11 +101,12 @@ class File:
 
 
 def write(file: BinaryIO, entries: Iterable[Entry], metadata: Mapping[str, str]) -> None:
-    """Write a whole file, from its first byte on.
+    """Write a whole file, starting with its first byte.
 
     Args:
-        file: Where to; seekable.
-        entries: The arrays. `begin` is not used: wide elements come first, so that all are aligned.
+        file: The file to write to; seekable.
+        entries: The arrays, in any order: wide elements are written first, so that all are aligned.
+            `begin` is ignored.
         metadata: Strings.
 
     Raises:
@@ -122,8 +128,8 @@ def write(file: BinaryIO, entries: Iterable[Entry], metadata: Mapping[str, str])
     text += b" " * (-len(text) % 8)
     if len(text) > _LONGEST_HEADER:
         raise ValueError(
-            f"the paths and metadata need a header of {len(text):,} bytes; {_LONGEST_HEADER:,} are the most; "
-            "save in several files"
+            f"the paths and metadata need a header of {len(text):,} bytes, more than the limit of "
+            f"{_LONGEST_HEADER:,}; save in several files"
         )
     head = len(text).to_bytes(8, "little") + text
     file.write(head)
@@ -138,25 +144,28 @@ def write(file: BinaryIO, entries: Iterable[Entry], metadata: Mapping[str, str])
 
 
 def read_header(file: BinaryIO) -> File:
-    """Return what the header of a file says, all of it checked.
+    """Return the contents of a file's header, after checking all of it.
 
     Raises:
-        DamagedError: The file is truncated, or is not what it says; in one phrase that says how.
+        DamagedError: The file is truncated or contradicts the format; the message is one phrase
+            that says how.
     """
     size = os.fstat(file.fileno()).st_size
     if size < 8:
-        raise DamagedError(f"it has {size} bytes")
+        raise DamagedError(f"it has only {size} bytes")
     length = int.from_bytes(_exactly(file, 8), "little")
     if length > _LONGEST_HEADER:
         raise DamagedError(
-            f"it announces a header of {length:,} bytes; {_LONGEST_HEADER:,} are the most"
+            f"it announces a header of {length:,} bytes, more than the limit of {_LONGEST_HEADER:,}"
         )
     if 8 + length > size:
-        raise DamagedError(f"it announces a header of {length:,} bytes and has {size:,} in all")
+        raise DamagedError(
+            f"it announces a header of {length:,} bytes but has only {size:,} bytes in all"
+        )
     text = _exactly(file, length)
     header = parsed(text)
     metadata = header.pop("__metadata__", None)
-    if metadata is None:  # MLX writes null where it was given none
+    if metadata is None:  # MLX writes null if it is given no metadata
         metadata = {}
     if not is_strings(metadata):
         raise DamagedError("its metadata are not strings")
@@ -167,12 +176,12 @@ def read_header(file: BinaryIO) -> File:
             raise DamagedError(f"{entry.name!r} does not begin where the array before it ends")
         end += entry.size
     if 8 + length + end != size:
-        raise DamagedError(f"its header describes {8 + length + end:,} bytes, it has {size:,}")
+        raise DamagedError(f"its header describes {8 + length + end:,} bytes, but it has {size:,}")
     checksum = _checksum(text)
     if checksum is None and any(key.split(".")[0] == "mlax" for key in metadata):
         raise DamagedError(
-            "its checksum is missing; if another program wrote it anew, "
-            "let that leave out the metadata that begin with 'mlax'"
+            "its checksum is missing; if another program has rewritten it, "
+            "make that program leave out the metadata whose keys begin with 'mlax'"
         )
     metadata.pop("mlax.crc32", None)
     return File(entries, metadata, 8 + length, checksum)
@@ -181,12 +190,12 @@ def read_header(file: BinaryIO) -> File:
 def read_arrays(
     file: BinaryIO, header: File, names: Iterable[str]
 ) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-    """Yield name and bytes, `uint8[n]`, of some arrays, in the order of the file; then verify the checksum.
+    """Yield names and bytes (`uint8[n]`) of some arrays in the order of the file, then verify the checksum.
 
-    Without a checksum only what is asked for is read.
+    If the file has no checksum, only these arrays are read; otherwise the whole file.
 
     Raises:
-        DamagedError: The file ends early, or its checksum is wrong; as in `read_header`.
+        DamagedError: The file ends early or its checksum is wrong; as in `read_header`.
     """
     wanted = set(names)
     checksum = header.checksum[1] if header.checksum else 0
@@ -215,15 +224,19 @@ def _exactly(file: BinaryIO, size: int) -> bytes:
 
 
 def parsed(text: bytes) -> dict[str, Any]:
-    """Return a JSON object, a header or what stands in one; refuse anything else."""
+    """Return the object in a JSON text: a header, or a string of the metadata.
+
+    Raises:
+        DamagedError: The text is not a JSON object.
+    """
     if not text.startswith(b"{"):
-        raise DamagedError("its header is no JSON object")
+        raise DamagedError("its header is not a JSON object")
     try:
         header: object = json.loads(text.decode(), object_pairs_hook=_without_twins)
     except RecursionError:
         raise DamagedError("its header is nested too deeply") from None
     except ValueError as error:
-        raise DamagedError(f"its header is no JSON ({error})") from None
+        raise DamagedError(f"its header is not valid JSON ({error})") from None
     return cast("dict[str, Any]", header)
 
 
@@ -251,13 +264,13 @@ def _entries(header: Mapping[str, Any]) -> Iterator[tuple[str, Entry]]:
         if dtype not in _BITS:
             raise DamagedError(f"{name!r} has the unknown dtype {dtype!r}")
         if others or not all(_is_count(number) for number in (*shape, begin, end)):
-            raise DamagedError(f"{name!r} is described by other things than sizes")
+            raise DamagedError(f"the shape or data_offsets of {name!r} are not all sizes")
         if len(shape) > _MOST_AXES:
             raise DamagedError(f"{name!r} has {len(shape)} axes")
         entry = Entry(name, dtype, tuple(shape), begin=begin)
         if math.prod(shape) * _BITS[dtype] != 8 * (end - begin):
             raise DamagedError(
-                f"{name!r} has other bytes ({begin} to {end}) than its dtype and shape"
+                f"{name!r} has bytes {begin} to {end}, which does not fit its dtype and shape"
             )
         yield name, entry
 
@@ -267,7 +280,7 @@ def _is_count(number: object) -> bool:
 
 
 def _checksum(text: bytes) -> tuple[int, int] | None:
-    """Return the checksum in a header, and that of the bytes down to the header's end."""
+    """Return the checksum that a header states, and the one computed up to the header's end; None without one."""
     start = len(_BEGINNING)
     digits = text[start : start + len(_NO_CHECKSUM)]
     if not text.startswith(_BEGINNING) or not all(digit in b"0123456789abcdef" for digit in digits):

@@ -1,10 +1,11 @@
-"""Saving and loading: any tree of arrays, in one safetensors file that NumPy, PyTorch and MLX open too.
+"""Saving and loading: any tree of arrays, in one safetensors file that NumPy, PyTorch and MLX can open too.
 
     mlax.save("model.safetensors", model)
     model = mlax.load("model.safetensors", like=model)
 
-A leaf's name in the file is its dotted path, `layers.0.kernel`. What is static (fields of modules, hyperparameters,
-schedules) is written beside it as text, and compared on loading.
+In the file a leaf has its dotted path as its name, `layers.0.kernel`. Static data (static fields of
+modules, hyperparameters, schedules) are written beside the arrays as text and compared when the
+file is loaded.
 """
 
 import contextlib
@@ -45,8 +46,8 @@ _Path: TypeAlias = str | os.PathLike[str]
 def flatten(tree: object) -> dict[str, Any]:
     """Return the leaves of a tree by dotted path: `{"layers.0.kernel": ...}`.
 
-    Attributes, indices and keys of dicts are joined as they are. A Parameter or Variable that holds one array adds
-    nothing to the path, and the path of a tree that is one leaf is the empty string.
+    Attributes, indices and keys of dicts are joined with dots. The array inside a Parameter or
+    Variable has the path of that node. If the tree is a single leaf, its path is the empty string.
 
     Args:
         tree: Any tree.
@@ -62,15 +63,17 @@ def unflatten(flat: Mapping[str, Any], like: T, *, strict: bool = True) -> T:
 
     Args:
         flat: Arrays and numbers by path, from `flatten` or another library.
-        like: Says structure, shapes, dtypes and the kind of each leaf: where it has a JAX array or a
-            `jax.ShapeDtypeStruct`, the result has a JAX array.
-        strict: Whether everything has to fit. Otherwise what does not is reported as a warning, and keeps the value
-            that `like` has.
+        like: Determines the structure of the result, and the shape, dtype and kind of each leaf.
+            For a JAX array or a `jax.ShapeDtypeStruct`, the result has a JAX array.
+        strict: Whether everything has to fit. If False, leaves that do not fit keep the value from
+            `like`, with a warning.
 
     Raises:
-        LeafMismatchError: A leaf is missing, unexpected, or has another shape or dtype; names all of them.
-        TypeError: `flat` is no dict of arrays by path.
-        ValueError: A leaf is traced by `jit` or another transformation, where `like` has a NumPy array or a number.
+        LeafMismatchError: A leaf is missing, unexpected, or has a different shape or dtype. The
+            message names all such leaves.
+        TypeError: `flat` is not a dict of arrays by path.
+        ValueError: A leaf is a tracer (of `jit` or another transformation), but `like` has a NumPy
+            array or a number in its place.
     """
     where = "mlax.unflatten"
     target = _Target(where, like)
@@ -82,7 +85,7 @@ def unflatten(flat: Mapping[str, Any], like: T, *, strict: bool = True) -> T:
     names = target.fitting("`flat`", found, None, strict)
     values: dict[str, Any] = {}
     for name in names:
-        value = flat[name]  # which the caller may write to if it is NumPy's
+        value = flat[name]  # copied if it is a NumPy array: the caller may write to it later
         copy = value if isinstance(value, jax.Array) else np.array(value)
         with _complaining(where, "flat", name):
             values[name] = target.placed(name, copy)
@@ -90,7 +93,7 @@ def unflatten(flat: Mapping[str, Any], like: T, *, strict: bool = True) -> T:
 
 
 def _require_named(where: str, flat: object) -> None:
-    """Refuse what is no dict with paths for keys."""
+    """Raise an error unless `flat` is a dict with strings as keys."""
     expected = "`flat` must be a dict of arrays by dotted path, as mlax.flatten returns"
     if not isinstance(flat, Mapping):
         raise TypeError(f"{where}: {expected}, got {describe(flat)}")
@@ -100,20 +103,21 @@ def _require_named(where: str, flat: object) -> None:
 
 
 def save(path: _Path, tree: object, metadata: Mapping[str, str] | None = None) -> None:
-    """Save a tree in one safetensors file, which replaces what is there as a whole or not at all.
+    """Save a tree in one safetensors file.
 
-    Whenever the process is stopped, the path holds the old file or the new one. When this returns, the new one is on
-    the disk.
+    An existing file is replaced as a whole or not at all: whenever the process is stopped, the path
+    holds the old file or the new one. When this function returns, the new one is on the disk.
 
     Args:
-        path: The file; its folder has to be there. Of a symbolic link what it points to.
-        tree: JAX arrays of any dtype, PRNG keys included, NumPy arrays and Python numbers. Arrays on several devices
-            are gathered, one after the other.
-        metadata: Strings to keep with it; `load_metadata` returns them.
+        path: The file; its folder has to exist. If it is a symbolic link, the target is written.
+        tree: JAX arrays of any dtype including PRNG keys, NumPy arrays and Python numbers. Arrays
+            on several devices are gathered one at a time.
+        metadata: Strings to keep in the file; `load_metadata` returns them.
 
     Raises:
-        TypeError: A leaf is no array or number, or the metadata are no strings.
-        ValueError: A node is UNSET, or an array cannot be read: donated, inside `jit`, on another process.
+        TypeError: A leaf is not an array or a number, or the metadata are not strings.
+        ValueError: A node is UNSET, or an array cannot be read: it was donated, is traced by `jit`,
+            or is on another process.
         OSError: The file cannot be written.
     """
     where = "mlax.save"
@@ -134,13 +138,13 @@ def save(path: _Path, tree: object, metadata: Mapping[str, str] | None = None) -
 
 
 def _storable(name: str) -> str:
-    """Return a name that the format allows."""
+    """Return a name if the format allows it."""
     if name == "__metadata__":
-        raise ValueError("the format keeps this name for metadata; rename it")
+        raise ValueError("the format reserves this name for metadata; rename it")
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise ValueError("this name is no valid Unicode; rename it") from None
+        raise ValueError("this name is not valid Unicode; rename it") from None
     return name
 
 
@@ -149,13 +153,14 @@ def _strings(where: str, metadata: Mapping[str, str]) -> Mapping[str, str]:
         for text in (key, value):
             if not isinstance(cast("object", text), str):
                 raise TypeError(
-                    f"{where}: metadata are strings, got {describe(text)} at {key!r}; json.dumps makes one of it"
+                    f"{where}: metadata must be strings, got {describe(text)} at {key!r}; "
+                    "convert it with json.dumps"
                 )
             with _complaining(where, "metadata", key):
                 _storable(text)
         if key.split(".")[0] == "mlax":
             raise ValueError(
-                f"{where}: metadata that begin with 'mlax' are its own; rename {key!r}"
+                f"{where}: metadata keys that begin with 'mlax' are reserved; rename {key!r}"
             )
     return metadata
 
@@ -163,24 +168,25 @@ def _strings(where: str, metadata: Mapping[str, str]) -> Mapping[str, str]:
 def load(path: _Path, like: T, *, strict: bool = True) -> T:
     """Return a tree like another, with leaves from a safetensors file.
 
-    Everything is compared before an array is read. Nothing that a file says is ever run.
+    Everything is compared before any array is read. Nothing in the file is ever executed.
 
     Args:
-        path: A file of `save`, or of another program.
-        like: Says structure, shapes, dtypes, sharding and the kind of each leaf: a model, or what `jax.eval_shape`
-            returns for one. Its values are not used, and JAX arrays come back strongly typed.
-        strict: Whether everything has to fit, static fields included. Otherwise what does not is reported as a
-            warning, and keeps the value that `like` has.
+        path: A file written by `save` or by another program.
+        like: Determines the structure of the result, and the shape, dtype, sharding and kind of
+            each leaf: a model, or what `jax.eval_shape` returns for one. Its values are not used.
+            JAX arrays in the result are never weakly typed.
+        strict: Whether everything has to fit, including static fields. If False, leaves that do not
+            fit keep the value from `like`, with a warning.
 
     Raises:
-        LeafMismatchError: A leaf is missing, unexpected, or has another shape or dtype, or something static differs;
-            names all of them.
-        ValueError: The file is damaged or no safetensors file; or a node of `like` is UNSET.
+        LeafMismatchError: A leaf is missing, unexpected, or has a different shape or dtype, or
+            static data differ. The message names all differences.
+        ValueError: The file is damaged or not a safetensors file; or a node of `like` is UNSET.
         OSError: The file cannot be read.
     """
     where = "mlax.load"
     refuse_unset(
-        where, "like", like, "its shape not known; give the model as mlax.set_up returns it"
+        where, "like", like, "so its shape is unknown; pass the model that mlax.set_up returns"
     )
     target = _Target(where, like)
     with _opened(where, path) as (file, header):
@@ -197,10 +203,12 @@ def load(path: _Path, like: T, *, strict: bool = True) -> T:
 
 
 def load_metadata(path: _Path) -> dict[str, str]:
-    """Return the strings that `save` was given as `metadata`, or that another program wrote. Reads no array.
+    """Return the metadata of a file: the strings given to `save`, or written by another program.
+
+    No array is read.
 
     Raises:
-        ValueError: The file is damaged or no safetensors file.
+        ValueError: The file is damaged or not a safetensors file.
         OSError: The file cannot be read.
     """
     with _opened("mlax.load_metadata", path) as (_, header):
@@ -210,18 +218,18 @@ def load_metadata(path: _Path) -> dict[str, str]:
 @contextlib.contextmanager
 def _opened(where: str, path: _Path) -> Generator[tuple[BinaryIO, File], None, None]:
     if Path(path).exists() and not stat.S_ISREG(Path(path).stat().st_mode):
-        raise OSError(f"{where}: {path} is no file")
+        raise OSError(f"{where}: {path} is not a file")
     with open(path, "rb") as file:
         try:
             yield file, read_header(file)
         except DamagedError as error:
             raise ValueError(
-                f"{where}: {path} is damaged, or no safetensors file: {error}"
+                f"{where}: {path} is damaged or not a safetensors file: {error}"
             ) from None
 
 
 class _Own(NamedTuple):
-    """What mlax writes beside the arrays; nothing, and `static` unknown, in files of others."""
+    """What mlax writes beside the arrays. For files of other programs `static` is None: it is unknown."""
 
     dtypes: Mapping[str, str]
     static: Mapping[str, str] | None
@@ -233,12 +241,12 @@ def _own(metadata: Mapping[str, str]) -> _Own:
     own = parsed(metadata["mlax"].encode(errors="surrogatepass"))
     parts = [own.get("dtypes"), own.get("static")]
     if not all(map(is_strings, parts)):
-        raise DamagedError("its metadata 'mlax' are not what mlax writes")
+        raise DamagedError("its metadata under 'mlax' were not written by mlax")
     return _Own(*cast("Any", parts))
 
 
 class _Target:
-    """The tree that is to be filled, and what fits into it."""
+    """The tree to fill, and which leaves fit into it."""
 
     def __init__(self, where: str, like: object) -> None:
         self._where = where
@@ -256,19 +264,19 @@ class _Target:
         static: Mapping[str, str] | None,
         strict: bool,
     ) -> list[str]:
-        """Return the names of the leaves that fit; refuse all, or warn, where some do not.
+        """Return the names of the leaves that fit. If some do not, raise an error or warn.
 
         Args:
-            source: Where the leaves come from.
-            found: What there is.
-            static: What is static there; None where that is not known.
-            strict: Whether to refuse.
+            source: Where the leaves come from, for the message.
+            found: The arrays that there are.
+            static: The static data there; None if unknown.
+            strict: Whether to raise an error.
         """
         lines = list(_differences(found, self._types, describe))
         expected = dict(static_texts(self._like)) if static is not None else {}
         static = static or {}
         lines += _differences(static, expected, str)
-        # A flat array of packed leaves has a text of its own: which leaves they are.
+        # A flat array of packed leaves has static text too: the list of these leaves.
         fits = [
             name
             for name, kind in self._types.items()
@@ -284,16 +292,16 @@ class _Target:
         kept = self._leaves.keys() - fits
         if any(isinstance(self._leaves[name], jax.ShapeDtypeStruct) for name in kept):
             raise LeafMismatchError(
-                f"{self._where}: {source} and `like` differ, and `like` has shapes only, no values to keep:{listed}"
+                f"{self._where}: {source} and `like` differ, and `like` has only shapes, no values to keep:{listed}"
             )
         warnings.warn(
-            f"{self._where}: {source} and `like` differ, only what fits is loaded:{listed}",
+            f"{self._where}: {source} and `like` differ; only leaves that fit are loaded:{listed}",
             stacklevel=3,
         )
         return fits
 
     def placed(self, name: str, value: Any) -> Any:
-        """Return a value as the kind of thing that `like` has there."""
+        """Return a value as the same kind of thing that `like` has in its place."""
         return as_in(self._leaves[name], value)
 
     def filled(self, values: Mapping[str, Any]) -> Any:
@@ -317,13 +325,13 @@ def _differences(
 
 
 def _shown(name: str) -> str:
-    """Return a name for a message. Those in the file of a stranger may hold anything."""
+    """Return a name for a message. Names in a stranger's file may contain anything."""
     return name if name and name.isprintable() else repr(name)
 
 
 @contextlib.contextmanager
 def _complaining(where: str, tree: str, name: str) -> Generator[None, None, None]:
-    """Say in errors what they are about."""
+    """Prefix errors with the function, tree and leaf that they are about."""
     try:
         yield
     except (TypeError, ValueError) as error:

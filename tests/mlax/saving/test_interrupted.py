@@ -83,12 +83,17 @@ def test_paths_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("place", "make", "error", "message"),
     [
-        ("none/x", lambda _: None, FileNotFoundError, "there is no folder"),
-        ("file/x", lambda folder: (folder / "file").touch(), FileNotFoundError, "no folder"),
-        ("x", lambda folder: (folder / "x").mkdir(), OSError, "x is no file, and is not replaced"),
-        ("x", lambda folder: os.mkfifo(folder / "x"), OSError, "x is no file"),
+        ("none/x", lambda _: None, FileNotFoundError, "does not exist; create it first"),
+        (
+            "file/x",
+            lambda folder: (folder / "file").touch(),
+            FileNotFoundError,
+            "does not exist; create it first",
+        ),
+        ("x", lambda folder: (folder / "x").mkdir(), OSError, "x is not a file"),
+        ("x", lambda folder: os.mkfifo(folder / "x"), OSError, "x is not a file"),
         ("x", lambda folder: (folder / ".x.saving").symlink_to("y"), OSError, ".x.saving"),
-        ("x", lambda folder: os.mkfifo(folder / ".x.saving"), OSError, "is in the way"),
+        ("x", lambda folder: os.mkfifo(folder / ".x.saving"), OSError, "is not a file; remove it"),
         ("x", lambda folder: (folder / ".x.saving").mkdir(), OSError, ".x.saving"),
     ],
 )
@@ -116,7 +121,7 @@ def test_two_writers_do_not_mix(tmp_path: Path) -> None:
     with (tmp_path / ".x.saving").open("wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         other.write(b"mine")
-        with pytest.raises(BlockingIOError, match="somebody else is just saving"):
+        with pytest.raises(BlockingIOError, match="another process is saving"):
             mlax.save(tmp_path / "x", 2)
     assert (tmp_path / ".x.saving").read_bytes() == b"mine"
     assert saved(tmp_path / "x") == 1
@@ -135,7 +140,7 @@ def test_a_file_that_was_just_finished_is_not_written_to(
         flock(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", slow)
-    with pytest.raises(BlockingIOError, match="somebody else has just saved"):
+    with pytest.raises(BlockingIOError, match="another process has just saved"):
         mlax.save(tmp_path / "x", 2)
     assert (tmp_path / "x").read_bytes() == b"theirs"
 

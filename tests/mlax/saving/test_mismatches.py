@@ -191,19 +191,19 @@ def test_what_fits_is_loaded_where_asked_for(tmp_path: Path) -> None:
     saved = {"a": jnp.ones(2), "b": jnp.ones(3), "old": 1, "rate": Rate(0.1)}
     like = {"a": jnp.zeros(2), "b": jnp.zeros(4), "new": jnp.zeros(1), "rate": Rate(0.2)}
     mlax.save(tmp_path / "x", saved)
-    with pytest.warns(UserWarning, match="differ, only what fits") as caught:
+    with pytest.warns(UserWarning, match="differ; only leaves that fit") as caught:
         loaded = mlax.load(tmp_path / "x", like=like, strict=False)
     assert mlax.tree_equal(loaded, like | {"a": jnp.ones(2)})
     (warning,) = caught
     assert warning.filename == __file__
     assert str(warning.message).splitlines() == [
-        f"mlax.load: {tmp_path / 'x'} and `like` differ, only what fits is loaded:",
+        f"mlax.load: {tmp_path / 'x'} and `like` differ; only leaves that fit are loaded:",
         "  b: float32[3], but float32[4] in `like`",
         "  new: missing, `like` has float32[1]",
         "  old: int64[], not in `like`",
         "  rate.rate: 0.1, but 0.2 in `like`",
     ]
-    with pytest.warns(UserWarning, match=r"mlax\.unflatten: `flat` and `like` differ, only"):
+    with pytest.warns(UserWarning, match=r"mlax\.unflatten: `flat` and `like` differ; only"):
         flat = mlax.unflatten(mlax.flatten(saved), like=like, strict=False)
     assert mlax.tree_equal(flat, loaded)
     assert mlax.load(tmp_path / "x", like=saved, strict=False)["old"] == 1  # without a warning
@@ -259,10 +259,10 @@ def deleted() -> Any:
         (np.zeros(1, "i4,f4"), TypeError, "only arrays and numbers"),
         (np.zeros(1, np.longdouble), TypeError, "only arrays and numbers"),
         (np.ma.masked_array([1.0]), TypeError, "only arrays and numbers"),
-        (2**63, ValueError, "an integer of more than 64 bits"),
-        (-(2**63) - 1, ValueError, "an integer of more than 64 bits"),
-        (jax.ShapeDtypeStruct((2,), jnp.int8), ValueError, "int8[2] without values"),
-        (deleted(), ValueError, "float32[3] that is deleted"),
+        (2**63, ValueError, "this integer needs more than 64 bits"),
+        (-(2**63) - 1, ValueError, "this integer needs more than 64 bits"),
+        (jax.ShapeDtypeStruct((2,), jnp.int8), ValueError, "int8[2] has no values"),
+        (deleted(), ValueError, "float32[3] has been deleted"),
     ],
 )
 def test_leaves_that_cannot_be_saved(
@@ -282,7 +282,7 @@ def test_saving_inside_jit_is_refused(tmp_path: Path) -> None:
         mlax.save(tmp_path / "x", {"x": x})
         return x
 
-    with pytest.raises(ValueError, match=r"x in `tree`: float32\[2\] without values; save outside"):
+    with pytest.raises(ValueError, match=r"x in `tree`: float32\[2\] has no values; save outside"):
         jax.jit(function)(jnp.ones(2))
     assert list(tmp_path.iterdir()) == []
 
@@ -329,11 +329,15 @@ def test_names_that_the_format_lacks(key: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metadata", "error", "message"),
     [
-        ({"a": 1}, TypeError, "metadata are strings, got 1 (int) at 'a'; json.dumps"),
-        ({1: "a"}, TypeError, "metadata are strings, got 1 (int) at 1"),
+        (
+            {"a": 1},
+            TypeError,
+            "metadata must be strings, got 1 (int) at 'a'; convert it with json.dumps",
+        ),
+        ({1: "a"}, TypeError, "metadata must be strings, got 1 (int) at 1"),
         ({"mlax": "a"}, ValueError, "rename 'mlax'"),
         ({"mlax.crc32": "a"}, ValueError, "rename 'mlax.crc32'"),
-        ({"a": "\ud800"}, ValueError, "no valid Unicode"),
+        ({"a": "\ud800"}, ValueError, "not valid Unicode"),
     ],
 )
 def test_metadata_are_strings(
@@ -366,7 +370,7 @@ def test_unflatten_of_tracers() -> None:
         return mlax.unflatten({"w": np.arange(3, dtype=np.float32)}, like=given)
 
     assert mlax.tree_equal(jax.jit(numbers)({"w": jnp.zeros(3)}), {"w": tree["w"]})
-    message = r"w in `flat`: float32\[3\] without values, and float32\[3\] in `like` has one"
+    message = r"w in `flat`: float32\[3\] has no value, but float32\[3\] in `like` needs one"
     with pytest.raises(ValueError, match=message):
         jax.jit(lambda x: mlax.unflatten({"w": x}, like={"w": np.zeros(3, np.float32)}))(tree["w"])
 
