@@ -1,1 +1,1 @@
-"""Packed trees: many small arrays in a few flat ones."""
+"""Packed trees: many small arrays stored in a few flat ones."""

@@ -1,16 +1,21 @@
 """Many small arrays in one flat array: `join` and `split`, linear, each the transpose of the other.
 
-They are what `lax.concatenate` and `lax.split` are to JAX: under `jit`, `grad`, `jvp`, `vmap` and `shard_map`. What
-differs is how they compile on CPU. XLA fuses a concatenation with everything that its operands come from, and a slice
-with everything that reads it. Each fusion then holds other offsets, so that none is compiled once and used again: 1,000
-slices take 14 to 30 s, and one concatenation fused with 1,000 producers 45 s. An optimization barrier does not help: on
-CPU XLA takes it out before it fuses. Here a slice reads its offset from memory, so that all slices of one shape are one
-kernel; and the concatenation stands in a `cond`, at which no fusion gets past. Both branches compute the same thing:
-should XLA one day see that, compiling takes longer and nothing else changes. docs/packing.md has the figures.
+They work like `lax.concatenate` and `lax.split` under `jit`, `grad`, `jvp`, `vmap` and `shard_map`.
+The difference is how long they take to compile on CPU. XLA fuses a concatenation with everything
+that produces its operands, and a slice with everything that reads it. Each such fusion has
+different offsets, so that none is compiled once and used again: 1,000 slices take 14 to 30 s to
+compile, and one concatenation fused with 1,000 producers takes 45 s. An optimization barrier does
+not help: on CPU, XLA removes it before it fuses.
 
-They are primitives, because of JAX's own ways to give a function a transpose `linear_call` has no rule for `vmap`, and
-`custom_vjp` none for `jvp`. Arrays that are sharded over Explicit axes of a mesh take the plain form: no element of one
-can be sliced out.
+So here a slice reads its offset from memory, and all slices of one shape are one kernel. The
+concatenation is inside a `cond`, and XLA does not fuse across that. Both branches compute the same
+thing: if XLA ever notices, compilation takes longer and nothing else changes. docs/packing.md has
+the figures.
+
+They are primitives, because JAX's other ways to give a function a transpose lack a rule:
+`linear_call` one for `vmap`, `custom_vjp` one for `jvp`. Arrays sharded over Explicit axes of a
+mesh are joined and split with JAX's own functions, because no single element of such an array can
+be sliced out.
 """
 
 import functools
@@ -34,18 +39,18 @@ __all__ = ["Shapes", "join", "split"]
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
-# Their types are unknown to checkers.
+# Type checkers do not know their types.
 _ad: Any = ad
 _batching: Any = batching
 _mlir: Any = mlir
 
 
 def split(flat: Array, shapes: Shapes) -> list[Array]:
-    """Return the arrays that lie one after the other in a flat one.
+    """Return the arrays stored one after the other in a flat array.
 
     Args:
-        flat: Of shape (*batch, n), n the number of elements of all.
-        shapes: Of the arrays.
+        flat: Shape (*batch, n), where n is the total number of elements.
+        shapes: The shapes of the arrays.
 
     Returns:
         Arrays of shape (*batch, *shape).
@@ -53,7 +58,7 @@ def split(flat: Array, shapes: Shapes) -> list[Array]:
     flat = _gathered(flat, 1)
     if is_tracer(flat):
         return list(_split.bind(flat, shapes=shapes))
-    # Outside `jit`: compiled once for each shape, and called with the offset.
+    # Outside `jit`: a slice is compiled once for each shape, with the offset as an argument.
     return [
         _piece(flat, np.int32(offset), shape)
         for offset, shape in zip(_offsets(shapes), shapes, strict=True)
@@ -61,11 +66,11 @@ def split(flat: Array, shapes: Shapes) -> list[Array]:
 
 
 def join(pieces: Sequence[Array], shapes: Shapes) -> Array:
-    """Return arrays one after the other in a flat one: what `split` undoes.
+    """Return arrays one after the other in a flat array: the inverse of `split`.
 
     Args:
-        pieces: At least one, of shapes (*batch, *shape), and of one dtype.
-        shapes: Of the arrays.
+        pieces: At least one array; of shapes (*batch, *shape), all of one dtype.
+        shapes: The shapes of the arrays.
 
     Returns:
         An array of shape (*batch, n).
@@ -77,14 +82,15 @@ def join(pieces: Sequence[Array], shapes: Shapes) -> Array:
 
 
 def _sharding(array: Any) -> Any:
-    """Return how an array is sharded over the Explicit axes of a mesh, as far as its type says."""
+    """Return how an array is sharded over the Explicit axes of a mesh, according to its type."""
     return jax.typeof(array).sharding
 
 
 def _gathered(array: Array, ndim: int) -> Array:
-    """Return an array whose last axes are not sharded over Explicit axes of a mesh.
+    """Return an array whose last `ndim` axes are not sharded over Explicit axes of a mesh.
 
-    Pieces need not be divisible by what the flat array is sharded over. The transpose shards the gradient again.
+    A flat array's size may be divisible by the number of devices when those of its pieces are not.
+    The transpose shards the gradient again.
     """
     sharding = _sharding(array)
     spec = tuple(sharding.spec)
@@ -167,7 +173,7 @@ def _join_on_cpu(*pieces: Array, shapes: Shapes) -> Array:
 
 
 def _unknown(array: Array) -> Array:
-    """Return a condition that XLA cannot know: whether the first element is greater than 0."""
+    """Return a condition that XLA cannot evaluate at compile time: whether the first element is positive."""
     first = lax.reshape(lax.slice(array, [0] * array.ndim, [1] * array.ndim), ())
     return first.astype(bool) if first.dtype == bool else jnp.real(first) > 0
 
@@ -181,7 +187,7 @@ def _join_aval(*pieces: Any, shapes: Shapes) -> Any:
 
 
 def _avals(function: Any, arguments: tuple[Any, ...], shapes: Shapes) -> list[Any]:
-    """Return what the plain form returns: shapes, dtypes, shardings and what varies over which axes of a mesh."""
+    """Return the abstract values that the plain form returns: shape, dtype, sharding and varying mesh axes."""
     traced: Any = jax.make_jaxpr(functools.partial(function, shapes=shapes))(*arguments)
     return list(traced.out_avals)
 

@@ -1,4 +1,4 @@
-"""Where the leaves of a packed tree lie: `PackedLayout`, the static part of a `Packed`."""
+"""Where the leaves of a packed tree are stored: `PackedLayout`, the static part of a `Packed`."""
 
 import re
 import zlib
@@ -17,14 +17,14 @@ __all__ = ["PackedLayout", "Place"]
 
 
 class Place(NamedTuple):
-    """What is known of one leaf.
+    """Where one leaf is stored, and its description.
 
     Attributes:
-        path: `layers.0.kernel`.
-        shape: Its shape, without the axes of a batch.
+        path: Its path, `layers.0.kernel`.
+        shape: Its shape, without batch axes.
         dtype: The name of its dtype when it was packed.
-        home: Key in `small` or in `large` of what holds it.
-        packed: Whether that is a flat array.
+        home: The key in `small` or `large` of the node that holds it.
+        packed: Whether that node is a flat array.
     """
 
     path: str
@@ -34,19 +34,20 @@ class Place(NamedTuple):
     packed: bool
 
     def like(self, flat: Any) -> jax.ShapeDtypeStruct:
-        """Return shape and dtype of the leaf in a flat array, which may have another dtype by now."""
+        """Return the leaf's shape and dtype inside a flat array, whose dtype may have changed since packing."""
         return jax.ShapeDtypeStruct((*flat.shape[:-1], *self.shape), flat.dtype)
 
 
 class PackedLayout(StaticParts):
-    """The structure of the tree that was packed, and where each of its leaves is. Static; equal ones are one object.
+    """The structure of the tree that was packed, and where each leaf is stored. It is static.
 
-    JAX compares it in each dispatch: by identity, and only where that fails leaf by leaf.
+    Equal layouts are one object: JAX compares layouts in each dispatch, by identity first, and only
+    if that fails leaf by leaf.
 
     Attributes:
         treedef: Structure of the tree.
-        places: Of the leaves, in their order.
-        flats: By key of a flat array, the numbers of the leaves in it, in their order.
+        places: The places of the leaves, in their order.
+        flats: For each flat array, by its key: the numbers of its leaves, in their order.
     """
 
     __slots__ = ("__weakref__", "_hash", "flats", "places", "treedef")
@@ -70,12 +71,12 @@ class PackedLayout(StaticParts):
     def restored(
         cls, numbered: Any, places: tuple[tuple[str, tuple[int, ...], str, str, bool], ...]
     ) -> "PackedLayout":
-        """Return the layout with these places of a tree that `numbered` returned."""
+        """Return the layout with these places, for a tree that `numbered` returned."""
         return cls.of(flatten(numbered)[1], tuple(Place(*place) for place in places))
 
     @classmethod
     def of(cls, treedef: TreeDef, places: tuple[Place, ...]) -> "PackedLayout":
-        """Return the one layout with these parts."""
+        """Return the one layout with this structure and these places."""
         layout = cls(treedef, places)
         return cls._known.setdefault(layout, layout)
 
@@ -95,11 +96,11 @@ class PackedLayout(StaticParts):
         return f"<{_digest(self.places, structure)}>"
 
     def numbered(self) -> Any:
-        """Return the tree with numbers for leaves."""
+        """Return the tree with the number of each leaf in its place."""
         return self.treedef.unflatten(range(len(self.places)))
 
     def static_parts(self) -> tuple[dict[KeyPath, str], Any]:
-        """Return what lies in each flat array, as text that is the same in every process; and the tree that was."""
+        """Return a text for each flat array, and the tree of numbers. The texts are the same in every process."""
         texts = {
             (GetAttrKey("small"), DictKey(key)): _digest(
                 [(place.path, place.shape) for place in self.inside(key)]
@@ -113,11 +114,11 @@ class PackedLayout(StaticParts):
         return tuple(self.places[number] for number in self.flats[key])
 
     def tree(self, leaves: list[Any]) -> Any:
-        """Return the tree with these leaves; None stands for one that was filtered out."""
+        """Return the tree with these leaves. A leaf that is None was filtered out."""
         tree = self.treedef.unflatten(leaves)
         if all(leaf is not None for leaf in leaves):
             return tree
-        # Nodes of which nothing is left are empty as a whole, as `filter` makes them.
+        # A node that has lost all its leaves becomes an empty node, as `filter` makes it.
         whole: Any = self.treedef.unflatten([True] * len(leaves))
         before, treedef = flatten(whole, is_leaf=is_leaf_state)
         after: list[Any] = cast("Any", treedef).flatten_up_to(tree)
@@ -134,5 +135,5 @@ def _digest(leaves: Sequence[Any], structure: str = "") -> str:
 
 
 def _has_leaves(tree: object) -> bool:
-    """Return whether anything is left of a tree."""
+    """Return whether a tree has any leaves."""
     return bool(flatten(tree)[0])

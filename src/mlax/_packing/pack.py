@@ -1,4 +1,4 @@
-"""`pack`: which leaves of a tree share a flat array, and what it is called."""
+"""`pack`: decides which leaves of a tree share a flat array, and names it."""
 
 import inspect
 from collections.abc import Callable, Container, Hashable, Iterator
@@ -27,7 +27,7 @@ __all__ = ["DEFAULT_THRESHOLD", "pack"]
 S = TypeVar("S")
 
 DEFAULT_THRESHOLD = 2**15
-"""Bytes below which a leaf is packed; docs/packing.md says how it was measured."""
+"""Leaves with fewer bytes than this are packed; docs/packing.md has the measurements."""
 
 
 _WEIGHT: Parameter[Any] = Parameter()
@@ -39,23 +39,28 @@ def pack(
     threshold: int = DEFAULT_THRESHOLD,
     group: Callable[[str, Array], Hashable | None] | None = None,
 ) -> Packed[S]:
-    """Return a tree with all small leaves of one dtype in one flat array; `unpack` gives it back.
+    """Pack the small leaves of a tree: all those of one dtype go into one flat array.
 
-    Of a Module, unfrozen parameters, frozen ones and variables lie in flat arrays of their own, so that `filter` and
-    optimizers find what they look for. Of a tree without States, floating-point and complex arrays count as parameters,
-    others as variables. Random keys, nodes of your own classes, and a leaf that would be alone stay as they are.
+    Use it if a training step has many small arrays: each array that crosses the boundary of a
+    jitted function costs time, one to two microseconds if it is returned. `Packed.unpack` returns
+    the tree.
+
+    The unfrozen parameters, frozen parameters and variables of a Module are kept in separate flat
+    arrays, so that `filter` and optimizers still find them. In other trees, floating-point and
+    complex arrays count as parameters, and other arrays as variables. PRNG keys, nodes of your own
+    classes, and a leaf that would be alone in a flat array are not packed.
 
     Args:
-        tree: A Module that is set up, or any tree of arrays. None in it stays.
-        threshold: Size in bytes from which a leaf is not packed.
-        group: Of a path, `"layers.0.kernel"`, and an array. Leaves with different answers do not share a flat
-            array; for None the leaf is not packed.
+        tree: A Module that has been set up, or any tree of arrays. None in it stays None.
+        threshold: Leaves with fewer bytes than this are packed.
+        group: Optional. Takes the path of a leaf, `"layers.0.kernel"`, and its array. Only leaves
+            with equal results share a flat array; if the result is None, the leaf is not packed.
 
     Raises:
-        TypeError: `tree` holds something else than arrays, or a Packed; `threshold` is no integer; `group` is no
-            function, or gives something unhashable.
-        ValueError: A node is UNSET, an array is in two places, two leaves have one path, arrays to be packed
-            together are on different devices, or `threshold` is negative.
+        TypeError: `tree` holds something other than arrays, or a Packed; `threshold` is not an
+            integer; `group` is not a function, or returns something unhashable.
+        ValueError: A node is UNSET, an array is in two places, two leaves have the same path,
+            arrays to be packed together are on different devices, or `threshold` is negative.
     """
     from mlax._packing.flat import join
 
@@ -68,8 +73,8 @@ def pack(
     if group is not None:
         _refuse_other_arguments(where, group)
     if layouts(tree):
-        raise TypeError(f"{where}: tree is packed already, or holds a Packed; unpack it first")
-    refuse_unset(where, "tree", tree, "set up first: model = mlax.set_up(model, x, rng=key)")
+        raise TypeError(f"{where}: tree is already packed, or holds a Packed; unpack it first")
+    refuse_unset(where, "tree", tree, "set it up first: model = mlax.set_up(model, x, rng=key)")
     refuse_shared(where, "tree", tree)
     given, treedef = leaves_by_name(where, "tree", tree)
     nodes = dict(zip(given, _nodes(where, given, tree), strict=True))
@@ -95,7 +100,7 @@ def _together(
     least: int,
     group: Callable[[str, Array], Hashable | None] | None,
 ) -> dict[tuple[Any, ...], list[str]]:
-    """Return the paths of what is to share a flat array, by all that it has in common."""
+    """Return the paths of leaves that are to share a flat array, by the properties they share."""
     together: dict[tuple[Any, ...], list[str]] = {}
     for path, node in nodes.items():
         data = node.data
@@ -125,7 +130,7 @@ def _refuse_other_arguments(where: str, group: Callable[..., Any]) -> None:
         raise TypeError(
             f"{where}: group must be a function of a path and an array, got {describe(group)}: {error}"
         ) from None
-    except ValueError:  # of a function in C, whose arguments nobody knows
+    except ValueError:  # the signature of a function in C may be unknown
         return
 
 
@@ -135,7 +140,9 @@ def _bytes(array: Any) -> int:
 
 
 def _nodes(where: str, given: dict[str, Any], tree: Any) -> Iterator[ENode[Any]]:
-    """Yield a node for each leaf: of the class of the node that it is from, or what a bare array counts as."""
+    """Yield a node for each leaf, of the class of the node it is in; for a bare array, of the class it counts
+    as.
+    """
     owners = [
         node
         for node in flatten(tree, is_leaf=is_leaf_state)[0]
@@ -144,7 +151,7 @@ def _nodes(where: str, given: dict[str, Any], tree: Any) -> Iterator[ENode[Any]]
     for (path, leaf), owner in zip(given.items(), owners, strict=True):
         if isinstance(leaf, jax.ShapeDtypeStruct):
             raise TypeError(
-                f"{where}: {path or 'tree'} is {describe(leaf)}, which has no values; give arrays, or write "
+                f"{where}: {path or 'tree'} is {describe(leaf)}, which has no values; pass arrays, or use "
                 "jax.eval_shape(mlax.pack, tree)"
             )
         if is_leaf_state(owner):
@@ -164,13 +171,13 @@ def _answer(where: str, path: str, answer: Any) -> Hashable | None:
         hash(answer)
     except TypeError:
         raise TypeError(
-            f"{where}: group must give something hashable or None, got {describe(answer)} for {path!r}"
+            f"{where}: group must return something hashable or None, got {describe(answer)} for {path!r}"
         ) from None
     return cast("Hashable", answer)
 
 
 def _name(home: tuple[Any, ...], taken: Container[str], *, plain: bool) -> str:
-    """Return the key of a flat array: `float32 frozen`, and with a group `float32 matrix`."""
+    """Return the key of a flat array: `float32 frozen`, or with a group `float32 matrix`."""
     answer, cls, frozen, dtype = home
     kind = "variable" if cls is Variable else "frozen" if frozen else ""
     told = "" if plain else answer if isinstance(answer, str) else repr(answer)
@@ -180,7 +187,7 @@ def _name(home: tuple[Any, ...], taken: Container[str], *, plain: bool) -> str:
 
 
 def _refuse_different_devices(where: str, paths: list[str], nodes: dict[str, ENode[Any]]) -> None:
-    """Refuse arrays that somebody put on different devices: JAX computes nothing with both."""
+    """Raise an error for arrays committed to different devices: JAX cannot compute with both at once."""
     first: tuple[str, Any] | None = None
     for path in paths:
         array = nodes[path].data
@@ -192,5 +199,5 @@ def _refuse_different_devices(where: str, paths: list[str], nodes: dict[str, ENo
         elif devices != first[1]:
             raise ValueError(
                 f"{where}: {first[0]} and {path} are on different devices and cannot share a flat array; pack them "
-                "apart: group=lambda path, array: array.device"
+                "separately: group=lambda path, array: array.device"
             )

@@ -1,7 +1,8 @@
-"""Packed trees: all small leaves of one dtype in one flat array, so that a step does not pay for each of them.
+"""Packed trees: all small leaves of one dtype in one flat array, so that a step pays only once for them.
 
-A jitted call costs one to two microseconds for each array that it returns. With many small arrays a training step is
-little else. A `Packed` is a tree of few arrays that unpacks itself inside the step, where that costs no boundary.
+A jitted call costs one to two microseconds for each array that it returns. With many small arrays,
+a training step consists of little else. A `Packed` is a tree of few arrays. It unpacks itself
+inside the step, where no array crosses the jit boundary.
 """
 
 import math
@@ -32,14 +33,16 @@ T = TypeVar("T", covariant=True)
 
 
 class Packed(Module, Generic[T]):
-    """A tree with its small leaves in flat arrays, one for each dtype; `pack` makes it.
+    """A tree with its small leaves in flat arrays, one for each dtype. `pack` makes it.
 
-    It is a Module: what takes a model takes it too. `filter` and `partition` see a flat array as one node.
+    It is a Module, so it can be used wherever a model can. `filter` and `partition` see a flat
+    array as one node.
 
     Attributes:
-        small: The flat arrays: `float32`, and apart `float32 frozen` and `float32 variable` for what is not trained.
+        small: The flat arrays: `float32`, and separately `float32 frozen` and `float32 variable`
+            for leaves that are not trained.
         large: All other leaves, by their path in the tree.
-        layout: What lies where. Static.
+        layout: Where each leaf is stored. Static.
     """
 
     small: dict[str, ENode[Any]]
@@ -47,14 +50,16 @@ class Packed(Module, Generic[T]):
     layout: PackedLayout
 
     def unpack(self) -> T:
-        """Return the tree. Of what was filtered out of this, the node has `data=None` in it; a bare array is None.
+        """Return the tree.
 
-        Arrays may have changed their dtype since they were packed, and have got axes in front.
+        Nodes that were filtered out have `data=None`; bare arrays that were filtered out are None.
+        The flat arrays may have changed their dtype, or gained leading axes, since the tree was
+        packed.
 
         Raises:
-            ValueError: A flat array has another length.
+            ValueError: A flat array has a different length than when it was packed.
         """
-        from mlax._packing.flat import split  # only what packs pays for importing it
+        from mlax._packing.flat import split  # imported on first use: most programs do not pack
 
         leaves: list[Any] = [None] * len(self.layout.places)
         for key, numbers in self.layout.flats.items():
@@ -75,15 +80,16 @@ class Packed(Module, Generic[T]):
         return cast("T", self.layout.tree(leaves))
 
     def repack(self, tree: Any, before: Any = None) -> Self:
-        """Return another tree of the same structure, shapes and dtypes, packed as this one is.
+        """Pack a tree with the same structure, shapes and dtypes in the same way as this one.
 
         Args:
-            tree: What `unpack` gave, with other arrays in it.
-            before: What `unpack` of this very Packed gave, not of another: a flat array of which `tree` holds every
-                leaf, the same object as `before`, is kept as it is here. Without it all are made anew.
+            tree: The tree that `unpack` returned, with other arrays in it.
+            before: Optional. The tree that `unpack` of this very Packed returned. If all leaves of
+                a flat array are the same objects in `tree` and `before`, the flat array is reused;
+                without `before`, all are built anew.
 
         Raises:
-            ValueError: The structure is another one, or the shape or dtype of a leaf.
+            ValueError: The structure is different, or the shape or dtype of a leaf.
         """
         from mlax._packing.flat import join
 
@@ -118,7 +124,7 @@ class Packed(Module, Generic[T]):
         leaves, treedef = flatten(tree)
         if treedef != expected:
             raise ValueError(
-                f"Packed.repack: {name} has another structure than the tree that was packed; pack it anew: "
+                f"Packed.repack: {name} has a different structure than the tree that was packed; pack it again: "
                 "mlax.pack(tree)"
             )
         return leaves
@@ -130,7 +136,7 @@ class Packed(Module, Generic[T]):
         nodes = self.small if field == "small" else self.large
         if key not in nodes:
             raise ValueError(
-                f"Packed: {field}[{key!r}] is missing, leaves of the tree that was packed lie there; replace the data "
+                f"Packed: {field}[{key!r}] is missing, but it held leaves of the packed tree; replace the data "
                 "of nodes, not the nodes"
             )
         return nodes[key].data
@@ -140,7 +146,7 @@ class Packed(Module, Generic[T]):
         return cls(small, large, PackedLayout.restored(numbered, places))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A treedef does not pickle; the tree of numbers that it makes does.
+        # A treedef cannot be pickled, but the tree of numbers built from it can.
         places = tuple(map(tuple, self.layout.places))
         numbered = self.layout.numbered()
         return type(self)._unpickled, (dict(self.small), dict(self.large), numbered, places)
@@ -158,7 +164,7 @@ class Packed(Module, Generic[T]):
     else:
 
         def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-            """Unpack, call the model, and return its result and the model, packed as before."""
+            """Unpack and call the model. Return its result, and the changed model packed as before."""
             before = self.unpack()
             result, after = before(*args, **kwargs)
             return result, self.repack(after, before)
@@ -166,17 +172,17 @@ class Packed(Module, Generic[T]):
         def __getattr__(self, name: str) -> NoReturn:
             cure = ""
             if not name.startswith("_"):
-                cure = "; it is packed, and packed.unpack() gives the tree that was"
+                cure = "; it is packed: packed.unpack() returns the original tree"
             raise AttributeError(f"Packed has no attribute {name!r}{cure}")
 
         def __getitem__(self, key: Any) -> NoReturn:
             raise TypeError(
-                f"Packed has no item {key!r}; it is packed, and packed.unpack() gives the tree that was"
+                f"Packed has no item {key!r}; it is packed: packed.unpack() returns the original tree"
             )
 
 
 def _refuse_other(place: Place, leaf: Any, data: Any) -> None:
-    """Refuse a leaf of another shape or dtype than the one that lies in `data`, or is it."""
+    """Raise an error unless a leaf has the shape and dtype of the one stored in `data`."""
     shape, dtype = getattr(data, "shape", None), getattr(data, "dtype", None)
     if place.packed:
         shape = (*data.shape[:-1], *place.shape)
@@ -193,5 +199,5 @@ def is_packed(node: object) -> TypeGuard[Packed[Any]]:
 
 
 def layouts(tree: Any) -> list[PackedLayout]:
-    """Return the layouts of all that is packed in a tree, in their order."""
+    """Return the layouts of all Packed in a tree, in their order."""
     return [node.layout for node in flatten(tree, is_leaf=is_packed)[0] if is_packed(node)]

@@ -1,4 +1,4 @@
-"""What weights the leaves of a tree are, where some lie together in a flat array of a `Packed`."""
+"""The weights in a tree, including those that are packed into flat arrays."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,12 +11,12 @@ __all__ = ["WeightsIn", "refuse_packed", "weights_in"]
 
 
 class WeightsIn(NamedTuple):
-    """One leaf of a tree, and the weights in it: itself, or those that are packed in it.
+    """One leaf of a tree, and the weights it holds: itself, or those packed into it.
 
     Attributes:
-        path: Where the leaf is.
+        path: The path of the leaf.
         leaf: The leaf.
-        weights: Path and array of each weight; where it is packed, path, shape and dtype.
+        weights: For each weight its path, and its array; or, if it is packed, its shape and dtype.
         packed: Whether the leaf is a flat array.
     """
 
@@ -27,7 +27,7 @@ class WeightsIn(NamedTuple):
 
 
 def weights_in(tree: Any) -> tuple[list[WeightsIn], TreeDef]:
-    """Return what weights the leaves of a tree are, those inside of every Packed in it included; and its structure."""
+    """Return the weights in each leaf of a tree, looking inside every Packed; and the tree's structure."""
     found: list[WeightsIn] = []
     for path, node in flatten_with_path(tree, is_leaf=is_packed)[0]:
         if is_packed(node):
@@ -50,15 +50,15 @@ def _inside(path: KeyPath, packed: Packed[Any]) -> Iterator[WeightsIn]:
 
 
 def refuse_packed(weights: Any, name: str, when: str = "") -> None:
-    """Refuse flat arrays of packed weights, where what an algorithm does depends on which weight an element is of.
+    """Raise an error if weights are packed. Used by algorithms that treat a weight as a whole, not by element.
 
     Args:
-        weights: A tree of arrays; those that are None in it are not looked at.
-        name: Who refuses: `Muon`.
+        weights: A tree of arrays. None in it is ignored.
+        name: The optimizer, for the message: `Muon`.
         when: The options that make it so: `factored or momentum is not None`.
 
     Raises:
-        TypeError: Naming each flat array, and some of the weights in it.
+        TypeError: Names each flat array, and some of the weights in it.
     """
     entries = [
         entry
@@ -76,10 +76,10 @@ def refuse_packed(weights: Any, name: str, when: str = "") -> None:
     ]
     options = f" ({when})" if when else ""
     raise TypeError(
-        f"{name}: packed weights are refused, it computes with each weight as a whole{options}, and here several are "
-        "one array:\n  "
+        f"{name}: weights must not be packed{options}, because it computes with each weight as a whole; "
+        "these arrays hold several:\n  "
         + "\n  ".join(lines)
-        + "\n  Unpack them, or pack only what another optimizer moves: what `group` gives None for stays as it is.\n"
+        + "\n  Unpack them. Or pack only weights of another optimizer: `group` returns None for the rest.\n"
         "    mlax.pack(model, group=lambda path, w: None if w.ndim == 2 else 'rest')\n"
         "    optim.MultiOptimizer([this, other], [lambda path, w: w.ndim == 2])"
     )

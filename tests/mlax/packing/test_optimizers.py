@@ -81,7 +81,7 @@ def test_a_step_is_that_of_the_plain_weights_or_refused(name: str, options: dict
     if sees_leaves(name, options):
         cls = optimizer_class(MODULES[name]).__name__
         message = (
-            rf"(?s)^{cls}: packed weights are refused.*small\['bfloat16'\]: .* c, d\n.* a, b.x\n"
+            rf"(?s)^{cls}: weights must not be packed.*small\['bfloat16'\]: .* c, d\n.* a, b.x\n"
         )
         with pytest.raises(TypeError, match=message):
             init(name, weights, **options)
@@ -155,7 +155,7 @@ def test_an_optimizer_of_ones_own_refuses_by_construction(
 )
 def test_a_packed_tree_is_found_inside_of_others(tree: Any) -> None:
     with pytest.raises(
-        TypeError, match=r"(?s)^LAMB: packed weights are refused.*weights.*small\['"
+        TypeError, match=r"(?s)^LAMB: weights must not be packed.*weights.*small\['"
     ):
         optim.LAMB().init(tree)
     optim.Adam().init(tree)
@@ -188,7 +188,7 @@ def test_muon_beside_packed_weights() -> None:
 REFUSED = {
     "ClipGradients": "max_leaf_norm is not None or adaptive is not None",
     "ClipGradients adaptive": "max_leaf_norm is not None or adaptive is not None",
-    "nested": "Muon: packed weights are refused",
+    "nested": "Muon: weights must not be packed",
 }
 
 
@@ -259,7 +259,7 @@ def test_functions_that_clip_by_leaf_refuse_too() -> None:
         lambda: optim.clip_grad_leaf_norm(packed, 1.0),
         lambda: optim.clip_grad_adaptive(packed, packed),
     ):
-        with pytest.raises(TypeError, match=r"^clip_grad_.*: packed weights are refused"):
+        with pytest.raises(TypeError, match=r"^clip_grad_.*: weights must not be packed"):
             clip()
     _, norm = optim.clip_grad_norm(packed, 1.0)
     np.testing.assert_allclose(norm, optim.global_norm(linear().filter()), rtol=1e-6)

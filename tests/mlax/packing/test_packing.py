@@ -341,7 +341,7 @@ def test_nodes_of_ones_own_classes_stay() -> None:
         (
             {"group": lambda path, leaf: [path]},
             TypeError,
-            "group must give something hashable or None, got ['a'] (list) for 'a'",
+            "group must return something hashable or None, got ['a'] (list) for 'a'",
         ),
     ],
 )
@@ -366,13 +366,13 @@ one = jnp.ones(2)
         ),
         ({"a": one, "b": one}, ValueError, "tree['a'] and tree['b'] are the same array"),
         ({"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, ValueError, "have the same path, 'a.b'"),
-        (net(), ValueError, "set up first"),
+        (net(), ValueError, "set it up first"),
         (
             {"a": mlax.pack({"b": jnp.ones(1)})},
             TypeError,
-            "tree is packed already, or holds a Packed",
+            "tree is already packed, or holds a Packed",
         ),
-        (mlax.pack(linear()), TypeError, "tree is packed already"),
+        (mlax.pack(linear()), TypeError, "tree is already packed"),
     ],
 )
 def test_wrong_trees_are_refused(tree: Any, error: Any, message: str) -> None:
@@ -387,9 +387,9 @@ def test_shapes_only_are_packed_by_eval_shape() -> None:
 
 def test_another_tree_is_not_repacked() -> None:
     packed = mlax.pack({"a": jnp.ones(2), "b": jnp.ones(())})
-    with pytest.raises(ValueError, match=r"tree has another structure.*pack it anew"):
+    with pytest.raises(ValueError, match=r"tree has a different structure.*pack it again"):
         packed.repack({"a": jnp.ones(2)})
-    with pytest.raises(ValueError, match=r"before has another structure"):
+    with pytest.raises(ValueError, match=r"before has a different structure"):
         packed.repack(packed.unpack(), [])
     for wrong in (jnp.ones(3), jnp.ones(2, jnp.bfloat16)):
         with pytest.raises(ValueError, match=r"a must be float32\[2\] as before, got \w+\[\d\]"):
@@ -404,7 +404,7 @@ def test_another_tree_is_not_repacked() -> None:
 def test_an_attribute_of_the_model_is_found_by_unpacking() -> None:
     packed: Any = mlax.pack(linear())
     with pytest.raises(
-        AttributeError, match=r"no attribute 'kernel'; it is packed, and packed\.unpack\(\)"
+        AttributeError, match=r"no attribute 'kernel'; it is packed: packed\.unpack\(\)"
     ):
         _ = packed.kernel
     assert not hasattr(packed, "_kernel")
