@@ -1,12 +1,12 @@
-"""Optimizers: every generated module, its class, and what goes with them.
+"""Optimizers: every generated module and its class, schedules, clipping, and optimizers that wrap others.
 
     from mlax import optim
 
     state = optim.adam.init(weights, learning_rate=1e-3)  # functions
     optimizer = optim.Adam(learning_rate=1e-3)            # the same algorithm as a value
-    optimizer = optim.ClipGradients(optimizer, max_norm=1.0)  # an optimizer made of another
+    optimizer = optim.ClipGradients(optimizer, max_norm=1.0)  # an optimizer that wraps another
 
-A generated module is loaded when it is first used.
+Each generated module is loaded when it is first used.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,7 @@
-"""Gradients limited in size: by the norm of all, leaf by leaf, element by element, or by the size of the weights.
+"""Gradient clipping: by the norm of all gradients, by leaf, by element, or relative to the weights.
 
-Half precision is computed in float32. Results have the structure, shapes and dtypes of the gradients.
+Half precision is computed in float32. Results have the structure, shapes and dtypes of the
+gradients.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,21 +28,21 @@ __all__ = [
     "global_norm",
 ]
 
-# What PyTorch and MLX add to a norm before they divide by it.
+# PyTorch and MLX add this to a norm before they divide by it.
 _EPS = 1e-6
 
 
 @checked
 def global_norm(tree: Weights) -> Scalar:  # pyright: ignore[reportInvalidTypeVarUse]
-    r"""Return the Euclidean norm of all elements of all leaves, $\sqrt{\sum |x|^2}$.
+    """Return the Euclidean norm of all elements of all leaves: √Σ|x|².
 
-    Squares neither overflow nor vanish: leaves of 1e30 have a norm in float32.
+    Squares neither overflow nor underflow: leaves of 1e30 have a norm in float32.
 
     Args:
         tree: Inexact arrays.
 
     Returns:
-        Shape (), in JAX's default float dtype; 0 of a tree without leaves.
+        Shape (), in JAX's default float dtype; 0 for a tree without leaves.
     """
     norms = [_jitted_norm(leaf) for leaf in leaves(tree)]
     return norm(lax.concatenate(norms, 0)) if norms else jnp.zeros((), jnp.result_type(float))
@@ -49,7 +50,7 @@ def global_norm(tree: Weights) -> Scalar:  # pyright: ignore[reportInvalidTypeVa
 
 def _norm(leaf: Array) -> Array:
     """Return the norm of a leaf in JAX's default float dtype, shape (1,)."""
-    default = jnp.result_type(float)  # where it is float64, norms of float32 need not overflow
+    default = jnp.result_type(float)  # if it is float64, norms of float32 leaves do not overflow
     dtype = np.promote_types(compute_dtype(leaf.dtype), default)
     return norm(leaf, dtype).real.astype(default)[None]
 
@@ -59,20 +60,20 @@ _jitted_norm: Callable[[Array], Array] = jax.jit(_norm)  # traced once for each 
 
 @checked
 def clip_grad_norm(gradients: Weights, max_norm: float | Scalar) -> tuple[Weights, Scalar]:
-    r"""Scale all gradients by one number, so that their global norm is at most `max_norm`.
+    """Scale all gradients by the same number, so that their global norm is at most `max_norm`.
 
-    .. math::
+    ```text
+    g ← g min(1, max_norm / (‖g‖ + 10⁻⁶))
+    ```
 
-        g \gets g \min\left(1, \frac{\text{max norm}}{\lVert g \rVert + 10^{-6}}\right)
-
-    As in MLX and PyTorch; Optax's `clip_by_global_norm` adds no 1e-6.
+    As in MLX and PyTorch. Optax's `clip_by_global_norm` does not add 1e-6.
 
     Args:
         gradients: Inexact arrays.
         max_norm: Largest norm, >= 0: a number, or an array of shape ().
 
     Returns:
-        The gradients, and the norm that they had: shape (), in JAX's default float dtype.
+        The clipped gradients, and the norm before clipping: shape (), in JAX's default float dtype.
 
     Raises:
         ValueError: `max_norm` is negative or NaN.
@@ -90,7 +91,9 @@ def _scaled(_: None, g: Array, *, scale: Array) -> tuple[Array]:
 
 @checked
 def clip_grad_leaf_norm(gradients: Weights, max_norm: float | Scalar) -> Weights:
-    """Scale each gradient by itself, so that its norm is at most `max_norm`, as `clip_grad_norm` does with all.
+    """Scale each gradient separately, so that its norm is at most `max_norm`.
+
+    Each leaf is clipped as `clip_grad_norm` clips the whole tree.
 
     Args:
         gradients: Inexact arrays.
@@ -112,7 +115,7 @@ def _limited(_: None, g: Array, *, limit: Array) -> tuple[Array]:
 
 @checked
 def clip_grad_value(gradients: Weights, max_value: float | Scalar) -> Weights:
-    """Bring each element between `-max_value` and `max_value`; of a complex one the magnitude.
+    """Clip each element to between `-max_value` and `max_value`; if it is complex, clip its magnitude.
 
     Args:
         gradients: Inexact arrays.
@@ -139,26 +142,27 @@ def clip_grad_adaptive(
     clipping: float | Scalar = 0.01,
     eps: float = 1e-3,
 ) -> Weights:
-    r"""Scale the gradient of each unit, so that its norm is at most a fraction of the norm of the unit's weights.
+    """Scale the gradient of each unit, so that its norm is at most a fraction of the norm of the unit's weights.
 
-    .. math::
+    ```text
+    gᵢ ← gᵢ min(1, clipping · max(‖wᵢ‖, eps) / ‖gᵢ‖)
+    ```
 
-        g_i \gets g_i \min\left(1, \lambda \frac{\max(\lVert w_i \rVert, \epsilon)}{\lVert g_i \rVert}\right)
-
-    What a unit is depends on the number of axes: of 2 or 3, everything along the first; of more, along all but the
-    last; a vector, or what has only one axis longer than 1, is one unit. As in Optax.
-
-    References:
-        Brock et al. 2021, https://arxiv.org/abs/2102.06171
+    Norms are taken along some of the axes, as in Optax: of a leaf with 2 or 3 axes, along the
+    first; with more, along all but the last. A leaf with at most one axis longer than 1 is a single
+    unit.
 
     Args:
         gradients: Inexact arrays.
         weights: Like the gradients.
         clipping: The fraction, >= 0: a number, or an array of shape ().
-        eps: Smallest norm that weights count with, > 0.
+        eps: Lower bound for the norm of a unit's weights, > 0.
 
     Raises:
-        ValueError: `clipping` is negative or NaN, `eps` is not positive.
+        ValueError: `clipping` is negative or NaN, or `eps` is not positive.
+
+    References:
+        Brock et al. 2021, https://arxiv.org/abs/2102.06171
     """
     refuse_packed(gradients, "clip_grad_adaptive")
     limit = _limit("clip_grad_adaptive", "clipping", clipping)
@@ -175,7 +179,7 @@ def _adapted(eps: float, g: Array, w: Array, *, limit: Array) -> tuple[Array]:
 
 
 def _shortened(g: Array, length: Array, most: Array) -> Array:
-    """Return gradients of some length with at most another."""
+    """Return gradients of the given length, scaled down to at most `most`."""
     ratio = most / jnp.where(length > 0, length, 1.0)
     return jnp.where(length > most, g * ratio.astype(g.dtype), g)
 
@@ -188,7 +192,7 @@ def _unit_norms(x: Array) -> Array:
     return jnp.sqrt(jnp.sum(jnp.square(jnp.abs(x)), axis=tuple(axes), keepdims=True))
 
 
-# Where people know them from, and messages call them so.
+# Their public place, which error messages name.
 for _function in (
     clip_grad_adaptive,
     clip_grad_leaf_norm,
@@ -200,7 +204,7 @@ for _function in (
 
 
 def _limit(function: str, name: str, value: float | Array) -> Array:
-    """Return a limit as an array, refused if it is known to be none."""
+    """Return a limit as an array. Raise an error if it is known to be negative or NaN."""
     if not is_tracer(value) and not float(value) >= 0:
         raise ValueError(f"{function}: {name} must be >= 0, got {describe(value)}")
     return jnp.asarray(value, jnp.result_type(float))

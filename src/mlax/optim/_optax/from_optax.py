@@ -1,4 +1,4 @@
-"""Gradient transformations of Optax as optimizers of mlax."""
+"""Optax's gradient transformations as optimizers of mlax."""
 
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -23,40 +23,42 @@ T = TypeVar("T")
 
 
 def from_optax(transformation: "optax.GradientTransformation") -> "FromOptax":
-    """Return a gradient transformation of Optax as an optimizer: with `init`, `step`, `apply_gradients` and `update`.
+    """Return a gradient transformation of Optax as an optimizer of mlax.
 
         optimizer = optim.from_optax(optax.lamb(1e-3))
-        optimizer = optim.MultiOptimizer([optim.Muon(), optim.from_optax(optax.adamw(3e-4))], [is_matrix])
+        optimizer = optim.MultiOptimizer([optim.Muon(), optim.from_optax(optax.adamw(3e-4))],
+            [is_matrix])
 
-    It is hashable, and equal to one that was made of the same transformation; Optax makes another at each call.
+    It has `init`, `step`, `apply_gradients` and `update`. It is hashable, and equal to one made
+    from the same transformation object; Optax makes a new object at each call.
 
-    The dtype rule holds: Optax may promote, and then `step` refuses the updates and the state that come out of it.
-    Keyword arguments of `step` go to the transformation, if that takes any.
+    The dtype rule holds: if Optax promotes dtypes, `step` raises an error about the updates or the
+    state. If the transformation takes extra arguments, `step` passes its keyword arguments on.
 
     Args:
         transformation: An `optax.GradientTransformation`, with or without extra arguments.
 
     Raises:
         ImportError: Optax is not installed.
-        TypeError: It is no such transformation.
+        TypeError: `transformation` is not a gradient transformation.
     """
     if isinstance(transformation, import_optax("from_optax").GradientTransformation):
         return FromOptax(transformation)
     given: object = transformation
     cure = ""
     if hasattr(given, "gradient_transformation"):
-        cure = f"; {type(given).__name__}(...).gradient_transformation() is one"
+        cure = f"; use {type(given).__name__}(...).gradient_transformation()"
     elif hasattr(given, "step"):
-        cure = "; if it is an optimizer of mlax, it needs no from_optax"
+        cure = "; an optimizer of mlax does not need from_optax"
     elif callable(given):
-        cure = "; call the function that makes one"
+        cure = "; call the function, and pass what it returns"
     raise TypeError(
         f"from_optax: expected an optax.GradientTransformation, got {describe(given)}{cure}"
     )
 
 
 class FromOptax(Transformation):
-    """A gradient transformation of Optax as an optimizer; `from_optax` makes one.
+    """A gradient transformation of Optax as an optimizer. Made by `from_optax`.
 
     Args:
         transformation: Computes the updates.
@@ -66,27 +68,28 @@ class FromOptax(Transformation):
 
     @property
     def arguments(self) -> frozenset[str] | None:
-        """Names of what `step` takes by keyword; None if the transformation takes extra arguments, of any name."""
-        # Not by the class: `MultiSteps.gradient_transformation()` takes extra arguments, and does not say so.
+        """Names of the keyword arguments of `step`; None if the transformation takes arguments of any name."""
+        # Its class is no help: `MultiSteps.gradient_transformation()` takes extra arguments without saying so.
         return arguments_after_trees(self.transformation.update)
 
     def own(self, state: T) -> T:
-        """Return a state if this optimizer made it; refuse it otherwise.
+        """Return a state if this optimizer made it; otherwise raise an error.
 
         Raises:
-            TypeError: The state is of another optimizer, or no state.
-            ValueError: It was made with another transformation.
+            TypeError: The state is that of a different optimizer, or not a state.
+            ValueError: It was made with a different transformation.
         """
         try:
             return super().own(state)
         except ValueError:
             raise ValueError(
-                "from_optax.step: the state was made with another transformation, as Optax makes a new one at each "
-                "call; keep the optimizer, or move the state: optimizer.init(weights)._replace(inner=state.inner)"
+                "from_optax.step: the state was made with a different transformation object (Optax makes a new one "
+                "at each call); keep the optimizer, or move the state: "
+                "optimizer.init(weights)._replace(inner=state.inner)"
             ) from None
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(selected(weights))
 
     @checked
@@ -111,18 +114,18 @@ class FromOptax(Transformation):
             )
             _refuse_other(
                 *("state.inner", inner, "that before the step", state.inner),
-                "such a state breaks loops; many transformations take a dtype for what they keep",
+                "loops need a state of constant dtypes; many transformations take a dtype for their state",
             )
         return move.along(updates, weights), State(state.step + 1, inner, state.hyperparameters)
 
 
 class State(NamedTuple, Generic[Weights]):
-    """What is remembered between steps.
+    """What the optimizer remembers between steps.
 
     Attributes:
         step: Number of steps done.
-        inner: What the transformation remembers.
-        hyperparameters: The optimizer. Static, no leaves.
+        inner: The state of the transformation.
+        hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count
@@ -131,15 +134,15 @@ class State(NamedTuple, Generic[Weights]):
 
 
 def _strong_copies(tree: T) -> T:
-    """Return a tree of arrays that share no memory with what they came from and promote nothing.
+    """Return a tree of strongly typed arrays that share no memory with others.
 
-    Optax has transformations that return weak types, Python numbers, and one array in two places.
+    Some of Optax's transformations return weak types, Python numbers, or one array in two places.
     """
 
     def copy(leaf: Any) -> Array:
         array = jnp.asarray(leaf)
         if is_tracer(array) and not array.weak_type:
-            return array  # what a compiled function returns shares no memory anyway
+            return array  # results of a compiled function never share memory
         return jnp.array(array, array.dtype, copy=True)
 
     result: T = jax.tree.map(copy, tree)
@@ -147,7 +150,9 @@ def _strong_copies(tree: T) -> T:
 
 
 def _refuse_other(name: str, tree: Any, reference_name: str, reference: Any, cure: str) -> None:
-    """Refuse what came out of Optax with another structure, or in other shapes or dtypes, than what went in."""
+    """Raise an error if Optax returned a tree of a different structure, or different shapes or dtypes, than it
+    got.
+    """
     lines = list(mismatches(name, tree, reference_name, reference))
     if lines:
         raise LeafMismatchError(

@@ -1,4 +1,4 @@
-"""Optimizers of mlax as gradient transformations of Optax."""
+"""mlax's optimizers as gradient transformations of Optax."""
 
 import dataclasses
 import importlib
@@ -19,16 +19,18 @@ __all__ = ["import_optax", "to_optax"]
 
 
 def to_optax(optimizer: OptimizerLike) -> "optax.GradientTransformationExtraArgs":
-    """Return an optimizer as what Optax chains, masks, accumulates and injects hyperparameters into.
+    """Return an optimizer as a gradient transformation of Optax.
 
-        transformation = optax.chain(optax.clip_by_global_norm(1.0), optim.to_optax(optim.Adam(1e-3)))
+        transformation = optax.chain(optax.clip_by_global_norm(1.0),
+            optim.to_optax(optim.Adam(1e-3)))
 
-    `init`, `update` and the state are the optimizer's own, and so is the dtype rule: updates that come in have to
-    correspond to the weights. Keyword arguments that the optimizer does not take are dropped, as Optax does.
+    `init`, `update` and the state are those of the optimizer, and the dtype rule holds: incoming
+    updates must correspond to the weights. As in Optax, keyword arguments that the optimizer does
+    not take are dropped.
 
-    Numbers are read from the state, so that `optax.tree.set(state, learning_rate=...)` changes them. Where the
-    optimizer was given an array instead, the array wins: `optax.inject_hyperparams` makes a new optimizer from arrays
-    in every step.
+    Hyperparameters are read from the state, so that `optax.tree.set(state, learning_rate=...)`
+    changes them. But if the optimizer was made with an array, that array is used and not the state:
+    `optax.inject_hyperparams` makes a new optimizer from arrays in every step.
 
         optax.inject_hyperparams(lambda learning_rate: optim.to_optax(optim.Adam(learning_rate)))
 
@@ -37,7 +39,7 @@ def to_optax(optimizer: OptimizerLike) -> "optax.GradientTransformationExtraArgs
 
     Raises:
         ImportError: Optax is not installed.
-        TypeError: It is no optimizer.
+        TypeError: `optimizer` is not an optimizer.
     """
     gradient_transformation = import_optax("to_optax").GradientTransformationExtraArgs
     try:
@@ -62,7 +64,7 @@ def to_optax(optimizer: OptimizerLike) -> "optax.GradientTransformationExtraArgs
 
 
 def import_optax(user: str) -> Any:
-    """Return the module `optax`, or say who needs it and how to install it."""
+    """Return the module `optax`. If it is missing, the error says which function needs it and how to install it."""
     try:
         return importlib.import_module("optax")
     except ModuleNotFoundError as error:
@@ -80,7 +82,7 @@ def _needs_weights(optimizer: OptimizerLike) -> bool:
 
 
 def _injected(optimizer: OptimizerLike, state: Any) -> Any:
-    """Return the state with the arrays that an optimizer was given in place of the numbers in it, at any depth."""
+    """Return the state with numbers replaced by the arrays that the optimizer was made with, at any depth."""
     if not isinstance(optimizer, Optimizer):
         return state
     names = [field.name for field in dataclasses.fields(optimizer) if field.name in state._fields]

@@ -3,11 +3,13 @@
     optimizer = optim.Adam(learning_rate=optim.cosine_decay(1e-3, 1_000))
     optim.cosine_decay(1e-3, 1_000)(500)  # 0.0005
 
-A schedule is a value: frozen, hashable, comparable, printed as it is written, and static to JAX. Called with a step it
-returns a scalar in JAX's default float dtype; with an array of steps, an array. Values are exact where a curve begins,
-where it ends and where it is joined to the next one, and as good at step 2**31 - 1 as at step 1.
+A schedule is an immutable value: it can be hashed and compared, its repr is the call that makes it,
+and it is static to JAX. Called with a step, it returns a scalar in JAX's default float dtype;
+called with an array of steps, an array. Values are exact at the beginning and the end of a curve
+and where one curve joins the next, and step 2**31 - 1 is as accurate as step 1.
 
-The classes are named as functions are, since a call of one reads as in the libraries where the names come from:
+The classes are named like functions, so that calls look as they do in the libraries that the names
+come from:
 
     MLX       cosine_decay, exponential_decay, join_schedules, linear_schedule, step_decay
     PyTorch   multi_step, cyclic

@@ -1,8 +1,8 @@
-"""The arithmetic of schedules: numbers of steps in, values out, element by element.
+"""The arithmetic of schedules: step counts in, values out, element by element.
 
-Steps stay integers as long as they are only added and compared, so that a count beyond 2**24, where float32 ends to
-tell integers apart, is as good as a small one. What has to be exact (the value before a curve, the one after it, a
-corner) is selected, not computed.
+Steps stay integers as long as they are only added and compared, so that counts beyond 2**24, where
+float32 can no longer tell integers apart, are as good as small ones. Values that have to be exact
+(before a curve, after it, at a corner) are selected, not computed.
 """
 
 import math
@@ -34,22 +34,24 @@ __all__ = [
 ]
 
 Shape = Literal["linear", "cosine"]
-"""How a value gets from one to the next."""
+"""The curve between two values."""
 
 Steps = int | Array
-"""A number of steps, or one for each element."""
+"""A number of steps, or an array with one number per element."""
 
 
 def counts(step: object, name: str) -> Array:
-    """Return steps as JAX's default integers, or finite floats or NaN where they were floats; 0 for what is below 0.
+    """Return steps as integers of JAX's default dtype, or as finite floats or NaN if they were floats.
+
+    Steps below 0 become 0.
 
     Args:
         step: A Python, NumPy or JAX number or array.
-        name: Of the schedule, for messages.
+        name: The schedule's name, for messages.
 
     Raises:
-        TypeError: It is no real number.
-        ValueError: It is a larger integer than JAX's default one.
+        TypeError: `step` is not a real number.
+        ValueError: `step` is an integer too large for JAX's default integer dtype.
     """
     integer = jnp.result_type(int)
     limit = np.iinfo(integer).max
@@ -58,7 +60,7 @@ def counts(step: object, name: str) -> Array:
         array = step
     elif isinstance(step, int | float | np.generic | np.ndarray) and not isinstance(step, bool):
         array = np.asarray(step)
-        if array.dtype.kind in "iu" or isinstance(step, int):  # a large int is an object to NumPy
+        if array.dtype.kind in "iu" or isinstance(step, int):  # NumPy makes large ints objects
             if (array > limit).any():
                 raise ValueError(f"{name}: step must be at most {limit}, got {array.max()}")
             array = np.maximum(array, 0).astype(integer)
@@ -88,11 +90,11 @@ def values(value: Any) -> Array:
 def transition(
     n: Array, steps: Steps, init: Any, end: Any, shape: Shape = "linear", exponent: float = 1.0
 ) -> Array:
-    """Return `init` where n <= 0, `end` where n >= steps, and what lies on the way in between.
+    """Return `init` for n <= 0, `end` for n >= steps, and in between a value on the way from one to the other.
 
-    `init * left + end * done`, where left + done = 1, and left is 1 - n / steps or the cosine's
-    (1 + cos(pi * n / steps)) / 2, to the power of `exponent`. Each of the two comes from an integer of its own, and so
-    none has lost its digits where it is small.
+    The value is `init * left + end * done` with left + done = 1. Here left is 1 - n / steps, or for
+    a cosine (1 + cos(pi * n / steps)) / 2, raised to the power of `exponent`. Each of the two is
+    computed from its own integer, so that neither loses digits when it is small.
     """
     inside = (n > 0) & (n < steps)
     n_inside = jnp.where(inside, n, 0)
@@ -108,7 +110,13 @@ def transition(
 
 
 def _cosine(left: Array, done: Array, difference: Array) -> tuple[Array, Array]:
-    """Return (1 + cos(pi * done)) / 2 and what it lacks to 1, from parts of a whole and their difference."""
+    """Return (1 + cos(pi * done)) / 2, and 1 minus that.
+
+    Args:
+        left: The fraction that is left, 1 - done.
+        done: The fraction that is done.
+        difference: left - done.
+    """
     half = jnp.sin(math.pi / 2 * difference) / 2
     return (
         jnp.where(half < -0.25, jnp.sin(math.pi / 2 * left) ** 2, 0.5 + half),
@@ -117,7 +125,7 @@ def _cosine(left: Array, done: Array, difference: Array) -> tuple[Array, Array]:
 
 
 def _raised(left: Array, done: Array, exponent: float) -> tuple[Array, Array]:
-    """Return left**exponent and what it lacks to 1; left + done = 1."""
+    """Return left**exponent, and 1 minus that; left + done = 1."""
     of_left = jnp.log1p(-jnp.minimum(done, 0.5))
     logarithm = jnp.where(done < 0.5, of_left, jnp.log(left))
     rounded = float(left.dtype.type(exponent))
@@ -126,9 +134,10 @@ def _raised(left: Array, done: Array, exponent: float) -> tuple[Array, Array]:
 
 
 def path(n: Array, corners: Sequence[tuple[int, float]], shape: Shape = "linear") -> Array:
-    """Return what lies on the way from corner to corner: pairs of a step and a value, the first at step 0.
+    """Return values on the way from corner to corner. A corner is a step and a value; the first is at step 0.
 
-    Where several corners share a step the last one counts; after the last one its value stays.
+    If several corners have the same step, the last one counts. After the last corner the value
+    stays.
     """
     at = [step for step, _ in corners]
     heights = [height for _, height in corners]
@@ -144,12 +153,15 @@ def path(n: Array, corners: Sequence[tuple[int, float]], shape: Shape = "linear"
 
 
 def stairs(n: Array, boundaries: Sequence[int], heights: Sequence[float]) -> Array:
-    """Return the first height before the first boundary, and from each boundary on the next one."""
+    """Return the first height before the first boundary, and from each boundary on the next height."""
     return values(heights)[_passed(n, boundaries)]
 
 
 def joined(n: Array, boundaries: Sequence[int], curves: Sequence[Schedule]) -> Array:
-    """Return the value of the first curve, and from each boundary on that of the next, which counts from there."""
+    """Return the value of the first curve before the first boundary, and from each boundary on that of the next.
+
+    Each curve counts its steps from its boundary.
+    """
     value = _real(curves[0], n)
     for boundary, curve in zip(boundaries, curves[1:], strict=True):
         value = jnp.where(n < boundary, value, _real(curve, jnp.maximum(n - boundary, 0)))
@@ -170,10 +182,11 @@ def _real(curve: Schedule, n: Array) -> Array:
 
 
 def power(base: float, n: Array) -> Array:
-    """Return base**n for a base that is no float32 and for large n, to the last digits of float32.
+    """Return base**n to the last digits of float32, even if `base` is not a float32 number and n is large.
 
-    Rounding the base alone would cost as many digits as n has, so that what rounding takes is given back as
-    exp(n * log(base / rounded)). Counts go in two halves, as float32 cannot hold all of one.
+    Rounding the base costs as many digits as n has. So the result is multiplied by exp(n * log(base
+    / rounded)), which makes up for the rounding. Counts are split in two halves, because float32
+    cannot represent all of them exactly.
     """
     high = lax.stop_gradient(n // 2**16)
     low = n - high * 2**16

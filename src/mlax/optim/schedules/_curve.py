@@ -1,4 +1,4 @@
-"""What all schedules of the library have in common: how their fields are checked, and how they are called."""
+"""What all schedules of the library share: how their fields are checked, and how they are called."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -35,17 +35,17 @@ __all__ = [
 
 
 def _as(field: dataclasses.Field[Any]) -> Specification:
-    """Return the check of a hyperparameter: schedules hold their numbers to the same rules."""
+    """Return the check of a hyperparameter's field: numbers of schedules follow the same rules."""
     return cast("Specification", specification(field.metadata))
 
 
 def one_of(*choices: str) -> Specification:
-    """Return the check of a name."""
+    """Return a check that a value is one of these names."""
     return _as(_hyperparameters.choice(None, *choices))
 
 
 def elements(value: object) -> tuple[Any, ...]:
-    """Return what is in a sequence; nothing of what is none."""
+    """Return the items of a sequence; nothing for anything else."""
     return tuple(cast("Any", value)) if isinstance(value, Sequence) else ()
 
 
@@ -95,9 +95,10 @@ Scales: TypeAlias = Annotated[
 
 @dataclass_transform(frozen_default=True)
 class Curve(ABC):
-    """Base of the library's schedules. Inheriting is enough: the class becomes a frozen dataclass, static to JAX.
+    """Base class of the library's schedules. A subclass becomes a frozen dataclass that is static to JAX.
 
-    A field's annotation says how it is checked. Anything callable is a schedule; your own need not inherit from this.
+    The annotation of a field determines how it is checked. Any callable can be a schedule; yours
+    need not inherit from this class.
     """
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -107,7 +108,7 @@ class Curve(ABC):
         jax.tree_util.register_static(dataclasses.dataclass(frozen=True)(cls))
 
     def __post_init__(self) -> None:
-        """Bring every field into its form, and refuse what is out of bounds."""
+        """Bring every field into its normal form. Raise an error if one is out of bounds."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is None and field.default is None:
@@ -123,16 +124,17 @@ class Curve(ABC):
         """Return the value at a step.
 
         Args:
-            step: Steps done, an integer: a scalar, or an array of any shape. Below 0 it counts as 0. A float is a point
-                between two steps; values can be differentiated with respect to it. Infinity counts as the largest
-                float, where a decay has come to its end; NaN gives NaN.
+            step: Number of steps done, an integer: a scalar, or an array of any shape. Steps below
+                0 count as 0. A float is a point between two steps, and values can be differentiated
+                with respect to it. Infinity counts as the largest float: a decay has ended there.
+                NaN gives NaN.
 
         Returns:
             The value or values, in JAX's default float dtype.
 
         Raises:
-            TypeError: `step` is no real number.
-            ValueError: It is a larger integer than JAX's default one.
+            TypeError: `step` is not a real number.
+            ValueError: `step` is an integer too large for JAX's default integer dtype.
         """
         n = counts(step, type(self).__name__)
         value = values(self._at(n))
@@ -147,7 +149,7 @@ class Curve(ABC):
         text = f"{type(self).__name__}: {name} must be {expected}, "
         text += f"got {value if number else describe(value)}"
         if isinstance(value, jax.Array):
-            text += "; schedules are hashable and hold no arrays"
+            text += "; use a Python number: schedules are hashable, and arrays are not"
         return text
 
     def _require(self, test: bool, message: str) -> None:

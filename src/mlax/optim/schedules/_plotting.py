@@ -1,4 +1,4 @@
-"""Pictures of schedules. Matplotlib is loaded when one is made."""
+"""Plots of schedules. Matplotlib is imported when the first one is made."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -17,22 +17,24 @@ if TYPE_CHECKING:
 
 __all__ = ["plot"]
 
-_MOST_POINTS = 2_000  # more than a picture is wide
+_MOST_POINTS = 2_000  # more than a figure has pixels across
 
 
 def plot(schedule: Schedule | Sequence[Schedule] | Mapping[str, Schedule], steps: int) -> "Figure":
     """Return a matplotlib figure of a schedule's values at the steps 0 to `steps`.
 
-    The figure belongs to nobody else: pyplot does not know it, and nothing has to be closed. Save it with
-    `figure.savefig("schedule.png")`, or give it to a notebook as the value of a cell.
+    The figure is not registered with pyplot, so it need not be closed. Save it with
+    `figure.savefig("schedule.png")`, or make it the value of a notebook cell.
 
     Args:
-        schedule: A schedule; several of them, which their reprs then tell apart; or a dict of schedules by name.
-        steps: The last step, at least 1. Beyond 2,000 not every step is drawn.
+        schedule: A schedule; a list of schedules, which are labelled by their reprs; or a dict of
+            schedules by name.
+        steps: The last step, at least 1. If there are more than 2,000 steps, not every one is
+            drawn.
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: Something given is no schedule, or does not return a real scalar.
+        TypeError: A value given is not a schedule, or does not return a real scalar.
         ValueError: `steps` is below 1 or above 2**31 - 1.
     """
     try:
@@ -54,7 +56,7 @@ def plot(schedule: Schedule | Sequence[Schedule] | Mapping[str, Schedule], steps
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    # Few enough that they do not overlap, however long; and no half steps.
+    # Few enough that long labels do not overlap, and at whole steps.
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
     if len(named) == 1:
@@ -65,7 +67,7 @@ def plot(schedule: Schedule | Sequence[Schedule] | Mapping[str, Schedule], steps
 
 
 def _lines(name: str) -> str:
-    """Return a long name on several lines, cut where it is far too long."""
+    """Return a long name on several lines, cut off after three."""
     return textwrap.fill(name, 80, max_lines=3, placeholder=" ...")
 
 
@@ -95,7 +97,7 @@ def _named(schedule: object) -> dict[str, Schedule]:
 
 
 def _values(schedule: Any, at: Any) -> Any:
-    """Return the values at many steps, computed at once."""
+    """Return the values at many steps, computed in one call."""
     every_step: Any = jax.jit(jax.vmap(schedule))
     value: Any = every_step(jnp.asarray(at, jnp.int32))
     if getattr(value, "shape", None) != at.shape or not is_real(value):

@@ -1,4 +1,4 @@
-"""Values that rise and fall, once or again and again."""
+"""Schedules that rise and fall, once or repeatedly."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -25,18 +25,19 @@ __all__ = ["cosine_onecycle", "cyclic", "linear_onecycle", "sgdr"]
 
 
 class cyclic(Curve):
-    """Up and down between `base_value` and `max_value`, again and again (Smith 2017, https://arxiv.org/abs/1506.01186).
+    """Goes up and down between `base_value` and `max_value` repeatedly.
 
-    The height above `base_value` is multiplied by 1 (`"triangular"`), by a half for each cycle that is over
-    (`"triangular2"`), or by `gamma**step` (`"exp_range"`).
+    The height above `base_value` is multiplied by 1 (`"triangular"`), by 1/2 for each completed
+    cycle (`"triangular2"`), or by `gamma**step` (`"exp_range"`). Smith 2017,
+    https://arxiv.org/abs/1506.01186.
 
     Args:
         base_value: Value at step 0 and between two cycles.
         max_value: Value at the top of the first cycle.
-        step_size_up: Steps from `base_value` to the top, at least 1.
-        step_size_down: Steps from the top to `base_value`; None for as many as up.
+        step_size_up: Number of steps from `base_value` to the top, at least 1.
+        step_size_down: Number of steps from the top to `base_value`; None for as many as up.
         mode: How the top changes: `"triangular"`, `"triangular2"` or `"exp_range"`.
-        gamma: Above 0, for `"exp_range"` only.
+        gamma: Factor per step, above 0; only for `"exp_range"`.
     """
 
     base_value: Real
@@ -73,20 +74,21 @@ class cyclic(Curve):
 
 
 class linear_onecycle(Curve):
-    """Up to the peak, down to where it began, and further down, along lines.
+    """Goes up to the peak, back down to its first value, then further down, along straight lines.
 
-    `peak_value / div_factor` at step 0, `peak_value` at step `int(pct_start * transition_steps)`,
-    `peak_value / div_factor` again at step `int(pct_final * transition_steps)`, and
-    `peak_value / div_factor / final_div_factor` from step `transition_steps` on.
-    Smith & Topin 2017, https://arxiv.org/abs/1708.07120.
+    The value is `peak_value / div_factor` at step 0, `peak_value` at step
+    `int(pct_start * transition_steps)`, `peak_value / div_factor` again at step
+    `int(pct_final * transition_steps)`, and `peak_value / div_factor / final_div_factor` from step
+    `transition_steps` on. Smith & Topin 2017, https://arxiv.org/abs/1708.07120.
 
     Args:
-        transition_steps: Length of the whole, at least 1.
+        transition_steps: Total number of steps, at least 1.
         peak_value: The highest value.
-        pct_start: Part of the steps on which the value rises, 0 to 1.
-        pct_final: Part of the steps after which it is where it began, `pct_start` to 1.
-        div_factor: What the peak is divided by to give the first value, above 0.
-        final_div_factor: What the first value is divided by to give the last one, above 0.
+        pct_start: Fraction of the steps in which the value rises, 0 to 1.
+        pct_final: Fraction of the steps after which it is back at its first value, `pct_start` to
+            1.
+        div_factor: The first value is the peak divided by this, above 0.
+        final_div_factor: The last value is the first divided by this, above 0.
     """
 
     transition_steps: Steps
@@ -115,18 +117,18 @@ class linear_onecycle(Curve):
 
 
 class cosine_onecycle(Curve):
-    """Up to the peak and down to the end, each along half a cosine.
+    """Goes up to the peak and down to the end, each along half a cosine.
 
-    `peak_value / div_factor` at step 0, `peak_value` at step `int(pct_start * transition_steps)`, and
-    `peak_value / div_factor / final_div_factor` from step `transition_steps` on.
-    Smith & Topin 2017, https://arxiv.org/abs/1708.07120.
+    The value is `peak_value / div_factor` at step 0, `peak_value` at step
+    `int(pct_start * transition_steps)`, and `peak_value / div_factor / final_div_factor` from step
+    `transition_steps` on. Smith & Topin 2017, https://arxiv.org/abs/1708.07120.
 
     Args:
-        transition_steps: Length of the whole, at least 1.
+        transition_steps: Total number of steps, at least 1.
         peak_value: The highest value.
-        pct_start: Part of the steps on which the value rises, 0 to 1.
-        div_factor: What the peak is divided by to give the first value, above 0.
-        final_div_factor: What the first value is divided by to give the last one, above 0.
+        pct_start: Fraction of the steps in which the value rises, 0 to 1.
+        div_factor: The first value is the peak divided by this, above 0.
+        final_div_factor: The last value is the first divided by this, above 0.
     """
 
     transition_steps: Steps
@@ -156,8 +158,8 @@ class sgdr(Curve):
     """Cosine decay with warm restarts (Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983).
 
     Args:
-        cycles: One `warmup_cosine_decay` for each cycle, which lasts its `decay_steps` steps. After the last one its
-            `end_value` stays.
+        cycles: One `warmup_cosine_decay` for each cycle. A cycle lasts its `decay_steps` steps.
+            After the last one, its `end_value` stays.
     """
 
     cycles: Annotated[Sequence[warmup_cosine_decay], Specification(_cycles)]

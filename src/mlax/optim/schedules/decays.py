@@ -1,4 +1,4 @@
-"""Values that decay, or stay."""
+"""Schedules that decay, and a constant."""
 
 from jax import lax
 from jaxtyping import Array
@@ -25,13 +25,13 @@ __all__ = [
 
 
 class cosine_decay(Curve):
-    """From `init` to `end` in `decay_steps` steps, along half a cosine; then `end`.
+    """Decays from `init` to `end` along half a cosine, in `decay_steps` steps, then stays.
 
     `end + (init - end) * (1 + cos(pi * min(step / decay_steps, 1))) / 2`
 
     Args:
         init: Value at step 0.
-        decay_steps: Steps until the end is reached, at least 1.
+        decay_steps: Number of steps until `end` is reached, at least 1.
         end: Value from step `decay_steps` on.
     """
 
@@ -44,11 +44,11 @@ class cosine_decay(Curve):
 
 
 class exponential_decay(Curve):
-    """Multiplied by `decay_rate` in each step: `init * decay_rate**step`.
+    """Multiplies the value by `decay_rate` in each step: `init * decay_rate**step`.
 
     Args:
         init: Value at step 0.
-        decay_rate: Factor of each step, above 0; above 1 the value grows.
+        decay_rate: Factor per step, above 0. If it is above 1, the value grows.
     """
 
     init: Real
@@ -59,12 +59,12 @@ class exponential_decay(Curve):
 
 
 class linear_schedule(Curve):
-    """From `init` to `end` in `steps` steps, along a line; then `end`.
+    """Goes from `init` to `end` along a straight line, in `steps` steps, then stays.
 
     Args:
         init: Value at step 0.
         end: Value from step `steps` on.
-        steps: Steps until the end is reached, at least 1.
+        steps: Number of steps until `end` is reached, at least 1.
     """
 
     init: Real
@@ -76,12 +76,12 @@ class linear_schedule(Curve):
 
 
 class step_decay(Curve):
-    """Multiplied by `decay_rate` every `step_size` steps: `init * decay_rate**(step // step_size)`.
+    """Multiplies the value by `decay_rate` every `step_size` steps: `init * decay_rate**(step // step_size)`.
 
     Args:
         init: Value at step 0.
-        decay_rate: Factor, above 0; above 1 the value grows.
-        step_size: Steps from one multiplication to the next, at least 1.
+        decay_rate: Factor, above 0. If it is above 1, the value grows.
+        step_size: Number of steps from one multiplication to the next, at least 1.
     """
 
     init: Real
@@ -93,11 +93,11 @@ class step_decay(Curve):
 
 
 class multi_step(Curve):
-    """Multiplied by `gamma` at each milestone.
+    """Multiplies the value by `gamma` at each milestone.
 
     Args:
         init: Value before the first milestone.
-        milestones: Increasing steps, at least 1. From a milestone on the factor counts.
+        milestones: Increasing steps, at least 1. The factor applies from that step on.
         gamma: Factor, above 0.
     """
 
@@ -124,15 +124,17 @@ class constant(Curve):
 
 
 class polynomial(Curve):
-    """From `init_value` to `end_value` in `transition_steps` steps, along a power of what is left; then `end_value`.
+    """Goes from `init_value` to `end_value` in `transition_steps` steps, along a power of the fraction left,
+    then stays.
 
-    `end_value + (init_value - end_value) * (1 - x)**power`, where `x` goes from 0 at step `transition_begin` to 1.
+    `end_value + (init_value - end_value) * (1 - x)**power`, where `x` goes from 0 at step
+    `transition_begin` to 1.
 
     Args:
         init_value: Value until step `transition_begin`.
         end_value: Value from step `transition_begin + transition_steps` on.
-        power: Exponent, above 0: 1 is a line, 2 is steep first.
-        transition_steps: Length of the transition, at least 1.
+        power: Exponent, above 0: 1 is a line, 2 is steep at first.
+        transition_steps: Number of steps of the transition, at least 1.
         transition_begin: Step at which it begins.
     """
 

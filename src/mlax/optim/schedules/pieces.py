@@ -1,4 +1,4 @@
-"""Schedules made of pieces: other schedules, or values between boundaries."""
+"""Schedules made of pieces: of other schedules, or of values between boundaries."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -24,7 +24,7 @@ __all__ = ["join_schedules", "piecewise_constant", "piecewise_interpolate"]
 def _schedules(value: Any) -> tuple[Schedule, ...]:
     schedules = elements(value)
     if not schedules or not all(map(is_schedule, schedules)):
-        raise TypeError("a sequence of at least one schedule (of a number: `constant(number)`)")
+        raise TypeError("a sequence of at least one schedule (for a number: `constant(number)`)")
     for schedule in schedules:
         try:
             hash(schedule)
@@ -34,12 +34,14 @@ def _schedules(value: Any) -> tuple[Schedule, ...]:
 
 
 class join_schedules(Curve):
-    """One schedule after the other, each counting its steps from where it begins.
+    """Runs one schedule after the other. Each counts its steps from where it begins.
 
     Args:
-        schedules: One or more schedules. Functions of your own are called with steps as an int32 array (float, where
-            this is called with a float), never below 0, also in steps that are not theirs.
-        boundaries: Increasing steps, one fewer than schedules. At step `boundaries[i]` schedule i + 1 is at its step 0.
+        schedules: One or more schedules. Your own functions get the step as an int32 array (float
+            if this schedule is called with a float). It is never below 0. They are called in all
+            steps, including those of other schedules.
+        boundaries: Increasing steps, one fewer than schedules. At step `boundaries[i]`, schedule i
+            + 1 is at its step 0.
     """
 
     schedules: Annotated[Sequence[Schedule], Specification(_schedules)]
@@ -55,18 +57,19 @@ class join_schedules(Curve):
 
 
 def _corners(value: float, scales: Any) -> list[tuple[int, float]]:
-    """Return each boundary with the value there, beginning at step 0."""
+    """Return each boundary with its value, beginning with step 0."""
     factors = accumulate((factor for _, factor in scales), mul, initial=value)
     return list(zip((0, *(step for step, _ in scales)), factors, strict=True))
 
 
 class piecewise_constant(Curve):
-    """Multiplied by a factor at each boundary.
+    """Multiplies the value by a factor at each boundary.
 
     Args:
         init_value: Value before the first boundary.
-        boundaries_and_scales: A dict from steps, at least 1, to factors, at least 0. From that step on the factor
-            counts, and all before it. Kept as a sorted tuple of pairs, which may be given as well.
+        boundaries_and_scales: A dict from steps, at least 1, to factors, at least 0. From its step
+            on, a factor applies in addition to all earlier ones. It is stored as a sorted tuple of
+            pairs, and may be given as one.
     """
 
     init_value: Real
@@ -78,14 +81,14 @@ class piecewise_constant(Curve):
 
 
 class piecewise_interpolate(Curve):
-    """From value to value: at each boundary what the factors until there give, a line or half a cosine in between.
+    """Interpolates between values at boundaries, along lines or half cosines.
 
     Args:
         interpolate_type: `"linear"` or `"cosine"`.
         init_value: Value at step 0.
-        boundaries_and_scales: A dict from steps, at least 1, to factors, at least 0: each times the value at the
-            boundary before is the value at this one. After the last one the value stays. Kept as a sorted tuple of
-            pairs, which may be given as well.
+        boundaries_and_scales: A dict from steps, at least 1, to factors, at least 0. The value at a
+            boundary is its factor times the value at the boundary before. After the last boundary
+            the value stays. It is stored as a sorted tuple of pairs, and may be given as one.
     """
 
     interpolate_type: Annotated[Literal["linear", "cosine"], one_of("linear", "cosine")]

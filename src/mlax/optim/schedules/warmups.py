@@ -1,4 +1,4 @@
-"""A linear warm-up, and what follows it."""
+"""Schedules with a linear warm-up."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -19,12 +19,12 @@ __all__ = ["warmup_constant", "warmup_cosine_decay", "warmup_exponential_decay"]
 
 
 class warmup_constant(Curve):
-    """From `init_value` to `peak_value` in `warmup_steps` steps, along a line; then `peak_value`.
+    """Goes from `init_value` to `peak_value` along a straight line, in `warmup_steps` steps, then stays.
 
     Args:
         init_value: Value at step 0.
         peak_value: Value from step `warmup_steps` on.
-        warmup_steps: Length of the warm-up; with 0 there is none, and the value is `peak_value` from the start.
+        warmup_steps: Number of warm-up steps. If it is 0, the value is `peak_value` from the start.
     """
 
     init_value: Real
@@ -41,10 +41,10 @@ class warmup_cosine_decay(Curve):
     Args:
         init_value: Value at step 0.
         peak_value: Value at step `warmup_steps`.
-        warmup_steps: Length of the warm-up; with 0 there is none, and step 0 has `peak_value`.
-        decay_steps: Length of the whole, the warm-up included: more than `warmup_steps`.
+        warmup_steps: Number of warm-up steps. If it is 0, the value at step 0 is `peak_value`.
+        decay_steps: Total number of steps including the warm-up: more than `warmup_steps`.
         end_value: Value from step `decay_steps` on.
-        exponent: Power that the cosine, (1 + cos(pi * x)) / 2, is raised to, above 0.
+        exponent: The cosine, (1 + cos(pi * x)) / 2, is raised to this power, above 0.
     """
 
     init_value: Real
@@ -58,7 +58,7 @@ class warmup_cosine_decay(Curve):
         super().__post_init__()
         self._require(
             self.decay_steps > self.warmup_steps,
-            f"decay_steps must be > warmup_steps, which it includes, got {self.decay_steps} and {self.warmup_steps}",
+            f"decay_steps includes the warm-up and must be > warmup_steps, got {self.decay_steps} and {self.warmup_steps}",
         )
 
     def _at(self, n: Array) -> Array:
@@ -80,13 +80,15 @@ class warmup_exponential_decay(Curve):
     Args:
         init_value: Value at step 0.
         peak_value: Value at step `warmup_steps`.
-        warmup_steps: Length of the warm-up; with 0 there is none, and step 0 has `peak_value`.
-        transition_steps: Steps in which the value is multiplied by `decay_rate` once, at least 1.
-        decay_rate: Factor, above 0; above 1 the value grows.
-        transition_begin: Steps after the warm-up until the decay begins.
-        staircase: Whether to multiply once every `transition_steps` steps, instead of a little in each.
-        end_value: What the value falls to and not below after the warm-up (with `decay_rate` >= 1: rises to and not
-            above); None for no such bound.
+        warmup_steps: Number of warm-up steps. If it is 0, the value at step 0 is `peak_value`.
+        transition_steps: Number of steps in which the value is multiplied by `decay_rate` once, at
+            least 1.
+        decay_rate: Factor, above 0. If it is above 1, the value grows.
+        transition_begin: Number of steps between the warm-up and the decay.
+        staircase: Whether to multiply once every `transition_steps` steps instead of a little in
+            each.
+        end_value: Lower bound for the value after the warm-up; upper bound if `decay_rate` >= 1.
+            None for no bound.
     """
 
     init_value: Real

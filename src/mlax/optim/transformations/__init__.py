@@ -1,4 +1,4 @@
-"""Optimizers made of other optimizers: one file for each, as in `docs/transformations`."""
+"""Optimizers that wrap other optimizers. Each has a file here and a page in `docs/transformations`."""
 
 from mlax.optim.transformations._protocol import OptimizerLike
 from mlax.optim.transformations.accumulate_gradients import AccumulateGradients

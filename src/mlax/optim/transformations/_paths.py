@@ -1,4 +1,4 @@
-"""Predicates and numbers that depend on a weight's path."""
+"""Functions of a weight's path: predicates and scales."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -11,29 +11,29 @@ from mlax.tree import describe, keystr
 __all__ = ["PathPredicate", "answers", "as_callable"]
 
 PathPredicate: TypeAlias = Callable[[str, Array], bool]
-"""Of a weight's path, `"layers.0.kernel"`, and the weight. It may look at shape and dtype; values may be tracers."""
+"""A function of a weight's path, `"layers.0.kernel"`, and the weight. Only shape and dtype are known under `jit`."""
 
 
 def as_callable(value: Any) -> Any:
-    """Return a function of a path and a weight as it is, or refuse what is none."""
+    """Return a function; raise an error for anything that cannot be called."""
     if not callable(value):
         raise TypeError("a function of a path and a weight")
     return value
 
 
 def answers(name: str, function: Callable[[str, Any], Any], tree: Any) -> Any:
-    """Return the tree with each leaf replaced by `function(path, leaf)`, the path as in `"layers.0.kernel"`.
+    """Return the tree with each leaf replaced by `function(path, leaf)`, where a path is `"layers.0.kernel"`.
 
-    Of a flat array in a `Packed` the function is asked for each weight in it, with the path that it had, and with shape
-    and dtype in the place of the weight.
+    For a flat array in a `Packed`, the function is called for each weight in it, with the weight's
+    original path, and its shape and dtype in place of the weight. All results have to be equal.
 
     Args:
-        name: Who asks: `MultiOptimizer.filters`.
-        function: Gives something that can be compared.
+        name: The option, for the message: `MultiOptimizer.filters`.
+        function: Returns something that can be compared.
         tree: A tree of arrays.
 
     Raises:
-        ValueError: Weights in one flat array have different answers.
+        ValueError: The results for weights in one flat array differ.
     """
     found, treedef = weights_in(tree)
     return treedef.unflatten(_answer(name, function, entry) for entry in found)
@@ -46,9 +46,9 @@ def _answer(name: str, function: Callable[[str, Any], Any], entry: WeightsIn) ->
         different = function(path, other)
         if different != answer:
             raise ValueError(
-                f"{name}: the answer is {describe(answer)} for {first!r}, {describe(weight)}, and "
-                f"{describe(different)} for {path!r}, {describe(other)}, and both lie in one flat array, "
-                f"{keystr(entry.path)}.\n  Pack them apart: mlax.pack(tree, group=...), with a function of a "
-                "path and an array that gives them different answers too"
+                f"{name}: the result is {describe(answer)} for {first!r}, {describe(weight)}, but "
+                f"{describe(different)} for {path!r}, {describe(other)}; both are in one flat array, "
+                f"{keystr(entry.path)}.\n  Pack them separately: mlax.pack(tree, group=...), with a function of "
+                "a path and an array that also returns different results for them"
             )
     return answer

@@ -1,4 +1,4 @@
-"""What every transformation of optimizers takes, and what it passes on."""
+"""What counts as an optimizer that can be wrapped, and which arguments it takes."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -9,14 +9,15 @@ __all__ = ["OptimizerLike", "accepted", "arguments_after_trees", "arguments_of"]
 
 @runtime_checkable
 class OptimizerLike(Protocol):
-    """Anything with `init` and `step`: the optimizers of mlax, and your own without inheriting.
+    """Anything with `init` and `step`: mlax's optimizers, and your own, which need not inherit from anything.
 
         state = optimizer.init(weights)
         updates, state = optimizer.step(gradients, state, weights)
 
-    Updates have the structure, shapes and dtypes of the weights, and are to be added to them. `step` may take further
-    arguments by keyword, such as the loss. The state is any tree whose structure, shapes and dtypes stay the same. If
-    there is an `apply_gradients(gradients, state, weights)` too, it is asked where new weights are wanted.
+    Updates have the structure, shapes and dtypes of the weights, and are added to them. `step` may
+    take further arguments by keyword, such as the loss. The state is any tree with constant
+    structure, shapes and dtypes. If the optimizer has `apply_gradients(gradients, state, weights)`
+    too, it is called when new weights are wanted.
     """
 
     def init(self, weights: Any, /) -> Any:
@@ -29,7 +30,7 @@ class OptimizerLike(Protocol):
 
 
 def arguments_of(optimizer: OptimizerLike) -> frozenset[str] | None:
-    """Return the names of what `step` takes beside its three trees; None if it takes any name."""
+    """Return the names of `step`'s arguments after its three trees; None if it takes any name."""
     if hasattr(optimizer, "arguments"):
         names: frozenset[str] | None = cast("Any", optimizer).arguments
         return names
@@ -37,7 +38,7 @@ def arguments_of(optimizer: OptimizerLike) -> frozenset[str] | None:
 
 
 def arguments_after_trees(function: Callable[..., Any]) -> frozenset[str] | None:
-    """Return the names of what a function takes after gradients, state and weights; None if it takes any name."""
+    """Return the names of a function's arguments after gradients, state and weights; None if it takes any name."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
@@ -46,6 +47,6 @@ def arguments_after_trees(function: Callable[..., Any]) -> frozenset[str] | None
 
 
 def accepted(optimizer: OptimizerLike, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the keyword arguments that an optimizer's `step` takes."""
+    """Return the keyword arguments that an optimizer's `step` takes."""
     names = arguments_of(optimizer)
     return {name: value for name, value in arguments.items() if names is None or name in names}

@@ -1,10 +1,12 @@
-"""The base of optimizers that are made of others.
+"""Base classes of optimizers that wrap others.
 
-A transformation says once, in `_step`, what it does around the step of another optimizer. Whether the result is to be
-updates or new weights is what a `Move` carries to the innermost one: where an optimizer keeps the weights in a wider
-dtype, new weights are not the old ones plus updates that were rounded.
+A transformation defines one method, `_step`: what it does around the step of another optimizer. The
+result may be updates or new weights, and which is wanted is passed to the innermost optimizer as a
+`Move`. The two are not interchangeable: if an optimizer keeps the weights in a wider dtype, its new
+weights differ from the old ones plus rounded updates.
 
-Where an optimizer inside rounds stochastically, so do those around it: weights that they move further, and their slots.
+If an optimizer inside rounds stochastically, so do those around it when they change weights, or
+their own slots.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -42,10 +44,11 @@ Arguments = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Move:
-    """What a step is to result in: new weights, or updates that lead to them.
+    """What a step should return: new weights, or the updates that lead to them.
 
-    Each method returns such a result: of a step `by` an optimizer, `nowhere`, `along` updates, or `to` new weights. The
-    other way round, `weights` returns the new weights that a result means.
+    The methods return this for a step `by` an optimizer, for no step (`nowhere`), for given updates
+    (`along`), and for given new weights (`to`). `weights` is the inverse: it returns the new
+    weights.
     """
 
     new_weights: bool
@@ -67,23 +70,23 @@ class Move:
         return self.along(updates, weights), state
 
     def nowhere(self, gradients: T, weights: T | None) -> T:
-        """Return the result of not moving."""
+        """Return the result of a step that changes nothing."""
         if self.new_weights:
             return cast("T", weights)
         return zeros(gradients, None)
 
     def weights(self, result: T, weights: T) -> T:
-        """Return the new weights that a result leads to."""
+        """Return the new weights that a result stands for."""
         return result if self.new_weights else apply_updates(result, weights)
 
     def along(self, updates: T, weights: T | None) -> T:
-        """Return the result of moving by updates."""
+        """Return the result of a step that adds these updates."""
         if not self.new_weights:
             return updates
         return apply_updates(updates, cast("T", weights))
 
     def to(self, new: T, weights: T) -> T:
-        """Return the result that leads to new weights."""
+        """Return the result of a step to these new weights."""
         if self.new_weights:
             return new
         (updates,) = map_leaves(_difference, None, (new, weights), ())
@@ -95,7 +98,7 @@ def _difference(_: None, new: Array, w: Array) -> tuple[Array]:
 
 
 def cast_like(tree: Any, weights: T) -> T:
-    """Return a tree in the dtypes of the weights, in buffers of its own."""
+    """Return a tree in the dtypes of the weights, in separate buffers."""
     (result,) = map_leaves(_second, None, (weights, tree), ())
     return result
 
@@ -105,20 +108,20 @@ def _second(_: None, w: Array, other: Array) -> tuple[Array]:
 
 
 def where(condition: Array, chosen: T, other: T) -> T:
-    """Return one of two trees, leaf by leaf of the same shapes and dtypes."""
+    """Select one of two trees that have the same structure, shapes and dtypes."""
 
     def choose(a: Array, b: Array) -> Array:
-        return lax.select(condition, a, b)  # a third of the lowering of jnp.where
+        return lax.select(condition, a, b)  # takes a third of the time that jnp.where takes to lower
 
     result: T = jax.tree.map(choose, chosen, other)
     return result
 
 
 def made_or_skipped(made: Array, make: Callable[[], T], skip: Callable[[], T]) -> T:
-    """Return what one of two functions computes: a step, or what stands in for it.
+    """Return the result of one of two functions: the step, or what replaces a step that is skipped.
 
-    Outside of `jit` a step that is skipped does not run, but it is traced: what it lacks, such as weights, is said at
-    once, as under `jit`.
+    Outside `jit`, a skipped step is still traced, though not run. So an error such as missing
+    weights is raised at once, as under `jit`.
     """
     if not is_tracer(made) and not made:
         jax.eval_shape(make)
@@ -126,23 +129,23 @@ def made_or_skipped(made: Array, make: Callable[[], T], skip: Callable[[], T]) -
 
 
 def as_optimizer(value: Any) -> OptimizerLike:
-    """Return an optimizer as it is, or refuse what is none.
+    """Return an optimizer; raise an error for anything else.
 
     Raises:
-        TypeError: Saying what is expected.
+        TypeError: Says what is expected.
     """
     if isinstance(value, type) or not isinstance(value, OptimizerLike):
         cure = ""
         if isinstance(value, type):
             cure = " (an instance, not the class)"
         elif hasattr(value, "init") and hasattr(value, "update"):
-            cure = " (optim.from_optax makes one of Optax's)"
+            cure = " (for Optax's, use optim.from_optax)"
         raise TypeError(f"an object with init and step{cure}")
     return value
 
 
 def _inside(optimizer: Optimizer) -> Iterator[Optimizer]:
-    """Yield the optimizers that one is made of, at any depth."""
+    """Yield all optimizers that this one wraps, at any depth."""
     for value in vars(optimizer).values():
         entries: tuple[object, ...] = cast("Any", value) if isinstance(value, tuple) else (value,)
         for one in entries:
@@ -152,25 +155,27 @@ def _inside(optimizer: Optimizer) -> Iterator[Optimizer]:
 
 
 class Transformation(Optimizer):
-    """Base of all optimizers that are not generated. A subclass has `init`, `_step`, and a NamedTuple as its state."""
+    """Base class of all optimizers that are not generated. A subclass has `init`, `_step`, and a NamedTuple as
+    its state.
+    """
 
     @property
     def arguments(self) -> frozenset[str] | None:
-        """Names of what `step` takes by keyword; None if it takes any."""
+        """Names of the keyword arguments of `step`; None if it takes any."""
         return frozenset()
 
     @property
     def stochastic_rounding(self) -> bool:
-        """Whether an optimizer in it rounds stochastically."""
+        """Whether any optimizer inside rounds stochastically."""
         return any(getattr(inside, "stochastic_rounding", False) for inside in _inside(self))
 
     def _store(self, step: Array, weights: Any = None, *, applied: bool = False) -> Store:
-        """Return how this optimizer stores what it computes itself; of what optimizers inside gave that is the rest.
+        """Return how to store results that this optimizer computes itself, not those of optimizers inside.
 
         Args:
             step: Number of steps done.
-            weights: What updates are for, where it computes updates.
-            applied: Whether the result is to be weights + updates.
+            weights: The weights that the results are added to, if the results are updates.
+            applied: Whether to return weights + updates instead of updates.
         """
         depth = len([*_inside(self)])
         return Store(weights, applied, step if self.stochastic_rounding else None, depth)
@@ -183,13 +188,14 @@ class Transformation(Optimizer):
     def step(
         self, gradients: Weights, state: S, weights: Weights | None = None, **arguments: Any
     ) -> tuple[Weights, S]:
-        """Return the updates and the next state; refuse a state of other hyperparameters.
+        """Return the updates and the next state.
 
         Args:
             gradients: Gradients of the loss, like the weights.
-            state: From `init` or from the last step.
-            weights: The weights; needed where this optimizer or one inside reads them.
-            **arguments: What the optimizers inside take by keyword, such as the loss.
+            state: From `init` or from the last step; it must belong to an optimizer with equal
+                hyperparameters.
+            weights: The weights. Only needed if this optimizer or one inside reads them.
+            **arguments: Keyword arguments for the optimizers inside, such as the loss.
         """
         return self._checked_step(Move(new_weights=False), gradients, state, weights, arguments)
 
@@ -202,7 +208,7 @@ class Transformation(Optimizer):
     def update(
         self, model: Weights, gradients: Weights, state: S, **arguments: Any
     ) -> tuple[Weights, S]:
-        """Return the model with its unfrozen parameters one step further, and the next state."""
+        """Return the model after one more step of its unfrozen parameters, and the next state."""
         weights, state = self.apply_gradients(gradients, state, selected(model), **arguments)
         return merged(weights, model), state
 
@@ -213,8 +219,8 @@ class Transformation(Optimizer):
         unknown = [] if names is None else [name for name in arguments if name not in names]
         if unknown:
             raise TypeError(
-                f"{type(self).__name__}.step: no optimizer in it takes {', '.join(unknown)}"
-                + (f"; what they take is {', '.join(sorted(names))}" if names else "")
+                f"{type(self).__name__}.step: no optimizer inside takes {', '.join(unknown)}"
+                + (f"; they take {', '.join(sorted(names))}" if names else "")
             )
         state = self.own(state)
         if weights is None and move.new_weights and leaves(gradients):
@@ -222,25 +228,30 @@ class Transformation(Optimizer):
         return self._step(move, gradients, state, weights, arguments)
 
     def _needs(self, weights: T | None) -> T:
-        """Return the weights, or say that they are missing."""
+        """Return the weights; raise an error if they are missing."""
         if weights is None:
             raise ValueError(f"{type(self).__name__}: step needs the weights")
         return weights
 
 
 class Wrapper(Transformation):
-    """Base of what changes the steps of one other optimizer. Its state has that one's as `inner`."""
+    """Base class of transformations that change the steps of one other optimizer.
+
+    The state has the other optimizer's state as `inner`.
+    """
 
     moves_further: ClassVar[bool] = False
-    """Whether it changes what the optimizer inside results in, or counts its steps."""
+    """Whether it changes the steps of the optimizer inside, or counts them."""
 
     has_the_last_word: ClassVar[bool] = False
-    """Whether it keeps the weights that a step leads to, or decides that there is no step."""
+    """Whether it records the weights after a step, or may skip the step."""
 
     optimizer: OptimizerLike = required(specified(None, Specification(as_optimizer)))
 
     def __post_init__(self) -> None:
-        """Check each hyperparameter, and that what it does to the weights is not undone."""
+        """Check each hyperparameter, and that wrappers that record or skip a step are outside those that change
+        it.
+        """
         super().__post_init__()
         if not self.moves_further:
             return
@@ -248,23 +259,23 @@ class Wrapper(Transformation):
             name = type(inside).__name__
             self.require(
                 not (isinstance(inside, Wrapper) and inside.has_the_last_word),
-                f"{name} inside would not know what it does to a step; put the {name} around it",
+                f"{name} inside records or skips steps that {type(self).__name__} changes; put {name} outside",
             )
 
     @property
     def arguments(self) -> frozenset[str] | None:
-        """Names of what `step` takes by keyword: what the optimizer inside takes; None if it takes any."""
+        """Names of the keyword arguments of `step`: those of the optimizer inside; None if it takes any."""
         return arguments_of(self.optimizer)
 
     def evaluation_weights(self, state: Any, weights: Weights) -> Weights:
-        """Return the weights to evaluate, if the optimizer inside has others than those that it trains.
+        """Return the weights to evaluate, if the optimizer inside has others than those it trains.
 
         Args:
             state: The state after a step.
-            weights: The weights after it; of a Module, the model.
+            weights: The weights after that step; or the model, if it is a Module.
 
         Raises:
-            TypeError: It has no others.
+            TypeError: The optimizer inside has no others.
         """
         return self._inside_evaluation_weights(self.own(state).inner, weights)
 
@@ -272,7 +283,7 @@ class Wrapper(Transformation):
         inside = getattr(self.optimizer, "evaluation_weights", None)
         if inside is None:
             raise TypeError(
-                f"{type(self).__name__}: no optimizer in it has evaluation_weights; evaluate the weights themselves"
+                f"{type(self).__name__}: no optimizer inside has evaluation_weights; evaluate the weights themselves"
             )
         result: T = inside(state, weights)
         return result

@@ -1,4 +1,4 @@
-"""Steps on the mean gradient of several micro-batches."""
+"""One step for several micro-batches, on their mean gradient."""
 
 from typing import Any, ClassVar, Generic, NamedTuple
 
@@ -22,14 +22,14 @@ __all__ = ["AccumulateGradients", "State"]
 
 
 class AccumulateGradients(Wrapper):
-    """Makes one step on the mean of the gradients of `every` calls. The calls between move nothing.
+    """Makes one step for every `every` calls, on the mean of their gradients. The other calls change no weights.
 
-    Keyword arguments of `step` are those of the last call.
+    The step gets the keyword arguments of the last call.
 
     Args:
         optimizer: Makes the step.
         every: Number of micro-batches in a batch, >= 1.
-        slot_dtype: Floating-point dtype of the mean; the weights' own where it is None.
+        slot_dtype: Floating-point dtype of the mean; that of the weights if it is None.
     """
 
     has_the_last_word: ClassVar[bool] = True
@@ -38,7 +38,7 @@ class AccumulateGradients(Wrapper):
     slot_dtype: Dtype | None = dtype()
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(selected(weights))
 
     @checked
@@ -79,13 +79,13 @@ class AccumulateGradients(Wrapper):
 
 
 class State(NamedTuple, Generic[Weights]):
-    """What is remembered between micro-batches.
+    """What the optimizer remembers between micro-batches.
 
     Attributes:
         step: Number of micro-batches seen.
-        mean: Mean gradient of those since the last step, like the weights.
+        mean: Mean of the gradients since the last step, like the weights.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer. Static, no leaves.
+        hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count

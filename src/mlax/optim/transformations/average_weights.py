@@ -1,4 +1,4 @@
-"""A moving average of the weights, to evaluate and to keep."""
+"""A moving average of the weights, to evaluate and to save."""
 
 from typing import Any, ClassVar, Generic, NamedTuple
 
@@ -25,18 +25,22 @@ __all__ = ["AverageWeights", "State"]
 
 
 class AverageWeights(Wrapper):
-    r"""Keeps an average of the weights, which it does not train: $\bar w_t = d \bar w_{t-1} + (1 - d) w_t$.
+    """Keeps a moving average of the weights beside the weights that are trained.
 
-    It starts at the first weights. The mean of all weights since (Polyak & Juditsky 1992,
-    https://doi.org/10.1137/0330046) is `decay=lambda step: step / (step + 1)`.
+    ```text
+    averageₜ = decay · averageₜ₋₁ + (1 − decay) wₜ
+    ```
+
+    The average starts at the initial weights. For the mean of all weights so far (Polyak & Juditsky
+    1992, https://doi.org/10.1137/0330046), use `decay=lambda step: step / (step + 1)`.
+
+    It counts calls of `step`. With AccumulateGradients, put it inside that, not outside.
 
     Args:
         optimizer: Makes the steps.
-        decay: $0 \le d \le 1$. A number, an array or a schedule.
-        slot_dtype: Floating-point dtype of the average; the weights' own where it is None. In half precision an average
-            with a decay near 1 does not move: give `jnp.float32`.
-
-    It counts calls of `step`: put it inside AccumulateGradients, not around it.
+        decay: 0 <= decay <= 1: a number, an array or a schedule.
+        slot_dtype: Floating-point dtype of the average; that of the weights if it is None. In half
+            precision an average with a decay near 1 does not move: use `jnp.float32`.
     """
 
     has_the_last_word: ClassVar[bool] = True
@@ -45,7 +49,7 @@ class AverageWeights(Wrapper):
     slot_dtype: Dtype | None = dtype()
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(selected(weights))
 
     @checked
@@ -79,19 +83,21 @@ class AverageWeights(Wrapper):
         return result, State(state.step + 1, decay, average, inner, state.hyperparameters)
 
     def evaluation_weights(self, state: "State[Weights]", weights: Weights) -> Weights:
-        """Return the average in the dtypes of the weights; of a Module, the model with it."""
+        """Return the average in the dtypes of the weights. For a Module: the model with the average as its
+        parameters.
+        """
         return merged(_evaluation_weights(self.own(state), selected(weights)), weights)
 
 
 class State(NamedTuple, Generic[Weights]):
-    """What is remembered between steps.
+    """What the optimizer remembers between steps.
 
     Attributes:
         step: Number of steps done.
-        decay: As the last step used it; before the first step, as that will.
+        decay: The value used by the last step; before the first step, the value it will use.
         average: Average of the weights, like the weights.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer. Static, no leaves.
+        hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count

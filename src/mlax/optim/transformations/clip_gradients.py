@@ -1,4 +1,4 @@
-"""Optimizers that are given clipped gradients."""
+"""Gradient clipping, as part of an optimizer."""
 
 from typing import Any, Generic, NamedTuple
 
@@ -18,14 +18,16 @@ __all__ = ["ClipGradients", "State"]
 class ClipGradients(Wrapper):
     """Clips the gradients before the optimizer inside sees them.
 
-    If several limits are given, elements are clipped first, then leaves, units, and all together.
+    If several limits are given, elements are clipped first, then leaves, then units, then all
+    together.
 
     Args:
         optimizer: Makes the steps.
-        max_norm: Largest norm of all, >= 0: `clip_grad_norm`.
-        max_value: Largest magnitude of an element, >= 0: `clip_grad_value`.
-        max_leaf_norm: Largest norm of a leaf, >= 0: `clip_grad_leaf_norm`.
-        adaptive: Largest norm of a unit, as a fraction of that of its weights, >= 0: `clip_grad_adaptive`.
+        max_norm: Largest global norm, >= 0, as in `clip_grad_norm`.
+        max_value: Largest magnitude of an element, >= 0, as in `clip_grad_value`.
+        max_leaf_norm: Largest norm of a leaf, >= 0, as in `clip_grad_leaf_norm`.
+        adaptive: Largest norm of a unit, as a fraction of the norm of its weights, >= 0, as in
+            `clip_grad_adaptive`.
     """
 
     max_norm: float | None = number(None, at_least=0, optional=True)
@@ -34,16 +36,16 @@ class ClipGradients(Wrapper):
     adaptive: float | None = number(None, at_least=0, optional=True)
 
     def __post_init__(self) -> None:
-        """Check each hyperparameter, and that they go together."""
+        """Check each hyperparameter, and that at least one limit is given."""
         super().__post_init__()
         limits = (self.max_norm, self.max_value, self.max_leaf_norm, self.adaptive)
         self.require(
             any(limit is not None for limit in limits),
-            "give one of max_norm, max_value, max_leaf_norm and adaptive; all are None",
+            "at least one of max_norm, max_value, max_leaf_norm and adaptive is required, all are None",
         )
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(selected(weights))
 
     @checked
@@ -76,12 +78,12 @@ class ClipGradients(Wrapper):
 
 
 class State(NamedTuple, Generic[Weights]):
-    """What is remembered between steps.
+    """What the optimizer remembers between steps.
 
     Attributes:
         step: Number of steps done.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer. Static, no leaves.
+        hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count

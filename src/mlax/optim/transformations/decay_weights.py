@@ -1,4 +1,4 @@
-"""Decoupled weight decay, for any optimizer and for some of the weights."""
+"""Decoupled weight decay, for any optimizer, and for all weights or some."""
 
 from typing import Any, ClassVar, Generic, NamedTuple
 
@@ -25,19 +25,25 @@ __all__ = ["DecayWeights", "State"]
 
 
 class DecayWeights(Wrapper):
-    r"""Takes a fraction from the weights in each step: $- \alpha \lambda w$ beside what the optimizer inside adds.
+    """Subtracts a fraction of the weights in each step, in addition to the updates of the optimizer inside.
 
-    As AdamW does it with Adam, where $\alpha$ is the learning rate of the optimizer inside, schedule included.
+    ```text
+    w ← w + updates − learning_rate · weight_decay · w
+    ```
+
+    This is what AdamW does to Adam. The learning rate is that of the optimizer inside, including
+    its schedule.
+
+    Args:
+        optimizer: Makes the steps. Its state, or that of an optimizer inside it, has a
+            `learning_rate`.
+        weight_decay: >= 0: a number, an array or a schedule.
+        mask: Takes a path and a weight, returns whether the weight decays; all do if it is None.
+            Biases and gains usually should not: `lambda path, w: w.ndim > 1`.
+        independent: Whether the fraction is `weight_decay` alone, without the learning rate.
 
     References:
         Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101
-
-    Args:
-        optimizer: Makes the steps. Its state, or that of an optimizer inside, has a `learning_rate`.
-        weight_decay: $\lambda \ge 0$. A number, an array or a schedule.
-        mask: Says of each path and weight whether it decays; all do where it is None. Biases and gains, which mostly
-            should not, are left out by `lambda path, w: w.ndim > 1`.
-        independent: Whether the fraction is $\lambda$ alone, whatever the learning rate.
     """
 
     moves_further: ClassVar[bool] = True
@@ -47,7 +53,7 @@ class DecayWeights(Wrapper):
     independent: bool = flag(False)
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(selected(weights))
 
     @checked
@@ -55,8 +61,8 @@ class DecayWeights(Wrapper):
         inner = self.optimizer.init(weights)
         self.require(
             self.independent or _learning_rate(inner) is not None,
-            f"there is no learning_rate in the state of {type(self.optimizer).__name__}, which the decay is "
-            "multiplied by; give independent=True, and a weight_decay that is the fraction itself",
+            f"the decay is multiplied by learning_rate, but the state of {type(self.optimizer).__name__} has none; "
+            "use independent=True, and a weight_decay that is the whole fraction",
         )
         return State(no_steps(), initial(self.weight_decay), inner, self.held())
 
@@ -81,13 +87,13 @@ class DecayWeights(Wrapper):
 
 
 class State(NamedTuple, Generic[Weights]):
-    """What is remembered between steps.
+    """What the optimizer remembers between steps.
 
     Attributes:
         step: Number of steps done.
-        weight_decay: As the last step used it; before the first step, as that will.
+        weight_decay: The value used by the last step; before the first step, the value it will use.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer. Static, no leaves.
+        hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count
@@ -97,7 +103,7 @@ class State(NamedTuple, Generic[Weights]):
 
 
 def _masked(weights: Weights, mask: PathPredicate) -> Weights:
-    """Return the weights that decay, with None in the place of the others."""
+    """Return the weights, with None in place of those that do not decay."""
 
     def decays(path: str, weight: Array) -> bool:
         return bool(mask(path, weight))
@@ -113,7 +119,7 @@ def _decayed(_: None, result: Array, w: Array | None, *, fraction: Array) -> tup
 
 
 def _learning_rate(state: Any) -> Any:
-    """Return the learning rate in a state, or in that of the optimizer inside; None if there is none."""
+    """Return the learning rate in a state or in its inner states; None if there is none."""
     while state is not None:
         rate = getattr(state, "learning_rate", None)
         if rate is not None:

@@ -1,4 +1,4 @@
-"""No steps: for the part of the weights that is to stay."""
+"""An optimizer that makes no steps, for weights that should not change."""
 
 from typing import Generic, NamedTuple
 
@@ -10,15 +10,15 @@ __all__ = ["Frozen", "State"]
 
 
 class Frozen(Transformation):
-    """Leaves weights as they are, and remembers nothing about them.
+    """Leaves weights unchanged and keeps no slots for them.
 
         MultiOptimizer([Frozen(), Adam(1e-3)], [lambda path, w: path.startswith("encoder.")])
 
-    In a Module, `Parameter(..., frozen=True)` says it once for all: no gradient is computed either.
+    In a Module, consider `Parameter(..., frozen=True)`: then no gradient is computed either.
     """
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(selected(weights))
 
     @checked
@@ -38,11 +38,11 @@ class Frozen(Transformation):
 
 
 class State(NamedTuple, Generic[Weights]):
-    """What is remembered between steps.
+    """What the optimizer remembers between steps.
 
     Attributes:
         step: Number of steps done.
-        hyperparameters: The optimizer. Static, no leaves.
+        hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count

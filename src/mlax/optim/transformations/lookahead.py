@@ -14,22 +14,24 @@ __all__ = ["Lookahead", "State"]
 
 
 class Lookahead(Wrapper):
-    r"""Every few steps, goes back to a point between the slow weights and where the steps have led.
+    """After every few steps, moves the weights back to a point between the slow weights and themselves.
 
-    .. math::
+    ```text
+    slow ← slow + slow_step_size · (w − slow)
+    w ← slow
+    ```
 
-        \phi \gets \phi + \alpha (w - \phi), \quad w \gets \phi
-
-    Evaluate with `evaluation_weights`, the slow weights $\phi$. The state of the optimizer inside goes on.
-
-    References:
-        Zhang et al. 2019, https://arxiv.org/abs/1907.08610
+    Evaluate with the slow weights, which `evaluation_weights` returns. The state of the optimizer
+    inside is kept.
 
     Args:
         optimizer: Makes the steps.
         sync_period: Number of steps from one synchronization to the next, >= 1.
-        slow_step_size: $0 \le \alpha \le 1$.
-        slot_dtype: Floating-point dtype of the slow weights; the weights' own where it is None.
+        slow_step_size: 0 <= slow_step_size <= 1.
+        slot_dtype: Floating-point dtype of the slow weights; that of the weights if it is None.
+
+    References:
+        Zhang et al. 2019, https://arxiv.org/abs/1907.08610
     """
 
     moves_further: ClassVar[bool] = True
@@ -40,7 +42,7 @@ class Lookahead(Wrapper):
     slot_dtype: Dtype | None = dtype()
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(selected(weights))
 
     @checked
@@ -69,23 +71,25 @@ class Lookahead(Wrapper):
             self._store(state.step),
             now=now,
         )
-        # Between synchronizations the updates are those of the optimizer inside, to the last bit.
+        # Between synchronizations the updates are exactly those of the optimizer inside.
         result = where(now, move.to(back, weights), result)
         return result, State(step, slow, inner, state.hyperparameters)
 
     def evaluation_weights(self, state: "State[Weights]", weights: Weights) -> Weights:
-        """Return the slow weights in the dtypes of the weights; of a Module, the model with them."""
+        """Return the slow weights in the dtypes of the weights. For a Module: the model with them as its
+        parameters.
+        """
         return merged(_evaluation_weights(self.own(state), selected(weights)), weights)
 
 
 class State(NamedTuple, Generic[Weights]):
-    """What is remembered between steps.
+    """What the optimizer remembers between steps.
 
     Attributes:
         step: Number of steps done.
         slow: Slow weights, like the weights.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer. Static, no leaves.
+        hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count

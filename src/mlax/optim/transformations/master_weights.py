@@ -14,19 +14,23 @@ __all__ = ["MasterWeights", "State"]
 
 
 class MasterWeights(Wrapper):
-    """Keeps the weights in a wider dtype, and trains those; the model's own follow, rounded.
+    """Keeps a copy of the weights in a wider dtype and trains that. The model's own weights are the rounded
+    copy.
 
-    The optimizer inside sees gradients, weights and slots in the wider dtype only. Weights that are changed outside,
-    the next step changes back: they are read from the state. `apply_gradients` and `update` round once; `step` returns
-    what is to be added, rounded, and so ends next to the rounded weights, not always on them. They are rounded to
-    nearest whatever the optimizer inside asks for, as nothing is lost: the next step begins from the wide ones.
+    Gradients, weights and slots of the optimizer inside are in the wider dtype. The weights are
+    read from the state: if you change them elsewhere, the next step undoes the change.
 
-    References:
-        Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740
+    `apply_gradients` and `update` round once. `step` returns a rounded update, so that weights +
+    updates may differ slightly from the rounded copy. Rounding is always to nearest, even if the
+    optimizer inside rounds stochastically: no information is lost, because the next step starts
+    from the copy.
 
     Args:
         optimizer: Makes the steps.
         slot_dtype: Floating-point dtype of the master weights.
+
+    References:
+        Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740
     """
 
     has_the_last_word: ClassVar[bool] = True
@@ -34,7 +38,7 @@ class MasterWeights(Wrapper):
     slot_dtype: Dtype = dtype(jnp.float32)
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(selected(weights))
 
     @checked
@@ -69,13 +73,13 @@ class MasterWeights(Wrapper):
 
 
 class State(NamedTuple, Generic[Weights]):
-    """What is remembered between steps.
+    """What the optimizer remembers between steps.
 
     Attributes:
         step: Number of steps done.
         master: The weights in `slot_dtype`.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer. Static, no leaves.
+        hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count

@@ -29,34 +29,37 @@ def _filters(value: Any) -> tuple[PathPredicate, ...]:
 
 
 class MultiOptimizer(Transformation):
-    """Gives each weight to the first optimizer whose filter accepts it, and the rest to the last.
+    """Gives each weight to the first optimizer whose filter accepts it, and the rest to the last optimizer.
 
-        MultiOptimizer([Muon(), AdamW(3e-4)], [lambda path, w: w.ndim == 2 and "embedding" not in path])
+        MultiOptimizer([Muon(), AdamW(3e-4)], [lambda path, w: w.ndim == 2 and "embedding" not in
+            path])
 
-    Each optimizer sees a tree of the structure of the weights, in which those of the others are None. An optimizer that
-    takes a keyword argument, such as the loss, is given it; the others are not.
+    Each optimizer sees a tree with the structure of the weights, with None in place of weights of
+    other optimizers. Keyword arguments, such as the loss, are passed to those optimizers that take
+    them.
 
     Args:
-        optimizers: One or more.
-        filters: One less: each says of a path, `"layers.0.kernel"`, and a weight whether it goes to the optimizer
-            in the same place. It may look at shape and dtype.
+        optimizers: One or more optimizers.
+        filters: One fewer than optimizers. Each takes a path, `"layers.0.kernel"`, and a weight,
+            and returns whether the weight belongs to the optimizer at the same position. Only shape
+            and dtype are known under `jit`.
     """
 
     optimizers: Sequence[OptimizerLike] = required(specified(None, Specification(_optimizers)))
     filters: Sequence[PathPredicate] = specified((), Specification(_filters))
 
     def __post_init__(self) -> None:
-        """Check each hyperparameter, and that they go together."""
+        """Check each hyperparameter, and the number of filters."""
         super().__post_init__()
         count = len(self.optimizers)
         self.require(
             len(self.filters) == count - 1,
-            f"filters must be one less than the optimizers, got {len(self.filters)} for {count}",
+            f"there must be one filter fewer than optimizers, got {len(self.filters)} for {count}",
         )
 
     @property
     def arguments(self) -> frozenset[str] | None:
-        """Names of what `step` takes by keyword: what the optimizers inside take; None if one takes any."""
+        """Names of the keyword arguments of `step`: those of the optimizers inside; None if one takes any."""
         names = frozenset[str]()
         for optimizer in self.optimizers:
             more = arguments_of(optimizer)
@@ -66,7 +69,7 @@ class MultiOptimizer(Transformation):
         return names
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(selected(weights))
 
     @checked
@@ -102,7 +105,9 @@ class MultiOptimizer(Transformation):
         return _joined(results, groups), State(state.step + 1, tuple(inner), state.hyperparameters)
 
     def groups(self, weights: Any) -> Any:
-        """Return the tree with the index of an optimizer in the place of each weight; of a Module, as `init` does."""
+        """Return the tree with the index of its optimizer in place of each weight. For a Module: its unfrozen
+        parameters.
+        """
 
         def group(path: str, weight: Any) -> int:
             accepting = (i for i, accepts in enumerate(self.filters) if accepts(path, weight))
@@ -121,12 +126,12 @@ class MultiOptimizer(Transformation):
 
 
 class State(NamedTuple, Generic[Weights]):
-    """What is remembered between steps.
+    """What the optimizer remembers between steps.
 
     Attributes:
         step: Number of steps done.
         inner: The states of the optimizers inside, each for its part of the weights.
-        hyperparameters: The optimizer. Static, no leaves.
+        hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count
@@ -135,7 +140,7 @@ class State(NamedTuple, Generic[Weights]):
 
 
 def _joined(parts: Sequence[T], groups: Any) -> T:
-    """Put together what `_split` took apart."""
+    """Put the parts made by `_split` together again."""
     indices, treedef = flatten(groups)
     columns = [cast("Any", treedef).flatten_up_to(part) for part in parts]
     joined: T = treedef.unflatten(columns[group][i] for i, group in enumerate(indices))

@@ -1,4 +1,4 @@
-"""Smaller steps when the loss has stopped falling."""
+"""Smaller steps once the loss has stopped falling."""
 
 from typing import Any, ClassVar, Generic, NamedTuple
 
@@ -17,20 +17,21 @@ __all__ = ["ReduceOnPlateau", "State"]
 
 
 class ReduceOnPlateau(Wrapper):
-    """Multiplies the updates by a scale, which falls when the loss has not improved for a while.
+    """Multiplies the updates by a scale that is reduced whenever the loss has not improved for a while.
 
-    `step`, `apply_gradients` and `update` take the loss by keyword, as `value`. It has improved where it is below
-    `(1 - rtol) * best - atol`; a negative loss is, also where it stays the same, unless `atol` is larger than
-    `rtol * -best`. Names, defaults and counting are Optax's, from PyTorch's ReduceLROnPlateau; there is no paper.
+    Pass the loss to `step`, `apply_gradients` or `update` as `value`. It has improved if it is
+    below `(1 - rtol) * best - atol`. Note that a negative loss counts as improved even if it stays
+    the same, unless `atol` is larger than `rtol * -best`. Names, defaults and counting are those of
+    Optax, after PyTorch's ReduceLROnPlateau. There is no paper.
 
     Args:
         optimizer: Makes the steps.
-        factor: What the scale is multiplied by, 0 < factor < 1.
-        patience: Number of losses without improvement after which it is, >= 1.
+        factor: The scale is multiplied by this, 0 < factor < 1.
+        patience: Number of losses without improvement before the scale is reduced, >= 1.
         rtol: Relative improvement that counts, 0 <= rtol <= 1.
         atol: Absolute improvement that counts, >= 0.
-        cooldown: Number of losses after a reduction that are not counted, >= 0.
-        accumulation_size: Number of losses whose mean counts as one, >= 1.
+        cooldown: Number of losses to ignore after a reduction, >= 0.
+        accumulation_size: Number of losses averaged into one, >= 1.
         min_scale: Smallest scale, >= 0.
     """
 
@@ -45,18 +46,18 @@ class ReduceOnPlateau(Wrapper):
     min_scale: float = number(0.0, at_least=0)
 
     def __post_init__(self) -> None:
-        """Check each hyperparameter, and that they go together."""
+        """Check each hyperparameter, and that some improvement is required."""
         super().__post_init__()
         self.require(self.rtol > 0 or self.atol > 0, "rtol or atol must be > 0, both are 0")
 
     @property
     def arguments(self) -> frozenset[str] | None:
-        """Names of what `step` takes by keyword: `value`, and what the optimizer inside takes."""
+        """Names of the keyword arguments of `step`: `value`, and those of the optimizer inside."""
         inside = super().arguments
         return None if inside is None else inside | {"value"}
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(selected(weights))
 
     @checked
@@ -90,7 +91,7 @@ class ReduceOnPlateau(Wrapper):
         return result, state._replace(step=state.step + 1, inner=inner)
 
     def _seen(self, state: "State[Weights]", loss: Array) -> "State[Weights]":
-        """Return the state with one more loss counted."""
+        """Return the state after one more loss."""
         seen = state.step % self.accumulation_size
         mean = state.mean + (loss - state.mean) / (seen + 1).astype(float)
         complete = seen + 1 == self.accumulation_size
@@ -113,17 +114,17 @@ class ReduceOnPlateau(Wrapper):
 
 
 class State(NamedTuple, Generic[Weights]):
-    """What is remembered between steps.
+    """What the optimizer remembers between steps.
 
     Attributes:
         step: Number of steps done.
-        scale: What the updates of the last step were multiplied by.
+        scale: The updates of the last step were multiplied by this.
         best: Best loss so far.
-        mean: Mean of the losses since the last that counted.
-        waited: Number of losses that counted since the best.
-        resting: Number of losses that will not count.
+        mean: Running mean of the losses that are being averaged into one.
+        waited: Number of averaged losses since the best or the last reduction.
+        resting: Number of averaged losses still to ignore.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer. Static, no leaves.
+        hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count

@@ -1,4 +1,4 @@
-"""Updates multiplied by a number for each weight: learning rates of layers."""
+"""A factor for the updates of each weight: different learning rates for different layers."""
 
 import math
 from collections.abc import Callable
@@ -22,14 +22,15 @@ __all__ = ["ScaleUpdates", "State"]
 
 
 class ScaleUpdates(Wrapper):
-    """Multiplies the updates of each weight by a number of its own, as different learning rates would.
+    """Multiplies the updates of each weight by its own factor, like a learning rate per weight.
 
-        ScaleUpdates(optim.AdamW(1e-3), lambda path, w: 0.1 if path.startswith("embedding.") else 1.0)
+        ScaleUpdates(optim.AdamW(1e-3), lambda path, w: 0.1 if path.startswith("embedding.") else
+            1.0)
 
     Args:
         optimizer: Makes the steps.
-        scale: Gives the number for a path, `"layers.0.kernel"`, and a weight: a Python number, >= 0. It may look at the
-            weight's shape and dtype.
+        scale: Takes a path, `"layers.0.kernel"`, and a weight, and returns its factor: a Python
+            number, >= 0. Only shape and dtype of the weight are known under `jit`.
     """
 
     moves_further: ClassVar[bool] = True
@@ -37,7 +38,7 @@ class ScaleUpdates(Wrapper):
     scale: Callable[[str, Array], float] = required(specified(None, Specification(as_callable)))
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(selected(weights))
 
     @checked
@@ -70,18 +71,18 @@ class ScaleUpdates(Wrapper):
         number = float(given) if isinstance(given, Real) else math.nan
         if not 0 <= number < math.inf:
             raise ValueError(
-                f"ScaleUpdates: scale must give a finite Python number >= 0, got {describe(given)} for {path!r}"
+                f"ScaleUpdates: scale must return a finite Python number >= 0, got {describe(given)} for {path!r}"
             )
         return number
 
 
 class State(NamedTuple, Generic[Weights]):
-    """What is remembered between steps.
+    """What the optimizer remembers between steps.
 
     Attributes:
         step: Number of steps done.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer. Static, no leaves.
+        hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count
@@ -90,7 +91,8 @@ class State(NamedTuple, Generic[Weights]):
 
 
 def _as_array(scale: float, weight: Array) -> Array:
-    # In the dtype that the leaf is computed in, which a Python number would be too late for under `jit`.
+    # An array in the dtype that the leaf is computed in. In the jitted leaf function it would be too
+    # late to choose the dtype of a Python number.
     return jnp.asarray(scale, compute_dtype(weight.dtype))
 
 

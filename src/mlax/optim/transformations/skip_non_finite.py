@@ -1,4 +1,4 @@
-"""Steps on finite gradients only."""
+"""Steps are made only if all gradients are finite."""
 
 import functools
 from collections.abc import Callable
@@ -18,12 +18,12 @@ __all__ = ["SkipNonFinite", "State"]
 
 
 class SkipNonFinite(Wrapper):
-    """Leaves weights and state as they are where a gradient holds an infinity or NaN.
+    """Skips a step if any gradient holds an infinity or NaN: weights and state stay as they are.
 
     Args:
         optimizer: Makes the other steps.
-        at_most: How many steps in a row are skipped, >= 0; the next one is made, whatever it holds, so that a model
-            that is lost does not look as if it still trained. None: any number.
+        at_most: How many steps in a row may be skipped, >= 0. The next one is made even if it is
+            not finite, so that a diverged model does not seem to be training. None: any number.
     """
 
     has_the_last_word: ClassVar[bool] = True
@@ -31,7 +31,7 @@ class SkipNonFinite(Wrapper):
     at_most: int | None = integer(None, at_least=0, optional=True)
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step; of a Module, for its unfrozen parameters."""
+        """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(selected(weights))
 
     @checked
@@ -69,14 +69,14 @@ class SkipNonFinite(Wrapper):
 
 
 class State(NamedTuple, Generic[Weights]):
-    """What is remembered between steps.
+    """What the optimizer remembers between steps.
 
     Attributes:
         step: Number of steps asked for.
-        skipped: Number of those that were skipped.
-        consecutive: Number of gradients in a row, up to the last, that were not finite.
+        skipped: Number of steps skipped.
+        consecutive: Number of non-finite gradients in a row, up to the last step.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer. Static, no leaves.
+        hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count

@@ -234,7 +234,7 @@ REFUSED: dict[str, Any] = {
     ),
     "cosine_decay: end must be a number, got 'x' (str)": lambda: optim.cosine_decay(1, 9, "x"),  # type: ignore[arg-type]
     "cosine_decay: init must be a number, got None": lambda: optim.cosine_decay(None, 9),  # type: ignore[arg-type]
-    "constant: value must be a number, got float32[]; schedules are hashable and hold no arrays": (
+    "constant: value must be a number, got float32[]; use a Python number: schedules are hashable, and arrays are not": (
         lambda: optim.constant(jnp.float32(1))
     ),
     "exponential_decay: decay_rate must be > 0, got 0": lambda: optim.exponential_decay(1, 0),
@@ -245,10 +245,10 @@ REFUSED: dict[str, Any] = {
     "join_schedules: boundaries must be increasing integers >= 1, got [5, 5] (list)": (
         lambda: optim.join_schedules([halving] * 3, [5, 5])
     ),
-    "join_schedules: schedules must be a sequence of at least one schedule (of a number: `constant(number)`), got [1": (
+    "join_schedules: schedules must be a sequence of at least one schedule (for a number: `constant(number)`), got [1": (
         lambda: optim.join_schedules([1.0], [])  # type: ignore[list-item]
     ),
-    "join_schedules: schedules must be a sequence of at least one schedule (of a number: `constant(number)`), got []": (
+    "join_schedules: schedules must be a sequence of at least one schedule (for a number: `constant(number)`), got []": (
         lambda: optim.join_schedules([], [])
     ),
     "multi_step: milestones must be increasing integers >= 1, got [0] (list)": (
@@ -281,7 +281,7 @@ REFUSED: dict[str, Any] = {
         lambda: optim.cosine_onecycle(9, 1, div_factor=0)
     ),
     "warmup_constant: warmup_steps must be >= 0, got -1": lambda: optim.warmup_constant(0, 1, -1),
-    "warmup_cosine_decay: decay_steps must be > warmup_steps, which it includes, got 5 and 5": (
+    "warmup_cosine_decay: decay_steps includes the warm-up and must be > warmup_steps, got 5 and 5": (
         lambda: optim.warmup_cosine_decay(0, 1, 5, 5)
     ),
     "warmup_exponential_decay: end_value must be a finite number, got inf": (
