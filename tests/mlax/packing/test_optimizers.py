@@ -180,7 +180,7 @@ def test_muon_beside_packed_weights() -> None:
     moments = {"a": None, "b": jnp.zeros(2), "c": jnp.zeros(())}
     assert tree_equal(optimizer.init(packed).inner[1].m.unpack(), moments)
     assert jax.tree.leaves(state.inner[0].m)[0].shape == (3, 3)
-    with pytest.raises(ValueError, match=r"MultiOptimizer\.filters: the answer is 0"):
+    with pytest.raises(ValueError, match=r"MultiOptimizer\.filters: the result is 0"):
         optimizer.init(mlax.pack(plain))
 
 
@@ -223,9 +223,9 @@ def halves(path: str, weight: Any) -> float:
 @pytest.mark.parametrize(
     ("optimizer", "answers"),
     [
-        (optim.MultiOptimizer([SGD, SGD], [is_matrix]), "filters: the answer is 0 (int)"),
-        (optim.DecayWeights(SGD, 0.1, mask=is_matrix), "mask: the answer is True (bool)"),
-        (optim.ScaleUpdates(SGD, halves), "scale: the answer is 0.5 (float)"),
+        (optim.MultiOptimizer([SGD, SGD], [is_matrix]), "filters: the result is 0 (int)"),
+        (optim.DecayWeights(SGD, 0.1, mask=is_matrix), "mask: the result is True (bool)"),
+        (optim.ScaleUpdates(SGD, halves), "scale: the result is 0.5 (float)"),
     ],
     ids=["filters", "mask", "scale"],
 )
@@ -233,8 +233,8 @@ def test_a_flat_array_is_asked_for_each_weight_in_it(optimizer: Any, answers: st
     plain = linear()
     packed = mlax.pack(plain)
     message = (
-        f"^{type(optimizer).__name__}.{re.escape(answers)} for 'kernel', float32\\[2,3\\], and .* for 'bias', "
-        r"float32\[3\], and both lie in one flat array, \.small\['float32'\].\n  Pack them apart"
+        f"^{type(optimizer).__name__}.{re.escape(answers)} for 'kernel', float32\\[2,3\\], but .* for 'bias', "
+        r"float32\[3\]; both are in one flat array, \.small\['float32'\].\n  Pack them separately"
     )
     with pytest.raises(ValueError, match=message):
         optimizer.step(packed.filter(), optimizer.init(packed), packed.filter())

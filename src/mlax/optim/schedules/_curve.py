@@ -149,7 +149,7 @@ class Curve(ABC):
         text = f"{type(self).__name__}: {name} must be {expected}, "
         text += f"got {value if number else describe(value)}"
         if isinstance(value, jax.Array):
-            text += "; use a Python number: schedules are hashable, and arrays are not"
+            text += "; use a Python number: a schedule must be hashable"
         return text
 
     def _require(self, test: bool, message: str) -> None:

@@ -150,7 +150,7 @@ class cosine_onecycle(Curve):
 def _cycles(value: Any) -> tuple[warmup_cosine_decay, ...]:
     cycles = elements(value)
     if not cycles or not all(isinstance(cycle, warmup_cosine_decay) for cycle in cycles):
-        raise TypeError("a sequence of at least one warmup_cosine_decay")
+        raise TypeError("a list of at least one warmup_cosine_decay")
     return cycles
 
 

@@ -24,7 +24,7 @@ __all__ = ["join_schedules", "piecewise_constant", "piecewise_interpolate"]
 def _schedules(value: Any) -> tuple[Schedule, ...]:
     schedules = elements(value)
     if not schedules or not all(map(is_schedule, schedules)):
-        raise TypeError("a sequence of at least one schedule (for a number: `constant(number)`)")
+        raise TypeError("a list of schedules (for a number: `constant(number)`)")
     for schedule in schedules:
         try:
             hash(schedule)

@@ -58,7 +58,8 @@ class warmup_cosine_decay(Curve):
         super().__post_init__()
         self._require(
             self.decay_steps > self.warmup_steps,
-            f"decay_steps includes the warm-up and must be > warmup_steps, got {self.decay_steps} and {self.warmup_steps}",
+            "decay_steps includes the warm-up and must be > warmup_steps, "
+            f"got {self.decay_steps} and {self.warmup_steps}",
         )
 
     def _at(self, n: Array) -> Array:

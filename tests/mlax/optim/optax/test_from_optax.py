@@ -181,7 +181,7 @@ def test_keyword_arguments_go_to_transformations_that_take_some() -> None:
     updates, _ = accumulated.step(GRADIENTS, accumulated.init(WEIGHTS), WEIGHTS, factor=2)
     assert tree_equal(updates, doubled)
     plain = optim.from_optax(optax.GradientTransformation(factor.init, lambda u, s, p=None: (u, s)))
-    with pytest.raises(TypeError, match="no optimizer in it takes factor"):
+    with pytest.raises(TypeError, match="no optimizer inside takes factor"):
         plain.step(GRADIENTS, plain.init(WEIGHTS), factor=2)
 
 
@@ -274,7 +274,7 @@ def test_equal_where_the_transformation_is_the_same() -> None:
     state = optimizer.init(WEIGHTS)
     assert state.hyperparameters == optimizer
     assert state.hyperparameters.step(GRADIENTS, state)[1].step == 1
-    with pytest.raises(ValueError, match=r"made with another transformation.*_replace\(inner="):
+    with pytest.raises(ValueError, match=r"made with a different transformation.*_replace\(inner="):
         other.step(GRADIENTS, state)
     moved = other.init(WEIGHTS)._replace(inner=state.inner)
     assert tree_equal(other.step(GRADIENTS, moved)[0], optimizer.step(GRADIENTS, state)[0])
@@ -304,9 +304,9 @@ def negate(updates: Any, state: Any, params: Any = None) -> Any:
 @pytest.mark.parametrize(
     ("given", "cure"),
     [
-        (optax.adam, "; call the function that makes one"),
-        (optim.Adam(), "; if it is an optimizer of mlax, it needs no from_optax"),
-        (optax.MultiSteps(optax.sgd(1), 2), "; MultiSteps(...).gradient_transformation() is one"),
+        (optax.adam, "; call the function, and pass what it returns"),
+        (optim.Adam(), "; an optimizer of mlax does not need from_optax"),
+        (optax.MultiSteps(optax.sgd(1), 2), "; use MultiSteps(...).gradient_transformation()"),
         (None, "None"),
     ],
     ids=["function", "optimizer", "MultiSteps", "None"],

@@ -234,7 +234,7 @@ REFUSED: dict[str, Any] = {
     ),
     "cosine_decay: end must be a number, got 'x' (str)": lambda: optim.cosine_decay(1, 9, "x"),  # type: ignore[arg-type]
     "cosine_decay: init must be a number, got None": lambda: optim.cosine_decay(None, 9),  # type: ignore[arg-type]
-    "constant: value must be a number, got float32[]; use a Python number: schedules are hashable, and arrays are not": (
+    "constant: value must be a number, got float32[]; use a Python number: a schedule must be hashable": (
         lambda: optim.constant(jnp.float32(1))
     ),
     "exponential_decay: decay_rate must be > 0, got 0": lambda: optim.exponential_decay(1, 0),
@@ -245,10 +245,10 @@ REFUSED: dict[str, Any] = {
     "join_schedules: boundaries must be increasing integers >= 1, got [5, 5] (list)": (
         lambda: optim.join_schedules([halving] * 3, [5, 5])
     ),
-    "join_schedules: schedules must be a sequence of at least one schedule (for a number: `constant(number)`), got [1": (
+    "join_schedules: schedules must be a list of schedules (for a number: `constant(number)`), got [1": (
         lambda: optim.join_schedules([1.0], [])  # type: ignore[list-item]
     ),
-    "join_schedules: schedules must be a sequence of at least one schedule (for a number: `constant(number)`), got []": (
+    "join_schedules: schedules must be a list of schedules (for a number: `constant(number)`), got []": (
         lambda: optim.join_schedules([], [])
     ),
     "multi_step: milestones must be increasing integers >= 1, got [0] (list)": (
@@ -290,7 +290,7 @@ REFUSED: dict[str, Any] = {
     "warmup_exponential_decay: staircase must be True or False, got 1": (
         lambda: optim.warmup_exponential_decay(0, 1, 5, 5, 0.5, 0, 1)  # type: ignore[arg-type]
     ),
-    "sgdr: cycles must be a sequence of at least one warmup_cosine_decay, got [{}] (list)": (
+    "sgdr: cycles must be a list of at least one warmup_cosine_decay, got [{}] (list)": (
         lambda: optim.sgdr([{}])  # type: ignore[list-item]
     ),
     "sgdr: all cycles must have < 2**31 steps, got 2147483648": (

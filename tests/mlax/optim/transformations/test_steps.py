@@ -229,7 +229,7 @@ def test_states_of_others_are_refused(optimizer: Transformation) -> None:
 @every_example
 def test_unknown_arguments_are_refused(optimizer: Transformation) -> None:
     w = weights()
-    with pytest.raises(TypeError, match="no optimizer in it takes valu"):
+    with pytest.raises(TypeError, match="no optimizer inside takes valu"):
         optimizer.step(gradients(), optimizer.init(w), w, **arguments(optimizer), valu=1.0)
 
 
@@ -287,22 +287,25 @@ def test_an_optimizer_of_ones_own(wrap: Any) -> None:
         (lambda: optim.AccumulateGradients(SGD, 0), "every must be >= 1, got 0"),
         (lambda: optim.AccumulateGradients(SGD, 2.0), "every must be an integer, got 2.0"),  # type: ignore[arg-type]
         (lambda: optim.AverageWeights(SGD, 1.5), "decay must be >= 0 and <= 1, got 1.5"),
-        (lambda: optim.ClipGradients(SGD), "give one of max_norm, max_value, max_leaf_norm"),
+        (lambda: optim.ClipGradients(SGD), "at least one of max_norm, max_value, max_leaf_norm"),
         (lambda: optim.ClipGradients(SGD, max_norm=-1.0), "max_norm must be >= 0, got -1.0"),
         (lambda: optim.DecayWeights(SGD, -1.0), "weight_decay must be >= 0, got -1.0"),
         (lambda: optim.MultiOptimizer([]), "optimizers must be a list of optimizers"),
-        (lambda: optim.MultiOptimizer([SGD, SGD]), "one less than the optimizers, got 0 for 2"),
+        (lambda: optim.MultiOptimizer([SGD, SGD]), "one filter fewer than optimizers, got 0 for 2"),
         (lambda: optim.MultiOptimizer([SGD, 3], [len]), "optimizers must be"),  # type: ignore[list-item]
         (lambda: optim.ReduceOnPlateau(SGD, rtol=0.0), "rtol or atol must be > 0, both are 0"),
         (lambda: optim.SkipNonFinite(SGD, -1), "at_most must be >= 0, got -1"),
         (
             lambda: optim.Lookahead(optim.ClipGradients(optim.MasterWeights(SGD), max_norm=1.0)),
-            "MasterWeights inside would not know what it does to a step",
+            "MasterWeights inside records or skips steps that Lookahead changes",
         ),
-        (lambda: optim.DecayWeights(optim.PolyakSGD(), 0.1).init(weights()), "no learning_rate"),
+        (
+            lambda: optim.DecayWeights(optim.PolyakSGD(), 0.1).init(weights()),
+            "has none; use independent=True",
+        ),
         (
             lambda: optim.ScaleUpdates(SGD, lambda path, w: -1.0).init(weights()),
-            "scale must give a finite Python number >= 0, got -1.0",
+            "scale must return a finite Python number >= 0, got -1.0",
         ),
         (lambda: optim.ScaleUpdates(SGD, 0.1), "scale must be a function of a path and a weight"),  # type: ignore[arg-type]
         (lambda: optim.DecayWeights(SGD, 0.1, {"k": True}), "mask must be a function of a path"),  # type: ignore[arg-type]
@@ -310,7 +313,7 @@ def test_an_optimizer_of_ones_own(wrap: Any) -> None:
             lambda: optim.MultiOptimizer([SGD, SGD], len),  # type: ignore[arg-type]
             "filters must be a list of functions of a path and a weight, got <built-in function len>",
         ),
-        (lambda: optim.ClipGradients(optax.adam(1.0)), "(optim.from_optax makes one of Optax's)"),  # type: ignore[arg-type]
+        (lambda: optim.ClipGradients(optax.adam(1.0)), "(for Optax's, use optim.from_optax)"),  # type: ignore[arg-type]
         (
             lambda: optim.Frozen().apply_gradients(weights(), optim.Frozen().init(weights()), None),
             "Frozen: apply_gradients needs the weights",
@@ -319,7 +322,7 @@ def test_an_optimizer_of_ones_own(wrap: Any) -> None:
             lambda: optim.ClipGradients(SGD, 1.0).evaluation_weights(
                 optim.ClipGradients(SGD, 1.0).init(weights()), weights()
             ),
-            "ClipGradients: no optimizer in it has evaluation_weights",
+            "ClipGradients: no optimizer inside has evaluation_weights",
         ),
     ],
 )
@@ -360,7 +363,7 @@ def test_what_has_the_last_word_is_outside(inside: Any) -> None:
         lambda: optim.ReduceOnPlateau(inside),
         lambda: optim.ScaleUpdates(optim.MultiOptimizer([SGD, inside], [first]), half_of_first),
     ):
-        with pytest.raises(ValueError, match=f"put the {name} around it"):
+        with pytest.raises(ValueError, match=f"put {name} outside"):
             outside()
 
 
