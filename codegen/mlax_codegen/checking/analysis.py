@@ -1,4 +1,4 @@
-"""All checks of a spec's equations, in their order, and what the generated code needs to know of them."""
+"""All checks of a spec's equations, and what the generated code needs to know of them."""
 
 import ast
 from collections.abc import Iterable, Mapping
@@ -30,11 +30,12 @@ class Analysis:
         step_number: Whether a step needs `t`.
         phases: The leaf functions of a step.
         functions: The leaf functions of [functions].
-        sees_leaves: Whether an equation of a step sees a leaf as a whole: its shape, its norm. If none does, weights
-            packed into one array take the same step, except for rounding in totals and for random numbers.
+        sees_leaves: Whether an equation of a step sees a leaf as a whole: its shape, its norm. If
+            none does, weights packed into one array take the same step, except for rounding in
+            totals and for random numbers.
         leaves_when: The static condition under which it does; None if always (or never).
         retained: The parts that a step may keep of each slot that changes little by little.
-        scales: The first value of the scalar that is multiplied into a slot, for slots with such a scalar.
+        scales: The first value of the scalar that is multiplied into a slot.
         squares: Slots that hold squares.
         per_leaf: Slots whose `when` depends on the shape of a leaf.
         several: Slots that hold an array for each axis.
@@ -65,8 +66,9 @@ def analyse(spec: Spec) -> Analysis:
         SpecError: With every mistake that was found.
     """
     document = spec.document
-    # Each check relies on those before it: a branch can be walked only if its names are known, and values can be tried
-    # only if their types are right. So each ends here if it has found something.
+    # Each check relies on those before it: a branch can be walked only if its names are known, and
+    # values can be tried only if their types are right. So each ends here if it has found
+    # something.
     flow = Flow(spec)
     flow.check()
     _check_names(spec, flow)
@@ -123,8 +125,8 @@ def _check_symbols(spec: Spec) -> None:
             continue
         places = [(table, one) for one in (name, other) for table in tables]
         path = next((path for path in places if path in spec.document.places), ("step", 0, "leaf"))
-        message = f"the formulas would show both {other!r} and {name!r} as {symbol}; give one of them another symbol"
-        spec.document.at_key(path, message)
+        message = f"the formulas would show both {other!r} and {name!r} as {symbol}"
+        spec.document.at_key(path, f"{message}; give one of them another symbol")
 
 
 def _conclude(
@@ -151,7 +153,7 @@ def _conclude(
         return {configuration.about(options) for configuration in configurations}
 
     def when(chosen: set[Configuration]) -> str | None:
-        """Return the options under which a configuration is one of these; None if always or never."""
+        """Return the options that lead to these; None if all do, or none."""
         return condition_of(about_options(chosen), about_options(possible)) if chosen else None
 
     return Analysis(

@@ -1,4 +1,4 @@
-"""Which options lead to which reads: the equations are walked once for each combination of options."""
+"""Which options lead to which reads, found by a walk for each combination of options."""
 
 import ast
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ __all__ = ["Branches"]
 class Branches:
     """Walks the equations once in each configuration, which decides every `if`.
 
-    Slots and keys are checked only in configurations that meet the requirements. None is checked in all of them: type
-    checkers read the generated code too, and know nothing of requirements.
+    Slots and keys are checked only in configurations that meet the requirements. None is checked in
+    all of them: type checkers read the generated code too, and know nothing of requirements.
 
     Attributes:
         weights: Configurations that read the weights.
@@ -144,8 +144,8 @@ class Branches:
         if name in self.keys and self.possible:
             if name in self.drawn and node not in self.blamed:
                 self.blamed.add(node)
-                message = f"{name!r} would give the same noise again; give the noise a name, or declare another key"
-                self.code.note(node, message)
+                message = f"{name!r} would give the same noise again"
+                self.code.note(node, f"{message}; give the noise a name, or declare another key")
             self.drawn.add(name)
         found = self.hyperparameters.get(name)
         if found is None or not found.optional or name in self.blamed:

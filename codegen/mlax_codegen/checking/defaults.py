@@ -11,7 +11,7 @@ __all__ = ["check_defaults"]
 
 
 def check_defaults(spec: Spec) -> None:
-    """Note each requirement that the defaults break, since the optimizer could not be made without arguments."""
+    """Note each requirement that the defaults break: `Adam()` would fail."""
     defaults = {h.name: ast.literal_eval(h.default) for h in spec.hyperparameters}
     for requirement in spec.requirements:
         test = requirement.test.expression

@@ -1,4 +1,4 @@
-"""Checks equations from the first line to the last: names and types, and that a name is assigned before it is read."""
+"""Checks equations line by line: names and types, and that a name is assigned before it is read."""
 
 import ast
 from dataclasses import dataclass, field
@@ -75,10 +75,8 @@ class Flow:
             if slot.shape is not None and slot.shape.expression is not None:
                 kind = self.shape(slot.shape)
                 if kind.type not in _SHAPES:
-                    slot.shape.note(
-                        slot.shape.expression,
-                        f"a shape must be a tuple of integers or a list of shapes, not {kind.words}",
-                    )
+                    message = "a shape must be a tuple of integers or a list of shapes"
+                    slot.shape.note(slot.shape.expression, f"{message}, not {kind.words}")
                 if kind.type is Type.SHAPES:
                     self.names.slot_types[slot.name] = Type.ARRAYS
             if slot.keeps is not None and slot.keeps.expression is not None:
@@ -108,8 +106,9 @@ class Flow:
                 self.names.broken.add(name)
             self.first[name] = (phase.leaf, statement)
         if not last and not walk.totals:
-            message = "a phase before the last must compute a total; otherwise merge it with the next phase"
-            phase.leaf.document.at_key(phase.leaf.path, message)
+            message = "a phase before the last must compute a total"
+            cure = "otherwise merge it with the next phase"
+            phase.leaf.document.at_key(phase.leaf.path, f"{message}; {cure}")
         self.totals.append(totals)
         self.names.totals |= set(totals)
         self.names.computed |= dict.fromkeys(totals, StagedType(Stage.SCALAR, Type.NUMBER))
@@ -239,7 +238,7 @@ class _Walk(TypeChecker):
 
     @property
     def variables_of_code(self) -> set[str]:
-        """The variables of comprehensions. Python keeps them apart from other names; readers would not."""
+        """The variables of comprehensions; readers would confuse other names with them."""
         return {
             part.target.id
             for statement in self.code.body

@@ -151,7 +151,7 @@ class Names:
         return None
 
     def cannot_assign(self, name: str, block: Block, *, last: bool) -> str | None:
-        """Return why a block cannot assign a name, or None; `last` is whether it is the last phase."""
+        """Return why a block cannot assign a name, or None; `last` is for the last phase."""
         if name in self.hyperparameters:
             return f"{name!r} is a hyperparameter; equations cannot change it"
         if name in self.arguments:

@@ -1,8 +1,9 @@
 """Every combination of the static options that equations ask about.
 
-Such a configuration decides each `if`, which leaves a straight line of assignments. Walking that line once for each
-configuration shows which slots it reads, and whether it reads the weights. `condition_of` turns the configurations in
-which something was found into a condition again, for generated code.
+Such a configuration decides each `if`, which leaves a straight line of assignments. Walking that
+line once for each configuration shows which slots it reads, and whether it reads the weights.
+`condition_of` turns the configurations in which something was found into a condition again, for
+generated code.
 """
 
 import ast
@@ -142,10 +143,10 @@ def holds(test: ast.expr, configuration: Configuration) -> bool:
 
 
 def condition_of(chosen: Collection[Configuration], among: Collection[Configuration]) -> str | None:
-    """Return a short test that holds in some configurations and not in the others; None if they are all.
+    """Return a short test that holds in some configurations and no others; None if they are all.
 
-    It is a disjunction of conjunctions, built greedily: short conjunctions first, and among those of one length the one
-    that holds in the most configurations that are still left.
+    It is a disjunction of conjunctions, built greedily: short conjunctions first, and among those
+    of one length the one that holds in the most configurations that are still left.
     """
     if len(chosen) == len(among):
         return None

@@ -1,8 +1,9 @@
 """What `init` is told about slots, so that it can warn when their dtype is too narrow.
 
-A mean `b * m + (1 - b) * g` keeps the part `b` of its slot in each step. If `b` is near 1, a narrow dtype rounds each
-change away, and the slot never changes. If the part is a hyperparameter or a number, it is read off the equations: that
-covers 71 of the 79 slots that change little by little in the built-in specs. The other 8 say it in the spec, `keeps`.
+A mean `b * m + (1 - b) * g` keeps the part `b` of its slot in each step. If `b` is near 1, a narrow
+dtype rounds each change away, and the slot never changes. If the part is a hyperparameter or a
+number, it is read off the equations: that covers 71 of the 79 slots that change little by little in
+the built-in specs. The other 8 say it in the spec, `keeps`.
 """
 
 import ast
@@ -75,7 +76,7 @@ def _is_slot(node: ast.expr, slot: str) -> bool:
 
 
 def _part(node: ast.expr, slot: str, floats: Collection[str]) -> str | None:
-    """Return the part of a slot that is in a value; "" for none, None if that cannot be read off."""
+    """Return the part of a slot in a value; "" for none, None if that cannot be read off."""
     match node:
         case _ if _is_slot(node, slot):
             return "1.0"
@@ -117,7 +118,7 @@ def _factor(node: ast.expr, floats: Collection[str]) -> str | None:
 
 
 def scales(spec: Spec) -> dict[str, str]:
-    """Return, for each slot that a scalar of the state is multiplied into, where that scalar begins.
+    """Return the first value of the scalar of the state that is multiplied into a slot.
 
     A scalar that begins at zero is a sum of what comes, and no scale.
     """
@@ -138,7 +139,7 @@ def scales(spec: Spec) -> dict[str, str]:
 
 
 def _read_by(name: str, reads: dict[str, set[str]], *, but: Collection[str]) -> set[str]:
-    """Return the names that a name is computed from, directly or not; those in `but` lead no further."""
+    """Return the names that a name is computed from; those in `but` are not followed."""
     found: set[str] = set()
     pending = {name}
     while pending:
@@ -149,7 +150,7 @@ def _read_by(name: str, reads: dict[str, set[str]], *, but: Collection[str]) -> 
 
 
 def squares(spec: Spec) -> frozenset[str]:
-    """Return the slots that squares go into. In float16 they overflow or vanish sooner than gradients do."""
+    """Return the slots that squares go into; in float16, these overflow before gradients do."""
     assigned = list(_assignments(spec))
     found: set[str] = set()
     while more := {name for name, value in assigned if _is_square(value, found)} - found:

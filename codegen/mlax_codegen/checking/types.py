@@ -154,7 +154,7 @@ class TypeChecker:
         return self.visible[name]
 
     def unknown(self, name: str) -> str:
-        """Return the complaint about an unknown name; the one that was probably meant counts as read."""
+        """Complain about an unknown name; the one that was probably meant counts as read."""
         known = {*self.visible, *self.assigned, *self.variables}
         self.read.add(closest(name, known) or name)
         return f"unknown name {name!r}{suggestion(name, known)}"

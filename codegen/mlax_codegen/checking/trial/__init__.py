@@ -1,1 +1,1 @@
-"""An abstract run of the equations, with shapes and intervals in place of arrays and numbers: see README.md."""
+"""A run of the equations with shapes and intervals instead of arrays and numbers: see README.md."""

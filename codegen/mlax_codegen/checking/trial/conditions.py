@@ -1,7 +1,8 @@
 """What a condition says of the names in it: `ndim > 1` leaves `ndim` from 2 on where it holds.
 
-A spec guards what would fail, as in `mean(g, 1) if ndim > 1 else g` and `1 / k if k > 0 else 0`. A run that did not
-learn from conditions would refuse such a spec; among the built-in ones, Adafactor and Muon.
+A spec guards what would fail, as in `mean(g, 1) if ndim > 1 else g` and `1 / k if k > 0 else 0`. A
+run that did not learn from conditions would refuse such a spec; among the built-in ones, Adafactor
+and Muon.
 """
 
 import ast
@@ -68,8 +69,8 @@ class Conditions(Expressions):
     def assume_one(self, values: Sequence[ast.expr], *, holds: bool) -> bool:
         """Assume that one part of a condition decides it, and that those before it do not.
 
-        `ndim < 2 or shape[1] > 8` holds because of its first part, or because of its second part where `ndim >= 2`.
-        What is known then is what both ways have in common.
+        `ndim < 2 or shape[1] > 8` holds because of its first part, or because of its second part
+        where `ndim >= 2`. What is known then is what both ways have in common.
         """
         before = self.known
         found: list[Known] = []
@@ -91,7 +92,7 @@ class Conditions(Expressions):
         return True
 
     def assume_name(self, name: str, *, holds: bool) -> bool:
-        """Assume that a switch is on, that a tuple is not empty, or what [shapes] says of a name."""
+        """Assume that a switch is on, a tuple is not empty, or a condition of [shapes] holds."""
         value = self.known.get(name)
         if isinstance(value, bool):
             return value is holds

@@ -58,8 +58,8 @@ class Equations(Conditions):
             arrays = {name: SCALAR for name in once if name not in hyperparameters}
             self.known = {**static, **arrays, **slots, GRADIENT: leaf, WEIGHT: leaf}
             self.block(phase.leaf)
-            # New names are totals, or local to the leaf. The flow check lets no later phase read the
-            # latter, so they need not be told apart here.
+            # New names are totals, or local to the leaf. The flow check lets no later phase read
+            # the latter, so they need not be told apart here.
             new = {name for name in self.known if name not in {*static, *slots, *arrays}}
             once |= dict.fromkeys(new, SCALAR)
         for function in spec.functions:
@@ -143,8 +143,8 @@ class Equations(Conditions):
                 continue
             self.known = dict(known)
             self.statements(branch)
-            # What the condition says ends with the branch: after `if ndim > 1: ...` there may be one
-            # axis again. What the branch assigned stays.
+            # What the condition says ends with the branch: after `if ndim > 1: ...` there may be
+            # one axis again. What the branch assigned stays.
             assigned = {
                 name: value
                 for name, value in self.known.items()
@@ -172,21 +172,21 @@ class Equations(Conditions):
                 self.lists_fit(node, name, wanted, found)
             case Array(dims), (Array() | Interval()) if not agree(dims, other := dims_of(found)):
                 must = f"{name!r} must {self.words(dims, 'be', 'have')}"
-                but = f"but this {self.words(other, 'is', 'has')}, {self.where}"
-                self.wrong(node, f"{must}, {but}{self.cure(name, dims, other)}")
+                but = f"but this {self.words(other, 'is', 'has')}"
+                self.wrong_here(node, f"{must}, {but}", self.cure(name, dims, other))
             case _:
                 pass
 
     def lists_fit(self, node: ast.expr, name: str, wanted: Arrays, found: Arrays) -> None:
-        """Check that a list has as many arrays as what it is assigned to, and of the same shapes."""
+        """Check that a list has as many arrays as its slot, and of the same shapes."""
         item = of_axis(wanted.item, 0) if self.axes == 1 else wanted.item
         if not found.lengths <= wanted.lengths:
-            wanted_count, count = (either_of(sorted(each.lengths)) for each in (wanted, found))
-            must = f"{name!r} must hold {wanted_count} arrays, but this has {count}"
-            self.wrong(node, f"{must}, {self.where}")
+            wanted_number, number = (either_of(sorted(each.lengths)) for each in (wanted, found))
+            must = f"{name!r} must hold {wanted_number} arrays, but this has {number}"
+            self.wrong_here(node, must)
         elif not agree(item, found.item):
             must = f"the arrays of {name!r} must have shape {dims_text(item)}"
-            self.wrong(node, f"{must}, but these have {dims_text(found.item)}, {self.where}")
+            self.wrong_here(node, f"{must}, but these have {dims_text(found.item)}")
 
     def words(self, dims: Dims, be: str, have: str) -> str:
         """Return a shape in words, after a form of `be` or of `have`."""
@@ -197,8 +197,8 @@ class Equations(Conditions):
         return f"{have} shape {dims_text(dims)}"
 
     def cure(self, name: str, wanted: Dims, found: Dims) -> str:
-        """Return what to do about an array that should be a number, or a number that should be one."""
+        """Return the cure for an array that should be a number, or the other way round."""
         if wanted == ():
-            return "; reduce it with sum, mean or norm"
+            return "reduce it with sum, mean or norm"
         slot = self.slots.get(name)
-        return '; give the slot shape = "()"' if slot and slot.shape is None and found == () else ""
+        return 'give the slot shape = "()"' if slot and slot.shape is None and found == () else ""

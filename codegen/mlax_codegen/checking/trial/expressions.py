@@ -27,6 +27,7 @@ from mlax_codegen.checking.trial.values import (
 )
 from mlax_codegen.language import GRADIENT, SHAPE, WEIGHT
 from mlax_codegen.reading.mistakes import either_of
+from mlax_codegen.reading.trees import names_in
 
 __all__ = ["MOST_AXES", "Expressions"]
 
@@ -93,8 +94,8 @@ class Expressions(Run, ABC):
         literal = isinstance(right, ast.Constant)
         zero = isinstance(b, Interval) and b.low == 0 == b.high
         if sign == "/" and zero and (literal or not isinstance(a, Interval)):
-            named = any(isinstance(part, ast.Name) for part in ast.walk(right))
-            self.wrong(right, f"this divisor is 0{f', {self.where}' if named else ''}")
+            note = self.wrong_here if any(names_in([right])) else self.wrong
+            note(right, "this divisor is 0")
             return None
         if isinstance(a, Interval) and isinstance(b, Interval):
             found, wrong = arithmetic(sign, a, b)
@@ -111,10 +112,8 @@ class Expressions(Run, ABC):
             other = dims_of(value)
             both, together = broadcast(dims, other)
             if not together:
-                self.wrong(
-                    node,
-                    f"shapes {dims_text(dims)} and {dims_text(other)} cannot be broadcast together, {self.where}",
-                )
+                shapes = f"{dims_text(dims)} and {dims_text(other)}"
+                self.wrong_here(node, f"shapes {shapes} cannot be broadcast together")
                 return ANY_ARRAY
             dims = both
         return Array(dims)
@@ -134,7 +133,7 @@ class Expressions(Run, ABC):
         return None if can and can_not else can
 
     def several(self, values: Sequence[ast.expr], *, deciding: bool) -> Value:
-        """Return what `and` or `or` gives; a part is evaluated where those before it do not decide."""
+        """Return what `and` or `or` gives; a part counts only if those before it do not decide."""
         before, found = self.known, []
         for value in values:
             found.append(_truth(self.value(value)))
@@ -171,7 +170,7 @@ class Expressions(Run, ABC):
             return None
         fewest = min(value.lengths)
         if index.high >= fewest or index.low < -fewest:
-            self.wrong(node, self.missing(index, value.lengths))
+            self.wrong_here(node, _missing(index, value.lengths), "test that with `if` first")
             return None
         if isinstance(value, Arrays):
             item = of_axis(value.item, int(index.low)) if index.is_one else value.item
@@ -179,17 +178,6 @@ class Expressions(Run, ABC):
         if value.items is not None and index.is_one and len(value.lengths) == 1:
             return value.items[int(index.low)]
         return value.any
-
-    def missing(self, index: Interval, lengths: frozenset[int]) -> str:
-        """Return the complaint about an item that a tuple or list may not have."""
-        item = f"item {index.low:g}" if index.is_one else "this item"
-        verb = "does not exist" if index.is_one and len(lengths) == 1 else "may not exist"
-        some = (
-            f"{either_of(sorted(lengths))} items"
-            if len(lengths) > 1
-            else count(max(lengths), "item", "items")
-        )
-        return f"{item} {verb}: this has {some}, {self.where}; test that with `if` first"
 
     def size(self, node: ast.expr) -> Interval:
         """Return what is known of an item of a tuple: the length of an axis, or its number."""
@@ -262,3 +250,15 @@ def _truth(value: Value) -> bool | None:
     if isinstance(value, Sizes):
         return None if 0 in value.lengths and len(value.lengths) > 1 else 0 not in value.lengths
     return value if isinstance(value, bool) else None
+
+
+def _missing(index: Interval, lengths: frozenset[int]) -> str:
+    """Return the complaint about an item that a tuple or list may not have."""
+    item = f"item {index.low:g}" if index.is_one else "this item"
+    verb = "does not exist" if index.is_one and len(lengths) == 1 else "may not exist"
+    some = (
+        f"{either_of(sorted(lengths))} items"
+        if len(lengths) > 1
+        else count(max(lengths), "item", "items")
+    )
+    return f"{item} {verb}: this has {some}"

@@ -1,4 +1,4 @@
-"""What is known of the result of each function of the language, and what a function cannot be given."""
+"""The functions of the language: what is known of a result, and which arguments are wrong."""
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
@@ -35,9 +35,8 @@ _MOST_STEPS = 1000  # of orthogonalize: each is a part of the program that XLA c
 class _Run(Protocol):
     axes: int
 
-    @property
-    def where(self) -> str: ...
     def wrong(self, node: ast.AST, message: str) -> None: ...
+    def wrong_here(self, node: ast.AST, message: str, cure: str = "") -> None: ...
     def elementwise(self, node: ast.expr, values: Sequence[Value]) -> Value: ...
 
 
@@ -91,9 +90,8 @@ class Call:
             case "outer_mean":
                 axes = found["axes"]
                 if isinstance(axes, Sizes) and axes.lengths != frozenset([2]):
-                    self.wrong(
-                        f"outer_mean needs two axes, but there may be none, {self.run.where}; test that with `if` first"
-                    )
+                    cure = "test that with `if` first"
+                    self.wrong_here("outer_mean needs two axes, but there may be none", cure)
                 row = dims_of(found["row"])
                 return ANY_ARRAY if row is None else Array((None,) * (len(row) + 1))
             case "least":
@@ -117,6 +115,9 @@ class Call:
     def wrong(self, message: str) -> None:
         self.run.wrong(self.node, message)
 
+    def wrong_here(self, message: str, cure: str = "") -> None:
+        self.run.wrong_here(self.node, message, cure)
+
     def domain(self, name: str) -> None:
         """Note static numbers that a function is not defined for."""
         match name, *self.given:
@@ -134,7 +135,7 @@ class Call:
                 pass
 
     def mistaken(self, name: str) -> bool:
-        """Whether a function of arrays is given a static number, or one of its numbers an array; note that."""
+        """Note an argument that is a static number instead of an array, or the reverse."""
         function = FUNCTIONS[name]
         pairs = zip(function.parameters, self.given, self.node.args, strict=False)
         for parameter, value, argument in pairs:
@@ -153,7 +154,7 @@ class Call:
         return False
 
     def integers(self) -> bool:
-        """Whether all arguments are integers: the result would be an integer array, which no float array goes with."""
+        """Whether all arguments are integers: an integer array does not go with floats."""
         first = int(self.name == "where")
         return all(isinstance(value, Interval) and value.whole for value in self.given[first:])
 
@@ -161,8 +162,9 @@ class Call:
         dims = dims_of(x)
         if dims is not None and len(dims) < axes:
             name = self.node.func.id if isinstance(self.node.func, ast.Name) else "it"
-            few = f"needs {count(axes, 'axis', 'axes')}, but this has {count(len(dims), 'axis', 'axes')}"
-            self.wrong(f"{name} {few}, {self.run.where}; test `ndim >= {axes}` first")
+            needs = f"{name} needs {count(axes, 'axis', 'axes')}"
+            but = f"but this has {count(len(dims), 'axis', 'axes')}"
+            self.wrong_here(f"{needs}, {but}", f"test `ndim >= {axes}` first")
         return dims
 
     def length(self, axis: str | None) -> str | None:
@@ -206,18 +208,18 @@ class Call:
         return Sizes.of(item for i, item in enumerate(shape.items) if i != axis)
 
     def axis(self, what: str, axis: Value, axes: int) -> int | None:
-        """Return the axis if it is a single one; None if it may be one of several. Note one that may not exist."""
+        """Return the axis, None if it may be one of several; note one that may not exist."""
         if not isinstance(axis, Interval):
             return None
         if not axis.whole:
             self.wrong(f"an {what} must be an integer")
         elif axis.high >= axes or axis.low < -axes:
             few = count(axes, "axis", "axes")
-            hint = f"; test `ndim > {axis.high:g}` first" if axis.is_one and axis.low >= 0 else ""
+            cure = f"test `ndim > {axis.high:g}` first" if axis.is_one and axis.low >= 0 else ""
             missing = (
                 f"axis {axis.low:g} does not exist" if axis.is_one else "this axis may not exist"
             )
-            self.wrong(f"{missing}: the array has {few}, {self.run.where}{hint}")
+            self.wrong_here(f"{missing}: the array has {few}", cure)
         elif axis.is_one:
             return int(axis.low) % axes
         return None
@@ -258,9 +260,8 @@ class Call:
         if not isinstance(arrays, Arrays):
             return ANY_ARRAY
         if 0 in arrays.lengths:
-            self.wrong(
-                f"least needs at least one array, but there may be none, {self.run.where}; write range(max(1, ndim))"
-            )
+            message = "least needs at least one array, but there may be none"
+            self.wrong_here(message, "write range(max(1, ndim))")
         return Array(arrays.item)
 
     def orthogonalize(self, found: Mapping[str, Value]) -> Value:
@@ -274,17 +275,15 @@ class Call:
         wanted = as_dims(shape)
         known = dims is not None and wanted is not None and None not in {*dims, *wanted}
         if known and _elements(dims) != _elements(wanted):
-            self.wrong(
-                f"{dims_text(dims)} cannot be reshaped to {dims_text(wanted)}: the numbers of elements differ"
-            )
+            shapes = f"{dims_text(dims)} cannot be reshaped to {dims_text(wanted)}"
+            self.wrong(f"{shapes}: the numbers of elements differ")
         return Array(wanted)
 
     def matrix(self, name: str, found: Mapping[str, Value]) -> Value:
         dims = dims_of(found["matrix"])
         if dims is not None and len(dims) != 2:
-            self.wrong(
-                f"{name} needs a matrix, but this has {count(len(dims), 'axis', 'axes')}, {self.run.where}"
-            )
+            few = count(len(dims), "axis", "axes")
+            self.wrong_here(f"{name} needs a matrix, but this has {few}")
         if "basis" in found:
             self.same_shape("a matrix and its basis", dims, dims_of(found["basis"]))
         p = found.get("p")
@@ -298,16 +297,14 @@ class Call:
             matrices = "matrix" if bases.lengths == {1} else "matrices"
             have = f"the array has {count(len(dims), 'axis', 'axes')}"
             have += f" and the list {either_of(sorted(bases.lengths))} {matrices}"
-            self.wrong(f"{name} needs one matrix for each axis: {have}, {self.run.where}")
+            self.wrong_here(f"{name} needs one matrix for each axis: {have}")
         return Array(dims)
 
     def same_shape(self, what: str, first: Dims, second: Dims) -> None:
         """Note two arrays whose shapes differ."""
         if not agree(first, second):
             shapes = f"{dims_text(first)} and {dims_text(second)}"
-            self.wrong(
-                f"{what} must have the same shape, but these have {shapes}, {self.run.where}"
-            )
+            self.wrong_here(f"{what} must have the same shape, but these have {shapes}")
 
     def item(self, value: Value) -> Dims:
         """Return the shape of an array, or of each array in a list."""

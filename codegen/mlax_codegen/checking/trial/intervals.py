@@ -1,8 +1,8 @@
-"""Interval arithmetic for numbers that are compiled in: hyperparameters, sizes, and what is computed from them.
+"""Interval arithmetic for static numbers: hyperparameters, sizes, and what is computed from them.
 
-Generated code computes with them in Python before JAX sees them. There 1 / 0 is an exception and (-8) ** 0.5 a complex
-number, and an integer grows until JAX cannot take it as an int32. Bounds that allow this are refused in the spec, not
-when a user sets the hyperparameter.
+Generated code computes with them in Python before JAX sees them. There 1 / 0 is an exception and
+(-8) ** 0.5 a complex number, and an integer grows until JAX cannot take it as an int32. Bounds that
+allow this are refused in the spec, not when a user sets the hyperparameter.
 """
 
 import math
@@ -27,7 +27,7 @@ _INVERSE = (
 
 
 class Interval(NamedTuple):
-    """A number from `low` to `high`. Two lengths of axes with the same `name` are the same length."""
+    """A number from `low` to `high`; lengths of axes with the same `name` are equal."""
 
     low: float
     high: float

@@ -1,4 +1,4 @@
-"""One run through the equations: which leaves and options it is for, what it knows, what it finds."""
+"""One run through the equations: its leaves and options, what it knows, what it finds."""
 
 import ast
 from collections.abc import Mapping, Sequence
@@ -48,6 +48,10 @@ class Run:
         if node not in self.blamed and isinstance(node, ast.expr):
             self.blamed.add(node)
             self.code.note(node, message)
+
+    def wrong_here(self, node: ast.AST, message: str, cure: str = "") -> None:
+        """Note a mistake that only some leaves and options show, and say which."""
+        self.wrong(node, f"{message}, {self.where}{f'; {cure}' if cure else ''}")
 
     @property
     def where(self) -> str:

@@ -14,17 +14,18 @@ from mlax_codegen.reading.spec import Spec
 __all__ = ["try_out"]
 
 _FEW_AXES = 4  # the most that weights usually have
-# For each number of axes. The 46 built-in specs take 236 runs in all; Adafactor takes the most, 11. A spec that would
-# take more is not tried in every configuration, as a user waits for it.
+# For each number of axes. The 46 built-in specs take 236 runs in all; Adafactor takes the most, 11.
+# A spec that would take more is not tried in every configuration, as a user waits for it.
 _MOST_RUNS = 128
 
 
 def try_out(spec: Spec) -> None:
     """Note in the spec's document what cannot work.
 
-    Options multiply: five switches have 32 combinations. So the first run takes no option as decided. It follows both
-    branches and joins what they know. Where that loses a shape, it says which option chose the branch, and the
-    equations are run again with each answer to that option. An option that changes numbers only costs no more runs.
+    Options multiply: five switches have 32 combinations. So the first run takes no option as
+    decided. It follows both branches and joins what they know. Where that loses a shape, it says
+    which option chose the branch, and the equations are run again with each answer to that option.
+    An option that changes numbers only costs no more runs.
     """
     for axes in _numbers_of_axes(spec):
         configurations, left = [Configuration(())], _MOST_RUNS

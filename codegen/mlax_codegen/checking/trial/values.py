@@ -1,7 +1,8 @@
-"""What a run knows of a value: an interval for a number, a shape for an array, how many items for a list.
+"""What a run knows of a value: an interval, a shape, or how many items a list has.
 
-A shape names the lengths of its axes, which are not known: (n0, n1) is the shape of a leaf with two axes, (n0, n0) that
-of a matrix for its first axis. Arrays whose names agree go together, however long the axes are.
+A shape names the lengths of its axes, which are not known: (n0, n1) is the shape of a leaf with two
+axes, (n0, n0) that of a matrix for its first axis. Arrays whose names agree go together, however
+long the axes are.
 """
 
 from collections.abc import Iterable
@@ -36,7 +37,8 @@ __all__ = [
 Dims: TypeAlias = tuple[str | None, ...] | None
 """The name of each axis's length: "n0" is that of the leaf's first axis, "1" is 1.
 
-An axis is None if nothing is known of its length. The whole is None if not even the number of axes is known.
+An axis is None if nothing is known of its length. The whole is None if not even the number of axes
+is known.
 """
 
 
@@ -85,12 +87,12 @@ class Arrays:
 
 
 Value: TypeAlias = Interval | Array | Sizes | Shapes | Arrays | bool | None
-"""A value. A static condition is True or False if that is known; None is a value that nothing is known of."""
+"""A value; True or False for a static condition that is decided; None if nothing is known."""
 
 SCALAR = Array(())
 ANY_ARRAY = Array(None)
 AXIS = "n"
-"""The length of the axis that a comprehension is at: all axes have it, so it stands for each of them."""
+"""The length of the axis that a comprehension is at."""
 _LIMIT = " if <= "
 
 
@@ -159,7 +161,7 @@ def _alike(one: str | None, other: str | None) -> bool:
 
 
 def limited(axis: str | None, longest: str) -> str:
-    """Return the length of an axis that has a matrix only up to some length, and else an empty one."""
+    """Return the size of an axis's matrix, which is empty if the axis is longer than `longest`."""
     return f"{axis or '?'}{_LIMIT}{longest}"
 
 
