@@ -1,8 +1,9 @@
 """The fields of a Module: how they are described, which are children, and which defaults are refused."""
 
 import dataclasses
+import re
 from collections.abc import Callable
-from typing import Any, TypeVar, cast, overload
+from typing import Any, ClassVar, TypeVar, cast, get_origin, overload
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from mlax._module.nodes import State
 from mlax._module.static import StaticError
 from mlax.tree import UNSORTABLE_KEYS, describe, keystr
 
-__all__ = ["field", "is_child", "is_to_copy", "refuse_default"]
+__all__ = ["field", "is_child", "is_class_variable", "is_to_copy", "refuse_default"]
 
 T = TypeVar("T")
 
@@ -81,6 +82,13 @@ def _is_nested_tuple(value: Any) -> bool:
     return issubclass(class_of(value), tuple) and all(map(_is_nested_tuple, value))
 
 
+def is_class_variable(annotation: object) -> bool:
+    """Whether an annotation, which may be a string, is a `ClassVar`."""
+    if isinstance(annotation, str):
+        return re.match(r"(\w+\.)*ClassVar\b", annotation) is not None
+    return annotation is ClassVar or get_origin(annotation) is ClassVar
+
+
 def refuse_default(cls: type, name: str, default: object) -> None:
     """Refuse a default that all instances would share, with a message for those who meet this for the first time."""
     if isinstance(default, (jax.Array, np.ndarray)):
@@ -98,4 +106,7 @@ def refuse_default(cls: type, name: str, default: object) -> None:
 
 def is_to_copy(default: object) -> bool:
     """Whether each module gets a copy of a default: all could share it, but one in two places of a model is refused."""
-    return isinstance(default, INode) or (isinstance(default, State) and bool(leaves(default)))
+    if not isinstance(default, (State, tuple)):
+        return False
+    inside: list[object] = leaves(default, is_leaf=lambda node: isinstance(node, State))
+    return any(isinstance(one, INode) or (isinstance(one, State) and leaves(one)) for one in inside)

@@ -28,7 +28,13 @@ import jax
 from mlax._jax.trees import class_of, map_leaves
 from mlax._module import annotations, calls
 from mlax._module.branches import INode, copy_states
-from mlax._module.fields import field, is_child, is_to_copy, refuse_default
+from mlax._module.fields import (
+    field,
+    is_child,
+    is_class_variable,
+    is_to_copy,
+    refuse_default,
+)
 from mlax._module.flattening import AuxData, Flattened, Unfinished, flattening_of
 from mlax._module.nodes import UNSET
 from mlax._module.places import own_nodes
@@ -88,11 +94,15 @@ class Module(INode, Flattened, metaclass=ABCMeta):
     _fresh_defaults: ClassVar[Mapping[str, Any]] = {}
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, kw_only: bool = False, **kwargs: Any) -> None:
+        """Make a frozen dataclass of the class.
+
+        Args:
+            kw_only: Whether `__init__` takes the fields of this class by keyword only, as in `dataclasses.dataclass`.
+            **kwargs: For other base classes.
+        """
         super().__init_subclass__(**kwargs)
-        if cls.__dict__.get("_mutable") is None:
-            _make_dataclass(cls)
-            cls._mutable = _mutable(cls)
+        _complete(cls, kw_only=kw_only)
 
     def __init__(self) -> None:
         """Do nothing; `super().__init__()` may be called or not."""
@@ -208,13 +218,35 @@ class Module(INode, Flattened, metaclass=ABCMeta):
 _RESERVED = frozenset(dir(Module)) | {"_aux_data", "_mutable"}
 
 
-def _make_dataclass(cls: Any) -> None:
+def _complete(cls: Any, *, kw_only: bool = False) -> None:
+    """Make a Module of a new class, unless that is done."""
+    if cls.__dict__.get("_mutable") is not None:
+        return
+    _make_dataclass(cls, kw_only=kw_only)
+    cls._mutable = _mutable(cls)
+    if "__init_subclass__" in cls.__dict__:
+        cls.__init_subclass__ = classmethod(_completing(cls.__dict__["__init_subclass__"].__func__))
+
+
+def _completing(init_subclass: Callable[..., None]) -> Callable[..., None]:
+    """Return a user's `__init_subclass__` that also works if it does not call that of Module."""
+
+    @functools.wraps(init_subclass)
+    def completed(cls: Any, *args: Any, **kwargs: Any) -> None:
+        init_subclass(cls, *args, **kwargs)
+        _complete(cls)
+
+    return completed
+
+
+def _make_dataclass(cls: Any, *, kw_only: bool) -> None:
     """Make a frozen dataclass of a new class, and note of it what constructions need."""
-    for name in inspect.get_annotations(cls):
-        refuse_default(cls, name, cls.__dict__.get(name))
+    for name, annotation in inspect.get_annotations(cls).items():
+        if not is_class_variable(annotation):
+            refuse_default(cls, name, cls.__dict__.get(name))
     # With a custom __init__, dataclasses need not ask for the order of fields that its own would take.
     init = "__init__" not in cls.__dict__
-    dataclasses.dataclass(frozen=True, eq=False, repr=False, init=init)(cls)
+    dataclasses.dataclass(frozen=True, eq=False, repr=False, init=init, kw_only=kw_only)(cls)
     for name in ("__setattr__", "__delattr__", "__replace__"):
         if (
             name in cls.__dict__
@@ -222,6 +254,10 @@ def _make_dataclass(cls: Any) -> None:
             delattr(cls, name)
     fields = dataclasses.fields(cls)
     for each in fields:
+        if each.name == "self":
+            raise TypeError(
+                f"{cls.__name__}.self: a field cannot be called self; choose another name"
+            )
         if each.name in _RESERVED:
             raise TypeError(
                 f"{cls.__name__}.{each.name}: a field cannot have the name of a method of Module; choose another"
@@ -241,7 +277,10 @@ def _values(module: Any) -> dict[str, Any]:
 
 
 def _is_finished(module: Module) -> bool:
-    aux_data: object = getattr(module, "_aux_data", None)
+    try:
+        aux_data: object = object.__getattribute__(module, "_aux_data")  # not a user's __getattr__
+    except AttributeError:
+        return False
     return aux_data.failed if isinstance(aux_data, Unfinished) else aux_data is not None
 
 
@@ -330,7 +369,8 @@ def _value(module: Module, name: str) -> Any:
     """Return the value of a field, or its default where `__init__` assigned none."""
     cls = type(module)
     try:
-        return getattr(module, name)  # a default value is an attribute of the class
+        # A default value is an attribute of the class. A user's __getattr__ is not asked: it may need other fields.
+        return object.__getattribute__(module, name)
     except AttributeError:
         factory = cls.__dataclass_fields__[name].default_factory
         if factory is dataclasses.MISSING:

@@ -4,6 +4,8 @@ A model is a tree of States. Leaf nodes (`ENode`, exterior) wrap arrays and say 
 (`INode`, interior: see `branches` and `module`) hold other nodes. Every State is a PyTree, and none can be mutated.
 """
 
+import copy
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import FrozenInstanceError
 from typing import (
@@ -23,7 +25,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax.trees import leaves_with_path
+from mlax._jax.trees import leaves_with_path, map_leaves
 from mlax._module.printing import Printed
 from mlax._module.unset import UNSET, Unset
 from mlax.tree import describe, flatten_given
@@ -70,6 +72,11 @@ class State(Printed):
             raise FrozenInstanceError(
                 f"cannot delete {type(self).__name__}.{name}: a {type(self).__name__} is frozen"
             )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy the arrays and share what is static, so that the copy has the same structure."""
+        copied: Self = map_leaves(lambda leaf: copy.deepcopy(leaf, memo), self)
+        return copied
 
 
 class _DataKey:
@@ -222,6 +229,21 @@ def _with_frozen(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
     return flatten, unflatten
 
 
+def _refuse_own_attributes(cls: type) -> None:
+    """Refuse a class of nodes with attributes of its own: a node made by a transformation would not have them."""
+    if cls.__module__ == __name__:
+        return
+    found = [*inspect.get_annotations(cls)]
+    found += [name for name in ("__init__", "__new__") if name in cls.__dict__]
+    slots: Any = cls.__dict__.get("__slots__", ())
+    found += [slots] if isinstance(slots, str) else [*slots]
+    if found:
+        raise TypeError(
+            f"{cls.__name__}.{found[0]}: a class of nodes has no attributes and no __init__ of its own; a node is its "
+            f"data.\n  Put anything else into a field of a Module, beside the node."
+        )
+
+
 class ENode(State, Generic[T]):
     """A leaf node: wraps `data`, an array or a PyTree of arrays.
 
@@ -257,6 +279,7 @@ class ENode(State, Generic[T]):
     def __init_subclass__(cls, *, register: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if register:
+            _refuse_own_attributes(cls)
             _register(cls)
 
     def _parts(self) -> Iterable[tuple[str | None, Any]]:

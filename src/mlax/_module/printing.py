@@ -1,5 +1,6 @@
 """How States print: an indented tree with `f32[64,10]` in the place of arrays."""
 
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +19,7 @@ class Printed:
         """Yield name and value of each part; a name of None is not shown."""
         return ()
 
+    @reprlib.recursive_repr()  # a field may hold a bound method, which prints what it is bound to
     def __repr__(self) -> str:
         return pretty(self)
 

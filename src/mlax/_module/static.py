@@ -16,12 +16,14 @@ import numpy as np
 from jax.tree_util import all_leaves
 
 from mlax._jax.trees import class_of, leaves
+from mlax._module.hidden import hidden_in
 from mlax._module.nodes import UNSET, State, Unset
 from mlax.tree import describe
 
 __all__ = ["StaticError", "tag"]
 
-_ATOMS = frozenset({str, int, bool, bytes, type(None), type, types.FunctionType})
+_PLAIN = frozenset({str, int, bool, bytes, type(None)})  # nothing can hide in them
+_ATOMS = _PLAIN | {type, types.FunctionType}
 
 
 class StaticError(TypeError):
@@ -39,15 +41,31 @@ def tag(value: Any) -> Hashable:
         StaticError: The value is unhashable, or is or holds an array or a State.
     """
     cls = class_of(value)
+    if cls in _PLAIN:
+        return cls, value
+    found = _tag(value)
+    hidden = hidden_in(value)
+    if hidden is not None:
+        is_array = isinstance(hidden.value, jax.Array | np.ndarray)
+        what = describe(hidden.value) if is_array else f"a {type(hidden.value).__name__}"
+        raise StaticError(
+            f"{hidden.holder} holds {what}, which JAX does not see there",
+            "Give that a field of its own, arrays in a Parameter or a Variable, and pass it as an argument.",
+        )
+    return found
+
+
+def _tag(value: Any) -> Hashable:
+    cls = class_of(value)
     if cls in _ATOMS:
         return cls, value
     if isinstance(value, (jax.Array, np.ndarray, State, Unset)):
         raise _misplaced(value)
     parts = _parts(value)
     if parts is not None:
-        return cls, *map(tag, parts)
+        return cls, *map(_tag, parts)
     if cls is frozenset:
-        return cls, frozenset(map(tag, value))
+        return cls, frozenset(map(_tag, value))
     if isinstance(value, np.generic):
         return cls, cast("Any", value).dtype, value.tobytes()
     if isinstance(value, float):
@@ -65,7 +83,7 @@ def tag(value: Any) -> Hashable:
     if params is not None and params.eq:
         compared = [field.name for field in dataclasses.fields(cls) if field.compare]
         own = () if _is_generated(cls.__eq__) else (value,)
-        return cls, *own, *(tag(getattr(value, name)) for name in compared)
+        return cls, *own, *(_tag(getattr(value, name)) for name in compared)
     return cls, value
 
 

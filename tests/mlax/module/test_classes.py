@@ -1,6 +1,7 @@
 """Classes of modules: what they define, inherit and mix in."""
 
 import abc
+import dataclasses
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mlax import Module, Parameter, tree_equal
+from mlax import Module, Parameter, Variable, tree_equal
 from tests.mlax.models import Linear, linear
 from tests.mlax.module.test_construction import Pair, Plain, every_copy
 
@@ -134,3 +135,99 @@ def test_generic_modules():
         name: str = "named"
 
     assert Named(Plain(1), linear()).name == "named"
+
+
+class Wrapper(Module):
+    inner: Linear
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def test_getattr_may_delegate_to_a_child():
+    model = Wrapper(linear())
+    for again in every_copy(model).values():
+        assert again.out_features == model.inner.out_features
+    with pytest.raises(AttributeError):
+        model.nothing  # noqa: B018
+
+
+def test_a_default_tuple_of_nodes_is_fresh():
+    class Two(Module):
+        nodes: tuple = (Parameter(jnp.ones(2)), (Variable(1.0), None))
+
+    first, second = Two(), Two()
+    assert first.nodes[0].data is not second.nodes[0].data
+    assert first.nodes[1][0].data is not second.nodes[1][0].data
+    assert tree_equal(first, second)
+
+
+@pytest.mark.parametrize("calls_super", [True, False])
+def test_a_class_with_its_own_init_subclass(calls_super):
+    class Base(Module):
+        def __init_subclass__(cls, tag="", **kwargs):
+            if calls_super:
+                super().__init_subclass__(**kwargs)
+            cls.tag = tag
+
+    class Layer(Base, tag="conv"):
+        w: Parameter = Parameter(1.0)
+
+    class Deeper(Layer, tag="deep"):
+        b: Parameter = Parameter(2.0)
+
+    assert (Layer.tag, Deeper.tag) == ("conv", "deep")
+    assert len(jax.tree.leaves(Layer())) == 1
+    assert len(jax.tree.leaves(Deeper())) == 2
+
+
+def test_kw_only_is_as_in_dataclasses():
+    class Base(Module):
+        a: int = 0
+
+    class Layer(Base, kw_only=True):
+        b: int = 1
+        c: str
+
+    assert Layer(5, c="x").a == 5
+    with pytest.raises(TypeError, match="positional"):
+        Layer(5, 1, "x")
+
+
+@pytest.mark.parametrize("annotation", [ClassVar, ClassVar[dict], "ClassVar[dict]"])
+def test_class_variables_may_be_anything(annotation):
+    namespace = {"__annotations__": {"registry": annotation}, "registry": {}}
+    namespace["__module__"] = __name__
+    layer = type("Layer", (Module,), namespace)
+    assert layer().registry is layer.registry
+    assert not dataclasses.fields(layer)
+
+
+def test_a_field_cannot_be_called_self():
+    with pytest.raises(TypeError, match=r"^Layer\.self: .*choose another name"):
+        type("Layer", (Module,), {"__annotations__": {"self": int}, "self": 1})
+
+
+@pytest.mark.parametrize("base", [Parameter, Variable])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"__init__": lambda self, x: None},
+        {"__annotations__": {"tag": str}},
+        {"__slots__": ("tag",)},
+    ],
+    ids=["init", "annotation", "slots"],
+)
+def test_a_class_of_nodes_has_no_attributes_of_its_own(base, body):
+    with pytest.raises(TypeError, match=r"^Tagged\.\w+: .*\n.*field of a Module"):
+        type("Tagged", (base,), body)
+
+
+def test_a_class_of_nodes_may_have_methods():
+    class Statistic(Variable):
+        def mean(self):
+            return self.data.mean()
+
+    doubled = jax.tree.map(lambda x: 2 * x, Statistic(jnp.ones(2)))
+    assert type(doubled) is Statistic
+    assert doubled.mean() == 2

@@ -1,0 +1,164 @@
+"""States and arrays inside static values, where JAX does not see them.
+
+JAX would not differentiate, move or cast such an array, and a jitted function would keep the one it was traced with.
+So a static value is searched for them: closures, defaults and what a function wraps, bound methods, partials,
+containers, generators, and the attributes of objects. Module globals are not searched, classes neither.
+"""
+
+import functools
+import gc
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
+
+import jax
+import numpy as np
+
+from mlax._jax.trees import class_of
+from mlax._module.nodes import State, Unset
+
+__all__ = ["Hidden", "hidden_in"]
+
+# Beyond this many objects the search ends: a static value may be a tokenizer, or a logger that leads everywhere.
+_MOST = 2_000
+
+_PLAIN = (str, bytes, int, float, complex, type(None), type, types.ModuleType, types.CodeType)
+
+
+class Hidden(NamedTuple):
+    """A State or an array in a static value.
+
+    Attributes:
+        value: The State or the array.
+        holder: What refers to it: `the variable 'model' of loss_fn`.
+    """
+
+    value: Any
+    holder: str
+
+
+class _Reference(NamedTuple):
+    """One object that another refers to.
+
+    Attributes:
+        value: The object.
+        holder: What refers to it.
+        of_jax: Whether that is part of JAX or NumPy, which keep constants as NumPy arrays.
+    """
+
+    value: Any
+    holder: str
+    of_jax: bool = False
+
+
+def hidden_in(value: object) -> Hidden | None:
+    """Return a State or an array that a static value refers to, however deep; None if there is none."""
+    if isinstance(value, types.FunctionType):
+        if not (value.__closure__ or value.__defaults__ or value.__kwdefaults__ or value.__dict__):
+            return None
+    elif _belongs_to_jax(value):
+        return None
+    waiting = [_Reference(value, "it")]
+    seen: set[int] = set()
+    while waiting and len(seen) < _MOST:
+        one, holder, of_jax = waiting.pop()
+        if isinstance(one, _PLAIN) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, (State, Unset, jax.Array)):
+            return Hidden(one, holder)
+        if isinstance(one, np.ndarray):
+            if not of_jax:
+                return Hidden(cast("Any", one), holder)
+            continue
+        waiting += _references(one)
+    return None
+
+
+def _references(one: Any) -> Iterator[_Reference]:
+    """Yield what an object refers to, as far as it is searched."""
+    if isinstance(one, types.FunctionType):
+        yield from _of_function(one)
+    elif isinstance(one, types.MethodType):
+        name = one.__func__.__qualname__
+        yield _Reference(one.__self__, f"the method {name}")
+        yield _Reference(one.__func__, f"the method {name}")
+    elif isinstance(one, (types.BuiltinMethodType, types.MethodWrapperType)):
+        yield _Reference(one.__self__, f"the method {one.__name__}")
+    elif isinstance(one, functools.partial):
+        values: tuple[Any, ...] = (one.func, *one.args, *one.keywords.values())
+        yield from (_Reference(value, "a partial") for value in values)
+        yield from _attributes(one)
+    elif isinstance(one, (tuple, list, set, frozenset)):
+        for item in cast("tuple[Any, ...]", one):
+            if not isinstance(item, _PLAIN):
+                yield _Reference(item, f"a {type(one).__name__}")
+        if hasattr(one, "__dict__"):
+            yield from _attributes(one)
+    elif isinstance(one, dict):
+        items: dict[Any, Any] = cast("Any", one)
+        yield from (_Reference(item, "a dict") for item in items.values())
+    elif isinstance(one, types.GeneratorType):
+        frame = one.gi_frame
+        for item in [] if frame is None else frame.f_locals.values():
+            yield _Reference(item, "a generator")
+    elif hasattr(one, "__dict__") or _slots(class_of(one)):
+        yield from _attributes(one)
+    else:  # an iterator, a deque: made in C, it tells only the garbage collector what it refers to
+        of_jax = _is_of_jax(class_of(one).__module__)
+        for item in gc.get_referents(one):
+            yield _Reference(item, f"a {type(one).__name__}", of_jax)
+
+
+def _of_function(function: types.FunctionType) -> Iterator[_Reference]:
+    name, of_jax = function.__qualname__, _is_of_jax(function.__globals__.get("__name__", ""))
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    for variable, cell in cells:
+        try:
+            content: Any = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+        yield _Reference(content, f"the variable {variable!r} of {name}", of_jax)
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    yield from (_Reference(value, f"a default of {name}", of_jax) for value in defaults)
+    for key, value in vars(function).items():
+        holder = name if key == "__wrapped__" else f"the attribute {key!r} of {name}"
+        yield _Reference(value, holder, of_jax)
+
+
+def _attributes(one: Any) -> Iterator[_Reference]:
+    """Yield the values of an object's attributes, those in slots included."""
+    cls = class_of(one)
+    of_jax = _is_of_jax(cls.__module__)
+    values: dict[str, Any] = dict(getattr(one, "__dict__", {}))
+    values |= {name: getattr(one, name, None) for name in _slots(cls)}
+    for name, value in values.items():
+        private = of_jax and name.startswith("_") and not name.startswith("__")
+        if not private and not isinstance(value, _PLAIN):
+            yield _Reference(value, f"the attribute {name!r} of a {cls.__name__}", of_jax)
+
+
+@functools.cache
+def _slots(cls: type) -> list[str]:
+    """Return the names of the slots that a class in Python has."""
+    return [
+        name
+        for base in cls.__mro__
+        if "__slots__" in base.__dict__
+        for name, value in base.__dict__.items()
+        if isinstance(value, types.MemberDescriptorType)
+    ]
+
+
+def _is_of_jax(module: object) -> bool:
+    return str(module).partition(".")[0] in ("jax", "jaxlib", "numpy")
+
+
+def _belongs_to_jax(value: object) -> bool:
+    """Whether this is a function of JAX or NumPy itself, such as `jax.nn.relu`, and not one made of a user's."""
+    module = getattr(value, "__module__", None)
+    name = getattr(value, "__name__", None)
+    if not _is_of_jax(module) or not isinstance(name, str):
+        return False
+    return getattr(sys.modules.get(str(module)), name, None) is value
