@@ -63,7 +63,7 @@ class Flow:
             if kind.type in {Type.ARRAYS, Type.SHAPES, Type.CHOICE} and code.expression:
                 code.note(
                     code.expression,
-                    f"a value in [shapes] must be a number, a switch or a tuple, not {kind.words}",
+                    f"a value in [shapes] must be a number, a boolean or a tuple, not {kind.words}",
                 )
             self.names.shapes[name] = kind
 
@@ -265,7 +265,7 @@ class _Walk(TypeChecker):
         if kind.type is Type.UNKNOWN:
             return None
         if kind.type not in {Type.NUMBER, Type.ARRAYS}:
-            return "equations compute numbers; use the switch or choice itself where it is needed"
+            return "equations compute numbers; use the boolean or choice itself where it is needed"
         wanted = Type.NUMBER if self.block is Block.SCALARS else self.names.slot_types.get(name)
         if name in {UPDATE, RESULT, "g"}:
             wanted = Type.NUMBER

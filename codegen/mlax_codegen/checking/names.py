@@ -27,7 +27,7 @@ __all__ = ["UNKNOWN", "Block", "Names", "Stage", "StagedType"]
 class Stage(IntEnum):
     """When a value is known. A result is known when the last of its operands is."""
 
-    STATIC = 0  # before anything runs: sizes, switches, numbers that are compiled in
+    STATIC = 0  # before anything runs: sizes, booleans, numbers that are compiled in
     SCALAR = 1  # once a step
     LEAF = 2  # for each leaf
 

@@ -150,7 +150,7 @@ def _read_by(name: str, reads: dict[str, set[str]], *, but: Collection[str]) -> 
 
 
 def squares(spec: Spec) -> frozenset[str]:
-    """Return the slots that squares go into; in float16, these overflow before gradients do."""
+    """Return the slots that squares go into: they leave float16 before gradients do."""
     assigned = list(_assignments(spec))
     found: set[str] = set()
     while more := {name for name, value in assigned if _is_square(value, found)} - found:

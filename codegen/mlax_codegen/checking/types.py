@@ -163,17 +163,19 @@ class TypeChecker:
         if value is None:
             return self.wrong(node, "None can only be used in `is None` or `is not None`")
         if isinstance(value, bool):
-            return self.wrong(node, f"{value} cannot be used in equations; {self.switches()}")
+            return self.wrong(
+                node, f"{value} cannot be used in equations; {self.instead_of_a_constant()}"
+            )
         if isinstance(value, str):
             return self.wrong(node, "a string can only be compared with a choice")
         return StagedType(Stage.STATIC, Type.NUMBER)
 
-    def switches(self) -> str:
-        """Return how to use a switch, by the example of one that the spec has."""
+    def instead_of_a_constant(self) -> str:
+        """Return what to write instead of True or False: a boolean that the spec has, if there is one."""
         flags = [h.name for h in self.names.hyperparameters.values() if h.kind == "flag"]
         if not flags:
-            return "a boolean is a hyperparameter with default = false"
-        return f"use a switch itself: `{flags[0]}` or `not {flags[0]}`"
+            return "declare a hyperparameter with default = false"
+        return f"use a boolean hyperparameter, `{flags[0]}` or `not {flags[0]}`"
 
     def comparison(
         self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr
@@ -299,7 +301,7 @@ class TypeChecker:
     def item(self, value: ast.expr, index: ast.expr) -> StagedType:
         """Return the type of `x[i]`."""
         if isinstance(index, ast.Constant) and not isinstance(index.value, int):
-            return self.wrong(index, "an index must be a single integer")
+            return self.wrong(index, "an index must be one integer")
         if self.number(index) is not Stage.STATIC:
             return self.wrong(index, "an index must be static")
         kind = self.type_of(value)
@@ -332,7 +334,9 @@ class TypeChecker:
                 if kind.type is Type.UNKNOWN:
                     return UNKNOWN
                 if kind.type is not Type.SIZES:
-                    message = f"a comprehension must run over a tuple of integers, not {kind.words}"
+                    message = (
+                        f"a comprehension must iterate over a tuple of integers, not {kind.words}"
+                    )
                     return self.wrong(over, message)
         target = generator.target
         variable = target.id if isinstance(target, ast.Name) else ""

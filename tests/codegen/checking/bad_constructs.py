@@ -1,4 +1,4 @@
-"""Mistakes in the rarer constructs: what is changed in specs/rich.toml, and the complaint it must get."""
+"""Mistakes in rarer constructs: a change in specs/rich.toml, and the complaint it must get."""
 
 from pathlib import Path
 
@@ -142,7 +142,7 @@ CASES: dict[str, Bad] = {
         '"ndim == 2"',
         '"[(k,) for k in shape]"',
         "31:11",
-        "a value in [shapes] must be a number, a switch or a tuple, not a list of shapes",
+        "a value in [shapes] must be a number, a boolean or a tuple, not a list of shapes",
         "[(k,) for k in shape]",
     ),
     "static value that reads itself": Bad(
@@ -376,7 +376,7 @@ CASES: dict[str, Bad] = {
         "b2 * left[i]",
         "b2 * left[0.5]",
         "61:19",
-        "an index must be a single integer",
+        "an index must be one integer",
         "0.5",
     ),
     "slice": Bad(
@@ -639,16 +639,16 @@ CASES: dict[str, Bad] = {
         'shape = "()"',
         'shape = "(-1,)"',
         "38:30",
-        'an item of a tuple must be an integer of at least 0; give a hyperparameter bounds = "0 '
-        '<= x"',
+        "an item of a tuple must be an integer of at least 0; for a hyperparameter, write bounds "
+        '= "0 <= x"',
         "-1",
     ),
     "size that may be negative": Bad(
         "else (longest,)",
         "else (seed, longest)",
         "34:63",
-        'an item of a tuple must be an integer of at least 0; give a hyperparameter bounds = "0 '
-        '<= x"',
+        "an item of a tuple must be an integer of at least 0; for a hyperparameter, write bounds "
+        '= "0 <= x"',
         "seed",
     ),
     "range over an axis": Bad(
@@ -705,7 +705,7 @@ CASES: dict[str, Bad] = {
         "orthogonalize(m, 3,",
         "orthogonalize(m, 3000,",
         "66:13",
-        "steps must be an integer of at most 1,000",
+        "steps of orthogonalize must be an integer of at most 1,000",
         "orthogonalize(m, 3000, scaling=scaling)",
     ),
     "word that a function does not know": Bad(
@@ -765,7 +765,7 @@ CASES: dict[str, Bad] = {
         "gone = w0 - w",
         "gone = w0 - reshape(norm(w), shape)",
         "51:13",
-        "() cannot be reshaped to (n0): the numbers of elements differ",
+        "shape () cannot be reshaped to (n0): the numbers of elements differ",
         "reshape(norm(w), shape)",
     ),
     "item after the last of several": Bad(

@@ -1,4 +1,4 @@
-"""Specs with one mistake each: what is changed in a good one, and the complaint it must get."""
+"""Specs with one mistake each: a change in a good one, and the complaint it must get."""
 
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ update = -learning_rate * direction
 
 
 class Bad(NamedTuple):
-    """Replace `old` by `new` in the good spec: the complaint is `message`, about `marked`, at a line and column."""
+    """Replace `old` by `new` in the good spec: that gets `message`, about `marked`, at a place."""
 
     old: str
     new: str
@@ -601,7 +601,7 @@ CASES: dict[str, Bad] = {
         "abs2(g)",
         "[x for x in g]",
         "29:37",
-        "a comprehension must run over a tuple of integers, not an array",
+        "a comprehension must iterate over a tuple of integers, not an array",
         "g",
     ),
     "loop": Bad(
@@ -1258,7 +1258,8 @@ CASES: dict[str, Bad] = {
         "direction = g / root",
         "direction = g * True / root",
         "31:17",
-        "True cannot be used in equations; use a switch itself: `nesterov` or `not nesterov`",
+        "True cannot be used in equations; use a boolean hyperparameter, `nesterov` or `not "
+        "nesterov`",
         "True",
     ),
     "string without an end": Bad(
@@ -1397,14 +1398,16 @@ CASES: dict[str, Bad] = {
         "direction = g / root**power",
         "direction = every(power - 1, g / root**power, g)",
         "31:19",
-        'every needs an integer of at least 1; give a hyperparameter bounds = "1 <= x"',
+        'k of every must be an integer of at least 1; for a hyperparameter, write bounds = "1 <= '
+        'x"',
         "power - 1",
     ),
     "interval that is no integer": Bad(
         "direction = g / root**power",
         "direction = every(1.5 * power, g / root**power, g)",
         "31:19",
-        'every needs an integer of at least 1; give a hyperparameter bounds = "1 <= x"',
+        'k of every must be an integer of at least 1; for a hyperparameter, write bounds = "1 <= '
+        'x"',
         "1.5 * power",
     ),
     "vector as a matrix": Bad(

@@ -1,4 +1,4 @@
-"""What the generator finds out about equations: reads, conditions, decays, leaves seen as wholes."""
+"""What the generator finds out about equations: reads, conditions, what slots keep."""
 
 import ast
 import itertools

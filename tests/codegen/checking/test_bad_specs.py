@@ -90,7 +90,7 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
     ],
 )
 def test_a_misspelt_name_counts_as_read(name: str, misspelt: str) -> None:
-    """What was meant is not blamed for being read nowhere."""
+    """The name that was meant is not reported as never read."""
     [mistake] = complaint(GOOD.replace(name, misspelt)).mistakes
     assert mistake.message.startswith("unknown name")
 
@@ -109,7 +109,7 @@ def test_without_a_switch_none_is_suggested() -> None:
     text = f"{start}[[step]]\nleaf = 'update = -g * True'\n"
     [mistake] = complaint(text).mistakes
     assert mistake.message == (
-        "True cannot be used in equations; a boolean is a hyperparameter with default = false"
+        "True cannot be used in equations; declare a hyperparameter with default = false"
     )
 
 

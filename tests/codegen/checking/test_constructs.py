@@ -1,4 +1,4 @@
-"""Specs with every construct of the language become code that runs, laid out well, with a state that is stable."""
+"""Every construct of the language becomes code that is laid out well and runs, with a stable state."""
 
 import functools
 import importlib

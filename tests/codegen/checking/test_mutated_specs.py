@@ -1,4 +1,4 @@
-"""Whatever a spec says, it is either refused as a spec or becomes code that takes a step."""
+"""Whatever a spec says, it is either refused or becomes code that takes a step."""
 
 import contextlib
 import io
@@ -50,7 +50,7 @@ WORDS += ['"', "{", "}", "[", "]", "=", "\\", "é", "0"]
 
 
 def mutated(good: str, choose: random.Random) -> str:
-    """Return a good spec with one to three tokens deleted, replaced, inserted, swapped or repeated."""
+    """Return a good spec with a few tokens deleted, replaced, inserted, swapped or repeated."""
     tokens = re.findall(r"\s+|\w+|.", good)
     for _ in range(choose.choice([1, 1, 2, 3])):
         at, other = choose.randrange(len(tokens)), choose.randrange(len(tokens))
@@ -69,7 +69,7 @@ def mutated(good: str, choose: random.Random) -> str:
 
 
 def reworded(good: str, choose: random.Random) -> str:
-    """Return a good spec with one or two words of its equations replaced by others, which mostly parse."""
+    """Return a good spec with one or two words of its equations replaced; most of these parse."""
     blocks = re.finditer(r"(?:leaf|scalars) = '''(.*?)'''|shape = \"(.*?)\"", good, re.DOTALL)
     spans = [found.span(found.lastindex or 0) for found in blocks]
     words = [

@@ -92,7 +92,7 @@ class Conditions(Expressions):
         return True
 
     def assume_name(self, name: str, *, holds: bool) -> bool:
-        """Assume that a switch is on, a tuple is not empty, or a condition of [shapes] holds."""
+        """Assume that a boolean is true, a tuple is not empty, or a condition of [shapes] holds."""
         value = self.known.get(name)
         if isinstance(value, bool):
             return value is holds

@@ -185,7 +185,7 @@ class Expressions(Run, ABC):
         if not isinstance(found, Interval):
             return SIZE
         if found.low < 0 or not found.whole:
-            hint = '; give a hyperparameter bounds = "0 <= x"' if found.whole else ""
+            hint = '; for a hyperparameter, write bounds = "0 <= x"' if found.whole else ""
             self.wrong(node, f"an item of a tuple must be an integer of at least 0{hint}")
             return SIZE
         return found

@@ -135,7 +135,7 @@ class Call:
                 pass
 
     def mistaken(self, name: str) -> bool:
-        """Note an argument that is a static number instead of an array, or the reverse."""
+        """Whether an argument is a static number instead of an array, or the reverse; note it."""
         function = FUNCTIONS[name]
         pairs = zip(function.parameters, self.given, self.node.args, strict=False)
         for parameter, value, argument in pairs:
@@ -268,14 +268,14 @@ class Call:
         dims = self.at_least(2, found["x"])
         steps = found.get("steps")
         if isinstance(steps, Interval) and (not steps.whole or steps.low > _MOST_STEPS):
-            self.wrong(f"steps must be an integer of at most {_MOST_STEPS:,}")
+            self.wrong(f"steps of orthogonalize must be an integer of at most {_MOST_STEPS:,}")
         return Array(dims)
 
     def reshape(self, dims: Dims, shape: Value) -> Value:
         wanted = as_dims(shape)
         known = dims is not None and wanted is not None and None not in {*dims, *wanted}
         if known and _elements(dims) != _elements(wanted):
-            shapes = f"{dims_text(dims)} cannot be reshaped to {dims_text(wanted)}"
+            shapes = f"shape {dims_text(dims)} cannot be reshaped to {dims_text(wanted)}"
             self.wrong(f"{shapes}: the numbers of elements differ")
         return Array(wanted)
 
@@ -316,7 +316,8 @@ class Call:
         if isinstance(k, Interval) and not (k.whole and k.low >= 1):
             self.run.wrong(
                 self.node.args[0],
-                'every needs an integer of at least 1; give a hyperparameter bounds = "1 <= x"',
+                "k of every must be an integer of at least 1; "
+                'for a hyperparameter, write bounds = "1 <= x"',
             )
         self.same_shape("new and old of every", self.item(new), self.item(old))
         found = join(new, old)

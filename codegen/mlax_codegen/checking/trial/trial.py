@@ -22,7 +22,7 @@ _MOST_RUNS = 128
 def try_out(spec: Spec) -> None:
     """Note in the spec's document what cannot work.
 
-    Options multiply: five switches have 32 combinations. So the first run takes no option as
+    Options multiply: five booleans have 32 combinations. So the first run takes no option as
     decided. It follows both branches and joins what they know. Where that loses a shape, it says
     which option chose the branch, and the equations are run again with each answer to that option.
     An option that changes numbers only costs no more runs.
