@@ -1,6 +1,6 @@
-"""The generator: turns specs, pages of TOML that hold a paper's equations, into typed optimizers.
+"""The generator: it turns specs, pages of TOML with the equations of an algorithm, into typed optimizers.
 
-`mlax-codegen` on the command line. It imports neither JAX nor mlax.
+On the command line it is called `mlax-codegen`. It imports neither JAX nor mlax.
 """
 
 from mlax_codegen.reading.mistakes import SpecError

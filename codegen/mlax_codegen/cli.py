@@ -24,10 +24,11 @@ DONE, OUT_OF_DATE, BAD, READER_GONE = 0, 1, 2, 141
 
 
 def program() -> int:
-    """Run the program `mlax-codegen`: like `main`, and end quietly if the output's reader goes away, or on Ctrl-C.
+    """Run `main` as the program `mlax-codegen`: without a traceback if the output's reader goes away, or on Ctrl-C.
 
-    In `mlax-codegen show | head -1` the reader goes away: the exit status is 141, as a shell reports it for a program
-    that SIGPIPE ended. Ctrl-C ends the process by SIGINT, so that a shell script around it stops too.
+    If the reader goes away, as in `mlax-codegen show | head -1`, the exit status is 141, the status that a shell
+    reports for a program ended by SIGPIPE. Ctrl-C ends the process by SIGINT, so that a shell script that runs it
+    stops too.
     """
     try:
         try:
@@ -62,13 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _streams() -> list[TextIO]:
-    """Return the standard streams to write to. Python sets those to None that were closed at its start."""
+    """Return the standard streams to write to. Python sets a stream to None if it was closed at the start."""
     streams: list[TextIO | None] = [sys.stdout, sys.stderr]
     return [stream for stream in streams if stream is not None]
 
 
 def _discard_unread_output() -> None:
-    """Redirect each stream without a reader to nowhere: at exit, Python flushes what they still hold."""
+    """Redirect each stream without a reader to the null device, because Python flushes all streams at exit."""
     for stream in _streams():
         try:
             stream.flush()
@@ -86,40 +87,45 @@ def _parser() -> argparse.ArgumentParser:
     generate = commands.add_parser(
         "generate",
         help="turn specs into Python modules",
-        description="Turn each spec into a Python module of its name. Without SPEC: those of mlax itself, "
-        "in a checkout of it.",
+        description="Turn each spec into a Python module with its name. In a checkout of mlax, SPEC may be "
+        "left out: then mlax's own optimizers are generated.",
     )
     generate.add_argument("specs", nargs="*", type=Path, metavar="SPEC", help="a TOML file")
     generate.add_argument(
-        "--output", type=Path, metavar="DIR", help="package folder to write to; made where missing"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="the package folder to write to; it is created if it does not exist",
     )
     generate.add_argument(
         "--check",
         action="store_true",
-        help="write nothing; list stale, missing and orphaned files, and exit with 1 if there are any",
+        help="write nothing; list stale, missing and orphaned files, and exit with status 1 if there are any",
     )
     new = commands.add_parser(
         "new",
         help="write a spec to start from",
-        description="Write NAME.toml here: a commented spec that works as it stands.",
+        description="Write NAME.toml to the current folder: a complete spec with comments, to start from.",
     )
-    new.add_argument("name", metavar="NAME", help="of the module to come, like adamw")
+    new.add_argument("name", metavar="NAME", help="name of the module to generate, such as adamw")
     show = commands.add_parser(
         "show",
         help="print an optimizer: signature, state, equations, references",
-        description="Print signature, state with its memory, equations and references of an optimizer.",
+        description="Print an optimizer's signature, its state and how much memory it takes, its equations, and "
+        "references. Without an argument, list mlax's own optimizers.",
     )
     show.add_argument(
         "spec",
         nargs="?",
         metavar="SPEC|NAME",
-        help="a TOML file, or one of mlax's own by name; left out, it lists these",
+        help="a TOML file, or the name of one of mlax's own optimizers",
     )
-    show.add_argument("--latex", action="store_true", help="equations as LaTeX")
+    show.add_argument("--latex", action="store_true", help="print the equations as LaTeX")
     commands.add_parser(
         "schema",
         help="print the JSON schema of specs, for editors",
-        description="Print the JSON schema of specs. Editors that know `#:schema` complete and check with it.",
+        description="Print the JSON schema of specs. Editors that support `#:schema` use it to complete and check "
+        "specs.",
     )
     return parser
 
@@ -133,15 +139,15 @@ def _new(name: str) -> int:
         with path.open("x", encoding="utf-8") as file:
             file.write(render_new(name))
     except FileExistsError:
-        raise OutputError(f"{path}: there already, so it is left as it is") from None
+        raise OutputError(f"{path}: this file exists already; it was not changed") from None
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
     print(f"wrote {path}")
     if name in {spec.stem for spec in built_in_specs()}:
-        print(f"mlax has an optimizer {name!r} of its own, which this one is not")
+        print(f"note: mlax also has an optimizer called {name!r}")
     if not beside.exists():
         beside.write_text(schema_text(), encoding="utf-8")
-        print(f"wrote {beside}, which editors complete and check specs with")
+        print(f"wrote {beside}, with which editors complete and check specs")
     return DONE
 
 
@@ -157,7 +163,7 @@ def _show(given: str | None, *, latex: bool) -> int:
             hint = suggestion(given, own)
             raise OutputError(
                 f"mlax-codegen: no optimizer of mlax is called {given!r}{hint}\n"
-                "`mlax-codegen show` lists them; a spec of your own is a file, NAME.toml"
+                "`mlax-codegen show` lists them; give a spec of your own as a file, NAME.toml"
             )
         path = own[given]
     print(shown(read_spec(path), latex=latex))
@@ -165,12 +171,14 @@ def _show(given: str | None, *, latex: bool) -> int:
 
 
 def _own_package(root: Path | None, given: Sequence[Path]) -> Path:
-    """Return the folder of mlax's own optimizers, which only mlax's own specs are written to."""
+    """Return the folder of mlax's own optimizers. Only mlax's own specs may be written there."""
     if root is None:
-        raise OutputError("mlax-codegen: outside a checkout of mlax, give --output DIR")
+        raise OutputError("mlax-codegen: outside a checkout of mlax, --output DIR is required")
     for path in given:
         if path.resolve().parent != root / "codegen" / "specs":
-            raise OutputError(f"{path}: not one of codegen/specs, so give --output DIR")
+            raise OutputError(
+                f"{path}: this spec is not in codegen/specs, so --output DIR is required"
+            )
     return root / "generated" / "mlax_optimizers"
 
 
@@ -178,8 +186,7 @@ def _generate(given: Sequence[Path], output: Path | None, *, check: bool) -> int
     root = checkout()
     if not given and root is None:
         raise OutputError(
-            "mlax-codegen: generate without SPEC works in a checkout of mlax only; "
-            "give specs and --output DIR"
+            "mlax-codegen: outside a checkout of mlax, generate needs specs and --output DIR"
         )
     package = output or _own_package(root, given)
     specs = read_all(list(given) or built_in_specs())

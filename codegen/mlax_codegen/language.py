@@ -1,4 +1,4 @@
-"""The words of the spec language: names that equations find, functions they call, names they may not take."""
+"""The words of the spec language: the names that equations can read, the functions they can call, reserved names."""
 
 import ast
 import keyword
@@ -36,7 +36,7 @@ TOTAL = "total"
 
 
 class Type(StrEnum):
-    """What a value is, in the words of a message."""
+    """The type of a value, in the words that messages use."""
 
     NUMBER = "a number"
     FLAG = "a boolean"
@@ -51,7 +51,7 @@ class Type(StrEnum):
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a function takes in one place; `static` is known before anything runs."""
+    """One parameter of a function. The value of a `static` one is known before the step runs."""
 
     name: str
     type: Type
@@ -78,18 +78,19 @@ class Function:
     """A function that equations may call.
 
     Attributes:
-        signature: As users read it: `name(x, axis: static?) -> sizes`. A parameter is a number, or after a colon
-            static (a static number), condition, flag, choice, sizes (a tuple of integers: a shape, or axes), shapes (a
-            list of such), arrays (one for each axis) or key; `?` marks one that may be left out. The result is a number
-            where none is given.
-        code: What generated code calls.
-        latex: What the formula shows; `{0}` is the first argument. After `||`, with all optional arguments.
-        words: Of a parameter that is a choice, what it may be.
-        step_at: Where generated code hands over the number of steps done, beside the arguments; nowhere where None.
+        signature: As shown to users: `name(x, axis: static?) -> sizes`. A parameter is a number, unless a type follows
+            its colon: static (a static number), condition, flag, choice, sizes (a tuple of integers: a shape, or axes),
+            shapes (a list of these), arrays (one for each axis) or key. `?` marks an optional parameter. The result is
+            a number, unless a type follows the arrow.
+        code: The function that generated code calls.
+        latex: The formula; `{0}` is the first argument. A second formula, after `||`, is for calls with all optional
+            arguments.
+        words: The allowed strings, for each parameter that is a choice.
+        step_at: The position at which generated code inserts the number of steps done among the arguments, or None.
         doc: What it computes.
-        module: Where `code` is imported from; nowhere where it begins with `jnp.` or is one of Python's own.
-        elementwise: Whether an element of the result depends on the same element of the arguments alone.
-        shape: That of the result: "()", or the parameter that has it too; "" where it is another.
+        module: The module that `code` is imported from. Empty if `code` begins with `jnp.` or is a Python builtin.
+        elementwise: Whether each element of the result depends only on the same element of the arguments.
+        shape: The shape of the result: "()", or the name of the parameter with the same shape; "" for any other.
     """
 
     signature: str
@@ -106,7 +107,7 @@ class Function:
     result: Type = field(init=False)
 
     def __post_init__(self) -> None:
-        """Take the signature apart."""
+        """Parse the signature."""
         call, _, result = self.signature.partition(" -> ")
         name, _, inside = call.removesuffix(")").partition("(")
         parameters = [
@@ -120,7 +121,7 @@ class Function:
 
     @property
     def static(self) -> bool:
-        """Whether it computes with shapes and static numbers alone."""
+        """Whether it computes only with shapes and static numbers."""
         return all(parameter.static for parameter in self.parameters)
 
     @property
@@ -208,7 +209,7 @@ _ALL = [
         "either norm is 0. If `least` is given, smaller norms count as `least`.",
         "()",
     ),
-    # static: of shapes and of static numbers
+    # static: of shapes and static numbers
     Function(
         "len(sizes: sizes)", "len", _operator("len"), "Number of integers in a tuple.", shape="()"
     ),
@@ -332,7 +333,7 @@ _ALL = [
         "The inverse of `rotate`. It multiplies an array by a matrix along each axis.",
         "x",
     ),
-    # work that is not done always
+    # across steps and leaves
     Function(
         "every(k: static, new, old)",
         "every",
@@ -358,15 +359,15 @@ _ALL = [
 ]
 FUNCTIONS: Mapping[str, Function] = {function.name: function for function in _ALL}
 
-# What they compute of all leaves together, and what they draw, does not depend on where one leaf ends.
+# Their results do not depend on where one leaf ends and the next begins.
 _ACROSS_LEAVES = {TOTAL, "normal"}
 
 
 def sees_leaf(call: ast.Call) -> bool:
-    """Whether a call computes with a leaf as a whole: another one comes out if two leaves are made one array."""
+    """Whether a call computes with a leaf as a whole, so that its result changes if two leaves are concatenated."""
     match call:
         case ast.Call(func=ast.Name(id="max"), args=[_, _]):
-            return False  # of two static numbers
+            return False  # two static numbers
         case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
             function = FUNCTIONS[name]
             return not (function.elementwise or function.static or name in _ACROSS_LEAVES)
@@ -374,7 +375,7 @@ def sees_leaf(call: ast.Call) -> bool:
             return False
 
 
-# Names that a generated module gives another meaning.
+# Names that generated modules use.
 _MODULE = """
     Annotated Array Count Dtype Entries Generic Key Literal NamedTuple Number Optimizer Scalar Sequence Shape State
     Store Weights
@@ -386,7 +387,7 @@ _MODULE = """
 _BUILTINS = (
     "bool float int list object property range str super tuple type vars TypeError ValueError"
 )
-_TUPLES = "count index"  # methods of every tuple, and State is one
+_TUPLES = "count index"  # methods of tuples, and State is a tuple
 _WORDS = [GRADIENT, WEIGHT, STEP_NUMBER, UPDATE, RESULT, SHAPE, NDIM, "leaf"]
 
 RESERVED: Mapping[str, str] = {
@@ -397,7 +398,7 @@ RESERVED: Mapping[str, str] = {
     **dict.fromkeys(_WORDS, "a reserved name of the language"),
     **dict.fromkeys(FUNCTIONS, "a function of the language"),
 }
-"""What each name that a spec may not take is already."""
+"""Why a spec must not use these names: what each one already is."""
 
 OF_INIT: Mapping[str, str] = {"key": "a function that `init` calls"}
-"""What a hyperparameter, which `init` takes, may not be called beside; a scalar of the state may."""
+"""Further names that a hyperparameter must not have, because it is an argument of `init`; a scalar may have them."""

@@ -1,4 +1,4 @@
-"""What `mlax-codegen show` prints of a spec."""
+"""The text that `mlax-codegen show` prints for a spec."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ __all__ = ["shown"]
 
 
 def shown(spec: Spec, *, latex: bool = False) -> str:
-    """Return notes, signature, state, equations and references of an optimizer; equations as text, or as LaTeX."""
+    """Return notes, signature, state, equations (as text or LaTeX) and references of an optimizer."""
     analysis = analyse(spec)
 
     def formulas(lines: list[str]) -> list[str]:
@@ -53,23 +53,27 @@ def _signatures(spec: Spec, analysis: Analysis) -> Iterator[str]:
     yield f"{spec.name}.apply_gradients(gradients, state, weights{arguments})"
     for function in spec.functions:
         yield f"{spec.name}.{function.name}(state, weights)"
-    yield f"{spec.class_name}(...) is the same as a value"
+    yield f"{spec.class_name}(...) has the same functions as methods"
 
 
 def _memory(spec: Spec) -> list[str]:
-    """Return how much is kept for each weight."""
+    """Return how much memory the state takes, and for what."""
     always = [s.name for s in spec.slots if s.when is None and s.shape is None]
     parts: list[str] = []
     if always:
-        parts.append(f"{len(always)} weight{'s' * (len(always) > 1)}: {', '.join(always)}")
+        parts.append(f"{_counted(len(always))} for each weight: {', '.join(always)}")
     for slot in spec.slots:
         if slot.name not in always:
             shape = slot.shape.text.strip() if slot.shape else ""
-            size = f"{shape} for each leaf" if shape else "1 weight"
+            size = f"{shape} for each leaf" if shape else "1 number for each weight"
             size = "1 number for each leaf" if shape == "()" else size
-            when = f" where {slot.when.text.strip()}" if slot.when else ""
+            when = f" if {slot.when.text.strip()}" if slot.when else ""
             parts.append(f"{size}{when}: {slot.name}")
     numbers = [scalar.name for scalar in spec.scalars]
     if numbers:
         parts.append(f"{len(numbers)} scalar{'s' * (len(numbers) > 1)}: {', '.join(numbers)}")
-    return parts or ["no slots"]
+    return parts or ["none"]
+
+
+def _counted(count: int) -> str:
+    return "1 number" if count == 1 else f"{count} numbers"

@@ -106,14 +106,17 @@ def test_a_spec_given_twice_is_read_once() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["generate"], "generate without SPEC works in a checkout of mlax only; give specs and --"),
-        (["generate", "--check"], "generate without SPEC works in a checkout of mlax only; give"),
+        (["generate"], "outside a checkout of mlax, generate needs specs and --output DIR"),
+        (
+            ["generate", "--check"],
+            "outside a checkout of mlax, generate needs specs and --output DIR",
+        ),
         (
             ["generate", "--output", "mine"],
-            "generate without SPEC works in a checkout of mlax only",
+            "outside a checkout of mlax, generate needs specs and --output DIR",
         ),
-        (["generate", "probe.toml"], "outside a checkout of mlax, give --output DIR"),
-        (["generate", str(ADAM)], "outside a checkout of mlax, give --output DIR"),
+        (["generate", "probe.toml"], "outside a checkout of mlax, --output DIR is required"),
+        (["generate", str(ADAM)], "outside a checkout of mlax, --output DIR is required"),
     ],
 )
 def test_outside_a_checkout(
@@ -131,7 +134,9 @@ def test_inside_a_checkout_only_its_own_specs_are_written_to_its_package(
     monkeypatch.chdir(ADAM.parent)
     monkeypatch.setattr(cli, "write", lambda outputs, changes: [*outputs])
     assert main(["generate", str(folder / "probe.toml")]) == 2
-    message = f"{folder / 'probe.toml'}: not one of codegen/specs, so give --output DIR\n"
+    message = (
+        f"{folder / 'probe.toml'}: this spec is not in codegen/specs, so --output DIR is required\n"
+    )
     assert capsys.readouterr() == ("", message)
     assert main(["generate", "adam.toml"]) == 0
     written = ADAM.parents[2] / "generated" / "mlax_optimizers" / "adam.py"

@@ -46,7 +46,7 @@ def test_the_schema_is_put_beside_it() -> None:
 def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.toml").write_text("precious")
     assert main(["new", "mine"]) == 2
-    assert capsys.readouterr().err == "mine.toml: there already, so it is left as it is\n"
+    assert capsys.readouterr().err == "mine.toml: this file exists already; it was not changed\n"
     assert Path("mine.toml").read_text() == "precious"
 
 
@@ -64,6 +64,6 @@ def test_the_name_becomes_a_class(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_name_that_mlax_has_is_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new", "adam"]) == 0
-    assert "mlax has an optimizer 'adam' of its own" in capsys.readouterr().out
+    assert "note: mlax also has an optimizer called 'adam'" in capsys.readouterr().out
     assert main(["new", "adam_of_mine"]) == 0
     assert "of its own" not in capsys.readouterr().out

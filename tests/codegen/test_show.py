@@ -19,7 +19,7 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_adam(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, "adam")
-    assert "    2 weights: m, v\n" in text
+    assert "    2 numbers for each weight: m, v\n" in text
     assert "    mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ\n" in text
     assert "adam.step(gradients, state, weights=None)\n" in text
     assert "    Kingma & Ba 2015, https://arxiv.org/abs/1412.6980\n" in text
@@ -34,13 +34,13 @@ def test_state_of_all_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, str(SPECS / "rich.toml"))
     state = text.partition("State:\n")[2].partition("\n\n")[0]
     assert [line.strip() for line in state.split("\n")] == [
-        "2 weights: m, w0",
+        "2 numbers for each weight: m, w0",
         "() if longest is None else (longest,) for each leaf: long",
-        "without(shape, axes[1]) for each leaf where axes: row",
+        "without(shape, axes[1]) for each leaf if axes: row",
         "1 number for each leaf: n",
         "[(k, k) for k in shape] for each leaf: left",
         "[(k, k) for k in shape] for each leaf: root",
-        "1 weight where noisy: extra",
+        "1 number for each weight if noisy: extra",
         "3 scalars: d, best, key",
     ]
     assert "rich.step(gradients, state, weights, *, value)\n" in text
@@ -118,7 +118,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(capsys: pytest.CaptureFixt
     assert main(["show", "adamm"]) == 2
     assert capsys.readouterr().err == (
         "mlax-codegen: no optimizer of mlax is called 'adamm', did you mean 'adam'?\n"
-        "`mlax-codegen show` lists them; a spec of your own is a file, NAME.toml\n"
+        "`mlax-codegen show` lists them; give a spec of your own as a file, NAME.toml\n"
     )
     assert main(["show", "nosuch"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2

@@ -1,1 +1,1 @@
-"""From a TOML document to a `Spec`: its tables, keys, expressions, and where each of them stands."""
+"""From a TOML document to a `Spec`: its tables, keys and expressions, each with its position."""

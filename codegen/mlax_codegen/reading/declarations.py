@@ -1,4 +1,4 @@
-"""What a spec declares: slots, scalars of the state, arguments of a step, static values of shapes, functions."""
+"""The declarations of a spec: slots, scalars of the state, arguments of a step, static values, functions."""
 
 import re
 import sys
@@ -21,7 +21,7 @@ _KEY_INIT = re.compile(r"key\((\w+)\)", re.ASCII)
 
 @dataclass(frozen=True)
 class Init:
-    """What something begins as: a word of the language, a number, or a hyperparameter's value."""
+    """An initial value: a word of the language, a number, or a hyperparameter's value."""
 
     word: str = ""
     number: str = ""
@@ -30,11 +30,11 @@ class Init:
 
 @dataclass(frozen=True)
 class Slot:
-    """What the optimizer keeps for each leaf of the weights: an array, or one for each axis.
+    """An array, or one array for each axis, that the optimizer keeps for each leaf of the weights.
 
     Attributes:
-        when: The static condition under which it is kept; always where None.
-        shape: The shape, or list of shapes, of a leaf's entry; that of the leaf where None.
+        when: The static condition under which the slot is kept; None if it is always kept.
+        shape: The shape, or list of shapes, of the entry for a leaf; None if it has the shape of the leaf.
         keeps: The part of itself that a step keeps, if the equations do not show it.
     """
 
@@ -64,7 +64,7 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Argument:
-    """A scalar that a step is given."""
+    """A scalar argument of a step."""
 
     name: str
     doc: str
@@ -82,18 +82,18 @@ class NamedFunction:
 
 @dataclass
 class Declarations:
-    """Reads the tables that declare names, each of which stands for one thing."""
+    """Reads the tables that declare names, and checks that no name is declared twice."""
 
     document: Document
     hyperparameters: dict[str, Hyperparameter]
     taken: dict[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
-        """Take the names of the hyperparameters."""
+        """Reserve the names of the hyperparameters."""
         self.taken |= dict.fromkeys(self.hyperparameters, "a hyperparameter")
 
     def declare(self, path: KeyPath, what: str) -> str:
-        """Return the name that a path ends in, noting why it cannot stand for something new."""
+        """Return the last name of a path; note a mistake if it cannot be declared."""
         name = str(path[-1])
         check_identifier(self.document, path, name, what=what, reserved=RESERVED)
         if name in self.taken:
@@ -103,7 +103,7 @@ class Declarations:
         return name
 
     def table(self, path: KeyPath, kind: str, example: str) -> Table | None:
-        """Return the table at a path with its keys checked; None where there is none."""
+        """Return the table at a path, with its keys checked; None if it is not a table."""
         table = Table(self.document, path)
         if not table.is_table:
             self.document.at_value(path, f"{example}")
@@ -160,7 +160,7 @@ class Declarations:
         return Scalar(name, init, doc, symbol)
 
     def init(self, table: Table, words: tuple[str, ...]) -> Init | None:
-        """Read what a slot or scalar begins as."""
+        """Read the initial value of a slot or scalar."""
         if "init" not in table.data:
             table.missing("init")
             return None
@@ -180,7 +180,7 @@ class Declarations:
         return Init(word=value) if value in words else self.named(path, value, words)
 
     def key(self, path: KeyPath, value: str) -> Init | None:
-        """Read what a scalar begins as that is no number."""
+        """Read the initial value of a scalar from a string."""
         found = _KEY_INIT.fullmatch(value)
         if found is None:
             return self.named(path, value, ("key(seed)",))
@@ -192,7 +192,7 @@ class Declarations:
         return Init("key", hyperparameter=found[1])
 
     def named(self, path: KeyPath, value: str, words: tuple[str, ...]) -> Init | None:
-        """Read the name of a hyperparameter that something begins as."""
+        """Read an initial value that is the name of a hyperparameter."""
         found = self.hyperparameters.get(value)
         if found is None:
             known = [*words, *self.hyperparameters]
@@ -226,7 +226,7 @@ class Declarations:
         return None if doc is None else Argument(name, doc, symbol)
 
     def shape(self, table: Table, name: str) -> tuple[str, Code] | None:
-        """Read a static value of shapes."""
+        """Read a static value, computed from shapes."""
         path = ("shapes", name)
         self.declare(path, "name of [shapes]")
         text = table.text(name)

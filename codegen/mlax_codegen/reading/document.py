@@ -1,4 +1,4 @@
-"""A spec file as read: what it says, where it says it, and the mistakes found in it so far."""
+"""A spec file: its data, the positions of keys and values, and the mistakes found so far."""
 
 import re
 import tomllib
@@ -18,7 +18,7 @@ _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 class Document:
-    """The text and the data of a spec. Mistakes are collected, so that one run shows all of them."""
+    """The text and data of a spec. It collects mistakes, so that one run shows all of them."""
 
     def __init__(
         self, file: str, text: str, data: Mapping[str, object], places: dict[KeyPath, Place]
@@ -30,7 +30,7 @@ class Document:
         self.mistakes: list[Mistake] = []
 
     def at_key(self, path: KeyPath, message: str, *, consequence: bool = False) -> None:
-        """Note a mistake at a key (of an array's item: at the item)."""
+        """Note a mistake at a key or, for an item of an array, at the item."""
         place = self.place(path)
         start, end = place.key, place.key_end
         if start == end:
@@ -45,21 +45,21 @@ class Document:
     def inside(
         self, path: KeyPath, start: int, end: int, message: str, *, consequence: bool = False
     ) -> None:
-        """Note a mistake in a string, `start` and `end` counting its characters."""
+        """Note a mistake in a string; `start` and `end` are offsets in the string."""
         place = self.place(path)
         value = self.value(path)
         if (
             place.content is None
             or not isinstance(value, str)
             or not self.text.startswith(value, place.content)
-        ):  # escapes in the string: its characters have no places
+        ):  # the string has escapes, so the offsets of its characters are not known
             start, end = place.value, place.value_end
         else:
             start, end = place.content + start, place.content + end
         self.note(start, end, message, consequence=consequence)
 
     def place(self, path: KeyPath) -> Place:
-        """Return the place of a path or of what is nearest above it."""
+        """Return the place of a path, or of its nearest ancestor with a known place."""
         while path and path not in self.places:
             path = path[:-1]
         return self.places.get(path, Place(0, 0, 0, 0))
@@ -75,17 +75,17 @@ class Document:
         return cast("object", found)
 
     def literal(self, path: KeyPath) -> str:
-        """Return a value as it is written."""
+        """Return the text of a value in the file."""
         place = self.place(path)
         return self.text[place.value : place.value_end]
 
     def note(self, start: int, end: int, message: str, *, consequence: bool = False) -> None:
-        """Note a mistake between two offsets of the text; it is shown on the line of the first."""
+        """Note a mistake between two offsets of the text. It is reported on the line of the first."""
         found = mistake(self.file, self.text, start, end, message)
         self.mistakes.append(replace(found, consequence=consequence))
 
     def stop_on_mistakes(self) -> None:
-        """Raise what was noted, if anything was; what may follow from another mistake only if nothing else was."""
+        """Raise the mistakes, if there are any; leave out consequences unless there is nothing else."""
         if self.mistakes:
             causes = [mistake for mistake in self.mistakes if not mistake.consequence]
             raise SpecError(causes or self.mistakes)
@@ -111,7 +111,7 @@ def read_document(path: Path) -> Document:
     """Read a spec file.
 
     Raises:
-        SpecError: It is not there, not UTF-8 or not TOML.
+        SpecError: It cannot be read, or is not UTF-8 or not TOML.
     """
     file = str(path)
     try:
@@ -130,7 +130,7 @@ def read_document(path: Path) -> Document:
 
 
 def parsed(file: str, text: str) -> Document:
-    """Return the document in a text."""
+    """Return the document for a text."""
 
     def refuse(start: int, end: int, message: str) -> SpecError:
         return SpecError([mistake(file, text, start, end, message)])
@@ -160,7 +160,7 @@ def parsed(file: str, text: str) -> Document:
         except (IndexError, RecursionError):
             pass
         raise refuse(start, start + 1, f"not TOML: {message}") from None
-    except ValueError:  # an integer beyond Python's limit of digits
+    except ValueError:  # an integer with more digits than Python allows
         longest = max(re.finditer(r"\d+", text), key=lambda digits: len(digits.group()))
         raise refuse(longest.start(), longest.end(), "this number has too many digits") from None
     return Document(file, text, data, places)
@@ -173,7 +173,7 @@ def _name(character: str) -> str:
 
 
 def _complaint(text: str, message: str) -> tuple[int, str]:
-    """Return the offset in, and the rest of, one of tomllib's messages."""
+    """Split a message of tomllib into the offset that it names and the rest."""
     place = _PLACE.search(message)
     rest = _PLACE.sub("", message)
     rest = rest[:1].lower() + rest[1:]

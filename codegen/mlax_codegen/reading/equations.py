@@ -1,4 +1,4 @@
-"""Reading equations: Python's grammar, of which a short list is let through. Nothing is ever run."""
+"""Read equations: a small part of Python's grammar. Nothing is ever executed."""
 
 import ast
 import math
@@ -66,7 +66,7 @@ _FORBIDDEN: dict[type[ast.AST], str] = {
 
 @dataclass
 class Code:
-    """Equations or one expression, checked, with the string of the spec that they stand in."""
+    """Checked equations, or one expression, with the string of the spec that contains them."""
 
     document: Document
     path: KeyPath
@@ -79,12 +79,12 @@ class Code:
         start, end = self.offset(node.lineno, node.col_offset), len(self.text)
         if node.end_lineno is not None and node.end_col_offset is not None:
             end = self.offset(node.end_lineno, node.end_col_offset)
-        if isinstance(node, ast.If):  # point at its head, not at all it holds
+        if isinstance(node, ast.If):  # point at its head, not at its whole body
             end = start + 2
         self.document.inside(self.path, start, end, message, consequence=consequence)
 
     def offset(self, line: int, column: int) -> int:
-        """Return the offset of a place that `ast` gives (the code is ASCII but for comments)."""
+        """Return the offset of a position from `ast`; code outside of comments is ASCII."""
         lines = self.text.split("\n")
         return sum(len(previous) + 1 for previous in lines[: line - 1]) + column
 
@@ -119,7 +119,7 @@ def read_expression(document: Document, path: KeyPath, text: str) -> Code:
 
 
 def _parse(code: Code) -> ast.Module | None:
-    """Return the syntax tree, or note why there is none."""
+    """Return the syntax tree; if there is none, note why."""
     document, path, text = code.document, code.path, code.text
     if len(text) > _LONGEST:
         document.at_value(path, f"equations must not be longer than {_LONGEST:,} characters")
@@ -168,7 +168,7 @@ def _parse(code: Code) -> ast.Module | None:
 
 
 def _deepest(text: str) -> int:
-    """Return the offset of the bracket with the most brackets around it."""
+    """Return the offset of the most deeply nested bracket."""
     depth, found = 0, (0, 0)
     for place, character in enumerate(text):
         depth += (character in "([{") - (character in ")]}")
@@ -177,7 +177,7 @@ def _deepest(text: str) -> int:
 
 
 def _syntax(message: str) -> str:
-    """Return one of Python's complaints in one form, whatever the version of Python."""
+    """Return a message of Python's parser in the same form for every version of Python."""
     if "integer" in message and "digits" in message:
         return "this number has too many digits"
     without_lines = _PYTHONS_LINE.sub("", message.split(". ", maxsplit=1)[0])
@@ -202,7 +202,7 @@ def _check_block(code: Code, body: list[ast.stmt]) -> None:
 
 
 def _check_expression(code: Code, node: ast.expr) -> None:
-    """Let through what the language has; note all else."""
+    """Accept what belongs to the language; note everything else."""
     match node:
         case ast.Name():
             return
@@ -285,7 +285,7 @@ def _check_call(code: Code, node: ast.Call, name: str) -> None:
 
 
 def _check_comprehension(code: Code, node: ast.ListComp) -> None:
-    """Let through `[expression for i in range(ndim)]`, over a range or a name, with static conditions."""
+    """Accept `[expression for i in range(ndim)]`, over a range or a name, with static conditions."""
     generator, *more = node.generators
     match generator.iter:
         case ast.Call(func=ast.Name(id="range"), args=[end], keywords=[]) if not isinstance(
@@ -317,7 +317,7 @@ def _operands(node: ast.expr) -> Iterator[ast.expr]:
 def _check_constant(code: Code, node: ast.Constant) -> None:
     value = node.value
     if value is None or isinstance(value, bool | str):
-        return  # where they may stand is the analysis's business
+        return  # the analysis checks whether they are allowed here
     if isinstance(value, int) and abs(value) > 2**31 - 1:
         code.note(node, "this does not fit into a 32-bit integer; write a float")
     elif isinstance(value, float) and not math.isfinite(value):
@@ -327,7 +327,7 @@ def _check_constant(code: Code, node: ast.Constant) -> None:
 
 
 def _check_power(code: Code, node: ast.BinOp) -> bool:
-    """Return whether an exponent is small; note it where it is not."""
+    """Return whether an exponent is small enough; note a mistake if it is not."""
     exponent = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
     parts = list(ast.walk(exponent))
     if isinstance(exponent, ast.Constant):

@@ -21,7 +21,7 @@ _BOUNDS = re.compile(rf"\s*(?:{_NUMBER}\s*(<=?)\s*)?x\s*(?:(<=?|>=?)\s*{_NUMBER}
 
 @dataclass(frozen=True)
 class Bounds:
-    """Limits of a number, as written; None where there is none."""
+    """The limits of a number, as written in the spec; None if there is no limit."""
 
     lower: str | None = None
     lower_included: bool = True
@@ -47,7 +47,7 @@ class Bounds:
         return None
 
     def latex(self, symbol: str) -> str:
-        """Return the bounds of a symbol as a formula; the symbol alone where there are none."""
+        """Return the bounds of a symbol as a formula; only the symbol if there are none."""
         above, below = (r"\ge", r"\le") if self.lower_included else (">", "<")
         to = r"\le" if self.upper_included else "<"
         if self.lower is None:
@@ -59,13 +59,13 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """A number, switch or choice that the user sets.
+    """A number, boolean or choice that the user sets.
 
     Attributes:
-        default: As Python writes it.
-        optional: May be None.
-        schedulable: A run-time scalar in the state; all others are compiled in.
-        choices: The strings it may be; empty but for a choice.
+        default: In Python syntax.
+        optional: Whether it may be None.
+        schedulable: Whether it is a run-time scalar in the state; all others are compiled in.
+        choices: The allowed strings; empty unless it is a choice.
         symbol: LaTeX.
     """
 
@@ -81,7 +81,7 @@ class Hyperparameter:
 
 
 def read_hyperparameter(document: Document, path: KeyPath) -> Hyperparameter | None:
-    """Read one hyperparameter; None where it is too broken to go on with."""
+    """Read one hyperparameter; return None if mistakes leave nothing to continue with."""
     name = str(path[-1])
     reserved = {**RESERVED, **OF_INIT}
     check_identifier(document, path, name, what="hyperparameter", reserved=reserved)

@@ -1,4 +1,4 @@
-"""The keys of a spec: the reader refuses all others, and the JSON schema tells editors of these."""
+"""The keys of a spec. The reader refuses all others, and the JSON schema lists them for editors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ KeyType = Literal[
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a table: what it holds, and what for."""
+    """One key of a table: its type, and what it means."""
 
     type: KeyType
     doc: str
@@ -22,21 +22,29 @@ class Key:
     longest: int = 0
 
 
-_DOC = Key("string", "What it is: a sentence, for the documentation.", required=True)
-_SYMBOL = Key("string", "LaTeX for the formulas, without dollar signs: '\\beta_1'.")
+_DOC = Key("string", "Description for the documentation: a sentence.", required=True)
+_SYMBOL = Key("string", "LaTeX symbol for the formulas, without dollar signs: '\\beta_1'.")
 
 TOP: Mapping[str, Key] = {
-    "name": Key("string", "Of the module: the name of this file without .toml.", required=True),
-    "class": Key("string", "Of the class; made from the name where it is left out: 'AdamW'."),
+    "name": Key(
+        "string", "Name of the module: the name of this file without .toml.", required=True
+    ),
+    "class": Key(
+        "string", "Name of the class, such as 'AdamW'; by default it is derived from `name`."
+    ),
     "title": Key(
-        "string", "What the algorithm is called in sentences; the class where left out.", longest=60
+        "string",
+        "Name of the algorithm in sentences; by default the name of the class.",
+        longest=60,
     ),
     "summary": Key("string", "First sentence of the documentation.", required=True, longest=100),
-    "notes": Key("string", "More documentation, in paragraphs of lines."),
-    "references": Key("strings", "Where the equations come from.", required=True),
-    "experimental": Key("boolean", "Generate into the package of experimental optimizers."),
+    "notes": Key("string", "Further paragraphs of the documentation."),
+    "references": Key("strings", "The sources of the equations.", required=True),
+    "experimental": Key(
+        "boolean", "Whether the module belongs to the package of experimental optimizers."
+    ),
     "complex": Key(
-        "string", "Why complex weights are refused; they work where this is left out.", longest=90
+        "string", "Why complex weights are refused; without it, they are accepted.", longest=90
     ),
 }
 """Keys at the top of a spec, before its tables."""
@@ -44,25 +52,30 @@ TOP: Mapping[str, Key] = {
 KEYS: Mapping[str, Mapping[str, Key]] = {
     "hyperparameters": {
         "default": Key("default", "A float, integer or boolean, or one of `choices`."),
-        "optional": Key("boolean", "May be None, which it is without a default."),
-        "type": Key("string", "Where there is no default.", values=("float", "integer")),
-        "bounds": Key("string", "Like '0 <= x < 1', '0 < x' or 'x <= 5'."),
-        "choices": Key("strings", "The words that it may be."),
-        "schedulable": Key("boolean", "May follow a schedule; a scalar in the state."),
+        "optional": Key(
+            "boolean", "Whether it may be None. If it has no default, the default is None."
+        ),
+        "type": Key("string", "Its type, if it has no default.", values=("float", "integer")),
+        "bounds": Key("string", "Its bounds, such as '0 <= x < 1', '0 < x' or 'x <= 5'."),
+        "choices": Key("strings", "The strings that it may be."),
+        "schedulable": Key(
+            "boolean", "Whether it may follow a schedule. It is then a scalar in the state."
+        ),
         "symbol": _SYMBOL,
         "doc": _DOC,
     },
     "require": {
-        "test": Key("string", "What must hold between hyperparameters.", required=True),
+        "test": Key("string", "The condition on the hyperparameters.", required=True),
         "message": Key(
-            "string", "What to tell the user if it does not.", required=True, longest=90
+            "string", "The message to the user if it does not hold.", required=True, longest=90
         ),
     },
     "arguments": {"symbol": _SYMBOL, "doc": _DOC},
     "scalars": {
         "init": Key(
             "number or string",
-            "A number, the name of a float hyperparameter, or 'key(seed)' for a random key from an integer one.",
+            "Initial value: a number, the name of a float hyperparameter, or 'key(seed)' for a random key, where "
+            "`seed` is an integer hyperparameter.",
             required=True,
         ),
         "symbol": _SYMBOL,
@@ -71,42 +84,52 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     "slots": {
         "init": Key(
             "number or string",
-            "'zeros', 'copy' (of the weights), 'identity' (matrices), a number, or a float hyperparameter's name.",
+            "Initial value: 'zeros', 'copy' (of the weights), 'identity' (matrices), a number, or the name of a "
+            "float hyperparameter.",
             required=True,
         ),
         "shape": Key(
             "string",
-            "Shape of the entry of a leaf, from its `shape`: '()', or a list of shapes for one array per axis.",
+            "Shape of the entry for a leaf, such as '()', or a list of shapes for one array per axis. By default "
+            "the `shape` of the leaf.",
         ),
-        "when": Key("string", "When it is kept: a condition of hyperparameters or of the shape."),
+        "when": Key(
+            "string", "The slot is kept only under this condition on hyperparameters or the shape."
+        ),
         "keeps": Key(
             "string",
-            "The part of itself that each step keeps, such as 'b2**0.5': only needed if the equations do not show it, "
-            "to warn of dtypes that are too narrow.",
+            "The fraction of itself that the slot keeps in each step, such as 'b2**0.5', for the warning about narrow "
+            "dtypes. Only needed if the equations do not show it.",
         ),
         "symbol": _SYMBOL,
         "doc": _DOC,
     },
     "step": {
-        "name": Key("string", "Of the phase; the generated function is called after it."),
-        "scalars": Key("equations", "Computed once a step, before `leaf`."),
-        "leaf": Key("equations", "Computed for each leaf; the last assigns update.", required=True),
+        "name": Key("string", "Name of the phase and of the generated function."),
+        "scalars": Key("equations", "Equations computed once per step, before `leaf`."),
+        "leaf": Key(
+            "equations",
+            "Equations computed for each leaf. Those of the last phase assign `update`.",
+            required=True,
+        ),
     },
     "functions": {
-        "leaf": Key("equations", "Computed for each leaf; assigns result.", required=True),
+        "leaf": Key(
+            "equations", "Equations computed for each leaf. They assign `result`.", required=True
+        ),
         "doc": replace(_DOC, longest=100),
     },
 }
-"""Keys of the tables in each of these."""
+"""For each kind of table, its keys."""
 
 TABLES: Mapping[str, str] = {
-    "hyperparameters": "What the user sets.",
-    "symbols": "LaTeX for names that equations assign.",
-    "require": "What must hold between hyperparameters.",
-    "arguments": "Scalars that a step is given, like the loss.",
+    "hyperparameters": "The options that the user sets.",
+    "symbols": "LaTeX symbols for names that equations assign.",
+    "require": "Conditions that the hyperparameters must meet.",
+    "arguments": "Scalar arguments of a step, such as the loss.",
     "scalars": "Scalars in the state.",
-    "shapes": "Static values from a leaf's `shape` and `ndim`.",
-    "slots": "What is kept for each leaf of the weights.",
+    "shapes": "Static values, computed from a leaf's `shape` and `ndim`.",
+    "slots": "Arrays that the optimizer keeps for each leaf of the weights.",
     "step": "The equations, in one or more phases.",
     "functions": "Other functions of the state and the weights.",
 }

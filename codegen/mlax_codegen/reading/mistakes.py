@@ -1,4 +1,4 @@
-"""What a mistake in a spec looks like to the person who made it."""
+"""How mistakes in a spec are reported."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ _SHOWN = 160  # characters of a line
 
 @dataclass(frozen=True, order=True)
 class Mistake:
-    """One mistake and its place; `line` and `column` count from 1, and are 0 where it is of the whole file."""
+    """One mistake and its place. `line` and `column` count from 1; they are 0 if it concerns the whole file."""
 
     file: str
     line: int
@@ -20,10 +20,10 @@ class Mistake:
     length: int
     message: str
     text: str
-    consequence: bool = False  # it may go away with another one
+    consequence: bool = False  # it may disappear when another one is corrected
 
     def __str__(self) -> str:
-        """Give the place and the message, then the line with a caret under the mistake."""
+        """Return the place and the message, then the line, with carets under the mistake."""
         if not self.line:
             return f"{_visible(self.file)}: {self.message}"
         start = max(0, self.column - 1 - _SHOWN // 2)
@@ -39,29 +39,29 @@ class Mistake:
 
 
 def is_invisible(character: str) -> bool:
-    """Whether a character is none that a reader sees: control, formatting (of direction too) or unassigned ones."""
+    """Whether a character is invisible: control characters, formatting (also of text direction), unassigned ones."""
     return unicodedata.category(character)[0] == "C" or character in "\u2028\u2029"
 
 
 def _visible(text: str) -> str:
-    """Return text in which nothing can hide, or turn around what stands beside it."""
+    """Return text with its invisible characters replaced, which could hide or reverse other text."""
     return "".join("\ufffd" if is_invisible(c) and c != "\t" else c for c in text)
 
 
 class SpecError(Exception):
-    """A spec that cannot be read; `mistakes` has all that were found, in the order of the file."""
+    """Raised for a spec with mistakes; `mistakes` has all that were found, in the order of the file."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes: Sequence[Mistake] = sorted(set(mistakes))
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 
     def __reduce__(self) -> tuple[type["SpecError"], tuple[Sequence[Mistake]]]:
-        """Pickle as the mistakes, not as their text."""
+        """Pickle the mistakes rather than their text."""
         return type(self), (self.mistakes,)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return ", did you mean 'momentum'?", or nothing where no known name is close."""
+    """Return ", did you mean 'momentum'?", or "" if no known name is close."""
     close = closest(name, known)
     return f", did you mean {close!r}?" if close else ""
 
@@ -73,7 +73,7 @@ def either_of(items: Iterable[object]) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that was probably meant; None where none is close."""
+    """Return the known name that was probably meant, or None if none is close."""
     candidates = sorted(set(known))
     by_case = [word for word in candidates if word.lower() == name.lower()]
     close = by_case or get_close_matches(name, candidates, n=1, cutoff=0.7)

@@ -1,8 +1,8 @@
-"""Where the keys and values of a TOML document stand in its text.
+"""The positions of keys and values in the text of a TOML document.
 
-`tomllib` tells what a document says and not where it says it. The scanner here walks a document that `tomllib` has
-accepted, so it need not check the grammar, and notes the places. Paths are the keys from the top; the tables of an
-array of tables count from 0: `("step", 0, "leaf")`.
+`tomllib` returns data without positions. The scanner here walks a document that `tomllib` has accepted, so it need not
+check the grammar, and records the positions. A path lists the keys from the top; the tables of an array of tables are
+numbered from 0: `("step", 0, "leaf")`.
 """
 
 import re
@@ -27,7 +27,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True)
 class Place:
-    """Offsets of a key and its value; `content` is where the characters of a string begin."""
+    """Offsets of a key and its value; `content` is the offset of the first character of a string."""
 
     key: int
     key_end: int
@@ -37,7 +37,7 @@ class Place:
 
 
 class DuplicateKeyError(Exception):
-    """A key that stands twice in one table."""
+    """Raised if a key is given twice in one table."""
 
     def __init__(self, name: str, start: int, end: int) -> None:
         super().__init__(name)
@@ -50,7 +50,7 @@ def locate(text: str) -> dict[KeyPath, Place]:
     """Return the place of every key and array item of a document that `tomllib` accepts.
 
     Raises:
-        DuplicateKeyError: A key is given twice, which is how `tomllib`'s complaint gets a place.
+        DuplicateKeyError: A key is given twice. This is how that complaint of `tomllib` gets a position.
     """
     return _Scanner(text).document()
 
@@ -99,7 +99,7 @@ class _Scanner:
             self.places.setdefault(table, Place(start, self.at, start, self.at))
 
     def resolved(self, names: list[str]) -> KeyPath:
-        """Return a header's path, where an array of tables on the way means its last table."""
+        """Return the path of a header. An array of tables in it stands for its last table."""
         path: KeyPath = ()
         for index, name in enumerate(names):
             path = (*path, name)
@@ -108,7 +108,7 @@ class _Scanner:
         return path
 
     def key(self) -> tuple[list[str], int, int]:
-        """Read a key, dotted or not; return its names and the offsets of the last."""
+        """Read a key, dotted or not; return its names and the offsets of the last one."""
         names: list[str] = []
         while True:
             self.skip(_SPACE)

@@ -1,4 +1,4 @@
-"""The JSON schema of a spec, from the tables that the reader refuses keys by: editors complete and check with it."""
+"""The JSON schema of specs, with which editors complete and check. It is made from the keys that the reader knows."""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def schema() -> _Json:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A spec of mlax-codegen",
-        "description": "An optimizer as its equations; `mlax-codegen generate` makes a Python module of it.",
+        "description": "The equations of an optimizer, from which `mlax-codegen generate` writes a Python module.",
         "type": "object",
         "properties": properties,
         "required": [*_required(TOP), "step"],
@@ -36,7 +36,7 @@ def schema() -> _Json:
 
 
 def schema_text() -> str:
-    """Return the schema as the file that it is kept in."""
+    """Return the schema as the text of its file."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What a spec says, read and checked: everything but the meaning of its equations."""
+"""A spec, read and checked, except for the meaning of its equations."""
 
 import keyword
 import re
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Requirement:
-    """What must hold between hyperparameters."""
+    """A condition on hyperparameters, and the message if it does not hold."""
 
     test: Code
     message: str
@@ -38,10 +38,10 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Phase:
-    """Equations: first those done once a step, then those done for each leaf.
+    """Equations: first those computed once per step, then those computed for each leaf.
 
     Attributes:
-        name: Of the generated function, without its underscore.
+        name: The name of the generated function, without its underscore.
     """
 
     name: str
@@ -79,15 +79,15 @@ class Spec:
 
     @property
     def file(self) -> str:
-        """Name of the spec's file, without folders."""
+        """The name of the spec's file, without folders."""
         return Path(self.document.file).name
 
 
 def read_spec(path: Path) -> Spec:
-    """Read a spec file; of the equations, only the grammar is checked here.
+    """Read a spec file. Of the equations, only the grammar is checked here.
 
     Raises:
-        SpecError: With every mistake that was found.
+        SpecError: The spec has mistakes; the error contains all that were found.
     """
     document = read_document(path)
     top = Table(document, ())
@@ -138,7 +138,7 @@ def _kept(found: Iterable[T | None]) -> tuple[T, ...]:
 
 
 def wrong_module_name(name: str) -> str | None:
-    """Return why a module cannot have a name, or None."""
+    """Return why a name is not valid for a module, or None if it is."""
     plain = re.fullmatch("[a-z][a-z0-9_]*", name) is not None
     if not plain or name.endswith("_") or keyword.iskeyword(name):
         return f"{name!r} is not a valid module name: use a-z, 0-9 and _, as in 'adamw'"
@@ -146,7 +146,7 @@ def wrong_module_name(name: str) -> str | None:
 
 
 def wrong_class_name(name: str) -> str | None:
-    """Return why a class cannot have a name, or None."""
+    """Return why a name is not valid for a class, or None if it is."""
     if re.fullmatch("[A-Z][A-Za-z0-9]*", name) is None:
         return f"{name!r} is not a valid class name: write it like 'AdamW'"
     if name in RESERVED:
@@ -155,7 +155,7 @@ def wrong_class_name(name: str) -> str | None:
 
 
 def class_from(name: str) -> str:
-    """Return the class that goes with a module where the spec names none: `RmsProp` for `rms_prop`."""
+    """Return the default class name for a module: `RmsProp` for `rms_prop`."""
     return "".join(word.capitalize() for word in name.split("_"))
 
 

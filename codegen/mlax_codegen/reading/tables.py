@@ -1,4 +1,4 @@
-"""Reading typed values from the tables of a spec, noting what does not belong."""
+"""Read typed values from the tables of a spec, and note mistakes."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
@@ -21,12 +21,12 @@ _KINDS: tuple[tuple[type, str], ...] = (
 
 
 def kind_of(value: object) -> str:
-    """Return what a TOML value is, in words."""
+    """Return the type of a TOML value, in words."""
     return next((words for kind, words in _KINDS if isinstance(value, kind)), "a date or time")
 
 
 def number_text(literal: str, value: float) -> str:
-    """Return a TOML number as Python writes it, in the digits of the spec where both have them."""
+    """Return a TOML number in Python syntax, with the digits of the spec where possible."""
     if isinstance(value, int):
         return str(value)
     return literal.lower().removeprefix("+")
@@ -35,7 +35,7 @@ def number_text(literal: str, value: float) -> str:
 def check_identifier(
     document: Document, path: KeyPath, name: str, *, what: str, reserved: Mapping[str, str]
 ) -> None:
-    """Note why a key cannot be a name of the generated code, if it cannot."""
+    """Note a mistake if a key cannot be a name in the generated code."""
     if not name.isascii() or not name.isidentifier() or name != name.lower():
         message = f"{name!r} is not a valid name for a {what}: use a-z, 0-9 and _, as in 'b1'"
     elif name.startswith("_") or name.endswith("_"):
@@ -48,7 +48,7 @@ def check_identifier(
 
 
 class Table:
-    """A table of a spec; each reader notes a wrong type or a missing key and then returns None."""
+    """A table of a spec. Its methods note a wrong type or a missing key, and then return None."""
 
     def __init__(self, document: Document, path: KeyPath) -> None:
         self.document = document
@@ -64,7 +64,7 @@ class Table:
         return list(self.data)
 
     def check_keys(self, known: Mapping[str, Key], tables: Collection[str] = ()) -> None:
-        """Note keys that mean nothing here, and strings that are too long."""
+        """Note unknown keys, and strings that are too long."""
         words = [*known, *tables]
         for key, value in self.data.items():
             path = (*self.path, key)
@@ -81,14 +81,14 @@ class Table:
         self.document.at_value((*self.path, key), message)
 
     def missing(self, key: str) -> None:
-        """Note a key that must be there."""
+        """Note that a required key is missing."""
         if self.path:
             self.document.at_key(self.path, f"{key!r} is missing")
         else:
             self.document.note(0, 1, f"{key!r} is missing")
 
     def text(self, key: str, default: str | None = None, *, block: bool = False) -> str | None:
-        """Read a string, of several lines where it is a block; required where there is no default."""
+        """Read a string; a `block` may have several lines. It is required if there is no default."""
         if key not in self.data:
             if default is None:
                 self.missing(key)
@@ -163,7 +163,7 @@ class Table:
         return tuple(found)
 
     def truth(self, key: str) -> bool:
-        """Read a boolean; false where it is not given."""
+        """Read a boolean; the default is false."""
         value = self.data.get(key, False)
         if not isinstance(value, bool):
             self.wrong(key, "true or false")
@@ -194,13 +194,13 @@ class Table:
         return {name: symbol for name in table.names() if (symbol := table.symbol(name))}
 
     def subtable(self, key: str) -> "Table":
-        """Return a table in this one, empty where it is not given."""
+        """Return a table in this one; it is empty if it is not given."""
         if key in self.data and not isinstance(self.data[key], dict):
             self.wrong(key, "a table")
         return Table(self.document, (*self.path, key))
 
     def count(self, key: str, *, required: bool = False) -> int:
-        """Return how many tables an array of tables has."""
+        """Return the number of tables in an array of tables."""
         value = self.data.get(key)
         if value is None:
             if required:
