@@ -56,7 +56,19 @@ def test_both_ways_to_a_wheel_agree(distributions: Distributions) -> None:
     assert files_in(distributions.wheel_from_sdist) == files_in(distributions.wheel_from_checkout)
 
 
-@pytest.mark.parametrize("path", ["pyproject.toml", "README.md", "Makefile", "tests", "examples"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "pyproject.toml",
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "Makefile",
+        "tests",
+        "examples",
+        ".ci/constraints.txt",
+    ],
+)
 def test_sdist_can_be_built_and_tested(path: str, distributions: Distributions) -> None:
     """Whoever packages mlax further needs its tests too."""
     names = files_in(distributions.sdist)
