@@ -1,4 +1,4 @@
-"""What `make bench` runs."""
+"""Compare mlax with other libraries (`make bench`)."""
 
 import argparse
 import os
@@ -61,17 +61,21 @@ def main(arguments: list[str] | None = None) -> int:
         1 if an area failed, 130 if the run was interrupted, 0 otherwise.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes: two minutes")
-    parser.add_argument("--only", action="append", choices=AREAS, help="an area; may be repeated")
+    parser.add_argument(
+        "--quick", action="store_true", help="measure fewer rounds and sizes, in two minutes"
+    )
+    parser.add_argument(
+        "--only", action="append", choices=AREAS, help="measure only this area; may be repeated"
+    )
     parser.add_argument("--output", type=Path, default=Path("out/benchmarks"), metavar="DIR")
     parser.add_argument(
-        "--docs", action="store_true", help="put tables and picture into docs/, too"
+        "--docs", action="store_true", help="also write the tables and the picture to docs/"
     )
     given = parser.parse_args(arguments)
     effort = QUICK if given.quick else FULL
     areas = given.only or [area for area in AREAS if area not in effort.on_demand]
     if given.docs and given.only:
-        parser.error("--docs needs a whole run, for a page without gaps: leave out --only")
+        parser.error("--docs needs a complete run: leave out --only")
     name = "-".join([effort.name, *dict.fromkeys(given.only or ())])
     path, unfinished = (given.output / f"{name}{end}.json" for end in ("", ".unfinished"))
     try:
@@ -90,19 +94,19 @@ def main(arguments: list[str] | None = None) -> int:
         failed = run(results, effort, areas, unfinished)
     except KeyboardInterrupt:
         results.save(unfinished)
-        console.print(f"Interrupted. What was measured before: {unfinished}")
+        console.print(f"Interrupted. Results so far: {unfinished}")
         return 130
     results.save(path)
     unfinished.unlink(missing_ok=True)
     show(results, console)
-    console.print(f"Every figure: {path}")
+    console.print(f"All figures: {path}")
     if results.cases("steps"):
         image = path.with_suffix(".png")
         picture.draw(results, image)
         console.print(f"Picture: {image}")
     if given.docs:
         page.write(results)
-        console.print(f"Written anew: {page.PAGE} and {page.PICTURE}")
+        console.print(f"Updated: {page.PAGE} and {page.PICTURE}")
     return 1 if failed else 0
 
 
@@ -143,7 +147,7 @@ def run(results: Results, effort: Effort, areas: Iterable[str], path: Path) -> b
                 AREAS[area](results, effort, within(partial(_describe, bar, task), place))
             except Exception as error:  # the other areas are worth their time
                 failed = True
-                results.missing[area] = f"{area} is not whole: it failed with {_short(error)}"
+                results.missing[area] = f"{area} is incomplete: it failed with {_short(error)}"
                 bar.console.print_exception(max_frames=4)
             bar.remove_task(task)
             results.save(path)

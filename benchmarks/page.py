@@ -1,4 +1,4 @@
-"""The page in docs/ that keeps one run: its tables and its picture, the text around them written by hand."""
+"""The page docs/benchmarks.md: the tables and picture of one run are written here, the text around them by hand."""
 
 import os
 from collections.abc import Iterator
@@ -12,24 +12,24 @@ __all__ = ["PAGE", "PICTURE", "check", "circumstances", "write"]
 
 PAGE = Path("docs/benchmarks.md")
 PICTURE = Path("docs/benchmarks.png")
-BEGIN, END = "[begin tables]: #", "[end tables]: #"  # which readers of the page do not see
+BEGIN, END = "[begin tables]: #", "[end tables]: #"  # invisible in the rendered page
 
 
 def circumstances(results: Results) -> str:
-    """Return when and where and with what it was measured."""
+    """Return when, where and with which versions the run was measured."""
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return (
         f"{results.date[:10]}, {results.device} ({results.machine}, load {results.busy} at the start), "
-        f"{results.effort} form, {versions}"
+        f"{results.effort} run, {versions}"
         + "".join(f", {name}={value}" for name, value in results.environment.items())
     )
 
 
 def check() -> None:
-    """Look whether the page is where it should be, with the marks between which tables are put.
+    """Check that the page exists, can be written, and has the marks between which the tables are put.
 
     Raises:
-        ValueError: It is not, or has no such marks, or cannot be written.
+        ValueError: One of these does not hold.
     """
     _parts()
     for path in (PAGE, PICTURE):
@@ -50,9 +50,9 @@ def write(results: Results) -> None:
 
 
 def _parts() -> tuple[str, str]:
-    """Return what stands before the tables and after them."""
+    """Return the text before the tables and the text after them."""
     if not PAGE.is_file():
-        raise ValueError(f"{PAGE} is not there: expected the repository's root to be the folder")
+        raise ValueError(f"{PAGE} is not there: run this in the root of the repository")
     before, begin, rest = PAGE.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

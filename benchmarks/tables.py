@@ -109,7 +109,14 @@ def _optimizers(results: Results) -> Iterator[Table]:
                 *(f"{one.spread.median:.0%}" if one else "-" for one in limits.values()),
             )
         )
-    head = ("", "mlax", "Optax", "mlax / Optax", "mlax of the limit", "Optax of the limit")
+    head = (
+        "",
+        "mlax",
+        "Optax",
+        "mlax / Optax",
+        "mlax, share of the limit",
+        "Optax, share of the limit",
+    )
     yield Table("Optimizers on few large leaves, float32", head, tuple(rows))
 
 
@@ -138,7 +145,7 @@ def _half(results: Results) -> Iterator[Table]:
                     f"{kept.spread.median:.2f} B" if kept else "-",
                 )
             )
-        head = ("", "step", "step / float32's", "kept for each weight")
+        head = ("", "step", "step / float32's", "stored for each weight")
         yield Table(f"Number formats, {case}", head, tuple(rows))
 
 
@@ -153,7 +160,7 @@ def _memory(results: Results) -> Iterator[Table]:
             for candidate in results.candidates("memory", case)
         ]
         head = ("", "peak", "peak / Optax's")
-        yield Table(f"Memory that a process of its own grows by, {case}", head, tuple(rows))
+        yield Table(f"Memory growth of a separate process, {case}", head, tuple(rows))
 
 
 def _against(area: str, name: str, first: str) -> Callable[[Results], Iterator[Table]]:
@@ -215,4 +222,4 @@ def _targets(results: Results) -> Table:
         )
         for target in TARGETS
     )
-    return Table("To reach", ("", "ratio of", "measured (quartiles)", "at most", ""), rows)
+    return Table("Targets", ("", "ratio of", "measured (quartiles)", "at most", ""), rows)

@@ -136,7 +136,7 @@ def test_everything_is_measured_and_kept(whole: tuple[Path, str]) -> None:
 def test_what_was_measured_is_printed_and_drawn(whole: tuple[Path, str]) -> None:
     """A table for each area; the targets; and who is missing."""
     folder, printed = whole
-    for title in ("Limit of the memory", "Adam, 2 x 1 kB, float32", "Number formats", "To reach"):
+    for title in ("Limit of the memory", "Adam, 2 x 1 kB, float32", "Number formats", "Targets"):
         assert title in printed
     for name, peer in PEERS.items():
         if peer.package == "torch":
@@ -274,7 +274,7 @@ def test_what_was_measured_outlives_what_fails(
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     arguments = ["--quick", "--output", str(tmp_path), "--only", "half", "--only", "limits"]
     assert command.main(arguments) == 1
-    assert "half is not whole: it failed with RuntimeError: no luck\n" in capsys.readouterr().out
+    assert "half is incomplete: it failed with RuntimeError: no luck\n" in capsys.readouterr().out
     results = Results.load(tmp_path / "tiny-half-limits.json")
     assert {one.area for one in results.measurements} == {"limits"}
     assert results.environment["OMP_WAIT_POLICY"] == "passive"

@@ -43,7 +43,7 @@ def test_verdict(seconds: float, verdict: str) -> None:
     assert other.verdict(results) == "not measured"
     assert missed(results) == ([target.text] if verdict == "MISSED" else [])
     *_, shown = tables(results)
-    assert shown.title == "To reach"
+    assert shown.title == "Targets"
     assert shown.rows[0][-1] == verdict
 
 
