@@ -99,6 +99,7 @@ def test_steps_keep_the_state_as_it_is(path: Path, weights: Any) -> None:
     assert described(shapes) == described((weights, random.init(weights)))
 
 
+@pytest.mark.one_python
 @pytest.mark.usefixtures("package")
 def test_work_of_some_steps_and_totals() -> None:
     from constructs import rich  # type: ignore[import-not-found]

@@ -190,6 +190,7 @@ def batch_loss(model: Any, x: Any) -> Any:
     return (y**3).mean(), model, y
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("make", [net, lambda: SeedNorm(3)], ids=["dataclass", "seed"])
 def test_batch_norm_as_a_user_writes_it(make):
     model = mlax.set_up(make(), X[0], rng=KEY)

@@ -136,6 +136,7 @@ OTHER_BOUNDS = {
 }
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("name", [name for name in MODULES if analysis(name).squares])
 def test_the_bound_of_squares_is_what_happens(name: str) -> None:
     """Just below it a slot stays zero; a tenth above it does not."""

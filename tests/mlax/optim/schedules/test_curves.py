@@ -89,6 +89,7 @@ def test_every_schedule_is_tested() -> None:
     assert set(schedules.__all__) <= set(optim.__all__)
 
 
+@pytest.mark.one_python
 @named(EXACT)
 def test_values_at_boundaries_are_exact(case: Any) -> None:
     """Each is the stated number, rounded once; steps are given in all the ways there are."""
@@ -126,6 +127,7 @@ def test_schedules_are_values(case: Any) -> None:
     assert jax.jit(lambda schedule: schedule(0))(case) == case(0)  # static to JAX
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize(
     "case", {type(each): each for each in ALL}.values(), ids=lambda each: type(each).__name__
 )
