@@ -203,10 +203,10 @@ _ALL = [
     _runtime("norm(x)", r"\lVert {0} \rVert", "Euclidean norm of the leaf.", "()"),
     _runtime("rms(x)", _operator("rms"), "Root mean square of the magnitudes.", "()"),
     _runtime(
-        "trust_ratio(w, direction, coefficient?, eps?, least?)",
+        "trust_ratio(w, direction, coefficient?, eps?, min_norm?)",
         r"\phi({0}, {1})",
         "`coefficient` times the norm of the weights over the norm of the direction plus `eps`; 1 if "
-        "either norm is 0. If `least` is given, smaller norms count as `least`.",
+        "either norm is 0. Norms below `min_norm` count as `min_norm`.",
         "()",
     ),
     # static: of shapes and static numbers
@@ -224,12 +224,12 @@ _ALL = [
         "product(sizes: sizes)", r"\prod {0}", "Product of a tuple of integers; 1 for ().", "()"
     ),
     _runtime(
-        "two_largest_axes(shape: sizes, least: static) -> sizes",
+        "two_largest_axes(shape: sizes, min_length: static) -> sizes",
         _operator("axes", "{0}, {1}"),
-        "The two longest axes, the second longest first; () if either is shorter than `least`.",
+        "The two longest axes, the second longest first; () if either is shorter than `min_length`.",
     ),
     Function(
-        "two_axes(shape: sizes, which: choice, least: static) -> sizes",
+        "two_axes(shape: sizes, which: choice, min_length: static) -> sizes",
         "two_axes",
         _operator("axes", "{0}, {1}, {2}"),
         "`two_largest_axes` if `which` is 'largest'; the last two axes, whatever their lengths, if it is 'last'.",
@@ -253,11 +253,11 @@ _ALL = [
     ),
     # factored and per axis
     _runtime(
-        "outer_mean(row, column, axes: sizes, least: static?)",
+        "outer_mean(row, column, axes: sizes, min_mean: static?)",
         r"\frac{{{0} \otimes {1}}}{{\operatorname{{mean}}({0})}}"
         r"||\frac{{{0} \otimes {1}}}{{\max(\operatorname{{mean}}({0}), {3})}}",
         "The matrix whose means along `axes` are `row` and `column`: their outer product over the "
-        "mean, or over `least` if that is larger.",
+        "mean, or over `min_mean` if that is larger.",
     ),
     _runtime(
         "along(vector, axis: static, ndim: static)",

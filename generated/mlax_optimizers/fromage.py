@@ -111,7 +111,7 @@ def init(
 
 
 def _leaf(h: Fromage, g: Array, w: Array, *, learning_rate: Array, root: Array) -> tuple[Array]:
-    direction = trust_ratio(w, g, least=h.min_norm) * g
+    direction = trust_ratio(w, g, min_norm=h.min_norm) * g
     update = -(learning_rate * direction + learning_rate**2 / (1 + root) * w) / root
     return (update,)
 

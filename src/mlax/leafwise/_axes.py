@@ -25,28 +25,28 @@ __all__ = [
 ]
 
 
-def two_largest_axes(shape: Shape, least: int = 0) -> tuple[int, ...]:
+def two_largest_axes(shape: Shape, min_length: int = 0) -> tuple[int, ...]:
     """Return the second longest axis and the longest, if both are at least so long; else ().
 
     Of axes of one length the later one counts as longer. (In Optax that depends on how the processor sorts.)
 
     Args:
         shape: The shape of a leaf.
-        least: Smallest length of the second longest axis.
+        min_length: Smallest length of the second longest axis.
     """
     if len(shape) < 2:
         return ()
     second, first = sorted(range(len(shape)), key=lambda axis: shape[axis])[-2:]
-    return (second, first) if shape[second] >= least else ()
+    return (second, first) if shape[second] >= min_length else ()
 
 
-def two_axes(shape: Shape, which: str, least: int = 0) -> tuple[int, ...]:
+def two_axes(shape: Shape, which: str, min_length: int = 0) -> tuple[int, ...]:
     """Return two axes to factor, or (): the "largest" as by `two_largest_axes`, or the "last" as MLX and PyTorch do.
 
     Args:
         shape: The shape of a leaf.
         which: "largest", or "last" for the last axis but one and the last, whatever their lengths.
-        least: Smallest length of the second longest axis.
+        min_length: Smallest length of the second longest axis.
 
     Raises:
         ValueError: There is no such way to choose.
@@ -54,7 +54,7 @@ def two_axes(shape: Shape, which: str, least: int = 0) -> tuple[int, ...]:
     if which not in ("largest", "last"):
         raise ValueError(f"two_axes: expected 'largest' or 'last', got {which!r}")
     if which == "largest":
-        return two_largest_axes(shape, least)
+        return two_largest_axes(shape, min_length)
     return (len(shape) - 2, len(shape) - 1) if len(shape) >= 2 else ()
 
 
@@ -88,7 +88,7 @@ def matrices(shape: Shape, longest: int | None = None) -> list[Shape]:
 
 
 def outer_mean(
-    row: Array, column: Array, axes: tuple[int, ...], least: float | None = None
+    row: Array, column: Array, axes: tuple[int, ...], min_mean: float | None = None
 ) -> Array:
     r"""Return the array of rank one that has given means along two axes, as Adafactor's second moment.
 
@@ -100,7 +100,7 @@ def outer_mean(
         row: Mean along `axes[1]`, which it lacks. Not negative.
         column: Mean along `axes[0]`, which it lacks. Not negative.
         axes: Two axes of the result, as from `two_largest_axes`.
-        least: The smallest mean to divide by; None divides by 1 where it is 0.
+        min_mean: The smallest mean to divide by; None divides by 1 where it is 0.
 
     Returns:
         An array with one axis more than either, positive: where the product vanishes, the smallest normal number, so
@@ -108,7 +108,7 @@ def outer_mean(
     """
     first, second = axes
     total = jnp.expand_dims(mean(row, first - (second < first)), first - (second < first))
-    total = jnp.where(total > 0, total, 1.0) if least is None else jnp.maximum(total, least)
+    total = jnp.where(total > 0, total, 1.0) if min_mean is None else jnp.maximum(total, min_mean)
     total = jnp.expand_dims(total, second)
     row, column = jnp.expand_dims(row, second), jnp.expand_dims(column, first)
     # In this order: the product of the two overflows, and the smaller one's share of the mean vanishes.

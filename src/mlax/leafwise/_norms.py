@@ -98,7 +98,7 @@ def trust_ratio(
     direction: Array,
     coefficient: float = 1.0,
     eps: float = 0.0,
-    least: float = 0.0,
+    min_norm: float = 0.0,
 ) -> Array:
     r"""Return by how much a direction is to be longer to have the length of the weights; 1 where one has none.
 
@@ -107,7 +107,7 @@ def trust_ratio(
         \eta \frac{\max(\lVert w \rVert, \nu)}{\max(\lVert d \rVert, \nu) + \epsilon}
 
     As in LARS (You et al. 2017, https://arxiv.org/abs/1708.03888, `coefficient` is its trust coefficient), in LAMB (You
-    et al. 2020, https://arxiv.org/abs/1904.00962), and with `least` in Fromage (Bernstein et al. 2020,
+    et al. 2020, https://arxiv.org/abs/1904.00962), and with `min_norm` in Fromage (Bernstein et al. 2020,
     https://arxiv.org/abs/2002.03432).
 
     Args:
@@ -115,13 +115,13 @@ def trust_ratio(
         direction: In which they are to move, same shape.
         coefficient: $\eta$, multiplies the ratio; not the 1 that replaces it.
         eps: $\epsilon$, added to the norm of the direction.
-        least: $\nu$, the smallest norm that either counts with; above 0 nothing has to be replaced.
+        min_norm: $\nu$, the smallest norm that either counts with; above 0 nothing has to be replaced.
 
     Returns:
         Shape (), in the dtype of the direction; finite, also where it would be too large for the dtype.
     """
-    length = jnp.maximum(norm(w).real, least)
-    way = jnp.maximum(norm(direction).real, least)
+    length = jnp.maximum(norm(w).real, min_norm)
+    way = jnp.maximum(norm(direction).real, min_norm)
     defined = (length > 0) & (way > 0)
     ratio = coefficient * length / (jnp.where(defined, way, 1.0) + eps)
     finite = jnp.minimum(ratio, largest_number(ratio.dtype))

@@ -144,7 +144,7 @@ class Call:
                 message = f"{name} takes an array, but this is a static number"
                 self.run.wrong(argument, message)
                 return True
-            one = parameter.name in {"eps", "coefficient", "least"}
+            one = parameter.name in {"eps", "coefficient", "min_norm"}
             if one and isinstance(value, Array) and value.dims:
                 self.run.wrong(
                     argument,
