@@ -97,7 +97,9 @@ class Declarations:
         name = str(path[-1])
         check_identifier(self.document, path, name, what=what, reserved=RESERVED)
         if name in self.taken:
-            self.document.at_key(path, f"{name!r} is already {self.taken[name]}")
+            self.document.at_key(
+                path, f"{name!r} is already {self.taken[name]}; choose another name"
+            )
         article = "an" if what == "argument" else "a"
         self.taken.setdefault(name, f"{article} {what}")
         return name
@@ -196,7 +198,10 @@ class Declarations:
         found = self.hyperparameters.get(value)
         if found is None:
             known = [*words, *self.hyperparameters]
-            hint = suggestion(value, known) or f"; expected {', '.join(words)}, a number or a name"
+            hint = (
+                suggestion(value, known)
+                or f"; expected {', '.join(words)}, a number or the name of a float hyperparameter"
+            )
             try:
                 float(value)
                 hint = "; write numbers without quotes"

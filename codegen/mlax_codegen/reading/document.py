@@ -143,7 +143,7 @@ def parsed(file: str, text: str) -> Document:
         )
     for place, character in enumerate(text):
         if character not in "\n\t" and is_invisible(character):
-            raise refuse(place, place + 1, f"an invisible character, {_name(character)}; delete it")
+            raise refuse(place, place + 1, f"invisible character {_name(character)}; delete it")
     try:
         data = tomllib.loads(text)
         places = locate(text)

@@ -131,7 +131,7 @@ def _parse(code: Code) -> ast.Module | None:
         for column, character in enumerate(_COMMENT.sub("", line)):
             if not character.isascii():
                 start = code.offset(number, column)
-                message = f"{character!r} is not ASCII; outside of comments, equations must be"
+                message = f"{character!r} is not ASCII; such characters may only be in comments"
                 document.inside(path, start, start + 1, message)
                 return None
     run = _UNARY_RUN.search(text)

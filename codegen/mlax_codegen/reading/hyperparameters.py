@@ -179,7 +179,7 @@ def _bounds(document: Document, path: KeyPath, table: Table) -> Bounds:
     if text is None:
         return Bounds()
     found = _BOUNDS.fullmatch(text)
-    help_text = "bounds must read like '0 <= x < 1', '0 < x' or 'x <= 5'"
+    help_text = "write bounds as '0 <= x < 1', '0 < x' or 'x <= 5'"
     if found is None or (found[1] is None and found[4] is None):
         document.at_value(path, help_text)
         return Bounds()

@@ -18,7 +18,7 @@ CASES: dict[str, Bad] = {
         'init = "d0", doc',
         'init = "d1", doc',
         "25:14",
-        "unknown init 'd1'; expected key(seed), a number or a name",
+        "unknown init 'd1'; expected key(seed), a number or the name of a float hyperparameter",
         '"d1"',
     ),
     "init that may follow a schedule": Bad(
@@ -57,14 +57,14 @@ CASES: dict[str, Bad] = {
         '"key(seed)"',
         '"key"',
         "27:16",
-        "unknown init 'key'; expected key(seed), a number or a name",
+        "unknown init 'key'; expected key(seed), a number or the name of a float hyperparameter",
         '"key"',
     ),
     "scalar begins at zeros": Bad(
         "init = 1e30",
         'init = "zeros"',
         "26:17",
-        "unknown init 'zeros'; expected key(seed), a number or a name",
+        "unknown init 'zeros'; expected key(seed), a number or the name of a float hyperparameter",
         '"zeros"',
     ),
     "keeps what may be None": Bad(
@@ -186,14 +186,14 @@ CASES: dict[str, Bad] = {
         "[arguments]\nvalue",
         "[arguments]\nm",
         "35:1",
-        "'m' is already an argument",
+        "'m' is already an argument; choose another name",
         "m",
     ),
     "function that is a hyperparameter": Bad(
         "[functions.start]",
         "[functions.b2]",
         "73:1",
-        "'b2' is already a hyperparameter",
+        "'b2' is already a hyperparameter; choose another name",
         "[functions.b2]",
     ),
     "phase that is a slot": Bad(
@@ -602,7 +602,7 @@ CASES: dict[str, Bad] = {
         "[functions.start]",
         "[functions.gather]",
         "73:1",
-        "'gather' is already a phase",
+        "'gather' is already a phase; choose another name",
         "[functions.gather]",
     ),
     "chain of powers in shapes": Bad(

@@ -347,14 +347,14 @@ CASES: dict[str, Bad] = {
         '"1 <= x"',
         '"1 <= power"',
         "9:33",
-        "bounds must read like '0 <= x < 1', '0 < x' or 'x <= 5'",
+        "write bounds as '0 <= x < 1', '0 < x' or 'x <= 5'",
         '"1 <= power"',
     ),
     "bounds that are code": Bad(
         '"1 <= x"',
         "\"__import__('os') <= x\"",
         "9:33",
-        "bounds must read like '0 <= x < 1', '0 < x' or 'x <= 5'",
+        "write bounds as '0 <= x < 1', '0 < x' or 'x <= 5'",
         "\"__import__('os') <= x\"",
     ),
     "bounds that hold nothing": Bad(
@@ -488,7 +488,7 @@ CASES: dict[str, Bad] = {
         "\nv = { init",
         "\nb2 = { init",
         "18:1",
-        "'b2' is already a hyperparameter",
+        "'b2' is already a hyperparameter; choose another name",
         "b2",
     ),
     "class in lower case": Bad(
@@ -748,14 +748,14 @@ CASES: dict[str, Bad] = {
         "1 - b2**t",
         "1 − b2**t",
         "26:7",
-        "'−' is not ASCII; outside of comments, equations must be",
+        "'−' is not ASCII; such characters may only be in comments",
         "−",
     ),
     "letter that looks like another": Bad(
         "c = 1 - b2**t",
         "с = 1 - b2**t",
         "26:1",
-        "'с' is not ASCII; outside of comments, equations must be",
+        "'с' is not ASCII; such characters may only be in comments",
         "с",
     ),
     "empty equations": Bad(
@@ -1422,7 +1422,7 @@ CASES: dict[str, Bad] = {
         "Step size.",
         "Step \u202esize.",
         "6:105",
-        "an invisible character, U+202E (right-to-left override); delete it",
+        "invisible character U+202E (right-to-left override); delete it",
         "\u202e",
     ),
     "writing that runs backwards, escaped": Bad(
