@@ -38,11 +38,11 @@ class Conditions(Expressions):
 
     def under(self, test: ast.expr, *, holds: bool) -> Known | None:
         """Return what is known where a condition holds, or does not; None if that cannot be."""
-        before = self.known
+        before = self._known
         try:
-            return self.known if self.assume(test, holds=holds) else None
+            return self._known if self.assume(test, holds=holds) else None
         finally:
-            self.known = before
+            self._known = before
 
     def assume(self, test: ast.expr, *, holds: bool) -> bool:
         """Add to what is known that a condition holds, or does not; return whether that can be."""
@@ -72,7 +72,7 @@ class Conditions(Expressions):
         `ndim < 2 or shape[1] > 8` holds because of its first part, or because of its second part
         where `ndim >= 2`. What is known then is what both ways have in common.
         """
-        before = self.known
+        before = self._known
         found: list[Known] = []
         for value in values:
             states = self.under(value, holds=holds)
@@ -81,32 +81,32 @@ class Conditions(Expressions):
             rest = self.under(value, holds=not holds)
             if rest is None:
                 break
-            self.known = rest
-        self.known = before
+            self._known = rest
+        self._known = before
         if not found:
             return False
         merged = found[0]
         for other in found[1:]:
             merged = self.either([merged, other])
-        self.known = merged
+        self._known = merged
         return True
 
     def assume_name(self, name: str, *, holds: bool) -> bool:
         """Assume that a boolean is true, a tuple is not empty, or a condition of [shapes] holds."""
-        value = self.known.get(name)
+        value = self._known.get(name)
         if isinstance(value, bool):
             return value is holds
         if isinstance(value, Sizes):
             lengths = frozenset(n for n in value.lengths if bool(n) is holds)
-            self.known = {**self.known, name: Sizes(value.items, lengths, value.any)}
+            self._known = {**self._known, name: Sizes(value.items, lengths, value.any)}
             if not lengths:
                 return False
         definition = self.spec.shapes.get(name)
         if definition is None or definition.expression is None or isinstance(value, Sizes):
             return True
-        code, self.code = self.code, definition
+        code, self._code = self._code, definition
         possible = self.assume(definition.expression, holds=holds)
-        self.code = code
+        self._code = code
         return possible
 
     def assume_order(self, left: ast.expr, sign: type[ast.cmpop], right: ast.expr) -> bool:
@@ -132,12 +132,12 @@ class Conditions(Expressions):
             return False
         match left:
             case ast.Name(id=name):
-                self.known = {**self.known, name: narrow}
+                self._known = {**self._known, name: narrow}
             case ast.Call(func=ast.Name(id="len"), args=[ast.Name(id=name)]):
-                sizes = self.known.get(name)
+                sizes = self._known.get(name)
                 if isinstance(sizes, Sizes):
                     lengths = frozenset(n for n in sizes.lengths if narrow.low <= n <= narrow.high)
-                    self.known = {**self.known, name: Sizes(sizes.items, lengths, sizes.any)}
+                    self._known = {**self._known, name: Sizes(sizes.items, lengths, sizes.any)}
                     return bool(lengths)
             case _:
                 pass

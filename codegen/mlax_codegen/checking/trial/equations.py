@@ -38,32 +38,32 @@ class Equations(Conditions):
         if hyperparameters is None:
             return
         shape = Sizes.of(SIZE._replace(name=f"n{i}") for i in range(self.axes))
-        self.leaf = as_dims(shape)
-        self.known = {**hyperparameters, SHAPE: shape, NDIM: exactly(self.axes)}
+        self._leaf = as_dims(shape)
+        self._known = {**hyperparameters, SHAPE: shape, NDIM: exactly(self.axes)}
         for name, code in spec.shapes.items():
-            self.known[name] = self.value_of(code)
-        static = dict(self.known)
+            self._known[name] = self.value_of(code)
+        static = dict(self._known)
         slots = {slot.name: self.slot(slot, static) for slot in spec.slots}
-        leaf = Array(self.leaf)
+        leaf = Array(self._leaf)
         state: Known = {scalar.name: SCALAR for scalar in spec.scalars if not scalar.is_key}
         arguments = [*(argument.name for argument in spec.arguments), STEP_NUMBER]
         once: Known = {**hyperparameters, **state, **dict.fromkeys(arguments, SCALAR)}
         for phase in spec.phases:
             if phase.scalars is not None:
-                self.known = once
+                self._known = once
                 self.block(phase.scalars)
-                once = self.known
+                once = self._known
             # `scalars` may compute with Python numbers alone (1 - b1), but what they assign reaches
             # the leaves as an array. So no interval is kept: an array cannot be an index or a size.
             arrays = {name: SCALAR for name in once if name not in hyperparameters}
-            self.known = {**static, **arrays, **slots, GRADIENT: leaf, WEIGHT: leaf}
+            self._known = {**static, **arrays, **slots, GRADIENT: leaf, WEIGHT: leaf}
             self.block(phase.leaf)
             # New names are totals, or local to the leaf. The flow check lets no later phase read
             # the latter, so they need not be told apart here.
-            new = {name for name in self.known if name not in {*static, *slots, *arrays}}
+            new = {name for name in self._known if name not in {*static, *slots, *arrays}}
             once |= dict.fromkeys(new, SCALAR)
         for function in spec.functions:
-            self.known = {**static, **state, **slots, WEIGHT: leaf}
+            self._known = {**static, **state, **slots, WEIGHT: leaf}
             self.block(function.leaf)
 
     def allowed(self) -> Known | None:
@@ -71,34 +71,34 @@ class Equations(Conditions):
 
         None if no values of them meet the requirements: the optimizer cannot be made so.
         """
-        self.known = {
+        self._known = {
             h.name: SCALAR if h.schedulable else within_bounds(h)
             for h in self.spec.hyperparameters
             if h.kind in {"float", "integer"}
         }
         for requirement in self.spec.requirements:
             if requirement.test.expression is not None:
-                self.code = requirement.test
+                self._code = requirement.test
                 met = self.under(requirement.test.expression, holds=True)
                 if met is None:
                     return None
-                self.known = met
-        return self.known
+                self._known = met
+        return self._known
 
     def slot(self, slot: Slot, static: Known) -> Value:
         """Return what is known of a slot wherever it exists: under its `when`."""
-        self.known = dict(static)
+        self._known = dict(static)
         if slot.when is not None and slot.when.expression is not None:
-            self.code = slot.when
+            self._code = slot.when
             self.value(slot.when.expression)
             where = self.under(slot.when.expression, holds=True)
             if where is None:
                 return None
-            self.known = where
+            self._known = where
         if slot.keeps is not None:
             self.value_of(slot.keeps)
         if slot.shape is None or slot.shape.expression is None:
-            return Array(self.leaf)
+            return Array(self._leaf)
         before = len(self.blamed)
         shape = self.value_of(slot.shape)
         if len(self.blamed) > before or not isinstance(shape, Sizes | Shapes):
@@ -112,12 +112,12 @@ class Equations(Conditions):
 
     def value_of(self, code: Code) -> Value:
         """Return what is known of an expression that stands alone."""
-        self.code = code
+        self._code = code
         return None if code.expression is None else self.value(code.expression)
 
     def block(self, code: Code) -> None:
         """Follow the equations of a block."""
-        self.code = code
+        self._code = code
         self.statements(code.body)
 
     def statements(self, body: Sequence[ast.stmt]) -> None:
@@ -136,34 +136,34 @@ class Equations(Conditions):
         test = statement.test
         self.value(test)
         after: list[Known] = []
-        before = self.known
+        before = self._known
         for holds, branch in ((True, statement.body), (False, statement.orelse)):
             known = self.under(test, holds=holds)
             if known is None:
                 continue
-            self.known = dict(known)
+            self._known = dict(known)
             self.statements(branch)
             # What the condition says ends with the branch: after `if ndim > 1: ...` there may be
             # one axis again. What the branch assigned stays.
             assigned = {
                 name: value
-                for name, value in self.known.items()
+                for name, value in self._known.items()
                 if name not in known or value is not known[name]
             }
             after.append({**before, **assigned})
-            self.known = before
-        self.known = self.either(after, test)
+            self._known = before
+        self._known = self.either(after, test)
 
     def assign(self, name: str, node: ast.expr) -> None:
         """Take note of a value; one that the step returns must have the shape of its place."""
         value = self.value(node)
         if name in {UPDATE, RESULT}:
-            self.fits(node, name, Array(self.leaf), value)
+            self.fits(node, name, Array(self._leaf), value)
         elif name in self.slots:
             # The slot keeps the shape that it was declared with, so that one mistake is noted once.
-            self.fits(node, name, self.known.get(name), value)
+            self.fits(node, name, self._known.get(name), value)
             return
-        self.known[name] = value
+        self._known[name] = value
 
     def fits(self, node: ast.expr, name: str, wanted: Value, found: Value) -> None:
         """Check that a value has the shape of what it is assigned to."""
@@ -192,7 +192,7 @@ class Equations(Conditions):
         """Return a shape in words, after a form of `be` or of `have`."""
         if dims == ():
             return f"{be} a single number"
-        if dims == self.leaf:
+        if dims == self._leaf:
             return f"{have} the shape of the leaf"
         return f"{have} shape {dims_text(dims)}"
 

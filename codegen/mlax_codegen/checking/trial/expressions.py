@@ -52,7 +52,7 @@ class Expressions(Run, ABC):
         """Return what is known of an expression, noting what cannot work in it."""
         match node:
             case ast.Name(id=name):
-                return self.known.get(name)
+                return self._known.get(name)
             case ast.Constant(value=bool() | str() | None):
                 return None
             case ast.Constant(value=int() | float() as number):
@@ -134,7 +134,7 @@ class Expressions(Run, ABC):
 
     def several(self, values: Sequence[ast.expr], *, deciding: bool) -> Value:
         """Return what `and` or `or` gives; a part counts only if those before it do not decide."""
-        before, found = self.known, []
+        before, found = self._known, []
         for value in values:
             found.append(_truth(self.value(value)))
             if found[-1] is deciding:
@@ -143,21 +143,21 @@ class Expressions(Run, ABC):
             if rest is None:
                 found[-1] = deciding
                 break
-            self.known = rest
-        self.known = before
+            self._known = rest
+        self._known = before
         if deciding in found and found[-1] is deciding:
             return deciding
         return None if None in found else not deciding
 
     def branches(self, test: ast.expr, body: ast.expr, otherwise: ast.expr) -> Value:
         found: list[Value] = []
-        before = self.known
+        before = self._known
         for holds, branch in ((True, body), (False, otherwise)):
             known = self.under(test, holds=holds)
             if known is not None:
-                self.known = known
+                self._known = known
                 found.append(self.value(branch))
-            self.known = before
+            self._known = before
         if len(found) == 2:
             return self.one_of(found[0], found[1], test)
         return found[0] if found else None
@@ -199,20 +199,20 @@ class Expressions(Run, ABC):
                 return Shapes(lengths, None)
             return (
                 Arrays(lengths, None)
-                if GRADIENT in self.known or WEIGHT in self.known
+                if GRADIENT in self._known or WEIGHT in self._known
                 else Sizes.of([])
             )
-        before = self.known
-        self.known = {**before, generator.target.id: variable}
+        before = self._known
+        self._known = {**before, generator.target.id: variable}
         possible = True
         for condition in generator.ifs:
             self.value(condition)
             known = self.under(condition, holds=True)
             possible = possible and known is not None
-            self.known = known if known is not None else self.known
+            self._known = known if known is not None else self._known
             lengths = frozenset(range(max(lengths) + 1))
         found = self.value(element) if possible else None
-        self.known = before
+        self._known = before
         match found:
             case Interval():
                 return Sizes(None, lengths, found)

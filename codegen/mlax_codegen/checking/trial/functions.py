@@ -293,8 +293,12 @@ class Call:
         return Array(dims)
 
     def rotate(self, name: str, dims: Dims, bases: Value) -> Value:
-        if dims is not None and isinstance(bases, Arrays) and bases.lengths != {len(dims)}:
-            matrices = "matrix" if bases.lengths == {1} else "matrices"
+        if (
+            dims is not None
+            and isinstance(bases, Arrays)
+            and bases.lengths != frozenset({len(dims)})
+        ):
+            matrices = "matrix" if bases.lengths == frozenset({1}) else "matrices"
             have = f"the array has {count(len(dims), 'axis', 'axes')}"
             have += f" and the list {either_of(sorted(bases.lengths))} {matrices}"
             self.wrong_here(f"{name} needs one matrix for each axis: {have}")

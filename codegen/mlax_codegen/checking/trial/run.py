@@ -24,30 +24,34 @@ class Run:
         undecided: Options whose answers lead to different shapes and that this run did not take as
             decided, with their answers. The same equations are run again with each answer.
         blamed: Expressions that a mistake was noted at.
-        known: What is known of each name where the run is.
-        leaf: The shape of the leaf.
-        code: The equations where the run is.
     """
+
+    # What is known of each name where the run is, the shape of the leaf, and the equations where the run is.
+    _known: Known
+    _leaf: Dims
+    _code: Code
 
     def __init__(self, spec: Spec, axes: int, configuration: Configuration) -> None:
         self.spec = spec
         self.axes = axes
         self.configuration = configuration
         self.answers: Mapping[str, str] = dict(configuration.answers)
-        self.choices = {h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"}
-        self.options = {h.name for h in spec.hyperparameters}
+        self.choices: Mapping[str, tuple[str, ...]] = {
+            h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"
+        }
+        self.options: set[str] = {h.name for h in spec.hyperparameters}
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in spec.slots}
         self.undecided: dict[str, tuple[str, ...]] = {}
         self.blamed: set[ast.AST] = set()
-        self.known: Known = {}
-        self.leaf: Dims = ()
-        self.code: Code = spec.phases[0].leaf
+        self._known = {}
+        self._leaf = ()
+        self._code = spec.phases[0].leaf
 
     def wrong(self, node: ast.AST, message: str) -> None:
         """Note a mistake, once for each place."""
         if node not in self.blamed and isinstance(node, ast.expr):
             self.blamed.add(node)
-            self.code.note(node, message)
+            self._code.note(node, message)
 
     def wrong_here(self, node: ast.AST, message: str, cure: str = "") -> None:
         """Note a mistake that only some leaves and options show, and say which."""
@@ -77,7 +81,7 @@ class Run:
     def either(self, states: Sequence[Known], test: ast.expr | None = None) -> Known:
         """Return what is known after one of one or two branches, of the names that both know."""
         if len(states) < 2:
-            return states[0] if states else self.known
+            return states[0] if states else self._known
         first, second = states
         both = [name for name in first if name in second]
         return {name: self.one_of(first[name], second[name], test) for name in both}
