@@ -220,9 +220,28 @@ def check_changes(old: Any, new: Any) -> None:
     if not checks_enabled():
         return
     before = {item.name: _signature(item.value) for item in node_items(old)}
-    items = [item for item in node_items(new) if before.get(item.name) != _signature(item.value)]
+    items = [
+        _without_axes(item)
+        for item in node_items(new)
+        if before.get(item.name) != _signature(item.value)
+    ]
     if items:
         verify_together(new, f"{type(new).__name__}.replace", items)
+
+
+def _without_axes(item: Checked) -> Checked:
+    """Return what to check of a node that has another number of axes than its annotation: its dtype only.
+
+    So a stack of modules, which has an axis in front, can be cast and sliced.
+    """
+    dimensions = _dimensions(item.annotation)
+    several = "*" in dimensions or "..." in dimensions
+    if not dimensions or several or not isinstance(item.value, jax.Array):
+        return item
+    if item.value.ndim == len(dimensions.split()):
+        return item
+    array: Any = item.annotation
+    return item._replace(annotation=array.dtype[array.array_type, "..."])
 
 
 def _signature(data: Any) -> Any:

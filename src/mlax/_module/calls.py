@@ -102,20 +102,25 @@ def _arguments(parameter: inspect.Parameter, value: Any, hint: Any) -> list[Chec
     return [Checked(parameter.name, value, hint)]
 
 
-def _pair(module: Any, result: Any) -> Any:
-    """Return what `forward` returned, or refuse it."""
+def _pair(module: Any, result: Any, function: str = "forward") -> Any:
+    """Return what `forward`, or a `__call__` of the user's own, returned; or refuse it."""
     items = cast("tuple[object, ...]", result) if isinstance(result, tuple) else None
     if items is not None and len(items) == 2 and isinstance(items[1], type(module)):
         return items
     got = _kind(cast("object", result)) if items is None else f"({', '.join(map(_kind, items))})"
     raise TypeError(
-        f"{type(module).__name__}.forward must return (result, self), got {got}.\n"
+        f"{type(module).__name__}.{function} must return (result, self), got {got}.\n"
         f"  End it with `return result, self`; self may be a changed copy."
     )
 
 
 def _kind(value: object) -> str:
     return "array" if isinstance(value, jax.Array) else type(value).__name__
+
+
+def defines_forward(module: Any) -> bool:
+    """Whether the class of a module has a `forward` of its own, and not only that of Module, which refuses."""
+    return not getattr(class_of(module).forward, "is_abstract", False)
 
 
 def run_child(
@@ -126,6 +131,11 @@ def run_child(
     if not callable(getattr(child, "forward", None)):
         raise TypeError(
             f"{where} takes a module inside this {type(module).__name__}, got {describe(child)}"
+        )
+    if not defines_forward(child):
+        raise TypeError(
+            f"{where}: {type(child).__name__} defines no forward.\n"
+            f"  Rename its __call__ to forward, and let it return (result, self)."
         )
     paths = paths_to(child, module, deep=False) or paths_to(child, module, deep=True)
     if not paths:
@@ -140,5 +150,5 @@ def run_child(
             f"{', '.join(keystr(path) for path in paths)}.\n"
             f"  Give each place a module of its own. To share one, use one field twice."
         )
-    result, changed = child(*args, **kwargs)
+    result, changed = _pair(child, child(*args, **kwargs), "__call__")
     return result, with_node(module, paths[0], changed)

@@ -36,8 +36,8 @@ from mlax._module.fields import (
     refuse_default,
 )
 from mlax._module.flattening import AuxData, Flattened, Unfinished, flattening_of
-from mlax._module.nodes import UNSET
-from mlax._module.places import own_nodes
+from mlax._module.nodes import UNSET, ENode
+from mlax._module.places import own_nodes, separated
 from mlax._module.printing import shorten
 from mlax._module.static import StaticError, tag
 
@@ -58,6 +58,15 @@ class HasForward(Protocol[P, R]):
 
 class _HasForwardPair(Protocol[P, R]):
     def forward(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Any]: ...
+
+
+class _SignatureOfForward:
+    """Gives `inspect.signature(model)`, and `jax.jit(model)`, the signature of the model's `forward`."""
+
+    def __get__(self, module: Any, cls: type) -> inspect.Signature:
+        if module is None:
+            raise AttributeError("__signature__")  # that of the class is that of its __init__
+        return inspect.signature(module.forward)
 
 
 @dataclass_transform(
@@ -86,6 +95,9 @@ class Module(INode, Flattened, metaclass=ABCMeta):
         TypeError: A field is a bare array, unhashable, hides an array or a State, mixes States with other values,
             or does not match its annotation.
     """
+
+    if not TYPE_CHECKING:
+        __signature__ = _SignatureOfForward()
 
     _aux_data: AuxData
     _mutable: ClassVar[type | None]
@@ -140,6 +152,8 @@ class Module(INode, Flattened, metaclass=ABCMeta):
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, Self]:
         """Return the result, and this module or a changed copy. Called with all nodes set up."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    forward.is_abstract = True  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
 
     def __call__(self: HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Set up where needed, check the nodes and the arguments, and return what `forward` returns."""
@@ -343,6 +357,7 @@ def _finish(module: Module, label: Hashable = None) -> None:
     static: list[str] = []
     values: list[Any] = []
     tags: list[Hashable] = []
+    seen: dict[int, str] = {}
     for name in cls._names:
         value = _value(module, name)
         if name in cls._fresh_defaults and value is cls._fresh_defaults[name]:
@@ -360,7 +375,12 @@ def _finish(module: Module, label: Hashable = None) -> None:
             ) from None
         children.append(name)
         if isinstance(value, (list, tuple, dict)):
-            object.__setattr__(module, name, copy_states(f"{cls.__name__}.{name}", value))
+            value = copy_states(f"{cls.__name__}.{name}", value)
+            object.__setattr__(module, name, value)
+        if value is not None and not isinstance(value, ENode):
+            apart = separated(cls.__name__, name, value, seen)
+            if apart is not value:
+                object.__setattr__(module, name, apart)
     flattening = flattening_of(cls, tuple(children), tuple(static))
     object.__setattr__(module, "_aux_data", AuxData(flattening, tuple(values), tuple(tags), label))
 

@@ -3,13 +3,28 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mlax._jax.trees import KeyPath, flatten_with_path, leaves_with_path, map_with_path
+from mlax._jax.trees import (
+    KeyPath,
+    flatten,
+    flatten_with_path,
+    leaves,
+    leaves_with_path,
+    map_with_path,
+)
 from mlax._module.branches import Container, is_container
 from mlax._module.flattening import is_flattened
-from mlax._module.nodes import ENode, is_leaf_state, is_state
+from mlax._module.nodes import UNSET, ENode, is_leaf_state, is_state
 from mlax.tree import keystr
 
-__all__ = ["map_modules", "modules_inside", "own_nodes", "paths_to", "with_node"]
+__all__ = [
+    "map_modules",
+    "modules_inside",
+    "own_nodes",
+    "paths_to",
+    "separated",
+    "with_node",
+    "with_nodes_of",
+]
 
 
 def own_nodes(module: Any) -> Iterator[tuple[str, ENode[Any]]]:
@@ -27,6 +42,71 @@ def _nodes(name: str, value: Any) -> Iterator[tuple[str, ENode[Any]]]:
         for path, node in leaves_with_path(value, is_leaf=is_state):
             if is_state(node):
                 yield from _nodes(name + keystr(path), node)
+
+
+def with_nodes_of(made: Any, given: Any) -> Any:
+    """Return a module that a `set_up` made, with the nodes of its own fields that had data before.
+
+    Which Parameters are frozen stays as it was too.
+    """
+
+    def is_node(node: Any) -> bool:
+        return is_leaf_state(node) or (
+            node is not given and node is not made and is_flattened(node)
+        )
+
+    before = {path: node for path, node in leaves_with_path(given, is_node) if is_leaf_state(node)}
+
+    def kept(path: KeyPath, node: Any) -> Any:
+        old = before.get(path)
+        if old is None or not is_leaf_state(node):
+            return node
+        if old.data is not UNSET:
+            return old
+        if getattr(old, "frozen", False) and type(node) is type(old):
+            return old.with_data(node.data)
+        return node
+
+    return map_with_path(kept, made, is_node)
+
+
+def separated(owner: str, name: str, value: Any, seen: dict[int, str]) -> Any:
+    """Return the value of a field with every module in one place only.
+
+    Calls find a module by identity, and `jit` makes two of one that is in two places. A module without nodes is
+    copied for its second place, where nobody can tell the difference.
+
+    Args:
+        owner: Name of the class that has the field.
+        name: Name of the field.
+        value: A State, or a tuple, list or dict of States and None.
+        seen: Where the modules in the fields before stand, by `id`; this field's are added.
+
+    Raises:
+        ValueError: A module with nodes is in two places.
+    """
+    found, treedef = flatten_with_path(value, is_leaf=_is_module_or_node)
+    changed = False
+    nodes: list[Any] = []
+    for path, node in found:
+        if is_flattened(node):
+            place = f"{name}{keystr(path)}"
+            if id(node) in seen:
+                inside: list[object] = leaves(node, is_leaf=is_leaf_state)
+                if any(map(is_leaf_state, inside)):
+                    raise ValueError(
+                        f"{owner}: {seen[id(node)]} and {place} are the same {type(node).__name__}.\n"
+                        f"  Give each place a module of its own. To share one, use one field twice."
+                    )
+                node = flatten(node)[1].unflatten(())  # noqa: PLW2901
+                changed = True
+            seen[id(node)] = place
+        nodes.append(node)
+    return treedef.unflatten(nodes) if changed else value
+
+
+def _is_module_or_node(node: object) -> bool:
+    return is_flattened(node) or is_leaf_state(node)
 
 
 def modules_inside(module: Any) -> list[tuple[KeyPath, Any]]:

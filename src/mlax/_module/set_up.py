@@ -4,8 +4,10 @@ A lazy call sets up a module just before its `forward`. `mlax.set_up` does it fo
 the model is called under `jax.eval_shape`, each module on the way is set up with arrays that have shapes and dtypes
 only, and what the set-ups made is put into the model that was given, so that nothing else of it changes.
 
-Inside, a module is known by its path in the whole model, which it carries as the `label` of its aux data: that survives
-`vmap`, `scan` and the like, through which a module comes out as another object.
+On the way, a module that is not set up carries its path in the whole model, as the `label` of its aux data: that survives
+`vmap`, `scan` and the like, through which a module comes out as another object. A module that is set up carries none, so
+`forward` sees it as in a call. A `forward` may call `mlax.set_up` on a part of the model, which then belongs to the run
+around it; in a `set_up`, it is a run of its own.
 """
 
 import contextvars
@@ -25,7 +27,7 @@ from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import KeyPath, class_of, flatten, leaves
 from mlax._module.flattening import is_flattened
 from mlax._module.nodes import State
-from mlax._module.places import map_modules, modules_inside
+from mlax._module.places import map_modules, modules_inside, with_nodes_of
 from mlax._module.unset import refuse_unset
 from mlax.tree import describe, keystr, refuse_shared
 
@@ -47,6 +49,7 @@ class _Run:
         modules: The modules as they are in the model, by path.
         asked: Arguments of the calls on the way that asked for a set-up, by path.
         made: Modules as their set-up returned them, by path.
+        making: How many set-ups are running: calls of `mlax.set_up` in them are runs of their own.
     """
 
     def __init__(self, key: Array | None, eager: bool) -> None:
@@ -55,6 +58,7 @@ class _Run:
         self.modules: dict[KeyPath, Any] = {}
         self.asked: dict[KeyPath, inspect.BoundArguments] = {}
         self.made: dict[KeyPath, Any] = {}
+        self.making = 0
 
     def key_for(self, path: KeyPath) -> Array | None:
         """Return a key that depends on nothing but the key of the model and the path."""
@@ -63,11 +67,17 @@ class _Run:
         return jax.random.fold_in(self.key, zlib.crc32(keystr(path).encode()))
 
     def labelled(self, module: Any, path: KeyPath) -> Any:
-        """Return a module that knows its path, as do all modules inside."""
-        self.modules[path] = _with_label(
-            map_modules(lambda inside, child: self.labelled(child, path + inside), module), path
-        )
+        """Return a module in which all that are not set up know their paths, and keep each as it is then.
+
+        Those that are set up carry no label: they have the structure that they have in a call, so that `forward` can
+        compare, stack, combine and scan over them.
+        """
+        module = self._labelled_inside(module, path)
+        self.modules[path] = _with_label(module, None if module.is_set_up else path)
         return self.modules[path]
+
+    def _labelled_inside(self, module: Any, path: KeyPath) -> Any:
+        return map_modules(lambda inside, child: self.labelled(child, path + inside), module)
 
     def ask(self, path: KeyPath, given: inspect.BoundArguments) -> Any:
         """Return the module at a path, set up."""
@@ -82,9 +92,16 @@ class _Run:
             self.made[path] = made
         return self.made[path]
 
-    def finish(self) -> None:
-        """Make what could not be made on the way."""
+    def finish(self, beneath: KeyPath = ()) -> dict[KeyPath, Any]:
+        """Make what could not be made on the way, outside of it; return all that was made.
+
+        Args:
+            beneath: Only modules at this path and inside.
+        """
+        made = dict(self.made)
         for path, given in self.asked.items():
+            if path[: len(beneath)] != beneath:
+                continue
             # Outside, the arrays of the way are dead; a transformation around would find out too late to say whose.
             make = functools.partial(self._make, path, given)
             closed = cast("Any", jax.make_jaxpr)(lambda make=make: leaves(make()))()
@@ -94,19 +111,24 @@ class _Run:
             pairs = zip(closed.jaxpr.constvars, closed.consts, strict=True)
             if any(id(var) in used and id(const) in dead for var, const in pairs):
                 raise _reads_values(self.modules[path], path)
-            self.made[path] = make()
+            made[path] = make()
+        return made
 
     def _make(self, path: KeyPath, given: inspect.BoundArguments) -> Any:
+        # The module as it was: this runs on the way and once more after it.
         module = self.modules[path]
-        key = self.key_for(path)
+        self.making += 1
         try:
-            return self.labelled(_made(module, given, key), path)
+            made = _made(module, given, self.key_for(path))
+            return _with_label(self._labelled_inside(made, path), None)
         except (
             ConcretizationTypeError,
             TracerArrayConversionError,
             UnexpectedTracerError,
         ) as error:
             raise _reads_values(module, path) from error
+        finally:
+            self.making -= 1
 
 
 _current = contextvars.ContextVar[_Run | None]("mlax_set_up", default=None)
@@ -196,7 +218,7 @@ def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
         )
     if not made.is_set_up:
         raise ValueError(f"{cls.__name__}.set_up was called, but still {_not_set_up(made)}")
-    return made
+    return with_nodes_of(made, module)
 
 
 def _named(given: inspect.BoundArguments) -> dict[str, Any]:
@@ -246,8 +268,14 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         )
     refuse_shared("mlax.set_up", "model", model)
     _refuse_shared_modules(model, (), {})
-    run = _Run(rng, eager=not any(map(is_tracer, leaves((model, rng)))))
-    labelled = run.labelled(model, ())
+    around = _current.get()
+    place = None if around is None or around.making else _place_of(model)
+    if around is not None and place is not None:  # a `forward` sets up a part of the model
+        run, labelled = around, cast("Any", model)
+    else:
+        run = _Run(rng, eager=not any(map(is_tracer, leaves((model, rng)))))
+        place = ()
+        labelled = run.labelled(model, place)
     names = list(_parameters(class_of(model).forward))
     if rng is not None and "rng" in names[len(inputs) + 1 :]:
         options.setdefault("rng", rng)
@@ -264,7 +292,7 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
     token = _current.set(run)
     try:
         cast("Any", jax.eval_shape)(call, arrays)
-        run.finish()
+        made = run.finish(place)
     except (ConcretizationTypeError, TracerArrayConversionError) as error:
         raise TypeError(
             f"mlax.set_up calls {class_of(model).__name__} with shapes and dtypes only, and a forward in it asks for "
@@ -273,9 +301,21 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         ) from error
     finally:
         _current.reset(token)
-    model = _assembled(model, (), run.made)
+    model = _assembled(model, place, made)
     refuse_unset("mlax.set_up", "model", model, "their modules were not called with these inputs")
     return model
+
+
+def _place_of(module: Any) -> KeyPath | None:
+    """Return the path in the whole model of a part that a `forward` has in hand; None if that is not known."""
+    path: KeyPath | None = module._aux_data.label
+    if path is not None:
+        return path
+    for inside, child in modules_inside(module):
+        below = _place_of(child)
+        if below is not None:
+            return below[: len(below) - len(inside)]
+    return None
 
 
 def _refuse_shared_modules(module: Any, path: KeyPath, seen: dict[int, KeyPath]) -> None:

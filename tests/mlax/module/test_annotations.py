@@ -128,8 +128,10 @@ def test_replace_checks_what_changed():
     stacked = jax.vmap(lambda _: linear(), axis_size=5)(None)
     assert stacked.replace(out_features=3).kernel.data.shape == (5, 2, 3)
     assert stacked.replace(kernel=Parameter(jnp.zeros((5, 2, 3)))).kernel.data.sum() == 0
+    assert stacked.replace(kernel=Parameter(stacked.kernel.data[:3])).kernel.data.shape == (3, 2, 3)
+    assert linear().replace(kernel=ones(5, 2, 3)).kernel.data.shape == (5, 2, 3)
     with pytest.raises(AnnotationMismatchError, match=r"^Linear\.replace: kernel"):
-        linear().replace(kernel=ones(5, 2, 3))
+        linear().replace(kernel=Parameter(jnp.ones((5, 2, 3), int), frozen=True))
     with pytest.raises(AnnotationMismatchError, match=r"^Linear\.replace: kernel"):
         linear().replace(kernel=Parameter(jnp.ones((2, 3), int), frozen=True))
     with pytest.raises(AnnotationMismatchError, match=r"^Linear\.replace: bias"):

@@ -1,5 +1,6 @@
 """Calls: arguments, results, lazy set-up, and how a module calls its children."""
 
+import inspect
 import re
 from typing import Any, Self
 
@@ -220,12 +221,6 @@ def test_a_child_that_is_not_there_or_there_twice():
         ValueError, match=r"^Holds\.call: this Scale is not in the Holds, where it is looked for"
     ):
         Holds([child])(stranger, 1)
-    with pytest.raises(ValueError, match="in 2 places") as error:
-        Holds({"a": child, "b": [child]})(child, 1)
-    assert str(error.value) == (
-        "Holds.call: this Scale is in 2 places of the Holds: .field['a'], .field['b'][0].\n"
-        "  Give each place a module of its own. To share one, use one field twice."
-    )
     with pytest.raises(ValueError, match=re.escape(".field.field, .extra.field")):
         Holds(Holds(child), Holds(child))(child, 1)
     _, changed = child(1)
@@ -234,6 +229,98 @@ def test_a_child_that_is_not_there_or_there_twice():
     for wrong in (None, X, 3, Parameter(1.0)):
         with pytest.raises(TypeError, match=r"^Holds\.call takes a module inside this Holds, got "):
             Holds(child)(wrong, 1)
+
+
+class Shift(Module):
+    """Has no nodes."""
+
+    by: float = 1.0
+
+    def forward(self, x: Any) -> tuple[Any, Self]:
+        return x + self.by, self
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda child: Holds({"a": child, "b": [child]}),
+        lambda child: Holds((child, child)),
+        lambda child: Holds(child, child),
+        lambda child: Holds([child], Container({"a": child})),
+        lambda child: Holds(None).replace(field=(child, child)),
+        lambda child: Holds(Holds(child).replace(extra=child)),
+    ],
+)
+def test_one_module_in_two_places_of_the_fields(build):
+    """With nodes it is refused; without any it is copied, so that calls find it and `jit` changes nothing."""
+    with pytest.raises(
+        ValueError, match=r"^Holds: \S+ and \S+ are the same Scale\.\n.*one field twice"
+    ):
+        build(Scale())
+    with pytest.raises(ValueError, match="are the same Holds"):
+        build(Holds(Scale()))
+    model = build(Shift(2.0))
+    assert tree_equal(model, jax.jit(lambda model: model)(model))
+    shifts = [node for node in jax.tree.leaves(model, is_leaf=is_shift) if is_shift(node)]
+    assert len(shifts) == len({id(shift) for shift in shifts}) == 2
+
+
+def is_shift(node: Any) -> bool:
+    return isinstance(node, Shift)
+
+
+class Bare(Module):
+    """Defines `__call__` only."""
+
+    weight: Parameter
+    pair: bool = False
+
+    def __call__(self, x: Any) -> Any:
+        return (x, x) if self.pair else x * self.weight.data
+
+
+class Loose(Module):
+    """Has a `__call__` of its own that returns something else than a pair."""
+
+    result: str
+
+    def forward(self, x: Any) -> tuple[Any, Self]:
+        return x, self
+
+    def __call__(self, x: Any) -> Any:
+        return {"array": x, "pair": (x, x), "none": None, "triple": (x, self, x)}[self.result]
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_a_child_without_forward_is_refused(pair):
+    child = Bare(Parameter(3.0), pair)
+    with pytest.raises(
+        TypeError, match=r"^Holds\.call: Bare defines no forward\.\n.*Rename its __call__"
+    ):
+        Holds(child)(child, X)
+
+
+@pytest.mark.parametrize("result", ["array", "pair", "none", "triple"])
+def test_what_a_child_returns_is_checked_before_it_is_unpacked(result):
+    child = Loose(result)
+    with pytest.raises(TypeError, match=r"^Loose\.__call__ must return \(result, self\), got "):
+        Holds(child)(child, X)
+
+
+def test_the_signature_of_a_model_is_that_of_its_forward():
+    assert inspect.signature(Shift()) == inspect.signature(Shift().forward)
+    assert list(inspect.signature(Shift).parameters) == ["by"]
+    assert list(inspect.signature(net()).parameters) == list(
+        inspect.signature(net().forward).parameters
+    )
+
+    class Switched(Module):
+        def forward(self, x: Any, inference_mode: bool = False) -> tuple[Any, Self]:
+            return (x if inference_mode else -x), self
+
+    call = jax.jit(Switched(), static_argnames="inference_mode")
+    assert float(call(2.0, True)[0]) == float(call(2.0, inference_mode=True)[0]) == 2
+    assert float(call(2.0)[0]) == float(call(2.0, False)[0]) == -2
 
 
 def test_one_field_used_twice_is_sharing():

@@ -282,3 +282,164 @@ def test_a_module_that_forward_changes_before_it_calls_it():
     model = mlax.set_up(Tunes(BatchNorm()), X[0])
     assert tree_equal(model.norm, mlax.set_up(BatchNorm(), X[0]))
     assert model(X[0])[1].norm.momentum == 0.5
+
+
+class Scale(Module):
+    w: Parameter = Parameter()
+
+    def set_up(self, x: Array) -> Self:
+        return self.replace(w=Parameter(jnp.ones_like(x)))
+
+    def forward(self, x: Array) -> tuple[Array, Self]:
+        return x * self.w.data, self
+
+
+def scale(value: float) -> Scale:
+    return Scale(Parameter(jnp.full(3, value)))
+
+
+class Two(Module):
+    """Does with its two children what a call allows."""
+
+    left: Scale
+    right: Scale
+    lazy: Linear
+    how: str
+
+    def forward(self, x: Array) -> tuple[Array, Self]:
+        left, right = self.left, self.right
+        match self.how:
+            case "map":
+                both = jax.tree.map(lambda a, b: (a + b) / 2, left, right)
+            case "cond":
+                both = jax.lax.cond(x.sum() > 0, lambda: left, lambda: right)
+            case "select":
+                both = jax.tree.map(lambda a, b: jax.lax.select(x.sum() > 0, a, b), left, right)
+            case "combine":
+                both = left.filter(lambda _: False).combine(right)
+            case "equal":
+                assert tree_equal(left, left.replace())
+                assert jax.tree.structure(left) == jax.tree.structure(right)
+                both = left
+            case "replace":
+                both = self.replace(left=right, right=left).left
+            case "while":
+                both = jax.lax.fori_loop(0, 2, lambda i, m: jax.tree.map(jnp.negative, m), left)
+            case _:
+                stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), left, right)
+                x, _ = jax.lax.scan(lambda x, module: (module(x)[0], None), x, stacked)
+                both = left
+        y, _ = both(x)
+        return self.call(self.lazy, y)
+
+
+@pytest.mark.parametrize(
+    "how", ["map", "cond", "select", "combine", "equal", "replace", "while", "scan"]
+)
+def test_forward_sees_what_it_sees_in_a_call(how):
+    """Modules that are set up compare, stack, combine and scan while others are set up beside them."""
+    model = Two(scale(1.0), scale(2.0), Linear(2), how)
+    expected = mlax.set_up(Linear(2), X[0], rng=KEY)
+    done = mlax.set_up(model, X[0], rng=KEY)
+    assert done.lazy.kernel.data.shape == expected.kernel.data.shape == (3, 2)
+    assert tree_equal(done.replace(lazy=Linear(2)), model)
+    assert done(X[0])[0].shape == (2,)
+    jitted = jax.jit(lambda key: mlax.set_up(model, X[0], rng=key))(KEY)
+    assert tree_equal(jitted, done)
+    assert tree_equal(mlax.set_up(done, X[0], rng=KEY), done)
+
+
+class Inside(Module):
+    """Sets its child up in `forward`: before a scan, in its body, or in a branch."""
+
+    cell: Linear
+    how: str
+
+    def forward(self, xs: Array) -> tuple[Array, Self]:
+        match self.how:
+            case "before":
+                cell = mlax.set_up(self.cell, xs[0])
+                cell, ys = jax.lax.scan(lambda cell, x: cell(x)[::-1], cell, xs)
+            case "body":
+                _, ys = jax.lax.scan(lambda _, x: (None, mlax.set_up(self.cell, x)(x)[0]), None, xs)
+                cell = mlax.set_up(self.cell, xs[0])
+            case "branch":
+                cell = mlax.set_up(self.cell, xs[0])
+                ys = jax.lax.cond(
+                    xs.sum() > 0, lambda: mlax.set_up(self.cell, xs[0])(xs)[0], lambda: xs
+                )
+            case _:
+                cell = mlax.set_up(self.cell, xs[0])
+                ys = jax.vmap(lambda x: cell(x)[0])(xs)
+        return ys, self.replace(cell=cell)
+
+
+@pytest.mark.parametrize("how", ["before", "body", "branch", "vmap"])
+def test_forward_may_set_up_its_child(how):
+    model = mlax.set_up(Inside(Linear(3), how), X, rng=KEY)
+    assert model.cell.kernel.data.shape == (3, 3)
+    assert isinstance(model.cell.kernel.data, jax.Array)
+    assert model(X)[0].shape == (4, 3)
+    jitted = jax.jit(lambda key: mlax.set_up(Inside(Linear(3), how), X, rng=key))(KEY)
+    assert tree_equal(jitted, model)
+    other = mlax.set_up(Chain({"a": Linear(3)}), X[0], rng=KEY)
+    assert not tree_equal(other.parts["a"], model.cell)  # keys depend on the path
+
+
+class Careless(Module):
+    """Makes both nodes without asking whether one was given, as most layers do."""
+
+    kernel: Parameter = Parameter()
+    pair: Parameter | tuple = (Parameter(), Variable())
+
+    def set_up(self, x: Array, rng: Array) -> Self:
+        made = Parameter(jax.random.normal(rng, x.shape))
+        return self.replace(kernel=made, pair=(Parameter(jnp.zeros_like(x)), Variable(0)))
+
+    def forward(self, x: Array, rng: Array | None = None) -> tuple[Array, Self]:
+        return x * self.kernel.data + self.pair[0].data, self
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_given_nodes_are_kept(lazily):
+    def done(model: Careless) -> Careless:
+        return model(X[0], rng=KEY)[1] if lazily else mlax.set_up(model, X[0], rng=KEY)
+
+    given = Parameter(jnp.full(3, 3.0), frozen=True)
+    model = done(Careless(kernel=given))
+    assert model.kernel.frozen
+    assert model.kernel.data is given.data
+    assert jnp.array_equal(model.pair[0].data, jnp.zeros(3))
+    model = done(Careless(pair=(Parameter(), Variable(7))))
+    assert int(model.pair[1].data) == 7
+    assert not model.kernel.frozen
+    frozen = done(Careless(Parameter(frozen=True)))
+    assert frozen.kernel.frozen
+    assert frozen.kernel.data.shape == (3,)
+
+
+def test_a_stack_that_sets_up_its_block_under_vmap():
+    class Stack(Module):
+        block: Any
+        depth: int
+
+        @property
+        def is_set_up(self) -> bool:
+            return self.block.is_set_up
+
+        def set_up(self, x: Array, rng: Array) -> Self:
+            keys = jax.random.split(rng, self.depth)
+            make = jax.vmap(lambda key: mlax.set_up(self.block, x, rng=key))
+            return self.replace(block=make(keys))
+
+        def forward(self, x: Array) -> tuple[Array, Self]:
+            x, block = jax.lax.scan(lambda x, block: block(x), x, self.block)
+            return x, self.replace(block=block)
+
+    model = Chain({"a": Stack(Linear(3), 2), "b": Linear(2)})
+    done = mlax.set_up(model, X[0], rng=KEY)
+    assert done.parts["a"].block.kernel.data.shape == (2, 3, 3)
+    jitted = jax.jit(lambda key: mlax.set_up(model, X[0], rng=key))(KEY)
+    assert tree_equal(jitted, done)
+    lazily = Stack(Linear(3), 2).set_up(X[0], KEY)
+    assert lazily(X[0])[0].shape == (3,)

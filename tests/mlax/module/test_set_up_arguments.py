@@ -77,16 +77,22 @@ def test_a_set_up_that_returns_something_else(result, message):
 def test_shared_arrays_are_refused_but_unset_ones_are_fine():
     shared = linear(3, 3)
     with pytest.raises(ValueError, match="are the same array"):
-        mlax.set_up(Net([shared, shared], BatchNorm()), X[0], rng=KEY)
+        mlax.set_up(
+            Net([Net([shared], BatchNorm()), Net([shared], BatchNorm())], BatchNorm()),
+            X[0],
+            rng=KEY,
+        )
     default = Parameter()
     layers = [Linear(3, kernel=default, bias=default) for _ in range(3)]
     assert mlax.set_up(Net(layers, BatchNorm()), X[0], rng=KEY).norm.is_set_up
     same = Linear(3)
     with pytest.raises(
         ValueError,
-        match=r"^mlax\.set_up: model\.layers\[0\] and model\.layers\[1\] are the same Linear",
+        match=r"^mlax\.set_up: model\.layers\[0\]\.layers\[0\] and model\.layers\[1\]\.layers\[0\] are the same",
     ):
-        mlax.set_up(Net([same, same], BatchNorm()), X[0], rng=KEY)
+        mlax.set_up(
+            Net([Net([same], BatchNorm()), Net([same], BatchNorm())], BatchNorm()), X[0], rng=KEY
+        )
 
 
 def test_wrong_models_and_modules_made_on_the_way():
