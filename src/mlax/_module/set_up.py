@@ -4,10 +4,10 @@ A lazy call sets up a module just before its `forward`. `mlax.set_up` does it fo
 the model is called under `jax.eval_shape`, each module on the way is set up with arrays that have shapes and dtypes
 only, and what the set-ups made is put into the model that was given, so that nothing else of it changes.
 
-On the way, a module that is not set up carries its path in the whole model, as the `label` of its aux data: that survives
-`vmap`, `scan` and the like, through which a module comes out as another object. A module that is set up carries none, so
-`forward` sees it as in a call. A `forward` may call `mlax.set_up` on a part of the model, which then belongs to the run
-around it; in a `set_up`, it is a run of its own.
+On the way, a module that is not set up carries its path in the whole model, as the `label` of its aux data. The label
+survives `vmap`, `scan` and the like, which hand out another object. A module that is set up carries none, so `forward`
+sees it as in a call. If a `forward` calls `mlax.set_up` on a part of the model, that belongs to the run around it; in a
+`set_up`, it is a run of its own.
 """
 
 import contextvars
