@@ -91,17 +91,19 @@ def _references(one: Any) -> Iterator[_Reference]:
         yield from (_Reference(value, "a partial") for value in values)
         yield from _attributes(one)
     elif isinstance(one, (tuple, list, set, frozenset)):
-        for item in cast("tuple[Any, ...]", one):
+        collection: Any = cast("Any", one)
+        for item in collection:
             if not isinstance(item, _PLAIN):
-                yield _Reference(item, f"a {type(one).__name__}")
-        if hasattr(one, "__dict__"):
-            yield from _attributes(one)
+                yield _Reference(item, f"a {class_of(collection).__name__}")
+        if hasattr(collection, "__dict__"):
+            yield from _attributes(collection)
     elif isinstance(one, dict):
         items: dict[Any, Any] = cast("Any", one)
         yield from (_Reference(item, "a dict") for item in items.values())
     elif isinstance(one, types.GeneratorType):
         frame = one.gi_frame
-        for item in [] if frame is None else frame.f_locals.values():
+        variables: dict[str, Any] = {} if frame is None else frame.f_locals
+        for item in variables.values():
             yield _Reference(item, "a generator")
     elif hasattr(one, "__dict__") or _slots(class_of(one)):
         yield from _attributes(one)

@@ -47,7 +47,7 @@ def pretty(value: Any, width: int = 88) -> str:
             begin=wl.TextDoc(f"{type(node).__name__}("),
             docs=[
                 wl.TextDoc("" if name is None else f"{name}=") + wl.pdoc(part, custom=document)
-                for name, part in node._parts()
+                for name, part in node._parts()  # pyright: ignore[reportPrivateUsage]
             ],
             sep=wl.comma,
             end=wl.TextDoc(")"),
