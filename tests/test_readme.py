@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -179,7 +180,13 @@ def place(section: Section, block: Block) -> str:
 SECTIONS = [section for page in PAGES for section in sections(page, page.read_text())]
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=lambda s: f"{s.page.stem}: {s.title}")
+def of_one_python(section: Section) -> Any:
+    """Return a section as a test case; README.md runs on every Python, the pages of docs/ on one."""
+    marks = () if section.page.parent == ROOT else pytest.mark.one_python
+    return pytest.param(section, id=f"{section.page.stem}: {section.title}", marks=marks)
+
+
+@pytest.mark.parametrize("section", [of_one_python(section) for section in SECTIONS])
 def test_examples_run(section: Section, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a section do what the page says."""
     monkeypatch.chdir(tmp_path)
