@@ -289,9 +289,8 @@ _ALL = [
         _operator("matrix"),
         "A kernel as a matrix: all axes except the first are merged into one. `reshape` restores the shape.",
     ),
-    Function(
+    _runtime(
         "reshape(x, shape: sizes)",
-        "jnp.reshape",
         "{0}",
         "The same elements in another shape, usually that of the leaf: `reshape(x, shape)`.",
     ),
@@ -377,12 +376,12 @@ def sees_leaf(call: ast.Call) -> bool:
 
 # Names that generated modules use.
 _MODULE = """
-    Annotated Array Count Dtype Entries Generic Key Literal NamedTuple Number Optimizer Scalar Sequence Shape State
-    Store Weights
-    applied apply_gradients apply_updates checked choice copies current dtype flag folded full gradients h held
-    hyperparameters identities init initial inputs integer jax jnp largest map_leaves merged mlax model no_steps
-    number own reduce_leaves refuse_complex refuse_packed replace require scalar scheduled selected self slot_dtype
-    slots state step stochastic_rounding store updates warn_if_narrow weights zeros
+    Annotated Array Count Dtype Entries Generic Key Literal NamedTuple Number Optimizer Output Scalar Sequence Shape
+    State Totals Weights
+    apply_gradients apply_updates check_dtype checked copies folded follow_schedules full gradients h held
+    hyperparameters identities init initial inputs integer isinstance jax jnp largest map_leaves merged mlax model
+    no_steps number output own reduce_leaves refuse_complex refuse_packed replace require rounding scalar scheduled self
+    slot_dtype slots state step stochastic_rounding sums totals trainable updates warn_if_narrow weights zeros
 """
 _BUILTINS = (
     "bool float int list object property range str super tuple type vars TypeError ValueError"

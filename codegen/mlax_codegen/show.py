@@ -3,19 +3,22 @@
 from collections.abc import Iterator
 
 from mlax_codegen.checking.analysis import Analysis, analyse
-from mlax_codegen.formulas.latex import equations, function_equations
-from mlax_codegen.formulas.plain import plain_text
+from mlax_codegen.formulas.options import Formulas, formulas, function_formulas
+from mlax_codegen.formulas.text import latex_lines, text_lines
 from mlax_codegen.reading.spec import Spec
 
 __all__ = ["shown"]
+
+_WIDTH = 96  # of formulas, beside an indent of four
 
 
 def shown(spec: Spec, *, latex: bool = False) -> str:
     """Return notes, signature, state, equations (as text or LaTeX) and references of an optimizer."""
     analysis = analyse(spec)
 
-    def formulas(lines: list[str]) -> list[str]:
-        return [f"    {line if latex else plain_text(line)}" for line in lines]
+    def written(found: Formulas) -> list[str]:
+        lines = latex_lines(found) if latex else text_lines(found, _WIDTH)
+        return [f"    {line}" if line else "" for line in lines]
 
     lines = [spec.summary, ""]
     if spec.notes:
@@ -24,10 +27,10 @@ def shown(spec: Spec, *, latex: bool = False) -> str:
     lines += ["State:", *(f"    {part}" for part in _memory(spec)), ""]
     lines += [f"    {scalar.name:16}{scalar.doc}" for scalar in spec.scalars]
     lines += [*(f"    {slot.name:16}{slot.doc}" for slot in spec.slots), ""]
-    lines += ["Equations:", *formulas(equations(spec))]
+    lines += ["Equations:", *written(formulas(spec))]
     for function in spec.functions:
         lines += ["", f"{function.name}: {function.doc}"]
-        lines += formulas(function_equations(spec, function))
+        lines += written(function_formulas(spec, function))
     lines += ["", "References:", *(f"    {reference}" for reference in spec.references)]
     return "\n".join(lines)
 

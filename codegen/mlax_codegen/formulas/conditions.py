@@ -75,7 +75,7 @@ def otherwise(node: ast.expr, text: str) -> str:
     opposite = _spread(negation(node))
     if isinstance(node, ast.BoolOp) and _negations(opposite) > _negations(node):
         return f"unless {text}"
-    return f"where {ast.unparse(opposite)}".replace("'", '"')
+    return f"if {ast.unparse(opposite)}".replace("'", '"')
 
 
 def _spread(node: ast.expr) -> ast.expr:

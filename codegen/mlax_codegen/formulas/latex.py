@@ -5,7 +5,7 @@ written as what it does: `update = -x` becomes `w_t = w_{t-1} - x`.
 """
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from mlax_codegen.formulas.conditions import in_formula, negation
 from mlax_codegen.formulas.symbols import default_symbol, number, with_index, words
@@ -24,7 +24,7 @@ from mlax_codegen.language import (
 from mlax_codegen.reading.declarations import NamedFunction
 from mlax_codegen.reading.spec import Spec
 
-__all__ = ["equations", "function_equations", "symbols"]
+__all__ = ["Equations", "equations", "function_equations", "symbols"]
 
 _SUMS = frozenset(["sum", "max", "max_except", "least", "product", TOTAL])
 # How tightly a text binds. What is open would take in a factor written after it: a sum sign, a quotient on one line.
@@ -41,19 +41,21 @@ _COMPARE: dict[type[ast.cmpop], str] = {
 
 def equations(spec: Spec) -> list[str]:
     """Return one aligned line of LaTeX for each equation, in their order."""
-    return list(_Equations(spec).lines())
+    return list(Equations(spec).lines())
 
 
 def function_equations(spec: Spec, function: NamedFunction) -> list[str]:
     """Return the equations of a function, after a step: the slots and weights are those of time t."""
-    equations = _Equations(spec)
+    equations = Equations(spec)
     equations.current |= {*equations.slots, WEIGHT}
-    return list(equations.statements(function.leaf.body, []))
+    return [
+        equations.with_conditions(*placed) for placed in equations.statements(function.leaf.body)
+    ]
 
 
 def symbols(spec: Spec) -> Mapping[str, str]:
     """Return how the formulas write each name that they compute with, where a step assigns it after that."""
-    equations = _Equations(spec)
+    equations = Equations(spec)
     codes = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
     codes += [function.leaf for function in spec.functions]
     parts = [part for code in codes for statement in code.body for part in ast.walk(statement)]
@@ -75,13 +77,22 @@ def symbols(spec: Spec) -> Mapping[str, str]:
     return {name: equations.symbol(name, assigned=True) for name in names}
 
 
-class _Equations:
-    def __init__(self, spec: Spec) -> None:
+class Equations:
+    """Writes equations one after the other, and so knows which slots have been assigned."""
+
+    def __init__(self, spec: Spec, constant: Collection[str] | None = None) -> None:
+        """Begin before a step.
+
+        Args:
+            spec: Whose equations they are.
+            constant: Slots that no step changes; by default those that these equations assign nowhere.
+        """
         self.spec = spec
         # What the state holds, which is of one step or of the one before.
         self.slots = {s.name: s.symbol or default_symbol(s.name) for s in spec.slots}
         self.slots |= {s.name: s.symbol or default_symbol(s.name) for s in spec.scalars}
-        self.constant = {slot.name for slot in spec.slots} - self.assigned_names()
+        unassigned = {slot.name for slot in spec.slots} - self.assigned_names()
+        self.constant = unassigned if constant is None else {*constant}
         self.fixed = {h.name: h.symbol or default_symbol(h.name) for h in spec.hyperparameters}
         self.fixed |= {a.name: a.symbol or default_symbol(a.name) for a in spec.arguments}
         self.fixed |= {name: spec.symbols.get(name, default_symbol(name)) for name in spec.shapes}
@@ -96,6 +107,11 @@ class _Equations:
             if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)
         ]
         self.update_is_read = UPDATE in names
+        self.sizes = {
+            name
+            for name, code in spec.shapes.items()
+            if code.expression and is_sizes(code.expression)
+        }
 
     def assigned_names(self) -> set[str]:
         return {
@@ -107,35 +123,50 @@ class _Equations:
         }
 
     def lines(self) -> Iterator[str]:
+        """Yield one line for each equation of a step, with its conditions at the end."""
+        for conditions, line in self.placed():
+            yield self.with_conditions(conditions, line)
+
+    def with_conditions(self, conditions: Sequence[ast.expr], line: str) -> str:
+        """Return an equation with its conditions at the end."""
+        if conditions:
+            words = r" \text{ and } ".join(self.condition(test) for test in conditions)
+            line += rf" \quad \text{{if }} {words}"
+        return line.replace(r"} \text{", "")
+
+    def placed(self) -> Iterator[tuple[tuple[ast.expr, ...], str]]:
+        """Yield the equations of a step, each with the conditions that it stands under."""
         for name, code in self.spec.shapes.items():
-            if code.expression is not None and not _is_sizes(code.expression):
+            if name in self.sizes and code.expression is not None:  # as the spec writes it
+                right = ast.unparse(code.expression).replace("_", r"\_")
+                yield (), rf"{words(name)} &= \text{{{right}}}"
+            elif code.expression is not None:
                 flag = isinstance(code.expression, ast.Compare | ast.BoolOp)
                 left = words(name) if flag else self.fixed[name]
                 sign = r"&\Leftrightarrow" if flag else "&="
                 right = self.condition(code.expression) if flag else self.tex(code.expression)
-                yield f"{left} {sign} {right}"
+                yield (), f"{left} {sign} {right}"
         for phase in self.spec.phases:
             if phase.scalars is not None:
-                yield from self.statements(phase.scalars.body, [])
-            yield from self.statements(phase.leaf.body, [])
+                yield from self.statements(phase.scalars.body)
+            yield from self.statements(phase.leaf.body)
         if self.update_is_read:
-            yield f"w_t &= w_{{t-1}} + {self.local(UPDATE)}"
+            yield (), f"w_t &= w_{{t-1}} + {self.local(UPDATE)}"
 
-    def statements(self, body: Sequence[ast.stmt], conditions: list[ast.expr]) -> Iterator[str]:
+    def statements(
+        self, body: Sequence[ast.stmt], conditions: tuple[ast.expr, ...] = ()
+    ) -> Iterator[tuple[tuple[ast.expr, ...], str]]:
+        """Yield the equations of a block, each with the conditions that it stands under."""
         for statement in body:
             match statement:
                 case ast.If(test=test, body=then, orelse=otherwise):
                     before = set(self.current)
-                    yield from self.statements(then, [*conditions, test])
+                    yield from self.statements(then, (*conditions, test))
                     after, self.current = self.current, before
-                    yield from self.statements(otherwise, [*conditions, negation(test)])
+                    yield from self.statements(otherwise, (*conditions, negation(test)))
                     self.current |= after
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    line = self.assignment(name, value)
-                    if conditions:
-                        words = r" \text{ and } ".join(self.condition(c) for c in conditions)
-                        line += rf" \quad \text{{if }} {words}"
-                    yield line.replace(r"} \text{", "")
+                    yield conditions, self.assignment(name, value)
                 case _:
                     pass
 
@@ -356,14 +387,21 @@ class _Equations:
 
     def condition(self, node: ast.expr) -> str:
         """Return a static condition, in words where it is no formula."""
+        match node:
+            case ast.Name(id=name) if name in self.sizes:
+                return words(f"there are {name}")
+            case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)) if name in self.sizes:
+                return words(f"there are no {name}")
+            case _:
+                pass
         return in_formula(node, self.choices, lambda part: self.tex(part, 0))
 
 
-def _is_sizes(node: ast.expr) -> bool:
+def is_sizes(node: ast.expr) -> bool:
     """Whether a value is axes or a shape, which formulas name and do not compute."""
     match node:
         case ast.IfExp(body=body):
-            return _is_sizes(body)
+            return is_sizes(body)
         case ast.Call(func=ast.Name(id=name)):
             return FUNCTIONS[name].result in {Type.SIZES, Type.SHAPES}
         case _:

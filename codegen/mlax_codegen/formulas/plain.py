@@ -87,7 +87,10 @@ def plain_text(latex: str) -> str:
     """Return one equation as text."""
     text = _Reader(_TOKEN.findall(latex)).until("")
     text = re.sub(r"\| (.*?) \|", r"|\1|", re.sub(r"‖ (.*?) ‖", r"‖\1‖", text))
-    return re.sub(r"(?<=\S) {2}(?=\S)", " ", text).strip()
+    text = re.sub(r"(?<=\S) {2}(?=\S)", " ", text).strip()
+    left, sign, right = text.partition(" ← " if " ← " in text else " = ")
+    whole = _in_brackets(right) and " if " in right
+    return f"{left}{sign}{right[1:-1]}" if whole else text
 
 
 class _Reader:
@@ -166,7 +169,7 @@ class _Reader:
         inside = self.argument()
         if degree:
             return f"({inside})^(1/{_bracketed(degree)})"
-        return f"√{inside if re.fullmatch(r'[^ ]+', inside) else f'({inside})'}"
+        return f"√{inside if ' ' not in inside or _in_brackets(inside) else f'({inside})'}"
 
     def cases(self) -> str:
         """Read rows up to the end of the cases, as `a if test else b`."""
@@ -193,12 +196,26 @@ def _script(text: str, letters: dict[str, str], mark: str) -> str:
     if known != text:  # a slot's symbol that has an index of its own
         time = "ₜ₋₁" if text.endswith("t-1") else "ₜ"
         return f"{_script(known, letters, mark)}{time}"
-    if text.replace(".", "").isalnum():
+    if text.replace(".", "").isalnum() or len(text) == 1:
         return f"{mark}{text}"
     return f"{mark}({text.replace(' / ', '/')})"
 
 
 def _bracketed(text: str) -> str:
-    return (
-        f"({text})" if " " in text and not re.fullmatch(r"[√\w]*\([^()]*\)|‖ \S+ ‖", text) else text
-    )
+    """Return a text as a factor: in brackets if it has a space that is in none."""
+    depth = 0
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        if character == " " and depth == 0 and not re.fullmatch(r"‖ \S+ ‖", text):
+            return f"({text})"
+    return text
+
+
+def _in_brackets(text: str) -> bool:
+    """Whether a text is all in one pair of brackets."""
+    depth = 0
+    for place, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return place == len(text) - 1
+    return False

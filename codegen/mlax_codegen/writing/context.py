@@ -3,147 +3,308 @@
 import ast
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.language import FUNCTIONS
-from mlax_codegen.reading.declarations import Slot
+from mlax_codegen.reading.declarations import Scalar, Slot
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Requirement, Spec
 from mlax_codegen.writing.docstrings import (
     class_docstring,
+    described,
+    field_docstring,
     function_docstring,
+    init_docstring,
+    kept,
     module_docstring,
-    state_docstring,
     step_docstring,
 )
 from mlax_codegen.writing.expressions import expression_text
 from mlax_codegen.writing.layout import WIDTH
 from mlax_codegen.writing.leaf_functions import Equations
 
-__all__ = ["module_context", "sorted_names"]
+__all__ = ["Module", "sorted_names"]
+
+_SLOT_DTYPE = "Floating-point dtype of the slots. None: that of the weights."
+_STOCHASTIC_ROUNDING = (
+    "Use stochastic rounding when a result is stored in a narrower dtype than it was computed in. "
+    "Rounding is then unbiased, and small changes are not lost in half precision."
+)
 
 
-def module_context(spec: Spec, analysis: Analysis) -> dict[str, object]:
-    """Return the values of the names in the template."""
-    equations = Equations(spec, analysis)
-    schedulables = [h for h in spec.hyperparameters if h.schedulable]
-    held = {h.name: f"h.{h.name}" for h in spec.hyperparameters}
-    shapes = equations.shapes.slots
-    slots = [_slot(slot, analysis, held, shapes.get(slot.name)) for slot in spec.slots]
-    required = analysis.reads_weights and analysis.weights_when is None
-    message = f"{spec.class_name}: step needs the weights ({analysis.weights_when})"
-    used = [FUNCTIONS[name] for name in analysis.called]
-    mapping = {"Store", "map_leaves", *(["reduce_leaves"] if len(spec.phases) > 1 else [])}
-    functions = {plan.name: plan for plan in analysis.functions}
-    keys = [scalar for scalar in spec.scalars if scalar.is_key]
-    new = ["state.step + 1", *(h.name for h in schedulables)]
-    new += [f"state.{s.name}" if s.is_key else f"scalar({s.name})" for s in spec.scalars]
-    written = {slot for plan in analysis.phases for slot in plan.slots}
-    new += [s.name if s.name in written else f"state.{s.name}" for s in spec.slots]
-    # A type checker finds the type of the weights in a slot that is like them, where there is one.
-    like_weights = any(slot.name not in shapes for slot in spec.slots)
-    return {
-        "spec": spec,
-        "cls": spec.class_name,
-        "docstring": module_docstring(spec),
-        "class_docstring": class_docstring(spec),
-        "state_docstring": state_docstring(spec, analysis),
-        "step_docstring": step_docstring(spec, analysis),
-        "typing": _typing(spec, shapes),
-        "sequences": bool(analysis.several),
-        "jaxtyping": ["Array", *(["Key"] if any(s.is_key for s in spec.scalars) else [])],
-        "annotations": sorted(_annotations(spec, shapes), key=member_order),
-        "uses_jnp": any(function.code.startswith("jnp.") for function in used),
-        "leafwise": sorted(mapping | {f.code for f in used if f.module}, key=member_order),
-        "runtime": sorted(_runtime(spec, analysis), key=member_order),
-        "names": sorted_names(
-            [spec.class_name, "State", "apply_gradients", "init", "step", *functions]
-        ),
-        "hyperparameters": [
-            {"name": h.name, "type": _type(h), "field": _field(h), "default": h.default}
-            for h in spec.hyperparameters
-        ],
-        "requirements": [_requirement(requirement, spec) for requirement in spec.requirements],
-        "schedulables": schedulables,
-        "slots": slots,
-        "narrow": _narrow(spec, analysis, held),
-        "scalars": [
-            {
-                "name": s.name,
-                "type": 'Key[Array, ""]' if s.is_key else "Scalar",
-                "init": _key(s.init.hyperparameter, keys.index(s))
-                if s.is_key
-                else f"scalar({_begin(s.init.number, s.init.hyperparameter)})",
-                "current": f"folded(state.{s.name}, state.step)" if s.is_key else f"state.{s.name}",
-            }
-            for s in spec.scalars
-        ],
-        "refused": _string(spec.complex) if spec.complex else "",
-        "sees_leaves": analysis.sees_leaves,
-        "leaves_when": _expression(analysis.leaves_when, held) if analysis.leaves_when else "",
-        "leaves_message": _string(analysis.leaves_when) if analysis.leaves_when else "",
-        "weights_parameter": "weights: Weights" if required else "weights: Weights | None = None",
-        "weights_optional": not required,
-        "weights_when": _condition(analysis.weights_when, held),
-        "weights_message": _string(message),
-        "arguments": "".join(f", {a.name}: Scalar" for a in spec.arguments),
-        "passed": "".join(f", {a.name}={a.name}" for a in spec.arguments),
-        "step_number": analysis.step_number,
-        "body": [*equations.steps()],
-        "shape_functions": [*equations.shapes.functions()],
-        "leaf_functions": [
-            equations.leaf_function(plan, "update" if plan is analysis.phases[-1] else "totals")
-            for plan in analysis.phases
-        ],
-        "functions": [
-            {
-                "name": function.name,
-                "doc": function.doc,
-                "docstring": function_docstring(spec, function),
-                "leaf": equations.leaf_function(functions[function.name], "result"),
-                "body": equations.function_call(functions[function.name]),
-            }
+@dataclass(frozen=True)
+class Field:
+    """A hyperparameter, or what the state holds.
+
+    Attributes:
+        name: Its name.
+        type: What type checkers see.
+        annotation: The same with the values that it may have.
+        default: As Python writes it; of a field of the state, what it begins as.
+        docstring: What it is, as a docstring.
+    """
+
+    name: str
+    type: str
+    annotation: str
+    default: str
+    docstring: str
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the state and the weights."""
+
+    name: str
+    doc: str
+    docstring: str
+    leaf: list[str]
+    body: list[str]
+
+
+class Module:
+    """What the template writes a module from.
+
+    Attributes:
+        spec: The spec.
+        analysis: What the generator knows about it.
+        cls: Name of the optimizer's class.
+        fields: The hyperparameters.
+        state: What the state holds beside the number of steps and the hyperparameters.
+        requirements: What must hold between hyperparameters: the test, and the message.
+        functions: Functions of the state and the weights.
+        arguments: What a step takes by keyword.
+    """
+
+    def __init__(self, spec: Spec, analysis: Analysis) -> None:
+        self.spec = spec
+        self.analysis = analysis
+        self.cls: str = spec.class_name
+        self.equations: Equations = Equations(spec, analysis)
+        self.shapes: Mapping[str, str] = self.equations.shapes.slots
+        self.held: Mapping[str, str] = {h.name: f"h.{h.name}" for h in spec.hyperparameters}
+        texts = {h.name: described(h) for h in spec.hyperparameters}
+        texts |= {"slot_dtype": _SLOT_DTYPE, "stochastic_rounding": _STOCHASTIC_ROUNDING}
+        self.init_docstring: str = init_docstring([*texts.items()])
+        self.fields: list[Field] = [
+            *(
+                Field(h.name, _type(h), _annotation(h), h.default, field_docstring(texts[h.name]))
+                for h in spec.hyperparameters
+            ),
+            _plain("slot_dtype", "Dtype | None", "None", texts),
+            _plain("stochastic_rounding", "bool", "False", texts),
+        ]
+        self.state: list[Field] = [
+            *(self._scheduled(h) for h in spec.hyperparameters if h.schedulable),
+            *(self._scalar(scalar) for scalar in spec.scalars),
+            *(self._slot(slot) for slot in spec.slots),
+        ]
+        self.requirements: list[tuple[str, str]] = [
+            _requirement(requirement, spec) for requirement in spec.requirements
+        ]
+        plans = {plan.name: plan for plan in analysis.functions}
+        self.functions: list[Function] = [
+            Function(
+                function.name,
+                function.doc,
+                function_docstring(spec, function),
+                self.equations.leaf_function(plans[function.name], "result"),
+                self.equations.function_call(plans[function.name]),
+            )
             for function in spec.functions
-        ],
-        "state_annotation": "" if like_weights else ": State[Weights]",
-        "result": _result(", ".join([*new, "h"])),
-    }
+        ]
+        self.arguments: list[str] = [argument.name for argument in spec.arguments]
+
+    @property
+    def docstring(self) -> str:
+        return module_docstring(self.spec)
+
+    @property
+    def class_docstring(self) -> str:
+        return class_docstring(self.spec)
+
+    @property
+    def step_docstring(self) -> str:
+        return step_docstring(self.spec, self.analysis)
+
+    @property
+    def names(self) -> str:
+        """The public names, as the items of a list of strings."""
+        own = [function.name for function in self.functions]
+        return sorted_names([self.cls, "State", "apply_gradients", "init", "step", *own])
+
+    @property
+    def weights_required(self) -> bool:
+        """Whether a step always reads the weights."""
+        return self.analysis.reads_weights and self.analysis.weights_when is None
+
+    @property
+    def weights_when(self) -> str | None:
+        """The test of the options under which a step reads the weights; None if always or never."""
+        text = self.analysis.weights_when
+        if text is None:
+            return None
+        node = ast.parse(text, mode="eval").body
+        printed = _expression(text, self.held)
+        either = isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or)
+        return f"({printed})" if either else printed
+
+    @property
+    def weights_message(self) -> list[str]:
+        """What a step says without weights: one string, or two if it would be too long."""
+        start, when = f"{self.cls}: step needs the weights ", f"({self.analysis.weights_when})"
+        parts = [start + when] if len(start + when) + 14 <= WIDTH else [start, when]
+        return [_string(part) for part in parts]
+
+    @property
+    def refused_complex(self) -> str:
+        """Why complex leaves are refused, as a string; "" if they are not."""
+        return _string(self.spec.complex) if self.spec.complex else ""
+
+    @property
+    def leaves_when(self) -> str:
+        """The test of the options under which a leaf is seen as a whole; "" if always or never."""
+        text = self.analysis.leaves_when
+        return _expression(text, self.held) if text else ""
+
+    @property
+    def leaves_message(self) -> str:
+        return _string(self.analysis.leaves_when or "")
+
+    @property
+    def narrow(self) -> str:
+        """What `init` says about slots that may be too narrow; "" for nothing."""
+        return _narrow(self.spec, self.analysis, self.held)
+
+    @property
+    def state_annotation(self) -> str:
+        """The annotation of a new state, where no slot tells a type checker what the weights are."""
+        like_weights = any(slot.name not in self.shapes for slot in self.spec.slots)
+        return "" if like_weights else ": State[Weights]"
+
+    @property
+    def schedules(self) -> bool:
+        """Whether some hyperparameter may have a schedule."""
+        return any(h.schedulable for h in self.spec.hyperparameters)
+
+    @property
+    def keys(self) -> list[str]:
+        """The random keys in the state."""
+        return [scalar.name for scalar in self.spec.scalars if scalar.is_key]
+
+    @property
+    def step_lines(self) -> list[str]:
+        """The statements of a step."""
+        return [*self.equations.steps()]
+
+    @property
+    def result_lines(self) -> list[str]:
+        """The end of a step: what it returns, in two statements if one would be too long."""
+        state = f"state._replace({', '.join(self.equations.new_state())})"
+        line = f"return result, {state}"
+        if len(line) + 4 <= WIDTH:
+            return [line]
+        return [f"state = {state}", "return result, state"]
+
+    @property
+    def leaf_functions(self) -> list[list[str]]:
+        phases = self.analysis.phases
+        return [
+            self.equations.leaf_function(plan, "update" if plan is phases[-1] else "totals")
+            for plan in phases
+        ]
+
+    @property
+    def shape_functions(self) -> list[list[str]]:
+        return [*self.equations.shapes.functions()]
+
+    @property
+    def typing(self) -> list[str]:
+        """What is imported from `typing`."""
+        choices = any(h.kind == "choice" for h in self.spec.hyperparameters)
+        annotated = any(field.annotation.startswith("Annotated") for field in self.fields)
+        names = ["Generic", "NamedTuple", *(["Literal"] if choices else [])]
+        return sorted([*names, *(["Annotated"] if self.shapes or annotated else [])])
+
+    @property
+    def jaxtyping(self) -> list[str]:
+        return ["Array", *(["Key"] if self.keys else [])]
+
+    @property
+    def annotations(self) -> list[str]:
+        """What is imported from `mlax.typing`."""
+        names: set[str] = {"Count", "Weights", "checked"}
+        if self.arguments or any("Scalar" in field.type for field in self.state):
+            names.add("Scalar")
+        return sorted(names | ({"Entries", "Shape"} if self.shapes else set()), key=member_order)
+
+    @property
+    def uses_jnp(self) -> bool:
+        return any(FUNCTIONS[name].code.startswith("jnp.") for name in self.analysis.called)
+
+    @property
+    def leafwise(self) -> list[str]:
+        """What is imported from `mlax.leafwise`."""
+        names: set[str] = {"Output", "map_leaves"}
+        if len(self.spec.phases) > 1:
+            names |= {"Totals", "reduce_leaves", "totals"}
+        used = [FUNCTIONS[name] for name in self.analysis.called]
+        names |= {function.code for function in used if function.module}
+        return sorted(names, key=member_order)
+
+    @property
+    def runtime(self) -> list[str]:
+        """What is imported from `mlax.optimizer`."""
+        words = {"zeros": "zeros", "copy": "copies", "identity": "identities", "": "full"}
+        names: set[str] = {"Dtype", "Optimizer", "merged", "no_steps", "trainable"}
+        names |= {_specifier(h) for h in self.spec.hyperparameters} - {""}
+        names |= {"Number", "follow_schedules", "initial"} if self.schedules else set()
+        names |= {words[slot.init.word] for slot in self.spec.slots}
+        for scalar in self.spec.scalars:
+            names |= {"key", "folded"} if scalar.is_key else {"scalar"}
+        names |= {"warn_if_narrow"} if self.narrow else set()
+        names |= {"refuse_packed"} if self.analysis.sees_leaves else set()
+        names |= {"refuse_complex"} if self.spec.complex else set()
+        return sorted(names, key=member_order)
+
+    def _scheduled(self, h: Hyperparameter) -> Field:
+        none = " None if it was given as None." if h.optional else ""
+        text = f"Value used by the last step; initially, the value for the first step.{none}"
+        kind = "Scalar | None" if h.optional else "Scalar"
+        return Field(h.name, kind, kind, f"initial(h.{h.name})", field_docstring(text))
+
+    def _scalar(self, scalar: Scalar) -> Field:
+        doc = field_docstring(scalar.doc)
+        if not scalar.is_key:
+            begin = scalar.init.number or f"h.{scalar.init.hyperparameter}"
+            return Field(scalar.name, "Scalar", "Scalar", f"scalar({begin})", doc)
+        begin = f"key(h.{scalar.init.hyperparameter})"
+        before = self.keys.index(scalar.name)  # seeds may well be equal: the place is folded in
+        begin = f"folded({begin}, {before})" if before else begin
+        return Field(scalar.name, 'Key[Array, ""]', 'Key[Array, ""]', begin, doc)
+
+    def _slot(self, slot: Slot) -> Field:
+        begin = slot.init
+        per_leaf = slot.name in self.analysis.per_leaf
+        arguments = ["weights", "h.slot_dtype"]
+        function = {"zeros": "zeros", "copy": "copies", "identity": "identities"}.get(begin.word)
+        if function is None:
+            function = "full"
+            arguments.insert(1, begin.number or f"h.{begin.hyperparameter}")
+        shape = self.shapes.get(slot.name)
+        arguments += [f"shape={shape}", "h=h"] if shape else []
+        init = f"{function}({', '.join(arguments)})"
+        kind = f"Annotated[Entries, {shape}]" if shape else "Weights"
+        when = None if per_leaf else slot.when
+        if when is not None and when.expression is not None:
+            init += f" if {expression_text(when.text, when.expression, self.held)} else None"
+            kind += " | None"
+        return Field(slot.name, kind, kind, init, field_docstring(kept(slot, per_leaf=per_leaf)))
 
 
-def _result(state: str) -> list[str]:
-    """Return the end of a step, on two lines where one would be too long."""
-    line = f"return result, State({state})"
-    if len(line) + 4 <= WIDTH:
-        return [line]
-    return [f"state = State({state})", "return result, state"]
-
-
-def _key(seed: str, before: int) -> str:
-    """Return the key that begins from a seed; its place is folded in, as seeds may well be equal."""
-    return f"folded(key(h.{seed}), {before})" if before else f"key(h.{seed})"
-
-
-def _begin(number: str, hyperparameter: str) -> str:
-    return number or f"h.{hyperparameter}"
-
-
-def _slot(
-    slot: Slot, analysis: Analysis, held: Mapping[str, str], shape: str | None
-) -> dict[str, object]:
-    begin = slot.init
-    arguments = ["weights", "h.slot_dtype"]
-    function = {"zeros": "zeros", "copy": "copies", "identity": "identities"}.get(begin.word)
-    if function is None:
-        function = "full"
-        arguments.insert(1, _begin(begin.number, begin.hyperparameter))
-    arguments += [f"shape={shape}", "h=h"] if shape else []
-    init = f"{function}({', '.join(arguments)})"
-    kind = f"Annotated[Entries, {shape}]" if shape else "Weights"
-    when = slot.when if slot.name not in analysis.per_leaf else None
-    if when is not None and when.expression is not None:
-        init += f" if {expression_text(when.text, when.expression, held)} else None"
-        kind += " | None"
-    return {"name": slot.name, "init": init, "type": kind}
+def _plain(name: str, kind: str, default: str, texts: Mapping[str, str]) -> Field:
+    return Field(name, kind, kind, default, field_docstring(texts[name]))
 
 
 def _narrow(spec: Spec, analysis: Analysis, held: Mapping[str, str]) -> str:
@@ -161,21 +322,11 @@ def _narrow(spec: Spec, analysis: Analysis, held: Mapping[str, str]) -> str:
     return ", ".join(said)
 
 
-def _requirement(requirement: Requirement, spec: Spec) -> dict[str, str]:
+def _requirement(requirement: Requirement, spec: Spec) -> tuple[str, str]:
     own = {h.name: f"self.{h.name}" for h in spec.hyperparameters}
     code = requirement.test
     test = expression_text(code.text, code.expression, own) if code.expression else "True"
-    return {"test": test, "message": _string(requirement.message)}
-
-
-def _condition(text: str | None, names: Mapping[str, str]) -> str | None:
-    if text is None:
-        return None
-    node = ast.parse(text, mode="eval").body
-    printed = _expression(text, names)
-    return (
-        f"({printed})" if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or) else printed
-    )
+    return test, _string(requirement.message)
 
 
 def _expression(text: str, names: Mapping[str, str]) -> str:
@@ -202,52 +353,18 @@ def _type(h: Hyperparameter) -> str:
     return f"{plain} | None" if h.optional else plain
 
 
-def _field(h: Hyperparameter) -> str:
-    arguments = [h.default]
-    match h.kind:
-        case "choice":
-            arguments += [_string(choice) for choice in h.choices]
-        case "flag":
-            pass
-        case _:
-            arguments += h.bounds.keywords() + (["optional=True"] if h.optional else [])
-    return f"{_specifier(h)}({', '.join(arguments)})"
+def _annotation(h: Hyperparameter) -> str:
+    """Return the type with the bounds of a number; a flag and a choice need no more than their type."""
+    specifier = _specifier(h)
+    if not specifier:
+        return _type(h)
+    return f"Annotated[{_type(h)}, {specifier}({', '.join(h.bounds.keywords())})]"
 
 
 def _specifier(h: Hyperparameter) -> str:
     if h.schedulable:
         return "scheduled"
-    return {"float": "number", "integer": "integer", "flag": "flag", "choice": "choice"}[h.kind]
-
-
-def _typing(spec: Spec, shapes: Mapping[str, object]) -> list[str]:
-    names = {"Generic", "NamedTuple"}
-    names |= {"Literal"} if any(h.kind == "choice" for h in spec.hyperparameters) else set()
-    return sorted(names | ({"Annotated"} if shapes else set()))
-
-
-def _annotations(spec: Spec, shapes: Mapping[str, object]) -> set[str]:
-    scalars = [s for s in spec.scalars if not s.is_key]
-    names = {"Count", "Weights", "checked"}
-    if scalars or spec.arguments or any(h.schedulable for h in spec.hyperparameters):
-        names.add("Scalar")
-    return names | ({"Entries", "Shape"} if shapes else set())
-
-
-def _runtime(spec: Spec, analysis: Analysis) -> set[str]:
-    names = {"Dtype", "Optimizer", "dtype", "flag", "merged", "no_steps", "selected"}
-    names |= {_specifier(h) for h in spec.hyperparameters}
-    if any(h.schedulable for h in spec.hyperparameters):
-        names |= {"Number", "current", "initial"}
-    words = {"zeros": "zeros", "copy": "copies", "identity": "identities", "": "full"}
-    names |= {words[slot.init.word] for slot in spec.slots}
-    for scalar in spec.scalars:
-        names |= {"key", "folded"} if scalar.is_key else {"scalar"}
-    names |= (
-        {"warn_if_narrow"} if analysis.retained or analysis.scales or analysis.squares else set()
-    )
-    names |= {"refuse_packed"} if analysis.sees_leaves else set()
-    return names | ({"refuse_complex"} if spec.complex else set())
+    return {"float": "number", "integer": "integer", "flag": "", "choice": ""}[h.kind]
 
 
 def member_order(name: str) -> tuple[int, list[tuple[int, str]]]:

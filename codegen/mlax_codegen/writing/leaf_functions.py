@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.checking.plans import LeafPlan
-from mlax_codegen.language import FUNCTIONS, GRADIENT, NDIM, SHAPE, TOTAL, WEIGHT
+from mlax_codegen.language import FUNCTIONS, GRADIENT, NDIM, SHAPE, WEIGHT
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import names_in
-from mlax_codegen.writing.expressions import expression_text
+from mlax_codegen.writing.annotations import Annotations
+from mlax_codegen.writing.narrowing import Narrowing, assigned_in
 from mlax_codegen.writing.shape_functions import ShapeFunctions
 
 __all__ = ["Equations", "tuple_of"]
@@ -25,123 +26,141 @@ class Equations:
     def __init__(self, spec: Spec, analysis: Analysis) -> None:
         self.spec = spec
         self.analysis = analysis
-        self.optional: set[str] = {h.name for h in spec.hyperparameters if h.optional}
+        self.annotations = Annotations(spec, analysis)
         calls = {name: function.code for name, function in FUNCTIONS.items()}
         fixed = {h.name: f"h.{h.name}" for h in spec.hyperparameters if not h.schedulable}
         self.names: Mapping[str, str] = {**calls, "max/2": "max", **fixed}
         self.shapes: ShapeFunctions = ShapeFunctions(spec, analysis, self.names)
+        # What the state holds, as a step reads it. A key is folded with the step first.
+        held = [h.name for h in spec.hyperparameters if h.schedulable]
+        held += [scalar.name for scalar in spec.scalars if not scalar.is_key]
+        self.held: Mapping[str, str] = {name: f"state.{name}" for name in held}
 
     def leaf_function(self, plan: LeafPlan, kind: str) -> list[str]:
-        """Return the function of one leaf of a phase: an update and slots, or slots and totals, or a result."""
-        first = [] if kind == "result" else [f"{GRADIENT}: Array"]
-        weights = [f"{WEIGHT}: Array"] if plan.weights or kind == "result" else []
-        slots = [f"{slot}: {self._type(slot)}" for slot in (*plan.inputs, *plan.slots)]
-        scalars = [
-            f"{name}: {'Array | None' if name in self.optional else 'Array'}"
-            for name in plan.scalars
-        ]
-        keywords = ["*", *scalars] if scalars else []
-        parameters = [f"h: {self.spec.class_name}", *first, *weights, *slots, *keywords]
-        types = [self._type(slot) for slot in plan.slots]
+        """Return the function of one leaf.
+
+        Args:
+            plan: What it is given and gives back.
+            kind: What it gives beside the slots: "update", "totals" or "result".
+        """
+        of_step = kind != "result"
+        given = [f"h: {self.spec.class_name}"]
+        given += [f"{GRADIENT}: Array"] if of_step else []
+        if plan.weights or not of_step:
+            given.append(f"{WEIGHT}: {self.annotations.weights if of_step else 'Array'}")
+        given += [f"{slot}: {self.annotations.slot(slot)}" for slot in (*plan.inputs, *plan.slots)]
+        scalars = [f"{name}: {self.annotations.scalar(name)}" for name in plan.scalars]
+        given += ["*", *scalars] if scalars else []
+        slots = [self.annotations.slot(slot) for slot in plan.slots]
         if kind == "totals":
-            totals = ["Array"] * len(plan.totals)
-            returned = f"tuple[tuple[{', '.join(types) or '()'}], tuple[{', '.join(totals)}]]"
-            last = f"{tuple_of(plan.slots)}, {tuple_of(plan.totals)}"
+            sums = ", ".join(f"{name}={name}" for name in plan.totals)
+            returned = f"tuple[tuple[{', '.join(slots) or '()'}], Totals]"
+            last = f"{tuple_of(plan.slots)}, totals({sums})"
         else:
-            returned = f"tuple[{', '.join(['Array', *types])}]"
+            returned = f"tuple[{', '.join(['Array', *slots])}]"
             last = ", ".join([kind, *plan.slots]) if plan.slots else f"({kind},)"
-        whole = WEIGHT if kind == "result" else GRADIENT
+        docs = {
+            "update": "Return the update of one leaf, and its new slots.",
+            "totals": "Return the new slots of one leaf, and what is summed over all leaves.",
+            "result": "Return the result for one leaf.",
+        }
+        doc = docs[kind] if plan.slots else docs[kind].replace(", and its new slots", "")
+        if kind == "totals" and not plan.slots:
+            doc = "Return no slots, and what is summed over all leaves."
         return [
-            f"def _{plan.name}({', '.join(parameters)}) -> {returned}:",
-            *(f"    {line}" for line in self._leaf(plan, whole)),
+            f"def _{plan.name}({', '.join(given)}) -> {returned}:",
+            f'    """{doc}"""',
+            *(f"    {line}" for line in self._leaf(plan, WEIGHT if kind == "result" else GRADIENT)),
             f"    return {last}",
         ]
 
     def steps(self) -> Iterator[str]:
         """Yield what a step computes, phase by phase."""
-        held = {name: f"state.{name}" for slot in self.spec.slots for name in [slot.name]}
-        names = {**self.names, "step": "state.step"}
+        names: dict[str, str] = {**self.names, **self.held, "step": "state.step"}
+        slots = {slot.name: f"state.{slot.name}" for slot in self.spec.slots}
+        phases = [plan for plan in self.analysis.phases if plan.totals]
         for phase, plan in zip(self.spec.phases, self.analysis.phases, strict=True):
             if phase.scalars is not None:
-                yield from _statements(phase.scalars.text, phase.scalars.body, names)
+                yield from _scalars(phase.scalars.text, phase.scalars.body, names)
             inputs = ["gradients", *(["weights"] if plan.weights else [])]
-            inputs += [held[slot] for slot in plan.inputs]
-            slots = tuple_of([held[slot] for slot in plan.slots])
-            last = phase is self.spec.phases[-1]
-            function = "map_leaves" if last else "reduce_leaves"
-            call = self._call(function, plan, inputs, f"{slots}, store", {"step": "state.step"})
-            held |= {slot: slot for slot in plan.slots}
-            if last:
-                results = ["result", *plan.slots]
-                yield f"{', '.join(results) if plan.slots else tuple_of(results)} = {call}"
+            inputs += [slots[slot] for slot in plan.inputs]
+            call = self._call(plan, inputs, [slots[slot] for slot in plan.slots], names)
+            slots |= {slot: slot for slot in plan.slots}
+            if phase is self.spec.phases[-1]:
+                results = ", ".join(["result", *plan.slots]) if plan.slots else "(result,)"
+                yield f"{results} = {call}"
+                return
+            written = tuple_of(plan.slots) if plan.slots else "_"
+            yield f"{written}, {'sums' if plan.totals else '_'} = {call}"
+            sums = {name: f'sums["{name}"]' for name in plan.totals}
+            if len(phases) == 1:
+                names |= sums
             else:
-                written = tuple_of(plan.slots) if plan.slots else "_"
-                yield f"{written}, {tuple_of(plan.totals)} = {call}"
+                yield from (f"{name} = {value}" for name, value in sums.items())
+
+    def new_state(self) -> list[str]:
+        """Return what a step changes in the state, as keyword arguments of `_replace`."""
+        scalars = [code.body for phase in self.spec.phases if (code := phase.scalars)]
+        written = {slot for plan in self.analysis.phases for slot in plan.slots}
+        assigned = {name for body in scalars for name in assigned_in(body)}
+        return [
+            "step=state.step + 1",
+            *(f"{s.name}=scalar({s.name})" for s in self.spec.scalars if s.name in assigned),
+            *(f"{slot.name}={slot.name}" for slot in self.spec.slots if slot.name in written),
+        ]
 
     def function_call(self, plan: LeafPlan) -> list[str]:
         """Return what a function of the state and the weights computes."""
         inputs = ["weights", *(f"state.{slot}" for slot in plan.inputs)]
-        held = {name: f"state.{name}" for name in plan.scalars}
-        call = self._call("map_leaves", plan, inputs, "()", held)
+        call = self._call(plan, inputs, None, self.held)
         return ["h = state.hyperparameters", f"(result,) = {call}", "return result"]
 
     def _call(
         self,
-        function: str,
         plan: LeafPlan,
         inputs: Sequence[str],
-        slots: str,
+        slots: Sequence[str] | None,
         values: Mapping[str, str],
     ) -> str:
-        scalars = "".join(f", {name}={values.get(name, name)}" for name in plan.scalars)
-        return f"{function}(_{plan.name}, h, {tuple_of(inputs)}, {slots}{scalars})"
+        """Return the call that maps a leaf function over the trees; without slots, that of a function."""
+        given = [f"_{plan.name}", "h", f"inputs={tuple_of(inputs)}"]
+        given += [f"slots={tuple_of(slots)}"] if slots else []
+        function = "map_leaves"
+        if slots is not None and plan is not self.analysis.phases[-1]:
+            function = "reduce_leaves"
+            given.append("rounding=output.rounding")
+        elif slots is not None:
+            given.append("output=output")
+        given += [f"{name}={values.get(name, name)}" for name in plan.scalars]
+        return f"{function}({', '.join(given)})"
 
     def _leaf(self, plan: LeafPlan, whole: str) -> Iterator[str]:
         """Yield the code of a leaf function, beginning with what it reads of the leaf's shape."""
         read = set(names_in(plan.code.body))
         names = {**self.names, "step": "step"}
         of_leaf = {SHAPE: f"{whole}.shape", NDIM: f"{whole}.ndim"}
-        assigned = any(
-            isinstance(part, ast.Name) and part.id == whole and isinstance(part.ctx, ast.Store)
-            for statement in plan.code.body
-            for part in ast.walk(statement)
-        )
+        assigned = whole in assigned_in(plan.code.body)
         if assigned:
             yield from (f"{name} = {value}" for name, value in of_leaf.items() if name in read)
         yield from self.shapes.values(read, of_leaf[SHAPE], of_leaf[NDIM])
         names = names if assigned else {**names, **of_leaf}
-        yield from _statements(plan.code.text, plan.code.body, names)
+        tests = {
+            slot: test
+            for slot in (*plan.inputs, *plan.slots)
+            if (test := self.annotations.test(slot)) is not None
+        }
+        if whole == GRADIENT and plan.weights and self.annotations.weights != "Array":
+            tests[WEIGHT] = f"{WEIGHT} is not None"
+        yield from Narrowing(plan.code.text, names, tests).statements(plan.code.body)
 
-    def _type(self, slot: str) -> str:
-        return "Sequence[Array]" if slot in self.analysis.several else "Array"
 
-
-def _statements(text: str, body: Sequence[ast.stmt], names: Mapping[str, str]) -> Iterator[str]:
-    """Yield equations as code, one statement a line."""
+def _scalars(text: str, body: Sequence[ast.stmt], names: dict[str, str]) -> Iterator[str]:
+    """Yield equations of a step as code; what they assign is read by its own name from then on."""
     for statement in body:
-        match statement:
-            case ast.Assign(
-                targets=[ast.Name(id=name)],
-                value=ast.Call(func=ast.Name(id=function), args=[summed]),
-            ) if function == TOTAL:
-                yield f"{name} = {expression_text(text, summed, names)}"
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                yield f"{name} = {expression_text(text, value, names)}"
-            case ast.If():
-                word = "if"
-                branch: ast.If | None = statement
-                while branch is not None:
-                    yield f"{word} {expression_text(text, branch.test, names)}:"
-                    yield from (f"    {line}" for line in _statements(text, branch.body, names))
-                    match branch.orelse:
-                        case [ast.If() as following]:
-                            word, branch = "elif", following
-                        case otherwise:
-                            if otherwise:
-                                yield "else:"
-                                yield from (
-                                    f"    {line}" for line in _statements(text, otherwise, names)
-                                )
-                            branch = None
-            case _:
-                pass
+        assigned = set(assigned_in([statement]))
+        if isinstance(statement, ast.If):
+            for name in sorted(assigned & set(names)):  # so that it has a value in each branch
+                yield f"{name} = {names.pop(name)}"
+        yield from Narrowing(text, names, {}).statements([statement])
+        for name in assigned:
+            names.pop(name, None)

@@ -9,7 +9,7 @@ from mlax_codegen.checking.analysis import analyse
 from mlax_codegen.language import FUNCTIONS
 from mlax_codegen.reading.spec import Spec, class_from
 from mlax_codegen.resources import resources
-from mlax_codegen.writing.context import module_context, sorted_names
+from mlax_codegen.writing.context import Module, sorted_names
 from mlax_codegen.writing.statements import fit
 
 __all__ = ["HEADER", "render_module", "render_new", "render_package"]
@@ -34,9 +34,7 @@ def render_module(spec: Spec) -> str:
     Raises:
         SpecError: The spec's equations make no sense.
     """
-    analysis = analyse(spec)
-    text = _template("optimizer.py.jinja").render(module_context(spec, analysis))
-    return laid_out(text)
+    return laid_out(_template("optimizer.py.jinja").render(module=Module(spec, analyse(spec))))
 
 
 def render_package(specs: Iterable[Spec], *, experimental: bool = False) -> str:
@@ -64,15 +62,33 @@ def render_new(name: str) -> str:
 
 
 def laid_out(text: str) -> str:
-    """Break the code lines that are too long; docstrings come broken already."""
+    """Put each statement on as many lines as it needs; docstrings come broken already.
+
+    A statement that the template has on several lines is joined first, unless a comma ends its last item, or it is a
+    string in parts.
+    """
     lines: list[str] = []
+    statement: list[str] = []
     in_docstring = False
     for line in text.split("\n"):
         quotes = line.count('"""')
         if in_docstring or quotes or line.startswith("#"):
             lines.append(line)
+        elif statement or line.endswith("("):
+            statement.append(line)
+            if line.startswith(f"{statement[0][: -len(statement[0].lstrip())]})"):
+                lines.extend(_joined(statement))
+                statement = []
         else:
             lines.extend(fit(line))
         if quotes % 2:
             in_docstring = not in_docstring
     return "\n".join(lines)
+
+
+def _joined(statement: list[str]) -> list[str]:
+    first, *inside, last = statement
+    strings = len(inside) > 1 and all(line.lstrip().startswith(('"', "'")) for line in inside)
+    if inside[-1].endswith(",") or strings:
+        return statement
+    return fit(first + " ".join(line.strip() for line in inside) + last.strip())

@@ -1,15 +1,15 @@
 """Leaf arithmetic: how it is mapped over trees, and what it is written with.
 
 Generated optimizers write what happens to one leaf as plain arithmetic, without casts. `map_leaves` and `reduce_leaves`
-decide in which dtype it is done: they widen what is narrow, forbid implicit promotion, and round once, as a `Store`
+decide in which dtype it is done: they widen what is narrow, forbid implicit promotion, and round once, as an `Output`
 says. The other functions are what such arithmetic calls, by subject:
 
 * elementwise: `abs2`, `clip`
 * a leaf as a whole: `mean`, `largest`, `norm`, `rms`, `trust_ratio`
 * shapes, before anything is computed: `two_largest_axes`, `two_axes`, `without`, `product`, `vectors`, `matrices`
 * factored second moments: `outer_mean`; a vector for each axis: `along`, `max_except`, `least`
-* matrices: `orthogonalize`, `as_matrix`; one for each axis: `gram`, `inverse_root`, `eigenbasis`, `refreshed_basis`,
-  `rotate`, `rotate_back`
+* matrices: `orthogonalize`, `as_matrix`, `reshape`; one for each axis: `gram`, `inverse_root`, `eigenbasis`,
+  `refreshed_basis`, `rotate`, `rotate_back`
 * now and then: `every`; random: `normal`
 
 They take arrays in the dtype that the leaf is computed in, float32 at least, with any number of axes, empty ones
@@ -23,6 +23,7 @@ from mlax.leafwise._axes import matrices as matrices
 from mlax.leafwise._axes import max_except as max_except
 from mlax.leafwise._axes import outer_mean as outer_mean
 from mlax.leafwise._axes import product as product
+from mlax.leafwise._axes import reshape as reshape
 from mlax.leafwise._axes import two_axes as two_axes
 from mlax.leafwise._axes import two_largest_axes as two_largest_axes
 from mlax.leafwise._axes import vectors as vectors
@@ -30,9 +31,11 @@ from mlax.leafwise._axes import without as without
 from mlax.leafwise._elements import abs2 as abs2
 from mlax.leafwise._elements import clip as clip
 from mlax.leafwise._elements import normal as normal
+from mlax.leafwise._mapping import Totals as Totals
 from mlax.leafwise._mapping import every as every
 from mlax.leafwise._mapping import map_leaves as map_leaves
 from mlax.leafwise._mapping import reduce_leaves as reduce_leaves
+from mlax.leafwise._mapping import totals as totals
 from mlax.leafwise._matrices import as_matrix as as_matrix
 from mlax.leafwise._matrices import eigenbasis as eigenbasis
 from mlax.leafwise._matrices import gram as gram
@@ -46,6 +49,7 @@ from mlax.leafwise._norms import mean as mean
 from mlax.leafwise._norms import norm as norm
 from mlax.leafwise._norms import rms as rms
 from mlax.leafwise._norms import trust_ratio as trust_ratio
-from mlax.leafwise._rounding import Store as Store
+from mlax.leafwise._rounding import Output as Output
+from mlax.leafwise._rounding import Rounding as Rounding
 
 claim(__name__, [name for name in dir() if not name.startswith("_") and name != "claim"])

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any, cast
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -18,6 +19,7 @@ __all__ = [
     "max_except",
     "outer_mean",
     "product",
+    "reshape",
     "two_axes",
     "two_largest_axes",
     "vectors",
@@ -67,6 +69,12 @@ def without(shape: Shape, axis: int) -> Shape:
 def product(shape: Shape) -> int:
     """Return how many elements an array of a shape has; 1 for ()."""
     return math.prod(shape)
+
+
+def reshape(x: Array, shape: Shape) -> Array:
+    """Return the same elements in another shape."""
+    result: Array = cast("Any", jnp).reshape(x, shape)
+    return result
 
 
 def vectors(shape: Shape) -> list[Shape]:

@@ -4,9 +4,9 @@ This is the one place that decides in which dtype a leaf is computed; how result
 """
 
 import functools
-import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, TypeVar, TypeVarTuple, cast, get_args
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,28 +17,35 @@ from jaxtyping import Array
 from mlax._jax.dtypes import compute_dtype, is_inexact, is_key
 from mlax._jax.tracing import cond
 from mlax._jax.trees import TreeDef, flatten
-from mlax.leafwise._rounding import Store, is_narrower, next_key, random_bits, rounded
+from mlax.leafwise._rounding import Output, Rounding, is_narrower, next_key, random_bits, rounded
 from mlax.leafwise._weights_first import weights_first
-from mlax.optimizer._hyperparameters import refuse_vanishing
 from mlax.typing import Weights
 
-__all__ = ["every", "map_leaves", "reduce_leaves"]
+__all__ = ["Totals", "every", "map_leaves", "reduce_leaves", "totals"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 Leaf: TypeAlias = Callable[..., tuple[Any, ...]]
 
-_TO_NEAREST = Store()
+Totals: TypeAlias = Mapping[str, Array]
+"""Values to be summed over all leaves, or their sums, by name."""
+
+_UPDATES = Output()
+_TO_NEAREST = Rounding()
+
+
+def totals(**values: Array) -> Totals:
+    """Return values, named, that `reduce_leaves` sums: over all elements of this leaf, and over all leaves."""
+    return values
 
 
 def map_leaves(
     leaf: Leaf,
     h: object,
     inputs: tuple[Weights, *tuple[Any, ...]],
-    slots: tuple[*Ts],
-    store: Store = _TO_NEAREST,
-    /,
+    slots: tuple[*Ts] = (),
+    output: Output = _UPDATES,
     **scalars: Array | float | None,
 ) -> tuple[Weights, *Ts]:
     """Call `leaf(h, *inputs, *slots, **scalars)` for each leaf; return the trees of its results.
@@ -50,11 +57,12 @@ def map_leaves(
     Args:
         leaf: Arithmetic of one leaf: returns an update and the new slots, in the order of `slots`. A module-level
             function, no closure: it is traced once for each shape and dtype, and found again by identity.
-        h: Static and hashable: the hyperparameters.
+        h: Static and hashable: the hyperparameters. If it has a method `check_dtype`, that is called with each dtype
+            that leaves are computed in.
         inputs: The gradients, which say what the leaves are, and other trees with an entry for each. None is passed on
             as None.
         slots: Trees with one entry for each leaf, an array or a tree of arrays. None is passed on and comes back.
-        store: How results are rounded, and whether the first is an update or new weights.
+        output: Whether the first result is an update or a new weight, and how results are rounded.
         **scalars: Arrays of shape () and Python numbers, the same for all leaves. None is passed on as None. Each leaf
             is given a PRNG key of its own, folded from the key and the leaf's position, where None counts too.
 
@@ -62,7 +70,7 @@ def map_leaves(
         The updates or new weights, in the dtypes of the gradients, and the slots, in their own.
     """
     results, treedef = _results(
-        update_leaf, leaf, h, inputs, slots=slots, store=store, scalars=scalars
+        update_leaf, leaf, h, inputs, slots=slots, output=output, scalars=scalars
     )
     updates = treedef.unflatten([update for update, _ in results])
     new_slots = _unflatten(treedef, slots, [new for _, new in results])
@@ -73,45 +81,42 @@ def reduce_leaves(
     leaf: Leaf,
     h: object,
     inputs: tuple[Any, ...],
-    slots: tuple[*Ts],
-    store: Store = _TO_NEAREST,
-    /,
+    slots: tuple[*Ts] = (),
+    rounding: Rounding = _TO_NEAREST,
     **scalars: Array | float | None,
-) -> tuple[tuple[*Ts], tuple[Array, ...]]:
+) -> tuple[tuple[*Ts], Totals]:
     """Call `leaf(h, *inputs, *slots, **scalars)` for each leaf; return the new slots, and sums over all leaves.
 
     What a step does before a reduction across leaves: a global norm, an inner product. Leaves are computed as by
     `map_leaves`, and what is to be summed is summed in the dtype of the leaf's arithmetic.
 
     Args:
-        leaf: Arithmetic of one leaf: returns the new slots, and a tuple of arrays of any shape to be summed. Its return
-            annotation, `tuple[tuple[Array, ...], tuple[Array, Array]]`, says how many, for trees without leaves.
+        leaf: Arithmetic of one leaf: returns the new slots, and `totals` of arrays of any shape.
         h: As for `map_leaves`.
         inputs: As for `map_leaves`.
         slots: As for `map_leaves`; only those that are written.
-        store: As for `map_leaves`; there are no updates.
+        rounding: How new slots are rounded.
         **scalars: As for `map_leaves`.
 
     Returns:
-        The slots, and the sums over all elements of all leaves: in JAX's default float dtype, shape (); of complex
-        numbers the real part.
+        The slots, and the sums over all elements of all leaves, by name: in JAX's default float dtype, shape (); for
+        complex numbers the real part. Without leaves every sum is 0.
     """
     results, treedef = _results(
-        reduce_leaf,
-        leaf,
-        h,
-        inputs,
-        slots=slots,
-        store=Store(step=store.step, depth=store.depth),
-        scalars=scalars,
+        reduce_leaf, leaf, h, inputs, slots=slots, output=Output(rounding=rounding), scalars=scalars
     )
-    columns = zip(*(sums for sums, _ in results), strict=True)
-    totals = tuple(functools.reduce(lax.add, column) for column in columns)
-    if not results:
-        dtype = jnp.result_type(float)
-        totals = tuple(jnp.zeros((), dtype) for _ in range(_count_of_totals(leaf)))
     new_slots = tuple(_unflatten(treedef, slots, [new for _, new in results]))
-    return cast("tuple[*Ts]", new_slots), totals
+    sums: Totals = defaultdict(_zero)  # the names are known to the leaves alone
+    if results:
+        parts = [part for part, _ in results]
+        sums = {
+            name: functools.reduce(lax.add, [part[name] for part in parts]) for name in parts[0]
+        }
+    return cast("tuple[*Ts]", new_slots), sums
+
+
+def _zero() -> Array:
+    return jnp.zeros((), jnp.result_type(float))
 
 
 def _results(
@@ -121,7 +126,7 @@ def _results(
     inputs: tuple[Any, ...],
     *,
     slots: Any,
-    store: Store,
+    output: Output,
     scalars: dict[str, Any],
 ) -> tuple[list[tuple[Any, list[Any]]], TreeDef]:
     """Return what the leaves give, each its first result and its new slots, and the structure that they stand in."""
@@ -134,9 +139,10 @@ def _results(
         for tree in (*inputs, *slots)
     ]
     # An update that is rounded to nearest is so whatever the weights are.
-    read = store.applied or (store.step is not None and store.weights is not None)
-    weights = treedef.flatten_up_to(store.weights) if read else [None] * len(gradients)
-    key = store.key(leaf.__name__)
+    stochastic = output.rounding.step is not None
+    read = output.applied or (stochastic and output.weights is not None)
+    weights = treedef.flatten_up_to(output.weights) if read else [None] * len(gradients)
+    key = output.rounding.key(leaf.__name__)
     positions: list[Any] = [None] * len(gradients)
     if key is not None or any(_is_key(scalar) for scalar in scalars.values()):
         # Arrays, as leaves that differ in nothing else are traced once.
@@ -150,7 +156,7 @@ def _results(
             if key is not None:
                 last, before = (key, position - before), position
             first, new_slots, key = function(
-                leaf, h, len(inputs), store.applied, weight, entries, (scalars, position, last)
+                leaf, h, len(inputs), output.applied, weight, entries, (scalars, position, last)
             )
             results.append((first, new_slots))
     return results, treedef
@@ -193,15 +199,17 @@ def update_leaf(
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def reduce_leaf(
     leaf: Leaf, h: object, inputs: int, _applied: bool, _weight: Any, entries: Any, shared: Any
-) -> tuple[list[Array], list[Any], Array | None]:
+) -> tuple[dict[str, Array], list[Any], Array | None]:
     results = _computed(leaf, h, entries, shared)
     slots = entries[inputs:]
-    if len(results) != 2 or not all(isinstance(result, tuple) for result in results):
-        raise ValueError(f"{_name(leaf)}: expected a tuple of slots and a tuple of what to sum")
+    if list(map(type, results)) != [tuple, dict]:
+        raise ValueError(f"{_name(leaf)}: expected a tuple of slots, and totals(...)")
     if len(results[0]) != len(slots):
         raise ValueError(f"{_name(leaf)}: expected {len(slots)} slots, got {len(results[0])}")
     bits = _Bits(shared)
-    sums = [jnp.sum(jnp.real(x)).astype(jnp.result_type(float)) for x in results[1]]
+    sums = {
+        name: jnp.sum(jnp.real(x)).astype(jnp.result_type(float)) for name, x in results[1].items()
+    }
     return sums, _rounded(leaf, slots, results[0], bits), bits.key
 
 
@@ -211,7 +219,9 @@ def _computed(leaf: Leaf, h: object, entries: Any, shared: Any) -> tuple[Any, ..
         dtype = jnp.result_type(
             *{compute_dtype(x.dtype) for x in jax.tree.leaves(entries) if _is_inexact(x)}
         )
-    refuse_vanishing(h, dtype)
+    check_dtype = getattr(h, "check_dtype", None)
+    if check_dtype is not None:
+        check_dtype(dtype)
     with jax.numpy_dtype_promotion("strict"):
         if position is not None:
             scalars = {
@@ -309,17 +319,6 @@ def _like(old: Any, result: Any) -> Array:
 
 def _name(leaf: Leaf) -> str:
     return f"{leaf.__module__}.{leaf.__qualname__}"
-
-
-def _count_of_totals(leaf: Leaf) -> int:
-    """Return how many sums a leaf function says that it returns."""
-    annotation = inspect.get_annotations(leaf, eval_str=True).get("return")
-    parts = get_args(annotation)
-    if len(parts) != 2 or Ellipsis in get_args(parts[1]):
-        raise ValueError(
-            f"{_name(leaf)}: no leaves to sum over, and no return annotation that says how many sums there are"
-        )
-    return len(get_args(parts[1]))
 
 
 def every(interval: int, step: Array, new: Callable[[], T], old: T) -> T:

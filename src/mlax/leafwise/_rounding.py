@@ -23,29 +23,28 @@ from jaxtyping import Array
 from mlax._jax.dtypes import epsilon, is_complex, is_inexact, largest_number, smallest_number
 from mlax.typing import Shape
 
-__all__ = ["Store", "is_narrower", "next_key", "random_bits", "rounded"]
+__all__ = ["Output", "Rounding", "is_narrower", "next_key", "random_bits", "rounded"]
 
 
 @dataclass(frozen=True)
-class Store:
-    """How `map_leaves` and `reduce_leaves` store what leaves return.
+class Rounding:
+    """How results are rounded that are stored in a narrower dtype than they were computed in.
 
     Attributes:
-        weights: What updates are to be added to; may be None where neither of the others is given.
-        applied: Whether the first result is to be new weights, weights + update, instead of the update.
-        step: Number of steps done, int32, shape (), where results are rounded stochastically: those that are stored in
-            fewer bits than they were computed in. An update for weights is then the difference of the weights to their
-            stochastically rounded sum with it, rounded to nearest. None rounds to nearest.
-        depth: Of an optimizer made of others, how many there are inside: they round in the same step.
+        step: Number of steps done, int32, shape (), for stochastic rounding. None rounds to nearest.
+        depth: For an optimizer made of others: how many there are inside, which round in the same step.
     """
 
-    weights: Any = None
-    applied: bool = False
     step: Array | None = None
     depth: int = 0
 
+    @classmethod
+    def of(cls, state: Any) -> "Rounding":
+        """Return the rounding that the hyperparameters of a state ask for."""
+        return cls(state.step if state.hyperparameters.stochastic_rounding else None)
+
     def key(self, leaf: str) -> Array | None:
-        """Return what the random bits of a mapping begin with: uint32, shape (); None where all is rounded to nearest.
+        """Return what the random bits of a mapping begin with: uint32, shape (); None if all is rounded to nearest.
 
         Args:
             leaf: Name of the leaf function: a step may map several.
@@ -54,6 +53,44 @@ class Store:
             return None
         salt = np.uint32(zlib.crc32(f"{self.depth} {leaf}".encode()))
         return _mixed(_mixed(self.step.astype(jnp.uint32)) ^ salt)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a step returns: the updates, or the new weights, which are weights + updates.
+
+    Attributes:
+        weights: The weights; None if they are neither added nor needed for rounding.
+        applied: Whether the updates are added to the weights.
+        rounding: How results are rounded. With stochastic rounding, the update of a weight is the difference between
+            its stochastically rounded new value and its old one.
+    """
+
+    weights: Any = None
+    applied: bool = False
+    rounding: Rounding = Rounding()
+
+    @classmethod
+    def updates(cls, state: Any, weights: Any) -> "Output":
+        """Return the output of `step`.
+
+        Args:
+            state: Before the step.
+            weights: The weights; may be None unless results are rounded stochastically.
+
+        Raises:
+            ValueError: The weights are needed for stochastic rounding.
+        """
+        rounding = Rounding.of(state)
+        if weights is None and rounding.step is not None:
+            name = type(state.hyperparameters).__name__
+            raise ValueError(f"{name}: step needs the weights (stochastic_rounding)")
+        return cls(weights, applied=False, rounding=rounding)
+
+    @classmethod
+    def new_weights(cls, state: Any, weights: Any) -> "Output":
+        """Return the output of `apply_gradients`."""
+        return cls(weights, applied=True, rounding=Rounding.of(state))
 
 
 def next_key(key: Array, places: Array) -> Array:

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast, get_args, get_type_hints
 
@@ -12,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from mlax._checking.bounds import Bounds
 from mlax._checking.spelling import spelled
 from mlax._checking.values import checks_enabled
 from mlax._jax.dtypes import compute_dtype
@@ -193,10 +193,10 @@ def require(
     name: str,
     value: Number,
     *,
-    above: float = -math.inf,
-    at_least: float = -math.inf,
-    below: float = math.inf,
-    at_most: float = math.inf,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
 ) -> None:
     """Raise an error if a setting is out of bounds or not finite. Tracers are not checked.
 
@@ -211,13 +211,7 @@ def require(
     Raises:
         ValueError: Names the bounds and the value.
     """
-    if is_tracer(value):
-        return
-    number = float(value)
-    bounds = {">": above, ">=": at_least, "<": below, "<=": at_most}
-    expected = " and ".join(
-        f"{sign} {bound:g}" for sign, bound in bounds.items() if math.isfinite(bound)
-    )
-    if not (math.isfinite(number) and above < number < below and at_least <= number <= at_most):
-        shown = value if isinstance(value, int | float) else number
-        raise ValueError(f"losses.{name} must be {expected or 'a finite number'}, got {shown}")
+    bounds = Bounds(at_least, above, at_most, below)
+    if not is_tracer(value) and (expected := bounds.expected(float(value))) is not None:
+        shown = value if isinstance(value, int | float) else float(value)
+        raise ValueError(f"losses.{name} must be {expected}, got {shown}")

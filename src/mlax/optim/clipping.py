@@ -4,6 +4,7 @@ Half precision is computed in float32. Results have the structure, shapes and dt
 gradients.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from mlax._checking.bounds import Bounds
 from mlax._jax.dtypes import compute_dtype
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import leaves
@@ -203,8 +205,11 @@ for _function in (
     _function.__module__ = "mlax.optim"
 
 
+_NOT_NEGATIVE = Bounds(at_least=0, at_most=math.inf)
+
+
 def _limit(function: str, name: str, value: float | Array) -> Array:
-    """Return a limit as an array. Raise an error if it is known to be negative or NaN."""
-    if not is_tracer(value) and not float(value) >= 0:
-        raise ValueError(f"{function}: {name} must be >= 0, got {describe(value)}")
+    """Return a limit as an array; refuse it if it is known to be negative or NaN."""
+    if not is_tracer(value) and not _NOT_NEGATIVE.allow(float(value)):
+        raise ValueError(f"{function}: {name} must be {_NOT_NEGATIVE}, got {describe(value)}")
     return jnp.asarray(value, jnp.result_type(float))

@@ -6,32 +6,21 @@ Optimizers written by hand may use all of it too. `mlax.optim` is the face for t
 from mlax._faces import claim
 from mlax._packing.weights import refuse_packed
 from mlax.optimizer._hyperparameters import HELD as HELD  # pickles name it here
-from mlax.optimizer._hyperparameters import (
-    Dtype,
-    Number,
-    Schedule,
-    choice,
-    dtype,
-    flag,
-    integer,
-    number,
-    required,
-    scheduled,
-)
+from mlax.optimizer._hyperparameters import Dtype, Number, Schedule, integer, number, scheduled
 from mlax.optimizer._narrow import warn_if_narrow
 from mlax.optimizer._optimizer import Optimizer
 from mlax.optimizer._slots import copies, full, identities, zeros
 from mlax.optimizer._stepping import (
     apply_updates,
-    current,
     folded,
+    follow_schedules,
     initial,
     key,
     merged,
     no_steps,
     refuse_complex,
     scalar,
-    selected,
+    trainable,
 )
 
 __all__ = [
@@ -40,12 +29,9 @@ __all__ = [
     "Optimizer",
     "Schedule",
     "apply_updates",
-    "choice",
     "copies",
-    "current",
-    "dtype",
-    "flag",
     "folded",
+    "follow_schedules",
     "full",
     "identities",
     "initial",
@@ -56,10 +42,9 @@ __all__ = [
     "number",
     "refuse_complex",
     "refuse_packed",
-    "required",
     "scalar",
     "scheduled",
-    "selected",
+    "trainable",
     "warn_if_narrow",
     "zeros",
 ]

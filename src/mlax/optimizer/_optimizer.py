@@ -6,13 +6,10 @@ holds are replaced by a marker: static, hashable, and without leaves.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, cast
 
-import jax
-import numpy as np
-
-from mlax._jax.tracing import is_tracer
-from mlax.optimizer._hyperparameters import HELD, is_array, is_schedule, required, specification
+from mlax.optimizer._hyperparameters import HELD, is_array, is_schedule, refuse_vanishing
+from mlax.optimizer._specified import Specified, shown, specifications
 from mlax.optimizer._stepping import initial
 from mlax.tree import describe
 
@@ -22,9 +19,7 @@ __all__ = ["Optimizer"]
 S = TypeVar("S")
 
 
-# Of field_specifiers only `required`: checkers take `number(0.9, ...)` for the default that it is.
-@dataclass_transform(frozen_default=True, field_specifiers=(required,))
-class Optimizer:
+class Optimizer(Specified):
     """Base of every optimizer class. Inheriting is enough: the class becomes a frozen dataclass, static to JAX.
 
     Instances are equal if their hyperparameters are, and hashable unless they were given arrays.
@@ -36,41 +31,29 @@ class Optimizer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        made = dataclasses.dataclass(frozen=True)(cls)
-        setattr(made, "__hash__", _naming_arrays(made.__hash__))  # noqa: B010
-        jax.tree_util.register_static(made)
+        setattr(cls, "__hash__", _naming_arrays(cls.__hash__))  # noqa: B010
 
-    def __post_init__(self) -> None:
-        """Bring every hyperparameter into its form, and refuse what is out of bounds."""
-        for field in dataclasses.fields(self):
-            spec = specification(field.metadata)
-            value = getattr(self, field.name)
-            if spec is None or (value is None and spec.optional):
-                continue
-            try:
-                normal = spec.normalise(value)
-            except (TypeError, ValueError) as error:
-                raise type(error)(self._complaint(field.name, value, str(error))) from None
-            object.__setattr__(self, field.name, normal)
-
-    def _complaint(self, name: str, value: object, expected: str) -> str:
-        text = f"{type(self).__name__}: {name} must be {expected}, got {_shown(value)}"
-        schedulable = [
-            field.name
-            for field in dataclasses.fields(self)
-            if (spec := specification(field.metadata)) is not None and spec.schedulable
-        ]
-        if schedulable and name not in schedulable and (is_array(value) or is_schedule(value)):
-            accepting = ", ".join(schedulable)
-            text += f"; it is compiled in, arrays and schedules are for {accepting}"
-            if is_array(value):
-                text += " (with optax.inject_hyperparams, name it in static_args)"
+    def _hint(self, name: str, value: object) -> str:
+        schedulable = self._schedulable()
+        if not schedulable or name in schedulable or not (is_array(value) or is_schedule(value)):
+            return ""
+        text = f"; it is compiled in, arrays and schedules are for {', '.join(schedulable)}"
+        if is_array(value):
+            text += " (with optax.inject_hyperparams, name it in static_args)"
         return text
 
-    def require(self, test: bool, message: str) -> None:
-        """Raise ValueError with a message about the hyperparameters unless `test` holds."""
-        if not test:
-            raise ValueError(f"{type(self).__name__}: {message}")
+    @classmethod
+    def _schedulable(cls) -> list[str]:
+        """Return the names of the hyperparameters that a state holds."""
+        return [name for name, spec in specifications(cls).items() if spec.schedulable]
+
+    def check_dtype(self, dtype: Any) -> None:
+        """Refuse hyperparameters that leaves cannot be computed with in a dtype; `map_leaves` asks.
+
+        Raises:
+            ValueError: A number that leaves may be divided by is too small for the dtype.
+        """
+        refuse_vanishing(self, dtype)
 
     def held(self) -> Self:
         """Return a copy that is always hashable: a marker stands for each number that the state holds.
@@ -80,30 +63,25 @@ class Optimizer:
         Raises:
             ValueError: A schedule's value at step 0 is out of bounds.
         """
-        for field in dataclasses.fields(self):
-            spec, value = specification(field.metadata), getattr(self, field.name)
-            if spec is not None and spec.schedulable and is_schedule(value):
+        for name in self._schedulable():
+            value = getattr(self, name)
+            if is_schedule(value):
                 first = initial(value)
                 try:
-                    spec.normalise(first)
+                    specifications(type(self))[name].normalise(first)
                 except ValueError as error:
                     raise ValueError(
-                        f"{type(self).__name__}: {field.name} must be {error}, got {first} from its "
+                        f"{type(self).__name__}: {name} must be {error}, got {first} from its "
                         "schedule at step 0"
                     ) from None
         return self._held()
 
     def _held(self) -> Self:
         copy = object.__new__(type(self))
+        schedulable = self._schedulable()
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            spec = specification(field.metadata)
-            if (
-                spec is not None
-                and spec.schedulable
-                and value is not None
-                and not is_schedule(value)
-            ):
+            if field.name in schedulable and value is not None and not is_schedule(value):
                 value = HELD
             object.__setattr__(copy, field.name, self._held_inside(value))
         return copy
@@ -166,14 +144,4 @@ def _naming_arrays(generated: Callable[..., int]) -> Callable[..., int]:
 
 
 def _shown(value: object) -> str:
-    if value is HELD:
-        return "a number"
-    if isinstance(value, int) and value.bit_length() > 64:
-        return f"an integer of {value.bit_length()} bits"
-    if value is None or isinstance(value, bool | int | float):
-        return repr(value)
-    if isinstance(value, np.dtype):
-        return value.name
-    if getattr(value, "shape", None) == () and not is_tracer(value):
-        return f"{value} ({describe(value)})"
-    return describe(value)
+    return "a number" if value is HELD else shown(value)

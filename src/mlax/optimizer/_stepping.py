@@ -14,20 +14,21 @@ from jaxtyping import Array
 from mlax._jax.trees import flatten_with_path
 from mlax._module.branches import INode
 from mlax.optimizer._hyperparameters import HELD, Number, is_schedule
+from mlax.optimizer._specified import specifications
 from mlax.tree import describe, keystr
 from mlax.typing import Weights, checked
 
 __all__ = [
     "apply_updates",
-    "current",
     "folded",
+    "follow_schedules",
     "initial",
     "key",
     "merged",
     "no_steps",
     "refuse_complex",
     "scalar",
-    "selected",
+    "trainable",
 ]
 
 T = TypeVar("T")
@@ -49,8 +50,8 @@ def initial(value: Number | None) -> Array | None:
         value: A number, an array of shape (), a schedule, or None.
 
     Returns:
-        An array of shape () in JAX's default float dtype, never the buffer that was given; of a schedule its value at
-        step 0. None for None.
+        An array of shape () in JAX's default float dtype, never the buffer that was given. For a schedule: its value at
+        step 0. For None: None.
     """
     if value is None:
         return None
@@ -64,28 +65,27 @@ def initial(value: Number | None) -> Array | None:
     return jnp.array(value, dtype=jnp.result_type(float), copy=True)
 
 
-@overload
-def current(hyperparameter: Number, step: Array, held: Array) -> Array: ...
-@overload
-def current(hyperparameter: Number | None, step: Array, held: Array | None) -> Array | None: ...
-def current(hyperparameter: Number | None, step: Array, held: Array | None) -> Array | None:
-    """Return the value of a schedulable hyperparameter in this step.
+def follow_schedules(state: T) -> T:
+    """Return a state in which each hyperparameter with a schedule has its value for this step.
+
+    All other numbers that the state holds stay, in buffers of their own: the state that comes in may be donated.
 
     Args:
-        hyperparameter: As the state's hyperparameters have it: a schedule, or anything else.
-        step: Number of steps done: int32, shape ().
-        held: What the state holds.
-
-    Returns:
-        The schedule's value at `step`, in JAX's default float dtype; without a schedule what is held. A buffer of its
-        own: the state that it goes into may be donated.
+        state: Before the step, with the number of steps done as `step`.
 
     Raises:
-        TypeError: The schedule did not return a real scalar.
+        TypeError: A schedule did not return a real scalar.
     """
-    if is_schedule(hyperparameter):
-        return _scheduled(hyperparameter, step)
-    return None if held is None else jnp.array(held, copy=True)
+    before: Any = state
+    h: object = before.hyperparameters
+    values: dict[str, Array] = {}
+    for name, spec in specifications(type(h)).items():
+        given = getattr(h, name)
+        if spec.schedulable and is_schedule(given):
+            values[name] = _scheduled(given, before.step)
+        elif spec.schedulable and given is HELD:
+            values[name] = jnp.array(getattr(before, name), copy=True)
+    return cast("T", before._replace(**values))
 
 
 def _scheduled(schedule: Any, step: Array) -> Array:
@@ -162,13 +162,13 @@ def apply_updates(updates: Weights, weights: Weights) -> Weights:
 apply_updates.__module__ = "mlax.optim"  # where people know it from, and messages call it so
 
 
-def selected(tree: T) -> T:
-    """Return what an optimizer works on: of a Module its unfrozen parameters, any other tree itself."""
+def trainable(tree: T) -> T:
+    """Return what an optimizer works on. For a Module: its unfrozen parameters; any other tree as it is."""
     node: object = tree
     return cast("T", node.filter()) if isinstance(node, INode) else tree
 
 
 def merged(weights: T, model: T) -> T:
-    """Return a Module with its unfrozen parameters replaced by `weights`; of any other tree, `weights`."""
+    """Return a Module with its unfrozen parameters replaced by `weights`; for any other tree, `weights` itself."""
     node: object = weights
     return cast("T", node.combine(cast("Any", model))) if isinstance(node, INode) else weights

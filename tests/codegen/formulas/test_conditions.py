@@ -15,16 +15,16 @@ SPECS = Path(__file__).parents[1] / "specs"
 @pytest.mark.parametrize(
     ("test", "words"),
     [
-        ("momentum is not None", "where momentum is None"),
-        ("momentum is None", "where momentum is not None"),
-        ("nesterov", "where not nesterov"),
-        ("not nesterov", "where nesterov"),
+        ("momentum is not None", "if momentum is None"),
+        ("momentum is None", "if momentum is not None"),
+        ("nesterov", "if not nesterov"),
+        ("not nesterov", "if nesterov"),
         ("factored and axes", "unless factored and axes"),
-        ("not (factored and axes)", "where factored and axes"),
-        ("not (factored or axes)", "where factored or axes"),
-        ('not matrix and others == "adam"', 'where matrix or others != "adam"'),
-        ("not a and not (b and c)", "where a or (b and c)"),
-        ("ndim < 2", "where ndim >= 2"),
+        ("not (factored and axes)", "if factored and axes"),
+        ("not (factored or axes)", "if factored or axes"),
+        ('not matrix and others == "adam"', 'if matrix or others != "adam"'),
+        ("not a and not (b and c)", "if a or (b and c)"),
+        ("ndim < 2", "if ndim >= 2"),
     ],
 )
 def test_otherwise(test: str, words: str) -> None:
@@ -42,4 +42,4 @@ def test_a_negation_is_the_opposite(test: str) -> None:
 def test_a_docstring_says_what_does_not_hold() -> None:
     text = " ".join(render_module(read_spec(SPECS / "adafactor.toml")).split())
     assert "unless not" not in text
-    assert "() for a leaf where" in text
+    assert "() for a leaf if" in text

@@ -1,6 +1,5 @@
 """No NaN and no infinity, whatever the gradients: zero, tiny or large; of every generated optimizer."""
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ import pytest
 from mlax import optim
 from mlax.experimental import optim as experimental
 from mlax.optimizer import apply_updates
-from mlax.optimizer._hyperparameters import specification
+from mlax.optimizer._specified import specifications
 from tests.mlax.generated_optimizers import (
     MODULES,
     QUICKLY,
@@ -165,10 +164,10 @@ BESIDE: dict[tuple[str, str], dict[str, float]] = {
     ("rprop", "max_step_size"): {"min_step_size": LEAST},
 }
 POSITIVE = [
-    (name, field.name)
+    (name, field)
     for name, module in MODULES.items()
-    for field in dataclasses.fields(optimizer_class(module))
-    if (spec := specification(field.metadata)) is not None and spec.positive
+    for field, spec in specifications(optimizer_class(module)).items()
+    if spec.positive
 ]
 
 

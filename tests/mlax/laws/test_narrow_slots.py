@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from mlax.leafwise import Store
+from mlax.leafwise import Rounding
 from mlax.leafwise._rounding import random_bits, rounded
 from tests.mlax.generated_optimizers import (
     MODULES,
@@ -60,7 +60,7 @@ def narrowed(x: Any, rounding: tuple[str, bool], step: Any) -> Any:
     dtype, stochastic = rounding
     bits = None
     if stochastic:
-        key = Store(step=step).key("leaf")
+        key = Rounding(step).key("leaf")
         assert key is not None
         bits = random_bits(key, 1, x.shape)
     # Behind a barrier: XLA leaves out a conversion that is undone at once.

@@ -1,4 +1,4 @@
-"""`map_leaves` with a `Store`: random bits, new weights, and what every optimizer does with them."""
+"""`map_leaves` with an `Output`: random bits, new weights, and what every optimizer does with them."""
 
 import functools
 import re
@@ -11,7 +11,7 @@ import pytest
 from jaxtyping import Array
 
 from mlax import optim
-from mlax.leafwise import Store, map_leaves, reduce_leaves
+from mlax.leafwise import Output, Rounding, Totals, map_leaves, reduce_leaves, totals
 from mlax.leafwise._rounding import next_key, random_bits
 from mlax.tree import tree_equal
 from tests.mlax.devices import run_on_devices
@@ -32,7 +32,7 @@ HALF = jnp.bfloat16
 
 def bits(step: int, leaf: int, result: int, shape: tuple[int, ...] = (64, 64)) -> Any:
     """Return the random bits of one result, as flat numbers from -1/2 to 1/2."""
-    key = Store(step=jnp.int32(step)).key("leaf")
+    key = Rounding(jnp.int32(step)).key("leaf")
     assert key is not None
     for places in [0, *[1] * leaf]:
         key = next_key(key, np.uint32(places))
@@ -91,7 +91,7 @@ def trees(dtype: Any = HALF) -> dict[str, Any]:
 
 def mapped(step: Any, tree: Any) -> Any:
     pair = jax.tree.map(lambda x: (x, x), tree)
-    return map_leaves(moved, None, (tree,), (tree, pair), Store(tree, True, step))
+    return map_leaves(moved, None, (tree,), (tree, pair), Output(tree, True, Rounding(step)))
 
 
 def test_each_result_is_its_own_and_reproducible() -> None:
@@ -116,21 +116,23 @@ def third(h: Any, g: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
 def test_leaves_and_results_are_rounded_independently() -> None:
     """Equal numbers, in two leaves, in two slots and as an update: no two go up together more often than by chance."""
     tree = [jnp.ones(3000, HALF), None, jnp.ones(3000, HALF)]
-    results = map_leaves(third, None, (tree,), (tree, tree), Store(step=jnp.int32(0)))
+    results = map_leaves(
+        third, None, (tree,), (tree, tree), Output(rounding=Rounding(jnp.int32(0)))
+    )
     up = [np.asarray(x, float) > 1 for x in jax.tree.leaves(results)]
     assert all(abs(x.mean() - 1 / 6) < 0.03 for x in up)
     assert np.abs(np.corrcoef(up) - np.eye(6)).max() < 0.08
 
 
-def summed(h: Any, g: Array, m: Array) -> tuple[tuple[Array], tuple[Array]]:
-    return (m + g / 768,), (g,)
+def summed(h: Any, g: Array, m: Array) -> tuple[tuple[Array], Totals]:
+    return (m + g / 768,), totals(g=g)
 
 
 def test_slots_of_a_reduction_are_rounded_too() -> None:
     tree = jnp.ones(3000, HALF)
-    ((m,), (total,)) = reduce_leaves(summed, None, (tree,), (tree,), Store(step=jnp.int32(0)))
+    (m,), sums = reduce_leaves(summed, None, (tree,), (tree,), Rounding(jnp.int32(0)))
     assert abs(float(jnp.mean(m.astype(float))) - 1 - 1 / 768) < 3e-4
-    assert float(total) == 3000
+    assert float(sums["g"]) == 3000
     ((m,), _) = reduce_leaves(summed, None, (tree,), (tree,))
     np.testing.assert_array_equal(m, tree)
 
@@ -144,10 +146,10 @@ def test_new_weights_are_rounded_once(dtype: str) -> None:
     """The sum, not the update before it, for all weights whatever the option."""
     random = np.random.default_rng(1)
     w, g = (jnp.asarray(random.normal(size=4000), dtype) for _ in range(2))
-    (new,) = map_leaves(step_of, 0.75, (g,), (), Store(w, True))
+    (new,) = map_leaves(step_of, 0.75, (g,), (), Output(w, True))
     exact = 0.75 * np.asarray(g, np.float64) + np.asarray(w, np.float64)
     np.testing.assert_array_equal(new, exact.astype(w.dtype))
-    (update,) = map_leaves(step_of, 0.75, (g,), (), Store(w))
+    (update,) = map_leaves(step_of, 0.75, (g,), (), Output(w))
     assert (np.asarray(optim.apply_updates(update, w)) != np.asarray(new)).any()
     assert tree_equal(update, map_leaves(step_of, 0.75, (g,), ())[0])
 
@@ -158,8 +160,8 @@ def test_updates_lead_to_the_stochastically_rounded_sum_where_they_can() -> None
     w, g = (jnp.asarray(random.normal(size=20_000), HALF) for _ in range(2))
     step = jnp.int32(0)
     for size, missed in ((0.01, (0, 0.005)), (0.77, (0.02, 0.25))):
-        (new,) = map_leaves(step_of, size, (g,), (), Store(w, True, step))
-        (update,) = map_leaves(step_of, size, (g,), (), Store(w, False, step))
+        (new,) = map_leaves(step_of, size, (g,), (), Output(w, True, Rounding(step)))
+        (update,) = map_leaves(step_of, size, (g,), (), Output(w, False, Rounding(step)))
         misses = np.asarray(optim.apply_updates(update, w)) != np.asarray(new)
         small = np.abs(np.asarray(g, float) * size) < 0.49 * np.abs(np.asarray(w, float))
         assert not misses[small].any()
@@ -231,7 +233,7 @@ def test_equal_leaves_are_traced_once_and_share_their_loops() -> None:
         return g / 3, m + g / 3
 
     def step(count: Any, tree: Any) -> Any:
-        return map_leaves(leaf, None, (tree,), (tree,), Store(tree, True, count))
+        return map_leaves(leaf, None, (tree,), (tree,), Output(tree, True, Rounding(count)))
 
     tree = [jnp.ones((32, 32), HALF)] * 8
     text = jax.jit(step).lower(jnp.int32(0), tree).compile(QUICKLY).as_text()

@@ -11,7 +11,7 @@ import pytest
 import mlax
 from mlax import optim
 from mlax.experimental import optim as experimental
-from mlax.leafwise import Store, _mapping, map_leaves
+from mlax.leafwise import Output, _mapping, map_leaves
 from tests.mlax.devices import run_on_devices
 from tests.mlax.generated_optimizers import QUICKLY
 
@@ -147,9 +147,9 @@ def positive(_: None, g: Any, m: Any) -> tuple[Any, Any]:
 def test_without_jit_leaf_functions_see_numbers() -> None:
     ones = {"w": jnp.ones(2)}
     with jax.disable_jit():
-        for store in (Store(), Store(weights=ones, applied=True)):
-            moved, _ = map_leaves(positive, None, (ones,), (ones,), store)
-            assert moved["w"][0] == 1 + store.applied
+        for output in (Output(), Output(weights=ones, applied=True)):
+            moved, _ = map_leaves(positive, None, (ones,), (ones,), output)
+            assert moved["w"][0] == 1 + output.applied
 
 
 @pytest.mark.parametrize("broken", [jnp.nan, jnp.inf])

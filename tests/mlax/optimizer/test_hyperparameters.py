@@ -1,9 +1,10 @@
 """What an optimizer's fields accept, what they make of it, and what they refuse."""
 
 import copy
+import inspect
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,32 +12,22 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from mlax.optimizer import (
-    Dtype,
-    Number,
-    Optimizer,
-    choice,
-    dtype,
-    flag,
-    integer,
-    number,
-    scheduled,
-)
+from mlax.optimizer import Dtype, Number, Optimizer, integer, number, scheduled
 from mlax.optimizer._hyperparameters import HELD
 
 
 class Descent(Optimizer):
     """One field of each kind."""
 
-    rate: Number = scheduled(default=0.1, at_least=0)
-    momentum: Number | None = scheduled(default=None, at_least=0, below=1, optional=True)
-    decay: float = number(default=0.9, at_least=0, below=1)
-    scale: float = number(default=1.0, above=0, at_most=8)
-    clip: float | None = number(default=None, above=0, at_most=float("inf"), optional=True)
-    every: int = integer(default=1, at_least=1)
-    nesterov: bool = flag(default=False)
-    mode: str = choice("sum", "sum", "mean")
-    slot_dtype: Dtype | None = dtype(default=None)
+    rate: Annotated[Number, scheduled(at_least=0)] = 0.1
+    momentum: Annotated[Number | None, scheduled(at_least=0, below=1)] = None
+    decay: Annotated[float, number(at_least=0, below=1)] = 0.9
+    scale: Annotated[float, number(above=0, at_most=8)] = 1.0
+    clip: Annotated[float | None, number(above=0, at_most=float("inf"))] = None
+    every: Annotated[int, integer(at_least=1)] = 1
+    nesterov: bool = False
+    mode: Literal["sum", "mean"] = "sum"
+    slot_dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -264,9 +255,34 @@ def test_copies(copied: Callable[[Any], Any]) -> None:
         assert repr(copied(h)) == repr(h)
 
 
+class Later(Optimizer):
+    """Annotated with strings, and with a name that is defined below."""
+
+    rate: "Annotated[Number | None, BOUNDED]" = None
+    nesterov: "bool" = False
+
+
+BOUNDED = scheduled(at_least=0)
+
+
+def test_annotations_may_be_strings() -> None:
+    assert Later(0.5, nesterov=True).held().rate is HELD
+    assert Later().rate is None
+    with pytest.raises(ValueError, match=r"^Later: rate must be >= 0, got -1$"):
+        Later(-1)
+    with pytest.raises(TypeError, match=r"^Later: nesterov must be True or False, got 1$"):
+        Later(nesterov=1)  # type: ignore[arg-type]
+
+
+def test_signatures_show_the_bounds() -> None:
+    signature = str(inspect.signature(Descent))
+    assert "Annotated[float, number(at_least=0, below=1)] = 0.9" in signature
+    assert "Annotated[int, integer(at_least=1)] = 1" in signature
+
+
 def test_subclasses_are_optimizers_too() -> None:
     class Faster(Descent):
-        boost: float = number(default=2.0, above=0)
+        boost: Annotated[float, number(above=0)] = 2.0
 
     assert Faster().boost == 2
     assert Faster(boost=3).held().boost == 3

@@ -1,7 +1,7 @@
 """The pieces of `init` and `step`, one by one."""
 
 import pickle
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,11 @@ import mlax
 from mlax import Module, Parameter, optim
 from mlax.optimizer import (
     apply_updates,
-    current,
+    follow_schedules,
     initial,
     merged,
     no_steps,
-    selected,
+    trainable,
     zeros,
 )
 from mlax.typing import LeafMismatchError, runtime_checks
@@ -60,12 +60,25 @@ def test_initial_values() -> None:
         initial(adam.Adam().held().learning_rate)
 
 
-def test_current_values() -> None:
+class State(NamedTuple):
+    step: Any
+    learning_rate: Any
+    weight_decay: Any
+    hyperparameters: Any
+
+
+def following(rate: Any, held: Any, step: int = 0) -> State:
+    """Return a state of SGD, with its schedules followed."""
+    h = optim.SGD(rate, momentum=None).held()
+    return follow_schedules(State(jnp.int32(step), held, None, h))
+
+
+def test_schedules_are_followed() -> None:
     held = jnp.float32(0.5)
-    kept = current(0.1, no_steps(), held)
+    kept = following(0.1, held).learning_rate
     assert (kept, kept.dtype) == (held, held.dtype)
-    assert current(None, no_steps(), None) is None
-    scheduled = current(lambda step: 2 * step, jnp.int32(3), held)
+    assert following(0.1, held).weight_decay is None
+    scheduled = following(lambda step: 2 * step, held, step=3).learning_rate
     assert scheduled == 6
     assert scheduled.dtype == jnp.float32
     assert not scheduled.weak_type
@@ -79,8 +92,8 @@ def test_no_state_holds_a_buffer_that_was_given() -> None:
         return rate
 
     assert initial(stored) is not rate
-    assert current(stored, no_steps(), rate) is not rate
-    assert current(0.1, no_steps(), rate) is not rate
+    assert following(stored, rate).learning_rate is not rate
+    assert following(0.1, rate).learning_rate is not rate
     weights = {"w": jnp.ones(2)}
     first = adam.init(weights, learning_rate=stored)
     _, second = adam.step(weights, first)
@@ -111,7 +124,7 @@ def test_schedules_that_return_no_scalar(returned: Any, given: str) -> None:
     with pytest.raises(
         TypeError, match=rf"^a schedule must return a real scalar, got {given} from .*broken"
     ):
-        current(broken, no_steps(), jnp.float32(0))
+        following(broken, jnp.float32(0))
     with pytest.raises(TypeError, match="a schedule must return a real scalar"):
         adam.init(jnp.ones(2), learning_rate=broken)
 
@@ -218,7 +231,7 @@ def dense() -> Dense:
 
 def test_a_module_gives_its_unfrozen_parameters() -> None:
     model = dense()
-    weights = selected(model)
+    weights = trainable(model)
     assert [x.shape for x in jax.tree.leaves(weights)] == [(3,)]
     back = merged(jax.tree.map(lambda x: x + 1, weights), model)
     assert mlax.tree_equal(back.fixed, model.fixed)
@@ -228,7 +241,7 @@ def test_a_module_gives_its_unfrozen_parameters() -> None:
 
 def test_any_other_tree_is_itself() -> None:
     tree = {"a": jnp.ones(2)}
-    assert selected(tree) is tree
+    assert trainable(tree) is tree
     assert merged(tree, {"a": jnp.zeros(2)}) is tree
 
 
@@ -255,7 +268,7 @@ def test_an_optimizer_updates_a_model() -> None:
     model = dense()
     optimizer = adam.Adam(learning_rate=0.5, b1=0.5, b2=0.5)  # exact in float32
     state = optimizer.init(model)
-    gradients = jax.tree.map(jnp.ones_like, selected(model))
+    gradients = jax.tree.map(jnp.ones_like, trainable(model))
     model, state = optimizer.update(model, gradients, state)
     np.testing.assert_allclose(model.w.data, 0.5, rtol=1e-6)
     np.testing.assert_array_equal(model.fixed.data, 1)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import mlax
-from mlax.optimizer import Dtype, Optimizer, dtype, integer, zeros
+from mlax.optimizer import Dtype, Optimizer, integer, zeros
 from mlax.typing import Entries, LeafMismatchError, Shape, Weights, checked, runtime_checks
 
 
 class Factored(Optimizer):
-    length: int = integer(2)
-    slot_dtype: Dtype | None = dtype()
+    length: Annotated[int, integer()] = 2
+    slot_dtype: Dtype | None = None
 
 
 def _row(h: Factored, shape: Shape) -> Shape:

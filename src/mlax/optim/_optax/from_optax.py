@@ -10,7 +10,7 @@ from mlax._jax.tracing import is_tracer
 from mlax.optim._optax.to_optax import import_optax
 from mlax.optim.transformations._protocol import arguments_after_trees
 from mlax.optim.transformations._wrapping import Arguments, Move, Transformation
-from mlax.optimizer import no_steps, selected
+from mlax.optimizer import no_steps, trainable
 from mlax.tree import describe, mismatches
 from mlax.typing import Count, LeafMismatchError, Weights, checked, checks_enabled
 
@@ -90,7 +90,7 @@ class FromOptax(Transformation):
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
-        return self._init(selected(weights))
+        return self._init(trainable(weights))
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":

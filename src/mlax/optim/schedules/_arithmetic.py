@@ -2,7 +2,7 @@
 
 Steps stay integers as long as they are only added and compared, so that counts beyond 2**24, where
 float32 can no longer tell integers apart, are as good as small ones. Values that have to be exact
-(before a curve, after it, at a corner) are selected, not computed.
+(before a curve, after it, at a corner) are trainable, not computed.
 """
 
 import math

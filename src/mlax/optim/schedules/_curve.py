@@ -4,7 +4,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, TypeAlias, cast, dataclass_transform
+from typing import Annotated, Any, ClassVar, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +12,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from mlax.optim.schedules._arithmetic import counts, values
-from mlax.optimizer import _hyperparameters
-from mlax.optimizer._hyperparameters import Specification, specification
-from mlax.tree import describe
+from mlax.optimizer._hyperparameters import integer, number
+from mlax.optimizer._specified import Specification, Specified
 
 __all__ = [
     "Boundaries",
     "Count",
     "Curve",
     "Factor",
-    "Flag",
     "Fraction",
     "Positive",
     "Real",
@@ -30,18 +28,7 @@ __all__ = [
     "Steps",
     "StepsOrNone",
     "elements",
-    "one_of",
 ]
-
-
-def _as(field: dataclasses.Field[Any]) -> Specification:
-    """Return the check of a hyperparameter's field: numbers of schedules follow the same rules."""
-    return cast("Specification", specification(field.metadata))
-
-
-def one_of(*choices: str) -> Specification:
-    """Return a check that a value is one of these names."""
-    return _as(_hyperparameters.choice(None, *choices))
 
 
 def elements(value: object) -> tuple[Any, ...]:
@@ -75,26 +62,24 @@ def _scales(value: Any) -> tuple[tuple[int, float], ...]:
     return tuple(pairs)
 
 
-_STEPS = _as(_hyperparameters.integer(None, at_least=1))
-_FACTOR = _as(_hyperparameters.number(None, at_least=0))
+_STEPS = integer(at_least=1)
+_FACTOR = number(at_least=0)
 
-Real: TypeAlias = Annotated[float, _as(_hyperparameters.number(None))]
-RealOrNone: TypeAlias = Annotated[float | None, _as(_hyperparameters.number(None))]
-Positive: TypeAlias = Annotated[float, _as(_hyperparameters.number(None, above=0))]
+Real: TypeAlias = Annotated[float, number()]
+RealOrNone: TypeAlias = Annotated[float | None, number()]
+Positive: TypeAlias = Annotated[float, number(above=0)]
 Factor: TypeAlias = Annotated[float, _FACTOR]
-Fraction: TypeAlias = Annotated[float, _as(_hyperparameters.number(None, at_least=0, at_most=1))]
+Fraction: TypeAlias = Annotated[float, number(at_least=0, at_most=1)]
 Steps: TypeAlias = Annotated[int, _STEPS]
 StepsOrNone: TypeAlias = Annotated[int | None, _STEPS]
-Count: TypeAlias = Annotated[int, _as(_hyperparameters.integer(None, at_least=0))]
-Flag: TypeAlias = Annotated[bool, _as(_hyperparameters.flag(False))]
+Count: TypeAlias = Annotated[int, integer(at_least=0)]
 Boundaries: TypeAlias = Annotated[Sequence[int], Specification(_boundaries)]
 Scales: TypeAlias = Annotated[
     Mapping[int, float] | Sequence[tuple[int, float]], Specification(_scales)
 ]
 
 
-@dataclass_transform(frozen_default=True)
-class Curve(ABC):
+class Curve(Specified, ABC):
     """Base class of the library's schedules. A subclass becomes a frozen dataclass that is static to JAX.
 
     The annotation of a field determines how it is checked. Any callable can be a schedule; yours
@@ -102,23 +87,6 @@ class Curve(ABC):
     """
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        jax.tree_util.register_static(dataclasses.dataclass(frozen=True)(cls))
-
-    def __post_init__(self) -> None:
-        """Bring every field into its normal form. Raise an error if one is out of bounds."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is None and field.default is None:
-                continue
-            (check,) = cast("Any", field.type).__metadata__
-            try:
-                normal = check.normalise(value)
-            except (TypeError, ValueError) as error:
-                raise type(error)(self._complaint(field.name, value, str(error))) from None
-            object.__setattr__(self, field.name, normal)
 
     def __call__(self, step: ArrayLike) -> Array:
         """Return the value at a step.
@@ -144,15 +112,7 @@ class Curve(ABC):
     def _at(self, n: Array) -> Array:
         """Return the values at steps >= 0."""
 
-    def _complaint(self, name: str, value: object, expected: str) -> str:
-        number = isinstance(value, bool | int | float) and abs(value) < 2**64
-        text = f"{type(self).__name__}: {name} must be {expected}, "
-        text += f"got {value if number else describe(value)}"
-        if isinstance(value, jax.Array):
-            text += "; use a Python number: a schedule must be hashable"
-        return text
-
-    def _require(self, test: bool, message: str) -> None:
-        """Raise ValueError with a message about the fields unless `test` holds."""
-        if not test:
-            raise ValueError(f"{type(self).__name__}: {message}")
+    def _hint(self, name: str, value: object) -> str:
+        if not isinstance(value, jax.Array):
+            return ""
+        return "; use a Python number: a schedule must be hashable"

@@ -16,10 +16,9 @@ from mlax.optim.schedules._curve import (
     Steps,
     StepsOrNone,
     elements,
-    one_of,
 )
 from mlax.optim.schedules.warmups import warmup_cosine_decay
-from mlax.optimizer._hyperparameters import Specification
+from mlax.optimizer._specified import Specification
 
 __all__ = ["cosine_onecycle", "cyclic", "linear_onecycle", "sgdr"]
 
@@ -44,19 +43,16 @@ class cyclic(Curve):
     max_value: Real
     step_size_up: Steps = 2_000
     step_size_down: StepsOrNone = None
-    mode: Annotated[
-        Literal["triangular", "triangular2", "exp_range"],
-        one_of("triangular", "triangular2", "exp_range"),
-    ] = "triangular"
+    mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
     gamma: Positive = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require(
+        self.require(
             self.gamma == 1 or self.mode == "exp_range",
             f"gamma is for mode 'exp_range', got gamma={self.gamma} and mode={self.mode!r}",
         )
-        self._require(self._period < 2**31, f"a cycle must have < 2**31 steps, got {self._period}")
+        self.require(self._period < 2**31, f"a cycle must have < 2**31 steps, got {self._period}")
 
     @property
     def _period(self) -> int:
@@ -100,7 +96,7 @@ class linear_onecycle(Curve):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require(
+        self.require(
             self.pct_start <= self.pct_final,
             f"pct_final must be >= pct_start, got {self.pct_final} and {self.pct_start}",
         )
@@ -167,7 +163,7 @@ class sgdr(Curve):
     def __post_init__(self) -> None:
         super().__post_init__()
         steps = self._ends[-1]
-        self._require(steps < 2**31, f"all cycles must have < 2**31 steps, got {steps}")
+        self.require(steps < 2**31, f"all cycles must have < 2**31 steps, got {steps}")
 
     @property
     def _ends(self) -> list[int]:

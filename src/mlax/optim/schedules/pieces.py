@@ -14,9 +14,9 @@ from mlax.optim.schedules._curve import (
     Real,
     Scales,
     elements,
-    one_of,
 )
-from mlax.optimizer._hyperparameters import Schedule, Specification, is_schedule
+from mlax.optimizer._hyperparameters import Schedule, is_schedule
+from mlax.optimizer._specified import Specification
 
 __all__ = ["join_schedules", "piecewise_constant", "piecewise_interpolate"]
 
@@ -50,7 +50,7 @@ class join_schedules(Curve):
     def __post_init__(self) -> None:
         super().__post_init__()
         expected, got = len(self.schedules) - 1, len(self.boundaries)
-        self._require(got == expected, f"boundaries must be {expected} steps, got {got}")
+        self.require(got == expected, f"boundaries must be {expected} steps, got {got}")
 
     def _at(self, n: Array) -> Array:
         return joined(n, self.boundaries, self.schedules)
@@ -91,7 +91,7 @@ class piecewise_interpolate(Curve):
             the value stays. It is stored as a sorted tuple of pairs, and may be given as one.
     """
 
-    interpolate_type: Annotated[Literal["linear", "cosine"], one_of("linear", "cosine")]
+    interpolate_type: Literal["linear", "cosine"]
     init_value: Real
     boundaries_and_scales: Scales = ()
 

@@ -8,7 +8,6 @@ from mlax.optim.schedules._arithmetic import joined, power, transition
 from mlax.optim.schedules._curve import (
     Count,
     Curve,
-    Flag,
     Positive,
     Real,
     RealOrNone,
@@ -56,7 +55,7 @@ class warmup_cosine_decay(Curve):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require(
+        self.require(
             self.decay_steps > self.warmup_steps,
             "decay_steps includes the warm-up and must be > warmup_steps, "
             f"got {self.decay_steps} and {self.warmup_steps}",
@@ -98,7 +97,7 @@ class warmup_exponential_decay(Curve):
     transition_steps: Steps
     decay_rate: Positive
     transition_begin: Count = 0
-    staircase: Flag = False
+    staircase: bool = False
     end_value: RealOrNone = None
 
     def _at(self, n: Array) -> Array:

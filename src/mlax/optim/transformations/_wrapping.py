@@ -11,7 +11,7 @@ their own slots.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 import jax
 from jax import lax
@@ -19,10 +19,10 @@ from jaxtyping import Array
 
 from mlax._jax.tracing import cond, is_tracer
 from mlax._jax.trees import leaves
-from mlax.leafwise import Store, map_leaves
+from mlax.leafwise import Output, Rounding, map_leaves
 from mlax.optim.transformations._protocol import OptimizerLike, arguments_of
-from mlax.optimizer import Optimizer, apply_updates, merged, required, selected, zeros
-from mlax.optimizer._hyperparameters import Specification, specified
+from mlax.optimizer import Optimizer, apply_updates, merged, trainable, zeros
+from mlax.optimizer._specified import Specification
 from mlax.typing import Weights
 
 __all__ = [
@@ -171,16 +171,16 @@ class Transformation(Optimizer):
         """Whether any optimizer inside rounds stochastically."""
         return any(getattr(inside, "stochastic_rounding", False) for inside in _inside(self))
 
-    def _store(self, step: Array, weights: Any = None, *, applied: bool = False) -> Store:
-        """Return how to store results that this optimizer computes itself, not those of optimizers inside.
+    def _output(self, state: Any, weights: Any = None, *, applied: bool = False) -> Output:
+        """Return how this optimizer gives and rounds what it computes itself, beside what optimizers inside gave.
 
         Args:
-            step: Number of steps done.
-            weights: The weights that the results are added to, if the results are updates.
-            applied: Whether to return weights + updates instead of updates.
+            state: Before the step.
+            weights: What updates are for, where it computes updates.
+            applied: Whether the result is to be weights + updates.
         """
-        depth = len([*_inside(self)])
-        return Store(weights, applied, step if self.stochastic_rounding else None, depth)
+        step = state.step if self.stochastic_rounding else None
+        return Output(weights, applied, Rounding(step, depth=len([*_inside(self)])))
 
     def _step(
         self, move: Move, gradients: Any, state: Any, weights: Any, arguments: Arguments
@@ -211,7 +211,7 @@ class Transformation(Optimizer):
         self, model: Weights, gradients: Weights, state: S, **arguments: Any
     ) -> tuple[Weights, S]:
         """Return the model after one more step of its unfrozen parameters, and the next state."""
-        weights, state = self.apply_gradients(gradients, state, selected(model), **arguments)
+        weights, state = self.apply_gradients(gradients, state, trainable(model), **arguments)
         return merged(weights, model), state
 
     def _checked_step(
@@ -248,7 +248,7 @@ class Wrapper(Transformation):
     has_the_last_word: ClassVar[bool] = False
     """Whether it records the weights after a step, or may skip the step."""
 
-    optimizer: OptimizerLike = required(specified(None, Specification(as_optimizer)))
+    optimizer: Annotated[OptimizerLike, Specification(as_optimizer)]
 
     def __post_init__(self) -> None:
         """Check each hyperparameter, and that wrappers that record or skip a step are outside those that change

@@ -1,21 +1,12 @@
 """One step for several micro-batches, on their mean gradient."""
 
-from typing import Any, ClassVar, Generic, NamedTuple
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple
 
 from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, made_or_skipped
-from mlax.optimizer import (
-    Dtype,
-    dtype,
-    integer,
-    no_steps,
-    required,
-    selected,
-    warn_if_narrow,
-    zeros,
-)
+from mlax.optimizer import Dtype, integer, no_steps, trainable, warn_if_narrow, zeros
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["AccumulateGradients", "State"]
@@ -34,12 +25,12 @@ class AccumulateGradients(Wrapper):
 
     has_the_last_word: ClassVar[bool] = True
 
-    every: int = required(integer(1, at_least=1))
-    slot_dtype: Dtype | None = dtype()
+    every: Annotated[int, integer(at_least=1)]
+    slot_dtype: Dtype | None = None
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
-        return self._init(selected(weights))
+        return self._init(trainable(weights))
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":
@@ -63,7 +54,7 @@ class AccumulateGradients(Wrapper):
             None,
             (gradients,),
             (state.mean,),
-            self._store(state.step),
+            self._output(state),
             share=1 / (number + 1).astype(float),
         )
 

@@ -1,6 +1,6 @@
 """A moving average of the weights, to evaluate and to save."""
 
-from typing import Any, ClassVar, Generic, NamedTuple
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple
 
 from jaxtyping import Array
 
@@ -10,13 +10,12 @@ from mlax.optimizer import (
     Dtype,
     Number,
     copies,
-    current,
-    dtype,
+    follow_schedules,
     initial,
     merged,
     no_steps,
     scheduled,
-    selected,
+    trainable,
     warn_if_narrow,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -45,12 +44,12 @@ class AverageWeights(Wrapper):
 
     has_the_last_word: ClassVar[bool] = True
 
-    decay: Number = scheduled(0.999, at_least=0, at_most=1)
-    slot_dtype: Dtype | None = dtype()
+    decay: Annotated[Number, scheduled(at_least=0, at_most=1)] = 0.999
+    slot_dtype: Dtype | None = None
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
-        return self._init(selected(weights))
+        return self._init(trainable(weights))
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":
@@ -71,22 +70,22 @@ class AverageWeights(Wrapper):
     ) -> "tuple[Weights, State[Weights]]":
         weights = self._needs(weights)
         result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
-        decay = current(self.decay, state.step, state.decay)
+        state = follow_schedules(state)
         _, average = map_leaves(
             _average,
             None,
             (move.weights(result, weights),),
             (state.average,),
-            self._store(state.step),
-            decay=decay,
+            self._output(state),
+            decay=state.decay,
         )
-        return result, State(state.step + 1, decay, average, inner, state.hyperparameters)
+        return result, state._replace(step=state.step + 1, average=average, inner=inner)
 
     def evaluation_weights(self, state: "State[Weights]", weights: Weights) -> Weights:
         """Return the average in the dtypes of the weights. For a Module: the model with the average as its
         parameters.
         """
-        return merged(_evaluation_weights(self.own(state), selected(weights)), weights)
+        return merged(_evaluation_weights(self.own(state), trainable(weights)), weights)
 
 
 class State(NamedTuple, Generic[Weights]):

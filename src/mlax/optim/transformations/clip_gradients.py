@@ -1,6 +1,6 @@
 """Gradient clipping, as part of an optimizer."""
 
-from typing import Any, Generic, NamedTuple
+from typing import Annotated, Any, Generic, NamedTuple
 
 from mlax.optim.clipping import (
     clip_grad_adaptive,
@@ -9,7 +9,7 @@ from mlax.optim.clipping import (
     clip_grad_value,
 )
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
-from mlax.optimizer import no_steps, number, refuse_packed, selected
+from mlax.optimizer import no_steps, number, refuse_packed, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["ClipGradients", "State"]
@@ -30,10 +30,10 @@ class ClipGradients(Wrapper):
             `clip_grad_adaptive`.
     """
 
-    max_norm: float | None = number(None, at_least=0, optional=True)
-    max_value: float | None = number(None, at_least=0, optional=True)
-    max_leaf_norm: float | None = number(None, at_least=0, optional=True)
-    adaptive: float | None = number(None, at_least=0, optional=True)
+    max_norm: Annotated[float | None, number(at_least=0)] = None
+    max_value: Annotated[float | None, number(at_least=0)] = None
+    max_leaf_norm: Annotated[float | None, number(at_least=0)] = None
+    adaptive: Annotated[float | None, number(at_least=0)] = None
 
     def __post_init__(self) -> None:
         """Check each hyperparameter, and that at least one limit is given."""
@@ -46,7 +46,7 @@ class ClipGradients(Wrapper):
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
-        return self._init(selected(weights))
+        return self._init(trainable(weights))
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":

@@ -1,6 +1,6 @@
 """Decoupled weight decay, for any optimizer, and for all weights or some."""
 
-from typing import Any, ClassVar, Generic, NamedTuple
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple
 
 from jaxtyping import Array
 
@@ -8,17 +8,8 @@ from mlax._jax.trees import flatten, leaves
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._paths import PathPredicate, answers, as_callable
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
-from mlax.optimizer import (
-    Number,
-    current,
-    flag,
-    initial,
-    no_steps,
-    required,
-    scheduled,
-    selected,
-)
-from mlax.optimizer._hyperparameters import Specification, specified
+from mlax.optimizer import Number, follow_schedules, initial, no_steps, scheduled, trainable
+from mlax.optimizer._specified import Specification
 from mlax.typing import Count, Scalar, Weights, checked
 
 __all__ = ["DecayWeights", "State"]
@@ -48,13 +39,13 @@ class DecayWeights(Wrapper):
 
     moves_further: ClassVar[bool] = True
 
-    weight_decay: Number = required(scheduled(0.0, at_least=0))
-    mask: PathPredicate | None = specified(None, Specification(as_callable, optional=True))
-    independent: bool = flag(False)
+    weight_decay: Annotated[Number, scheduled(at_least=0)]
+    mask: Annotated[PathPredicate | None, Specification(as_callable)] = None
+    independent: bool = False
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
-        return self._init(selected(weights))
+        return self._init(trainable(weights))
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":
@@ -77,13 +68,14 @@ class DecayWeights(Wrapper):
     ) -> "tuple[Weights, State[Weights]]":
         weights = self._needs(weights)
         result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
-        decay = current(self.weight_decay, state.step, state.weight_decay)
+        state = follow_schedules(state)
+        decay = state.weight_decay
         fraction = decay if self.independent else decay * _learning_rate(inner)
 
         masked = weights if self.mask is None else _masked(weights, self.mask)
-        store = self._store(state.step, None if move.new_weights else weights)
-        (result,) = map_leaves(_decayed, None, (result, masked), (), store, fraction=fraction)
-        return result, State(state.step + 1, decay, inner, state.hyperparameters)
+        output = self._output(state, None if move.new_weights else weights)
+        (result,) = map_leaves(_decayed, None, (result, masked), (), output, fraction=fraction)
+        return result, state._replace(step=state.step + 1, inner=inner)
 
 
 class State(NamedTuple, Generic[Weights]):

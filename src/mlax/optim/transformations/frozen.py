@@ -3,7 +3,7 @@
 from typing import Generic, NamedTuple
 
 from mlax.optim.transformations._wrapping import Arguments, Move, Transformation
-from mlax.optimizer import no_steps, selected
+from mlax.optimizer import no_steps, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["Frozen", "State"]
@@ -19,7 +19,7 @@ class Frozen(Transformation):
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
-        return self._init(selected(weights))
+        return self._init(trainable(weights))
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":

@@ -1,13 +1,13 @@
 """Lookahead: k steps forward, one step back."""
 
-from typing import Any, ClassVar, Generic, NamedTuple
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, cast_like, where
-from mlax.optimizer import Dtype, copies, dtype, integer, merged, no_steps, number, selected
+from mlax.optimizer import Dtype, copies, integer, merged, no_steps, number, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["Lookahead", "State"]
@@ -37,13 +37,13 @@ class Lookahead(Wrapper):
     moves_further: ClassVar[bool] = True
     has_the_last_word: ClassVar[bool] = True
 
-    sync_period: int = integer(5, at_least=1)
-    slow_step_size: float = number(0.5, at_least=0, at_most=1)
-    slot_dtype: Dtype | None = dtype()
+    sync_period: Annotated[int, integer(at_least=1)] = 5
+    slow_step_size: Annotated[float, number(at_least=0, at_most=1)] = 0.5
+    slot_dtype: Dtype | None = None
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
-        return self._init(selected(weights))
+        return self._init(trainable(weights))
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":
@@ -68,7 +68,7 @@ class Lookahead(Wrapper):
             self.slow_step_size,
             (move.weights(result, weights),),
             (state.slow,),
-            self._store(state.step),
+            self._output(state),
             now=now,
         )
         # Between synchronizations the updates are exactly those of the optimizer inside.
@@ -79,7 +79,7 @@ class Lookahead(Wrapper):
         """Return the slow weights in the dtypes of the weights. For a Module: the model with them as its
         parameters.
         """
-        return merged(_evaluation_weights(self.own(state), selected(weights)), weights)
+        return merged(_evaluation_weights(self.own(state), trainable(weights)), weights)
 
 
 class State(NamedTuple, Generic[Weights]):

@@ -7,7 +7,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, cast_like
-from mlax.optimizer import Dtype, copies, dtype, merged, no_steps, selected
+from mlax.optimizer import Dtype, copies, merged, no_steps, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["MasterWeights", "State"]
@@ -35,11 +35,11 @@ class MasterWeights(Wrapper):
 
     has_the_last_word: ClassVar[bool] = True
 
-    slot_dtype: Dtype = dtype(jnp.float32)
+    slot_dtype: Dtype = jnp.float32
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
-        return self._init(selected(weights))
+        return self._init(trainable(weights))
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":
@@ -69,7 +69,7 @@ class MasterWeights(Wrapper):
         """Return the weights to evaluate, in the dtypes of the weights, if the optimizer inside has others."""
         state = self.own(state)
         wide = self._inside_evaluation_weights(state.inner, state.master)
-        return merged(cast_like(wide, selected(weights)), weights)
+        return merged(cast_like(wide, trainable(weights)), weights)
 
 
 class State(NamedTuple, Generic[Weights]):

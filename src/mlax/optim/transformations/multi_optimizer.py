@@ -1,14 +1,14 @@
 """Different optimizers for different weights."""
 
 from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar, cast
 
 from mlax._jax.trees import flatten, leaves
 from mlax.optim.transformations._paths import PathPredicate, answers
 from mlax.optim.transformations._protocol import OptimizerLike, accepted, arguments_of
 from mlax.optim.transformations._wrapping import Arguments, Move, Transformation, as_optimizer
-from mlax.optimizer import no_steps, selected
-from mlax.optimizer._hyperparameters import Specification, required, specified
+from mlax.optimizer import no_steps, trainable
+from mlax.optimizer._specified import Specification
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["MultiOptimizer", "State"]
@@ -45,8 +45,8 @@ class MultiOptimizer(Transformation):
             and dtype are known under `jit`.
     """
 
-    optimizers: Sequence[OptimizerLike] = required(specified(None, Specification(_optimizers)))
-    filters: Sequence[PathPredicate] = specified((), Specification(_filters))
+    optimizers: Annotated[Sequence[OptimizerLike], Specification(_optimizers)]
+    filters: Annotated[Sequence[PathPredicate], Specification(_filters)] = ()
 
     def __post_init__(self) -> None:
         """Check each hyperparameter, and the number of filters."""
@@ -70,7 +70,7 @@ class MultiOptimizer(Transformation):
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
-        return self._init(selected(weights))
+        return self._init(trainable(weights))
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":
@@ -113,7 +113,7 @@ class MultiOptimizer(Transformation):
             accepting = (i for i, accepts in enumerate(self.filters) if accepts(path, weight))
             return next(accepting, len(self.filters))
 
-        return answers("MultiOptimizer.filters", group, selected(weights))
+        return answers("MultiOptimizer.filters", group, trainable(weights))
 
     def _split(self, tree: T, groups: Any) -> list[T]:
         """Return a tree for each optimizer."""

@@ -1,6 +1,6 @@
 """Smaller steps once the loss has stopped falling."""
 
-from typing import Any, ClassVar, Generic, NamedTuple
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -9,7 +9,7 @@ from jaxtyping import Array
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._protocol import accepted
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
-from mlax.optimizer import integer, no_steps, number, scalar, selected
+from mlax.optimizer import integer, no_steps, number, scalar, trainable
 from mlax.tree import describe
 from mlax.typing import Count, Scalar, Weights, checked
 
@@ -37,13 +37,13 @@ class ReduceOnPlateau(Wrapper):
 
     moves_further: ClassVar[bool] = True
 
-    factor: float = number(0.1, above=0, below=1)
-    patience: int = integer(10, at_least=1)
-    rtol: float = number(1e-4, at_least=0, at_most=1)
-    atol: float = number(0.0, at_least=0)
-    cooldown: int = integer(0, at_least=0)
-    accumulation_size: int = integer(1, at_least=1)
-    min_scale: float = number(0.0, at_least=0)
+    factor: Annotated[float, number(above=0, below=1)] = 0.1
+    patience: Annotated[int, integer(at_least=1)] = 10
+    rtol: Annotated[float, number(at_least=0, at_most=1)] = 1e-4
+    atol: Annotated[float, number(at_least=0)] = 0.0
+    cooldown: Annotated[int, integer(at_least=0)] = 0
+    accumulation_size: Annotated[int, integer(at_least=1)] = 1
+    min_scale: Annotated[float, number(at_least=0)] = 0.0
 
     def __post_init__(self) -> None:
         """Check each hyperparameter, and that some improvement is required."""
@@ -58,7 +58,7 @@ class ReduceOnPlateau(Wrapper):
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
-        return self._init(selected(weights))
+        return self._init(trainable(weights))
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":
@@ -86,8 +86,8 @@ class ReduceOnPlateau(Wrapper):
         updates, inner = Move(new_weights=False).by(
             self.optimizer, gradients, state.inner, weights, accepted(self.optimizer, arguments)
         )
-        store = self._store(state.step, weights, applied=move.new_weights)
-        (result,) = map_leaves(_scaled, None, (updates,), (), store, scale=state.scale)
+        output = self._output(state, weights, applied=move.new_weights)
+        (result,) = map_leaves(_scaled, None, (updates,), (), output, scale=state.scale)
         return result, state._replace(step=state.step + 1, inner=inner)
 
     def _seen(self, state: "State[Weights]", loss: Array) -> "State[Weights]":

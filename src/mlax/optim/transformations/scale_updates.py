@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from numbers import Real
-from typing import Any, ClassVar, Generic, NamedTuple, cast
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ from mlax._jax.dtypes import compute_dtype
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._paths import answers, as_callable
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
-from mlax.optimizer import no_steps, selected
-from mlax.optimizer._hyperparameters import Specification, required, specified
+from mlax.optimizer import no_steps, trainable
+from mlax.optimizer._specified import Specification
 from mlax.tree import describe
 from mlax.typing import Count, Weights, checked
 
@@ -35,11 +35,11 @@ class ScaleUpdates(Wrapper):
 
     moves_further: ClassVar[bool] = True
 
-    scale: Callable[[str, Array], float] = required(specified(None, Specification(as_callable)))
+    scale: Annotated[Callable[[str, Array], float], Specification(as_callable)]
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
-        return self._init(selected(weights))
+        return self._init(trainable(weights))
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":
@@ -62,8 +62,8 @@ class ScaleUpdates(Wrapper):
         scales = jax.tree.map(
             _as_array, answers("ScaleUpdates.scale", self._scale, reference), reference
         )
-        store = self._store(state.step, weights, applied=move.new_weights)
-        (result,) = map_leaves(_scaled, None, (updates, scales), (), store)
+        output = self._output(state, weights, applied=move.new_weights)
+        (result,) = map_leaves(_scaled, None, (updates, scales), (), output)
         return result, State(state.step + 1, inner, state.hyperparameters)
 
     def _scale(self, path: str, weight: Array) -> float:

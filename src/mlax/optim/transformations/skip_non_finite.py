@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, NamedTuple
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from mlax._jax.trees import leaves
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, made_or_skipped
-from mlax.optimizer import integer, no_steps, selected
+from mlax.optimizer import integer, no_steps, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["SkipNonFinite", "State"]
@@ -28,11 +28,11 @@ class SkipNonFinite(Wrapper):
 
     has_the_last_word: ClassVar[bool] = True
 
-    at_most: int | None = integer(None, at_least=0, optional=True)
+    at_most: Annotated[int | None, integer(at_least=0)] = None
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
-        return self._init(selected(weights))
+        return self._init(trainable(weights))
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":

@@ -13,7 +13,7 @@ import pytest
 
 from mlax import optim
 from mlax.optimizer import HELD, Optimizer
-from mlax.optimizer._hyperparameters import specification
+from mlax.optimizer._specified import specifications
 from tests.mlax.generated_optimizers import (
     MODULES,
     arguments,
@@ -98,8 +98,7 @@ def test_weights_are_asked_for_where_they_are_read(name: str) -> None:
 
 
 def schedulable(cls: type[Optimizer]) -> list[str]:
-    fields = cls.__dataclass_fields__.values()
-    return [f.name for f in fields if (s := specification(f.metadata)) and s.schedulable]
+    return [name for name, spec in specifications(cls).items() if spec.schedulable]
 
 
 @every_optimizer

@@ -236,7 +236,7 @@ REFUSED: dict[str, Any] = {
     ),
     "cosine_decay: end must be a number, got 'x' (str)": lambda: optim.cosine_decay(1, 9, "x"),  # type: ignore[arg-type]
     "cosine_decay: init must be a number, got None": lambda: optim.cosine_decay(None, 9),  # type: ignore[arg-type]
-    "constant: value must be a number, got float32[]; use a Python number: a schedule must be hashable": (
+    "constant: value must be a number, got 1.0 (float32[]); use a Python number: a schedule must be hashable": (
         lambda: optim.constant(jnp.float32(1))
     ),
     "exponential_decay: decay_rate must be > 0, got 0": lambda: optim.exponential_decay(1, 0),

@@ -1,0 +1,118 @@
+"""The annotations of leaf functions: what slots, weights and scalars are under some options."""
+
+import ast
+from collections.abc import Iterable, Mapping, Sequence
+
+from mlax_codegen.checking.analysis import Analysis
+from mlax_codegen.language import STEP_NUMBER
+from mlax_codegen.reading.spec import Spec
+
+__all__ = ["Annotations"]
+
+_ARRAY, _FLOAT, _NONE = "Array", "float", "None"
+
+
+class Annotations:
+    """Says what the arguments of leaf functions are.
+
+    Attributes:
+        weights: The annotation of the weights of a leaf, in a step.
+    """
+
+    def __init__(self, spec: Spec, analysis: Analysis) -> None:
+        self.analysis = analysis
+        self.slots = {slot.name: slot for slot in spec.slots}
+        required = analysis.reads_weights and analysis.weights_when is None
+        self.weights = _ARRAY if required else f"{_ARRAY} | {_NONE}"
+        self.scalars = _Scalars(spec, analysis)
+
+    def slot(self, name: str) -> str:
+        """Return what a leaf function is given for a slot."""
+        plain = "Sequence[Array]" if name in self.analysis.several else _ARRAY
+        if name in self.analysis.per_leaf:
+            return f"{plain} | tuple[()]"
+        return plain if self.slots[name].when is None else f"{plain} | {_NONE}"
+
+    def test(self, name: str) -> str | None:
+        """Return the test that a slot is there, where it may not be."""
+        if name in self.analysis.per_leaf and name not in self.analysis.several:
+            return f"isinstance({name}, {_ARRAY})"
+        return None if self.slots[name].when is None else f"{name} is not None"
+
+    def scalar(self, name: str) -> str:
+        """Return what a leaf function is given for a value that is computed once a step."""
+        found = self.scalars.types.get(name, {_ARRAY})
+        return " | ".join(kind for kind in (_ARRAY, _FLOAT, _NONE) if kind in found)
+
+
+Types = Mapping[str, set[str]]
+
+
+class _Scalars:
+    """Finds out which of an array, a float and None each scalar of a step may be."""
+
+    def __init__(self, spec: Spec, analysis: Analysis) -> None:
+        self.types: dict[str, set[str]] = {STEP_NUMBER: {_ARRAY}}
+        for h in spec.hyperparameters:
+            plain = _ARRAY if h.schedulable else _FLOAT
+            self.types[h.name] = {plain, _NONE} if h.optional else {plain}
+        arrays = [scalar.name for scalar in spec.scalars]
+        arrays += [argument.name for argument in spec.arguments]
+        arrays += [name for plan in analysis.phases for name in plan.totals]
+        self.types |= {name: {_ARRAY} for name in arrays}
+        for phase in spec.phases:
+            if phase.scalars is not None:
+                self.statements(phase.scalars.body)
+
+    def statements(self, body: Sequence[ast.stmt]) -> None:
+        for statement in body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    self.types[name] = self.of(value, self.types)
+                case ast.If(body=then, orelse=otherwise):
+                    before = dict(self.types)
+                    self.statements(then)
+                    after, self.types = self.types, before
+                    self.statements(otherwise)
+                    for name, found in after.items():
+                        self.types[name] = self.types.get(name, set()) | found
+                case _:
+                    pass
+
+    def of(self, node: ast.expr, types: Types) -> set[str]:
+        match node:
+            case ast.Name(id=name):
+                return set(types.get(name, {_ARRAY}))
+            case ast.Constant():
+                return {_FLOAT}
+            case ast.UnaryOp(operand=operand):
+                return self.of(operand, types)
+            case ast.BinOp(left=left, right=right):
+                return _combined([self.of(left, types), self.of(right, types)])
+            case ast.IfExp(test=test, body=body, orelse=otherwise):
+                found = self.of(body, _narrowed(types, test, holds=True))
+                return found | self.of(otherwise, _narrowed(types, test, holds=False))
+            case ast.Call(func=ast.Name(id=name), args=arguments):
+                if name in {"max", "min"} and len(arguments) == 2:
+                    return _combined(self.of(argument, types) for argument in arguments)
+                return {_ARRAY}
+            case _:
+                return {_ARRAY}
+
+
+def _combined(operands: Iterable[set[str]]) -> set[str]:
+    """Return what arithmetic makes of its operands: an array, unless all of them are floats."""
+    found = [operand - {_NONE} for operand in operands]
+    kinds = {_FLOAT} if all(_FLOAT in operand for operand in found) else set[str]()
+    return kinds | ({_ARRAY} if any(_ARRAY in operand for operand in found) else set())
+
+
+def _narrowed(types: Types, test: ast.expr, *, holds: bool) -> Types:
+    """Return the types where a test holds or does not: a hyperparameter is None, or it is not."""
+    match test:
+        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot() as op]):
+            absent = isinstance(op, ast.Is) is holds
+            known = types.get(name, {_ARRAY})
+            return {**types, name: {_NONE} if absent else known - {_NONE}}
+        case _:
+            return types

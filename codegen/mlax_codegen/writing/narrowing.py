@@ -1,0 +1,136 @@
+"""Statements of equations, with an assertion wherever a type checker could not know that something is there.
+
+A slot that an option leaves out is None in a leaf function, and so are weights that are not given. Where equations read
+them, the options say that they are there; a type checker does not know about options. So `assert w is not None` stands
+before the first equation that reads `w`, in the branch where it does.
+"""
+
+import ast
+import copy
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from mlax_codegen.language import TOTAL
+from mlax_codegen.writing.expressions import expression_text
+
+__all__ = ["Narrowing", "assigned_in"]
+
+
+def assigned_in(body: Sequence[ast.stmt]) -> list[str]:
+    """Return the names that some equations assign, in any branch."""
+    parts = [part for statement in body for part in ast.walk(statement)]
+    names = [p.id for p in parts if isinstance(p, ast.Name) and isinstance(p.ctx, ast.Store)]
+    comprehensions = [part.target for part in parts if isinstance(part, ast.comprehension)]
+    variables = {target.id for target in comprehensions if isinstance(target, ast.Name)}
+    return [name for name in dict.fromkeys(names) if name not in variables]
+
+
+class Narrowing:
+    """Writes equations as code.
+
+    Attributes:
+        text: How the spec writes them.
+        names: How code writes some of their names.
+        tests: For each name that may not be there, the test that it is.
+    """
+
+    def __init__(self, text: str, names: Mapping[str, str], tests: Mapping[str, str]) -> None:
+        self.text = text
+        self.names = names
+        self.tests = tests
+        self.known: set[str] = set()
+
+    def statements(self, body: Sequence[ast.stmt]) -> Iterator[str]:
+        """Yield equations as code, one statement a line."""
+        for statement in body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    yield from self.assignment(name, value)
+                    self.known.add(name)
+                case ast.If():
+                    yield from self.branches(statement)
+                case _:
+                    pass
+
+    def assignment(self, name: str, value: ast.expr) -> Iterator[str]:
+        yield from self.assertion(_always_read(value))
+        choice = self.choice(value)
+        if isinstance(value, ast.IfExp) and choice is value:
+            branches = (_assignment(name, each) for each in (value.body, value.orelse))
+            yield from self.branches(ast.If(value.test, *branches))
+            return
+        if choice is not None:
+            yield from self.split(name, value, choice)
+            return
+        match value:
+            case ast.Call(func=ast.Name(id=function), args=[summed]) if function == TOTAL:
+                value = summed
+            case _:
+                pass
+        yield f"{name} = {expression_text(self.text, value, self.names)}"
+
+    def choice(self, value: ast.expr) -> ast.IfExp | None:
+        """Return a conditional expression of which one branch reads what may not be there."""
+        for part in ast.walk(value):
+            if isinstance(part, ast.IfExp):
+                read = {n.id for n in ast.walk(part) if isinstance(n, ast.Name)}
+                if read & set(self.tests) - self.known:
+                    return part
+        return None
+
+    def branches(self, statement: ast.If) -> Iterator[str]:
+        """Yield an `if` with all that follows it."""
+        before = set(self.known)
+        after: list[set[str]] = []
+        word = "if"
+        branch: ast.If | None = statement
+        while branch is not None:
+            yield f"{word} {expression_text(self.text, branch.test, self.names)}:"
+            yield from (f"    {line}" for line in self.statements(branch.body))
+            after.append(self.known)
+            self.known = set(before)
+            match branch.orelse:
+                case [ast.If() as following]:
+                    word, branch = "elif", following
+                case otherwise:
+                    if otherwise:
+                        yield "else:"
+                        yield from (f"    {line}" for line in self.statements(otherwise))
+                    after.append(self.known)
+                    branch = None
+        self.known = set.intersection(*after)
+
+    def split(self, name: str, value: ast.expr, choice: ast.IfExp) -> Iterator[str]:
+        """Yield an `if` that assigns one of two values, for a conditional expression inside of one."""
+        after: list[set[str]] = []
+        heads = f"if {expression_text(self.text, choice.test, self.names)}:", "else:"
+        for head, branch in zip(heads, (choice.body, choice.orelse), strict=True):
+            text = ast.unparse(copy.deepcopy(value, {id(choice): branch}))
+            inner = Narrowing(text, self.names, self.tests)
+            inner.known = set(self.known)
+            yield head
+            chosen = ast.parse(text, mode="eval").body
+            yield from (f"    {line}" for line in inner.assignment(name, chosen))
+            after.append(inner.known)
+        self.known = set.intersection(*after)
+
+    def assertion(self, read: Collection[str]) -> Iterator[str]:
+        missing = [name for name in self.tests if name in read and name not in self.known]
+        if missing:
+            yield f"assert {' and '.join(self.tests[name] for name in missing)}"
+            self.known |= set(missing)
+
+
+def _always_read(node: ast.expr) -> set[str]:
+    """Return the names that an expression reads whatever the options are."""
+    if isinstance(node, ast.IfExp):
+        return _always_read(node.test)
+    if isinstance(node, ast.Name):
+        return {node.id}
+    children = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+    if isinstance(node, ast.ListComp):
+        children += [node.generators[0].iter]
+    return {name for child in children for name in _always_read(child)}
+
+
+def _assignment(name: str, value: ast.expr) -> list[ast.stmt]:
+    return [ast.Assign([ast.Name(name, ast.Store())], value)]

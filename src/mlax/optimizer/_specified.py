@@ -1,0 +1,147 @@
+"""Frozen dataclasses whose annotations say what their fields may hold: optimizers, and schedules.
+
+    bias_correction: bool = True
+    layout: Literal["in_out", "out_in"] = "in_out"
+    b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+
+A flag and a choice need no more than their type. For anything else a `Specification` stands in the annotation.
+"""
+
+import functools
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    cast,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import jax
+import numpy as np
+
+from mlax._jax.tracing import is_tracer
+from mlax.tree import describe
+
+__all__ = ["Specification", "Specified", "is_plain", "shown", "specifications"]
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What one field may hold, and how a given value becomes it.
+
+    Attributes:
+        normalise: Returns the value as the field keeps it, or raises an error that says what is expected.
+        schedulable: Whether arrays and schedules are accepted.
+        optional: Whether None is accepted, which the annotation says.
+        positive: Whether the field is a number above 0, which leaves may be divided by.
+        spelling: How the specification is written, for messages and signatures.
+    """
+
+    normalise: Callable[[Any], Any]
+    schedulable: bool = False
+    optional: bool = False
+    positive: bool = False
+    spelling: str = field(default="Specification(...)", compare=False)
+
+    def __repr__(self) -> str:
+        return self.spelling
+
+
+@functools.cache
+def specifications(cls: type) -> Mapping[str, Specification]:
+    """Return what the annotations of a dataclass say about its fields; nothing about fields that hold anything."""
+    hints = get_type_hints(cls, include_extras=True)
+    found = {each.name: _specification(hints[each.name]) for each in fields(cast("Any", cls))}
+    return {name: spec for name, spec in found.items() if spec is not None}
+
+
+def _specification(hint: Any) -> Specification | None:
+    if get_origin(hint) is Annotated:
+        inner, *metadata = get_args(hint)
+        spec = next((one for one in metadata if isinstance(one, Specification)), None)
+        return replace(spec, optional=type(None) in get_args(inner)) if spec else None
+    if get_origin(hint) in (Union, types.UnionType):
+        members = [member for member in get_args(hint) if member is not type(None)]
+        spec = _specification(members[0]) if len(members) == 1 else None
+        return replace(spec, optional=True) if spec else None
+    if hint is bool:
+        return Specification(_flag)
+    if get_origin(hint) is Literal and all(isinstance(one, str | None) for one in get_args(hint)):
+        return _choice(get_args(hint))
+    return None
+
+
+@dataclass_transform(frozen_default=True)
+class Specified:
+    """Base of classes whose annotations say what their fields may hold.
+
+    Inheriting is enough: a subclass becomes a frozen dataclass that is static to JAX, and its fields are checked when
+    an instance is made.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        jax.tree_util.register_static(dataclass(frozen=True)(cls))
+
+    def __post_init__(self) -> None:
+        """Bring every field into its form, and refuse what it may not hold."""
+        for name, spec in specifications(type(self)).items():
+            value = getattr(self, name)
+            if value is None and spec.optional:
+                continue
+            try:
+                normal = spec.normalise(value)
+            except (TypeError, ValueError) as error:
+                text = f"{type(self).__name__}: {name} must be {error}, got {shown(value)}"
+                raise type(error)(text + self._hint(name, value)) from None
+            object.__setattr__(self, name, normal)
+
+    def _hint(self, name: str, value: object) -> str:
+        """Return what to add to a message about a value that was refused."""
+        return ""
+
+    def require(self, test: bool, message: str) -> None:
+        """Raise ValueError with a message about the fields unless `test` holds."""
+        if not test:
+            raise ValueError(f"{type(self).__name__}: {message}")
+
+
+def shown(value: object) -> str:
+    """Return a value of a field as messages show it."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an integer of {value.bit_length()} bits"
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
+    if isinstance(value, np.dtype):
+        return value.name
+    if getattr(value, "shape", None) == () and not is_tracer(value):
+        return f"{value} ({describe(value)})"
+    return describe(value)
+
+
+def _flag(value: Any) -> bool:
+    plain = value.item() if is_plain(value) else value
+    if not isinstance(plain, bool):
+        raise TypeError("True or False")
+    return plain
+
+
+def _choice(choices: tuple[str | None, ...]) -> Specification:
+    def normalise(value: Any) -> str | None:
+        if not isinstance(value, str | None) or value not in choices:
+            raise ValueError("one of " + ", ".join(map(repr, choices)))
+        return value
+
+    return Specification(normalise)
+
+
+def is_plain(value: object) -> bool:
+    """Return whether a value is NumPy's form of a Python number."""
+    return isinstance(value, np.generic | np.ndarray) and cast("Any", value).shape == ()

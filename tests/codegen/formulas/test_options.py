@@ -1,0 +1,92 @@
+"""Formulas with the options at their defaults, and a line for each other option."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from mlax_codegen.formulas.options import formulas
+from mlax_codegen.formulas.text import latex_lines, text_lines
+from mlax_codegen.reading.spec import Spec, read_spec
+from mlax_codegen.resources import built_in_specs
+from tests.codegen.checking.bad_specs import GOOD
+
+SPECS = pytest.mark.parametrize("path", built_in_specs(), ids=lambda path: path.stem)
+
+
+def spec_with(leaf: str, tmp_path: Path) -> Spec:
+    start, _ = GOOD.split("scalars = '''\n")
+    path = tmp_path / "probe.toml"
+    path.write_text(f"{start}leaf = '''\n{leaf}\n'''\n")
+    return read_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "text"),
+    [
+        ("v = g if nesterov else w", "vₜ = wₜ₋₁\n\nwith nesterov: vₜ = gₜ"),
+        (
+            "if momentum is not None:\n    g = -g\nv = g",
+            "gₜ ← -gₜ\nvₜ = gₜ\n\nwith momentum=None: without gₜ ← -gₜ",
+        ),
+        (
+            "g = g if nesterov else -g\nv = g",
+            "gₜ ← -gₜ\nvₜ = gₜ\n\nwith nesterov: without gₜ ← -gₜ",
+        ),
+        (
+            'c = w if order == "first" else g\nv = c if nesterov else g',
+            'vₜ = gₜ\n\nwith nesterov: cₜ = wₜ₋₁; vₜ = cₜ\nwith nesterov and order="last": cₜ = gₜ',
+        ),
+        (
+            "if ndim == 2:\n    v = g\nelse:\n    v = w\nif nesterov:\n    update = v",
+            "if ndim = 2:\n    vₜ = gₜ\notherwise:\n    vₜ = wₜ₋₁\n\nwith nesterov: wₜ = wₜ₋₁ + vₜ",
+        ),
+        (
+            "if momentum is None:\n    g = -g\nv = g",
+            "vₜ = gₜ\n\nwith momentum=None: gₜ ← -gₜ, before vₜ",
+        ),
+        ("v = where(g > 0, g, w)", "vₜ = gₜ if gₜ > 0 else wₜ₋₁"),
+        ("unused = -g\nv = g", "vₜ = gₜ"),
+    ],
+)
+def test_what_is_written(leaf: str, text: str, tmp_path: Path) -> None:
+    assert "\n".join(text_lines(formulas(spec_with(leaf, tmp_path)), 100)) == text
+
+
+def test_a_long_change_has_a_line_for_each_equation(tmp_path: Path) -> None:
+    spec = spec_with("if nesterov:\n    g = -g\n    v = g\nelse:\n    v = w", tmp_path)
+    assert text_lines(formulas(spec), 30)[-3:] == ["with nesterov:", "    gₜ ← -gₜ", "    vₜ = gₜ"]
+
+
+@SPECS
+def test_every_option_that_equations_ask_about_is_told(path: Path) -> None:
+    spec = read_spec(path)
+    codes = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
+    statements = [statement for code in codes for statement in code.body]
+    tests = [
+        part.test
+        for statement in statements
+        for part in ast.walk(statement)
+        if isinstance(part, ast.If | ast.IfExp)
+    ]
+    asked = {part.id for test in tests for part in ast.walk(test) if isinstance(part, ast.Name)}
+    told = {
+        re.split("=", option)[0] for change in formulas(spec).changes for option in change.options
+    }
+    options = {h.name for h in spec.hyperparameters if h.kind in {"flag", "choice"} or h.optional}
+    assert told >= asked & options
+
+
+@SPECS
+def test_text_is_narrow_and_has_no_latex(path: Path) -> None:
+    lines = text_lines(formulas(read_spec(path)), 100)
+    assert len(lines) <= 35
+    assert all(len(line) <= 100 for line in lines)
+    assert not set("\\{}&$") & set("".join(lines))
+
+
+@SPECS
+def test_latex_is_balanced(path: Path) -> None:
+    for line in latex_lines(formulas(read_spec(path))):
+        assert line.count("{") == line.count("}")
