@@ -1,1 +1,1 @@
-"""What mlax costs beside its peers and beside what the machine allows: `python -m benchmarks --help`."""
+"""Speed and memory of mlax, compared with other libraries and the machine's limits: `python -m benchmarks --help`."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-# Or JAX takes most of a GPU's memory for itself, and the others get none.
+# Otherwise JAX reserves most of a GPU's memory, and none is left for the others.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
@@ -38,7 +38,8 @@ from benchmarks.results import Results
 from benchmarks.tables import Table, tables
 from benchmarks.timing import Progress, within
 
-# What takes Python's time comes first: small objects cost more, and unequally, in a process that has compiled much.
+# Areas that measure Python's time come first: in a process that has compiled much, small objects cost more, and
+# not the same for all.
 AREAS: Mapping[str, Callable[[Results, Effort, Progress], None]] = {
     "modules": modules.measure,
     "checks": checks.measure,
@@ -53,7 +54,7 @@ AREAS: Mapping[str, Callable[[Results, Effort, Progress], None]] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print, and keep what was measured.
+    """Measure, print and store the results.
 
     A target that is missed is said loudly and is no failure: on a machine that others use too, one run proves nothing.
 
@@ -87,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, 170)
-    # What was compiled in another run would be read from a file.
+    # Otherwise programs compiled in an earlier run would be read from files.
     jax.config.update("jax_enable_compilation_cache", False)
     results = start(effort)
     try:
@@ -111,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def writable(folder: Path) -> None:
-    """Make the folder if it is not there, and a file in it.
+    """Create the folder if it does not exist, and a file in it.
 
     Raises:
         OSError: That is not possible.
@@ -122,7 +123,7 @@ def writable(folder: Path) -> None:
 
 
 def start(effort: Effort) -> Results:
-    """Return results without figures yet, with what is known beforehand."""
+    """Return results without figures, with everything that is known before measuring."""
     _, missing = available()
     if reason := memory.can_be_measured():
         missing["memory"] = f"memory is left out: {reason}"
@@ -130,7 +131,7 @@ def start(effort: Effort) -> Results:
 
 
 def run(results: Results, effort: Effort, areas: Iterable[str], path: Path) -> bool:
-    """Measure some areas, show what is being done, and keep what there is after each.
+    """Measure some areas, show progress, and store the results after each.
 
     Returns:
         Whether one failed; the others are measured nevertheless.
@@ -145,7 +146,7 @@ def run(results: Results, effort: Effort, areas: Iterable[str], path: Path) -> b
             start = time.perf_counter()
             try:
                 AREAS[area](results, effort, within(partial(_describe, bar, task), place))
-            except Exception as error:  # the other areas are worth their time
+            except Exception as error:  # measure the other areas nevertheless
                 failed = True
                 results.missing[area] = f"{area} is incomplete: it failed with {_short(error)}"
                 bar.console.print_exception(max_frames=4)
@@ -165,7 +166,7 @@ def _describe(bar: Bar, task: TaskID, text: str) -> None:
 
 
 def show(results: Results, console: Console) -> None:
-    """Print all tables, and what has to be said about them."""
+    """Print all tables, with remarks."""
     for table in tables(results):
         console.print(rich(table))
     console.print(page.circumstances(results))

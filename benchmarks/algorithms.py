@@ -1,4 +1,4 @@
-"""The algorithms that are timed, with the same hyperparameters in every library: those that Optax has by default."""
+"""The algorithms that are timed, with the same hyperparameters in every library: the defaults of Optax."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

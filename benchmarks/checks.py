@@ -1,4 +1,4 @@
-"""What the checks of the dtype rule add to tracing a step: compiled code has none."""
+"""The time that the checks of the dtype rule add to tracing a step. Compiled code has no checks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ __all__ = ["measure"]
 
 
 def measure(results: Results, effort: Effort, progress: Progress) -> None:
-    """Trace `step` and `apply_gradients` with the checks and without."""
+    """Trace `step` and `apply_gradients` with and without the checks."""
     tree = small_leaves(effort.leaves)
     weights, gradients = put(tree.weights(), tree.dtype), put(tree.gradients(), tree.dtype)
     state = ADAM.mlax.init(weights)

@@ -1,4 +1,4 @@
-"""How much is measured: all of it, or what fits into two minutes."""
+"""How much is measured: everything, or as much as fits into two minutes."""
 
 from dataclasses import dataclass
 
@@ -9,20 +9,20 @@ __all__ = ["FULL", "MANY", "QUICK", "Effort"]
 
 @dataclass(frozen=True)
 class Effort:
-    """What is measured, and how often.
+    """The sizes to measure, and how often.
 
     Args:
         name: "full" or "quick".
-        trees: What is stepped.
+        trees: The trees that are stepped.
         rounds: How often steps are timed.
-        builds: How often a step is built (traced, lowered, compiled), for trees of up to so many leaves.
-        turn: Seconds of steps in one turn.
+        builds: How often a step is built (traced, lowered, compiled), by the largest number of leaves.
+        turn: Seconds that each candidate steps in one turn.
         large: The tree on which optimizers, number formats and memory are compared.
-        triad: MiB of each array in the measurement of the memory's bandwidth.
-        leaves: Of the tree on which the cost of checks is measured.
-        imports: How often a process is started to import each library.
+        triad: MiB of each array in the measurement of the memory bandwidth.
+        leaves: Number of leaves of the tree on which the cost of checks is measured.
+        imports: How often each library is imported, in a new process.
         splits: Numbers of leaves that the large tree's weights are divided into.
-        on_demand: Areas that are measured only where they are asked for.
+        on_demand: Areas that are measured only on request.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Effort:
     on_demand: tuple[str, ...] = ()
 
     def builds_of(self, tree: Tree) -> int:
-        """Return how often this tree's steps are built: once in bfloat16, of which steps are compared."""
+        """Return how often the steps of this tree are built: once in bfloat16, where only steps are compared."""
         if tree.dtype != "float32":
             return 1
         return next(count for leaves, count in self.builds if tree.leaves <= leaves)
 
 
 MANY = 1_000
-"""Trees of more leaves are stepped by some peers alone: the others take minutes to build theirs."""
+"""Only some peers step trees with more leaves than this; the others take minutes to build a step."""
 
 _both = ("float32", "bfloat16")
 

@@ -1,4 +1,4 @@
-"""Adam with weights, gradients and moments in bfloat16, rounded to nearest or stochastically, beside float32."""
+"""Adam with weights, gradients and moments in bfloat16, rounded to nearest or stochastically, and in float32."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ __all__ = ["measure"]
 
 
 def candidates() -> dict[str, tuple[str, Algorithm]]:
-    """Return dtype and algorithm of each way to keep numbers."""
+    """Return dtype and algorithm for each number format."""
     stochastic = dataclasses.replace(ADAM.mlax, stochastic_rounding=True)
     return {
         "float32": ("float32", ADAM),
@@ -24,7 +24,7 @@ def candidates() -> dict[str, tuple[str, Algorithm]]:
 
 
 def measure(results: Results, effort: Effort, progress: Progress) -> None:
-    """Measure steps, and the bytes that are kept for each weight between steps."""
+    """Measure steps, and the bytes that are stored for each weight between steps."""
     runs = dict[str, MlaxRun]()
     for name, (dtype, algorithm) in candidates().items():
         progress(f"{name}: building")

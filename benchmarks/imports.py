@@ -1,4 +1,4 @@
-"""How long a new process takes to import mlax, beside JAX, which it needs, and its peers."""
+"""The time that a new process takes to import mlax, compared with JAX, which it needs, and with other libraries."""
 
 import subprocess
 import sys

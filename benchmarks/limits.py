@@ -1,4 +1,4 @@
-"""What the machine allows at best: the bytes that go through its memory in a second."""
+"""The limit of the machine: its memory bandwidth."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,12 +27,12 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
 
 
 def triad_bytes(megabytes: int) -> int:
-    """Return how many bytes one triad reads and writes: two arrays in, one out."""
+    """Return the number of bytes that one triad reads and writes: two arrays in, one out."""
     return 3 * megabytes * 2**20
 
 
 def triad(megabytes: int) -> Callable[[], Any]:
-    """Return a function that computes the triad on float32 arrays of so many MiB: far larger than any cache."""
+    """Return a function that computes the triad on float32 arrays of so many MiB, far larger than any cache."""
     count = megabytes * 2**20 // 4
     add = jax.jit(lambda b, c: b + jnp.float32(0.5) * c, donate_argnums=0)
     held, other = jnp.zeros(count), jnp.ones(count)

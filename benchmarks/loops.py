@@ -38,7 +38,7 @@ class Dense(Module):
 
 
 class Block(Module):
-    """Two dense layers behind a normalization, around which their input is added: six arrays."""
+    """A normalization and two dense layers, with a residual connection: six arrays."""
 
     scale: Parameter[Float[Array, "features"]]
     offset: Parameter[Float[Array, "features"]]
@@ -52,7 +52,7 @@ class Block(Module):
         return cls(scale, offset, Dense(features), Dense(features))
 
     def forward(self, x: Float[Array, "features"]) -> tuple[Float[Array, "features"], Self]:
-        """Return x and what the layers add."""
+        """Return x plus the output of the layers."""
         h = self.scale.data * jax.nn.standardize(x) + self.offset.data
         h, self = self.call(self.inner, h)
         h, self = self.call(self.outer, jax.nn.relu(h))
@@ -86,7 +86,7 @@ class Unrolled(Module):
 
 
 class Stacked(Module):
-    """The same blocks as one, whose arrays have an axis more."""
+    """The same blocks, stacked: one block whose arrays have one more axis."""
 
     blocks: Block
     head: Dense
@@ -108,7 +108,7 @@ OPTIMIZER = optim.Adam(1e-3)
 
 @functools.partial(jax.jit, donate_argnames="run")
 def on_batch(run: Any, x: Array, y: Array) -> Any:
-    """Take a step on a batch that was picked before."""
+    """Take a step on a batch that was selected before."""
     model, state = run
     _, gradients = mlax.value_and_grad(loss_fn)(model, x, y)
     return OPTIMIZER.update(model, gradients, state)
@@ -116,7 +116,7 @@ def on_batch(run: Any, x: Array, y: Array) -> Any:
 
 @functools.partial(jax.jit, donate_argnames="run")
 def on_indices(run: Any, x: Array, y: Array, batch: Int[Array, "batch"]) -> Any:
-    """Pick a batch, and take a step."""
+    """Select a batch, and take a step."""
     return on_batch(run, x[batch], y[batch])
 
 
@@ -133,7 +133,7 @@ def scanned(
 
 
 def loops(model: Any, x: Array, y: Array) -> dict[str, Callable[[], Any]]:
-    """Return the ways to go through the data once, each with weights of its own."""
+    """Return the ways to go through the data once, each with its own weights."""
     order = jax.random.permutation(jax.random.key(0), SIZE)[: BATCH * STEPS]
     batches = order.reshape(STEPS, BATCH)
 
@@ -162,8 +162,8 @@ def loops(model: Any, x: Array, y: Array) -> dict[str, Callable[[], Any]]:
 
 
 def keeping(way: Callable[[Any], Any], model: Any, packed: bool) -> Callable[[], Any]:
-    """Return a function that goes on from where it was, and returns model and state."""
-    weights = jax.tree.map(jnp.copy, model)  # pack hands on large leaves as they are
+    """Return a function that continues from its last state, and returns model and state."""
+    weights = jax.tree.map(jnp.copy, model)  # pack does not copy large leaves
     weights = mlax.pack(weights) if packed else weights
     run = weights, OPTIMIZER.init(weights)
 
@@ -176,7 +176,7 @@ def keeping(way: Callable[[Any], Any], model: Any, packed: bool) -> Callable[[],
 
 
 def compiled(model: Module, x: Array, y: Array) -> tuple[float, float, float]:
-    """Return milliseconds to trace and lower a step, to compile it, and to take it (the least of 30)."""
+    """Return milliseconds to trace and lower a step, to compile it, and to take it (the minimum of 30)."""
     run = model, OPTIMIZER.init(model)
     jax.clear_caches()
     times = [time.perf_counter()]
@@ -224,7 +224,7 @@ def main() -> None:
 
 
 def networks(x: Array, key: Array) -> dict[str, Module]:
-    """Return deep networks, as they are and in forms that compile faster."""
+    """Return deep networks: plain, and in forms that compile faster."""
     narrow = mlax.set_up(Layers((*(Dense(16) for _ in range(100)), Dense(10))), x[0], rng=key)
     found: dict[str, Module] = {
         "100 layers of 16": jax.tree.map(jnp.copy, narrow),

@@ -1,8 +1,8 @@
-"""Peak memory of a step, the same way for every library: how much a process of its own grows.
+"""Peak memory of a step, measured in the same way for every library: the growth of a separate process.
 
     python -m benchmarks.memory PEER LEAVES
 
-prints the bytes that steps on so many leaves of 1 MB need at their peak: weights, gradients, state and all between.
+prints the peak number of bytes that steps on LEAVES leaves of 1 MB need: weights, gradients, state and temporaries.
 """
 
 import gc
@@ -26,11 +26,11 @@ _FORGET_THE_PEAK = Path("/proc/self/clear_refs"), "5"
 
 
 def can_be_measured() -> str:
-    """Return why memory cannot be measured here; nothing if it can."""
+    """Return why memory cannot be measured here, or "" if it can."""
     import jax
 
     if not _FORGET_THE_PEAK[0].exists():
-        return "the resident set's peak is read from /proc, which this system does not have"
+        return "the peak of the resident set is read from /proc, which this system does not have"
     if jax.default_backend() != "cpu":
         return "the resident set says nothing about a device's memory"
     return ""
@@ -43,7 +43,7 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
     for name in peers:
         progress(name)
         command = [sys.executable, "-m", "benchmarks.memory", name, str(effort.large.leaves)]
-        # Blocks that are freed go back to the system at once, so that the next ones count.
+        # Freed blocks go back to the system at once, so that later allocations count.
         done = subprocess.run(
             command,
             env={
@@ -63,7 +63,7 @@ def peak(peer: str, leaves: int) -> int:
     """Return by how many bytes steps make this process grow at their peak, compilation aside."""
     tree = large_leaves(leaves)
     run = PEERS[peer].start(tree, ADAM)
-    run.build()  # once before, for all that stays: libraries, threads, compiled code
+    run.build()  # once before, for everything that stays: libraries, threads, compiled code
     del run
     gc.collect()
     if "mlx.core" in sys.modules:

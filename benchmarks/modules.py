@@ -1,4 +1,4 @@
-"""Modules as PyTrees, beside those of Equinox and Flax and beside plain tuples and classes.
+"""Modules as PyTrees, compared with those of Equinox and Flax, and with plain tuples and classes.
 
 The model is 200 modules with 3 arrays and 3 static fields each. mlax wraps its arrays in Parameters, so that its tree
 has 600 nodes more than those of its peers.
@@ -22,7 +22,7 @@ __all__ = ["measure"]
 MODULES = 200
 
 Cases = dict[str, dict[str, Callable[[], Any]]]
-"""Functions to be timed, by what they do and by who does it."""
+"""Functions to be timed, by operation and by candidate."""
 
 FLATTEN = f"flatten and unflatten {MODULES} modules"
 READ = "read a field a thousand times"
@@ -54,17 +54,17 @@ STATIC = (1, "relu", 0.5)
 
 
 def array() -> Array:
-    """Return a small array of its own."""
+    """Return a new small array."""
     return jnp.ones(8)
 
 
 def parameters() -> tuple[Parameter[Array], Parameter[Array], Parameter[Array]]:
-    """Return three Parameters of their own."""
+    """Return three new Parameters."""
     return Parameter(array()), Parameter(array()), Parameter(array())
 
 
 def arrays() -> tuple[Array, Array, Array]:
-    """Return three arrays of their own."""
+    """Return three new arrays."""
     return array(), array(), array()
 
 
@@ -89,7 +89,7 @@ def reading(layer: Any) -> Callable[[], Any]:
 
 
 def measure(results: Results, effort: Effort, progress: Progress) -> None:
-    """Measure all that a module costs where no array is computed with."""
+    """Measure the overhead of modules, without any array computation."""
     for case, candidates in cases().items():
         timings = take_turns(
             candidates,
@@ -101,7 +101,7 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
 
 
 def cases() -> Cases:
-    """Return what is timed, without the libraries that are missing."""
+    """Return the functions to be timed, for the libraries that are installed."""
     there, _ = available()
     found = _cases_of_mlax()
     for name, more in (("Equinox", _cases_of_equinox), ("flax.nnx", _cases_of_flax)):

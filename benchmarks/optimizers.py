@@ -1,4 +1,4 @@
-"""Several algorithms on a few large leaves, where a step should cost what its bytes cost."""
+"""Several algorithms on a few large leaves, where the time of a step should depend only on its bytes."""
 
 from collections.abc import Callable
 from typing import Any

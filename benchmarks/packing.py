@@ -1,4 +1,4 @@
-"""Where packing pays: `python -m benchmarks.packing` prints the tables of docs/packing.md."""
+"""When packing pays off: `python -m benchmarks.packing` prints the tables of docs/packing.md."""
 
 import functools
 import itertools
@@ -34,18 +34,18 @@ SHAPES = [
     (256, 256),
     (512, 512),
 ]
-"""Of leaves of 1 kB to 1 MB."""
+"""The shapes of leaves of 1 kB to 1 MB."""
 
 OPTIMIZER = optim.Adam(1e-3)
 
 
 def sum_of(weights: Weights) -> Float[Array, ""]:
-    """Return a sum over all weights: the least that a loss can do with them."""
+    """Return a sum over all weights: the cheapest loss."""
     return functools.reduce(jnp.add, (jnp.tanh(w).sum() for w in weights))
 
 
 def chain_of(weights: Weights) -> Float[Array, ""]:
-    """Return what a chain of matrix products makes of a batch of 64."""
+    """Return the result of a chain of matrix products for a batch of 64."""
     x = jnp.ones((64, len(weights[0])))
     for i, w in enumerate(weights):
         x = jnp.tanh(x @ (w.T if i % 2 else w))
@@ -59,13 +59,13 @@ def leaves(count: int, shape: tuple[int, int]) -> Weights:
 
 
 def run_of(weights: Any) -> Any:
-    """Return weights and Adam's state for them, whose buffers are nobody else's."""
+    """Return weights and Adam's state for them, in buffers of their own."""
     weights = jax.tree.map(jnp.copy, weights)
     return weights, OPTIMIZER.init(weights)
 
 
 def packed(weights: Weights) -> Any:
-    """Return weights packed, whatever their size."""
+    """Return the weights packed, whatever their size."""
     return mlax.pack(weights, threshold=2**30)
 
 
@@ -80,7 +80,7 @@ def step_of(loss: Callable[[Any], Array]) -> Any:
 
 
 def forms(loss: Loss, weights: Weights) -> dict[str, tuple[Any, Any]]:
-    """Return a step and what it goes on from, on plain weights and on packed ones."""
+    """Return a step and its initial arguments, for plain weights and for packed ones."""
     return {
         "plain": (step_of(loss), run_of(weights)),
         "packed": (step_of(lambda weights: loss(weights.unpack())), run_of(packed(weights))),
@@ -88,7 +88,7 @@ def forms(loss: Loss, weights: Weights) -> dict[str, tuple[Any, Any]]:
 
 
 def built(step: Any, run: Any) -> tuple[list[float], Any]:
-    """Return the seconds that tracing, lowering and compiling take, and what was compiled."""
+    """Return the seconds that tracing, lowering and compiling take, and the compiled step."""
     jax.clear_caches()
     with garbage_of_its_own():
         times = [time.perf_counter()]
@@ -102,7 +102,7 @@ def built(step: Any, run: Any) -> tuple[list[float], Any]:
 
 
 def going_on(step: Callable[[Any], Any], run: Any) -> Callable[[], None]:
-    """Return a function that takes a step from where the last one came to."""
+    """Return a function that takes a step from the result of the last one."""
 
     def go_on() -> None:
         nonlocal run
@@ -112,12 +112,12 @@ def going_on(step: Callable[[Any], Any], run: Any) -> Callable[[], None]:
 
 
 def in_turns(steps: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
-    """Return the seconds of steps that take turns, of 25 rounds."""
+    """Return the seconds of interleaved steps, for 25 rounds."""
     return take_turns(steps, rounds=25, turn=0.1, progress=lambda _: None)
 
 
 def many_small(console: Console) -> None:
-    """Print what a whole step on leaves of 1 kB takes."""
+    """Print the time of a whole step on leaves of 1 kB."""
     table = Table("leaves of 1 kB", "", "trace s", "lower s", "compile s", "step ms")
     for count in (100, 1_000, 3_000):
         builds: dict[str, list[float]] = {}
@@ -132,7 +132,7 @@ def many_small(console: Console) -> None:
 
 
 def threshold(console: Console) -> None:
-    """Print for which leaves the step on packed weights is the faster one."""
+    """Print the size of leaves up to which the step on packed weights is faster."""
     table = Table("bytes in a leaf", "leaves", "loss: a sum", "loss: a chain of matrix products")
     for shape in SHAPES:
         size = NUMBER * shape[0] * shape[1]
@@ -151,7 +151,7 @@ def threshold(console: Console) -> None:
 
 
 def boundary(console: Console) -> None:
-    """Print what it takes to call a jitted function that does nothing."""
+    """Print the time of a call of a jitted function that does nothing."""
     weights = leaves(1_000, (16, 16))
     trees = {
         "1,000 leaves": weights,

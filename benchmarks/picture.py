@@ -26,7 +26,7 @@ LABELS = {"identity": "call that does nothing"}
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw all that was measured of steps and optimizers into a PNG file."""
+    """Draw the results of the areas steps and optimizers into a PNG file."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -49,7 +49,7 @@ def draw(results: Results, path: Path) -> None:
         _large(axes[1, 0], results)
         _limits(axes[1, 1], results)
         figure.supxlabel(
-            f"{results.date[:10]}, {results.device}, {results.machine}, {results.effort} form; float32; "
+            f"{results.date[:10]}, {results.device}, {results.machine}, {results.effort} run; float32; "
             "medians of interleaved rounds, with quartiles",
             fontsize=8,
             color="#666666",
@@ -102,7 +102,7 @@ def _growth(axis: Any, results: Results, quantity: str, title: str) -> None:
         )
         ends[candidate] = (
             medians[-1] * right / counts[-1]
-        )  # who stops before is put where it points to
+        )  # a line that ends earlier is extrapolated
     axis.set(xscale="log", yscale="log", title=title, xlabel="leaves of 1 kB")
     axis.yaxis.set_major_formatter(_seconds)
     axis.xaxis.set_major_formatter(_count)
@@ -128,7 +128,7 @@ def _growth(axis: Any, results: Results, quantity: str, title: str) -> None:
 
 
 def _apart(ends: Mapping[str, float], gap: float) -> dict[str, float]:
-    """Return heights for labels on a logarithmic axis, in the order of the ends and at least a factor apart."""
+    """Return heights for labels on a logarithmic axis, in the order of the line ends and at least a factor apart."""
     names = sorted(ends, key=lambda name: ends[name])
     logs = np.log([ends[name] for name in names])
     step = np.log(gap)
@@ -185,14 +185,14 @@ def _large(axis: Any, results: Results) -> None:
 
 
 def _least_seconds(results: Results, case: str) -> float | None:
-    """Return what a step would take at the limit of the memory, as measured in turns with that optimizer."""
+    """Return the time of a step at the memory bandwidth that was measured interleaved with that optimizer."""
     step = results.find("optimizers", case, "mlax", "step")
     share = results.find("optimizers", case, "mlax", "of the memory's limit")
     return step.spread.median * share.spread.median if step and share else None
 
 
 def _limits(axis: Any, results: Results) -> None:
-    """Draw for each optimizer which part of the memory's bandwidth it uses."""
+    """Draw the share of the memory bandwidth that each optimizer uses."""
     cases = list(reversed(results.cases("optimizers")))
     for row, case in enumerate(cases):
         for name, offset in (("mlax", 0.19), ("Optax", -0.19)):

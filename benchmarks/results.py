@@ -1,4 +1,4 @@
-"""What was measured, in a form that can be kept: every round's figure, with machine, versions and date."""
+"""The results of a run, which can be stored: the figure of every round, with machine, versions and date."""
 
 import dataclasses
 import datetime
@@ -17,7 +17,7 @@ __all__ = ["Measurement", "Results", "Spread", "spread"]
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of several rounds, and the quartiles around it: the same number three times if there was one round."""
+    """The median of several rounds and its quartiles. If there was one round, all three are the same."""
 
     low: float
     median: float
@@ -38,10 +38,10 @@ class Measurement:
     """One quantity of one candidate.
 
     Args:
-        area: Which benchmark it belongs to: "steps".
-        case: What was worked on: "1,000 x 1 kB, float32".
-        candidate: Who worked: "mlax packed".
-        quantity: What was measured: "step".
+        area: The benchmark that it belongs to: "steps".
+        case: The tree or task: "1,000 x 1 kB, float32".
+        candidate: The library, or a way of using it: "mlax packed".
+        quantity: The measured quantity: "step".
         unit: "s", "B", "lines", "B/s", or "" for plain numbers.
         rounds: One figure for each round. Candidates of one case were interleaved: their n-th rounds belong together.
     """
@@ -69,7 +69,7 @@ def _environment() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """Return the commit of the code, with "-dirty" where files differ from it; None outside of a repository."""
+    """Return the commit of the code, with "-dirty" if files differ from it; None outside of a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(
@@ -127,7 +127,7 @@ class Results:
         ]
 
     def find(self, area: str, case: str, candidate: str, quantity: str) -> Measurement | None:
-        """Return one measurement, None where there is none."""
+        """Return one measurement, or None if there is none."""
         for one in self.measurements:
             if (one.area, one.case, one.candidate, one.quantity) == (
                 area,
@@ -139,7 +139,7 @@ class Results:
         return None
 
     def ratio(self, area: str, case: str, quantity: str, of: str, to: str) -> Spread | None:
-        """Return how `of` compares with `to`, round by round; None where either was not measured."""
+        """Return the ratio of `of` to `to`, round by round; None if either was not measured."""
         one, other = self.find(area, case, of, quantity), self.find(area, case, to, quantity)
         if one is None or other is None:
             return None
@@ -150,7 +150,7 @@ class Results:
         return list(dict.fromkeys(one.case for one in self.measurements if one.area == area))
 
     def candidates(self, area: str, case: str) -> list[str]:
-        """Return who was measured on a case."""
+        """Return the candidates that were measured on a case."""
         return list(
             dict.fromkeys(
                 one.candidate for one in self.measurements if (one.area, one.case) == (area, case)
@@ -158,7 +158,7 @@ class Results:
         )
 
     def save(self, path: Path) -> None:
-        """Write all of it as JSON: into another file first, which then takes the place of this one."""
+        """Write everything as JSON: to a temporary file first, which then replaces this one."""
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = path.with_name(f"{path.name}.new")
         whole.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
@@ -166,7 +166,7 @@ class Results:
 
     @classmethod
     def load(cls, path: Path) -> "Results":
-        """Read what `save` wrote."""
+        """Read a file written by `save`."""
         read: dict[str, Any] = json.loads(path.read_text())
         measurements = list[Measurement]()
         for one in read.pop("measurements"):

@@ -1,4 +1,4 @@
-"""The same weights in few large leaves or in many: what it costs to begin and end a loop over a leaf."""
+"""The same weights in few large leaves or in many: the cost of starting and ending a loop over a leaf."""
 
 from benchmarks.algorithms import ADAM
 from benchmarks.effort import Effort
@@ -14,7 +14,7 @@ PEERS = ("mlax", "Optax", "PyTorch fused")
 
 
 def measure(results: Results, effort: Effort, progress: Progress) -> None:
-    """Measure Adam on trees of one size and different numbers of leaves, all in turns."""
+    """Measure Adam on trees of the same size with different numbers of leaves, interleaved."""
     peers, _ = available()
     runs = dict[tuple[int, str], Run]()
     rows = effort.large.size // 512

@@ -14,10 +14,10 @@ from benchmarks.trees import Arrays, Tree, small_leaves
 __all__ = ["IDENTITY", "SLOW", "measure", "measure_tree"]
 
 IDENTITY = "identity"
-"""The call that does nothing: what a step of one array in and out for each leaf cannot go below in JAX."""
+"""The call that does nothing: in JAX, no step that takes and returns as many arrays can be faster."""
 
 SLOW = ("Equinox", "flax.nnx")
-"""Who is left out where there are very many leaves: they build and run Optax's step, with their own costs on top."""
+"""Peers left out for very many leaves: they build and run Optax's step, with overhead of their own."""
 
 
 def measure(results: Results, effort: Effort, progress: Progress) -> None:
@@ -27,7 +27,7 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
         progress(f"waking {name}")
         peer.start(
             small_leaves(1), ADAM
-        ).build()  # what a library does in its first call ever is not timed
+        ).build()  # excludes what a library does only in its first call ever
     for tree in effort.trees:
         chosen = peers
         if tree.leaves > MANY:
@@ -43,7 +43,7 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
 def measure_tree(
     results: Results, tree: Tree, peers: dict[str, Peer], effort: Effort, progress: Progress
 ) -> None:
-    """Measure one tree, after all peers have been seen to do the same.
+    """Measure one tree, after checking that all peers do the same work.
 
     Raises:
         DisagreementError: They do not.

@@ -11,7 +11,7 @@ __all__ = ["Table", "tables"]
 
 @dataclass(frozen=True)
 class Table:
-    """Cells, the first row being the head."""
+    """A table of text cells, with a title and a head."""
 
     title: str
     head: tuple[str, ...]
@@ -19,7 +19,7 @@ class Table:
 
 
 def tables(results: Results) -> Iterator[Table]:
-    """Yield a table for each area that was measured, and the targets last."""
+    """Yield the tables of each measured area, and the targets last."""
     for area, make in AREAS.items():
         if results.cases(area):
             yield from make(results)
@@ -29,7 +29,7 @@ def tables(results: Results) -> Iterator[Table]:
 
 
 def quantity(one: Measurement | None) -> str:
-    """Return the median in a unit that people read."""
+    """Return the median in a readable unit."""
     if one is None:
         return "-"
     value = one.spread.median
@@ -164,7 +164,7 @@ def _memory(results: Results) -> Iterator[Table]:
 
 
 def _against(area: str, name: str, first: str) -> Callable[[Results], Iterator[Table]]:
-    """Return a function that makes tables of one quantity, the first candidate compared with all others."""
+    """Return a function that makes tables of one quantity, comparing one candidate with all others."""
 
     def make(results: Results) -> Iterator[Table]:
         for case in results.cases(area):

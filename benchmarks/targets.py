@@ -1,4 +1,4 @@
-"""What mlax wants to reach, as ratios of medians over interleaved rounds, and whether it does."""
+"""The performance targets of mlax, as medians of ratios over interleaved rounds, and whether it reaches them."""
 
 from dataclasses import dataclass
 
@@ -98,12 +98,12 @@ TARGETS = (
 
 
 def missed(results: Results) -> list[str]:
-    """Return the targets that were measured and not reached."""
+    """Return the targets that were measured and missed."""
     return [target.text for target in TARGETS if target.verdict(results) == "MISSED"]
 
 
 def exponents(results: Results) -> dict[tuple[str, str], float]:
-    """Return how quantities grow with the number of leaves, from 100 on: 1 is linearly.
+    """Return the exponents with which quantities grow with the number of leaves, from 100 on: 1 is linear.
 
     Returns:
         Exponents by candidate and quantity: least squares on the logarithms of the medians.

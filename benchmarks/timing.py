@@ -1,4 +1,4 @@
-"""Timing by turns: candidates run one after the other, round after round, so that noise meets all of them alike."""
+"""Interleaved timing: candidates take turns, round after round, so that noise affects all of them alike."""
 
 import gc
 import time
@@ -12,7 +12,7 @@ Timings = dict[str, list[float]]
 """Seconds for one call, by candidate, one for each round."""
 
 Progress = Callable[[str], None]
-"""Called with what is being done."""
+"""Called with a description of the current work."""
 
 MOST_CALLS = 1_000
 
@@ -27,10 +27,10 @@ def take_turns(
     """Time each candidate once a round, in turns of several calls.
 
     Args:
-        candidates: Functions that return when their work is done.
-        rounds: How many rounds count, after a first that does not.
-        turn: How many seconds a turn should take; one call is the least.
-        progress: Called with what is being done.
+        candidates: Functions that return only when their work is done.
+        rounds: Number of rounds, after a warm-up.
+        turn: Seconds that a turn should take; it has at least one call.
+        progress: Called with a description of the current work.
 
     Returns:
         The mean time of a call in each turn.
@@ -48,7 +48,7 @@ def take_turns(
         for number in range(rounds):
             progress(f"round {number + 1} of {rounds}")
             for name, function in candidates.items():
-                gc.collect()  # or one candidate pays for what another left
+                gc.collect()  # otherwise one candidate pays for the garbage of another
                 start = time.perf_counter()
                 for _ in range(calls[name]):
                     function()
@@ -58,7 +58,7 @@ def take_turns(
 
 @contextmanager
 def garbage_of_its_own() -> Generator[None, None, None]:
-    """Keep the collector to what is made from here on, or each candidate pays for looking through what others keep."""
+    """Restrict the garbage collector to objects made from here on, so that no candidate pays for those of others."""
     gc.collect()
     gc.freeze()
     try:
@@ -68,5 +68,5 @@ def garbage_of_its_own() -> Generator[None, None, None]:
 
 
 def within(progress: Progress, place: str) -> Progress:
-    """Return a function that says where it is before it says what is being done."""
+    """Return a function that reports progress with a prefix."""
     return lambda text: progress(f"{place}: {text}")

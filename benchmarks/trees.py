@@ -1,4 +1,4 @@
-"""The trees that are stepped: names and shapes of their leaves, and numbers to fill them with."""
+"""The trees that are stepped: the names and shapes of their leaves, and their numbers."""
 
 import math
 from collections.abc import Mapping
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 __all__ = ["Arrays", "Tree", "large_leaves", "small_leaves", "transformer"]
 
 Arrays = Mapping[str, NDArray[np.float32]]
-"""Numbers by the name of their leaf. Of a bfloat16 tree they are numbers that bfloat16 has, so that every library is
-given the same ones."""
+"""Numbers by the name of their leaf. For a bfloat16 tree, bfloat16 represents them exactly, so that every library gets
+the same ones."""
 
 _DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 
 
 @dataclass(frozen=True)
 class Tree:
-    """What a benchmark steps.
+    """A tree that a benchmark steps.
 
     Args:
         name: What tables call it.
@@ -33,22 +33,22 @@ class Tree:
 
     @property
     def leaves(self) -> int:
-        """How many leaves it has."""
+        """The number of leaves."""
         return len(self.shapes)
 
     @property
     def size(self) -> int:
-        """How many weights it has."""
+        """The number of weights."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
     @property
     def nbytes(self) -> int:
-        """How many bytes its weights take."""
+        """The number of bytes of its weights."""
         return self.size * int(np.dtype(_DTYPES[self.dtype]).itemsize)
 
     @property
     def case(self) -> str:
-        """What tells it from all others in the results."""
+        """Its name in the results."""
         return f"{self.name}, {self.dtype}"
 
     def of(self, dtype: str) -> "Tree":
@@ -56,15 +56,15 @@ class Tree:
         return replace(self, dtype=dtype)
 
     def weights(self) -> Arrays:
-        """Return weights of the size that layers begin with."""
+        """Return weights as large as those of newly initialized layers."""
         return self._numbers(seed=0, scale=0.02)
 
     def gradients(self) -> Arrays:
-        """Return gradients that are far above what is added to denominators."""
+        """Return gradients that are much larger than the epsilon in denominators."""
         return self._numbers(seed=1, scale=1.0)
 
     def rounded(self, numbers: Arrays) -> Arrays:
-        """Return the nearest numbers that the dtype has."""
+        """Return the nearest numbers that the dtype can represent."""
         dtype = _DTYPES[self.dtype]
         return {name: a.astype(dtype).astype(np.float32) for name, a in numbers.items()}
 

@@ -1,4 +1,4 @@
-"""The picture of a training run: a learning curve, and some digits with what the model takes them for."""
+"""The picture of a training run: a learning curve, and some digits with the model's predictions."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ def save_picture(history: Array, images: Array, labels: Array, predictions: Arra
     """Draw and save the picture.
 
     Args:
-        history: Of each epoch loss and accuracy on the training data, then on the test data, `[epochs, 4]`.
+        history: For each epoch, loss and accuracy on the training data, then on the test data, `[epochs, 4]`.
         images: Test images, `[n, 64]`, from 0 to 1.
-        labels: What they are, `[n]`.
-        predictions: What the model takes them for, `[n]`.
+        labels: Their labels, `[n]`.
+        predictions: The model's predictions, `[n]`.
 
     Returns:
         The path of the picture.
@@ -41,12 +41,12 @@ def save_picture(history: Array, images: Array, labels: Array, predictions: Arra
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)
     above.set_yscale("log")
-    above.set_title(f"Learning curve: {test_accuracy[-1]:.1%} of the test digits are right")
+    above.set_title(f"Learning curve: test accuracy {test_accuracy[-1]:.1%}")
     above.legend()
     below.set_ylim(0, 10)
     below.set_xlabel("Epoch")
 
-    # Mistakes first: they are what one wants to look at.
+    # Mistakes first: they are the interesting ones.
     order = np.argsort(np.asarray(labels == predictions), kind="stable")[: ROWS * COLUMNS]
     for axes, index in zip(digits.subplots(ROWS, COLUMNS).flat, order, strict=False):
         label, prediction = int(labels[index]), int(predictions[index])
@@ -58,7 +58,7 @@ def save_picture(history: Array, images: Array, labels: Array, predictions: Arra
             fontsize=10,
         )
         axes.set_axis_off()
-    digits.suptitle("Test digits, and what the model takes them for; mistakes first")
+    digits.suptitle("Test digits and predictions; mistakes first")
 
     PICTURE.parent.mkdir(exist_ok=True)
     figure.savefig(PICTURE, dpi=120)

@@ -1,8 +1,9 @@
-"""bfloat16 that learns like float32: weights and moments in half the bytes, rounded stochastically.
+"""Training in bfloat16 that learns like float32: weights and moments in half the bytes, rounded stochastically.
 
-Adam trains one model on two tasks. Only what is stored differs, the arithmetic is done in float32: float32; bfloat16
-rounded to nearest, which loses every change of less than half the distance to the next number; and bfloat16 rounded up
-or down at random, so that small changes count in the mean. `make precision` runs this, or
+Adam trains one model on two tasks, with weights and moments stored in three ways: in float32; in bfloat16 rounded to
+nearest, which loses every change of less than half the distance to the next number; and in bfloat16 rounded
+stochastically, so that small changes add up. The arithmetic is done in float32 in all three. `make precision` runs
+this, or
 
     python examples/half_precision.py docs/half_precision.png
 """
@@ -60,7 +61,7 @@ STORAGES = {
 
 
 def task(name: str) -> Task:
-    """Return the data of one of the tasks, which scikit-learn ships: 10 classes of images, or 2 of tumours."""
+    """Return the data of a task, from scikit-learn: 10 classes of images, or 2 classes of tumours."""
     if name == "Digits":
         return Task(*digits())
     features, labels = load_breast_cancer(return_X_y=True)
@@ -83,13 +84,13 @@ def stored_as(dtype: DTypeLike, model: Classifier) -> Classifier:
 def wide_loss_fn(
     model: Classifier, x: Float[Array, "batch features"], y: Int[Array, "batch"]
 ) -> tuple[Array, Classifier, Array]:
-    """Return loss, model and accuracy, computed in float32 whatever the model is stored in."""
+    """Return loss, model and accuracy, computed in float32 whatever dtype the model is stored in."""
     loss, _, accuracy = loss_fn(stored_as(jnp.float32, model), x, y)
     return loss, model, accuracy
 
 
 def start(key: Array, optimizer: optim.Adam, data: Task, dtype: DTypeLike) -> Run:
-    """Return a new model and state: the same numbers from the same key, rounded to a dtype."""
+    """Return a new model and state. The same key gives the same numbers, rounded to the dtype."""
     model = Classifier((Dense(128), Dense(64), Dense(int(data.y.max()) + 1)))
     model = stored_as(dtype, mlax.set_up(model, data.x[0], rng=key))
     return model, optimizer.init(model)
@@ -97,16 +98,16 @@ def start(key: Array, optimizer: optim.Adam, data: Task, dtype: DTypeLike) -> Ru
 
 @functools.partial(jax.jit, static_argnames="optimizer", donate_argnames="run")
 def train_on(run: Run, key: Array, optimizer: optim.Adam, data: Task) -> tuple[Run, Array]:
-    """Take some steps in one call, with every seed beside the others.
+    """Take `STEPS_PER_CALL` steps in one call, for all seeds at once.
 
     Args:
-        run: Of each seed model and state; given up.
-        key: Of the batches: the same for all ways of storing.
+        run: Model and state of each seed; donated.
+        key: Draws the batches: the same for all ways of storing.
         optimizer: The optimizer.
         data: The task.
 
     Returns:
-        Model and state of each seed; and its training loss and validation accuracy, `[seeds, 2]`.
+        Model and state of each seed, and training loss and validation accuracy of each, `[seeds, 2]`.
     """
 
     def train_step(run: Run, batch: Int[Array, "batch"]) -> tuple[Run, None]:
@@ -125,19 +126,19 @@ def train_on(run: Run, key: Array, optimizer: optim.Adam, data: Task) -> tuple[R
 
 
 def train(name: str, label: str) -> tuple[Array, float]:
-    """Train from every seed.
+    """Train all seeds.
 
     Args:
-        name: Of the task.
-        label: Of the way to store.
+        name: The task, one of `TASKS`.
+        label: The way of storing, one of `STORAGES`.
 
     Returns:
-        Training loss and validation accuracy after each call, `[calls, seeds, 2]`, and the bytes stored for a weight.
+        Training loss and validation accuracy after each call, `[calls, seeds, 2]`, and the bytes stored per weight.
     """
     data, storage = task(name), STORAGES[label]
     optimizer = optim.Adam(LEARNING_RATE, stochastic_rounding=storage.stochastic_rounding)
     new_run = functools.partial(start, optimizer=optimizer, data=data, dtype=storage.dtype)
-    with warnings.catch_warnings():  # that narrow slots stall is what is to be seen
+    with warnings.catch_warnings():  # stalling slots are what the example shows
         warnings.filterwarnings("ignore", "Adam: slots too narrow", UserWarning)
         run = jax.vmap(new_run)(jax.random.split(jax.random.key(0), SEEDS))
     weights = sum(x.size for x in jax.tree.leaves(run[0]))
@@ -152,7 +153,7 @@ def train(name: str, label: str) -> tuple[Array, float]:
 
 
 def main(picture: Path) -> None:
-    """Train on all tasks in all ways, print a table, and draw the picture."""
+    """Train on all tasks with all ways of storing, print a table, and draw the picture."""
     curves: dict[str, dict[str, Array]] = {name: {} for name in TASKS}
     rows: list[str] = []
     for name in TASKS:
@@ -165,7 +166,7 @@ def main(picture: Path) -> None:
                 f"({losses.min():.4f} to {losses.max():.4f})  {accuracies.mean():6.1%} "
                 f"({accuracies.min():.1%} to {accuracies.max():.1%})"
             )
-    print(f"\nAdam({LEARNING_RATE}), {STEPS:,} steps; mean of {SEEDS} seeds (least to largest)\n")
+    print(f"\nAdam({LEARNING_RATE}), {STEPS:,} steps; mean of {SEEDS} seeds (minimum to maximum)\n")
     print(f"{'':37}  bytes")
     print(f"{'task':13}  {'stored as':20}  a weight {'training loss':25}  validation accuracy")
     print("\n".join(rows))

@@ -1,4 +1,4 @@
-"""The picture of `half_precision.py`: of each task the loss curves of all ways to store weights and moments."""
+"""The picture of `half_precision.py`: for each task, the loss curves of all ways to store weights and moments."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 
 
 class Style(NamedTuple):
-    """How a curve is drawn, and what stands beside the point a part of the way along it."""
+    """How a curve is drawn, and its label, at a fraction of the way along it."""
 
     label: str
     color: str
@@ -54,9 +54,9 @@ def save_picture(path: Path, curves: Mapping[str, Mapping[str, Array]], steps: i
     """Draw and save the picture.
 
     Args:
-        path: Of the picture.
-        curves: Of each task and way of storing the training loss, `[points, seeds]`.
-        steps: From one point to the next.
+        path: Path of the picture.
+        curves: For each task and way of storing, the training loss, `[points, seeds]`.
+        steps: Number of steps from one point to the next.
     """
     figure, panels = plt.subplots(
         1, len(curves), figsize=(11, 4.8), layout="constrained", squeeze=False
@@ -89,7 +89,7 @@ def save_picture(path: Path, curves: Mapping[str, Mapping[str, Array]], steps: i
     panels[0, 0].set_ylabel("Training loss")
     figure.suptitle(
         "One training, stored in three ways: Adam(1e-4), arithmetic in float32\n"
-        f"(median of {seeds} seeds, bands from the least to the largest)"
+        f"(median of {seeds} seeds; bands from minimum to maximum)"
     )
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -20,10 +20,10 @@ class Peer:
     """A library, or one of the ways in which it steps.
 
     Args:
-        name: What tables call it.
-        package: What has to be there, by the name it is imported with.
+        name: Its name in the tables.
+        package: The package that it needs, as it is imported.
         start: Returns a run that owns the tree's weights, state and gradients.
-        adam_only: It is there for Adam alone.
+        adam_only: Whether it only implements Adam.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Peer:
 
 
 def _lazily(module: str, function: str, **options: Any) -> Start:
-    """Return a function that is imported when it is called: its library may be missing."""
+    """Return a function that is imported when it is called, because its library may be missing."""
 
     def start(tree: Tree, algorithm: Algorithm) -> Run:
         run: Run = getattr(importlib.import_module(f"benchmarks.peers.{module}"), function)(
@@ -60,7 +60,7 @@ PEERS: Mapping[str, Peer] = {
 
 
 def available() -> tuple[dict[str, Peer], dict[str, str]]:
-    """Return the peers whose libraries can be imported, and of the others what to tell the reader."""
+    """Return the peers whose libraries can be imported, and for each other one, why it is left out."""
     there, missing = dict[str, Peer](), dict[str, str]()
     for name, peer in PEERS.items():
         try:
@@ -73,7 +73,7 @@ def available() -> tuple[dict[str, Peer], dict[str, str]]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of all libraries that are compared, and of those they run on."""
+    """Return the versions of all libraries that are compared or that these run on."""
     found = dict[str, str]()
     for package in ("mlax", "jax", "jaxlib", "optax", "equinox", "flax", "mlx", "torch", "numpy"):
         try:

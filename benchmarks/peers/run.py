@@ -1,4 +1,4 @@
-"""What every library has to be able to do."""
+"""The interface that every library implements."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,14 +10,14 @@ __all__ = ["Build", "Run"]
 
 @dataclass(frozen=True)
 class Build:
-    """What it took to come to the first step.
+    """The cost of coming to the first step.
 
     Args:
         seconds: By stage: "trace", "lower", "trace + lower", "compile", "build" (the three together) and "first call"
-            (the build and the first execution), as far as the library tells them apart.
-        bytes: "memory": what a step needs at its peak, weights, gradients and state included.
-        lines: "StableHLO": lines of the program that XLA is given, where what is called twice stands once;
-            "instructions": of the program that XLA makes of it, in all of its computations.
+            (the build and the first execution), as far as the library separates them.
+        bytes: "memory": the peak need of a step, including weights, gradients and state.
+        lines: "StableHLO": the length of the program that XLA receives, which has each called function once;
+            "instructions": the size of the program that XLA makes of it, over all of its computations.
     """
 
     seconds: dict[str, float] = field(default_factory=dict[str, float])
@@ -29,17 +29,17 @@ class Run(Protocol):
     """One optimizer of one library at work on one tree."""
 
     def build(self) -> Build:
-        """Build the step from nothing, and do it once."""
+        """Build the step from scratch, and take it once."""
         ...
 
     def step(self) -> None:
-        """Do one step, and wait until it is done."""
+        """Take one step, and wait until it is done."""
         ...
 
     def feed(self, gradients: Arrays) -> None:
-        """Give the gradients of the steps to come."""
+        """Set the gradients of the next steps."""
         ...
 
     def weights(self) -> Arrays:
-        """Return the weights as they are now."""
+        """Return the current weights."""
         ...

@@ -21,7 +21,7 @@ class EquinoxRun(JaxRun):
     """A module of Equinox, stepped by Optax under `eqx.filter_jit`."""
 
     def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
-        """Set out."""
+        """Initialize the state."""
         transformation = algorithm.optax
 
         def update(model: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
@@ -58,6 +58,6 @@ class EquinoxLayer(eqx.Module):
 
 
 class EquinoxModel(eqx.Module):
-    """Many of them."""
+    """Many such modules."""
 
     layers: list[EquinoxLayer]

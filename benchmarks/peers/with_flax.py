@@ -25,7 +25,7 @@ class FlaxRun(JaxRun):
     """
 
     def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
-        """Set out."""
+        """Initialize the state."""
         super().__init__(
             tree,
             lambda model: nnx.Optimizer(model, algorithm.optax, wrt=nnx.Param),
@@ -36,13 +36,13 @@ class FlaxRun(JaxRun):
         self._gradients = put(tree.gradients(), tree.dtype)
 
     def step(self) -> None:
-        """Do one step, and wait for the count of steps, which is ready with all else."""
+        """Take one step, and wait for the count of steps, which is ready when everything is."""
         assert self._compiled is not None, "build first"
         self._compiled(*self._arguments())
         self._state.step[...].block_until_ready()
 
     def feed(self, gradients: Arrays) -> None:
-        """Give the gradients of the steps to come."""
+        """Set the gradients of the next steps."""
         self._gradients = put(gradients, self._dtype)
 
     def _jitted(self) -> Any:
@@ -57,14 +57,14 @@ class FlaxLayer(nnx.Module):
     """A module of three arrays and three static fields."""
 
     def __init__(self, arrays: tuple[Array, Array, Array], static: tuple[int, str, float]) -> None:
-        """Take them."""
+        """Set the fields."""
         self.a, self.b, self.c = map(nnx.Param, arrays)
         self.size, self.name, self.rate = static
 
 
 class FlaxModel(nnx.Module):
-    """Many of them."""
+    """Many such modules."""
 
     def __init__(self, layers: list[FlaxLayer]) -> None:
-        """Take them."""
+        """Set the fields."""
         self.layers = nnx.List(layers)

@@ -1,4 +1,4 @@
-"""JAX's libraries: jitted steps that are given their weights and state for good (donated)."""
+"""JAX's libraries: jitted steps whose weights and state are donated."""
 
 import re
 import time
@@ -20,7 +20,7 @@ __all__ = ["IdentityRun", "JaxRun", "MlaxRun", "OptaxRun", "PackedRun", "put"]
 
 
 def put(numbers: Arrays, dtype: str) -> dict[str, jax.Array]:
-    """Return arrays of JAX with buffers of their own, which can be donated."""
+    """Return JAX arrays with buffers of their own, which can be donated."""
     return {name: jnp.array(a, dtype=dtype, copy=True) for name, a in numbers.items()}
 
 
@@ -48,13 +48,13 @@ class JaxRun:
         self._weights = wrap(put(tree.weights(), tree.dtype))
         self._gradients = wrap(put(tree.gradients(), tree.dtype))
         with warnings.catch_warnings():
-            # All libraries are given moments of the weights' dtype; mlax says what is wrong with that.
+            # All libraries keep moments in the dtype of the weights; mlax warns about that.
             warnings.filterwarnings("ignore", ".*slots too narrow", UserWarning)
             self._state = init(self._weights)
         self._compiled: Callable[..., Any] | None = None
 
     def build(self) -> Build:
-        """Trace, lower and compile the step with all of JAX's caches empty, and do it once."""
+        """Trace, lower and compile the step with all of JAX's caches empty, and take it once."""
         jax.clear_caches()
         function = self._jitted()
         start = time.perf_counter()
@@ -78,31 +78,31 @@ class JaxRun:
         return Build(seconds, {"memory": _planned(compiled)}, lines)
 
     def step(self) -> None:
-        """Do one step. All outputs of one execution are ready together: it waits for one of them."""
+        """Take one step, and wait for one output: all outputs of an execution are ready together."""
         assert self._compiled is not None, "build first"
         self._weights, self._state = self._compiled(*self._arguments())
         jax.tree.leaves(self._state)[-1].block_until_ready()
 
     def feed(self, gradients: Arrays) -> None:
-        """Give the gradients of the steps to come."""
+        """Set the gradients of the next steps."""
         self._gradients = self._wrap(put(gradients, self._dtype))
 
     def weights(self) -> Arrays:
-        """Return the weights as they are now."""
+        """Return the current weights."""
         return _numbers(self._unwrap(self._weights))
 
     @property
     def kept(self) -> Any:
-        """What has to be kept between steps: weights and state."""
+        """Weights and state."""
         return self._weights, self._state
 
     def optimized(self) -> str:
-        """Return what XLA made of the step, as text."""
+        """Return the text of the program that XLA made of the step."""
         text: str = _inner(self._compiled).as_text()
         return text
 
     def _jitted(self) -> Any:
-        # A function of its own each time: nothing is known of it.
+        # A new function each time, so that nothing about it is cached.
         def step(weights: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
             return self._update(weights, state, gradients)
 
@@ -116,7 +116,7 @@ class MlaxRun(JaxRun):
     """mlax on a dict of arrays."""
 
     def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
-        """Set out."""
+        """Initialize the state."""
         optimizer = algorithm.mlax
         super().__init__(tree, optimizer.init, lambda w, s, g: optimizer.apply_gradients(g, s, w))
 
@@ -125,7 +125,7 @@ class PackedRun(JaxRun):
     """mlax on the same dict packed: weights, gradients and state."""
 
     def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
-        """Set out."""
+        """Initialize the state."""
         optimizer = algorithm.mlax
         super().__init__(
             tree,
@@ -140,7 +140,7 @@ class OptaxRun(JaxRun):
     """Optax on a dict of arrays."""
 
     def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
-        """Set out."""
+        """Initialize the state."""
         transformation = algorithm.optax
 
         def update(weights: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
@@ -151,22 +151,22 @@ class OptaxRun(JaxRun):
 
 
 class IdentityRun(JaxRun):
-    """No work at all: weights and Adam's state go in and come out, which shows what the call costs."""
+    """No work at all: weights and Adam's state go in and come out. This shows the cost of the call."""
 
     def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
-        """Set out."""
+        """Initialize the state."""
         super().__init__(tree, algorithm.mlax.init, lambda w, s, g: (w, s))
 
 
 def _inner(stage: Any) -> Any:
-    """Return JAX's own stage from inside that of Equinox or Flax."""
+    """Return JAX's own stage object from that of Equinox or Flax."""
     for name in ("compiled", "lowered"):
         stage = getattr(stage, name, stage)
     return stage
 
 
 def _planned(compiled: Any) -> float:
-    """Return the bytes that XLA plans for a call: what goes in and comes out, each buffer once, and what is between."""
+    """Return the bytes that XLA plans for a call: arguments and results, each buffer once, and temporaries."""
     plan = _inner(compiled).memory_analysis()
     return float(
         plan.argument_size_in_bytes

@@ -18,7 +18,7 @@ class MlxRun:
     """`mlx.optimizers.Adam` on a dict of arrays, its bias corrected as in the other libraries."""
 
     def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
-        """Set out."""
+        """Initialize the state."""
         assert algorithm.name == "Adam"
         self._dtype = {"float32": mx.float32, "bfloat16": mx.bfloat16}[tree.dtype]
         self._weights = self._put(tree.weights())
@@ -29,7 +29,7 @@ class MlxRun:
         mx.eval(self._weights, self._gradients, self._optimizer.state)
 
     def build(self) -> Build:
-        """Compile the step and do it once: MLX compiles in the first call, and keeps kernels between runs."""
+        """Compile the step and take it once: MLX compiles in the first call, and keeps kernels between runs."""
         state: Any = self._optimizer.state
         start = time.perf_counter()
         self._compiled = mx.compile(self._update, inputs=[state], outputs=[state])
@@ -38,17 +38,17 @@ class MlxRun:
         return Build({"first call": seconds})
 
     def step(self) -> None:
-        """Do one step."""
+        """Take one step."""
         self._weights = self._compiled(self._weights, self._gradients)
         mx.eval(self._weights, self._optimizer.state)
 
     def feed(self, gradients: Arrays) -> None:
-        """Give the gradients of the steps to come."""
+        """Set the gradients of the next steps."""
         self._gradients = self._put(gradients)
         mx.eval(self._gradients)
 
     def weights(self) -> Arrays:
-        """Return the weights as they are now."""
+        """Return the current weights."""
         return {k: np.array(a.astype(mx.float32)) for k, a in self._weights.items()}
 
     def _update(self, weights: Any, gradients: Any) -> Any:

@@ -12,18 +12,16 @@ from benchmarks.trees import Arrays, Tree
 
 __all__ = ["TorchRun"]
 
-torch: Any = importlib.import_module(
-    "torch"
-)  # not among the dependencies: checkers need not find it
+torch: Any = importlib.import_module("torch")  # not a dependency, so type checkers may not find it
 
 
 class TorchRun:
-    """`torch.optim.Adam` on parameters whose gradients are there."""
+    """`torch.optim.Adam` on parameters whose gradients are set."""
 
     def __init__(
         self, tree: Tree, algorithm: Algorithm, fused: bool = False, foreach: bool = False
     ) -> None:
-        """Set out."""
+        """Initialize the state."""
         assert algorithm.name == "Adam"
         gpu = jax.default_backend() == "gpu" and torch.cuda.is_available()
         self._device = torch.device("cuda" if gpu else "cpu")
@@ -36,7 +34,7 @@ class TorchRun:
         self._optimizer: Any = None
 
     def build(self) -> Build:
-        """Make the optimizer and do a step, which makes its state; nothing is compiled."""
+        """Create the optimizer and take a step, which creates its state; nothing is compiled."""
         start = time.perf_counter()
         self._optimizer = torch.optim.Adam(
             list(self._parameters.values()), lr=RATE, fused=self._fused, foreach=self._foreach
@@ -45,19 +43,19 @@ class TorchRun:
         return Build({"first call": time.perf_counter() - start})
 
     def step(self) -> None:
-        """Do one step."""
+        """Take one step."""
         assert self._optimizer is not None, "build first"
         self._optimizer.step()
         if self._device.type == "cuda":
             torch.cuda.synchronize()
 
     def feed(self, gradients: Arrays) -> None:
-        """Give the gradients of the steps to come."""
+        """Set the gradients of the next steps."""
         for name, gradient in gradients.items():
             self._parameters[name].grad = self._put(gradient)
 
     def weights(self) -> Arrays:
-        """Return the weights as they are now."""
+        """Return the current weights."""
         return {k: p.detach().float().cpu().numpy().copy() for k, p in self._parameters.items()}
 
     def _put(self, numbers: object) -> Any:
