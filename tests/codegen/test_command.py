@@ -96,7 +96,10 @@ def test_one_bad_spec_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None
 def test_two_specs_of_one_class(capsys: pytest.CaptureFixture[str]) -> None:
     given = ["probe.toml", other("other", "Probe")]
     assert main(["generate", *given, "--output", "mine"]) == 2
-    assert "other.toml:2:9: probe.toml has the class 'Probe' already" in capsys.readouterr().err
+    assert (
+        "other.toml:2:9: probe.toml already has the class 'Probe'; choose another name"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_spec_given_twice_is_read_once() -> None:

@@ -37,7 +37,7 @@ def plan(outputs: Mapping[Path, str], folders: Mapping[Path, Collection[str]]) -
     """
     for folder in folders:
         if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder}: not a folder")
+            raise OutputError(f"{folder}: this is not a folder")
     missing: list[Path] = []
     stale: list[Path] = []
     for path, text in outputs.items():
@@ -48,7 +48,7 @@ def plan(outputs: Mapping[Path, str], folders: Mapping[Path, Collection[str]]) -
             continue
         elif not present.startswith(HEADER.encode()):
             raise OutputError(
-                f"{path}: not written by mlax-codegen, so it is left as it is; move it away"
+                f"{path}: mlax-codegen did not write this file and does not overwrite it; move it away"
             )
         else:
             stale.append(path)

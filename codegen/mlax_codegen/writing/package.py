@@ -72,7 +72,9 @@ def read_all(paths: Sequence[Path]) -> list[tuple[Spec, str]]:
             ("class", ("class",), classes, spec.class_name),
         ):
             if name in taken:
-                spec.document.at_value(key, f"{taken[name]} has the {what} {name!r} already")
+                spec.document.at_value(
+                    key, f"{taken[name]} already has the {what} {name!r}; choose another name"
+                )
             taken.setdefault(name, path)
         mistakes.extend(spec.document.mistakes)
     if mistakes:

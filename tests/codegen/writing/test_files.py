@@ -109,7 +109,7 @@ def test_a_file_of_somebody_else_is_left_alone(
     generated.write_text("# mine\n")
     assert generate() == 2
     assert capsys.readouterr().err == (
-        "mine/probe.py: not written by mlax-codegen, so it is left as it is; move it away\n"
+        "mine/probe.py: mlax-codegen did not write this file and does not overwrite it; move it away\n"
     )
     assert generated.read_text() == "# mine\n"
     assert generate("--check") == 2
@@ -117,7 +117,7 @@ def test_a_file_of_somebody_else_is_left_alone(
 
 def test_output_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "probe.toml", "--output", "probe.toml"]) == 2
-    assert capsys.readouterr().err == "probe.toml: not a folder\n"
+    assert capsys.readouterr().err == "probe.toml: this is not a folder\n"
 
 
 def test_output_lies_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
