@@ -141,20 +141,24 @@ class Adafactor(Optimizer):
 
 
 def _axes_of(h: Adafactor, shape: Shape) -> Shape:
+    """Return `axes` for a leaf of a shape."""
     return two_axes(shape, h.factored_axes, h.min_dim_size_to_factor)
 
 
 def _row_shape(h: Adafactor, shape: Shape) -> Shape | list[Shape]:
+    """Return the shape of what `row` has for a leaf of a shape; [] for none."""
     axes = _axes_of(h, shape)
     return without(shape, axes[1]) if h.factored and axes else []
 
 
 def _column_shape(h: Adafactor, shape: Shape) -> Shape | list[Shape]:
+    """Return the shape of what `column` has for a leaf of a shape; [] for none."""
     axes = _axes_of(h, shape)
     return without(shape, axes[0]) if h.factored and axes else []
 
 
 def _v_shape(h: Adafactor, shape: Shape) -> Shape | list[Shape]:
+    """Return the shape of what `v` has for a leaf of a shape; [] for none."""
     axes = _axes_of(h, shape)
     return shape if not (h.factored and axes) else []
 
@@ -165,24 +169,22 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     momentum: Scalar | None
-    """Value used by the last step; initially, the value for the first step. None if it was given as
-    None."""
+    """Value used by the last step; initially, the one for the first step. None if given as None."""
     weight_decay_rate: Scalar | None
-    """Value used by the last step; initially, the value for the first step. None if it was given as
-    None."""
+    """Value used by the last step; initially, the one for the first step. None if given as None."""
     row: Annotated[Entries, _row_shape]
     """Mean of the second moment along the second of the two axes, of shape without(shape, axes[1])
-    for each leaf; () for a leaf unless factored and axes."""
+    for each leaf; () for a leaf unless `factored and axes`."""
     column: Annotated[Entries, _column_shape]
     """Mean of the second moment along the first of the two axes, of shape without(shape, axes[0])
-    for each leaf; () for a leaf unless factored and axes."""
+    for each leaf; () for a leaf unless `factored and axes`."""
     v: Annotated[Entries, _v_shape]
-    """Second moment of leaves that are not factored, like the weights; () for a leaf if factored
-    and axes."""
+    """Second moment of leaves that are not factored, like the weights; () for a leaf if `factored
+    and axes`."""
     m: Weights | None
-    """Mean step, like the weights; None if momentum is None."""
+    """Mean step, like the weights; None if `momentum is None`."""
     hyperparameters: Adafactor
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -313,8 +315,8 @@ def _leaf(
     s = abs2(g) + h.eps if h.eps_in == "square" else abs2(g)
     if h.factored and axes:
         assert isinstance(row, Array)
-        row = b2 * row + (1 - b2) * mean(s, axes[1])
         assert isinstance(column, Array)
+        row = b2 * row + (1 - b2) * mean(s, axes[1])
         column = b2 * column + (1 - b2) * mean(s, axes[0])
         second = (
             outer_mean(row, column, axes)

@@ -100,10 +100,9 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     weight_decay: Scalar | None
-    """Value used by the last step; initially, the value for the first step. None if it was given as
-    None."""
+    """Value used by the last step; initially, the one for the first step. None if given as None."""
     average: Weights
     """Averaged weights, like the weights."""
     hyperparameters: ASGD
@@ -260,5 +259,5 @@ def evaluation_weights(state: State[Weights], weights: Weights) -> Weights:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.
     """
     h = state.hyperparameters
-    (result,) = map_leaves(_evaluation_weights, h, inputs=(weights, state.average))
+    (result,) = map_leaves(_evaluation_weights, h, inputs=(weights, state.average), slots=())
     return result

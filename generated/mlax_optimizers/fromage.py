@@ -84,7 +84,7 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     hyperparameters: Fromage
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -150,6 +150,7 @@ def _step(
         _leaf,
         h,
         inputs=(gradients, weights),
+        slots=(),
         output=output,
         learning_rate=state.learning_rate,
         root=root,

@@ -147,6 +147,7 @@ class Muon(Optimizer):
 
 
 def _v_shape(h: Muon, shape: Shape) -> Shape | list[Shape]:
+    """Return the shape of what `v` has for a leaf of a shape; [] for none."""
     matrix = len(shape) == (2 if h.layout == "in_out" else max(2, len(shape)))
     return shape if not matrix and h.others == "adam" else []
 
@@ -157,21 +158,20 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     beta: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     weight_decay: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     adam_weight_decay: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     adam_learning_rate: Scalar | None
-    """Value used by the last step; initially, the value for the first step. None if it was given as
-    None."""
+    """Value used by the last step; initially, the one for the first step. None if given as None."""
     m: Weights
     """Momentum of matrices; first moment where Adam is used, like the weights."""
     v: Annotated[Entries, _v_shape]
-    """Second moment where Adam is used, like the weights; () for a leaf if matrix or others !=
-    "adam"."""
+    """Second moment where Adam is used, like the weights; () for a leaf if `matrix or others !=
+    "adam"`."""
     hyperparameters: Muon
     """All other hyperparameters: static, not leaves of the tree."""
 

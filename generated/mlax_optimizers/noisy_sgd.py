@@ -89,7 +89,7 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     key: Key[Array, ""]
     """Random key of the noise."""
     hyperparameters: NoisySGD
@@ -165,6 +165,7 @@ def _step(
         _leaf,
         h,
         inputs=(gradients,),
+        slots=(),
         output=output,
         learning_rate=state.learning_rate,
         key=key,

@@ -90,6 +90,7 @@ class NovoGrad(Optimizer):
 
 
 def _v_shape(h: NovoGrad, shape: Shape) -> Shape:
+    """Return the shape of what `v` has for a leaf of a shape."""
     return ()
 
 
@@ -99,9 +100,9 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     weight_decay: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     m: Weights
     """First moment of the normalized gradients, like the weights."""
     v: Annotated[Entries, _v_shape]

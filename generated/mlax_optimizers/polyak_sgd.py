@@ -100,9 +100,9 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     max_learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     scaling: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     hyperparameters: PolyakSGD
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -182,7 +182,7 @@ def _step(
     """Do one step; return updates or new weights, whichever `output` asks for."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    _, sums = reduce_leaves(_measure, h, inputs=(gradients,), rounding=output.rounding)
+    _, sums = reduce_leaves(_measure, h, inputs=(gradients,), slots=(), rounding=output.rounding)
     gap = jnp.maximum(value - h.f_min, 0.0) if h.variant == "sps_plus" else value - h.f_min
     size = jnp.where(
         sums["square"] > 0,
@@ -190,7 +190,7 @@ def _step(
         0.0,
     )
     (result,) = map_leaves(
-        _move, h, inputs=(gradients,), output=output, scaling=state.scaling, size=size
+        _move, h, inputs=(gradients,), slots=(), output=output, scaling=state.scaling, size=size
     )
     return result, state._replace(step=state.step + 1)
 

@@ -123,19 +123,17 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     momentum: Scalar | None
-    """Value used by the last step; initially, the value for the first step. None if it was given as
-    None."""
+    """Value used by the last step; initially, the one for the first step. None if given as None."""
     weight_decay: Scalar | None
-    """Value used by the last step; initially, the value for the first step. None if it was given as
-    None."""
+    """Value used by the last step; initially, the one for the first step. None if given as None."""
     v: Weights
     """Mean squared gradient, like the weights."""
     m: Weights | None
-    """Mean gradient, like the weights; None if not centered."""
+    """Mean gradient, like the weights; None if `not centered`."""
     velocity: Weights | None
-    """Velocity, like the weights; None if momentum is None."""
+    """Velocity, like the weights; None if `momentum is None`."""
     hyperparameters: RMSprop
     """All other hyperparameters: static, not leaves of the tree."""
 

@@ -110,15 +110,13 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     momentum: Scalar | None
-    """Value used by the last step; initially, the value for the first step. None if it was given as
-    None."""
+    """Value used by the last step; initially, the one for the first step. None if given as None."""
     weight_decay: Scalar | None
-    """Value used by the last step; initially, the value for the first step. None if it was given as
-    None."""
+    """Value used by the last step; initially, the one for the first step. None if given as None."""
     velocity: Weights | None
-    """Velocity, like the weights; None if momentum is None."""
+    """Velocity, like the weights; None if `momentum is None`."""
     hyperparameters: SGD
     """All other hyperparameters: static, not leaves of the tree."""
 

@@ -79,7 +79,7 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     hyperparameters: SignSGD
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -136,7 +136,7 @@ def _step(
     h = state.hyperparameters
     state = follow_schedules(state)
     (result,) = map_leaves(
-        _leaf, h, inputs=(gradients,), output=output, learning_rate=state.learning_rate
+        _leaf, h, inputs=(gradients,), slots=(), output=output, learning_rate=state.learning_rate
     )
     return result, state._replace(step=state.step + 1)
 

@@ -85,7 +85,7 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     m: Weights
     """Mean gradient, like the weights."""
     hyperparameters: Signum

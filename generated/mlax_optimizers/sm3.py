@@ -90,6 +90,7 @@ class SM3(Optimizer):
 
 
 def _mu_shape(h: SM3, shape: Shape) -> list[Shape]:
+    """Return the shapes of the arrays that `mu` has for a leaf of a shape."""
     return vectors(shape)
 
 
@@ -99,15 +100,14 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     momentum: Scalar | None
-    """Value used by the last step; initially, the value for the first step. None if it was given as
-    None."""
+    """Value used by the last step; initially, the one for the first step. None if given as None."""
     mu: Annotated[Entries, _mu_shape]
     """Largest sums of squares along each axis, a vector, for each leaf a tuple of arrays of shapes
     vectors(shape)."""
     m: Weights | None
-    """Mean direction, like the weights; None if momentum is None."""
+    """Mean direction, like the weights; None if `momentum is None`."""
     hyperparameters: SM3
     """All other hyperparameters: static, not leaves of the tree."""
 

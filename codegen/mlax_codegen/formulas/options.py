@@ -158,7 +158,8 @@ class _Options:
             for name, code in self.spec.shapes.items()
             if code.expression is not None
         }
-        kept = {s.name for s in (*self.spec.slots, *self.spec.scalars)}
+        kept = {slot.name for slot in self.spec.slots}
+        kept |= {scalar.name for scalar in self.spec.scalars}
         live = {"result"} if self.function else {*kept, UPDATE}
         for i, body in reversed([*enumerate(resolved)]):
             resolved[i] = _needed(body, live, kept)

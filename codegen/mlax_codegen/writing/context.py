@@ -269,8 +269,8 @@ class Module:
         return sorted(names, key=member_order)
 
     def _scheduled(self, h: Hyperparameter) -> Field:
-        none = " None if it was given as None." if h.optional else ""
-        text = f"Value used by the last step; initially, the value for the first step.{none}"
+        none = " None if given as None." if h.optional else ""
+        text = f"Value used by the last step; initially, the one for the first step.{none}"
         kind = "Scalar | None" if h.optional else "Scalar"
         return Field(h.name, kind, kind, f"initial(h.{h.name})", field_docstring(text))
 

@@ -154,7 +154,8 @@ def kept(slot: Slot, *, per_leaf: bool) -> str:
     if slot.when is None or slot.when.expression is None:
         return f"{doc}, {like}."
     nothing = "() for a leaf" if per_leaf else "None"
-    return f"{doc}, {like}; {nothing} {otherwise(slot.when.expression, slot.when.text.strip())}."
+    word, _, test = otherwise(slot.when.expression, slot.when.text.strip()).partition(" ")
+    return f"{doc}, {like}; {nothing} {word} `{test}`."
 
 
 def _fenced(equations: Formulas, width: int) -> list[str]:

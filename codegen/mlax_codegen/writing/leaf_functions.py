@@ -124,7 +124,7 @@ class Equations:
     ) -> str:
         """Return the call that maps a leaf function over the trees; without slots, that of a function."""
         given = [f"_{plan.name}", "h", f"inputs={tuple_of(inputs)}"]
-        given += [f"slots={tuple_of(slots)}"] if slots else []
+        given.append(f"slots={tuple_of(slots) if slots else '()'}")
         function = "map_leaves"
         if slots is not None and plan is not self.analysis.phases[-1]:
             function = "reduce_leaves"

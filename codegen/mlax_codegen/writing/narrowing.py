@@ -41,9 +41,11 @@ class Narrowing:
 
     def statements(self, body: Sequence[ast.stmt]) -> Iterator[str]:
         """Yield equations as code, one statement a line."""
-        for statement in body:
+        for place, statement in enumerate(body):
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    if _always_read(value) & set(self.tests) - self.known:
+                        yield from self.assertion(_read_first(body[place:]))
                     yield from self.assignment(name, value)
                     self.known.add(name)
                 case ast.If():
@@ -114,10 +116,10 @@ class Narrowing:
         self.known = set.intersection(*after)
 
     def assertion(self, read: Collection[str]) -> Iterator[str]:
-        missing = [name for name in self.tests if name in read and name not in self.known]
-        if missing:
-            yield f"assert {' and '.join(self.tests[name] for name in missing)}"
-            self.known |= set(missing)
+        for name, test in self.tests.items():
+            if name in read and name not in self.known:
+                yield f"assert {test}"
+                self.known.add(name)
 
 
 def _always_read(node: ast.expr) -> set[str]:
@@ -130,6 +132,20 @@ def _always_read(node: ast.expr) -> set[str]:
     if isinstance(node, ast.ListComp):
         children += [node.generators[0].iter]
     return {name for child in children for name in _always_read(child)}
+
+
+def _read_first(body: Sequence[ast.stmt]) -> set[str]:
+    """Return the names that the assignments of a block read before they assign them."""
+    read: set[str] = set()
+    assigned: set[str] = set()
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                read |= _always_read(value) - assigned
+                assigned.add(name)
+            case _:
+                assigned |= set(assigned_in([statement]))
+    return read
 
 
 def _assignment(name: str, value: ast.expr) -> list[ast.stmt]:

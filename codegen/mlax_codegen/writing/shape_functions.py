@@ -51,6 +51,7 @@ class ShapeFunctions:
                 read = set(names_in([code.expression]))
                 yield [
                     f"def _{name}_of{arguments} -> {self._type_of(name)}:",
+                    f'    """Return `{name}` for a leaf of a shape."""',
                     *(f"    {line}" for line in self.values(read, SHAPE, f"len({SHAPE})")),
                     f"    return {expression_text(code.text, code.expression, self._named)}",
                 ]
@@ -59,6 +60,7 @@ class ShapeFunctions:
             read = self._reads(slot)
             yield [
                 f"def {self.slots[slot.name]}{arguments} -> {self._type(slot)}:",
+                f'    """{self._doc(group)}"""',
                 *(f"    {line}" for line in self.values(read, SHAPE, f"len({SHAPE})")),
                 f"    return {self._result(slot)}",
             ]
@@ -98,6 +100,13 @@ class ShapeFunctions:
         codes = [slot.shape, slot.when if slot.name in self.analysis.per_leaf else None]
         expressions = [code.expression for code in codes if code and code.expression]
         return {SHAPE, *names_in(expressions)} if expressions else set()
+
+    def _doc(self, group: list[Slot]) -> str:
+        names = " and ".join(f"`{slot.name}`" for slot in group)
+        if group[0].name in self.analysis.several:
+            return f"Return the shapes of the arrays that {names} has for a leaf of a shape."
+        nothing = "; [] for none" if group[0].name in self.analysis.per_leaf else ""
+        return f"Return the shape of what {names} has for a leaf of a shape{nothing}."
 
     def _result(self, slot: Slot) -> str:
         shape = SHAPE

@@ -101,10 +101,9 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     weight_decay: Scalar | None
-    """Value used by the last step; initially, the value for the first step. None if it was given as
-    None."""
+    """Value used by the last step; initially, the one for the first step. None if given as None."""
     distance: Scalar
     """Largest distance from the first weights so far."""
     squares: Scalar
@@ -202,6 +201,7 @@ def _step(
         _gather,
         h,
         inputs=(gradients, weights, state.w0),
+        slots=(),
         rounding=output.rounding,
         weight_decay=state.weight_decay,
     )
@@ -218,6 +218,7 @@ def _step(
         _leaf,
         h,
         inputs=(gradients, weights),
+        slots=(),
         output=output,
         learning_rate=state.learning_rate,
         weight_decay=state.weight_decay,

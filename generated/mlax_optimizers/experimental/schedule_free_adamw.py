@@ -110,9 +110,9 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     weight_decay: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     peak: Scalar
     """Largest step size so far."""
     weight_sum: Scalar
@@ -292,5 +292,5 @@ def evaluation_weights(state: State[Weights], weights: Weights) -> Weights:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.
     """
     h = state.hyperparameters
-    (result,) = map_leaves(_evaluation_weights, h, inputs=(weights, state.z))
+    (result,) = map_leaves(_evaluation_weights, h, inputs=(weights, state.z), slots=())
     return result

@@ -100,6 +100,7 @@ class Shampoo(Optimizer):
 
 
 def _moments_and_roots_shape(h: Shampoo, shape: Shape) -> list[Shape]:
+    """Return the shapes of the arrays that `moments` and `roots` has for a leaf of a shape."""
     return matrices(shape, h.longest)
 
 
@@ -109,12 +110,11 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     momentum: Scalar | None
-    """Value used by the last step; initially, the value for the first step. None if it was given as
-    None."""
+    """Value used by the last step; initially, the one for the first step. None if given as None."""
     weight_decay: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     moments: Annotated[Entries, _moments_and_roots_shape]
     """Second moment along each axis, a matrix, for each leaf a tuple of arrays of shapes
     matrices(shape, longest)."""
@@ -122,7 +122,7 @@ class State(NamedTuple, Generic[Weights]):
     """Inverse root of each of these matrices, for each leaf a tuple of arrays of shapes
     matrices(shape, longest)."""
     m: Weights | None
-    """Mean gradient, like the weights; None if momentum is None."""
+    """Mean gradient, like the weights; None if `momentum is None`."""
     hyperparameters: Shampoo
     """All other hyperparameters: static, not leaves of the tree."""
 

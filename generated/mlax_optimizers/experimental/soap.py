@@ -118,10 +118,12 @@ class SOAP(Optimizer):
 
 
 def _longest_of(h: SOAP, shape: Shape) -> int:
+    """Return `longest` for a leaf of a shape."""
     return h.max_precond_dim if len(shape) >= 2 or h.precondition_1d else 0
 
 
 def _moments_and_bases_shape(h: SOAP, shape: Shape) -> list[Shape]:
+    """Return the shapes of the arrays that `moments` and `bases` has for a leaf of a shape."""
     longest = _longest_of(h, shape)
     return matrices(shape, longest)
 
@@ -132,9 +134,9 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     """Number of steps done."""
     learning_rate: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     weight_decay: Scalar
-    """Value used by the last step; initially, the value for the first step."""
+    """Value used by the last step; initially, the one for the first step."""
     m: Weights
     """First moment, like the weights."""
     v: Weights

@@ -44,7 +44,7 @@ def map_leaves(
     leaf: Leaf,
     h: object,
     inputs: tuple[Weights, *tuple[Any, ...]],
-    slots: tuple[*Ts] = (),
+    slots: tuple[*Ts],
     output: Output = _UPDATES,
     **scalars: Array | float | None,
 ) -> tuple[Weights, *Ts]:
@@ -81,7 +81,7 @@ def reduce_leaves(
     leaf: Leaf,
     h: object,
     inputs: tuple[Any, ...],
-    slots: tuple[*Ts] = (),
+    slots: tuple[*Ts],
     rounding: Rounding = _TO_NEAREST,
     **scalars: Array | float | None,
 ) -> tuple[tuple[*Ts], Totals]:

@@ -7,9 +7,8 @@
 A flag and a choice need no more than their type. For anything else a `Specification` stands in the annotation.
 """
 
-import functools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields, replace
 from typing import (
     Annotated,
@@ -22,6 +21,7 @@ from typing import (
     get_origin,
     get_type_hints,
 )
+from weakref import WeakKeyDictionary
 
 import jax
 import numpy as np
@@ -54,12 +54,19 @@ class Specification:
         return self.spelling
 
 
-@functools.cache
+_found: MutableMapping[type, Mapping[str, Specification]] = WeakKeyDictionary()
+
+
 def specifications(cls: type) -> Mapping[str, Specification]:
-    """Return what the annotations of a dataclass say about its fields; nothing about fields that hold anything."""
-    hints = get_type_hints(cls, include_extras=True)
-    found = {each.name: _specification(hints[each.name]) for each in fields(cast("Any", cls))}
-    return {name: spec for name, spec in found.items() if spec is not None}
+    """Return what the annotations of a dataclass say about its fields; nothing about fields that hold anything.
+
+    They are resolved when they are first asked for, so that they may be strings.
+    """
+    if cls not in _found:
+        hints = get_type_hints(cls, include_extras=True)
+        said = {each.name: _specification(hints[each.name]) for each in fields(cast("Any", cls))}
+        _found[cls] = {name: spec for name, spec in said.items() if spec is not None}
+    return _found[cls]
 
 
 def _specification(hint: Any) -> Specification | None:

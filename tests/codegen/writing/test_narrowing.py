@@ -58,7 +58,8 @@ def test_annotations_say_what_options_make_of_slots_and_scalars(tmp_path: Path) 
         ),
         (
             "g = g if b is None else b * m + w",
-            "    if h.b is None:\n        g = g\n    else:\n        assert m is not None and w is not None\n"
+            "    if h.b is None:\n        g = g\n    else:\n"
+            "        assert m is not None\n        assert w is not None\n"
             "        g = h.b * m + w\n",
         ),
         (
