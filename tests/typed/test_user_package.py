@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from mlax_codegen.cli import main
+from mlax_codegen.resources import built_in_specs
 
 pytestmark = pytest.mark.one_python
 
 ROOT = Path(__file__).parents[2]
-SPECS = [ROOT / "codegen" / "specs", ROOT / "tests" / "codegen" / "specs" / "rich.toml"]
+SPECS = [*built_in_specs(), ROOT / "tests" / "codegen" / "specs" / "rich.toml"]
 
 
 def errors(folder: Path) -> list[str]:
