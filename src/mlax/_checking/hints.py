@@ -1,4 +1,4 @@
-"""Annotations as they are at run time: resolved, and walked side by side with the values that they describe."""
+"""Annotations at run time: resolved, and walked side by side with the values that they describe."""
 
 import inspect
 import sys
@@ -13,7 +13,7 @@ __all__ = ["hints_of", "hints_of_fields", "items_beside"]
 
 
 class _Hints(NamedTuple):
-    """Annotations, and the names in them that were not found, with the namespaces where they may yet appear."""
+    """Annotations; and names in them that were not found, with the namespaces where they may be defined later."""
 
     found: dict[str, Any]
     missing: list[tuple[str, Mapping[str, Any]]]
@@ -21,7 +21,7 @@ class _Hints(NamedTuple):
     def resolve(
         self, annotations: Mapping[str, Any], namespace: dict[str, Any], names: dict[str, Any]
     ) -> None:
-        """Add annotations, those that are strings evaluated; `Any` for what is for checkers and readers only."""
+        """Add annotations. Strings are evaluated; those that cannot be evaluated become `Any`."""
         for name, annotation in annotations.items():
             alone = types.SimpleNamespace(__annotations__={name: annotation})
             try:
@@ -29,7 +29,7 @@ class _Hints(NamedTuple):
             except NameError as error:  # a class defined later, or imported under TYPE_CHECKING
                 self.missing.append((error.name or "", namespace))
                 hint = Any
-            except Exception:  # whatever evaluating a string may raise
+            except Exception:  # evaluating a string may raise anything
                 hint = Any
             self.found[name] = hint
 
@@ -38,7 +38,7 @@ _hints: dict[object, _Hints] = {}
 
 
 def _known(thing: object) -> _Hints | None:
-    """Return what was found before, unless a name that was missing has appeared."""
+    """Return the annotations found earlier, unless a missing name has been defined since."""
     hints = _hints.get(thing)
     if hints is None or any(name in namespace for name, namespace in hints.missing):
         return None
@@ -46,7 +46,7 @@ def _known(thing: object) -> _Hints | None:
 
 
 def hints_of_fields(cls: type) -> Mapping[str, Any]:
-    """Return the annotations of a class and its bases; `Any` for one that cannot be resolved at run time."""
+    """Return the annotations of a class and its bases, with `Any` for those that cannot be resolved at run time."""
     hints = _known(cls)
     if hints is None:
         hints = _hints[cls] = _Hints({}, [])
@@ -59,7 +59,7 @@ def hints_of_fields(cls: type) -> Mapping[str, Any]:
 
 
 def hints_of(function: Callable[..., Any]) -> Mapping[str, Any]:
-    """Return the annotations of a function; `Any` for one that cannot be resolved at run time."""
+    """Return the annotations of a function, with `Any` for those that cannot be resolved at run time."""
     hints = _known(function)
     if hints is None:
         hints = _hints[function] = _Hints({}, [])
@@ -71,15 +71,16 @@ def hints_of(function: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def items_beside(value: Any, annotation: Any) -> list[tuple[str, Any, Any]] | None:
-    """Return what is in a tuple, list, dict or NamedTuple, each item with its own annotation.
+    """Return the items of a tuple, list, dict or NamedTuple, each with its own annotation.
 
     Args:
         value: Any value.
-        annotation: `tuple[A, B]`, `tuple[A, ...]`, `list[A]`, `Sequence[A]`, `dict[str, A]`, or a NamedTuple.
+        annotation: `tuple[A, B]`, `tuple[A, ...]`, `list[A]`, `Sequence[A]`, `dict[str, A]`, or a
+            NamedTuple.
 
     Returns:
-        For each item how it is reached from the value, such as `.m` or `['w']`, the item, and its annotation. None if
-        the annotation says nothing of single items, or the value is not what it describes.
+        For each item: how it is reached from the value, such as `.m` or `['w']`; the item; and its
+            annotation. None if the annotation does not describe items, or does not fit the value.
     """
     cls, arguments = get_origin(annotation) or annotation, get_args(annotation)
     kind = class_of(value)
@@ -106,7 +107,7 @@ def items_beside(value: Any, annotation: Any) -> list[tuple[str, Any, Any]] | No
 
 
 def _substituted(hint: Any, given: Mapping[Any, Any]) -> Any:
-    """Put the arguments of a generic class in the place of its type variables."""
+    """Replace the type variables in an annotation by the arguments of the generic class."""
     if isinstance(hint, TypeVar):
         return given.get(hint, hint)
     parameters = getattr(hint, "__parameters__", ())

@@ -1,7 +1,7 @@
 """Checks of a module against its annotations: the data of its nodes, and the arguments of a call.
 
-Values that are checked together share one scope of jaxtyping, in which dimensions are tied by name. A shape may
-refer to a static field, `Float[Array, "in {self.out_features}"]`.
+Values that are checked together share one context of jaxtyping, in which dimensions are tied by
+name. A shape may refer to a static field: `Float[Array, "in {self.out_features}"]`.
 """
 
 import functools
@@ -36,13 +36,13 @@ __all__ = [
 
 
 class AnnotationMismatchError(TypeError):
-    """A value does not match its annotation: which value, which annotation, and what was checked with it."""
+    """A value does not match its annotation. The message names both, and what else was checked with them."""
 
     __module__ = "mlax"
 
 
 class Checked(NamedTuple):
-    """A value, what it is called, and its annotation."""
+    """A value to check, with its name and annotation."""
 
     name: str
     value: Any
@@ -50,7 +50,7 @@ class Checked(NamedTuple):
 
 
 def scoped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of which each call has a scope of jaxtyping of its own, in which dimensions are tied."""
+    """Return a function each of whose calls has its own jaxtyping context, in which dimensions are tied by name."""
     in_scope: Callable[..., Any] = cast("Any", jaxtyping).jaxtyped(function, typechecker=None)
 
     @functools.wraps(function)
@@ -68,12 +68,12 @@ def scoped(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def verify(where: str, items: Sequence[Checked], before: Sequence[Checked] = ()) -> None:
-    """Check values in the current scope of jaxtyping.
+    """Check values in the current jaxtyping context.
 
     Args:
-        where: Who checks: `Linear.forward`.
-        items: What to check.
-        before: What was checked in this scope already, for the message.
+        where: The function that checks, for the message: `Linear.forward`.
+        items: The values to check.
+        before: Values already checked in this context, for the message.
 
     Raises:
         AnnotationMismatchError: A value does not match its annotation.
@@ -116,7 +116,7 @@ def _summary(value: Any) -> str:
 
 
 class _Bare:
-    """Prints as the description of a leaf, without quotes."""
+    """Prints the description of a leaf without quotes."""
 
     def __init__(self, leaf: Any) -> None:
         self._text = describe(leaf)
@@ -126,12 +126,12 @@ class _Bare:
 
 
 def _dimensions(annotation: Any) -> str:
-    """Return the dimensions of an array annotation, "" for anything else."""
+    """Return the dimensions of an array annotation; "" for anything else."""
     return getattr(annotation, "dim_str", "")
 
 
 def node_items(module: Any) -> list[Checked]:
-    """Return the data of the module's own nodes beside their annotations; empty nodes are left out."""
+    """Return the data of the module's own nodes with their annotations. Empty nodes are left out."""
     annotations = hints_of_fields(class_of(module))
     found: list[Checked] = []
     for name in module._aux_data.flattening.children:
@@ -142,7 +142,7 @@ def node_items(module: Any) -> list[Checked]:
 
 
 def _nodes(name: str, value: Any, annotation: Any) -> Iterator[Checked]:
-    """Walk through a field and its annotation side by side, down to the nodes."""
+    """Walk a field and its annotation side by side, down to the nodes."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         fitting = [arm for arm in arguments if _fits(value, arm)]
@@ -158,7 +158,7 @@ def _nodes(name: str, value: Any, annotation: Any) -> Iterator[Checked]:
         if not (isinstance(origin, type) and issubclass(origin, ENode)):
             return
         if arguments[0] is jax.Array and isinstance(value.data, jax.Array):
-            return  # nothing more to check
+            return  # an array of any dtype and shape: nothing more to check
         if _is_checkable(value.data):
             yield Checked(name, value.data, arguments[0])
     elif isinstance(value, Container):
@@ -175,7 +175,7 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 
 def _is_checkable(data: Any) -> bool:
-    """Whether a node holds arrays; it may be empty, or hold their shapes only."""
+    """Whether a node holds arrays. It may also be empty, or hold only shapes."""
     return (
         data is not UNSET
         and data is not None
@@ -184,18 +184,18 @@ def _is_checkable(data: Any) -> bool:
 
 
 def names_self(annotation: Any) -> bool:
-    """Whether `Self` is in an annotation, which typeguard cannot check outside a class."""
+    """Whether an annotation contains `Self`, which typeguard cannot check outside a class."""
     return annotation is Self or any(map(names_self, get_args(annotation)))
 
 
 @scoped
 def verify_together(self: Any, where: str, items: Sequence[Checked]) -> None:
-    """Verify in a scope of its own. Its parameter is called `self` for shapes that read `{self.field}`."""
+    """Check values in a new context. The parameter is called `self` because shapes may contain `{self.field}`."""
     verify(where, items)
 
 
 def check_nodes(module: Any) -> None:
-    """Check the nodes of a new module: of which kind they are, and what they hold."""
+    """Check the nodes of a new module: their kinds and their data."""
     if not checks_enabled():
         return
     _refuse_other_kinds(module)
@@ -204,7 +204,7 @@ def check_nodes(module: Any) -> None:
 
 
 def _refuse_other_kinds(module: Any) -> None:
-    """Refuse what is no Parameter (Variable) in a field that is annotated as one."""
+    """Raise an error if a field annotated as Parameter or Variable holds something else."""
     for name, annotation in hints_of_fields(class_of(module)).items():
         kind = get_origin(annotation) or annotation
         if isinstance(kind, type) and issubclass(kind, ENode) and name in module._names:
@@ -216,7 +216,7 @@ def _refuse_other_kinds(module: Any) -> None:
 
 
 def check_changes(old: Any, new: Any) -> None:
-    """Check those nodes of a changed copy that have another shape or dtype than before."""
+    """Check the nodes of a changed copy whose shape or dtype differs from before."""
     if not checks_enabled():
         return
     before = {item.name: _signature(item.value) for item in node_items(old)}

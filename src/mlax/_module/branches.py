@@ -24,30 +24,34 @@ __all__ = ["Container", "INode", "is_branch_state", "is_container"]
 
 
 class INode(State):
-    """A branch node: holds other States, and can be taken apart and put together again.
+    """A branch node: it holds other States, and can be taken apart and put together again.
 
-    Predicates see the leaf nodes (Variables and Parameters), never the arrays in them. A node that is filtered out
-    keeps its place in the tree with `data=None`, so that all parts have one structure.
+    Predicates are called with leaf nodes (Variables and Parameters), never with the arrays in them.
+    A node that is filtered out keeps its place in the tree, with `data=None`, so that all parts
+    have the same structure.
     """
 
     __slots__ = ()
 
     def filter(self, predicate: Callable[[ENode[Any]], bool] = is_unfrozen_param) -> Self:
-        """Return the tree with the data of those nodes only for which `predicate(node)` holds."""
+        """Return the tree with only the nodes for which `predicate(node)` is true; the others have no data."""
         return self.partition(predicate)[0]
 
     def filter_with_path(self, predicate: Callable[[KeyPath, ENode[Any]], bool]) -> Self:
-        """Return the tree with the data of those nodes only for which `predicate(path, node)` holds."""
+        """Return the tree with only the nodes for which `predicate(path, node)` is true; the others have no
+        data.
+        """
         return self.partition_with_path(predicate)[0]
 
     def partition(self, *predicates: Callable[[ENode[Any]], bool]) -> tuple[Self, ...]:
-        """Split the tree: one tree for each predicate, and one for the rest.
+        """Split the tree into one tree for each predicate, and one for the rest.
 
         Args:
-            *predicates: Of a node; it goes to the first that holds. Without any: unfrozen parameters.
+            *predicates: Functions of a node. A node goes to the first for which the result is true.
+                Without predicates: unfrozen parameters.
 
         Returns:
-            `len(predicates) + 1` trees of the structure of this one. `combine` undoes it.
+            `len(predicates) + 1` trees with the structure of this one. `combine` is the inverse.
         """
         return self.partition_with_path(
             *(_without_path(predicate) for predicate in predicates or (is_unfrozen_param,))
@@ -56,13 +60,14 @@ class INode(State):
     def partition_with_path(
         self, *predicates: Callable[[KeyPath, ENode[Any]], bool]
     ) -> tuple[Self, ...]:
-        """Split the tree as `partition` does, with predicates of a key path and a node.
+        """Split the tree like `partition`, with predicates of a key path and a node.
 
         Args:
-            *predicates: Of a path and a node; the node goes to the first that holds.
+            *predicates: Functions of a path and a node. A node goes to the first for which the
+                result is true.
 
         Returns:
-            `len(predicates) + 1` trees of the structure of this one.
+            `len(predicates) + 1` trees with the structure of this one.
         """
         found, treedef = flatten_with_path(self, is_leaf=is_leaf_state)
         parts: list[list[ENode[Any]]] = [[] for _ in range(len(predicates) + 1)]
@@ -74,13 +79,13 @@ class INode(State):
         return tuple(treedef.unflatten(part) for part in parts)
 
     def combine(self, *others: Self) -> Self:
-        """Put trees together that `partition` or `filter` took apart.
+        """Put together the parts that `partition` or `filter` made.
 
         Args:
-            *others: Of the structure of this one.
+            *others: Trees with the structure of this one.
 
         Returns:
-            A tree with the first non-empty node of each place.
+            A tree with the first non-empty node for each place.
 
         Raises:
             ValueError: The trees have different structures.
@@ -95,7 +100,7 @@ class INode(State):
             alternatives, structure = flatten(other, is_leaf=is_leaf_state)
             if structure != treedef:
                 raise ValueError(
-                    f"{type(self).__name__}.combine: argument {number} is no part of the same tree: "
+                    f"{type(self).__name__}.combine: argument {number} is not a part of the same tree: "
                     + _difference(self, other)
                 )
             nodes = [
@@ -113,7 +118,7 @@ def _without_path(
 
 
 def _difference(tree: Any, other: Any) -> str:
-    """Say in what two trees of different structure differ."""
+    """Describe how two trees of different structure differ."""
     here, there = (
         {keystr(path) for path, _ in leaves_with_path(t, is_leaf=is_leaf_state)}
         for t in (tree, other)
@@ -132,7 +137,8 @@ class Container(INode, Generic[S]):
     """A branch node around a State or a PyTree of States.
 
     Args:
-        states: A State, or nested tuples, lists and dicts of States and None; copied.
+        states: A State, or nested tuples, lists and dicts of States and None. Containers are
+            copied.
 
     Raises:
         TypeError: Something in `states` is not a State.
@@ -142,7 +148,7 @@ class Container(INode, Generic[S]):
 
         @property
         def states(self) -> S:
-            """The State or PyTree of States. For checkers a property: it is read-only."""
+            """The State or PyTree of States. Declared as a property so that checkers see it is read-only."""
             ...
 
     else:
@@ -152,7 +158,7 @@ class Container(INode, Generic[S]):
         object.__setattr__(self, "states", copy_states("Container.states", states))
 
     def __init_subclass__(cls) -> NoReturn:
-        raise TypeError(f"{cls.__name__}: a Container has no subclasses; inherit from Module")
+        raise TypeError(f"{cls.__name__}: a Container cannot have subclasses; inherit from Module")
 
     def _parts(self) -> Iterable[tuple[str | None, Any]]:
         yield None, self.states
@@ -179,14 +185,14 @@ jax.tree_util.register_pytree_with_keys(
 
 
 def copy_states(name: str, states: Any) -> Any:
-    """Return a PyTree of States with containers of its own, or refuse what else it holds."""
+    """Copy the containers of a PyTree of States; raise an error if it holds anything else."""
 
     def check(path: KeyPath, leaf: Any) -> Any:
         if isinstance(leaf, State):
             return leaf
         raise TypeError(
             f"{name}{keystr(path)} must be a State (Variable, Parameter, Container, Module), got {describe(leaf)}.\n"
-            f"  Wrap arrays in a Parameter or a Variable; anything else belongs into a field of a Module."
+            f"  Wrap arrays in a Parameter or a Variable; anything else belongs in a field of a Module."
         )
 
     found, treedef = flatten_given(name, states, _is_content)

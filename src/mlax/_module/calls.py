@@ -1,4 +1,4 @@
-"""What happens when a module is called: set-up where needed, checks, and `forward`."""
+"""The call of a module: set-up if needed, checks, and `forward`."""
 
 import functools
 import inspect
@@ -24,15 +24,15 @@ def run(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     kwargs = set_up.with_inference_mode(forward, args, kwargs)
     given = _bind(module, forward, args, kwargs)
     if not module.is_set_up:
-        if checks_enabled():  # before set_up makes nodes of a wrong input
+        if checks_enabled():  # before set_up makes nodes from a wrong input
             items = _argument_items(forward, given)
             annotations.verify_together(module, f"{type(module).__name__}.forward", items)
         module = set_up.set_up_one(module, given)
     empty = [name for name, node in own_nodes(module) if node.data is None]
     if empty:
         raise ValueError(
-            f"{type(module).__name__} cannot be called: filtered out (data=None) are {', '.join(empty)}.\n"
-            f"  Put the parts together first: params.combine(rest)"
+            f"{type(module).__name__} cannot be called: nodes are filtered out (data=None): {', '.join(empty)}.\n"
+            f"  Combine the parts first: params.combine(rest)"
         )
     if not checks_enabled():
         return _pair(module, forward(module, *args, **kwargs))
@@ -56,7 +56,7 @@ _signature = functools.cache(inspect.signature)
 
 
 def _argument_items(forward: Callable[..., Any], given: inspect.BoundArguments) -> list[Checked]:
-    """Return the arguments of a call beside their annotations."""
+    """Return the arguments of a call with their annotations."""
     items: list[Checked] = []
     hints = hints_of(forward)
     for name, value in given.arguments.items():
@@ -68,7 +68,9 @@ def _argument_items(forward: Callable[..., Any], given: inspect.BoundArguments) 
 
 @functools.cache
 def _checked(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `forward` with checks of the module's nodes, the arguments and the result, in one scope of jaxtyping."""
+    """Return `forward` with checks of the module's nodes, the arguments and the result, which share dimension
+    names.
+    """
     signature = _signature(forward)
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -89,7 +91,7 @@ def _checked(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _of_result(returned: Any) -> Any:
-    """Return the annotation of the result from that of the pair."""
+    """Return the annotation of the result, the first of the pair that `forward` returns."""
     pair = get_args(returned) if get_origin(returned) is tuple else ()
     return pair[0] if len(pair) == 2 else Any
 
@@ -126,7 +128,7 @@ def defines_forward(module: Any) -> bool:
 def run_child(
     module: Any, child: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, Any]:
-    """Call a child and put what came back in its place: see `Module.call`."""
+    """Call a child and put the module that it returns in its place: see `Module.call`."""
     where = f"{type(module).__name__}.call"
     if not callable(getattr(child, "forward", None)):
         raise TypeError(
@@ -140,15 +142,14 @@ def run_child(
     paths = paths_to(child, module, deep=False) or paths_to(child, module, deep=True)
     if not paths:
         raise ValueError(
-            f"{where}: this {type(child).__name__} is not in the {type(module).__name__}, "
-            f"where it is looked for by identity.\n"
-            f"  Pass a module that self holds now; a changed copy has to be put there by replace first."
+            f"{where}: this {type(child).__name__} object is not in the {type(module).__name__}.\n"
+            f"  Pass a module that self holds; put a changed copy there with replace first."
         )
     if len(paths) > 1:
         raise ValueError(
             f"{where}: this {type(child).__name__} is in {len(paths)} places of the {type(module).__name__}: "
             f"{', '.join(keystr(path) for path in paths)}.\n"
-            f"  Give each place a module of its own. To share one, use one field twice."
+            f"  Give each place its own module. To share one, use one field twice."
         )
     result, changed = _pair(child, child(*args, **kwargs), "__call__")
     return result, with_node(module, paths[0], changed)

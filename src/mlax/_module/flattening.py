@@ -1,11 +1,16 @@
-"""Flatten and unflatten, written for each class of Module as a person would write them for that class.
+"""Flatten and unflatten, generated for each class of Module as a person would write them for that class.
 
     module -- flatten --> children + AuxData -- unflatten --> module
 
-Which fields are children is decided by their values, so a class can have several flattenings (an optional field that
-once is None and once a number). Each flattening has functions of its own, made on first use and entered in `linecache`,
-so that a debugger steps through them and tracebacks show their lines. JAX is given those of the first flattening of a
-class; they hand on what has another one.
+Values decide which fields are children, so a class can have several flattenings: an optional field
+may be None in one module and a number in another. Each flattening has its own functions. They are
+generated when first needed and entered in `linecache`, so that a debugger steps through them and
+tracebacks show their lines. JAX knows only one pair of functions for each class, those of its first
+flattening; they delegate modules with other flattenings.
+
+Why generated: a module with 3 arrays and 3 static fields takes 300 ns to flatten and 240 to 320 ns
+to unflatten. With `jax.tree_util.register_dataclass` unflattening takes 1,190 ns, because it calls
+the class; Equinox takes 1,320 and 860.
 """
 
 import itertools
@@ -21,14 +26,14 @@ __all__ = ["AuxData", "Flattened", "Flattening", "Unfinished", "flattening_of", 
 
 
 class Flattening:
-    """Which fields of a class are children and which are static, with the functions for that.
+    """Which fields of a class are children and which are static, and functions for exactly these fields.
 
     Attributes:
         children: Names of the fields that are children, in their order.
         static: Names of the other fields, in their order.
         flatten: From a module to children and AuxData.
         flatten_with_keys: From a module to pairs of key and child, and AuxData.
-        unflatten: From AuxData and children to a module; runs no user code and no checks.
+        unflatten: From AuxData and children to a module. Runs no user code and no checks.
     """
 
     __slots__ = ("children", "flatten", "flatten_with_keys", "static", "unflatten")
@@ -54,7 +59,7 @@ class Flattening:
 
 
 def _filename(cls: type, children: tuple[str, ...], source: str) -> str:
-    """Return a name for the source of a flattening, of its own unless another class has the very same source."""
+    """Return a file name for the source of a flattening. Only classes with the same source share a name."""
     name = (
         f"mlax: {cls.__module__}.{cls.__qualname__} with children {', '.join(children) or 'none'}"
     )
@@ -68,7 +73,8 @@ def _source(children: tuple[str, ...], static: tuple[str, ...], *, swaps: bool) 
     Args:
         children: Names of the fields that are children.
         static: Names of the other fields.
-        swaps: Whether there is a mutable class, of which an object can be filled and then made frozen.
+        swaps: Whether the class has a mutable twin: an object is filled as one of these, then its
+            class is swapped.
     """
 
     def targets(names: tuple[str, ...]) -> str:
@@ -115,7 +121,7 @@ _flattenings: dict[type, dict[tuple[str, ...], Flattening]] = {}
 
 
 def flattening_of(cls: type, children: tuple[str, ...], static: tuple[str, ...]) -> Flattening:
-    """Return the one flattening of a class with these children and static fields; register the class with the first."""
+    """Return the flattening of a class with these children and static fields; the first one registers the class."""
     with _lock:
         flattenings = _flattenings.setdefault(cls, {})
         if children not in flattenings:
@@ -129,12 +135,18 @@ def flattening_of(cls: type, children: tuple[str, ...], static: tuple[str, ...])
 
 
 class AuxData:
-    """Everything of a module but its children: made once, at construction, and shared by all copies.
+    """Everything in a module except its children. It is made once, when the module is constructed, and shared by
+    its copies.
+
+    JAX compares aux data in each dispatch of a jitted function. So the static values are turned
+    into tags at construction, and the hash is computed once. JAX's hash of a whole treedef ignores
+    aux data: a function called with 300 variants of static data takes 15 us per dispatch instead of
+    4.3.
 
     Attributes:
         flattening: The flattening of the module.
         values: Values of the static fields, in the order of `flattening.static`.
-        label: None, or during `mlax.set_up` the path of the module in the whole model.
+        label: During `mlax.set_up`, the path of the module in the whole model; otherwise None.
     """
 
     __slots__ = ("_hash", "_tags", "flattening", "label", "values")
@@ -175,7 +187,9 @@ class AuxData:
 
 
 class Unfinished:
-    """In the place of AuxData while `__init__` runs, and for good where it failed: refuses all use."""
+    """Takes the place of AuxData while `__init__` runs, and for good if it fails. Any use of the module raises
+    an error.
+    """
 
     def __init__(self, cls: type, *, failed: bool) -> None:
         self.refusal = f"this {cls.__name__} cannot be used: its __init__ {'failed' if failed else 'has not returned'}"
@@ -186,7 +200,7 @@ class Unfinished:
 
 
 class Flattened:
-    """Marks `Module`, so that the files which it is made of can tell a module from other nodes."""
+    """Marker base class of `Module`: files that Module imports use it to recognise modules."""
 
     __slots__ = ()
 

@@ -23,19 +23,21 @@ R = TypeVar("R", bound=tuple[Any, ...])
 def value_and_grad(
     loss_fn: Callable[Concatenate[M, P], R],
 ) -> Callable[Concatenate[M, P], tuple[R, M]]:
-    """Return a function that gives what `loss_fn` returns, and the gradients of the loss.
+    """Return a function that returns the result of `loss_fn` and the gradients of the loss.
 
     Args:
-        loss_fn: From a model and further arguments to `(loss, model, *aux)`; the loss is a real scalar, and the model
-            the one that came back from the call.
+        loss_fn: Takes a model and further arguments, returns `(loss, model, *aux)`: the loss is a
+            real scalar, the model is the one that the call of the model returned.
 
     Returns:
-        A function of the same arguments that returns `((loss, model, *aux), gradients)`. The gradients have the
-        structure of `model.filter()`: those of unfrozen parameters, with the shapes and dtypes of these. For complex
-        parameters they are what `jax.grad` gives: the conjugate of the direction of steepest ascent.
+        A function with the same arguments that returns `((loss, model, *aux), gradients)`. The
+            gradients have the structure of `model.filter()`: one for each unfrozen parameter, with
+            its shape and dtype. For complex parameters they are what `jax.grad` returns: the
+            conjugate of the direction of steepest ascent.
 
     Raises:
-        TypeError: The first argument is no Module or Container, or `loss_fn` returns something else.
+        TypeError: The first argument is not a Module or Container, or `loss_fn` returns something
+            else.
         ValueError: A node is UNSET, or an array is in two places of the model.
     """
     name = getattr(loss_fn, "__name__", "loss_fn")
@@ -44,7 +46,9 @@ def value_and_grad(
     @functools.wraps(loss_fn)
     def wrapped(model: M, /, *args: P.args, **kwargs: P.kwargs) -> tuple[R, M]:
         _refuse_other(where, model)
-        refuse_unset(where, "model", model, "set up first: model = mlax.set_up(model, x, rng=key)")
+        refuse_unset(
+            where, "model", model, "set up the model first, model = mlax.set_up(model, x, rng=key)"
+        )
         refuse_shared(where, "model", model)
         params, rest = model.partition()
 
@@ -69,21 +73,21 @@ def _refuse_other(where: str, model: object) -> None:
 
 
 def _loss(where: str, name: str, returned: object) -> Array:
-    """Return the loss from what a loss function returned, or refuse that."""
+    """Return the loss from the result of a loss function; raise an error if there is none."""
     if not isinstance(returned, tuple) or len(cast("tuple[object, ...]", returned)) < 2:
         raise TypeError(f"{where}: {name} must return (loss, model, *aux), got {shorten(returned)}")
     loss, model = cast("tuple[object, ...]", returned)[:2]
     if not isinstance(model, INode):
         raise TypeError(
-            f"{where}: {name} must return (loss, model, *aux), the model that came back from the call in second place, "
-            f"got {shorten(model)} ({type(model).__name__}) there"
+            f"{where}: {name} must return (loss, model, *aux) with the model that the call returned, "
+            f"got {shorten(model)} ({type(model).__name__}) in its place"
         )
     if (
         not isinstance(loss, jax.Array)
         or loss.shape
         or not jnp.issubdtype(loss.dtype, jnp.floating)
     ):
-        cure = "Reduce it over the batch, for example by .mean()."
+        cure = "Reduce it over the batch, for example with .mean()."
         if not getattr(loss, "shape", None):
             cure = "Compute it from the parameters of the model, as a floating-point number."
         raise TypeError(

@@ -1,4 +1,4 @@
-"""Nodes of a model by the place where they are: found, listed and replaced."""
+"""Nodes of a model by their place: found, listed and replaced."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def own_nodes(module: Any) -> Iterator[tuple[str, ENode[Any]]]:
-    """Yield name and node for each ENode of the module's own fields; submodules are left out."""
+    """Yield the name and node of each leaf node in the module's own fields, not in submodules."""
     for name in module._aux_data.flattening.children:
         yield from _nodes(name, getattr(module, name))
 
@@ -127,7 +127,7 @@ def map_modules(function: Callable[[KeyPath, Any], Any], module: Any) -> Any:
 
 
 def paths_to(child: Any, node: Any, *, deep: bool) -> list[KeyPath]:
-    """Return the paths to a child inside a node, beneath its submodules only if `deep`."""
+    """Return the paths to a child inside a node; only if `deep`, also those inside submodules."""
     found: list[KeyPath] = []
     for path, inner in _inside(node):
         if inner is child:
@@ -138,12 +138,12 @@ def paths_to(child: Any, node: Any, *, deep: bool) -> list[KeyPath]:
 
 
 def _inside(node: Any) -> list[tuple[KeyPath, Any]]:
-    """Return what is directly inside a node, with its keys."""
+    """Return the children of a node with their keys."""
     return leaves_with_path(node, is_leaf=lambda inner: inner is not node)
 
 
 def with_node(node: Any, path: KeyPath, new: Any) -> Any:
-    """Return a copy of a tree with one node replaced; all that is beside the path stays the same object."""
+    """Return a copy of a tree with one node replaced. Everything that is not on the path stays the same object."""
     if not path:
         return new
     inside, treedef = flatten_with_path(node, is_leaf=lambda inner: inner is not node)

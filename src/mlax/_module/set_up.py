@@ -1,8 +1,9 @@
 """Set-up: nodes that are UNSET are made from the first input.
 
-A lazy call sets up a module just before its `forward`. `mlax.set_up` does it for a whole model, without running it:
-the model is called under `jax.eval_shape`, each module on the way is set up with arrays that have shapes and dtypes
-only, and what the set-ups made is put into the model that was given, so that nothing else of it changes.
+A lazy call sets up a module just before its `forward`. `mlax.set_up` sets up a whole model without
+running it: the model is called under `jax.eval_shape`, so that modules are set up in the order of
+the calls, with arrays that have only shapes and dtypes. What the modules' `set_up` methods return
+is put into the model that was passed in. Nothing else in it changes.
 
 On the way, a module that is not set up carries its path in the whole model, as the `label` of its aux data. The label
 survives `vmap`, `scan` and the like, which hand out another object. A module that is set up carries none, so `forward`
@@ -39,13 +40,16 @@ M = TypeVar("M", bound=State)
 class _Run:
     """One `mlax.set_up` of a model.
 
-    What a transformation on the way makes of a module's arrays is of no use outside of it, so set-ups are called on
-    the modules as they are in the model. Where these or the key are traced by a transformation around `mlax.set_up`,
-    a set-up is called twice: on the way for shapes, and once more after it, outside, for what to keep.
+    Inside a transformation such as `vmap`, a module's arrays are tracers that are useless outside
+    it. So `set_up` methods are called on the modules as they are in the model, found by path. If
+    these or the key are themselves tracers, because a transformation is around `mlax.set_up`, each
+    `set_up` is called twice: during the run for the shapes, and again after it, outside all inner
+    transformations, for the result.
 
     Attributes:
         key: Key of the whole model, or None.
-        eager: Whether set-ups compute at once; if not, a transformation around traces them.
+        eager: Whether `set_up` methods compute immediately; otherwise an outer transformation
+            traces them.
         modules: The modules as they are in the model, by path.
         asked: Arguments of the calls on the way that asked for a set-up, by path.
         made: Modules as their set-up returned them, by path.
@@ -61,7 +65,11 @@ class _Run:
         self.making = 0
 
     def key_for(self, path: KeyPath) -> Array | None:
-        """Return a key that depends on nothing but the key of the model and the path."""
+        """Return a key that depends only on the model's key and the path.
+
+        So a layer that is added or removed elsewhere does not change the initial weights of this
+        one.
+        """
         if self.key is None:
             return None
         return jax.random.fold_in(self.key, zlib.crc32(keystr(path).encode()))
@@ -80,11 +88,13 @@ class _Run:
         return map_modules(lambda inside, child: self.labelled(child, path + inside), module)
 
     def ask(self, path: KeyPath, given: inspect.BoundArguments) -> Any:
-        """Return the module at a path, set up."""
+        """Return the module at a path after its set-up."""
         if not self.eager:
             self.asked.setdefault(path, given)
             return self._make(path, given)
         if path not in self.made:
+            # The call runs under `eval_shape`. This makes the `set_up` in it compute real arrays. If any of
+            # them is still a tracer, it was computed from the input, which has no values.
             with jax.ensure_compile_time_eval():
                 made = self._make(path, given)
             if any(map(is_tracer, leaves(made))):
@@ -137,7 +147,7 @@ _current = contextvars.ContextVar[_Run | None]("mlax_set_up", default=None)
 def with_inference_mode(
     forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
-    """During `mlax.set_up`, return the keywords with `inference_mode=True` where `forward` takes it."""
+    """During `mlax.set_up`, return the keywords with `inference_mode=True` if `forward` takes it."""
     if _current.get() is None or "inference_mode" in kwargs:
         return kwargs
     names = list(_parameters(forward))
@@ -155,16 +165,16 @@ def set_up_one(module: Any, given: inspect.BoundArguments) -> Any:
     """Return a module with its own nodes made.
 
     Args:
-        module: Not set up.
-        given: Arguments of the call of its `forward`.
+        module: A module that is not set up.
+        given: The arguments in the call of its `forward`.
     """
     run = _current.get()
     if run is None:
         return _made(module, given, given.arguments.get("rng"))
     path = module._aux_data.label
-    if path is None:  # made during the run, by a `forward`: nothing can be put back for it
+    if path is None:  # made by a `forward` during the run: the model has no place for its nodes
         raise ValueError(
-            f"mlax.set_up: a {type(module).__name__} that a forward makes is no part of the model, and is not set up.\n"
+            f"mlax.set_up: a {type(module).__name__} made inside a forward is not part of the model and cannot be set up.\n"
             f"  Make it in __init__ or set_up, as a field of its parent."
         )
     return run.ask(path, given)
@@ -172,14 +182,14 @@ def set_up_one(module: Any, given: inspect.BoundArguments) -> Any:
 
 def _reads_values(module: Any, path: KeyPath) -> TypeError:
     return TypeError(
-        f"{type(module).__name__}.set_up of {_name(path)} reads the values of its input; mlax.set_up knows shapes and "
-        f"dtypes only.\n"
+        f"{type(module).__name__}.set_up of {_name(path)} reads the values of its input, but mlax.set_up knows only "
+        f"shapes and dtypes.\n"
         f"  Call the model on data instead: result, model = model(x, ...)"
     )
 
 
 def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
-    """Call the `set_up` of a module with those arguments that it names."""
+    """Call the `set_up` of a module with the arguments that it names."""
     cls = class_of(module)
     named = _named(given)
     passed: dict[str, Any] = {}
@@ -203,9 +213,9 @@ def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
             passed[name] = given.signature.parameters[name].default
         elif required:
             raise TypeError(
-                f"{cls.__name__}.set_up asks for {name!r}, which this call of forward was not given "
+                f"{cls.__name__}.set_up takes {name!r}, but this call of forward was not given it "
                 f"(it was given {', '.join(list(named)) or 'nothing'}).\n"
-                f"  A PRNG key is called `rng`; anything else has to be an argument of forward."
+                f"  Name a PRNG key `rng`; all other parameters have to be arguments of forward."
             )
     signature = inspect.signature(cls.set_up)
     arguments = {next(iter(signature.parameters)): module, **passed}
@@ -222,7 +232,7 @@ def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
 
 
 def _named(given: inspect.BoundArguments) -> dict[str, Any]:
-    """Return the arguments of a call by name, those in `**kwargs` included; `self` is left out."""
+    """Return the arguments of a call by name, including those in `**kwargs` but not `self`."""
     named: dict[str, Any] = {}
     for name, value in list(given.arguments.items())[1:]:
         if given.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
@@ -246,25 +256,28 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
     """Set up a whole model from a sample of its input, without running it.
 
     Args:
-        model: Called as `model(*inputs, **options)` to find out what its modules are given. It gets `rng` and
-            `inference_mode=True` where its `forward` takes them, as does each module inside.
-        *inputs: Arrays, of which shape and dtype are used, or `jax.ShapeDtypeStruct`s.
-        rng: PRNG key. Each module gets one of its own, from its path in the model: a layer added elsewhere
-            changes nothing.
-        **options: Passed on.
+        model: It is called as `model(*inputs, **options)` to find out which inputs its modules get.
+            It also gets `rng`, and it and all modules inside get `inference_mode=True`, if their
+            `forward` takes these.
+        *inputs: Arrays, of which only shape and dtype are used, or `jax.ShapeDtypeStruct`s.
+        rng: PRNG key. Each module gets its own key, derived from its path in the model. A layer
+            added elsewhere does not change it.
+        **options: Passed to the model.
 
     Returns:
-        The model with all nodes made, and nothing else changed: running statistics stay at their start.
+        The model with all nodes made, and nothing else changed. For example, running statistics
+            keep their initial values.
 
     Raises:
-        ValueError: A node is still UNSET because its module was not called, or an array or node is in two places.
+        ValueError: A node is still UNSET because its module was not called, or an array or node is
+            in two places.
         TypeError: A `set_up` reads the values of its input.
     """
     if not is_flattened(model):
         raise TypeError(f"mlax.set_up takes a Module, got {describe(model)}")
     if rng is not None and not _is_key(rng):
         raise TypeError(
-            f"mlax.set_up: rng must be a key, as jax.random.key(0) gives, got {describe(cast('object', rng))}"
+            f"mlax.set_up: rng must be a key, such as jax.random.key(0), got {describe(cast('object', rng))}"
         )
     refuse_shared("mlax.set_up", "model", model)
     _refuse_shared_modules(model, (), {})
@@ -295,7 +308,7 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         made = run.finish(place)
     except (ConcretizationTypeError, TracerArrayConversionError) as error:
         raise TypeError(
-            f"mlax.set_up calls {class_of(model).__name__} with shapes and dtypes only, and a forward in it asks for "
+            f"mlax.set_up calls {class_of(model).__name__} with only shapes and dtypes, but a forward in it needs "
             f"values, for example in an `if`.\n"
             f"  Call the model on data instead: result, model = model(x, ...)"
         ) from error
@@ -319,12 +332,12 @@ def _place_of(module: Any) -> KeyPath | None:
 
 
 def _refuse_shared_modules(module: Any, path: KeyPath, seen: dict[int, KeyPath]) -> None:
-    """Refuse a module in two places that is not set up: it would become two modules."""
+    """Raise an error if a module that is not set up is in two places: set-up would make two modules of it."""
     if module._unset():
         if id(module) in seen:
             raise ValueError(
                 f"mlax.set_up: {_name(seen[id(module)])} and {_name(path)} are the same {type(module).__name__}.\n"
-                f"  Give each place a module of its own. To share one, use one field twice."
+                f"  Give each place its own module. To share one, use one field twice."
             )
         seen[id(module)] = path
     for inside, child in modules_inside(module):
@@ -332,7 +345,7 @@ def _refuse_shared_modules(module: Any, path: KeyPath, seen: dict[int, KeyPath])
 
 
 def _is_key(rng: object) -> bool:
-    """Whether this is a PRNG key, typed or as raw as `jax.random.PRNGKey` gives it."""
+    """Whether this is a PRNG key: a typed one, or a raw one as returned by `jax.random.PRNGKey`."""
     return isinstance(rng, jax.Array) and (
         jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
         or jnp.issubdtype(rng.dtype, jnp.unsignedinteger)
@@ -340,12 +353,12 @@ def _is_key(rng: object) -> bool:
 
 
 def _has_shape(leaf: object) -> bool:
-    """Whether a leaf of the input counts with its shape and dtype only."""
+    """Whether only the shape and dtype of an input's leaf are used."""
     return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
 
 
 def _with_label(module: Any, label: KeyPath | None) -> Any:
-    """Return a copy of a module that knows its path, or no longer does."""
+    """Return a copy of a module with a path as its label, or without one."""
     children, aux_data = module._aux_data.flattening.flatten(module)
     return aux_data.flattening.unflatten(aux_data.labelled(label), children)
 

@@ -1,4 +1,4 @@
-"""Readable text for everything static in a tree, which files keep and compare."""
+"""Readable text for all static data of a tree. Files store it, and it is compared when they are loaded."""
 
 import dataclasses
 import enum
@@ -20,20 +20,20 @@ __all__ = ["StaticParts", "static_texts"]
 
 
 class StaticParts(ABC):
-    """Base of a static value of a module that says of which static parts it is made."""
+    """Base class for static values of a module that consist of parts with texts of their own."""
 
     __slots__ = ()
 
     @abstractmethod
     def static_parts(self) -> tuple[dict[KeyPath, str], Any]:
-        """Return text by path in the module; and a tree, whose own static parts stand where this value does."""
+        """Return texts by path in the module, and a tree whose static data are listed in place of this value."""
 
 
-_BUILT_IN = (tuple, list, dict, type(None))  # their static data are keys, which paths have
+_BUILT_IN = (tuple, list, dict, type(None))  # their static data are keys, already part of the paths
 
 
 class _Static(NamedTuple):
-    """Something static: a field of a module, or a node without leaves such as hyperparameters."""
+    """A static value: a field of a module, or a node without leaves such as hyperparameters."""
 
     path: KeyPath
     value: Any
@@ -41,12 +41,14 @@ class _Static(NamedTuple):
 
 
 def static_texts(tree: object) -> Iterator[tuple[str, str]]:
-    """Yield path and text of everything static in a tree: the fields of modules, hyperparameters, schedules.
+    """Yield the path and text of all static data in a tree: fields of modules, hyperparameters, schedules.
 
-    Of a Packed: at the path of each flat array what lies in it, and under `layout` what is static in the tree that was.
+    For a Packed: the contents of each flat array at its path, and under `layout` the static data of
+    the original tree.
 
-    Hyperparameters that are a node of their own stand in others by name only: those of an optimizer around it.
-    Whether a Parameter is frozen is left out: it says who trains it, not what it is.
+    If hyperparameters are a node of their own, other hyperparameters that contain them (an
+    optimizer around another) give only their name. Whether a Parameter is frozen is left out,
+    because it says who trains the parameter, not what it is.
     """
     found = list(_static(tree, ()))
     nodes = [one.value for one in found if one.is_node and dataclasses.is_dataclass(one.value)]
@@ -83,11 +85,11 @@ def _static(tree: object, path: KeyPath) -> Iterator[_Static]:
 
 
 def text(value: Any, known: Sequence[Any]) -> str:
-    """Return a static value as text that is the same in every process: callables by name, no addresses.
+    """Return a static value as text that is the same in every process: callables by name, without addresses.
 
     Args:
         value: Anything.
-        known: Dataclasses that are told elsewhere; their name is enough.
+        known: Dataclasses that are listed elsewhere. Only their names are given.
     """
     if isinstance(value, enum.Enum):
         return str(value)

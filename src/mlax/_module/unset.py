@@ -1,4 +1,4 @@
-"""`UNSET`, the `data` of a node that `set_up` is still to make, and the refusal of trees that hold it."""
+"""`UNSET`: the `data` of a node that `set_up` has yet to make. Trees that hold it are refused."""
 
 import functools
 import operator
@@ -15,9 +15,9 @@ __all__ = ["UNSET", "Unset", "refuse_unset"]
 
 @final
 class Unset:
-    """The type of `UNSET`, the `data` of a node that `set_up` is still to make. A PyTree without leaves."""
+    """The type of `UNSET`, which is the `data` of a node that `set_up` has yet to make. A PyTree without leaves."""
 
-    __module__ = "mlax"  # where pickles look for UNSET
+    __module__ = "mlax"  # pickles find UNSET there
     __slots__ = ()
     _instance: ClassVar["Unset | None"] = None
 
@@ -39,19 +39,19 @@ jax.tree_util.register_pytree_node(Unset, lambda _: ((), None), lambda _, __: UN
 
 
 def refuse_unset(where: str, name: str, tree: Any, why: str) -> None:
-    """Refuse a tree with nodes that are still to be made. JAX would pass over them: they have no leaves.
+    """Raise an error if nodes of a tree are UNSET. They have no leaves, so JAX would pass over them.
 
     Args:
-        where: Who refuses: `Adam.init`.
-        name: What the tree is called there: `weights`.
+        where: The function that calls, for the message: `Adam.init`.
+        name: What that function calls the tree: `weights`.
         tree: The tree.
         why: Why they are UNSET, or what to do.
 
     Raises:
-        ValueError: Names the path of each.
+        ValueError: Names the path of each such node.
     """
     if any(map(_is_unset, leaves(tree, is_leaf=_is_unset))):
-        found = leaves_with_path(tree, is_leaf=_is_unset)  # key paths cost more than all else here
+        found = leaves_with_path(tree, is_leaf=_is_unset)  # only now: key paths are the costly part
         unset = [f"  {name}{keystr(path)}" for path, node in found if _is_unset(node)]
         count = "a node is" if len(unset) == 1 else f"{len(unset)} nodes are"
-        raise ValueError("\n".join([f"{where}: {count} UNSET, {why}:", *unset]))
+        raise ValueError("\n".join([f"{where}: {count} UNSET; {why}:", *unset]))

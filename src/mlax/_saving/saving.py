@@ -121,7 +121,7 @@ def save(path: _Path, tree: object, metadata: Mapping[str, str] | None = None) -
         OSError: The file cannot be written.
     """
     where = "mlax.save"
-    refuse_unset(where, "tree", tree, "set up first (mlax.set_up)")
+    refuse_unset(where, "tree", tree, "set up the model first (mlax.set_up)")
     leaves, _ = leaves_by_name(where, "tree", tree)
     entries: list[Entry] = []
     dtypes: dict[str, str] = {}
@@ -186,7 +186,7 @@ def load(path: _Path, like: T, *, strict: bool = True) -> T:
     """
     where = "mlax.load"
     refuse_unset(
-        where, "like", like, "so its shape is unknown; pass the model that mlax.set_up returns"
+        where, "like", like, "pass the model that mlax.set_up returns"
     )
     target = _Target(where, like)
     with _opened(where, path) as (file, header):

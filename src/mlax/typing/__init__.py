@@ -1,18 +1,21 @@
-"""Annotations of trees and scalars, and the checks at run time that hold them to it.
+"""Annotations for trees and scalars, and the run-time checks that enforce them.
 
-The dtype rule: trees given to one function have the same structure, and leaves that correspond the same shape and
-dtype. Nothing is promoted implicitly. A function under `checked` says so by annotating its trees `Weights`:
+The dtype rule: trees passed to one function have the same structure, and corresponding leaves have
+the same shape and dtype. Nothing is promoted implicitly. To declare this, decorate the function
+with `checked` and annotate its trees as `Weights`:
 
     @checked
     def average(a: Weights, b: Weights) -> Weights:
         return jax.tree.map(lambda x, y: (x + y) / 2, a, b)
 
-For type checkers `Weights` is a type variable: what goes in comes out. At run time, which under `jit` is when the
-function is traced, all `Weights` of one call have to correspond leaf by leaf. Other annotations are checked as
-jaxtyping understands them: dimensions of one name have one size.
+For type checkers `Weights` is a type variable: the result has the type of the argument. At run time
+(under `jit`: when the function is traced) all `Weights` of one call must correspond leaf by leaf.
+Other annotations are checked with jaxtyping's rules: dimensions with the same name have the same
+size.
 
-A slot that is smaller than the weights, or has several arrays for each leaf, is annotated with what says so, a function
-of the hyperparameters and of a leaf's shape. It is compared entry by entry:
+Some slots are smaller than the weights, or have several arrays for each leaf. Annotate them with a
+function that takes the hyperparameters and a leaf's shape, and returns the shape of the slot. It is
+compared leaf by leaf:
 
     def row_shape(h: Adafactor, shape: Shape) -> Shape:
         return shape[:-1]
@@ -21,7 +24,7 @@ of the hyperparameters and of a leaf's shape. It is compared entry by entry:
         row: Annotated[Entries, row_shape]
         hyperparameters: Adafactor
 
-A list of shapes stands for a tuple of arrays, an empty one for a leaf without an entry.
+A list of shapes means a tuple of arrays. An empty list means that the leaf has no entry.
 """
 
 from mlax._checking.values import check_value, checks_enabled, runtime_checks

@@ -1,4 +1,4 @@
-"""The decorator that holds a function's trees to the dtype rule, and its other arguments to their annotations."""
+"""The decorator that enforces the dtype rule for a function's trees, and its other annotations."""
 
 import functools
 import inspect
@@ -26,24 +26,29 @@ R = TypeVar("R")
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Check a function's annotated arguments and its result, before and after it runs.
+    """Check a function's annotated arguments before it runs, and its result afterwards.
 
-    All `Weights` of one call have to correspond leaf by leaf, those in the fields of a `State[Weights]` included. The
-    argument `weights` is what the others are compared with; where it is not given, the slots of a state are; without
-    those, the first tree is. Where a state's hyperparameters have a `slot_dtype`, its slots are compared with that
-    instead of the weights' dtype. Slots annotated as `Entries` are compared with the shapes that follow from the
-    weights'. Other annotations are checked by typeguard, with dimensions and structures tied by name as in jaxtyping.
+    All `Weights` of one call must correspond leaf by leaf, including those in the fields of a
+    `State[Weights]`. They are compared with the argument `weights`; if it is not given, with the
+    slots of a state; if there are none, with the first tree. If a state's hyperparameters have a
+    `slot_dtype`, its slots must have that dtype instead of the weights'. Slots annotated as
+    `Entries` must have the shapes that follow from those of the weights. All other annotations are
+    checked by typeguard, with dimensions and structures tied by name as in jaxtyping.
 
-    Annotations are resolved when the function is first called. Arguments of an `init` that are fields of the
-    hyperparameters in its result are left to that class, which validates them.
+    Annotations are resolved when the function is first called. If an argument of `init` is also a
+    field of the hyperparameters in its result, it is not checked here, because that class validates
+    it.
 
     Args:
-        function: A plain function. Its type stays as it is.
+        function: A plain function. Its type does not change.
 
     Raises:
-        LeafMismatchError: By the decorated function, with a line for each leaf that does not correspond.
-        ValueError: By the decorated function, for an argument `weights` that holds one array in two places.
-        TypeError: By the decorated function, for another argument or result that is not what its annotation says.
+        LeafMismatchError: The decorated function raises it, with a line for each leaf that does not
+            correspond.
+        ValueError: The decorated function raises it if the argument `weights` holds one array in
+            two places.
+        TypeError: The decorated function raises it for other arguments or results that do not match
+            their annotations.
     """
     plan: _Plan | None = None
 
@@ -56,7 +61,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             plan = _Plan.of(function, cast("Any", wrapper).__module__)
         arguments = plan.bind(args, kwargs)
         if arguments is None:
-            return function(*args, **kwargs)  # raises Python's own TypeError
+            return function(*args, **kwargs)  # raises Python's own error
         with cast("Any", jaxtyping).jaxtyped("context"):
             reference = plan.check_arguments(arguments)
             result = function(*args, **kwargs)
@@ -68,7 +73,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 @dataclass
 class _Plan:
-    """What to check in the calls of one function."""
+    """What to check in calls of one function. It is made once, at the first call."""
 
     label: str
     signature: inspect.Signature
@@ -83,7 +88,7 @@ class _Plan:
         optimizer = _hyperparameter_class(result_hint)
         validated = getattr(optimizer, "__dataclass_fields__", ())
         return cls(
-            # A private function stands behind a public one, which is what users called.
+            # A private function is called by a public one of the same name, which users know.
             label=f"{_short(module)}.{function.__name__.lstrip('_')}",
             signature=inspect.signature(function),
             hints={k: v for k, v in hints.items() if v is not Any and k not in validated},
@@ -117,12 +122,12 @@ class _Plan:
                     self.label,
                     at.name,
                     at.tree,
-                    "set up first: model = mlax.set_up(model, x, rng=key)",
+                    "set up the model first, model = mlax.set_up(model, x, rng=key)",
                 )
         return self._hold_together(found, None)
 
     def _refuse_none(self, weights: Tree, trees: list[Tree]) -> None:
-        """Refuse None for the weights, unless that is a tree without leaves among others."""
+        """Raise an error if the weights are None, unless all trees are without leaves."""
         if weights.tree is not None or not any(leaves(at.tree) for at in trees):
             return
         names = [type(at.slots_of).__name__ for at in trees if at.slots_of is not None]
@@ -137,7 +142,13 @@ class _Plan:
         self._hold_together(found, reference)
 
     def _hold_together(self, found: Found, reference: Reference | None) -> Reference | None:
-        """Tie all trees to the reference, or to one of them; report every leaf if they do not correspond."""
+        """Bind all trees to the reference, or to the first of them. If they do not correspond, report every
+        leaf.
+
+        jaxtyping compares the trees: each is turned into a `Signature`, and the name "Weights" is
+        bound to the first one. Slots in another dtype have a name of their own, bound to what the
+        weights would be in that dtype.
+        """
         trees = found.trees
         if reference is None:
             if not trees:
@@ -166,7 +177,7 @@ class _Plan:
         return reference
 
     def _check_entries(self, entries: list[Tree], reference: Reference) -> None:
-        """Compare slots of other shapes with those that follow from the reference; report every leaf."""
+        """Compare slots of other shapes with the shapes that follow from the reference. Report every leaf."""
         lines: list[str] = []
         for at in entries:
             weights = reference.signature
@@ -190,7 +201,8 @@ class _Plan:
                 return at
         slots += [at for at in entries if at.slot_dtype is not None]
         if slots and "weights" in self.signature.parameters:
-            # Slots in another dtype do not tell the weights' dtype, and the gradients are what is to be checked.
+            # The weights' dtype cannot be inferred from slots in another dtype, nor from the gradients,
+            # which are to be checked.
             raise ValueError(
                 f"{type(slots[0].slots_of).__name__}: {self.label.rpartition('.')[2]} needs the weights "
                 "(slot_dtype is not None)"
@@ -199,13 +211,16 @@ class _Plan:
 
 
 def _short(module: str) -> str:
-    """Return the last part of a module's name, and `experimental` before it where it is: others have the same last."""
+    """Return the last part of a module's name, with `experimental.` in front if that is where it is.
+
+    Modules in `experimental` may have the same names as others.
+    """
     package, _, last = module.rpartition(".")
     return f"experimental.{last}" if package.endswith(".experimental") else last
 
 
 def _hyperparameter_class(result_hint: Any) -> Any:
-    """Return the class of the hyperparameters in a state that a function is annotated to return; None of others."""
+    """Return the class of the hyperparameters in a state that a function returns; None if it returns no state."""
     cls = get_origin(result_hint) or result_hint
     if not (isinstance(cls, type) and hasattr(cls, "_fields")):
         return None

@@ -1,4 +1,4 @@
-"""The trees in the arguments or the result of one call: found by walking values and annotations side by side."""
+"""Finding the trees in the arguments or the result of a call: values and annotations are walked side by side."""
 
 import types
 from dataclasses import dataclass, field
@@ -24,9 +24,9 @@ class Tree(NamedTuple):
     argument: str
     name: str
     tree: Any
-    slots_of: Any = None  # the hyperparameters of the state that it is a slot of
-    shape: Any = None  # of `Entries`: what their shapes are
-    optional: bool = False  # whether the annotation allows None as well
+    slots_of: Any = None  # the hyperparameters of the state, if it is a slot of one
+    shape: Any = None  # for `Entries`: the function that returns their shapes
+    optional: bool = False  # whether the annotation also allows None
 
     @property
     def slot_dtype(self) -> Any:
@@ -35,7 +35,7 @@ class Tree(NamedTuple):
 
 @dataclass
 class Found:
-    """What the arguments, or the result, of one call hold."""
+    """The trees and arrays in the arguments, or in the result, of one call."""
 
     trees: list[Tree] = field(default_factory=list[Tree])
     entries: list[Tree] = field(default_factory=list[Tree])
@@ -43,13 +43,13 @@ class Found:
 
 
 def collect(label: str, at: Tree, hint: Any, found: Found) -> None:
-    """Add the trees in a value to those found, and check everything else in it at once.
+    """Find the trees in a value, and check everything else in it immediately.
 
     Args:
         label: Name of the function that is called, for messages.
-        at: The value, and what it is called.
+        at: The value and its name.
         hint: Its annotation.
-        found: Is added to.
+        found: The trees are added to this.
 
     Raises:
         TypeError: Something that is not a tree does not match its annotation.
@@ -108,7 +108,7 @@ def _check(label: str, at: Tree, hint: Any, found: Found) -> None:
 
 
 def _hint_name(hint: Any) -> str:
-    """Return an annotation as one writes it; a class of its own with its module: two may be called State."""
+    """Return an annotation as people write it. A NamedTuple gets its module's name: several are called State."""
     cls = get_origin(hint) or hint
     if hasattr(cls, "_fields"):
         return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"

@@ -1,4 +1,4 @@
-"""What is said of trees that do not correspond: a line for each leaf, and the cure where it is known."""
+"""Error messages about trees that do not correspond: a line for each leaf, and the cure if it is known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ __all__ = ["LeafMismatchError", "Reference", "refuse_leaves", "refuse_lines", "r
 
 
 class LeafMismatchError(TypeError):
-    """Trees given to one function whose leaves do not correspond in structure, shape and dtype."""
+    """Trees passed to one function do not correspond: leaves differ in place, shape or dtype."""
 
     __module__ = "mlax.typing"
 
 
 @dataclass
 class Reference:
-    """What the trees of one call are compared with."""
+    """The tree that the other trees of a call are compared with."""
 
     name: str
     signature: Signature
 
 
 def refuse_leaves(label: str, at: Tree, optimizer: str | None) -> NoReturn:
-    """Refuse a tree with leaves that are not floating-point or complex arrays.
+    """Raise an error about leaves that are not floating-point or complex arrays.
 
     Args:
         label: Name of the function that is called.
@@ -44,7 +44,9 @@ def refuse_leaves(label: str, at: Tree, optimizer: str | None) -> NoReturn:
 def refuse_trees(
     label: str, trees: Sequence[Tree], reference: Reference, optimizer: str | None
 ) -> NoReturn:
-    """Refuse the trees of one argument, of which at least one does not correspond to the reference."""
+    """Raise an error about the trees of one argument, at least one of which does not correspond to the
+    reference.
+    """
     lines: list[str] = []
     for at in trees:
         signature, suffix = reference.signature, ""
@@ -58,7 +60,7 @@ def refuse_trees(
 
 
 def refuse_lines(label: str, lines: Sequence[str], reference: Reference) -> NoReturn:
-    """Refuse leaves that do not correspond to the reference, with a line for each."""
+    """Raise an error about leaves that do not correspond to the reference, with a line for each."""
     raise LeafMismatchError(
         f"{label}: leaves that do not correspond to `{reference.name}` (no implicit promotion):\n  "
         + "\n  ".join(lines)
@@ -66,18 +68,18 @@ def refuse_lines(label: str, lines: Sequence[str], reference: Reference) -> NoRe
 
 
 def _packed_otherwise(trees: Sequence[Tree], reference: Reference) -> list[str]:
-    """Return a line with the cure where trees do not correspond because they are not packed alike."""
+    """Return a line with the cure if trees do not correspond because they are packed differently."""
     expected = layouts(reference.signature.as_tree())
     for at in trees:
         given = layouts(at.tree)
         if len(given) < len(expected):
             return [
-                f"{reference.name} is packed, {at.name} is not: packed.filter().repack({at.name})"
+                f"{reference.name} is packed, {at.name} is not: use packed.filter().repack({at.name})"
             ]
         if len(given) > len(expected):
             return [
-                f"{at.name} is packed, {reference.name} is not: pack both, or {at.name}.unpack(); "
-                "a loss function that unpacks its model returns packed.repack(model)"
+                f"{at.name} is packed, {reference.name} is not: pack both, or use {at.name}.unpack(); "
+                "a loss function that unpacks its model should return packed.repack(model)"
             ]
         for layout, other in zip(given, expected, strict=True):
             told, texts = (dict(static_texts(one.numbered())) for one in (layout, other))
@@ -88,6 +90,7 @@ def _packed_otherwise(trees: Sequence[Tree], reference: Reference) -> list[str]:
                     ]
         if given != expected:
             return [
-                f"{at.name} and {reference.name} were packed from other trees, or with another threshold or group"
+                f"{at.name} and {reference.name} were packed from different trees, or with a different threshold "
+                "or group"
             ]
     return []

@@ -1,8 +1,9 @@
-"""The annotation of slots that have one entry for each leaf, but not like the leaf: `Entries`.
+"""`Entries`: the annotation of slots with one entry for each leaf, whose shape differs from the leaf's.
 
     row: Annotated[Entries, row_shape]
 
-An entry is an array or a tuple of arrays, the empty tuple included. The function in the annotation says which.
+An entry is an array, or a tuple of arrays, which may be empty. The function in the annotation
+returns its shape.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ Shape: TypeAlias = tuple[int, ...]
 """The shape of an array."""
 
 EntryShape: TypeAlias = Callable[[Any, Shape], Shape | list[Shape]]
-"""Given hyperparameters and the shape of a leaf, the shape of its entry; or a list of shapes, for a tuple of arrays."""
+"""A function from hyperparameters and a leaf's shape to its entry's shape, or to a list of shapes for a tuple."""
 
 if TYPE_CHECKING:
     Entries: TypeAlias = Any
@@ -28,16 +29,20 @@ if TYPE_CHECKING:
 else:
 
     class Entries:
-        """One entry for each leaf of the weights, `Annotated` with an `EntryShape`; by itself it is not checked."""
+        """One entry for each leaf of the weights. Checked only if `Annotated` with an `EntryShape`."""
 
 
 def entry_shapes(shape: EntryShape, h: object, leaf: Shape) -> Shape | list[Shape]:
-    """Return what a function says about the entry of a leaf; refuse what is neither a shape nor a list of them."""
+    """Return the shape, or the list of shapes, of a leaf's entry; raise an error if the function returns
+    neither.
+    """
     shapes = shape(h, leaf)
     for one in shapes if isinstance(shapes, list) else [shapes]:
         if not _is_shape(one):
             name = getattr(shape, "__qualname__", shape)
-            raise TypeError(f"{name}: {shapes!r} is no shape and no list of shapes")
+            raise TypeError(
+                f"{name} must return a shape or a list of shapes (tuples of ints), got {shapes!r}"
+            )
     return shapes
 
 
@@ -51,11 +56,11 @@ def expected_entries(weights: Signature, shape: EntryShape, h: object) -> Any:
     """Return a tree of entries as `jax.ShapeDtypeStruct`s.
 
     Args:
-        weights: What the entries are for, in the dtypes that the entries have.
-        shape: Says the shapes.
+        weights: The weights that the entries are for, but in the dtypes of the entries.
+        shape: Returns the shapes.
         h: Hyperparameters.
     """
-    entries: dict[Any, Any] = {}  # most leaves have the shape of another one
+    entries: dict[Any, Any] = {}  # each shape and dtype once: most leaves share theirs with others
     for leaf in set(weights.leaves):
         shapes = entry_shapes(shape, h, leaf[0])
         entries[leaf] = (
@@ -69,12 +74,12 @@ def expected_entries(weights: Signature, shape: EntryShape, h: object) -> Any:
 def entry_mismatches(
     name: str, tree: object, weights_name: str, weights: Signature, expected: Any
 ) -> Iterator[str]:
-    """Yield a line for each entry of `tree` that is not as expected, and for each that is missing.
+    """Yield a line for each entry of `tree` that is missing or not as expected.
 
     Args:
-        name: What `tree` is called in the lines.
-        tree: The tree that is blamed.
-        weights_name: What the tree is called that the shapes follow from.
+        name: What to call `tree` in the lines.
+        tree: The tree to find fault with.
+        weights_name: What to call the tree that the shapes follow from.
         weights: That tree.
         expected: From `expected_entries`.
     """
