@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from mlax import optim as optim
 
 
-if not TYPE_CHECKING:  # checkers would take every misspelt name for one that this finds
+if not TYPE_CHECKING:  # with this, type checkers would accept any misspelt name
 
     def __getattr__(name: str) -> Any:
-        # Loaded on first use: `import mlax` stays light.
+        # Loaded on first use, so that `import mlax` stays fast.
         if name in {"experimental", "losses", "optim"}:
             return importlib.import_module(f"mlax.{name}")
         raise AttributeError(f"module 'mlax' has no attribute {name!r}")

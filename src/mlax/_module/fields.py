@@ -1,4 +1,4 @@
-"""The fields of a Module: how they are described, which are children, and which defaults are refused."""
+"""The fields of a Module: how to describe them, which are children, and which defaults are refused."""
 
 import dataclasses
 import re
@@ -60,11 +60,11 @@ def is_child(value: Any) -> bool:
     if any(isinstance(leaf, State) for _, leaf in found):
         raise StaticError(
             f"it holds States, but {keystr(path)} is {describe(other)}",
-            f"Wrap arrays in a Parameter or a Variable; give anything else a field beside the {cls.__name__}.",
+            "Wrap arrays in a Parameter or a Variable; move anything else to another field.",
         )
     if isinstance(other, (jax.Array, np.ndarray)) and not issubclass(cls, tuple):
         raise StaticError(
-            f"a {cls.__name__} of arrays is not hashable, and arrays have to say what they are for",
+            f"a {cls.__name__} of arrays is not hashable and does not say whether the arrays are trained",
             f"Wrap each, or the whole {cls.__name__}, in a Parameter (trained) or a Variable (not trained).",
         )
     return False
@@ -83,29 +83,29 @@ def _is_nested_tuple(value: Any) -> bool:
 
 
 def is_class_variable(annotation: object) -> bool:
-    """Whether an annotation, which may be a string, is a `ClassVar`."""
+    """Whether an annotation is a `ClassVar`. It may be a string."""
     if isinstance(annotation, str):
         return re.match(r"(\w+\.)*ClassVar\b", annotation) is not None
     return annotation is ClassVar or get_origin(annotation) is ClassVar
 
 
 def refuse_default(cls: type, name: str, default: object) -> None:
-    """Refuse a default that all instances would share, with a message for those who meet this for the first time."""
+    """Raise an error for a default that all instances would share. The message is for users new to this."""
     if isinstance(default, (jax.Array, np.ndarray)):
         raise TypeError(
-            f"{cls.__name__}.{name} = {describe(cast('object', default))}: a field holds no bare array.\n"
+            f"{cls.__name__}.{name} = {describe(cast('object', default))}: a field cannot hold a bare array.\n"
             f"  Wrap it in a Parameter (trained) or a Variable (not trained)."
         )
     if isinstance(default, (list, dict, set)):
         kind = class_of(cast("object", default)).__name__
         raise TypeError(
-            f"{cls.__name__}.{name}: all instances would share one default {kind}.\n"
-            f"  Write mlax.field(default_factory=lambda: ...)."
+            f"{cls.__name__}.{name}: all instances would share the default {kind}.\n"
+            f"  Use mlax.field(default_factory=lambda: ...)."
         )
 
 
 def is_to_copy(default: object) -> bool:
-    """Whether each module gets a copy of a default: all could share it, but one in two places of a model is refused."""
+    """Whether each module gets a copy of a default. Modules could share it, but not two places of one model."""
     if not isinstance(default, (State, tuple)):
         return False
     inside: list[object] = leaves(default, is_leaf=lambda node: isinstance(node, State))

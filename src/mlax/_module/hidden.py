@@ -1,8 +1,9 @@
 """States and arrays inside static values, where JAX does not see them.
 
-JAX would not differentiate, move or cast such an array, and a jitted function would keep the one it was traced with.
-So a static value is searched for them: closures, defaults and what a function wraps, bound methods, partials,
-containers, generators, and the attributes of objects. Module globals are not searched, classes neither.
+JAX would not differentiate, move or cast such an array, and a jitted function would keep the one it
+was traced with. So static values are searched for them: closures, defaults and wrapped functions,
+bound methods, partials, containers, generators, and attributes of objects. Module globals and
+classes are not searched.
 """
 
 import functools
@@ -20,7 +21,8 @@ from mlax._module.nodes import State, Unset
 
 __all__ = ["Hidden", "hidden_in"]
 
-# Beyond this many objects the search ends: a static value may be a tokenizer, or a logger that leads everywhere.
+# The search ends after this many objects: a static value may be a tokenizer, or a logger, which refers to
+# everything.
 _MOST = 2_000
 
 _PLAIN = (str, bytes, int, float, complex, type(None), type, types.ModuleType, types.CodeType)
@@ -31,7 +33,7 @@ class Hidden(NamedTuple):
 
     Attributes:
         value: The State or the array.
-        holder: What refers to it: `the variable 'model' of loss_fn`.
+        holder: The object that refers to it, for messages: `the variable 'model' of loss_fn`.
     """
 
     value: Any
@@ -39,12 +41,12 @@ class Hidden(NamedTuple):
 
 
 class _Reference(NamedTuple):
-    """One object that another refers to.
+    """An object, and what refers to it.
 
     Attributes:
         value: The object.
         holder: What refers to it.
-        of_jax: Whether that is part of JAX or NumPy, which keep constants as NumPy arrays.
+        of_jax: Whether the holder is part of JAX or NumPy, which keep constants as NumPy arrays.
     """
 
     value: Any
@@ -53,7 +55,7 @@ class _Reference(NamedTuple):
 
 
 def hidden_in(value: object) -> Hidden | None:
-    """Return a State or an array that a static value refers to, however deep; None if there is none."""
+    """Return a State or an array that a static value refers to, at any depth; None if there is none."""
     if isinstance(value, types.FunctionType):
         if not (value.__closure__ or value.__defaults__ or value.__kwdefaults__ or value.__dict__):
             return None
@@ -77,7 +79,7 @@ def hidden_in(value: object) -> Hidden | None:
 
 
 def _references(one: Any) -> Iterator[_Reference]:
-    """Yield what an object refers to, as far as it is searched."""
+    """Yield the objects that an object refers to, as far as they are to be searched."""
     if isinstance(one, types.FunctionType):
         yield from _of_function(one)
     elif isinstance(one, types.MethodType):
@@ -107,7 +109,7 @@ def _references(one: Any) -> Iterator[_Reference]:
             yield _Reference(item, "a generator")
     elif hasattr(one, "__dict__") or _slots(class_of(one)):
         yield from _attributes(one)
-    else:  # an iterator, a deque: made in C, it tells only the garbage collector what it refers to
+    else:  # implemented in C, such as an iterator or a deque: only the garbage collector knows
         of_jax = _is_of_jax(class_of(one).__module__)
         for item in gc.get_referents(one):
             yield _Reference(item, f"a {type(one).__name__}", of_jax)
@@ -130,7 +132,7 @@ def _of_function(function: types.FunctionType) -> Iterator[_Reference]:
 
 
 def _attributes(one: Any) -> Iterator[_Reference]:
-    """Yield the values of an object's attributes, those in slots included."""
+    """Yield the values of an object's attributes, including those in slots."""
     cls = class_of(one)
     of_jax = _is_of_jax(cls.__module__)
     values: dict[str, Any] = dict(getattr(one, "__dict__", {}))
@@ -143,7 +145,7 @@ def _attributes(one: Any) -> Iterator[_Reference]:
 
 @functools.cache
 def _slots(cls: type) -> list[str]:
-    """Return the names of the slots that a class in Python has."""
+    """Return the names of a class's slots, if it is written in Python."""
     return [
         name
         for base in cls.__mro__
@@ -158,7 +160,7 @@ def _is_of_jax(module: object) -> bool:
 
 
 def _belongs_to_jax(value: object) -> bool:
-    """Whether this is a function of JAX or NumPy itself, such as `jax.nn.relu`, and not one made of a user's."""
+    """Whether this is a function of JAX or NumPy itself, such as `jax.nn.relu`, not one that wraps a user's."""
     module = getattr(value, "__module__", None)
     name = getattr(value, "__name__", None)
     if not _is_of_jax(module) or not isinstance(name, str):

@@ -1,7 +1,8 @@
 """The nodes of a model: `State` and its leaf nodes, `Variable` and `Parameter`.
 
-A model is a tree of States. Leaf nodes (`ENode`, exterior) wrap arrays and say what they are for; branch nodes
-(`INode`, interior: see `branches` and `module`) hold other nodes. Every State is a PyTree, and none can be mutated.
+A model is a tree of States. Leaf nodes (`ENode`, for exterior) wrap arrays and say what they are
+for. Branch nodes (`INode`, for interior, in `branches` and `module`) hold other nodes. Every State
+is an immutable PyTree.
 """
 
 import copy
@@ -56,11 +57,11 @@ __all__ = [
 
 
 class State(Printed):
-    """Base class of everything stateful in a model; a PyTree that cannot be mutated."""
+    """Base class of everything in a model that holds arrays: an immutable PyTree."""
 
     __slots__ = ()
 
-    if not TYPE_CHECKING:  # declared for checkers, these would switch off their attribute checks
+    if not TYPE_CHECKING:  # if type checkers saw these, they would no longer check attributes
 
         def __setattr__(self, name: str, value: Any) -> NoReturn:
             raise FrozenInstanceError(
@@ -74,15 +75,17 @@ class State(Printed):
             )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy the arrays and share what is static, so that the copy has the same structure."""
+        """Copy the arrays and share static values, so that the copy has the same structure."""
         copied: Self = map_leaves(lambda leaf: copy.deepcopy(leaf, memo), self)
         return copied
 
 
 class _DataKey:
-    """The key of a node's `data`. One array needs no key of its own: `model.kernel`, not `model.kernel.data`.
+    """The key of a node's `data`. A single array needs no key of its own: `model.kernel`, not
+    `model.kernel.data`.
 
-    The keys of all nodes are equal, whatever they hold: JAX compares them where trees should correspond and do not.
+    The keys of all nodes are equal, whatever the nodes hold: JAX compares keys to explain why trees
+    do not match.
     """
 
     name = "data"
@@ -113,7 +116,7 @@ def _data_key(data: Any) -> object:
 
 
 def _strong_array(cls: type, leaf: Any) -> Any:
-    """Return one leaf of `data` as a strongly typed JAX array, or refuse it."""
+    """Return one leaf of `data` as a strongly typed JAX array; raise an error if that is impossible."""
     data: object = leaf
     if isinstance(leaf, State):
         raise TypeError(
@@ -123,23 +126,23 @@ def _strong_array(cls: type, leaf: Any) -> Any:
     if leaf is UNSET:
         raise TypeError(
             f"{cls.__name__}.data holds UNSET among other values: a node is made as a whole.\n"
-            f"  Make it all in set_up, `{cls.__name__}()` until then, or give each part a node of its own."
+            f"  Make all of it in set_up and use `{cls.__name__}()` until then, or give each part its own node."
         )
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf
     if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, bool, int, float, complex)):
         raise TypeError(
             f"{cls.__name__}.data must be an array or a PyTree of arrays, got {describe(leaf)}.\n"
-            f"  A hyperparameter needs no wrapper: assign it to a field of the Module as it is."
+            f"  A hyperparameter needs no wrapper: assign it directly to a field of the Module."
         )
     try:
-        # JAX may keep NumPy's own memory, also after `jnp.array`, and the caller may write to that.
+        # JAX may share memory with a NumPy array, even after `jnp.array`, and the caller may write to it.
         array = jnp.asarray(leaf.copy() if isinstance(leaf, np.ndarray) else leaf)
     except OverflowError:
         raise TypeError(f"{cls.__name__}.data: {describe(data)} is too large for JAX") from None
     except (TypeError, ValueError):
         raise TypeError(
-            f"{cls.__name__}.data: JAX has no arrays like {describe(data)}, a {type(data).__name__}"
+            f"{cls.__name__}.data: JAX has no array type for {describe(data)}, a {type(data).__name__}"
         ) from None
     weak = getattr(array, "weak_type", False)  # keys have none
     return lax.convert_element_type(array, array.dtype) if weak else array
@@ -172,10 +175,11 @@ _unflatten: dict[type, _Unflatten] = {}
 
 
 def _register(cls: type["ENode[Any]"]) -> None:
-    """Make `cls` a PyTree.
+    """Register `cls` as a PyTree.
 
-    An object is filled while its class is `mutable`, which has the same layout and plain assignment, and handed
-    out as a `cls`: a third faster than going round `State.__setattr__` for each attribute.
+    An object is filled while its class is `mutable`, which has the same layout and plain
+    assignment; then its class is set to `cls`. This is a third faster than bypassing
+    `State.__setattr__` for each attribute.
     """
     mutable = type(
         cls.__name__,
@@ -199,7 +203,7 @@ def _register(cls: type["ENode[Any]"]) -> None:
 
 
 def _with_data(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
-    """Return flatten and unflatten of a node that has `data` only."""
+    """Return flatten and unflatten for nodes that have only `data`."""
 
     def flatten(node: Any) -> tuple[tuple[Any], Any]:
         return (node.data,), None
@@ -214,7 +218,7 @@ def _with_data(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
 
 
 def _with_frozen(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
-    """Return flatten and unflatten of a node that also has `frozen`."""
+    """Return flatten and unflatten for nodes that have `data` and `frozen`."""
 
     def flatten(node: Any) -> tuple[tuple[Any], Any]:
         return (node.data,), node.frozen
@@ -230,7 +234,7 @@ def _with_frozen(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
 
 
 def _refuse_own_attributes(cls: type) -> None:
-    """Refuse a class of nodes with attributes of its own: a node made by a transformation would not have them."""
+    """Raise an error for a class of nodes that has its own attributes: transformations would lose them."""
     if cls.__module__ == __name__:
         return
     found = [*inspect.get_annotations(cls)]
@@ -239,25 +243,26 @@ def _refuse_own_attributes(cls: type) -> None:
     found += [slots] if isinstance(slots, str) else [*slots]
     if found:
         raise TypeError(
-            f"{cls.__name__}.{found[0]}: a class of nodes has no attributes and no __init__ of its own; a node is its "
-            f"data.\n  Put anything else into a field of a Module, beside the node."
+            f"{cls.__name__}.{found[0]}: a class of nodes cannot have its own attributes or __init__; a node is only "
+            f"its data.\n  Put anything else in a field of a Module, beside the node."
         )
 
 
 class ENode(State, Generic[T]):
-    """A leaf node: wraps `data`, an array or a PyTree of arrays.
+    """A leaf node: it wraps `data`, an array or a PyTree of arrays.
 
-    `data` may also be `UNSET` (to be made by `set_up` from the first input) or None (filtered out).
+    `data` may also be `UNSET` (`set_up` will make it from the first input) or None (it was filtered
+    out).
 
     Raises:
-        TypeError: `data` holds something that is not an array, or a State.
+        TypeError: `data` holds a State, or something that is not an array.
     """
 
     if TYPE_CHECKING:
 
         @property
         def data(self) -> T:
-            """The array or PyTree of arrays. For checkers a property: it is read-only."""
+            """The array or PyTree of arrays. Declared as a property so that checkers see it is read-only."""
             ...
 
         @overload
@@ -293,13 +298,13 @@ class ENode(State, Generic[T]):
         return type(self)._restored, (self.data, getattr(self, "frozen", None))
 
     def with_data(self, data: Any) -> Self:
-        """Return a copy that wraps other data, without the checks of the constructor."""
+        """Return a copy with other data. The data are not checked as in the constructor."""
         copy: Self = self._restored(data, getattr(self, "frozen", None))
         return copy
 
 
 class Variable(ENode[T]):
-    """Non-trainable data: an array of any JAX type, or a PyTree of them.
+    """Data that are not trained: an array of any JAX dtype, or a PyTree of arrays.
 
     Args:
         data: NumPy arrays and Python scalars become strongly typed JAX arrays.
@@ -309,11 +314,12 @@ class Variable(ENode[T]):
 
 
 class Parameter(ENode[T]):
-    """Trainable data: an inexact array, or a PyTree of them.
+    """Data that are trained: a floating-point or complex array, or a PyTree of them.
 
     Args:
         data: NumPy arrays and Python scalars become strongly typed JAX arrays.
-        frozen: Do not optimize it. Static; a frozen Parameter may hold any JAX type.
+        frozen: Whether optimizers leave it alone. Static. A frozen Parameter may have any JAX
+            dtype.
 
     Raises:
         TypeError: An unfrozen Parameter is given integers, bools or keys.
@@ -323,7 +329,7 @@ class Parameter(ENode[T]):
 
         @property
         def frozen(self) -> bool:
-            """Whether it is not optimized. For checkers a property: it is read-only."""
+            """Whether optimizers leave it alone. Declared as a property so that checkers see it is read-only."""
             ...
 
         @overload

@@ -1,4 +1,4 @@
-"""How States print: an indented tree with `f32[64,10]` in the place of arrays."""
+"""How States are printed: as an indented tree, with `f32[64,10]` in place of arrays."""
 
 import reprlib
 from collections.abc import Iterable
@@ -11,21 +11,24 @@ __all__ = ["Printed", "pretty", "shorten"]
 
 
 class Printed:
-    """Base of what prints as its class around named parts; `State` inherits it, so that this file knows no States."""
+    """Base class of objects that print as their class around named parts.
+
+    `State` inherits from it, so that this module need not know States.
+    """
 
     __slots__ = ()
 
     def _parts(self) -> Iterable[tuple[str | None, Any]]:
-        """Yield name and value of each part; a name of None is not shown."""
+        """Yield the name and value of each part. A name of None is not printed."""
         return ()
 
-    @reprlib.recursive_repr()  # a field may hold a bound method, which prints what it is bound to
+    @reprlib.recursive_repr()  # a field may hold a bound method, whose repr prints the object it is bound to
     def __repr__(self) -> str:
         return pretty(self)
 
 
 def pretty(value: Any, width: int = 88) -> str:
-    """Return a readable form of a State or of what it holds, on one line if it fits into `width`."""
+    """Return a readable form of a State or its contents, on one line if it fits into `width`."""
     import wadler_lindig as wl
 
     def array(value: Any) -> Any:
@@ -58,6 +61,6 @@ def pretty(value: Any, width: int = 88) -> str:
 
 
 def shorten(value: Any, limit: int = 60) -> str:
-    """Return `value` on one line, with `f32[64,10]` in the place of arrays, cut where it is long."""
+    """Return a value on one line, with `f32[64,10]` in place of arrays, cut off if it is long."""
     text = " ".join(pretty(value).split())
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -174,7 +174,7 @@ def set_up_one(module: Any, given: inspect.BoundArguments) -> Any:
     path = module._aux_data.label
     if path is None:  # made by a `forward` during the run: the model has no place for its nodes
         raise ValueError(
-            f"mlax.set_up: a {type(module).__name__} made inside a forward is not part of the model and cannot be set up.\n"
+            f"mlax.set_up: a {type(module).__name__} made in a forward is not in the model: it cannot be set up.\n"
             f"  Make it in __init__ or set_up, as a field of its parent."
         )
     return run.ask(path, given)

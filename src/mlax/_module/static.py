@@ -1,8 +1,9 @@
-"""What may be a static field of a Module, and when two static values are the same.
+"""Which values a static field of a Module may have, and when two of them are the same.
 
-Static fields are aux data: JAX caches traces under them, so they must be hashable, hold no arrays, and differ
-whenever a trace could. Python's equality is too coarse for that (1 == 1.0 == True, 0.0 == -0.0), so a value is
-compared by its `tag`, in which a type comes before each value.
+Static fields are aux data, and JAX caches traces by them. So they must be hashable, must not hold
+arrays, and must differ whenever the traces could. Python's equality is too coarse for that (1 ==
+1.0 == True, 0.0 == -0.0). So values are compared by their `tag`, in which each value comes with its
+type.
 """
 
 import dataclasses
@@ -22,12 +23,12 @@ from mlax.tree import describe
 
 __all__ = ["StaticError", "tag"]
 
-_PLAIN = frozenset({str, int, bool, bytes, type(None)})  # nothing can hide in them
+_PLAIN = frozenset({str, int, bool, bytes, type(None)})  # nothing can be hidden in these
 _ATOMS = _PLAIN | {type, types.FunctionType}
 
 
 class StaticError(TypeError):
-    """A value that cannot be static: what is wrong with it, and the cure."""
+    """A value cannot be static. The message says what is wrong with it; `cure` says what to do."""
 
     def __init__(self, problem: str, cure: str) -> None:
         super().__init__(problem)
@@ -35,10 +36,10 @@ class StaticError(TypeError):
 
 
 def tag(value: Any) -> Hashable:
-    """Return what stands for a static value in comparisons and hashes.
+    """Return a hashable value that represents a static value in comparisons.
 
     Raises:
-        StaticError: The value is unhashable, or is or holds an array or a State.
+        StaticError: The value is unhashable, or it is or holds an array or a State.
     """
     cls = class_of(value)
     if cls in _PLAIN:
@@ -50,7 +51,7 @@ def tag(value: Any) -> Hashable:
         what = describe(hidden.value) if is_array else f"a {type(hidden.value).__name__}"
         raise StaticError(
             f"{hidden.holder} holds {what}, which JAX does not see there",
-            "Give that a field of its own, arrays in a Parameter or a Variable, and pass it as an argument.",
+            "Give it a field of its own (an array in a Parameter or a Variable) and pass it as an argument.",
         )
     return found
 
@@ -73,7 +74,7 @@ def _tag(value: Any) -> Hashable:
     if isinstance(value, complex):
         return cls, value.real.hex(), value.imag.hex()
     params = getattr(cls, "__dataclass_params__", None)
-    if not all_leaves([value]):  # a PyTree of another library or of the user
+    if not all_leaves([value]):  # a PyTree of another library, or the user's
         _refuse_arrays(value, leaves(value))
     elif params is not None:
         _refuse_arrays(
@@ -88,7 +89,7 @@ def _tag(value: Any) -> Hashable:
 
 
 def _parts(value: Any) -> Iterable[Any] | None:
-    """Return what a value is made of, for those that Python compares too coarsely, too finely or by identity."""
+    """Return the parts of a value whose own equality is too coarse, too fine, or by identity."""
     kind = class_of(value)
     if issubclass(kind, tuple):
         return tuple(value)
@@ -104,7 +105,7 @@ def _parts(value: Any) -> Iterable[Any] | None:
 
 
 def _is_generated(function: Any) -> bool:
-    """Whether `dataclasses` wrote a method: code of a user comes from a file."""
+    """Whether `dataclasses` generated a method. The code of a user's method comes from a file."""
     return getattr(getattr(function, "__code__", None), "co_filename", "") == "<string>"
 
 
@@ -113,8 +114,8 @@ def _refuse_arrays(value: Any, inside: Iterable[Any]) -> None:
         if isinstance(item, (jax.Array, np.ndarray, State)):
             raise StaticError(
                 f"a {type(value).__name__} holds {describe(cast('object', item))}",
-                "Static values hold no arrays and no States: give that a field of its own, arrays in a Parameter "
-                "or a Variable.",
+                "A static value cannot hold arrays or States: give them fields of their own (an array in a "
+                "Parameter or a Variable).",
             )
 
 
@@ -126,8 +127,8 @@ def _misplaced(value: Any) -> StaticError:
         )
     if value is UNSET:
         return StaticError(
-            "UNSET is the data of a node, and this is no node",
-            "Write Parameter() or Variable() for what set_up is to make.",
+            "UNSET is the data of a node, not a value by itself",
+            "Use Parameter() or Variable() for a node that set_up will make.",
         )
     return StaticError(
         f"{describe(value)} is an array",

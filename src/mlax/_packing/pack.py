@@ -74,7 +74,9 @@ def pack(
         _refuse_other_arguments(where, group)
     if layouts(tree):
         raise TypeError(f"{where}: tree is already packed, or holds a Packed; unpack it first")
-    refuse_unset(where, "tree", tree, "set up the model first, model = mlax.set_up(model, x, rng=key)")
+    refuse_unset(
+        where, "tree", tree, "set up the model first, model = mlax.set_up(model, x, rng=key)"
+    )
     refuse_shared(where, "tree", tree)
     given, treedef = leaves_by_name(where, "tree", tree)
     nodes = dict(zip(given, _nodes(where, given, tree), strict=True))

@@ -185,9 +185,7 @@ def load(path: _Path, like: T, *, strict: bool = True) -> T:
         OSError: The file cannot be read.
     """
     where = "mlax.load"
-    refuse_unset(
-        where, "like", like, "pass the model that mlax.set_up returns"
-    )
+    refuse_unset(where, "like", like, "pass the model that mlax.set_up returns")
     target = _Target(where, like)
     with _opened(where, path) as (file, header):
         own = _own(header.metadata)

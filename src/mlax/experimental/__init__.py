@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["losses", "optim"]
 
 
-if not TYPE_CHECKING:  # checkers would take every misspelt name for one that this finds
+if not TYPE_CHECKING:  # with this, type checkers would accept any misspelt name
 
     def __getattr__(name: str) -> Any:
         if name in __all__:  # loaded on first use

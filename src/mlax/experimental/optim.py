@@ -34,7 +34,7 @@ def apply_gradients(updates: Weights, weights: Weights) -> Weights:
     return apply_updates(updates, weights)
 
 
-if not TYPE_CHECKING:  # checkers would take every misspelt name for one that this finds
+if not TYPE_CHECKING:  # with this, type checkers would accept any misspelt name
 
     def __getattr__(name: str) -> Any:
         if name in generated.__all__:

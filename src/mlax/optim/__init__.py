@@ -49,7 +49,7 @@ claim(__name__, __all__)
 __all__ += mlax_optimizers.__all__
 
 
-if not TYPE_CHECKING:  # checkers would take every misspelt name for one that this finds
+if not TYPE_CHECKING:  # with this, type checkers would accept any misspelt name
 
     def __getattr__(name: str) -> Any:
         if name in mlax_optimizers.__all__:

@@ -136,9 +136,7 @@ def refused_leaves(name: str, tree: object, optimizer: str | None = None) -> lis
                     cure += f", or {optimizer}().init(model)"
         elif _is_numpy_type(leaf_type) and not _is_accepted(dtype, True):
             short = canonical(dtype)
-            cure = (
-                f"a NumPy array, which JAX would make {short}; use .astype('{short}'), or jax.enable_x64"
-            )
+            cure = f"a NumPy array, which JAX would make {short}; use .astype('{short}'), or jax.enable_x64"
         else:
             continue
         lines.append(f"{name}{keystr(path)}: {describe(leaf)} ({cure})")

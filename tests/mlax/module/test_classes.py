@@ -70,7 +70,7 @@ def test_abstract_methods():
     assert Concrete(3).width() == 3
     with pytest.raises(TypeError, match=r"^Module is abstract"):
         Module()
-    with pytest.raises(NotImplementedError, match="Concrete defines no forward"):
+    with pytest.raises(NotImplementedError, match="Concrete does not define forward"):
         Concrete(3)(1)
 
 

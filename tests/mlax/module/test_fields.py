@@ -55,7 +55,7 @@ def test_every_ok_line_of_the_seed_is_accepted():
         (lambda: Bar(h=Container(states="abc")), "Container.states must be a State"),  # i
         (
             lambda: Bar(m=[1, 2, 3]),  # m
-            "Bar.m = [1, 2, 3] is no valid field: a list is not hashable.\n  Use a tuple.",
+            "Bar.m = [1, 2, 3] is not a valid field: a list is not hashable.\n  Use a tuple.",
         ),
     ],
 )
@@ -157,12 +157,12 @@ def bound(owner):
     [
         (
             jnp.ones((2, 3)),
-            f"f32[2,3] is no valid field: float32[2,3] is an array.\n  {ARRAY_CURE}",
+            f"f32[2,3] is not a valid field: float32[2,3] is an array.\n  {ARRAY_CURE}",
         ),
-        (np.ones(2), f"is no valid field: float64[2] is an array.\n  {ARRAY_CURE}"),
+        (np.ones(2), f"is not a valid field: float64[2] is an array.\n  {ARRAY_CURE}"),
         (
             (1, jnp.ones(2)),
-            f"(1, f32[2]) is no valid field: float32[2] is an array.\n  {ARRAY_CURE}",
+            f"(1, f32[2]) is not a valid field: float32[2] is an array.\n  {ARRAY_CURE}",
         ),
         ((1, (2, jnp.ones(2))), "float32[2] is an array"),
         (Pair(1, jnp.ones(2)), "float32[2] is an array"),
@@ -174,7 +174,7 @@ def bound(owner):
         (frozenset({functools.partial(max, jnp.ones(2))}), "float32[2] is an array"),
         (functools.partial(max, Foo()), f"a Foo is hidden in a static value.\n  {HIDDEN_CURE}"),
         (Foo().replace, f"a Foo is hidden in a static value.\n  {HIDDEN_CURE}"),
-        ([1, 2], "[1, 2] is no valid field: a list is not hashable.\n  Use a tuple."),
+        ([1, 2], "[1, 2] is not a valid field: a list is not hashable.\n  Use a tuple."),
         ((1, [2]), "a list is not hashable.\n  Use a tuple."),
         ({"a": 1}, "a dict is not hashable.\n  Use a tuple of pairs, or a frozen dataclass."),
         ({1}, "a set is not hashable.\n  Use a frozenset."),
@@ -184,17 +184,17 @@ def bound(owner):
         ),
         (
             UNSET,
-            "UNSET is the data of a node, and this is no node.\n  Write Parameter() or Variable()",
+            "UNSET is the data of a node, not a value by itself.\n  Use Parameter() or Variable()",
         ),
         (
             [jnp.ones(2)],
-            "a list of arrays is not hashable, and arrays have to say what they are for.\n"
+            "a list of arrays is not hashable and does not say whether the arrays are trained.\n"
             "  Wrap each, or the whole list, in a Parameter (trained) or a Variable (not trained).",
         ),
         (
             [Foo(), 3],
-            "[Foo(), 3] is no valid field: it holds States, but [1] is 3 (int).\n"
-            "  Wrap arrays in a Parameter or a Variable; give anything else a field beside the list.",
+            "[Foo(), 3] is not a valid field: it holds States, but [1] is 3 (int).\n"
+            "  Wrap arrays in a Parameter or a Variable; move anything else to another field.",
         ),
         ((jnp.ones(2), Foo()), "it holds States, but [0] is float32[2]"),
         ({"a": {"b": Foo(), "c": "x"}}, "it holds States, but ['a']['c'] is 'x' (str)"),

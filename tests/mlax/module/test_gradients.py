@@ -132,9 +132,9 @@ def mlax_linear() -> Any:
 
 RETURNS = {
     "a loss alone": (lambda m: jnp.ones(()), "must return (loss, model, *aux), got f32[]"),
-    "a nested pair": (lambda m: (jnp.ones(()), (m, 1)), "in second place, got (Linear("),
+    "a nested pair": (lambda m: (jnp.ones(()), (m, 1)), "that the call returned, got (Linear("),
     "nothing": (lambda m: None, "must return (loss, model, *aux), got None"),
-    "the model first": (lambda m: (m, jnp.ones(())), "in second place, got f32[] ("),
+    "the model first": (lambda m: (m, jnp.ones(())), "that the call returned, got f32[] ("),
     "a loss for each example": (
         lambda m: (m(X)[0].mean(1), m),
         "must return a real scalar array as the loss, got float32[4].\n  Reduce it over the batch",
@@ -170,7 +170,7 @@ def test_a_model_that_is_not_set_up():
     with pytest.raises(ValueError, match="UNSET") as error:
         value_and_grad(lambda m: (1.0, m))(net().replace(layers=[]))
     assert str(error.value) == (
-        "value_and_grad(<lambda>): 3 nodes are UNSET, set up first: model = mlax.set_up(model, x, rng=key):\n"
+        "value_and_grad(<lambda>): 3 nodes are UNSET; set up the model first, model = mlax.set_up(model, x, rng=key):\n"
         "  model.norm.mean\n  model.norm.var\n  model.norm.scale"
     )
 
@@ -253,5 +253,5 @@ def test_the_ways_to_get_it_wrong_say_so():
     with pytest.raises(ValueError, match=r"not set up \(UNSET: kernel, bias\)"):
         jax.jit(lambda m: m(X[0]))(net())
     ready = mlax.set_up(net(), X[0], rng=KEY)
-    with pytest.raises(ValueError, match=r"^BatchNorm cannot be called: filtered out"):
+    with pytest.raises(ValueError, match=r"^BatchNorm cannot be called: nodes are filtered out"):
         batch_loss(ready.filter(), X)

@@ -130,7 +130,7 @@ def test_what_hides_is_refused(way: Callable[[Any], Any], hidden: Any) -> None:
     with pytest.raises(TypeError, match=r"^Holder\.content = ") as refusal:
         Holder(way(hidden))
     problem, cure = str(refusal.value).split("\n")[-2:]
-    assert "is no valid field" in problem
+    assert "is not a valid field" in problem
     assert cure.strip()
     assert len(str(refusal.value)) < 600
     with pytest.raises(TypeError, match=r"^Holder\.content = "):

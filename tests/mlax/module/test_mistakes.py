@@ -181,9 +181,7 @@ def test_defaults_that_cannot_be():
         class Mine(Module):
             k: Any = jnp.ones(3)
 
-    message = (
-        "Mine.k = float32[3]: a field holds no bare array.\n  Wrap it in a Parameter (trained) or"
-    )
+    message = "Mine.k = float32[3]: a field cannot hold a bare array.\n  Wrap it in a Parameter (trained) or"
     assert refused(array).startswith(message)
 
 
@@ -220,13 +218,13 @@ def test_a_forward_that_branches_on_values():
             return (x if x.sum() > 0 else -x), self
 
     message = refused(lambda: mlax.set_up(Branches(), jnp.ones(3)))
-    assert message.startswith("mlax.set_up calls Branches with shapes and dtypes only")
+    assert message.startswith("mlax.set_up calls Branches with only shapes and dtypes")
     assert Branches()(jnp.ones(3))[0].sum() == 3
 
 
 @pytest.mark.parametrize("rng", [0, "key", np.zeros(2, np.uint32), jnp.ones(2)], ids=str)
 def test_what_is_no_key(rng):
-    assert "rng must be a key, as jax.random.key(0) gives" in refused(
+    assert "rng must be a key, such as jax.random.key(0)" in refused(
         lambda: mlax.set_up(Scale(), jnp.ones(3), rng=rng)
     )
 
@@ -237,7 +235,7 @@ def test_a_key_under_another_name():
             return self.replace(gain=Parameter(jax.random.normal(key, x.shape)))
 
     message = refused(lambda: mlax.set_up(Named(), jnp.ones(3), rng=jax.random.key(0)))
-    assert "A PRNG key is called `rng`" in message
+    assert "Name a PRNG key `rng`" in message
 
 
 def test_a_loss_that_is_no_array():

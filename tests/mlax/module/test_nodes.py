@@ -78,7 +78,7 @@ def test_messages_of_refused_data():
     cases = {
         (lambda: Parameter("abc")): (
             "Parameter.data must be an array or a PyTree of arrays, got 'abc' (str).\n"
-            "  A hyperparameter needs no wrapper: assign it to a field of the Module as it is."
+            "  A hyperparameter needs no wrapper: assign it directly to a field of the Module."
         ),
         (lambda: Variable(Foo())): (
             "Variable.data holds a State, Foo: a Variable or Parameter wraps arrays only.\n"
@@ -101,7 +101,7 @@ def test_messages_of_refused_data():
         (lambda: Parameter(1.0, frozen=1)): "Parameter.frozen must be a bool, got 1",
         (lambda: Container("abc")): (
             "Container.states must be a State (Variable, Parameter, Container, Module), got 'abc' (str).\n"
-            "  Wrap arrays in a Parameter or a Variable; anything else belongs into a field of a Module."
+            "  Wrap arrays in a Parameter or a Variable; anything else belongs in a field of a Module."
         ),
     }
     for make, message in cases.items():

@@ -134,7 +134,7 @@ def test_what_was_not_called_is_named():
     with pytest.raises(ValueError, match="UNSET") as error:
         mlax.set_up(model, X, rng=KEY)
     assert str(error.value) == (
-        "mlax.set_up: 5 nodes are UNSET, their modules were not called with these inputs:\n"
+        "mlax.set_up: 5 nodes are UNSET; their modules were not called with these inputs:\n"
         "  model.extra[0].kernel\n  model.extra[0].bias\n  model.extra[1].states.mean\n"
         "  model.extra[1].states.var\n  model.extra[1].states.scale"
     )
@@ -168,7 +168,7 @@ class Reads(Module):
 
 @pytest.mark.parametrize("how", ["mean", "float", "numpy", "if"])
 def test_a_set_up_that_reads_values_is_refused(how):
-    message = "Reads.set_up of model.parts['a'] reads the values of its input; mlax.set_up knows shapes and"
+    message = "Reads.set_up of model.parts['a'] reads the values of its input, but mlax.set_up knows only shapes and"
     model = Chain({"a": Reads(how=how)})
     with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
         mlax.set_up(model, X, rng=KEY)

@@ -43,7 +43,7 @@ def test_set_up_gets_the_arguments_that_it_names():
 
     with pytest.raises(
         TypeError,
-        match=r"^Asks\.set_up asks for 'labels', which this call of forward was not given \(it was given x, mask\)",
+        match=r"^Asks\.set_up takes 'labels', but this call of forward was not given it \(it was given x, mask\)",
     ):
         Asks()(1, 2)
 
@@ -56,7 +56,7 @@ def test_set_up_gets_the_arguments_that_it_names():
             "Bad.set_up must return the set-up copy, got None.\n  End it with `return self.replace",
         ),
         (lambda self: linear(), "Bad.set_up must return the set-up copy, got Linear("),
-        (lambda self: self, "Bad.set_up was called, but still Bad is not set up (UNSET: weight)"),
+        (lambda self: self, "Bad.set_up was called, but Bad is not set up (UNSET: weight)"),
     ],
 )
 def test_a_set_up_that_returns_something_else(result, message):
@@ -104,7 +104,7 @@ def test_wrong_models_and_modules_made_on_the_way():
         def forward(self, x: Array) -> tuple[Array, Self]:
             return Linear(2)(x)[0], self
 
-    with pytest.raises(ValueError, match="a Linear that a forward makes is no part of the model"):
+    with pytest.raises(ValueError, match="a Linear made in a forward is not in the model"):
         mlax.set_up(Makes(), X, rng=KEY)
 
 

@@ -121,7 +121,7 @@ def test_combine_takes_the_first_that_is_not_empty():
 def test_combine_refuses_other_trees(other, message):
     model = linear()
     with pytest.raises(
-        ValueError, match=r"^Linear\.combine: argument 2 is no part of the same tree: "
+        ValueError, match=r"^Linear\.combine: argument 2 is not a part of the same tree: "
     ) as error:
         model.combine(model, other())
     assert message in str(error.value)

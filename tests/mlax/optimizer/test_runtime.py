@@ -259,7 +259,9 @@ def test_weights_that_are_still_unset_are_refused() -> None:
         bias: Parameter[Array] = Parameter(jnp.ones(2))
 
     for init in (adam.Adam().init, adam.init):
-        with pytest.raises(ValueError, match=r"adam.init: a node is UNSET, set up first") as error:
+        with pytest.raises(
+            ValueError, match=r"adam.init: a node is UNSET; set up the model first"
+        ) as error:
             init({"model": Unmade().filter()})
         assert str(error.value).endswith("\n  weights['model'].kernel")
 

@@ -367,7 +367,7 @@ one = jnp.ones(2)
         ),
         ({"a": one, "b": one}, ValueError, "tree['a'] and tree['b'] are the same array"),
         ({"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, ValueError, "have the same path, 'a.b'"),
-        (net(), ValueError, "set it up first"),
+        (net(), ValueError, "set up the model first"),
         (
             {"a": mlax.pack({"b": jnp.ones(1)})},
             TypeError,

@@ -290,11 +290,11 @@ def test_saving_inside_jit_is_refused(tmp_path: Path) -> None:
 def test_unset_nodes_are_refused(tmp_path: Path) -> None:
     """They would be left out, and their shapes are not known."""
     with pytest.raises(
-        ValueError, match=r"mlax\.save: a node is UNSET, set up first .*\n  tree\.kernel"
+        ValueError, match=r"mlax\.save: a node is UNSET; set up the model first .*\n  tree\.kernel"
     ):
         mlax.save(tmp_path / "x", Dense(2))
     mlax.save(tmp_path / "x", model())
-    with pytest.raises(ValueError, match=r"mlax\.load: a node is UNSET, .*\n  like\.kernel"):
+    with pytest.raises(ValueError, match=r"mlax\.load: a node is UNSET; .*\n  like\.kernel"):
         mlax.load(tmp_path / "x", like=Dense(3))
     shapes = jax.eval_shape(model)
     assert mlax.tree_equal(mlax.load(tmp_path / "x", like=shapes), model())

@@ -96,8 +96,8 @@ def test_weights_that_are_no_weights() -> None:
         "  weights['mask']: bool[2] (not differentiable; leave it out, or put None in its place)\n"
         "  weights['name']: 'dense' (str) (not an array; leave it out, or put None in its place)\n"
         "  weights['rate']: 0.5 (float) (make it an array: jnp.asarray(..., dtype=...))\n"
-        "  weights['wide']: float64[2] (NumPy's, which JAX makes float32; "
-        "say so: .astype('float32'), or jax.enable_x64)"
+        "  weights['wide']: float64[2] (a NumPy array, which JAX would make float32; "
+        "use .astype('float32'), or jax.enable_x64)"
     )
 
 
@@ -194,7 +194,7 @@ class Counted(Module):
 def test_whole_models_are_told_how_to_give_their_parameters() -> None:
     model = Counted(Parameter(jnp.ones(2)), Variable(jnp.zeros((), jnp.int32)))
     what = "leaves that are not floating-point or complex arrays:\n  "
-    advice = "int32[] (not differentiable; give the parameters only: model.filter()"
+    advice = "int32[] (not differentiable; pass only the parameters: model.filter()"
     for tree, path in ((model, ""), ({"net": [model]}, "['net'][0]")):
         assert message(LeafMismatchError, lambda: adam.init(tree)) == (  # noqa: B023
             f"adam.init: {what}weights{path}.count: {advice}, or Adam().init(model))"
