@@ -230,7 +230,7 @@ def check_changes(old: Any, new: Any) -> None:
 
 
 def _without_axes(item: Checked) -> Checked:
-    """Return what to check of a node that has another number of axes than its annotation: its dtype only.
+    """Check only the dtype of a node if its number of axes differs from its annotation.
 
     So a stack of modules, which has an axis in front, can be cast and sliced.
     """

@@ -105,7 +105,7 @@ def _arguments(parameter: inspect.Parameter, value: Any, hint: Any) -> list[Chec
 
 
 def _pair(module: Any, result: Any, function: str = "forward") -> Any:
-    """Return what `forward`, or a `__call__` of the user's own, returned; or refuse it."""
+    """Return what `forward`, or the user's own `__call__`, returned; raise an error if it is not (result, self)."""
     items = cast("tuple[object, ...]", result) if isinstance(result, tuple) else None
     if items is not None and len(items) == 2 and isinstance(items[1], type(module)):
         return items
@@ -121,7 +121,7 @@ def _kind(value: object) -> str:
 
 
 def defines_forward(module: Any) -> bool:
-    """Whether the class of a module has a `forward` of its own, and not only that of Module, which refuses."""
+    """Whether a module's class defines `forward`. That of Module itself only raises an error."""
     return not getattr(class_of(module).forward, "is_abstract", False)
 
 
@@ -136,7 +136,7 @@ def run_child(
         )
     if not defines_forward(child):
         raise TypeError(
-            f"{where}: {type(child).__name__} defines no forward.\n"
+            f"{where}: {type(child).__name__} does not define forward.\n"
             f"  Rename its __call__ to forward, and let it return (result, self)."
         )
     paths = paths_to(child, module, deep=False) or paths_to(child, module, deep=True)

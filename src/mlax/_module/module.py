@@ -62,7 +62,7 @@ class _HasForwardPair(Protocol[P, R]):
 
 
 class _SignatureOfForward:
-    """Gives `inspect.signature(model)`, and `jax.jit(model)`, the signature of the model's `forward`."""
+    """Gives a model the signature of its `forward`, for `inspect.signature(model)` and `jax.jit(model)`."""
 
     def __get__(self, module: Any, cls: type) -> inspect.Signature:
         if module is None:

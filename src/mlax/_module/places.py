@@ -45,9 +45,9 @@ def _nodes(name: str, value: Any) -> Iterator[tuple[str, ENode[Any]]]:
 
 
 def with_nodes_of(made: Any, given: Any) -> Any:
-    """Return a module that a `set_up` made, with the nodes of its own fields that had data before.
+    """Return a module made by a `set_up`, but with those nodes of its own fields that already had data.
 
-    Which Parameters are frozen stays as it was too.
+    Parameters that were frozen stay frozen.
     """
 
     def is_node(node: Any) -> bool:
@@ -71,16 +71,16 @@ def with_nodes_of(made: Any, given: Any) -> Any:
 
 
 def separated(owner: str, name: str, value: Any, seen: dict[int, str]) -> Any:
-    """Return the value of a field with every module in one place only.
+    """Return the value of a field with every module in only one place.
 
-    Calls find a module by identity, and `jit` makes two of one that is in two places. A module without nodes is
-    copied for its second place, where nobody can tell the difference.
+    Calls find a module by identity, and `jit` turns a module in two places into two. A module
+    without nodes is copied for its second place, which makes no difference to anyone.
 
     Args:
         owner: Name of the class that has the field.
         name: Name of the field.
         value: A State, or a tuple, list or dict of States and None.
-        seen: Where the modules in the fields before stand, by `id`; this field's are added.
+        seen: The places of modules in earlier fields, by `id`. Those of this field are added.
 
     Raises:
         ValueError: A module with nodes is in two places.
@@ -96,7 +96,7 @@ def separated(owner: str, name: str, value: Any, seen: dict[int, str]) -> Any:
                 if any(map(is_leaf_state, inside)):
                     raise ValueError(
                         f"{owner}: {seen[id(node)]} and {place} are the same {type(node).__name__}.\n"
-                        f"  Give each place a module of its own. To share one, use one field twice."
+                        f"  Give each place its own module. To share one, use one field twice."
                     )
                 node = flatten(node)[1].unflatten(())  # noqa: PLW2901
                 changed = True

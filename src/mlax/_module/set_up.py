@@ -5,10 +5,13 @@ running it: the model is called under `jax.eval_shape`, so that modules are set 
 the calls, with arrays that have only shapes and dtypes. What the modules' `set_up` methods return
 is put into the model that was passed in. Nothing else in it changes.
 
-On the way, a module that is not set up carries its path in the whole model, as the `label` of its aux data. The label
-survives `vmap`, `scan` and the like, which hand out another object. A module that is set up carries none, so `forward`
-sees it as in a call. If a `forward` calls `mlax.set_up` on a part of the model, that belongs to the run around it; in a
-`set_up`, it is a run of its own.
+During this, a module that is not set up is identified by its path in the whole model, which it
+carries as the `label` of its aux data. Identity would not do: `vmap`, `scan` and others flatten a
+module and build a new object from it, but aux data pass through them. Modules that are set up have
+no label, so that `forward` sees them as in any other call.
+
+If a `forward` calls `mlax.set_up` on a part of the model, this belongs to the run that is going on.
+If a `set_up` calls it, it is a run of its own.
 """
 
 import contextvars
@@ -51,9 +54,11 @@ class _Run:
         eager: Whether `set_up` methods compute immediately; otherwise an outer transformation
             traces them.
         modules: The modules as they are in the model, by path.
-        asked: Arguments of the calls on the way that asked for a set-up, by path.
-        made: Modules as their set-up returned them, by path.
-        making: How many set-ups are running: calls of `mlax.set_up` in them are runs of their own.
+        asked: For each path, the arguments of the first call that needed a set-up. Only used if not
+            eager.
+        made: The modules that `set_up` methods returned, by path.
+        making: How many `set_up` methods are running. If they call `mlax.set_up`, that is a run of
+            its own.
     """
 
     def __init__(self, key: Array | None, eager: bool) -> None:
@@ -75,9 +80,10 @@ class _Run:
         return jax.random.fold_in(self.key, zlib.crc32(keystr(path).encode()))
 
     def labelled(self, module: Any, path: KeyPath) -> Any:
-        """Return a module in which all that are not set up know their paths, and keep each as it is then.
+        """Label all modules inside a module, and itself, with their paths unless they are set up; remember each
+        in `modules`.
 
-        Those that are set up carry no label: they have the structure that they have in a call, so that `forward` can
+        Modules that are set up have the same structure as in any other call, so that `forward` can
         compare, stack, combine and scan over them.
         """
         module = self._labelled_inside(module, path)
@@ -103,16 +109,18 @@ class _Run:
         return self.made[path]
 
     def finish(self, beneath: KeyPath = ()) -> dict[KeyPath, Any]:
-        """Make what could not be made on the way, outside of it; return all that was made.
+        """Make the modules that could not be made during the run. Return all that were made.
 
         Args:
-            beneath: Only modules at this path and inside.
+            beneath: Only modules at this path and inside are made.
         """
         made = dict(self.made)
         for path, given in self.asked.items():
             if path[: len(beneath)] != beneath:
                 continue
-            # Outside, the arrays of the way are dead; a transformation around would find out too late to say whose.
+            # The inputs recorded in the run are dead tracers by now. A `set_up` may read their shapes, not
+            # their values. So it is traced alone, and the jaxpr is searched for them: the outer
+            # transformation would notice too, but too late to say which module it was.
             make = functools.partial(self._make, path, given)
             closed = cast("Any", jax.make_jaxpr)(lambda make=make: leaves(make()))()
             used = {id(var) for eqn in closed.jaxpr.eqns for var in eqn.invars}
@@ -125,7 +133,7 @@ class _Run:
         return made
 
     def _make(self, path: KeyPath, given: inspect.BoundArguments) -> Any:
-        # The module as it was: this runs on the way and once more after it.
+        # The module as it is in the model, without nodes: this may run twice, during the run and after it.
         module = self.modules[path]
         self.making += 1
         try:
@@ -227,7 +235,7 @@ def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
             f"  End it with `return self.replace(...)`: modules are frozen."
         )
     if not made.is_set_up:
-        raise ValueError(f"{cls.__name__}.set_up was called, but still {_not_set_up(made)}")
+        raise ValueError(f"{cls.__name__}.set_up was called, but {_not_set_up(made)}")
     return with_nodes_of(made, module)
 
 
@@ -320,7 +328,7 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
 
 
 def _place_of(module: Any) -> KeyPath | None:
-    """Return the path in the whole model of a part that a `forward` has in hand; None if that is not known."""
+    """Return the path in the whole model of a part that a `forward` uses; None if it is unknown."""
     path: KeyPath | None = module._aux_data.label
     if path is not None:
         return path

@@ -293,7 +293,7 @@ class Loose(Module):
 def test_a_child_without_forward_is_refused(pair):
     child = Bare(Parameter(3.0), pair)
     with pytest.raises(
-        TypeError, match=r"^Holds\.call: Bare defines no forward\.\n.*Rename its __call__"
+        TypeError, match=r"^Holds\.call: Bare does not define forward\.\n.*Rename its __call__"
     ):
         Holds(child)(child, X)
 

@@ -90,7 +90,7 @@ def test_messages_of_refused_data():
         ),
         (lambda: Parameter({"a": UNSET})): (
             "Parameter.data holds UNSET among other values: a node is made as a whole.\n"
-            "  Make it all in set_up, `Parameter()` until then, or give each part a node of its own."
+            "  Make all of it in set_up and use `Parameter()` until then, or give each part its own node."
         ),
         (lambda: Variable({"a": jnp.ones(1), 1: jnp.ones(1)})): (
             "Variable.data: the keys of a dict cannot be sorted; use keys of one type, such as str"

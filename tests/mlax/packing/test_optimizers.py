@@ -272,7 +272,8 @@ def test_packed_and_plain_trees_do_not_mix() -> None:
     other = mlax.pack({"kernel": plain.kernel.data, "bias": plain.bias.data})
     gradients = plain.filter()
     with pytest.raises(
-        LeafMismatchError, match=r"weights is packed, gradients is not: use packed\.filter\(\)\.repack"
+        LeafMismatchError,
+        match=r"weights is packed, gradients is not: use packed\.filter\(\)\.repack",
     ):
         optimizer.update(packed, gradients, optimizer.init(packed))
     optimizer.update(packed, packed.filter().repack(gradients), optimizer.init(packed))
