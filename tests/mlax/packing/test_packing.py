@@ -409,7 +409,7 @@ def test_an_attribute_of_the_model_is_found_by_unpacking() -> None:
     ):
         _ = packed.kernel
     assert not hasattr(packed, "_kernel")
-    with pytest.raises(ValueError, match="Packed cannot be called: filtered out"):
+    with pytest.raises(ValueError, match="Packed cannot be called: nodes are filtered out"):
         packed.filter(mlax.is_variable)(X)
 
 
