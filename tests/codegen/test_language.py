@@ -70,11 +70,9 @@ def test_every_name_of_a_module_is_from_the_spec_or_reserved(path: Path) -> None
         spec.functions,
     ):
         own |= {thing.name for thing in declared}
-    codes = [code for phase in spec.phases for code in (phase.scalars, phase.leaf)]
-    for code in [*codes, *(slot.shape for slot in spec.slots)]:
-        if code is not None:
-            parts = [*code.body, *([code.expression] if code.expression else [])]
-            own |= {name for part in parts for name in names_of(part)}
+    parts: list[ast.AST] = [statement for code in spec.blocks for statement in code.body]
+    parts += [slot.shape.expression for slot in spec.slots if slot.shape is not None]
+    own |= {name for part in parts for name in names_of(part)}
     names = set(names_of(ast.parse(render_module(spec))))
     private = {name for name in names if name.startswith("_")}
     assert names - private - own <= {*RESERVED, *OF_INIT}

@@ -137,15 +137,13 @@ def _conclude(
     everywhere: list[ast.AST] = [
         *in_step,
         *(statement for function in spec.functions for statement in function.leaf.body),
-        *(code.expression for code in spec.shapes.values() if code.expression),
-        *(s.shape.expression for s in spec.slots if s.shape and s.shape.expression),
+        *(code.expression for code in spec.shapes.values()),
+        *(s.shape.expression for s in spec.slots if s.shape),
     ]
     per_leaf = {
         slot.name
         for slot in spec.slots
-        if slot.when is not None
-        and slot.when.expression is not None
-        and shape_names & set(names_in([slot.when.expression]))
+        if slot.when is not None and shape_names & set(names_in([slot.when.expression]))
     }
     options = {h.name for h in spec.hyperparameters}
 

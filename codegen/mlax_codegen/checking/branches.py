@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mlax_codegen.checking.options import MOST, Configuration, configurations_of, holds, tests_in
 from mlax_codegen.language import NDIM, SHAPE, WEIGHT, sees_leaf
 from mlax_codegen.reading.declarations import Slot
-from mlax_codegen.reading.equations import Code
+from mlax_codegen.reading.equations import BlockCode, Code
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import target_of
@@ -59,9 +59,9 @@ class Branches:
         conditions = [
             code.expression
             for code in [*(s.when for s in spec.slots), *(r.test for r in spec.requirements)]
-            if code is not None and code.expression is not None
+            if code is not None
         ]
-        expressions = [code.expression for code in shapes if code.expression is not None]
+        expressions = [code.expression for code in shapes]
         conditions += [
             part for e in expressions for part in ast.walk(e) if isinstance(part, ast.BoolOp)
         ]
@@ -75,11 +75,7 @@ class Branches:
         possible: list[Configuration] = []
         for configuration in configurations:
             self.configuration = configuration
-            self.possible = all(
-                holds(r.test.expression, configuration)
-                for r in spec.requirements
-                if r.test.expression is not None
-            )
+            self.possible = all(holds(r.test.expression, configuration) for r in spec.requirements)
             if self.possible:
                 possible.append(configuration)
             self.drawn = set()
@@ -88,16 +84,17 @@ class Branches:
                 self.block(code)
             self.of_leaf = False
             weights = set(self.weights)
-            for code in [*functions, *shapes]:
+            for code in functions:
                 self.block(code)
-                if code.expression is not None:
-                    self.expression(code.expression)
+            for shape in shapes:
+                self.code = shape
+                self.expression(shape.expression)
             self.weights = weights
         self.weights &= set(possible)
         self.leaves &= set(possible)
         return possible
 
-    def block(self, code: Code) -> None:
+    def block(self, code: BlockCode) -> None:
         self.code = code
         self.statements(code.body)
 
@@ -161,7 +158,7 @@ class Branches:
     def kept(self, node: ast.expr, name: str) -> None:
         """Check that a slot exists where it is read or assigned."""
         slot = self.slots.get(name)
-        if slot is None or slot.when is None or slot.when.expression is None:
+        if slot is None or slot.when is None:
             return
         if not self.possible or name in self.blamed:
             return

@@ -15,8 +15,6 @@ def check_defaults(spec: Spec) -> None:
     defaults = {h.name: ast.literal_eval(h.default) for h in spec.hyperparameters}
     for requirement in spec.requirements:
         test = requirement.test.expression
-        if test is None:
-            continue
         try:
             kept = bool(_value(test, defaults))
         except (ArithmeticError, TypeError):  # None > 0, for example

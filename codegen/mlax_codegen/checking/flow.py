@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
 from mlax_codegen.checking.types import TypeChecker
 from mlax_codegen.language import RESULT, TOTAL, UPDATE, Type
-from mlax_codegen.reading.equations import Code
+from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in
 
@@ -49,18 +49,16 @@ class Flow:
             self.function(function.leaf)
         self.unused()
 
-    def static(self, code: Code) -> None:
+    def static(self, code: ExpressionCode) -> None:
         """Check a condition that may read hyperparameters only."""
-        if code.expression is not None:
-            TypeChecker(self.names, code, Block.STATIC, self.read).test(
-                code.expression, "this condition"
-            )
+        checker = TypeChecker(self.names, code, Block.STATIC, self.read)
+        checker.test(code.expression, "this condition")
 
     def shapes(self) -> None:
         """Check what is computed from the shape of a leaf."""
         for name, code in self.spec.shapes.items():
             kind = self.shape(code)
-            if kind.type in {Type.ARRAYS, Type.SHAPES, Type.CHOICE} and code.expression:
+            if kind.type in {Type.ARRAYS, Type.SHAPES, Type.CHOICE}:
                 code.note(
                     code.expression,
                     f"a value in [shapes] must be a number, a boolean or a tuple, not {kind.words}",
@@ -70,16 +68,16 @@ class Flow:
     def slots(self) -> None:
         """Check what slots declare, and count what they begin with as read."""
         for slot in self.spec.slots:
-            if slot.when is not None and slot.when.expression is not None:
+            if slot.when is not None:
                 self.checker(slot.when).test(slot.when.expression, "this condition")
-            if slot.shape is not None and slot.shape.expression is not None:
+            if slot.shape is not None:
                 kind = self.shape(slot.shape)
                 if kind.type not in _SHAPES:
                     message = "a shape must be a tuple of integers or a list of shapes"
                     slot.shape.note(slot.shape.expression, f"{message}, not {kind.words}")
                 if kind.type is Type.SHAPES:
                     self.names.slot_types[slot.name] = Type.ARRAYS
-            if slot.keeps is not None and slot.keeps.expression is not None:
+            if slot.keeps is not None:
                 # Not a read: what only this expression reads has no effect on a step.
                 checker = TypeChecker(self.names, slot.keeps, Block.STATIC, set())
                 checker.number(slot.keeps.expression)
@@ -89,8 +87,8 @@ class Flow:
     def checker(self, code: Code) -> TypeChecker:
         return TypeChecker(self.names, code, Block.SHAPES, self.read)
 
-    def shape(self, code: Code) -> StagedType:
-        return UNKNOWN if code.expression is None else self.checker(code).type_of(code.expression)
+    def shape(self, code: ExpressionCode) -> StagedType:
+        return self.checker(code).type_of(code.expression)
 
     def phase(self, phase: Phase, *, last: bool) -> None:
         """Check the equations of one phase."""
@@ -114,7 +112,7 @@ class Flow:
         self.names.computed |= dict.fromkeys(totals, StagedType(Stage.SCALAR, Type.NUMBER))
         self.names.locals |= set(walk.first) - set(totals)
 
-    def scalars(self, code: Code) -> None:
+    def scalars(self, code: BlockCode) -> None:
         """Check equations that are computed once per step."""
         walk = _Walk(self, code, Block.SCALARS)
         walk.statements(code.body)
@@ -128,7 +126,7 @@ class Flow:
             for name, kind in walk.assigned.items()
         }
 
-    def function(self, code: Code) -> None:
+    def function(self, code: BlockCode) -> None:
         """Check the equations of a function."""
         walk = _Walk(self, code, Block.FUNCTION)
         walk.statements(code.body)
@@ -162,9 +160,10 @@ class _Walk(TypeChecker):
 
     assigned: dict[str, StagedType]
 
-    def __init__(self, flow: Flow, code: Code, block: Block, *, last: bool = False) -> None:
+    def __init__(self, flow: Flow, code: BlockCode, block: Block, *, last: bool = False) -> None:
         super().__init__(flow.names, code, block, flow.read)
         self.flow = flow
+        self.body: list[ast.stmt] = code.body
         self.last = last
         self.first: dict[str, ast.stmt] = {}
         self.totals: dict[str, ast.stmt] = {}
@@ -241,7 +240,7 @@ class _Walk(TypeChecker):
         """The variables of comprehensions; readers would confuse other names with them."""
         return {
             part.target.id
-            for statement in self.code.body
+            for statement in self.body
             for part in ast.walk(statement)
             if isinstance(part, ast.comprehension) and isinstance(part.target, ast.Name)
         }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mlax_codegen.checking.flow import Flow
 from mlax_codegen.language import FUNCTIONS, STEP_NUMBER, WEIGHT
-from mlax_codegen.reading.equations import Code
+from mlax_codegen.reading.equations import BlockCode
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import assignments_in, names_in
 
@@ -27,7 +27,7 @@ class LeafPlan:
     """
 
     name: str
-    code: Code
+    code: BlockCode
     weights: bool
     inputs: tuple[str, ...]
     slots: tuple[str, ...]
@@ -48,7 +48,7 @@ def plans_of_functions(spec: Spec, flow: Flow) -> tuple[LeafPlan, ...]:
     return tuple(_plan(spec, flow, f.name, f.leaf, ()) for f in spec.functions)
 
 
-def _plan(spec: Spec, flow: Flow, name: str, code: Code, totals: Collection[str]) -> LeafPlan:
+def _plan(spec: Spec, flow: Flow, name: str, code: BlockCode, totals: Collection[str]) -> LeafPlan:
     read = set(names_in(code.body))
     if any(FUNCTIONS[called].step_at is not None for called in read & set(FUNCTIONS)):
         read.add("step")

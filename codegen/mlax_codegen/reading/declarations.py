@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mlax_codegen.language import RESERVED
 from mlax_codegen.reading.document import Document
-from mlax_codegen.reading.equations import Code, read_block, read_expression
+from mlax_codegen.reading.equations import BlockCode, ExpressionCode, read_block, read_expression
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.keys import KEYS
 from mlax_codegen.reading.mistakes import suggestion
@@ -41,10 +41,10 @@ class Slot:
     name: str
     init: Init
     doc: str
-    when: Code | None = None
-    shape: Code | None = None
+    when: ExpressionCode | None = None
+    shape: ExpressionCode | None = None
     symbol: str | None = None
-    keeps: Code | None = None
+    keeps: ExpressionCode | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class NamedFunction:
 
     name: str
     doc: str
-    leaf: Code
+    leaf: BlockCode
 
 
 @dataclass
@@ -230,7 +230,7 @@ class Declarations:
         doc = table.sentence("doc")
         return None if doc is None else Argument(name, doc, symbol)
 
-    def shape(self, table: Table, name: str) -> tuple[str, Code] | None:
+    def shape(self, table: Table, name: str) -> tuple[str, ExpressionCode] | None:
         """Read a static value, computed from shapes."""
         path = ("shapes", name)
         self.declare(path, "name of [shapes]")

@@ -12,7 +12,7 @@ from mlax_codegen.reading.document import Document
 from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.positions import KeyPath
 
-__all__ = ["Code", "read_block", "read_expression"]
+__all__ = ["BlockCode", "Code", "ExpressionCode", "read_block", "read_expression"]
 
 _LONGEST = 10_000  # characters of one block
 _DEEPEST = 40  # levels of one expression
@@ -66,13 +66,11 @@ _FORBIDDEN: dict[type[ast.AST], str] = {
 
 @dataclass
 class Code:
-    """Checked equations, or one expression, with the string of the spec that contains them."""
+    """A string of the spec that holds code, and where it is."""
 
     document: Document
     path: KeyPath
     text: str
-    body: list[ast.stmt] = field(default_factory=list[ast.stmt])
-    expression: ast.expr | None = None
 
     def note(self, node: ast.expr | ast.stmt, message: str, *, consequence: bool = False) -> None:
         """Note a mistake at a node."""
@@ -89,9 +87,26 @@ class Code:
         return sum(len(previous) + 1 for previous in lines[: line - 1]) + column
 
 
-def read_block(document: Document, path: KeyPath, text: str) -> Code:
-    """Read equations: assignments and `if` statements."""
-    code = Code(document, path, text)
+@dataclass
+class BlockCode(Code):
+    """Equations: assignments and `if` statements."""
+
+    body: list[ast.stmt] = field(default_factory=list[ast.stmt])
+
+
+@dataclass
+class ExpressionCode(Code):
+    """One expression.
+
+    If it cannot be read, a placeholder stands for it. Nobody sees that: `read_spec` refuses the spec.
+    """
+
+    expression: ast.expr = field(default_factory=lambda: ast.Constant(None))
+
+
+def read_block(document: Document, path: KeyPath, text: str) -> BlockCode:
+    """Read equations."""
+    code = BlockCode(document, path, text)
     tree = _parse(code)
     if tree is not None:
         _check_block(code, tree.body)
@@ -101,9 +116,9 @@ def read_block(document: Document, path: KeyPath, text: str) -> Code:
     return code
 
 
-def read_expression(document: Document, path: KeyPath, text: str) -> Code:
+def read_expression(document: Document, path: KeyPath, text: str) -> ExpressionCode:
     """Read one expression."""
-    code = Code(document, path, text)
+    code = ExpressionCode(document, path, text)
     tree = _parse(code)
     if tree is None:
         return code

@@ -10,7 +10,7 @@ from typing import TypeVar
 from mlax_codegen.language import RESERVED
 from mlax_codegen.reading.declarations import Argument, Declarations, NamedFunction, Scalar, Slot
 from mlax_codegen.reading.document import Document, read_document
-from mlax_codegen.reading.equations import Code, read_block, read_expression
+from mlax_codegen.reading.equations import BlockCode, ExpressionCode, read_block, read_expression
 from mlax_codegen.reading.hyperparameters import Hyperparameter, read_hyperparameter
 from mlax_codegen.reading.keys import KEYS, TABLES, TOP
 from mlax_codegen.reading.tables import Table, check_identifier
@@ -32,7 +32,7 @@ T = TypeVar("T")
 class Requirement:
     """A condition on hyperparameters, and the message if it does not hold."""
 
-    test: Code
+    test: ExpressionCode
     message: str
 
 
@@ -45,8 +45,8 @@ class Phase:
     """
 
     name: str
-    scalars: Code | None
-    leaf: Code
+    scalars: BlockCode | None
+    leaf: BlockCode
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ class Spec:
     requirements: tuple[Requirement, ...]
     arguments: tuple[Argument, ...]
     scalars: tuple[Scalar, ...]
-    shapes: dict[str, Code]
+    shapes: dict[str, ExpressionCode]
     slots: tuple[Slot, ...]
     phases: tuple[Phase, ...]
     functions: tuple[NamedFunction, ...]
 
     @property
-    def blocks(self) -> list[Code]:
+    def blocks(self) -> list[BlockCode]:
         """The equations of a step, in the order in which they are computed."""
         return [code for phase in self.phases for code in (phase.scalars, phase.leaf) if code]
 

@@ -102,7 +102,7 @@ class Conditions(Expressions):
             if not lengths:
                 return False
         definition = self.spec.shapes.get(name)
-        if definition is None or definition.expression is None or isinstance(value, Sizes):
+        if definition is None or isinstance(value, Sizes):
             return True
         code, self._code = self._code, definition
         possible = self.assume(definition.expression, holds=holds)

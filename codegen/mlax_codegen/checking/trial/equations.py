@@ -22,7 +22,7 @@ from mlax_codegen.checking.trial.values import (
 )
 from mlax_codegen.language import GRADIENT, NDIM, RESULT, SHAPE, STEP_NUMBER, UPDATE, WEIGHT
 from mlax_codegen.reading.declarations import Slot
-from mlax_codegen.reading.equations import Code
+from mlax_codegen.reading.equations import BlockCode, ExpressionCode
 from mlax_codegen.reading.mistakes import either_of
 
 __all__ = ["Equations"]
@@ -77,18 +77,17 @@ class Equations(Conditions):
             if h.kind in {"float", "integer"}
         }
         for requirement in self.spec.requirements:
-            if requirement.test.expression is not None:
-                self._code = requirement.test
-                met = self.under(requirement.test.expression, holds=True)
-                if met is None:
-                    return None
-                self._known = met
+            self._code = requirement.test
+            met = self.under(requirement.test.expression, holds=True)
+            if met is None:
+                return None
+            self._known = met
         return self._known
 
     def slot(self, slot: Slot, static: Known) -> Value:
         """Return what is known of a slot wherever it exists: under its `when`."""
         self._known = dict(static)
-        if slot.when is not None and slot.when.expression is not None:
+        if slot.when is not None:
             self._code = slot.when
             self.value(slot.when.expression)
             where = self.under(slot.when.expression, holds=True)
@@ -97,7 +96,7 @@ class Equations(Conditions):
             self._known = where
         if slot.keeps is not None:
             self.value_of(slot.keeps)
-        if slot.shape is None or slot.shape.expression is None:
+        if slot.shape is None:
             return Array(self._leaf)
         before = len(self.blamed)
         shape = self.value_of(slot.shape)
@@ -110,12 +109,12 @@ class Equations(Conditions):
             return None
         return Array(dims) if isinstance(shape, Sizes) else Arrays(shape.lengths, dims)
 
-    def value_of(self, code: Code) -> Value:
+    def value_of(self, code: ExpressionCode) -> Value:
         """Return what is known of an expression that stands alone."""
         self._code = code
-        return None if code.expression is None else self.value(code.expression)
+        return self.value(code.expression)
 
-    def block(self, code: Code) -> None:
+    def block(self, code: BlockCode) -> None:
         """Follow the equations of a block."""
         self._code = code
         self.statements(code.body)

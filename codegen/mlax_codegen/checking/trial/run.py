@@ -91,6 +91,6 @@ class Run:
         tests = [test]
         for part in ast.walk(test):
             code = self.spec.shapes.get(part.id) if isinstance(part, ast.Name) else None
-            if code is not None and code.expression is not None:
+            if code is not None:
                 tests += self.with_definitions(code.expression)
         return tests

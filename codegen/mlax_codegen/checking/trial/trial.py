@@ -48,14 +48,13 @@ def _numbers_of_axes(spec: Spec) -> Sequence[int]:
 
     `g * shape[6] if ndim > 5 else g` is right for leaves of up to five axes, and fails with six.
     """
-    codes = [
-        *(p.leaf for p in spec.phases),
+    blocks = [*(p.leaf for p in spec.phases), *(f.leaf for f in spec.functions)]
+    expressions = [
         *spec.shapes.values(),
-        *(f.leaf for f in spec.functions),
+        *(code for slot in spec.slots for code in (slot.shape, slot.when) if code is not None),
     ]
-    codes += [code for slot in spec.slots for code in (slot.shape, slot.when) if code is not None]
-    trees: list[ast.AST] = [s for code in codes for s in code.body]
-    trees += [code.expression for code in codes if code.expression is not None]
+    trees: list[ast.AST] = [statement for code in blocks for statement in code.body]
+    trees += [code.expression for code in expressions]
     integers = {
         part.value
         for tree in trees
