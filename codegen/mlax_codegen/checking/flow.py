@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
 from mlax_codegen.checking.types import TypeChecker
-from mlax_codegen.language import RESULT, TOTAL, UPDATE, Type
+from mlax_codegen.language import GRADIENT, RESULT, TOTAL, UPDATE, Type
 from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in
@@ -120,7 +120,7 @@ class Flow:
             self.first.setdefault(name, (code, walk.first[name]))
             if name not in walk.assigned and name not in walk.visible:
                 code.note(walk.first[name], f"{name!r} is not assigned in every branch")
-        # A leaf is given what is computed once a step as an array, whatever it was before.
+        # What is computed once per step reaches the leaves as an array, so it is static no more.
         self.names.computed |= {
             name: StagedType(max(kind.stage, Stage.SCALAR), kind.type)
             for name, kind in walk.assigned.items()
@@ -185,6 +185,7 @@ class _Walk(TypeChecker):
         return None
 
     def statements(self, body: list[ast.stmt]) -> None:
+        """Check assignments and branches."""
         for statement in body:
             if isinstance(statement, ast.If):
                 self.branch(statement)
@@ -194,6 +195,7 @@ class _Walk(TypeChecker):
                     self.assignment(statement, target)
 
     def branch(self, statement: ast.If) -> None:
+        """Check both branches; a name that both assign has a value afterwards."""
         self.test(statement.test, "the condition of an `if`")
         before = dict(self.assigned)
         self.statements(statement.body)
@@ -206,6 +208,7 @@ class _Walk(TypeChecker):
         }
 
     def assignment(self, statement: ast.Assign, target: ast.Name) -> None:
+        """Check an assignment, and remember the type of the name."""
         name = target.id
         mistakes = len(self.code.document.mistakes)
         match statement.value:
@@ -228,7 +231,8 @@ class _Walk(TypeChecker):
             self.blamed.add(name)
             self.names.broken.add(name)
             return
-        if len(self.code.document.mistakes) > mistakes:  # one mistake, one message
+        if len(self.code.document.mistakes) > mistakes:
+            # One mistake, one message: the name has some value, and counts as read.
             kind = UNKNOWN
             self.read.add(name)
             self.names.broken.add(name)
@@ -253,7 +257,7 @@ class _Walk(TypeChecker):
             return "this is the last phase, so nothing can read this total"
         if name in self.first and name not in self.totals:
             return f"{name!r} is already assigned; give the total another name"
-        if name in self.names.slots or name in {UPDATE, "g"}:
+        if name in self.names.slots or name in {UPDATE, GRADIENT}:
             return f"{name!r} cannot be a total; give the total a name of its own"
         return self.names.cannot_assign(name, self.block, last=False)
 
@@ -266,7 +270,7 @@ class _Walk(TypeChecker):
         if kind.type not in {Type.NUMBER, Type.ARRAYS}:
             return "equations compute numbers; use the boolean or choice itself where it is needed"
         wanted = Type.NUMBER if self.block is Block.SCALARS else self.names.slot_types.get(name)
-        if name in {UPDATE, RESULT, "g"}:
+        if name in {UPDATE, RESULT, GRADIENT}:
             wanted = Type.NUMBER
         previous = self.assigned.get(name)
         if wanted is None and previous is not None and previous.type is not Type.UNKNOWN:
