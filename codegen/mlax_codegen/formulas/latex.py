@@ -137,10 +137,10 @@ class Equations:
     def placed(self) -> Iterator[tuple[tuple[ast.expr, ...], str]]:
         """Yield the equations of a step, each with the conditions that it stands under."""
         for name, code in self.spec.shapes.items():
-            if name in self.sizes and code.expression is not None:  # as the spec writes it
+            if name in self.sizes:  # as the spec writes it
                 right = ast.unparse(code.expression).replace("_", r"\_")
                 yield (), rf"{words(name)} &= \text{{{right}}}"
-            elif code.expression is not None:
+            else:
                 flag = isinstance(code.expression, ast.Compare | ast.BoolOp)
                 left = words(name) if flag else self.fixed[name]
                 sign = r"&\Leftrightarrow" if flag else "&="

@@ -14,7 +14,7 @@ from mlax_codegen.formulas.conditions import negation
 from mlax_codegen.formulas.latex import Equations
 from mlax_codegen.language import UPDATE, WEIGHT
 from mlax_codegen.reading.declarations import NamedFunction
-from mlax_codegen.reading.equations import Code
+from mlax_codegen.reading.equations import BlockCode
 from mlax_codegen.reading.spec import Phase, Spec
 
 __all__ = ["Change", "Edit", "Formulas", "Line", "formulas", "function_formulas"]
@@ -142,7 +142,7 @@ class _Options:
     def allowed(self, given: Settings) -> bool:
         settings = {**self.defaults, **given}
         tests = [requirement.test.expression for requirement in self.spec.requirements]
-        return all(test is None or _decided(test, settings) is not False for test in tests)
+        return all(_decided(test, settings) is not False for test in tests)
 
     def lines(self, given: Settings) -> tuple[Line, ...]:
         key = frozenset(given.items())
@@ -156,7 +156,6 @@ class _Options:
         shapes = {
             name: replace(code, expression=_Resolver(settings).visit(_copy(code.expression)))
             for name, code in self.spec.shapes.items()
-            if code.expression is not None
         }
         kept = {slot.name for slot in self.spec.slots}
         kept |= {scalar.name for scalar in self.spec.scalars}
@@ -172,7 +171,7 @@ class _Options:
             id(code): body for code, body in zip(blocks, resolved, strict=True)
         }
 
-        def with_body(code: Code) -> Code:
+        def with_body(code: BlockCode) -> BlockCode:
             return replace(code, body=bodies[id(code)])
 
         spec = replace(
@@ -240,16 +239,15 @@ def _asked(spec: Spec, phases: Iterable[Phase]) -> Iterator[str]:
         for code in (phase.scalars, phase.leaf):
             for statement in code.body if code else []:
                 yield from _names(statement)
-    for code in spec.shapes.values():
-        yield from _names(code.expression)
+    for shape in spec.shapes.values():
+        yield from _names(shape.expression)
 
 
-def _names(node: ast.AST | None) -> set[str]:
-    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} if node else set()
+def _names(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
-def _copy(node: ast.expr | None) -> ast.expr:
-    assert node is not None
+def _copy(node: ast.expr) -> ast.expr:
     return ast.parse(ast.unparse(node), mode="eval").body
 
 

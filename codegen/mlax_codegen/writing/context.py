@@ -297,7 +297,7 @@ class Module:
         init = f"{function}({', '.join(arguments)})"
         kind = f"Annotated[Entries, {shape}]" if shape else "Weights"
         when = None if per_leaf else slot.when
-        if when is not None and when.expression is not None:
+        if when is not None:
             init += f" if {expression_text(when.text, when.expression, self.held)} else None"
             kind += " | None"
         return Field(slot.name, kind, kind, init, field_docstring(kept(slot, per_leaf=per_leaf)))
@@ -325,7 +325,7 @@ def _narrow(spec: Spec, analysis: Analysis, held: Mapping[str, str]) -> str:
 def _requirement(requirement: Requirement, spec: Spec) -> tuple[str, str]:
     own = {h.name: f"self.{h.name}" for h in spec.hyperparameters}
     code = requirement.test
-    test = expression_text(code.text, code.expression, own) if code.expression else "True"
+    test = expression_text(code.text, code.expression, own)
     return test, _string(requirement.message)
 
 

@@ -151,7 +151,7 @@ def kept(slot: Slot, *, per_leaf: bool) -> str:
         like = "one number for each leaf"
     elif shape.startswith(("[", "vectors", "matrices")):
         like = f"for each leaf a tuple of arrays of shapes {shape}"
-    if slot.when is None or slot.when.expression is None:
+    if slot.when is None:
         return f"{doc}, {like}."
     nothing = "() for a leaf" if per_leaf else "None"
     word, _, test = otherwise(slot.when.expression, slot.when.text.strip()).partition(" ")

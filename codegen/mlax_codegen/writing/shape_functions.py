@@ -47,7 +47,7 @@ class ShapeFunctions:
         """Yield the lines of each function."""
         arguments = f"(h: {self.spec.class_name}, {SHAPE}: Shape)"
         for name, code in self.spec.shapes.items():
-            if name in self.shared and code.expression is not None:
+            if name in self.shared:
                 read = set(names_in([code.expression]))
                 yield [
                     f"def _{name}_of{arguments} -> {self._type_of(name)}:",
@@ -76,7 +76,7 @@ class ShapeFunctions:
         names = {**self.names, SHAPE: shape, NDIM: ndim}
         needed = self.needed(read, stop=self.shared)
         for name, code in self.spec.shapes.items():
-            if name not in needed or code.expression is None:
+            if name not in needed:
                 continue
             if name in self.shared:
                 yield f"{name} = _{name}_of(h, {shape})"
@@ -87,7 +87,7 @@ class ShapeFunctions:
         """Return some names, and those that they are computed from; not beyond some."""
         needed = set(read)
         for name, code in reversed(self.spec.shapes.items()):
-            if name in needed and name not in {*stop} and code.expression is not None:
+            if name in needed and name not in {*stop}:
                 needed |= set(names_in([code.expression]))
         return needed
 
@@ -98,7 +98,7 @@ class ShapeFunctions:
     def _reads(self, slot: Slot) -> set[str]:
         """Return what the shape of a slot's entries is computed from; nothing where it is that of the leaf."""
         codes = [slot.shape, slot.when if slot.name in self.analysis.per_leaf else None]
-        expressions = [code.expression for code in codes if code and code.expression]
+        expressions = [code.expression for code in codes if code]
         return {SHAPE, *names_in(expressions)} if expressions else set()
 
     def _doc(self, group: list[Slot]) -> str:
@@ -110,9 +110,9 @@ class ShapeFunctions:
 
     def _result(self, slot: Slot) -> str:
         shape = SHAPE
-        if slot.shape is not None and slot.shape.expression is not None:
+        if slot.shape is not None:
             shape = expression_text(slot.shape.text, slot.shape.expression, self._named)
-        if slot.name in self.analysis.per_leaf and slot.when and slot.when.expression:
+        if slot.name in self.analysis.per_leaf and slot.when:
             shape += (
                 f" if {expression_text(slot.when.text, slot.when.expression, self._named)} else []"
             )

@@ -1285,7 +1285,7 @@ CASES: dict[str, Bad] = {
             name,
         )
         for name, what in {
-            "flag": "a name that the generated module uses",
+            "number": "a name that the generated module uses",
             "h": "a name that the generated module uses",
             "index": "a method of tuples, and the state is a tuple",
             "count": "a method of tuples, and the state is a tuple",
