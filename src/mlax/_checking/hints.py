@@ -80,7 +80,7 @@ def items_beside(value: Any, annotation: Any) -> list[tuple[str, Any, Any]] | No
 
     Returns:
         For each item: how it is reached from the value, such as `.m` or `['w']`; the item; and its
-            annotation. None if the annotation does not describe items, or does not fit the value.
+        annotation. None if the annotation does not describe items, or does not fit the value.
     """
     cls, arguments = get_origin(annotation) or annotation, get_args(annotation)
     kind = class_of(value)

@@ -31,9 +31,9 @@ def value_and_grad(
 
     Returns:
         A function with the same arguments that returns `((loss, model, *aux), gradients)`. The
-            gradients have the structure of `model.filter()`: one for each unfrozen parameter, with
-            its shape and dtype. For complex parameters they are what `jax.grad` returns: the
-            conjugate of the direction of steepest ascent.
+        gradients have the structure of `model.filter()`: one for each unfrozen parameter, with
+        its shape and dtype. For complex parameters they are what `jax.grad` returns: the
+        conjugate of the direction of steepest ascent.
 
     Raises:
         TypeError: The first argument is not a Module or Container, or `loss_fn` returns something

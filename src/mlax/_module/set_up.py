@@ -274,7 +274,7 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
 
     Returns:
         The model with all nodes made, and nothing else changed. For example, running statistics
-            keep their initial values.
+        keep their initial values.
 
     Raises:
         ValueError: A node is still UNSET because its module was not called, or an array or node is

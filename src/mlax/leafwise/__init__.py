@@ -1,19 +1,21 @@
-"""Leaf arithmetic: how it is mapped over trees, and what it is written with.
+"""Leaf arithmetic: mapping it over trees, and the functions it is written with.
 
-Generated optimizers write what happens to one leaf as plain arithmetic, without casts. `map_leaves` and `reduce_leaves`
-decide in which dtype it is done: they widen what is narrow, forbid implicit promotion, and round once, as an `Output`
-says. The other functions are what such arithmetic calls, by subject:
+Generated optimizers contain plain arithmetic for one leaf, without casts. `map_leaves` and
+`reduce_leaves` decide on the dtype: they widen narrow leaves, forbid implicit promotion, and round
+once, as an `Output` says. The other functions are for use in such arithmetic, by subject:
 
 * elementwise: `abs2`, `clip`
 * a leaf as a whole: `mean`, `largest`, `norm`, `rms`, `trust_ratio`
-* shapes, before anything is computed: `two_largest_axes`, `two_axes`, `without`, `product`, `vectors`, `matrices`
+* shapes, before anything is computed: `two_largest_axes`, `two_axes`, `without`, `product`,
+  `vectors`, `matrices`
 * factored second moments: `outer_mean`; a vector for each axis: `along`, `max_except`, `least`
-* matrices: `orthogonalize`, `as_matrix`, `reshape`; one for each axis: `gram`, `inverse_root`, `eigenbasis`,
-  `refreshed_basis`, `rotate`, `rotate_back`
-* now and then: `every`; random: `normal`
+* matrices: `orthogonalize`, `as_matrix`, `reshape`; one for each axis: `gram`, `inverse_root`,
+  `eigenbasis`, `refreshed_basis`, `rotate`, `rotate_back`
+* at intervals: `every`; random: `normal`
 
-They take arrays in the dtype that the leaf is computed in, float32 at least, with any number of axes, empty ones
-included, and give results of that dtype. Zeros and numbers from 1e-30 to 1e15 give neither NaN nor an infinity.
+They take arrays in the dtype that the leaf is computed in, at least float32, with any number of
+axes, including empty arrays. Results have the same dtype. For zeros and numbers from 1e-30 to 1e15
+they are finite.
 """
 
 from mlax._faces import claim

@@ -1,4 +1,4 @@
-"""Shapes, and slots that are smaller than a leaf: factored into rows and columns, or a vector for each axis."""
+"""Shapes, and slots smaller than a leaf: factored into rows and columns, or a vector for each axis."""
 
 import functools
 import math
@@ -28,9 +28,10 @@ __all__ = [
 
 
 def two_largest_axes(shape: Shape, min_length: int = 0) -> tuple[int, ...]:
-    """Return the second longest axis and the longest, if both are at least so long; else ().
+    """Return the second longest axis and the longest, or () if the second longest is shorter than `min_length`.
 
-    Of axes of one length the later one counts as longer. (In Optax that depends on how the processor sorts.)
+    Of axes with equal lengths, the later one counts as longer. (In Optax that depends on the
+    processor's sort.)
 
     Args:
         shape: The shape of a leaf.
@@ -67,7 +68,7 @@ def without(shape: Shape, axis: int) -> Shape:
 
 
 def product(shape: Shape) -> int:
-    """Return how many elements an array of a shape has; 1 for ()."""
+    """Return the number of elements of an array with this shape; 1 for ()."""
     return math.prod(shape)
 
 
@@ -78,19 +79,19 @@ def reshape(x: Array, shape: Shape) -> Array:
 
 
 def vectors(shape: Shape) -> list[Shape]:
-    """Return the shapes of a vector for each axis; for a leaf without axes, that of one scalar."""
+    """Return the shapes of one vector for each axis; for a leaf without axes, the shape of a scalar."""
     return [(length,) for length in shape] or [()]
 
 
 def matrices(shape: Shape, longest: int | None = None) -> list[Shape]:
-    """Return the shapes of a square matrix for each axis; (0, 0), an empty one, for axes that are too long.
+    """Return the shapes of a square matrix for each axis. Axes that are too long get an empty one, (0, 0).
 
-    Empty matrices stay empty in all arithmetic, and every function here that takes matrices skips them: no leaf code
-    has to ask which axes have one.
+    Empty matrices stay empty in all arithmetic, and every function here that takes matrices skips
+    them. So leaf code need not ask which axes have a matrix.
 
     Args:
         shape: The shape of a leaf.
-        longest: Length of the longest axis that gets a matrix. None: all get one.
+        longest: Length of the longest axis that gets a matrix. None: all axes get one.
     """
     return [(0, 0) if longest is not None and n > longest else (n, n) for n in shape]
 
@@ -98,52 +99,55 @@ def matrices(shape: Shape, longest: int | None = None) -> list[Shape]:
 def outer_mean(
     row: Array, column: Array, axes: tuple[int, ...], min_mean: float | None = None
 ) -> Array:
-    r"""Return the array of rank one that has given means along two axes, as Adafactor's second moment.
+    """Return the rank-one array that has the given means along two axes, like Adafactor's second moment.
 
-    .. math:: \hat{x}_{ij} = \frac{r_i c_j}{\operatorname{mean}(r)}
+    ```text
+    x̂ᵢⱼ = rᵢ cⱼ / mean(r)
+    ```
 
-    Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235, for any number of further axes.
+    Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235, here for any number of further axes.
 
     Args:
-        row: Mean along `axes[1]`, which it lacks. Not negative.
-        column: Mean along `axes[0]`, which it lacks. Not negative.
-        axes: Two axes of the result, as from `two_largest_axes`.
-        min_mean: The smallest mean to divide by; None divides by 1 where it is 0.
+        row: Mean along `axes[1]`, which is missing in it. Not negative.
+        column: Mean along `axes[0]`, which is missing in it. Not negative.
+        axes: Two axes of the result, for example from `two_largest_axes`.
+        min_mean: The smallest mean to divide by. None: divide by 1 if the mean is 0.
 
     Returns:
-        An array with one axis more than either, positive: where the product vanishes, the smallest normal number, so
-        that its root can be divided by.
+        An array with one axis more than `row` and `column`. It is positive, so that its root can be
+        divided by: products that underflow become the smallest normal number.
     """
     first, second = axes
     total = jnp.expand_dims(mean(row, first - (second < first)), first - (second < first))
     total = jnp.where(total > 0, total, 1.0) if min_mean is None else jnp.maximum(total, min_mean)
     total = jnp.expand_dims(total, second)
     row, column = jnp.expand_dims(row, second), jnp.expand_dims(column, first)
-    # In this order: the product of the two overflows, and the smaller one's share of the mean vanishes.
+    # The order matters: row * column may overflow, and the smaller one divided by the mean may underflow.
     result = jnp.minimum(row, column) * (jnp.maximum(row, column) / total)
     return jnp.maximum(result, smallest_number(result.dtype))
 
 
 def along(vector: Array, axis: int, ndim: int) -> Array:
-    """Return a vector laid along one of `ndim` axes, the others of length 1; for no axes, the scalar that it is.
+    """Return a vector laid out along one of `ndim` axes, the others of length 1; without axes, a scalar.
 
-    With `max_except` and `least`, SM3: Anil et al. 2019, https://arxiv.org/abs/1901.11150
+    With `max_except` and `least`, this is what SM3 needs: Anil et al. 2019,
+    https://arxiv.org/abs/1901.11150
     """
     return vector.reshape([-1 if i == axis else 1 for i in range(ndim)])
 
 
 def max_except(x: Array, axis: int) -> Array:
-    """Return the largest elements for each place along one axis: a vector; a scalar stays one.
+    """Return the maximum over all axes but one: a vector; a scalar is returned as it is.
 
     Args:
-        x: Real, any shape; the largest of no elements is 0.
-        axis: The axis that is kept, from 0 on.
+        x: Real, any shape. The maximum of no elements is 0.
+        axis: The axis to keep, counted from 0.
     """
     return largest(x, tuple(i for i in range(x.ndim) if i != axis)) if x.ndim else x
 
 
 def least(arrays: Sequence[Array]) -> Array:
-    """Return the smallest of one or more arrays, element by element; they are broadcast."""
+    """Return the elementwise minimum of one or more arrays, which are broadcast."""
     if not arrays:
         raise ValueError(
             "least: expected at least one array (`vectors(shape)` has one for a leaf without axes)"

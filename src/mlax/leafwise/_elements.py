@@ -1,4 +1,4 @@
-"""Functions of each element by itself."""
+"""Elementwise functions."""
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,12 @@ def abs2(x: Array) -> Array:
 
 
 def clip(x: Array | float, low: Array | float, high: Array | float) -> Array:
-    """Return `x` where it is between two bounds, else the nearer one; `high` wins where `low` is above it.
+    """Return `x` limited to the range between two bounds. If `low` is above `high`, the result is `high`.
 
     Args:
         x: Real, any shape.
-        low: Smallest result: a number, or an array that broadcasts with `x`.
-        high: Largest result, likewise.
+        low: Lower bound: a number, or an array that broadcasts with `x`.
+        high: Upper bound, likewise.
     """
     return jnp.minimum(jnp.maximum(x, low), high)
 
@@ -26,10 +26,10 @@ def clip(x: Array | float, low: Array | float, high: Array | float) -> Array:
 def normal(key: Array, like: Array) -> Array:
     """Return independent standard normal numbers, in the shape and dtype of `like`.
 
-    Complex ones have variance 1 too, half of it in either part.
+    Complex numbers have variance 1 too, half of it in each part.
 
     Args:
-        key: A PRNG key of shape (), used once. The keys that `map_leaves` hands to the leaves are different ones.
-        like: Any floating-point or complex array; its values are not read.
+        key: A PRNG key of shape (), used once. `map_leaves` gives each leaf a different one.
+        like: Any floating-point or complex array. Its values are not used.
     """
     return jax.random.normal(key, like.shape, like.dtype)

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 Coefficients: TypeAlias = tuple[float, float, float]
-"""Those of x, x³ and x⁵ in a step of Newton-Schulz."""
+"""The coefficients of x, x³ and x⁵ in a step of Newton-Schulz iteration."""
 
 NAMED_COEFFICIENTS: dict[str, tuple[Coefficients, ...]] = {
     # Jordan 2024, https://kellerjordan.github.io/posts/muon/
@@ -49,32 +49,35 @@ def orthogonalize(
     eps: float = 1e-8,
     scaling: str = "frobenius",
 ) -> Array:
-    r"""Return a matrix with the same singular vectors and singular values near 1, by Newton-Schulz iteration.
+    """Return a matrix with the same singular vectors and singular values near 1, by Newton-Schulz iteration.
 
-    .. math::
+    ```text
+    X₀ = X / (‖X‖ + eps)
+    A = Xₖ Xₖᴴ
+    Xₖ₊₁ = a Xₖ + (b A + c A²) Xₖ
+    ```
 
-        X_0 &= \frac{X}{\lVert X \rVert_F + \epsilon} \\
-        A_k &= X_k X_k^H \\
-        X_{k+1} &= a X_k + (b A_k + c A_k^2) X_k
-
-    Muon: Jordan 2024, https://kellerjordan.github.io/posts/muon/. Its coefficients bring singular
-    values near 1 fast, and then keep them between about .7 and 1.2. Zero stays zero. Matrix products have the precision
-    that JAX is set to (`jax.default_matmul_precision`), on accelerators less than that of float32, and enough here.
+    Muon: Jordan 2024, https://kellerjordan.github.io/posts/muon/. Its coefficients quickly bring
+    singular values near 1, then keep them between about 0.7 and 1.2. Zero stays zero. Matrix
+    products have the precision that JAX is set to (`jax.default_matmul_precision`). On accelerators
+    that is less than float32's, which is enough here.
 
     Args:
-        x: Two axes or more; the last two are the matrix, and each of the others is one of many matrices.
-        steps: Number of iterations. Not read where `coefficients` holds one for each.
-        coefficients: (a, b, c) for every step; a tuple of such for each; or a name: "muon", or "dion" for five steps.
-        eps: Added to the norm; with the other scalings that divide by more than a norm, the least to divide by.
-        scaling: What brings the singular values to at most 1 before: "frobenius", "spectral" (the largest singular
-            value; costs a decomposition), "aol" (rows by the sums of the magnitudes of `A`) or "schatten" (the root of
-            the Frobenius norm of `A`).
+        x: Two axes or more. The last two are those of a matrix, the others number the matrices.
+        steps: Number of iterations. Ignored if `coefficients` has one triple for each iteration.
+        coefficients: (a, b, c) for all steps; a tuple of such triples, one for each step; or a
+            name: "muon", or "dion" for five steps.
+        eps: Added to the norm. With "aol" and "schatten", a lower bound for the number to divide by
+            instead.
+        scaling: How to bring the singular values to at most 1 first: "frobenius", "spectral" (by
+            the largest singular value; costs a decomposition), "aol" (rows by the sums of the
+            magnitudes of `A`) or "schatten" (by the root of the Frobenius norm of `A`).
 
     Returns:
         An array like `x`.
 
     Raises:
-        ValueError: Fewer than two axes, or no such coefficients or scaling.
+        ValueError: There are fewer than two axes, or the coefficients or scaling are unknown.
     """
     if x.ndim < 2:
         raise ValueError(f"orthogonalize: expected two axes or more, got shape {x.shape}")
@@ -92,7 +95,7 @@ def orthogonalize(
 
 
 def as_matrix(x: Array) -> Array:
-    """Return an array with all axes but the first as one, (n, m), as MLX takes the kernels of convolutions."""
+    """Return an array with all axes but the first merged into one, (n, m), as MLX treats convolution kernels."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
@@ -130,10 +133,10 @@ def _newton_schulz(x: Array, schedule: tuple[Coefficients, ...], eps: float, sca
 
 
 def gram(g: Array, axis: int, longest: int | None = None) -> Array:
-    r"""Return the products of all slices across an axis, $G G^T$ for axis 0 of a matrix and $G^T G$ for axis 1.
+    """Return the inner products of all slices across an axis: for a matrix G Gᵀ for axis 0 and Gᵀ G for axis 1.
 
-    The statistics of Shampoo (Gupta et al. 2018, https://arxiv.org/abs/1802.09568) and SOAP (Vyas et al. 2024,
-    https://arxiv.org/abs/2409.11321).
+    These are the statistics of Shampoo (Gupta et al. 2018, https://arxiv.org/abs/1802.09568) and
+    SOAP (Vyas et al. 2024, https://arxiv.org/abs/2409.11321).
 
     Args:
         g: Any shape.
@@ -141,7 +144,7 @@ def gram(g: Array, axis: int, longest: int | None = None) -> Array:
         longest: Length of the longest axis that has a matrix, as in `matrices`.
 
     Returns:
-        A symmetric matrix, (n, n); (0, 0) where the axis is too long.
+        A symmetric matrix, (n, n); (0, 0) if the axis is too long.
     """
     length = g.shape[axis]
     if longest is not None and length > longest:
@@ -151,15 +154,15 @@ def gram(g: Array, axis: int, longest: int | None = None) -> Array:
 
 
 def inverse_root(matrix: Array, p: int, eps: float) -> Array:
-    r"""Return $(M + \epsilon I)^{-1/p}$ of a positive semidefinite matrix, by its eigenvalues.
+    """Return (M + eps·I) to the power of −1/p for a positive semidefinite matrix M, from its eigenvalues.
 
-    Those that rounding made negative count as 0. For Shampoo, `p` is twice the number of axes: Gupta et al. 2018,
-    https://arxiv.org/abs/1802.09568
+    Eigenvalues that rounding made negative count as 0. For Shampoo, `p` is twice the number of
+    axes: Gupta et al. 2018, https://arxiv.org/abs/1802.09568
 
     Args:
         matrix: Symmetric, (n, n), n may be 0.
         p: Which root.
-        eps: Added to the eigenvalues, positive: the result is finite also for a matrix of zeros.
+        eps: Added to the eigenvalues, positive. So the result is finite even for a matrix of zeros.
     """
     if matrix.size == 0:
         return matrix
@@ -169,19 +172,20 @@ def inverse_root(matrix: Array, p: int, eps: float) -> Array:
 
 
 def eigenbasis(matrix: Array) -> Array:
-    """Return the eigenvectors of a symmetric matrix as columns, the largest eigenvalue's first: (n, n), n may be 0."""
+    """Return the eigenvectors of a symmetric matrix as columns, by decreasing eigenvalue: (n, n), n may be 0."""
     return _eigh(matrix)[1][:, ::-1] if matrix.size else matrix
 
 
 def refreshed_basis(matrix: Array, basis: Array, step: Array) -> Array:
-    """Return an eigenbasis at the first step, and afterwards the last one brought nearer to that of a changed matrix.
+    """Return an eigenbasis in the first step; later, the last basis moved closer to that of the changed matrix.
 
-    Nearer is one step of orthogonal iteration, a QR decomposition of `matrix @ basis`, which costs a fraction of the
-    eigenvectors: SOAP, Vyas et al. 2024, https://arxiv.org/abs/2409.11321, algorithm 4. Columns keep their signs.
+    It is moved by one step of orthogonal iteration, a QR decomposition of `matrix @ basis`, which
+    costs a fraction of an eigendecomposition: SOAP, Vyas et al. 2024,
+    https://arxiv.org/abs/2409.11321, algorithm 4. Columns keep their signs.
 
     Args:
         matrix: Symmetric, (n, n), n may be 0.
-        basis: The last result, (n, n); not read in the first step.
+        basis: The last result, (n, n). Ignored in the first step.
         step: Number of steps done, int32, shape ().
     """
     if matrix.size == 0:
@@ -206,20 +210,21 @@ def _eigh(matrix: Array) -> tuple[Array, Array]:
 
 
 def rotate(x: Array, bases: Sequence[Array]) -> Array:
-    r"""Return an array in other bases, one for each axis: of a matrix, $Q_0^T X Q_1$.
+    """Return an array in other bases, one for each axis. For a matrix: Q₀ᵀ X Q₁.
 
     Args:
         x: Any shape.
-        bases: For each axis a matrix with the basis as its columns, (n, n); (0, 0) leaves an axis as it is.
+        bases: For each axis a matrix with the basis as its columns, (n, n); (0, 0) leaves an axis
+            as it is.
     """
     return _apply(x, [basis.conj() for basis in bases])
 
 
 def rotate_back(x: Array, bases: Sequence[Array]) -> Array:
-    r"""Return an array multiplied along each axis by a matrix: of a matrix, $Q_0 X Q_1^T$.
+    """Return an array multiplied by a matrix along each axis. For a matrix: Q₀ X Q₁ᵀ.
 
-    What `rotate` did is undone where the matrices are orthogonal. For symmetric ones (the roots of Shampoo) both do the
-    same.
+    If the matrices are orthogonal, this is the inverse of `rotate`. If they are symmetric, like the
+    roots in Shampoo, it is the same as `rotate`.
 
     Args:
         x: Any shape.

@@ -1,12 +1,13 @@
-"""How results are stored: rounded once, to nearest or up and down at random so that the mean is right.
+"""How results are stored: rounded once, either to nearest or stochastically.
 
-Rounded to nearest, a change of less than half the distance to the next number is lost, in each step again. Rounded up
-with the probability that is the part of the way it has come, it counts in the mean over many steps: Gupta et al. 2015,
-https://arxiv.org/abs/1502.02551.
+With rounding to nearest, a change of less than half the distance to the next number is lost, in
+every step. Stochastic rounding is unbiased: a number is rounded up with a probability equal to its
+fractional distance from the number below, so that small changes add up over many steps. Gupta et
+al. 2015, https://arxiv.org/abs/1502.02551.
 
-The random bits are a hash of the step, of the leaf's position in its tree, of which of the leaf's results it is, and of
-the element's position in the leaf. They need no key and no memory, are the same in every run, under `jit` and `vmap`
-and however arrays are sharded, and are computed in the loop that rounds.
+The random bits are a hash of the step, the leaf's position in its tree, the number of the result,
+and the element's position in the leaf. They need no key and no memory, are the same in every run,
+under `jit` and `vmap` and however arrays are sharded, and are computed in the loop that rounds.
 """
 
 import math
@@ -28,11 +29,12 @@ __all__ = ["Output", "Rounding", "is_narrower", "next_key", "random_bits", "roun
 
 @dataclass(frozen=True)
 class Rounding:
-    """How results are rounded that are stored in a narrower dtype than they were computed in.
+    """How to round results that are stored in a narrower dtype than they were computed in.
 
     Attributes:
-        step: Number of steps done, int32, shape (), for stochastic rounding. None rounds to nearest.
-        depth: For an optimizer made of others: how many there are inside, which round in the same step.
+        step: For stochastic rounding, the number of steps done: int32, shape (). None rounds to
+            nearest.
+        depth: The number of optimizers inside this one, which round in the same step.
     """
 
     step: Array | None = None
@@ -44,10 +46,11 @@ class Rounding:
         return cls(state.step if state.hyperparameters.stochastic_rounding else None)
 
     def key(self, leaf: str) -> Array | None:
-        """Return what the random bits of a mapping begin with: uint32, shape (); None if all is rounded to nearest.
+        """Return the start of the random bits for one call of `map_leaves`: uint32, shape (); None when rounding
+        to nearest.
 
         Args:
-            leaf: Name of the leaf function: a step may map several.
+            leaf: Name of the leaf function. A step may map several.
         """
         if self.step is None:
             return None
@@ -94,16 +97,17 @@ class Output:
 
 
 def next_key(key: Array, places: Array) -> Array:
-    """Return the key of the next leaf, given that of the one before it and how many places further it is in the tree.
+    """Return the key of the next leaf, given that of the last one and the distance between their positions in
+    the tree.
 
-    XLA computes a remainder apart from the loops that read it, and so leaves of one shape have the same loops, which
-    are compiled once: with a position in each loop, 64 leaves took 17 s to compile, now 1. By itself the remainder by
-    this prime changes next to nothing.
+    XLA computes a remainder outside the loops that read it. So leaves of one shape have the same
+    loops, which are compiled once: with the position in each loop, 64 leaves took 17 s to compile;
+    now they take 1 s. The remainder by this prime itself changes almost nothing.
     """
     return _mixed(key + places) % np.uint32(4294967291)
 
 
-# 2**32 divided by the golden ratio: multiples are spread evenly.
+# 2**32 divided by the golden ratio: its multiples, modulo 2**32, are evenly spread.
 _GOLDEN = 0x9E3779B9
 
 
@@ -125,12 +129,12 @@ def _mixed(x: Array, between: Array | None = None) -> Array:
 def random_bits(key: Array, which: int, shape: Shape) -> Array:
     """Return 32 random bits for each element of a result.
 
-    Elements 2**32 positions apart in one leaf are given the same.
+    Elements of a leaf whose positions differ by 2**32 get the same bits.
 
     Args:
-        key: The leaf's: uint32, shape ().
+        key: The leaf's key: uint32, shape ().
         which: Number of the result.
-        shape: Of the result.
+        shape: Shape of the result.
     """
     position = jnp.zeros(shape, jnp.uint32)
     for axis in range(len(shape)):
@@ -141,26 +145,29 @@ def random_bits(key: Array, which: int, shape: Shape) -> Array:
 
 
 def rounded(x: Array, dtype: Any, bits: Array | None = None) -> Array:
-    """Return an array in another dtype: rounded, and to its largest number where it is finite and beyond.
+    """Return an array rounded to another dtype. Finite numbers too large for it become its largest number.
 
     Args:
         x: In the dtype that it was computed in.
         dtype: The dtype to store it in.
-        bits: Random, uint32, one for each element. Where the dtype is narrower, a number between two of its numbers
-            becomes the upper one with the probability that is its part of the way. Numbers that the dtype has,
-            infinities and NaN stay. None rounds to nearest.
+        bits: Random, uint32, one for each element, for stochastic rounding; used if the dtype is
+            narrower. A number between two numbers of the dtype is rounded up with a probability
+            equal to its fractional distance from the lower one. Exact numbers, infinities and NaN
+            do not change. None rounds to nearest.
     """
     if bits is not None and is_narrower(dtype, x.dtype):
         result: Array = _differentiable(x, bits, dtype)
         return result
     if dtype.itemsize < 4 and dtype != jnp.bfloat16:
-        # Squares of gradients of 256 are too large for float16: an infinity in a slot would stay there.
+        # The square of a gradient of 256 overflows in float16, and an infinity in a slot would stay there.
         x = jnp.where(jnp.isfinite(x), _clipped(x, dtype), x)
     return x.astype(dtype)
 
 
 def is_narrower(dtype: Any, computed: Any) -> bool:
-    """Return whether a floating-point dtype holds less than the one that something was computed in; none complex."""
+    """Return whether a floating-point dtype is narrower than the one a result was computed in, which must be
+    real.
+    """
     floats = is_inexact(dtype) and is_inexact(computed) and not is_complex(computed)
     return floats and dtype.itemsize < computed.itemsize
 

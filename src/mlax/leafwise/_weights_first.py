@@ -1,10 +1,14 @@
 """New weights before the slots they are computed from, so that XLA on CPU has less to copy.
 
-A step that is given the buffers of weights and state writes over them, and XLA on CPU runs a loop for each result. The
-loop of the weights reads what other loops have left in memory, new slots, as Adam's in float32, or else the old slots:
-Lion's, and those of all algorithms where slots are stored in fewer bits than they are computed in. Then it has to run
-before they are written over. XLA does not see that it can, and copies them first, which takes longer than the step.
-(`xla_cpu_copy_insertion_use_region_analysis`, an option of the compiler that is off, lets it see.)
+A step that is given the buffers of weights and state (donated) writes its results into them, and
+XLA on CPU runs one loop for each result. The loop of the weights may read old slots: Lion's does,
+and so do those of all algorithms whose slots are stored in a narrower dtype than they are computed
+in. Then it has to run before the slots are overwritten. XLA does not notice that this is possible,
+and copies the slots first, which takes longer than the step itself. (The compiler option
+`xla_cpu_copy_insertion_use_region_analysis`, off by default, makes it notice.)
+
+So the new slots are made to depend on the new weights. On 64 leaves of 1 MB, Lion's step took 1.03
+of Optax's time before, and 0.4 with this: see docs/benchmarks.md.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,11 +30,12 @@ T = TypeVar("T")
 
 
 def weights_first(function: Callable[[S], T], slots: S) -> T:
-    """Return `function(slots)`; on CPU new slots wait for the weights where these read the old ones.
+    """Return `function(slots)`. On CPU, new slots are written after the weights if the weights read the old
+    ones.
 
     Args:
         function: Returns new weights, new slots, and anything else. It is traced.
-        slots: A tree of arrays, of the structure of the new slots.
+        slots: A tree of arrays, with the structure of the new slots.
     """
     if cast("Any", jax.config).jax_disable_jit:
         return function(slots)
@@ -48,7 +53,7 @@ def weights_first(function: Callable[[S], T], slots: S) -> T:
 
 
 def _computed_from(result: Any, jaxpr: Jaxpr, stop: Sequence[Any]) -> set[Any]:
-    """Return the variables that a result is computed from, other than through some that XLA keeps in memory anyway."""
+    """Return the variables that a result is computed from, except through those that XLA keeps in memory anyway."""
     equations = {variable: equation for equation in jaxpr.eqns for variable in equation.outvars}
     kept = {variable for variable in stop if isinstance(variable, Var)}
     found: set[Any] = set()
@@ -64,9 +69,10 @@ def _computed_from(result: Any, jaxpr: Jaxpr, stop: Sequence[Any]) -> set[Any]:
 
 
 def _after(first: Array, then: Array) -> Array:
-    """Return `then`, which on CPU is written when `first` is there, if they are alike in all but their dtype.
+    """Return `then`, to be written after `first` on CPU, if the two differ only in dtype.
 
-    XLA takes it for a choice that `first` has a part in. LLVM, later, sees that the condition never holds.
+    XLA sees a `select` that depends on `first`. LLVM, which comes later, sees that the condition is
+    always false.
     """
     if _form(first) != _form(then):
         return then
@@ -83,6 +89,6 @@ def _after(first: Array, then: Array) -> Array:
 
 
 def _form(array: Array) -> object:
-    """Return shape, sharding and what varies over which axes of a mesh."""
+    """Return an array's shape, sharding and varying mesh axes."""
     form: Any = jax.typeof(array)
     return form.update(dtype=np.dtype(bool), weak_type=False)

@@ -1,11 +1,11 @@
-"""What generated optimizers are written with, and the base class of all optimizers.
+"""The base class of all optimizers, and the functions that generated optimizers are written with.
 
-Optimizers written by hand may use all of it too. `mlax.optim` is the face for those who train models.
+They can be used for handwritten optimizers too. To train models, use `mlax.optim`.
 """
 
 from mlax._faces import claim
 from mlax._packing.weights import refuse_packed
-from mlax.optimizer._hyperparameters import HELD as HELD  # pickles name it here
+from mlax.optimizer._hyperparameters import HELD as HELD  # pickles refer to it here
 from mlax.optimizer._hyperparameters import Dtype, Number, Schedule, integer, number, scheduled
 from mlax.optimizer._narrow import warn_if_narrow
 from mlax.optimizer._optimizer import Optimizer
@@ -49,5 +49,5 @@ __all__ = [
     "zeros",
 ]
 
-# The others are public in `mlax.optim`.
+# These three belong to `mlax.optim`.
 claim(__name__, {*__all__} - {"Optimizer", "Schedule", "apply_updates"})

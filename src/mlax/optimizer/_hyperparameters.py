@@ -1,10 +1,13 @@
-"""Hyperparameters: the numbers, schedules and dtypes that a field of an optimizer may hold.
+"""Hyperparameters: the numbers, schedules and dtypes that a field of an optimizer can have.
 
-class Adam(Optimizer):
-learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
-b1: Annotated[float, number(at_least=0, below=1)] = 0.9
-weight_decay: Annotated[Number | None, scheduled(at_least=0)] = None
-slot_dtype: Dtype | None = None
+    class Adam(Optimizer):
+        learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
+        b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+        weight_decay: Annotated[Number | None, scheduled(at_least=0)] = None
+        slot_dtype: Dtype | None = None
+
+Arrays and schedules are only accepted by `scheduled` fields. All other values are compiled into the
+step.
 """
 
 from collections.abc import Callable
@@ -36,22 +39,24 @@ __all__ = [
 
 
 Schedule: TypeAlias = Callable[[Array], ArrayLike]
-"""A hyperparameter that depends on the number of steps done: given an int32 scalar, at first 0, it returns a scalar."""
+"""A hyperparameter that depends on the number of steps done: a function of an int32 scalar that returns a scalar."""
 
 Number: TypeAlias = float | np.floating[Any] | Array | Schedule
-"""What a hyperparameter that may change between steps is given as."""
+"""A value for a hyperparameter that may change between steps."""
 
 
 class _Held:
-    """Stands in an optimizer for a number that its state holds. There is one."""
+    """Takes the place of a number that the state holds, in the optimizer that the state holds. There is only
+    one.
+    """
 
-    __module__ = "mlax.optimizer"  # where pickles look for it
+    __module__ = "mlax.optimizer"  # pickles find it there
 
     def __repr__(self) -> str:
         return "<in the state>"
 
     def __reduce__(self) -> str:
-        return "HELD"  # the name of the one, so that copies and pickles are it
+        return "HELD"  # copied and unpickled as the global of this name
 
 
 HELD = _Held()
@@ -69,7 +74,7 @@ def number(
     at_most: float | None = None,
     below: float | None = None,
 ) -> Specification:
-    """Describe a number that is compiled in: a Python float."""
+    """Describe a number that is compiled into the step: a Python float."""
     bounds = Bounds(at_least, above, at_most, below)
 
     def normalise(value: Any) -> float:
@@ -87,7 +92,9 @@ def scheduled(
     at_most: float | None = None,
     below: float | None = None,
 ) -> Specification:
-    """Describe a number that the state holds: a Python float, a floating-point array of shape () or a schedule."""
+    """Describe a number that the state holds. It is given as a Python float, a floating-point array of shape ()
+    or a schedule.
+    """
     bounds = Bounds(at_least, above, at_most, below)
 
     def normalise(value: Any) -> Any:
@@ -113,7 +120,7 @@ def integer(
     at_most: int | None = None,
     below: int | None = None,
 ) -> Specification:
-    """Describe an integer that is compiled in."""
+    """Describe an integer that is compiled into the step."""
     bounds = Bounds(at_least, above, at_most, below)
 
     def normalise(value: Any) -> int:
@@ -141,11 +148,11 @@ def _dtype(value: Any) -> Any:
 
 
 Dtype: TypeAlias = Annotated[DTypeLike, Specification(_dtype, spelling="a floating-point dtype")]
-"""Anything that names a dtype: `jnp.bfloat16`, `"float32"`."""
+"""Anything that stands for a dtype: `jnp.bfloat16`, `"float32"`."""
 
 
 def _check(bounds: Bounds, value: float) -> None:
-    """Refuse what is out of bounds, and what is too small to divide by if the bound is 0."""
+    """Raise an error if a number is out of bounds, or if it must be positive and is too small to divide by."""
     if (expected := bounds.expected(value)) is not None:
         raise ValueError(expected)
     widest = canonical(np.float64)
@@ -154,9 +161,10 @@ def _check(bounds: Bounds, value: float) -> None:
 
 
 def refuse_vanishing(h: object, dtype: Any) -> None:
-    """Refuse positive numbers that vanish in the dtype that leaves are computed in.
+    """Raise an error for positive numbers that underflow in the dtype that leaves are computed in.
 
-    Numbers that are too small for every dtype have been refused before; with x64 leaves may be float64, or not.
+    Numbers that are too small for every dtype were refused earlier. With x64, a leaf may be float64
+    or float32.
 
     Args:
         h: An optimizer.
@@ -174,7 +182,9 @@ def refuse_vanishing(h: object, dtype: Any) -> None:
 
 
 def _least_positive(dtype: Any) -> float:
-    """Return a number that is normal also times 1 - b, which it may be multiplied by: processors flush less to 0."""
+    """Return a number that stays normal even when multiplied by 1 - b. Processors may flush smaller numbers to
+    0.
+    """
     return smallest_number(dtype) / epsilon(np.float32)
 
 
@@ -184,7 +194,7 @@ def _too_small(dtype: Any) -> str:
 
 
 def is_array(value: object) -> bool:
-    """Return whether a value is an array that is more than NumPy's form of a Python number."""
+    """Return whether a value is an array other than NumPy's form of a Python number."""
     return not is_plain(value) and isinstance(value, jax.Array | np.ndarray)
 
 
@@ -196,6 +206,8 @@ def _real(value: Any, expected: str) -> float:
     if not real:
         raise TypeError(expected)
     try:
-        return float(value) + 0.0  # 0.0 for -0.0, which would be equal and yet another trace
-    except OverflowError:  # an integer beyond all floats
+        return (
+            float(value) + 0.0
+        )  # turns -0.0 into 0.0: they are equal, but would be traced separately
+    except OverflowError:  # an integer larger than any float
         raise ValueError("a finite number") from None

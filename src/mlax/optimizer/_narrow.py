@@ -1,9 +1,10 @@
-"""The warning of `init` about slots whose dtype is too narrow for what the algorithm keeps in them.
+"""The warning that `init` gives if the dtype of a slot is too narrow for what the algorithm keeps in it.
 
-A step that keeps `b` of a slot changes it by 1 - b of itself. Where that is no more than half the distance to the next
-number of its dtype, the change is rounded away and the slot stays where it is: in bfloat16 at 0.999 a step, and every
-sum over many steps; but not where the hyperparameters ask for stochastic rounding.
-`tests/mlax/laws/test_narrow_slots.py` measures of all optimizers which slots go wrong.
+A step that keeps the fraction `b` of a slot changes it by 1 - b of its value. If that is at most
+half the distance to the next number of the dtype, the change is rounded away and the slot never
+changes. In bfloat16 this happens to an average with b = 0.999, and to every sum over many steps. It
+does not happen with stochastic rounding. `tests/mlax/laws/test_narrow_slots.py` measures for all
+optimizers which slots go wrong.
 """
 
 import inspect
@@ -32,14 +33,18 @@ def warn_if_narrow(
     squares: Collection[str] = (),
     scales: Mapping[str, float] | None = None,
 ) -> None:
-    """Warn of the slots of a new state that cannot hold what is kept in them; with reasons and cures.
+    """Warn about slots of a new state whose dtype is too narrow, with reasons and cures.
 
     Args:
-        state: A state with `hyperparameters`; their `stochastic_rounding` counts, if they have it.
-        kept: Of a slot, which part of it a step keeps: the decay of a mean, 1 of a sum. Several where it is not the
-            same for all leaves. A schedule, an array that is not there yet, and None say nothing.
-        squares: Slots that squares of gradients are added to: 1 - b of them where a step keeps b < 1, else all.
-        scales: Of a slot, what gradients are multiplied by in the first step, before they go into it.
+        state: A state with `hyperparameters`. Their `stochastic_rounding` is taken into account, if
+            they have it.
+        kept: For each slot, the fraction of it that a step keeps: the decay of an average, or 1 for
+            a sum. A tuple if it is not the same for all leaves. Schedules, traced arrays and None
+            are ignored.
+        squares: Slots to which squares of gradients are added: 1 - b of them if a step keeps b < 1,
+            otherwise all.
+        scales: For each slot, the factor that gradients are multiplied by before they are added in
+            the first step.
     """
     kept, scales = kept or {}, scales or {}
     stochastic: bool | None = getattr(state.hyperparameters, "stochastic_rounding", None)
@@ -68,15 +73,16 @@ def warn_if_narrow(
 
 
 Reason: TypeAlias = tuple[str, list[str]]
-"""What happens, and what helps."""
+"""What goes wrong, and the cures."""
 
 _WIDE = ["slot_dtype=jnp.float32"]
 
 
 def _stalling(parts: list[float], dtype: Any, stochastic: bool | None) -> Iterator[Reason]:
-    """Yield a reason for each part that differs from 1 by less than a dtype can tell.
+    """Yield a reason for each fraction that differs from 1 by less than a dtype can represent.
 
-    Rounded stochastically a narrow dtype tells, in the mean, as much as float32, which it is computed in.
+    With stochastic rounding, a narrow dtype represents on average as much as float32, in which it
+    is computed.
     """
     is_half = dtype.itemsize < 4 and not stochastic
     half = epsilon(np.float32 if stochastic and dtype.itemsize < 4 else dtype) / 2
@@ -91,8 +97,8 @@ def _stalling(parts: list[float], dtype: Any, stochastic: bool | None) -> Iterat
 
 
 def _first(scale: float, dtype: Any) -> Iterator[Reason]:
-    """Yield a reason where gradients vanish that are multiplied by a scale."""
-    least = smallest_subnormal(dtype) / 2  # that itself is rounded to 0
+    """Yield a reason if gradients multiplied by a scale underflow."""
+    least = smallest_subnormal(dtype) / 2  # this is rounded to 0
     if dtype.itemsize < 4 and scale < math.sqrt(least):
         yield (
             f"begins with gradients times {scale:g}: those below {least / scale:.1e} become 0",
@@ -101,9 +107,9 @@ def _first(scale: float, dtype: Any) -> Iterator[Reason]:
 
 
 def _squares(parts: list[float], scale: float, dtype: Any) -> Iterator[Reason]:
-    """Yield a reason where the squares of gradients, times a scale, leave the range of a dtype.
+    """Yield a reason if squares of gradients, times a scale, leave the range of a dtype.
 
-    Of a square a step adds 1 - b, and that has to be more than half the smallest number.
+    A step adds 1 - b of a square, which has to be more than half the smallest positive number.
     """
     added = min((1 - part for part in parts if part < 1), default=1.0)
     least, largest = smallest_subnormal(dtype) / 2, largest_number(dtype)
@@ -122,7 +128,7 @@ def _plain(value: float) -> str:
 
 
 def _known(kept: Any) -> Iterator[float]:
-    """Yield the numbers that are there already."""
+    """Yield the numbers whose values are known."""
     for part in kept if class_of(kept) is tuple else (kept,):
         if not (part is None or is_schedule(part) or is_tracer(part)):
             yield float(part)
@@ -139,7 +145,8 @@ def _dtypes(slot: Any) -> dict[Any, KeyPath]:
 def _outside() -> int:
     """Return the stack level of the first caller outside this library, JAX, and the modules of optimizers.
 
-    A module of an optimizer, generated or not, is known by its State. Where a script is one itself, it is the caller.
+    An optimizer's module, generated or not, is recognised by its State. If a script defines an
+    optimizer itself, it counts as the caller.
     """
     nearest, level, frame = 0, 0, inspect.currentframe()
     while frame:

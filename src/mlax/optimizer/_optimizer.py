@@ -1,7 +1,8 @@
 """Optimizers as values.
 
-An optimizer's class is its hyperparameters. A state holds a copy of it, in which the numbers that the state itself
-holds are replaced by a marker: static, hashable, and without leaves.
+The fields of an optimizer's class are its hyperparameters. A state holds a copy of the optimizer,
+in which a marker takes the place of the numbers that the state itself holds. So the copy is static,
+hashable, and without leaves.
 """
 
 import dataclasses
@@ -20,9 +21,10 @@ S = TypeVar("S")
 
 
 class Optimizer(Specified):
-    """Base of every optimizer class. Inheriting is enough: the class becomes a frozen dataclass, static to JAX.
+    """Base class of all optimizers. A subclass becomes a frozen dataclass that is static to JAX.
 
-    Instances are equal if their hyperparameters are, and hashable unless they were given arrays.
+    Instances are equal if their hyperparameters are. They can be hashed unless a hyperparameter is
+    an array.
     """
 
     __module__ = "mlax.optim"
@@ -48,7 +50,8 @@ class Optimizer(Specified):
         return [name for name, spec in specifications(cls).items() if spec.schedulable]
 
     def check_dtype(self, dtype: Any) -> None:
-        """Refuse hyperparameters that leaves cannot be computed with in a dtype; `map_leaves` asks.
+        """Raise an error if leaves of a dtype cannot be computed with these hyperparameters. Called by
+        `map_leaves`.
 
         Raises:
             ValueError: A number that leaves may be divided by is too small for the dtype.
@@ -56,9 +59,10 @@ class Optimizer(Specified):
         refuse_vanishing(self, dtype)
 
     def held(self) -> Self:
-        """Return a copy that is always hashable: a marker stands for each number that the state holds.
+        """Return a copy that can always be hashed: each number that the state holds is replaced by a marker.
 
-        Schedules stay, and so does None. What a schedule begins with is held to the bounds where it is known.
+        Schedules and None are kept. The first value of a schedule is checked against the bounds, if
+        it is known.
 
         Raises:
             ValueError: A schedule's value at step 0 is out of bounds.
@@ -88,7 +92,9 @@ class Optimizer(Specified):
 
     @staticmethod
     def _held_inside(value: Any) -> Any:
-        """Do the same with the optimizers that this one is made of; their own `init` has checked their schedules."""
+        """Replace the numbers in the optimizers inside this one. Their schedules have been checked by their own
+        `init`.
+        """
         if isinstance(value, Optimizer):
             return value._held()
         if type(value) is tuple:
@@ -96,13 +102,13 @@ class Optimizer(Specified):
         return value
 
     def own(self, state: S) -> S:
-        """Return a state if it is one of this optimizer's; refuse it if it has other hyperparameters.
+        """Return a state if it belongs to this optimizer; raise an error if it has different hyperparameters.
 
-        Numbers that the state holds may differ: the state's count.
+        Numbers that the state holds may be different: the step uses those in the state.
 
         Raises:
-            TypeError: The state is of another optimizer, or no state.
-            ValueError: It has other hyperparameters; naming each.
+            TypeError: The state is that of a different optimizer, or not a state.
+            ValueError: The hyperparameters are different. The message names each.
         """
         theirs = getattr(state, "hyperparameters", None)
         where = f"{type(self).__name__}.step"
@@ -112,7 +118,7 @@ class Optimizer(Specified):
             )
         if type(theirs) is not type(self):
             raise TypeError(f"{where}: the state is one of {type(theirs).__name__}")
-        ours = self._held()  # no schedule is called in each step
+        ours = self._held()  # not `held()`, which would call the schedules in each step
         if ours != theirs:
             differences = [
                 f"{name} is {_shown(value)} in the state, {_shown(getattr(ours, name))} in the optimizer"
@@ -126,7 +132,7 @@ class Optimizer(Specified):
 
 
 def _naming_arrays(generated: Callable[..., int]) -> Callable[..., int]:
-    """Return a `__hash__` that says which hyperparameter has none."""
+    """Return a `__hash__` whose error names the hyperparameters that cannot be hashed."""
 
     def __hash__(self: object) -> int:  # noqa: N807
         try:

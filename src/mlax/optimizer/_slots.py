@@ -1,8 +1,8 @@
 """The slots of a new state: trees with one entry for each leaf of the weights.
 
-An entry is an array like the leaf; or, where a function of the leaf's shape says so, an array of another shape, a tuple
-of arrays, or the empty tuple. Each has the dtype of its leaf, or `slot_dtype`. Nothing that is returned shares memory
-with what was given, so that it can be donated.
+An entry is an array like the leaf. If a function of the leaf's shape is given, it is an array of
+another shape, a tuple of arrays, or the empty tuple. It has the dtype of the leaf, or `slot_dtype`.
+Results share no memory with the arguments, so that both can be donated.
 """
 
 from collections.abc import Callable
@@ -30,12 +30,13 @@ def zeros(
     shape: EntryShape | None = None,
     h: object = None,
 ) -> Weights:
-    """Return a slot that begins at zero: like the weights, leaf by leaf in shape, dtype and sharding.
+    """Return a slot of zeros, with the shape, dtype and sharding of the weights, leaf by leaf.
 
     Args:
         weights: Inexact arrays.
-        slot_dtype: A real dtype for all leaves instead of their own; its complex counterpart where a leaf is complex.
-        shape: Says the shapes of each entry, where they are not those of the leaves.
+        slot_dtype: A real dtype for all leaves in place of their own. Complex leaves get its
+            complex counterpart.
+        shape: Returns the shape, or shapes, of an entry, if it is not that of the leaf.
         h: The hyperparameters, for `shape`.
     """
     return full(weights, 0.0, slot_dtype, shape=shape, h=h)
@@ -49,11 +50,11 @@ def full(
     shape: EntryShape | None = None,
     h: object = None,
 ) -> Weights:
-    """Return a slot that begins at one number everywhere.
+    """Return a slot filled with one number.
 
     Args:
-        weights: As for `zeros`, and all others too.
-        value: The number, or a schedulable hyperparameter; of a schedule its value at step 0.
+        weights: Like the other arguments, as for `zeros`.
+        value: The number, or a schedulable hyperparameter; for a schedule, its value at step 0.
         slot_dtype: As for `zeros`.
         shape: As for `zeros`.
         h: As for `zeros`.
@@ -61,7 +62,7 @@ def full(
     number = value if isinstance(value, int | float) else initial(value)
 
     def filled(leaf: Any, size: Shape, dtype: Any) -> Array:
-        # Like the leaf, it is sharded like the leaf.
+        # `full_like` gives a slot of the leaf's shape the leaf's sharding.
         if size != leaf.shape:
             return _full(number, size, dtype)
         if is_tracer(leaf) or getattr(leaf, "committed", False):
@@ -75,12 +76,12 @@ def _filled(number: Any, size: Shape, dtype: Any) -> Array:
     return jnp.full(size, number, dtype=dtype)
 
 
-# Eagerly, a tenth of the time of what it calls.
+# Compiled, because a call outside `jit` then takes a tenth of the time.
 _full: Callable[[Any, Shape, Any], Array] = jax.jit(_filled, static_argnums=(1, 2))
 
 
 def copies(weights: Weights, slot_dtype: Dtype | None) -> Weights:
-    """Return a slot that begins as a copy of the weights; never the same buffers.
+    """Return a slot that is a copy of the weights, in separate buffers.
 
     Args:
         weights: As for `zeros`.
@@ -97,7 +98,7 @@ def identities(
     Args:
         weights: As for `zeros`.
         slot_dtype: As for `zeros`.
-        shape: As for `zeros`; (n, n) each, or (0, 0).
+        shape: As for `zeros`. Each shape is (n, n), or (0, 0).
         h: As for `zeros`.
     """
 
@@ -109,14 +110,16 @@ def identities(
 
 
 Make: TypeAlias = Callable[[Any, Shape, Any], Array]
-"""Given a leaf, the shape of an array in its entry, and its dtype, makes the array."""
+"""Makes an array of an entry, given the leaf, and the shape and dtype of the array."""
 
 
 def _once(make: Make) -> Make:
-    """Return what makes arrays that do not depend on a leaf's values: while a function is traced, each form once.
+    """Return a function that, while it is traced, makes only one array for each shape and dtype, and returns it
+    again.
 
-    There an array is a value, and `jit` gives each place that it is returned in a buffer of its own. What is not traced
-    is made for each leaf.
+    This is only for arrays that do not depend on a leaf's values. While tracing, an array is a
+    value, and `jit` gives it a buffer of its own for each place in the result. Outside `jit`, a new
+    array is made for each leaf.
     """
     made: dict[Any, Array] = {}
 

@@ -1,10 +1,10 @@
-"""Frozen dataclasses whose annotations say what their fields may hold: optimizers, and schedules.
+"""Frozen dataclasses whose annotations determine which values their fields accept: optimizers and schedules.
 
     bias_correction: bool = True
     layout: Literal["in_out", "out_in"] = "in_out"
     b1: Annotated[float, number(at_least=0, below=1)] = 0.9
 
-A flag and a choice need no more than their type. For anything else a `Specification` stands in the annotation.
+For flags and choices, the type is enough. Everything else has a `Specification` in its annotation.
 """
 
 import types
@@ -34,14 +34,15 @@ __all__ = ["Specification", "Specified", "is_plain", "shown", "specifications"]
 
 @dataclass(frozen=True)
 class Specification:
-    """What one field may hold, and how a given value becomes it.
+    """Which values a field accepts, and how it stores them.
 
     Attributes:
-        normalise: Returns the value as the field keeps it, or raises an error that says what is expected.
+        normalise: Returns the value in the form in which the field stores it, or raises an error
+            that says what is expected.
         schedulable: Whether arrays and schedules are accepted.
-        optional: Whether None is accepted, which the annotation says.
+        optional: Whether None is accepted, according to the annotation.
         positive: Whether the field is a number above 0, which leaves may be divided by.
-        spelling: How the specification is written, for messages and signatures.
+        spelling: How to write the specification, for messages and signatures.
     """
 
     normalise: Callable[[Any], Any]
@@ -58,9 +59,9 @@ _found: MutableMapping[type, Mapping[str, Specification]] = WeakKeyDictionary()
 
 
 def specifications(cls: type) -> Mapping[str, Specification]:
-    """Return what the annotations of a dataclass say about its fields; nothing about fields that hold anything.
+    """Return the specifications of a dataclass's fields; a field that accepts anything has none.
 
-    They are resolved when they are first asked for, so that they may be strings.
+    Annotations are resolved when this is first called, so that they may be strings.
     """
     if cls not in _found:
         hints = get_type_hints(cls, include_extras=True)
@@ -87,10 +88,10 @@ def _specification(hint: Any) -> Specification | None:
 
 @dataclass_transform(frozen_default=True)
 class Specified:
-    """Base of classes whose annotations say what their fields may hold.
+    """Base class of classes whose annotations determine which values their fields accept.
 
-    Inheriting is enough: a subclass becomes a frozen dataclass that is static to JAX, and its fields are checked when
-    an instance is made.
+    A subclass becomes a frozen dataclass that is static to JAX. Its fields are checked when an
+    instance is made.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -98,7 +99,7 @@ class Specified:
         jax.tree_util.register_static(dataclass(frozen=True)(cls))
 
     def __post_init__(self) -> None:
-        """Bring every field into its form, and refuse what it may not hold."""
+        """Bring every field into its normal form. Raise an error if it does not accept its value."""
         for name, spec in specifications(type(self)).items():
             value = getattr(self, name)
             if value is None and spec.optional:
@@ -111,7 +112,7 @@ class Specified:
             object.__setattr__(self, name, normal)
 
     def _hint(self, name: str, value: object) -> str:
-        """Return what to add to a message about a value that was refused."""
+        """Return a text to append to the error message about a value."""
         return ""
 
     def require(self, test: bool, message: str) -> None:
@@ -121,7 +122,7 @@ class Specified:
 
 
 def shown(value: object) -> str:
-    """Return a value of a field as messages show it."""
+    """Return the value of a field as shown in messages."""
     if isinstance(value, int) and value.bit_length() > 64:
         return f"an integer of {value.bit_length()} bits"
     if value is None or isinstance(value, bool | int | float):

@@ -1,7 +1,7 @@
-"""What `init` and `step` of an optimizer are made of, apart from the arithmetic of a leaf.
+"""The parts of `init` and `step` that are not arithmetic of a leaf.
 
-Everything here works under `jit`, `vmap` and `eval_shape`, and keeps the shapes, dtypes and weak types of a state the
-same from `init` on, so that a loop over `step` compiles once.
+Everything here works under `jit`, `vmap` and `eval_shape`. A state keeps its shapes, dtypes and
+weak types from `init` on, so that a loop over `step` is compiled only once.
 """
 
 from typing import Any, TypeVar, cast, overload
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 def no_steps() -> Array:
-    """Return the count of steps in a new state: an int32 zero of shape ()."""
+    """Return the step count of a new state: an int32 zero of shape ()."""
     return jnp.zeros((), jnp.int32)
 
 
@@ -44,14 +44,14 @@ def initial(value: Number) -> Array: ...
 @overload
 def initial(value: None) -> None: ...
 def initial(value: Number | None) -> Array | None:
-    """Return what a new state holds for a schedulable hyperparameter.
+    """Return the value of a schedulable hyperparameter in a new state.
 
     Args:
         value: A number, an array of shape (), a schedule, or None.
 
     Returns:
-        An array of shape () in JAX's default float dtype, never the buffer that was given. For a schedule: its value at
-        step 0. For None: None.
+        An array of shape () in JAX's default float dtype, never the buffer that was passed in. For
+        a schedule: its value at step 0. For None: None.
     """
     if value is None:
         return None
@@ -68,10 +68,11 @@ def initial(value: Number | None) -> Array | None:
 def follow_schedules(state: T) -> T:
     """Return a state in which each hyperparameter with a schedule has its value for this step.
 
-    All other numbers that the state holds stay, in buffers of their own: the state that comes in may be donated.
+    All other numbers are copied into new buffers, because the state that is passed in may be
+    donated.
 
     Args:
-        state: Before the step, with the number of steps done as `step`.
+        state: The state before the step, with the number of steps done as `step`.
 
     Raises:
         TypeError: A schedule did not return a real scalar.
@@ -102,35 +103,36 @@ def _scheduled(schedule: Any, step: Array) -> Array:
 
 
 def scalar(value: float | Array) -> Array:
-    """Return what a new state holds for a scalar of the algorithm: shape (), in JAX's default float dtype."""
+    """Return the value of one of the algorithm's scalars in a new state: shape (), in JAX's default float dtype."""
     return initial(value)
 
 
 def key(seed: int) -> Array:
-    """Return a PRNG key of shape (), for a state to hold."""
+    """Return a PRNG key of shape (), to be held in a state."""
     return jax.random.key(seed)
 
 
 def folded(key: Array, step: Array | int) -> Array:
-    """Return the PRNG key of one step.
+    """Return the PRNG key for one step.
 
     Args:
-        key: The state's, which stays the same.
-        step: Number of steps done: int32, shape (). Of a state with several keys, also which of them this is.
+        key: The state's key, which does not change.
+        step: Number of steps done: int32, shape (). If a state has several keys, the number of the
+            key.
     """
     return jax.random.fold_in(key, step)
 
 
 def refuse_complex(weights: Any, name: str, reason: str) -> None:
-    """Refuse complex leaves.
+    """Raise an error for complex leaves.
 
     Args:
         weights: A tree of arrays.
-        name: Who refuses: `Rprop`.
-        reason: Why: `the sign of a complex gradient is not defined`.
+        name: The optimizer, for the message: `Rprop`.
+        reason: The reason: `the sign of a complex gradient is not defined`.
 
     Raises:
-        TypeError: Naming each complex leaf.
+        TypeError: Names each complex leaf.
     """
     lines = [
         f"weights{keystr(path)}: {describe(leaf)}"
@@ -145,25 +147,28 @@ def refuse_complex(weights: Any, name: str, reason: str) -> None:
 def apply_updates(updates: Weights, weights: Weights) -> Weights:
     """Return the weights after a step: `weights + updates`, leaf by leaf, in the same dtypes.
 
-    In half precision the updates have been rounded before, and the sum is again. An optimizer's `apply_gradients` and
-    `update` round once, stochastically if it is to: docs/half_precision.md.
+    In half precision, the updates were rounded and the sum is rounded again. An optimizer's
+    `apply_gradients` and `update` round only once, and stochastically if asked to: see
+    docs/half_precision.md.
 
     Raises:
         LeafMismatchError: Updates and weights do not correspond.
     """
 
     def add(update: Any, weight: Any) -> Array:
-        return lax.add(weight, update)  # promotes nothing, also where checks are off
+        return lax.add(weight, update)  # promotes nothing, even if checks are off
 
     result: Weights = jax.tree.map(add, updates, weights)
     return result
 
 
-apply_updates.__module__ = "mlax.optim"  # where people know it from, and messages call it so
+apply_updates.__module__ = "mlax.optim"  # its public place, which error messages name
 
 
 def trainable(tree: T) -> T:
-    """Return what an optimizer works on. For a Module: its unfrozen parameters; any other tree as it is."""
+    """Return the part of a tree that an optimizer trains. For a Module: its unfrozen parameters; otherwise the
+    whole tree.
+    """
     node: object = tree
     return cast("T", node.filter()) if isinstance(node, INode) else tree
 
