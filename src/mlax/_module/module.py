@@ -90,8 +90,9 @@ class Module(INode, Flattened, metaclass=ABCMeta):
                 shape = (x.shape[-1], self.out_features)
                 return self.replace(kernel=Parameter(jax.random.normal(rng, shape, x.dtype)))
 
-            def forward(self, x: Float[Array, "*batch in"]) -> tuple[Float[Array, "*batch out"],
-            Self]:
+            def forward(
+                self, x: Float[Array, "*batch in"]
+            ) -> tuple[Float[Array, "*batch out"], Self]:
                 return x @ self.kernel.data, self
 
     Raises:

@@ -80,7 +80,7 @@ def _completed(doc: str, hints: dict[str, Any]) -> str:
     text += "\n\nRaises:"
     if len(floats) > 1:
         text += "\n    LeafMismatchError: Arrays that should have the same dtype or shape do not."
-    text += "\n    TypeError: An argument is not as annotated; it is a batch, for example."
+    text += "\n    TypeError: An argument does not match its annotation; it may be a batch."
     text += "\n    ValueError: An array is empty"
     if settings:
         which = settings[0] if len(settings) == 1 else f"one of {', '.join(settings)}"

@@ -198,7 +198,7 @@ def test_what_all_losses_share_is_appended_to_their_docstrings() -> None:
     assert losses.huber.__doc__.partition("Returns:")[2].partition("References:")[0] == (
         "\n    A number (shape ()) in the dtype of `predictions`.\n\nRaises:\n"
         "    LeafMismatchError: Arrays that should have the same dtype or shape do not.\n"
-        "    TypeError: An argument is not as annotated; it is a batch, for example.\n"
+        "    TypeError: An argument does not match its annotation; it may be a batch.\n"
         "    ValueError: An array is empty, or `delta` is out of bounds.\n\n"
     )
     assert "LeafMismatchError" not in str(losses.nll.__doc__)

@@ -26,8 +26,8 @@ def from_optax(transformation: "optax.GradientTransformation") -> "FromOptax":
     """Return a gradient transformation of Optax as an optimizer of mlax.
 
         optimizer = optim.from_optax(optax.lamb(1e-3))
-        optimizer = optim.MultiOptimizer([optim.Muon(), optim.from_optax(optax.adamw(3e-4))],
-            [is_matrix])
+        others = optim.from_optax(optax.adamw(3e-4))
+        optimizer = optim.MultiOptimizer([optim.Muon(), others], [is_matrix])
 
     It has `init`, `step`, `apply_gradients` and `update`. It is hashable, and equal to one made
     from the same transformation object; Optax makes a new object at each call.

@@ -31,8 +31,10 @@ def _filters(value: Any) -> tuple[PathPredicate, ...]:
 class MultiOptimizer(Transformation):
     """Gives each weight to the first optimizer whose filter accepts it, and the rest to the last optimizer.
 
-        MultiOptimizer([Muon(), AdamW(3e-4)], [lambda path, w: w.ndim == 2 and "embedding" not in
-            path])
+        def is_hidden_matrix(path, w):
+            return w.ndim == 2 and "embedding" not in path
+
+        MultiOptimizer([Muon(), AdamW(3e-4)], [is_hidden_matrix])
 
     Each optimizer sees a tree with the structure of the weights, with None in place of weights of
     other optimizers. Keyword arguments, such as the loss, are passed to those optimizers that take
