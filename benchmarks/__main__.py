@@ -56,7 +56,7 @@ AREAS: Mapping[str, Callable[[Results, Effort, Progress], None]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print and store the results.
 
-    A missed target is reported prominently, but is not a failure: on a machine with other users, one run proves nothing.
+    A missed target is reported prominently, but is not a failure: on a shared machine, one run proves nothing.
 
     Returns:
         1 if an area failed, 130 if the run was interrupted, 0 otherwise.
