@@ -1,4 +1,4 @@
-"""What all tests run under."""
+"""Settings for all tests."""
 
 from hypothesis import settings
 

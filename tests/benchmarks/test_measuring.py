@@ -43,7 +43,7 @@ TINY = Effort(
 
 
 def quietly(text: str) -> None:
-    """Take what is being done, and say nothing."""
+    """Use in place of a progress report; prints nothing."""
 
 
 def empty() -> Results:
@@ -70,7 +70,7 @@ def other_tests_keep_what_they_have_compiled() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder with what the command leaves, and what it prints; PyTorch may be installed or not: here it is not."""
+    """A folder with the files that the command writes, and its output. PyTorch is made to look missing."""
     folder = tmp_path_factory.mktemp("benchmarks")
     console = Console(width=200, record=True, file=io.StringIO())
     with pytest.MonkeyPatch.context() as patch, without("torch"):
@@ -207,7 +207,7 @@ def test_large_trees_are_what_they_are_called() -> None:
 def test_page_keeps_its_text(
     whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only what stands between the marks is written anew."""
+    """Only the text between the marks is replaced."""
     results = Results.load(whole[0] / "tiny.json")
     real = (ROOT / page.PAGE).read_text()
     monkeypatch.chdir(tmp_path)
@@ -289,7 +289,7 @@ def test_what_was_measured_outlives_what_fails(
 
 
 def test_libraries_that_cannot_be_imported_are_left_out() -> None:
-    """Each by itself, with a line that says so."""
+    """Each one separately, with a line that says so."""
     with without("flax.nnx", "equinox", "mlx.core"):
         there, missing = peers.available()
         assert {"flax.nnx", "Equinox", "MLX"} <= set(missing)

@@ -34,7 +34,7 @@ def test_spread_of_one_round_is_that_round() -> None:
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(5.9, "ok"), (6.1, "MISSED")])
 def test_verdict(seconds: float, verdict: str) -> None:
-    """The median decides; what was not measured is said not to be."""
+    """The median decides. Targets that were not measured are marked so."""
     results = empty()
     figures = {"Optax": [100, 100, 100], "mlax packed": [1, seconds, 100]}
     results.add("steps", MANY, "step", "s", figures)

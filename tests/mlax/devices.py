@@ -1,4 +1,4 @@
-"""Scripts on several simulated devices, which a process has to be started with."""
+"""Scripts that need several simulated devices, which can only be set up when a process starts."""
 
 import os
 import subprocess

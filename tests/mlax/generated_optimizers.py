@@ -1,4 +1,4 @@
-"""Every generated optimizer, for tests that state what holds for all: a new one is tested by existing."""
+"""All generated optimizers, for tests of laws that hold for every one. A new optimizer is tested by existing."""
 
 import functools
 import importlib

@@ -1,4 +1,4 @@
-"""Every generated optimizer gets to a stated loss, on a quadratic and on Rosenbrock's function."""
+"""Every generated optimizer reaches a stated loss, on a quadratic and on Rosenbrock's function."""
 
 from typing import Any, NamedTuple
 
@@ -28,7 +28,9 @@ FINE, COARSE = 1e-2, 0.5
 
 
 class Settings(NamedTuple):
-    """Learning rates (or what stands for them) after warming up, which fall to 0; and a target for Rosenbrock's."""
+    """Learning rates, or their equivalents, after a warm-up, which then fall to 0; and a target for Rosenbrock's
+    function.
+    """
 
     quadratic: float
     rosenbrock: float

@@ -32,7 +32,7 @@ BLAMED = (
 
 
 def wrong(leaf: Any) -> Iterator[Any]:
-    """Yield what may stand in a leaf's place by mistake."""
+    """Yield leaves that may be passed by mistake."""
     yield leaf.astype(jnp.bfloat16)
     yield leaf.astype(jnp.int32)
     yield leaf[None]
@@ -102,7 +102,7 @@ def test_without_weights_gradients_are_compared_with_the_slots(name: str) -> Non
 
 @every_optimizer
 def test_a_state_of_other_leaves_is_refused(name: str) -> None:
-    """Where there is something to compare: a state without slots fits any weights."""
+    """If there is something to compare: a state without slots fits any weights."""
     state = init(name, {"a": jnp.ones((2, 4)), "b": jnp.ones(())})
     fitting = init(name, WEIGHTS)
     if [x.shape for x in jax.tree.leaves(state)] == [x.shape for x in jax.tree.leaves(fitting)]:

@@ -1,4 +1,4 @@
-"""No NaN and no infinity, whatever the gradients: zero, tiny or large; of every generated optimizer."""
+"""No generated optimizer produces NaN or an infinity from zero, tiny or large gradients."""
 
 from typing import Any, NamedTuple
 
@@ -72,7 +72,7 @@ def magnitudes(sequence: str, large: float) -> Any:
 
 
 def failures(name: str, options: dict[str, Any], numbers: Numbers) -> dict[str, str]:
-    """Return for each sequence that does not stay finite what is not, and when."""
+    """Return for each sequence that does not stay finite which arrays do not, and when."""
     weights = numbers.weights()
     # Elements of many magnitudes: 1, 0.08 and 0.0003 of six, 0 in the middle of three.
     directions = [
@@ -141,7 +141,7 @@ def test_all_numbers_stay_finite(name: str, numbers: str) -> None:
 
 @pytest.mark.parametrize(("name", "numbers"), DIVERGING)
 def test_why_weights_diverge(name: str, numbers: str) -> None:
-    """Where squares vanish, `init` says so, and float32 slots end it; elsewhere float32 weights are as large."""
+    """If squares underflow, `init` warns, and float32 slots help. Otherwise float32 weights get as large."""
     weights = jnp.ones((), jnp.float16)
     if numbers == "float16":
         with pytest.warns(UserWarning, match="add nothing, .* up to infinity"):
@@ -173,7 +173,7 @@ POSITIVE = [
 
 @pytest.mark.parametrize(("name", "field"), POSITIVE, ids=str)
 def test_the_least_positive_number_does_not_round_away(name: str, field: str) -> None:
-    """What is accepted is divided by; what would be 0 there is refused."""
+    """Numbers that are accepted can be divided by; numbers that would become 0 are refused."""
     beside = BESIDE.get((name, field), {})
     for value in (9e-32, 1e-38, 1e-300):
         with pytest.raises(

@@ -1,9 +1,10 @@
-"""An optimizer warns of a slot in half precision if and only if the slot goes wrong.
+"""An optimizer warns about a slot in half precision if and only if the slot goes wrong.
 
-What goes wrong is measured: one slot at a time is kept in a narrow dtype, rounded to nearest or stochastically, all
-else in float32, for thousands of steps of noisy gradients: of about 1, and in the last third of 0.02; and of 5e-5. A
-slot is wrong if it is off by more than a quarter of its size after any third. Those that are right are off by less than
-a tenth, or rounded stochastically by less than a fifth.
+This is measured. One slot at a time is kept in a narrow dtype, rounded to nearest or
+stochastically, and everything else in float32, for thousands of steps with noisy gradients: of
+about 1, then 0.02 in the last third; and of 5e-5. A slot is wrong if it is off by more than a
+quarter of its size after any third. Slots that are right are off by less than a tenth, or with
+stochastic rounding by less than a fifth.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""In which dtypes every generated optimizer computes and keeps its numbers."""
+"""The dtypes in which every generated optimizer computes and stores its numbers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How the tree that weights stand in matters to every generated optimizer: not at all, or as little as it may."""
+"""The structure of the weights' tree does not affect any generated optimizer, or as little as possible."""
 
 from typing import Any
 

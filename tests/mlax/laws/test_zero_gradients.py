@@ -1,4 +1,6 @@
-"""Zero gradients, without decay, move nothing: of every generated optimizer whose algorithm says so."""
+"""Without decay, zero gradients change no weights, for every generated optimizer whose algorithm has this
+property.
+"""
 
 from typing import Any
 

@@ -77,7 +77,7 @@ def test_half_precision_is_rounded_once() -> None:
 
 
 def test_a_slot_in_float16_stays_finite() -> None:
-    """What is too large is cut off, and what is not finite is not hidden."""
+    """Numbers that are too large are clipped; infinities and NaN are kept."""
     g = jnp.array([300.0, -1e4, 1.0, jnp.inf, jnp.nan], jnp.float16)
     update, new = map_leaves(squared, None, (g,), (jnp.zeros(5, jnp.float16),))
     np.testing.assert_array_equal(new, [65504, 65504, 1, jnp.inf, jnp.nan])

@@ -1,4 +1,4 @@
-"""Functions of matrices beside Optax, MLX and NumPy's float64."""
+"""Functions of matrices, compared with Optax, MLX and NumPy in float64."""
 
 import itertools
 from typing import Any

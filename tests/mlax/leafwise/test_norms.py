@@ -1,4 +1,4 @@
-"""Functions of a whole leaf, and of shapes, beside their definitions in NumPy's float64."""
+"""Functions of a whole leaf and of shapes, compared with their definitions in NumPy in float64."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""`reduce_leaves`, random keys of leaves, and `every`: what is common to leaves, or not done in each step."""
+"""`reduce_leaves`, the PRNG keys of leaves, and `every`."""
 
 from typing import Any
 

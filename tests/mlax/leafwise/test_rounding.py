@@ -1,4 +1,4 @@
-"""How results are rounded when they are stored: stochastically on request, and once where they are added to weights."""
+"""How results are rounded when they are stored: stochastically on request, and only once if added to weights."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def neighbours(x: Any, dtype: Any) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("dtype", NARROW)
 def test_up_or_down_as_the_bits_say(dtype: str) -> None:
-    """Of the magnitude, and up for the part of all bits that is its part of the way."""
+    """The magnitude is rounded up with a probability equal to its fractional distance."""
     narrow = jnp.dtype(dtype)
     result = np.asarray(rounded(jnp.asarray(NUMBERS), narrow, jnp.asarray(BITS)))
     below, above = neighbours(NUMBERS, narrow)
@@ -85,7 +85,9 @@ def test_what_a_dtype_has_stays(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_from_float64(dtype: str) -> None:
-    """Where leaves are computed in it, slots in float32 are narrow too: two neighbours, and the mean between them."""
+    """If leaves are computed in float64, float32 slots are narrow too: only the two neighbours occur, with the
+    right mean.
+    """
     form = jnp.finfo(dtype)
     with jax.enable_x64(True):
         for below in (1.0, 3 * float(form.smallest_normal)):

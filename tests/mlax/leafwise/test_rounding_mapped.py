@@ -95,7 +95,9 @@ def mapped(step: Any, tree: Any) -> Any:
 
 
 def test_each_result_is_its_own_and_reproducible() -> None:
-    """Under `jit` and `vmap` as eagerly; float32 leaves are as without; no two results are rounded alike."""
+    """The same under `jit`, `vmap` and eagerly. Float32 leaves are not affected. No two results get the same
+    bits.
+    """
     tree = trees()
     eager = mapped(jnp.int32(3), tree)
     assert tree_equal(eager, mapped(jnp.int32(3), tree))
@@ -155,7 +157,7 @@ def test_new_weights_are_rounded_once(dtype: str) -> None:
 
 
 def test_updates_lead_to_the_stochastically_rounded_sum_where_they_can() -> None:
-    """Always where they are smaller than half the weights; where both are alike in size, for most."""
+    """Always if they are smaller than half the weights; for most weights if both are of similar size."""
     random = np.random.default_rng(1)
     w, g = (jnp.asarray(random.normal(size=20_000), HALF) for _ in range(2))
     step = jnp.int32(0)
@@ -225,7 +227,9 @@ def test_training_is_differentiated_as_if_nothing_were_rounded() -> None:
 
 
 def test_equal_leaves_are_traced_once_and_share_their_loops() -> None:
-    """Only the key of a leaf differs, which is computed outside of its loops: eight leaves have those of one."""
+    """Leaves differ only in their key, which is computed outside their loops: eight leaves have the loops of
+    one.
+    """
     seen: list[Any] = []
 
     def leaf(h: Any, g: Array, m: Array) -> tuple[Array, Array]:

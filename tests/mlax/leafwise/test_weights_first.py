@@ -1,4 +1,6 @@
-"""On CPU new slots wait for weights that are computed from old ones: no slot is copied, and nothing else changes."""
+"""On CPU, new slots are written after weights computed from old ones: no slot is copied, and nothing else
+changes.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,8 @@
-"""Every loss of Optax and MLX beside the call of mlax that is the same, on inputs that both can do.
+"""Every loss of Optax and MLX with the equivalent call of mlax, on inputs that both accept.
 
-A case is about one example. `theirs` takes it too, in Optax; in MLX it takes a batch. `floor` is the smallest size of
-result that errors are measured at: where terms of opposite sign cancel, no float32 arithmetic has a relative error.
+A case is one example. Optax's loss, `theirs`, takes one example too; MLX's takes a batch. `floor`
+is the smallest result by which errors are divided: if terms of opposite sign cancel, float32
+arithmetic has no relative accuracy.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ nn: Any = mlx.nn.losses
 
 @dataclass(frozen=True)
 class Case:
-    """One loss of a peer and what it is in mlax."""
+    """One loss of another library and the equivalent call of mlax."""
 
     peer: str
     ours: Callable[..., Any]

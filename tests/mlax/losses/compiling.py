@@ -1,4 +1,4 @@
-"""Compilation that is fast, of what runs once. Where float64 says what is exact, tests use `jax.jit`, as users do."""
+"""Fast compilation, for code that runs once. Tests against float64 use `jax.jit`, as users do."""
 
 from functools import partial
 

@@ -1,7 +1,7 @@
-"""Losses and their gradients beside Optax and MLX, on random inputs: 4 ulp in float32, 1e-12 in float64.
+"""Losses and their gradients compared with Optax and MLX, on random inputs: 4 ulp in float32, 1e-12 in float64.
 
-An error is measured in units of the last place of the loss, or of the largest element of a gradient, or of the size of
-the terms that cancel in them (`floor` of a case).
+An error is measured in units of the last place: of the loss, of the largest element of a gradient,
+or of the terms that cancel in them (the `floor` of a case).
 """
 
 import re

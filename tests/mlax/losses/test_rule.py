@@ -1,4 +1,4 @@
-"""What holds for all losses: the dtype rule, float32 arithmetic, one example at a time, and settings within bounds."""
+"""Rules for all losses: the dtype rule, float32 arithmetic, one example at a time, and settings within bounds."""
 
 import inspect
 import pickle
@@ -46,7 +46,7 @@ ALL = [
 
 
 def called(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a loss with what it requires besides arrays."""
+    """Return a loss with its required arguments other than arrays."""
     if function is losses.fenchel_young:
         return partial(function, max_function=jax.nn.logsumexp)
     return function
@@ -98,7 +98,7 @@ def test_half_precision_is_computed_in_float32(function: Any) -> None:
 
 
 def test_weak_types_end_here() -> None:
-    """Also those of arrays made from Python numbers; eager, compiled and mapped are one."""
+    """Even those of arrays made from Python numbers. Eager, compiled and mapped results are the same."""
     weak = jnp.asarray(0.5)
     assert weak.weak_type
     result = losses.huber(weak, weak + 3, delta=0.5)
@@ -109,7 +109,7 @@ def test_weak_types_end_here() -> None:
 
 @every
 def test_other_dtypes_and_shapes_are_refused(function: Any) -> None:
-    """Each floating-point argument has the dtype of the first one; what is no such array is refused by name."""
+    """Floating-point arguments must have the dtype of the first one. Errors name the argument."""
     loss, given = called(function), inputs(function)
     names = list(inspect.signature(function).parameters)
     where = f"{function.__module__.removeprefix('mlax.')}.{function.__name__}: "
@@ -142,7 +142,7 @@ def test_other_dtypes_and_shapes_are_refused(function: Any) -> None:
     ids=lambda f: f.__name__,
 )
 def test_a_batch_is_refused_where_it_shows(function: Any) -> None:
-    """Where the annotation has a fixed number of axes."""
+    """If the annotation has a fixed number of axes."""
     batch = [jnp.stack([x, x]) if isinstance(x, jax.Array) else x for x in inputs(function)]
     with pytest.raises(
         TypeError, match=r"a loss takes one example; map it over a batch with jax.vmap"
@@ -264,7 +264,7 @@ def test_many_classes_and_a_small_label_dtype() -> None:
     ],
 )
 def test_settings_out_of_bounds(name: str, setting: str, bad: Any, bound: str) -> None:
-    """They are refused, with the bound and what was given."""
+    """They are refused. The message has the bound and the value."""
     function = getattr(losses, name)
     with pytest.raises(ValueError, match=f"losses.{name}: {setting} must be {bound}"):
         function(*inputs(function), **{setting: bad})

@@ -1,4 +1,7 @@
-"""Where plain formulas overflow, cancel or divide by zero: values against NumPy in float64, and finite derivatives."""
+"""Inputs for which the textbook formulas overflow, cancel or divide by zero: values and finite derivatives.
+
+Values are compared with NumPy in float64.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -188,7 +191,7 @@ def test_values_and_gradients_are_finite(function: Callable[..., Any], inputs: A
 
 
 def test_ties_share_the_gradient_of_softmax() -> None:
-    """Where several logits are the largest, the gradient is still softmax minus target."""
+    """If several logits are the largest, the gradient is still softmax minus target."""
     gradient = quick(jax.grad(losses.cross_entropy))(jnp.zeros(4), jnp.array(0))
     np.testing.assert_array_equal(gradient, [-0.75, 0.25, 0.25, 0.25])
 
@@ -244,7 +247,7 @@ def test_second_derivatives(name: str) -> None:
 
 
 def test_derivative_of_no_error() -> None:
-    """It is 0 where a distance is least, as in MLX; that of `jnp.abs` would be 1."""
+    """It is 0 if the distance is 0, as in MLX; with `jnp.abs` it would be 1."""
 
     def total(x: Any) -> Any:
         return (

@@ -1,4 +1,4 @@
-"""The strict losses: NumPy's float64 where there is a number, and infinity or NaN where there is none."""
+"""The strict losses: as NumPy in float64, and infinite or NaN if the result is undefined."""
 
 from collections.abc import Callable
 from typing import Any
@@ -60,7 +60,7 @@ def test_label() -> None:
 
 
 def test_nothing_is_clipped() -> None:
-    """Where mathematics has no number, there is none."""
+    """If mathematics has no result, neither has the loss."""
     zero, half, certain = jnp.zeros(2), jnp.full(2, 0.5), jnp.array([0.0, 1.0])
     for name in (
         "categorical_crossentropy",

@@ -1,4 +1,4 @@
-"""How a module comes to be, and that it is frozen from then on."""
+"""How a module is constructed, and that it is frozen afterwards."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""`value_and_grad`: what is differentiated, what comes back, what is refused."""
+"""`value_and_grad`: what it differentiates, returns and refuses."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Mistakes that are easily made with modules, and what one is told; leaks that nobody sees."""
+"""Mistakes that are easily made with modules, and their error messages; and leaks that nobody would notice."""
 
 import dataclasses
 import threading
@@ -39,7 +39,7 @@ def refused(function: Any, error: type[Exception] = TypeError) -> str:
 
 
 def test_structures_that_differ_in_a_node_are_explained_by_jax():
-    """JAX asserts that equal nodes have equal keys: a node's key must not depend on what it holds."""
+    """JAX asserts that equal nodes have equal keys, so a node's key must not depend on its data."""
     model = Scale(Parameter(jnp.ones(3)))
 
     def body(carry, _):

@@ -18,7 +18,7 @@ X = jnp.ones((4, 3))
 
 
 class Chain(Module):
-    """Calls what it holds, one after the other."""
+    """Calls its modules one after the other."""
 
     parts: Any
     extra: Any = None

@@ -1,4 +1,4 @@
-"""What a `set_up` is given, what it must return, and what `mlax.set_up` refuses."""
+"""Arguments and results of a module's `set_up`, and inputs that `mlax.set_up` refuses."""
 
 import re
 from typing import Any, Self

@@ -66,7 +66,7 @@ def test_clip_grad_leaf_norm(max_norm: float) -> None:
 
 
 def test_norms_neither_overflow_nor_vanish() -> None:
-    """Squares of 1e30 and 1e-30 are no float32 numbers; of 256, no float16 ones."""
+    """The squares of 1e30 and 1e-30 do not fit into float32, that of 256 not into float16."""
     for size in (1e30, 1e-30):
         norm = optim.global_norm([jnp.full(4, size), jnp.full((3, 4), size)])
         np.testing.assert_allclose(norm, 4 * size, rtol=1e-6)
@@ -81,9 +81,9 @@ def test_norms_neither_overflow_nor_vanish() -> None:
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_global_norm_takes_no_memory(dtype: Any) -> None:
-    """Magnitudes, and what is widened, are not written down for each leaf: that took twelve times as long.
+    """Magnitudes and widened leaves are not written to memory; that took twelve times as long.
 
-    What is left is for one leaf at a time, where squares vanish and it is scaled first.
+    The memory that remains is for one leaf at a time, which is scaled if its squares underflow.
     """
     leaves = [jnp.ones((2**6, 2**8), dtype) for _ in range(16)]
     compiled = jax.jit(optim.global_norm).lower(leaves).compile()

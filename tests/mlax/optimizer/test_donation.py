@@ -1,7 +1,8 @@
-"""A training step can be given the buffers of weights and state: it writes over all of them and keeps no array alive.
+"""A training step can be given the buffers of weights and state: it overwrites all of them and keeps no array
+alive.
 
-`donate_argnums` says so to `jax.jit`; XLA then lets each output take the buffer of an input (`alias_size_in_bytes`).
-A buffer that is handed over twice, or that somebody still needs, is an error at best.
+`donate_argnums` tells `jax.jit` so. XLA then lets outputs take the buffers of inputs
+(`alias_size_in_bytes`). Donating a buffer twice, or one that is still needed, is an error at best.
 """
 
 import gc
@@ -156,7 +157,7 @@ def train_step(net: Any, state: Any, x: Array) -> Any:
 
 
 def train_steps(net: Any, state: Any, xs: Array) -> Any:
-    """As the examples do it: several steps in one call."""
+    """Several steps in one call, as in the examples."""
     return jax.lax.scan(lambda run, x: (train_step(*run, x), None), (net, state), xs)[0]
 
 
@@ -203,7 +204,9 @@ def test_results_in_the_order_of_what_is_donated_are_written_in_place() -> None:
 def test_a_donated_step_writes_over_a_whole_model(
     step: Callable[..., Any], form: Callable[..., Any], dtype: Any
 ) -> None:
-    """Frozen parameters and Variables too, changed or not; and what is alive is as much as before."""
+    """Including frozen parameters and Variables, changed or not. Afterwards no more arrays are alive than
+    before.
+    """
     net = form(new_net())
     trees: Any = (net, OPTIMIZER.init(net))
     x = jnp.ones(3 if step is train_step else (2, 3), dtype)

@@ -1,4 +1,4 @@
-"""What an optimizer's fields accept, what they make of it, and what they refuse."""
+"""Which values an optimizer's fields accept, how they store them, and which they refuse."""
 
 import copy
 import inspect

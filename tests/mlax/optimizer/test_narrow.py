@@ -1,4 +1,4 @@
-"""The warning about narrow slots: what it says, where it points, and when there is nothing to say."""
+"""The warning about narrow slots: its text, the line it points to, and when there is none."""
 
 import re
 import warnings
@@ -77,7 +77,7 @@ def test_the_whole_message() -> None:
     ],
 )
 def test_the_rule_is_what_happens(dtype: str, kept: float, stalls: bool) -> None:
-    """What only decays comes to a number that it stays at, or goes on."""
+    """A slot that only decays either stops at some number, or continues to decay."""
     verb = "grows" if kept > 1 else "decays"
     found = lines(one(dtype), kept={"v": kept})
     assert [f"never {verb} at {kept:.6g} a step" in line for line in found[1:2]] == [True] * stalls
@@ -223,7 +223,7 @@ def init(weights):
 
 
 def test_warnings_point_at_the_users_line() -> None:
-    """Also through JAX, and through an optimizer that was generated into a package of the user's."""
+    """Also through JAX, and through an optimizer generated into a user's package."""
     package = ModuleType("mypackage.mine")
     exec(USERS_OPTIMIZER, vars(package))
     weights = jnp.ones(2, jnp.float16)

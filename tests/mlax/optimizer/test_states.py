@@ -1,6 +1,6 @@
-"""What holds for the states and steps of every generated optimizer.
+"""Laws for the states and steps of every generated optimizer.
 
-More laws, one subject each: tests/mlax/laws.
+More laws, one subject each, are in tests/mlax/laws.
 """
 
 import pickle

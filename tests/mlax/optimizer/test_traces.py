@@ -1,6 +1,8 @@
-"""What tracing a step costs: each distinct leaf once, checks a tenth at most, and all of it linear in the leaves.
+"""The cost of tracing a step: each distinct leaf once, checks at most a tenth, and everything linear in the
+leaves.
 
-Work is counted in calls of functions, Python's and C's, which are the same in each run; time is not.
+Cost is counted in calls of functions, Python's and C's, which are the same in each run. Time is
+not.
 """
 
 import cProfile
@@ -179,7 +181,7 @@ def test_each_form_of_leaf_is_lowered_to_one_function(optimizer: Any, most: floa
 
 
 class Layer(mlax.Module):
-    """Two parameters and what is no parameter."""
+    """Two parameters, and a node that is not a parameter."""
 
     kernel: mlax.Parameter[Any]
     bias: mlax.Parameter[Any]

@@ -1,4 +1,4 @@
-"""Packed weights in every optimizer: the step of the plain ones, or a refusal."""
+"""Packed weights in every optimizer: the same step as with plain weights, or an error."""
 
 import importlib
 import re

@@ -1,8 +1,9 @@
 """Comparing an optimizer with MLX, Optax and NumPy, on a fixed random sequence of 100 gradient trees.
 
-The gradients do not depend on the weights: two correct optimizers then stay together, where a feedback would magnify
-the last bit of each step. Weights are compared leaf by leaf, the largest difference over the largest value. They stay
-of the size of their steps: a weight that went far and came back would keep the roundings of where it was.
+The gradients do not depend on the weights. So two correct optimizers stay together, while feedback
+would magnify the last bit of each step. Weights are compared leaf by leaf: the largest difference
+over the largest value. They stay of the size of their steps, because a weight that went far and
+came back would keep rounding errors from there.
 """
 
 import functools
@@ -98,9 +99,10 @@ def case_name(value: Any) -> str:
 
 
 def compared(module: Any, hyperparameters: dict[str, Any], tree: Any) -> Any:
-    """Return what to compare an optimizer on: all leaves, or one where its options are those of an elementwise one.
+    """Return the leaves to compare an optimizer on: all, or one if its options make it elementwise.
 
-    What such an algorithm makes of shapes is seen at its defaults, and each leaf costs compilation.
+    Elementwise algorithms are tested on all shapes with their defaults, and each leaf takes time to
+    compile.
     """
     name = getattr(module, "__name__", "").rpartition(".")[2]
     options = set(hyperparameters) - {"learning_rate"}

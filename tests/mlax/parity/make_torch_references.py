@@ -1,12 +1,12 @@
-"""Write tests/mlax/parity/torch_optimizers.npz: what the optimizers of PyTorch make of the weights in 100 steps.
+"""Write tests/mlax/parity/torch_optimizers.npz: the weights after 100 steps of PyTorch's optimizers.
 
-PyTorch is too large to be installed for tests. This was run with torch 2.13.0 on a CPU, in the environment of the tests
-with `pip install torch==2.13.0` added:
+PyTorch is too large to be installed for tests. This was run with torch 2.13.0 on a CPU, in the
+environment of the tests with `pip install torch==2.13.0` added:
 
     python -m tests.mlax.parity.make_torch_references
 
-The weights and the gradients are those of `comparison.sequence`. For each case of `torch_cases.py` and each dtype there
-is one array, (seeds, elements of all leaves in their order).
+The weights and the gradients are those of `comparison.sequence`. For each case of `torch_cases.py`
+and each dtype there is one array, (seeds, elements of all leaves in their order).
 """
 
 from pathlib import Path

@@ -80,7 +80,7 @@ MLX = [
 
 
 def rprop_of_optax(*arguments: Any) -> optax.GradientTransformation:
-    """Return Optax's Rprop without the step that it is late by: its state holds what it will apply in the next."""
+    """Return Optax's Rprop without its delay of one step: its state holds the update that it will apply next."""
     late = optax.rprop(*arguments)
 
     def update(gradients: Any, state: Any, weights: Any = None) -> Any:
@@ -262,7 +262,9 @@ def test_optax_and_numpy(module: Any, hyperparameters: Any, theirs: Any, paper: 
 @pytest.mark.parametrize("eps_in_sqrt", [True, False])
 @pytest.mark.parametrize("scale", [1.0, 1e15])
 def test_variances_of_rmsprop_are_never_negative(eps_in_sqrt: bool, scale: float) -> None:
-    """Corrected means of one gradient over and over have no variance but what is rounded; in Optax that gives NaN."""
+    """With the same gradient in every step, centred means have no variance except rounding errors. In Optax that
+    gives NaN.
+    """
     options: dict[str, Any] = {"eps_in_sqrt": eps_in_sqrt, "bias_correction": True}
     g = scale * jnp.linspace(-1, 1, 50)
     theirs = optax.rmsprop(1e-2, centered=True, **options)
@@ -280,7 +282,7 @@ def test_variances_of_rmsprop_are_never_negative(eps_in_sqrt: bool, scale: float
 
 
 def test_rprop_of_optax_is_one_step_late() -> None:
-    """Optax 0.2.8 applies in a step what it computed in the last one, where the sign is still the same."""
+    """Optax 0.2.8 applies the update computed in the step before, if the sign is still the same."""
     late = optax.rprop(1e-2)
     weights, gradients = sequence(0, np.float32)
 
@@ -323,7 +325,7 @@ LOSSES = 0.1 * np.cos(np.arange(STEPS)) + 0.05
 
 
 def with_losses(init: Any, step: Any) -> Any:
-    """Return an optimizer that counts its steps, to be told the loss of each."""
+    """Return an optimizer that counts its steps and passes each the loss."""
 
     def update(gradients: Any, state: Any, weights: Any) -> Any:
         inner, count = state
@@ -400,7 +402,7 @@ def test_noisy_sgd_is_sgd_with_noise(
 
 
 def test_the_noise_has_the_variance_of_the_paper() -> None:
-    """As Optax's has: the standard deviations of 40,000 numbers each, which are known to 0.4 %."""
+    """As in Optax: the standard deviations of 40,000 numbers each, which are accurate to 0.4 %."""
     zeros = jnp.zeros((200, 200))
     transformation = optax.noisy_sgd(1.0, 0.3, 0.55, key=0)
     step, update = jax.jit(noisy_sgd.step), jax.jit(transformation.update)

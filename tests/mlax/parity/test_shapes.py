@@ -130,7 +130,7 @@ def compare_with_optax(
 
 @pytest.mark.parametrize("momentum", [0.9, 0.5])
 def test_sm3_is_optax(momentum: float) -> None:
-    """Optax has no SM3 for a scalar; and its learning rate is no schedule."""
+    """Optax does not have SM3 for a scalar, and its learning rate cannot be a schedule."""
     names = ("vector", "layer", "filter")
     for dtype, tolerance in ((np.float32, 1e-6), (np.float64, 1e-12)):
         compare_with_optax(
@@ -531,10 +531,10 @@ def test_algorithms_that_see_all_leaves_at_once(
     theirs: Any,
     paper: Any,
 ) -> None:
-    """Against Optax, and against the paper for all leaves as one vector.
+    """Compared with Optax, and with the paper for all leaves as one vector.
 
-    The estimate of D-Adaptation feeds back into what it is made of, so that it magnifies roundings. In float32
-    Optax too is then farther from float64 than from the result.
+    D-Adaptation's estimate feeds back into its own computation, which magnifies rounding errors. In
+    float32, Optax too is then farther from float64 than from the result.
     """
     reference = getattr(references, module.__name__.rpartition(".")[2])
     options = {"rate": constant(1.0)} | paper

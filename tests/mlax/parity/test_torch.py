@@ -1,4 +1,4 @@
-"""Every optimizer of `torch.optim` that mlax has too, against what PyTorch 2.13 made of the same gradients."""
+"""Every optimizer of `torch.optim` that mlax has too, compared with PyTorch 2.13 on the same gradients."""
 
 import importlib
 from pathlib import Path

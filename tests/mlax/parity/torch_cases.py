@@ -1,6 +1,7 @@
-"""What PyTorch's optimizers are compared with: the same settings in its words and in ours.
+"""Settings for comparisons with PyTorch's optimizers, as PyTorch and mlax spell them.
 
-`make_torch_references.py` runs the first of them, once, and tests/mlax/parity/test_torch.py the second, in each run.
+`make_torch_references.py` ran PyTorch's once; tests/mlax/parity/test_torch.py runs mlax's each
+time.
 """
 
 from typing import Any, NamedTuple

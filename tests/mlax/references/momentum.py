@@ -217,7 +217,7 @@ def tiger(
     beta: float = 0.965,
     weight_decay: float = 0.01,
 ) -> Array:
-    """Su 2023; biases and scales are what has fewer than two axes."""
+    """Su 2023. Leaves with fewer than two axes count as biases and scales."""
     m = np.zeros_like(w)
     for step, g in enumerate(gradients):
         m = beta * m + (1 - beta) * g

@@ -1,8 +1,9 @@
-"""Run by `test_interrupted`: kill processes that save, at as many points as possible, and look at what they leave.
+"""Run by `test_interrupted`: kill processes that save, at as many points as possible, and check the files they
+leave.
 
     python kill_the_writer.py FOLDER
 
-A process of its own, which never starts JAX's threads: it forks.
+This is a separate process, which never starts JAX's threads, because it forks.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Whoever opens a file finds the old one or the new one, whole, whenever its writer was stopped."""
+"""A reader finds the old or the new file, complete, whenever its writer was stopped."""
 
 import fcntl
 import os
@@ -61,7 +61,7 @@ def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
 
 
 def test_links_stay_links(tmp_path: Path) -> None:
-    """What they point to is replaced, or made."""
+    """Their target is replaced, or created."""
     folder = tmp_path / "folder"
     folder.mkdir()
     link = tmp_path / "link"
@@ -116,7 +116,7 @@ def test_what_a_killed_writer_left_is_written_over(tmp_path: Path) -> None:
 
 
 def test_two_writers_do_not_mix(tmp_path: Path) -> None:
-    """The second is told, the first can go on."""
+    """The second one gets an error; the first one can continue."""
     mlax.save(tmp_path / "x", 1)
     with (tmp_path / ".x.saving").open("wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

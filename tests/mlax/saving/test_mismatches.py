@@ -1,4 +1,4 @@
-"""What does not fit is named, all of it, before anything is read or written."""
+"""Everything that does not fit is named, before anything is read or written."""
 
 import functools
 import re
@@ -181,7 +181,7 @@ def test_the_same_in_another_process_is_the_same(tmp_path: Path) -> None:
 
 
 def test_frozen_is_not_compared(tmp_path: Path) -> None:
-    """Who trains a parameter does not change what it is."""
+    """Whether a parameter is trained does not change what it is."""
     mlax.save(tmp_path / "x", Parameter(jnp.ones(2)))
     assert mlax.load(tmp_path / "x", like=Parameter(jnp.zeros(2), frozen=True)).frozen
 

@@ -1,6 +1,6 @@
-"""What Optax asks of a gradient transformation, every generated optimizer does.
+"""Every generated optimizer does what Optax requires of a gradient transformation.
 
-Only traced: what a jaxpr says holds for all numbers.
+Steps are only traced: a property of a jaxpr holds for all numbers.
 """
 
 import inspect
@@ -57,7 +57,9 @@ def test_the_adapter_is_the_optimizer(name: str, options: dict[str, Any]) -> Non
 
 @every_case
 def test_optax_maps_a_state(name: str, options: dict[str, Any]) -> None:
-    """`tree.map_params` runs `init` on a placeholder; what is like the weights is mapped, the rest is not."""
+    """`tree.map_params` runs `init` on a placeholder. It maps parts that are like the weights and leaves the
+    others alone.
+    """
     transformation = optim.to_optax(optimizer_class(MODULES[name])(**options))
     state: Any = jax.eval_shape(transformation.init, WEIGHTS)
     mapped: Any = optax.tree.map_params(

@@ -186,7 +186,7 @@ def test_keyword_arguments_go_to_transformations_that_take_some() -> None:
 
 
 def careless() -> Any:
-    """Return a transformation that keeps what it was given, Python numbers and weak types."""
+    """Return a transformation that keeps its arguments, Python numbers and weak types."""
 
     def init(params: Any) -> Any:
         return {"params": params, "count": 0, "rate": 1.0, "weak": jnp.asarray(1.0)}
@@ -285,7 +285,7 @@ def test_equal_where_the_transformation_is_the_same() -> None:
 
 
 def test_a_saved_state_goes_into_a_new_transformation(tmp_path: Path) -> None:
-    """As it has to where a run goes on in another process."""
+    """This is needed if training continues in another process."""
     optimizer, other = (optim.from_optax(optax.adam(0.1)) for _ in range(2))
     _, state = optimizer.step(GRADIENTS, optimizer.init(WEIGHTS))
     mlax.save(tmp_path / "state.safetensors", state)

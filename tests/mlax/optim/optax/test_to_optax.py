@@ -1,4 +1,6 @@
-"""Optimizers of mlax in Optax's hands: chained, masked, accumulated, injected; as they are alone."""
+"""Optimizers of mlax used in Optax (chained, masked, accumulated, injected) take the same steps as by
+themselves.
+"""
 
 import importlib
 import re
@@ -305,7 +307,7 @@ def test_trees_of_every_kind(tree: Any) -> None:
 
 
 class Halving:
-    """An optimizer of one's own; it takes any keyword argument, and its state is no NamedTuple."""
+    """A handwritten optimizer. It takes any keyword argument, and its state is not a NamedTuple."""
 
     def init(self, weights: Any) -> Any:
         return {"seen": jnp.zeros((), jnp.int32)}
@@ -331,7 +333,7 @@ class Other(NamedTuple):
 
 
 def test_what_is_refused() -> None:
-    """What is no optimizer; states of others; updates that would be promoted; a loss that is missing."""
+    """Objects that are not optimizers; states of others; updates that would be promoted; a missing loss."""
     for wrong in (optim.Adam, optax.adam(0.1), None):
         with pytest.raises(
             TypeError, match=r"^to_optax: expected an object with init and step( \(.*\))?, got"

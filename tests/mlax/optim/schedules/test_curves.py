@@ -1,4 +1,4 @@
-"""What every schedule promises: it is a value, it is exact where it says so, and it refuses what it cannot do."""
+"""Promises of every schedule: it is a value, it is exact where it says so, and it refuses wrong arguments."""
 
 import copy
 import dataclasses
@@ -186,7 +186,7 @@ def test_neighbouring_large_steps_are_told_apart(steps: int) -> None:
 
 
 def test_joined_schedules_return_what_arrays_there_are() -> None:
-    """Of any real dtype, NumPy's and Python's numbers among them."""
+    """Results may have any real dtype, and may be NumPy or Python numbers."""
     functions = [lambda step: 1, lambda step: np.float64(2), lambda step: jnp.bfloat16(3)]
     joined = optim.join_schedules(functions, [1, 2])
     values = [joined(step) for step in range(3)]
@@ -195,7 +195,7 @@ def test_joined_schedules_return_what_arrays_there_are() -> None:
 
 
 def test_joined_functions_are_not_called_with_steps_below_0() -> None:
-    """Each counts from its own beginning, and stands at 0 before it."""
+    """Each counts from its own beginning, and gets step 0 before that."""
     seen = list[int]()
 
     def watch(step: jax.Array) -> float:
@@ -376,7 +376,7 @@ def test_infinite_and_missing_steps(curve: Any) -> None:
 
 
 def test_decay_ends_at_nothing() -> None:
-    """Growth has no end; inside `jit`, and with x64, as outside."""
+    """Growth has no bound. The same inside `jit` and with x64."""
     for x64 in (False, True):
         with jax.enable_x64(x64):
             at = jax.jit(optim.exponential_decay(1.0, 0.9))

@@ -1,4 +1,4 @@
-"""Pictures of schedules: what is drawn is what the schedules say."""
+"""Plots of schedules show the values that the schedules return."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""An example of every optimizer that is made of others, for tests that state what holds for all."""
+"""An example of every optimizer that wraps others, for tests of laws that hold for all."""
 
 import dataclasses
 import inspect

@@ -1,4 +1,4 @@
-"""Transformations against Optax, MLX, and NumPy written from the papers."""
+"""Transformations compared with Optax, MLX, and NumPy written from the papers."""
 
 from typing import Any
 
@@ -214,7 +214,7 @@ def test_multi_optimizer_is_optax_and_mlx() -> None:
 
 
 def test_master_weights_are_float32_training() -> None:
-    """Rounded at the end only: the weights are those of float32, to the last bit of bfloat16."""
+    """Only the result is rounded: the weights are those of float32 training, to the last bit of bfloat16."""
     single = optim.SGD(1e-3, momentum=0.9)
     optimizer = optim.MasterWeights(single)
     weights = jax.tree.map(lambda w: w.astype(jnp.bfloat16), initial())

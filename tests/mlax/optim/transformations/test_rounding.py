@@ -1,6 +1,7 @@
-"""Optimizers that are made of others round stochastically what they store, where one inside does.
+"""Wrappers round the numbers they store stochastically if an optimizer inside does.
 
-Updates are a twentieth of the distance between neighbours in bfloat16: rounded to nearest, no step moves anything.
+Updates are a twentieth of the distance between neighbouring bfloat16 numbers: rounded to nearest,
+no step changes anything.
 """
 
 import functools
@@ -125,7 +126,9 @@ def test_weights_go_back_to_what_slow_weights_of_fewer_bits_were_before_they_wer
 
 
 def test_a_mean_of_many_gradients_does_not_stay_at_the_first() -> None:
-    """Of 200 gradients of 1 and 200 of 1.25: each moves it by less than half the distance to the next number."""
+    """200 gradients of 1, then 200 of 1.25: each changes the mean by less than half the distance to the next
+    number.
+    """
     found: list[float] = []
     for optimizer in (SGD, STOCHASTIC_SGD):
         accumulate = optim.AccumulateGradients(optimizer, 1000)
@@ -143,7 +146,7 @@ def test_a_mean_of_many_gradients_does_not_stay_at_the_first() -> None:
 
 
 def test_optimizers_around_each_other_round_independently() -> None:
-    """Of two that each take half the distance to the next number, from a quarter of the weights both take it."""
+    """If two of them each subtract half the distance to the next number, a quarter of the weights gets both."""
     once = optim.DecayWeights(STOCHASTIC_SGD, 2**-9, independent=True)
     twice = optim.DecayWeights(once, 2**-9, independent=True)
     weights = jnp.ones(1000, jnp.bfloat16)

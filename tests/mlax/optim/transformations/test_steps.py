@@ -1,4 +1,4 @@
-"""What holds for every optimizer that is made of others."""
+"""Laws for every optimizer that wraps others."""
 
 import pickle
 import re
@@ -208,7 +208,7 @@ def test_a_model_is_updated_as_its_parameters_are(optimizer: Transformation) -> 
 
 @every_example
 def test_values(optimizer: Transformation) -> None:
-    """Equal copies are equal and hash alike; frozen; printed as what one would write."""
+    """Equal copies are equal and have the same hash; they are frozen; their repr is the call that makes them."""
     again = pickle.loads(pickle.dumps(optimizer))
     assert again == optimizer
     assert hash(again) == hash(optimizer)
@@ -245,7 +245,7 @@ def test_eval_shape_and_init_under_jit(optimizer: Transformation) -> None:
 
 
 class Own:
-    """An optimizer that nobody told about mlax: no base class, no `apply_gradients`."""
+    """An optimizer that knows nothing about mlax: no base class, no `apply_gradients`."""
 
     def init(self, weights: Any) -> Any:
         return {"seen": jnp.zeros((), jnp.int32)}
@@ -387,7 +387,7 @@ def test_weights_to_evaluate_are_found_inside() -> None:
 
 
 def test_arguments_with_defaults_are_passed() -> None:
-    """Whoever writes `value=None` without a star wants the loss all the same."""
+    """An optimizer whose `step` has `value=None`, not keyword-only, gets the loss too."""
     seen: list[Any] = []
 
     class Relaxed:
@@ -407,7 +407,7 @@ def test_arguments_with_defaults_are_passed() -> None:
 @pytest.mark.one_python
 @every_example
 def test_nothing_is_promoted(optimizer: Transformation) -> None:
-    """Also where the user asks JAX to see to it, and with leaves of other dtypes."""
+    """Even if the user asks JAX to promote, and with leaves of different dtypes."""
     extra = arguments(optimizer)
     tree = {"a": jnp.ones((2, 3)), "b": jnp.ones(3, jnp.float16), "c": jnp.ones(2, jnp.bfloat16)}
     if not any(isinstance(inside, optim.Muon) for inside in inside_of(optimizer)):
