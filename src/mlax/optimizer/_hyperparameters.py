@@ -190,7 +190,9 @@ def _least_positive(dtype: Any) -> float:
 
 def _too_small(dtype: Any) -> str:
     name = np.dtype(dtype).name
-    return f">= {_least_positive(dtype):.2g} for {name} leaves, where less may count as 0"
+    return (
+        f">= {_least_positive(dtype):.2g} for {name} leaves, where smaller numbers may count as 0"
+    )
 
 
 def is_array(value: object) -> bool:

@@ -66,7 +66,7 @@ def warn_if_narrow(
         warnings.warn(
             f"{type(state.hyperparameters).__name__}: slots too narrow for what is kept in them:\n  "
             + "\n  ".join(lines)
-            + f"\n  Give {', or '.join(sorted(cures, reverse=True))}.",
+            + f"\n  Use {', or '.join(sorted(cures, reverse=True))}.",
             UserWarning,
             stacklevel=_outside(),
         )
@@ -117,8 +117,8 @@ def _squares(parts: list[float], scale: float, dtype: Any) -> Iterator[Reason]:
         times = "" if scale == 1 else f" of gradients, at first times {scale:g}"
         yield (
             f"holds squares{times}: those of gradients below {math.sqrt(least / added) / scale:.1e} add nothing, "
-            "and divided by the root of nothing updates are huge, up to infinity; "
-            f"those above {_plain(math.sqrt(largest) / scale)} are cut off",
+            "so that updates are divided by a root near 0 and become huge or infinite; "
+            f"those above {_plain(math.sqrt(largest) / scale)} are clipped",
             _WIDE,
         )
 

@@ -39,7 +39,7 @@ class Optimizer(Specified):
         schedulable = self._schedulable()
         if not schedulable or name in schedulable or not (is_array(value) or is_schedule(value)):
             return ""
-        text = f"; it is compiled in, arrays and schedules are for {', '.join(schedulable)}"
+        text = f"; only {', '.join(schedulable)} can be arrays or schedules, it is compiled into the step"
         if is_array(value):
             text += " (with optax.inject_hyperparams, name it in static_args)"
         return text
@@ -117,7 +117,7 @@ class Optimizer(Specified):
                 f"{where}: expected a state from {type(self).__name__}.init, got {describe(state)}"
             )
         if type(theirs) is not type(self):
-            raise TypeError(f"{where}: the state is one of {type(theirs).__name__}")
+            raise TypeError(f"{where}: the state belongs to {type(theirs).__name__}")
         ours = self._held()  # not `held()`, which would call the schedules in each step
         if ours != theirs:
             differences = [
@@ -126,7 +126,7 @@ class Optimizer(Specified):
                 if value != getattr(ours, name)
             ]
             raise ValueError(
-                f"{where}: the state has other hyperparameters: {'; '.join(differences)}"
+                f"{where}: the state has different hyperparameters: {'; '.join(differences)}"
             )
         return state
 
@@ -142,8 +142,8 @@ def _naming_arrays(generated: Callable[..., int]) -> Callable[..., int]:
             if not arrays:
                 raise
             raise TypeError(
-                f"{type(self).__name__} has no hash, {' and '.join(arrays)} was given as an array; give a number or "
-                "a schedule, or set it in the state"
+                f"{type(self).__name__} cannot be hashed: {' and '.join(arrays)} was given as an array; use a number "
+                "or a schedule, or set it in the state"
             ) from None
 
     return __hash__

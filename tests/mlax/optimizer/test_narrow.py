@@ -53,10 +53,10 @@ def test_the_whole_message() -> None:
         [
             "Adam: slots too narrow for what is kept in them:",
             "  state.v[0] in float16 never decays at 0.9999 a step: each change is rounded away; and holds squares: "
-            "those of gradients below 1.7e-02 add nothing, and divided by the root of nothing updates are huge, up to "
-            "infinity; those above 256 are cut off",
+            "those of gradients below 1.7e-02 add nothing, so that updates are divided by a root near 0 and become huge "
+            "or infinite; those above 256 are clipped",
             "  state.v[3] in bfloat16 never decays at 0.9999 a step: each change is rounded away",
-            "  Give slot_dtype=jnp.float32, or decays up to 0.9995, or decays up to 0.996.",
+            "  Use slot_dtype=jnp.float32, or decays up to 0.9995, or decays up to 0.996.",
         ]
     ]
 
@@ -99,7 +99,7 @@ def test_sums(dtype: str) -> None:
     assert line == (
         f"  state.v['w'] in {dtype} stays as it is in steps that change it by less than 1/{part}"
     )
-    assert cure == "  Give slot_dtype=jnp.float32."
+    assert cure == "  Use slot_dtype=jnp.float32."
     above = np.nextafter(np.ones((), jnp.dtype(dtype)), np.asarray(2, jnp.dtype(dtype))).astype(
         float
     )
@@ -122,7 +122,7 @@ def test_squares_and_scales() -> None:
     assert (
         "holds squares of gradients, at first times 0.01: those of gradients below 1.7e-01 " in line
     )
-    assert line.endswith("those above 2.6e+04 are cut off")
+    assert line.endswith("those above 2.6e+04 are clipped")
 
 
 # Where the bound of one gradient is not that of all steps; each with what else goes into the slot.
@@ -236,7 +236,7 @@ def test_warnings_point_at_the_users_line() -> None:
         jax.jit(package.init),
     ):
         with pytest.warns(
-            UserWarning, match=r"squares: .*\n  Give slot_dtype=jnp.float32"
+            UserWarning, match=r"squares: .*\n  Use slot_dtype=jnp.float32"
         ) as caught:
             init(weights)
         assert [w.filename for w in caught] == [__file__]

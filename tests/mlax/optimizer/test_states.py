@@ -95,7 +95,7 @@ def test_the_class_does_what_the_functions_do(name: str, options: dict[str, Any]
     # The sum is part of the leaf's program, where XLA contracts a product and a sum.
     assert close(moved, (apply_updates(updates, WEIGHTS), after), rounding(name))
     other = cls(**{rate_name(name): schedule}, **options)
-    message = rf"the state has other hyperparameters: {rate_name(name)} is"
+    message = rf"the state has different hyperparameters: {rate_name(name)} is"
     with pytest.raises(ValueError, match=message):
         other.step(GRADIENTS, state, WEIGHTS, **given)
 
