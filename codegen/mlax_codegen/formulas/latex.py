@@ -89,15 +89,19 @@ class Equations:
         """
         self.spec = spec
         # What the state holds, which is of one step or of the one before.
-        self.slots = {s.name: s.symbol or default_symbol(s.name) for s in spec.slots}
+        self.slots: dict[str, str] = {
+            s.name: s.symbol or default_symbol(s.name) for s in spec.slots
+        }
         self.slots |= {s.name: s.symbol or default_symbol(s.name) for s in spec.scalars}
         unassigned = {slot.name for slot in spec.slots} - self.assigned_names()
-        self.constant = unassigned if constant is None else {*constant}
-        self.fixed = {h.name: h.symbol or default_symbol(h.name) for h in spec.hyperparameters}
+        self.constant: set[str] = unassigned if constant is None else {*constant}
+        self.fixed: dict[str, str] = {
+            h.name: h.symbol or default_symbol(h.name) for h in spec.hyperparameters
+        }
         self.fixed |= {a.name: a.symbol or default_symbol(a.name) for a in spec.arguments}
         self.fixed |= {name: spec.symbols.get(name, default_symbol(name)) for name in spec.shapes}
         self.fixed |= {STEP_NUMBER: "t", SHAPE: "n", NDIM: r"\operatorname{ndim}"}
-        self.choices = {h.name: h.choices for h in spec.hyperparameters}
+        self.choices: dict[str, tuple[str, ...]] = {h.name: h.choices for h in spec.hyperparameters}
         self.current: set[str] = set()  # slots that this step has assigned
         names = [
             part.id
@@ -106,8 +110,8 @@ class Equations:
             for part in ast.walk(statement)
             if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)
         ]
-        self.update_is_read = UPDATE in names
-        self.sizes = {
+        self.update_is_read: bool = UPDATE in names
+        self.sizes: set[str] = {
             name
             for name, code in spec.shapes.items()
             if code.expression and is_sizes(code.expression)

@@ -21,10 +21,10 @@ class Annotations:
 
     def __init__(self, spec: Spec, analysis: Analysis) -> None:
         self.analysis = analysis
-        self.slots = {slot.name: slot for slot in spec.slots}
+        self.slots: dict[str, Slot] = {slot.name: slot for slot in spec.slots}
         required = analysis.reads_weights and analysis.weights_when is None
         self.weights = _ARRAY if required else f"{_ARRAY} | {_NONE}"
-        self.scalars = _Scalars(spec, analysis)
+        self.scalars: _Scalars = _Scalars(spec, analysis)
 
     def slot(self, name: str) -> str:
         """Return what a leaf function is given for a slot."""

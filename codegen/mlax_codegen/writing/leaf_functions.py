@@ -26,7 +26,7 @@ class Equations:
     def __init__(self, spec: Spec, analysis: Analysis) -> None:
         self.spec = spec
         self.analysis = analysis
-        self.annotations = Annotations(spec, analysis)
+        self.annotations: Annotations = Annotations(spec, analysis)
         calls = {name: function.code for name, function in FUNCTIONS.items()}
         fixed = {h.name: f"h.{h.name}" for h in spec.hyperparameters if not h.schedulable}
         self.names: Mapping[str, str] = {**calls, "max/2": "max", **fixed}
