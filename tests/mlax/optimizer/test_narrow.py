@@ -53,8 +53,8 @@ def test_the_whole_message() -> None:
         [
             "Adam: slots too narrow for what is kept in them:",
             "  state.v[0] in float16 never decays at 0.9999 a step: each change is rounded away; and holds squares: "
-            "those of gradients below 1.7e-02 add nothing, so that updates are divided by a root near 0 and become huge "
-            "or infinite; those above 256 are clipped",
+            "those of gradients below 1.7e-02 add nothing, so that updates are divided by a root near 0 and become "
+            "huge or infinite; those above 256 are clipped",
             "  state.v[3] in bfloat16 never decays at 0.9999 a step: each change is rounded away",
             "  Use slot_dtype=jnp.float32, or decays up to 0.9995, or decays up to 0.996.",
         ]
