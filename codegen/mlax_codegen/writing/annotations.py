@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.language import STEP_NUMBER
+from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.spec import Spec
 
 __all__ = ["Annotations"]
