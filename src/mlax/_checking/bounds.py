@@ -1,4 +1,4 @@
-"""Bounds of a number: how they are checked, and how messages say them."""
+"""Bounds of a number: how they are checked, and how messages spell them."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ __all__ = ["Bounds"]
 
 @dataclass(frozen=True)
 class Bounds:
-    """Limits of a number; None where there is none."""
+    """Lower and upper bounds of a number; None for no bound."""
 
     at_least: float | None = None
     above: float | None = None
@@ -16,7 +16,7 @@ class Bounds:
     below: float | None = None
 
     def allow(self, value: float) -> bool:
-        """Return whether a number is within the bounds. NaN never is; an infinity is if it is a bound itself."""
+        """Return whether a number is within the bounds. NaN never is; an infinity is only if it equals a bound."""
         return (
             (_is_finite(value) or value in (self.at_least, self.at_most))
             and (self.at_least is None or value >= self.at_least)
@@ -26,7 +26,7 @@ class Bounds:
         )
 
     def expected(self, value: float) -> str | None:
-        """Return what is expected instead of a number that is not allowed; None if it is."""
+        """Return what is expected if a number is not allowed; None if it is allowed."""
         if self.allow(value):
             return None
         return str(self) if _is_finite(value) else "a finite number"
@@ -48,5 +48,5 @@ class Bounds:
 
 
 def _is_finite(value: float) -> bool:
-    """Return what `math.isfinite` does, for integers beyond all floats too."""
+    """Same as `math.isfinite`, but works for integers larger than any float."""
     return isinstance(value, int) or math.isfinite(value)

@@ -172,12 +172,13 @@ class Transformation(Optimizer):
         return any(getattr(inside, "stochastic_rounding", False) for inside in _inside(self))
 
     def _output(self, state: Any, weights: Any = None, *, applied: bool = False) -> Output:
-        """Return how this optimizer gives and rounds what it computes itself, beside what optimizers inside gave.
+        """Return the output form and rounding of results that this optimizer computes itself, not those inside
+        it.
 
         Args:
-            state: Before the step.
-            weights: What updates are for, where it computes updates.
-            applied: Whether the result is to be weights + updates.
+            state: The state before the step.
+            weights: The weights that the results are added to, if the results are updates.
+            applied: Whether to return weights + updates instead of updates.
         """
         step = state.step if self.stochastic_rounding else None
         return Output(weights, applied, Rounding(step, depth=len([*_inside(self)])))
