@@ -1,4 +1,4 @@
-# Needs Python 3.11 or newer, make and git; everything else is installed into .venv.
+# Needs Python 3.11 or newer, make and git; everything else is installed into .venv, from the Python package index.
 # PYTHON=... names the Python to make it with.
 
 SHELL := bash
@@ -23,7 +23,7 @@ test: lint types suite versions ## everything that has to hold: lint, types, tes
 quick: lint ## an answer in three minutes: lint, and the tests that other Pythons run too
 	@.ci/suite .venv --ignore tests/benchmarks -m "not one_python"
 
-lint: .venv/test ## ruff, the generated code against its specs, and which way imports run
+lint: .venv/test ## ruff, the generated code against its specs, and the directions of imports
 	@echo "== lint"
 	@$(bin)/python -m ruff check
 	@$(bin)/python -m ruff format --check
@@ -31,7 +31,7 @@ lint: .venv/test ## ruff, the generated code against its specs, and which way im
 	@$(bin)/lint-imports --no-logo --no-cache
 	@$(bin)/python .ci/structure.py
 
-structure: .venv/test ## the import graph in figures: files, levels, arrows, circles
+structure: .venv/test ## the import graph in figures: files, levels, imports, cycles
 	@$(bin)/python .ci/structure.py
 
 types: .venv/test ## mypy, pyright and the completeness of the public types

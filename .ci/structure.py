@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Print the figures of each package's import graph; exit with 1 if files import each other in a circle.
+"""Print the figures of each package's import graph; exit with 1 if a package has an import cycle between files.
 
     .venv/bin/python .ci/structure.py [PACKAGE ...]
 
-Imports inside functions count, imports under TYPE_CHECKING do not. `import a.b.c` is one arrow, to the file
-of `a.b.c`, although Python runs the `__init__` files of `a` and `a.b` too. The parts of a package are the files and
-folders at its top.
+Imports inside functions count, imports under TYPE_CHECKING do not. `import a.b.c` counts as one
+import, of the file of `a.b.c`, although Python runs the `__init__` files of `a` and `a.b` too. The parts of a package
+are the files and folders at its top. A level is one step on the longest chain of imports.
 """
 
 import sys
@@ -23,7 +23,7 @@ def files_of(package: str) -> Graph:
 
 
 def parts_of(files: Graph) -> Graph:
-    """Return the import graph of what stands in a package's top folder: folders with all that is in them, and files."""
+    """Return the import graph of a package's parts: the files at its top, and the folders with everything in them."""
 
     def part(name: str) -> str:
         return ".".join(name.split(".")[:2])
@@ -49,7 +49,7 @@ def reaches(graph: Graph) -> Graph:
     return {name: follow(name) for name in graph}
 
 
-def circles(graph: Graph) -> list[list[str]]:
+def cycles(graph: Graph) -> list[list[str]]:
     """Return the groups of two or more names that all reach each other."""
     reached = reaches(graph)
     groups = {
@@ -61,8 +61,8 @@ def circles(graph: Graph) -> list[list[str]]:
 
 
 def levels(graph: Graph) -> int:
-    """Return the number of names on the longest chain of imports. A circle is one level, however large."""
-    together = {name: frozenset(circle) for circle in circles(graph) for name in circle}
+    """Return the number of names on the longest chain of imports. A cycle is one level, however large."""
+    together = {name: frozenset(cycle) for cycle in cycles(graph) for name in cycle}
     known: dict[frozenset[str], int] = {}
 
     def level(name: str) -> int:
@@ -76,18 +76,18 @@ def levels(graph: Graph) -> int:
 
 
 def described(kind: str, graph: Graph, short: Callable[[str], str]) -> str:
-    """Return the figures of one graph in a line, and a line for each circle."""
-    arrows = sum(map(len, graph.values()))
-    found = circles(graph)
+    """Return the figures of one graph in a line, and a line for each cycle."""
+    imports = sum(map(len, graph.values()))
+    found = cycles(graph)
     lines = [
-        f"{kind}: {len(graph)}, levels: {levels(graph)}, arrows: {arrows}, circles: {len(found)}"
+        f"{kind}: {len(graph)}, levels: {levels(graph)}, imports: {imports}, cycles: {len(found)}"
     ]
-    lines += [f"circle of {len(names)}: {', '.join(map(short, names))}" for names in found]
+    lines += [f"cycle of {len(names)}: {', '.join(map(short, names))}" for names in found]
     return "\n".join(f"  {line}" for line in lines)
 
 
 def main(packages: list[str]) -> int:
-    """Print the figures; return 1 if a package has a circle of files."""
+    """Print the figures; return 1 if a package has a cycle of files."""
     bad = False
     for package in packages:
         files = files_of(package)
@@ -98,7 +98,7 @@ def main(packages: list[str]) -> int:
         print(package)
         print(described("files", files, short))
         print(described("parts", parts_of(files), short))
-        bad |= bool(circles(files))
+        bad |= bool(cycles(files))
     return int(bad)
 
 

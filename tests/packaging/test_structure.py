@@ -41,15 +41,15 @@ def test_figures(tmp_path: Path) -> None:
     )
     assert found.stdout.splitlines() == [
         "house",
-        "  files: 5, levels: 4, arrows: 4, circles: 0",
-        "  parts: 4, levels: 2, arrows: 4, circles: 1",
-        "  circle of 2: cellar, rooms",
+        "  files: 5, levels: 4, imports: 4, cycles: 0",
+        "  parts: 4, levels: 2, imports: 4, cycles: 1",
+        "  cycle of 2: cellar, rooms",
     ], found.stderr
     assert found.returncode == 0
 
 
-def test_a_circle_fails(tmp_path: Path) -> None:
-    """A circle that Python does not mind, because one import waits in a function, is a circle."""
+def test_a_cycle_fails(tmp_path: Path) -> None:
+    """A cycle that Python does not mind, because one import is inside a function, is a cycle."""
     found = structure(
         tmp_path,
         hall="from house import cellar",
@@ -57,8 +57,8 @@ def test_a_circle_fails(tmp_path: Path) -> None:
         rooms__kitchen="def cook():\n    from house import hall",
     )
     assert found.stdout.splitlines()[1:3] == [
-        "  files: 5, levels: 1, arrows: 3, circles: 1",
-        "  circle of 3: cellar, hall, rooms.kitchen",
+        "  files: 5, levels: 1, imports: 3, cycles: 1",
+        "  cycle of 3: cellar, hall, rooms.kitchen",
     ], found.stderr
     assert found.returncode == 1
 
@@ -98,7 +98,7 @@ def test_contracts_hold(tmp_path: Path) -> None:
         ("src/mlax/typing/_weights.py", "import mlax_optimizers.adam", "generated optimizers"),
         ("codegen/mlax_codegen/language.py", "from mlax_codegen import cli", "mlax_codegen: "),
         ("codegen/mlax_codegen/cli.py", "def late(): import mlax.tree", "the generator imports"),
-        ("src/mlax/_packing/layout.py", "from mlax._saving import saving", "no circles"),
+        ("src/mlax/_packing/layout.py", "from mlax._saving import saving", "no import cycles"),
     ],
 )
 def test_contracts_can_be_broken(path: str, line: str, broken: str, tmp_path: Path) -> None:
