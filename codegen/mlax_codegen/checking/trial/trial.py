@@ -14,7 +14,7 @@ from mlax_codegen.reading.spec import Spec
 __all__ = ["try_out"]
 
 _FEW_AXES = 4  # the most that weights usually have
-# For each number of axes. The 46 built-in specs take 236 runs in all; Adafactor takes the most, 11.
+# For each number of axes. A built-in spec takes about 5 runs in all; Adafactor takes the most, 11.
 # A spec that would take more is not tried in every configuration, as a user waits for it.
 _MOST_RUNS = 128
 
