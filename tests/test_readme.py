@@ -308,7 +308,7 @@ def test_pages_that_cannot_be_read_are_refused(text: str, message: str) -> None:
 
 
 def test_readme_names_all_optimizers() -> None:
-    """The lists are complete and sorted. No page says how many there are, so adding one makes nothing false."""
+    """The lists are complete and sorted."""
     from mlax import optim
     from mlax.experimental import optim as experimental
 
