@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mlax._faces import claim
+from mlax._faces import claim as _claim
 from mlax._module.annotations import AnnotationMismatchError as AnnotationMismatchError
 from mlax._module.branches import Container as Container
 from mlax._module.branches import INode as INode
@@ -36,7 +36,7 @@ from mlax.tree import tree_equal as tree_equal
 from mlax.typing import LeafMismatchError as LeafMismatchError
 from mlax.typing import runtime_checks as runtime_checks
 
-claim(__name__, [name for name in dir() if not name.startswith("_")])
+_claim(__name__, [name for name in dir() if not name.startswith("_")])
 
 if TYPE_CHECKING:
     from mlax import experimental as experimental

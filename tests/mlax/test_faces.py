@@ -88,3 +88,15 @@ def test_pickles_name_public_places_only(value: Any, protocol: int) -> None:
     named = [text for text in texts if text.startswith("mlax")]
     assert named
     assert not [text for text in named if "._" in text.replace(" ", ".")]
+
+
+def test_the_type_of_weights_pickles_by_its_public_name() -> None:
+    data = pickle.dumps(mlax.typing.Weights)
+    assert pickle.loads(data) is mlax.typing.Weights
+    assert b"mlax.typing" in data
+    assert b"._" not in data
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_faces_export_no_helpers(face: str) -> None:
+    assert not hasattr(importlib.import_module(face), "claim")

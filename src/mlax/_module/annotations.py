@@ -221,7 +221,7 @@ def check_changes(old: Any, new: Any) -> None:
         return
     before = {item.name: _signature(item.value) for item in node_items(old)}
     items = [
-        _without_axes(item)
+        _of_stack(item)
         for item in node_items(new)
         if before.get(item.name) != _signature(item.value)
     ]
@@ -229,19 +229,19 @@ def check_changes(old: Any, new: Any) -> None:
         verify_together(new, f"{type(new).__name__}.replace", items)
 
 
-def _without_axes(item: Checked) -> Checked:
-    """Check only the dtype of a node if its number of axes differs from its annotation.
+def _of_stack(item: Checked) -> Checked:
+    """Allow more axes in front than the annotation of a node has.
 
-    So a stack of modules, which has an axis in front, can be cast and sliced.
+    So a stack of modules, as `vmap` makes one, can be cast and sliced. In a call, fewer axes are seen.
     """
     dimensions = _dimensions(item.annotation)
     several = "*" in dimensions or "..." in dimensions
-    if not dimensions or several or not isinstance(item.value, jax.Array):
+    if several or not dimensions or not isinstance(item.value, jax.Array):
         return item
-    if item.value.ndim == len(dimensions.split()):
+    if item.value.ndim <= len(dimensions.split()):
         return item
     array: Any = item.annotation
-    return item._replace(annotation=array.dtype[array.array_type, "..."])
+    return item._replace(annotation=array.dtype[array.array_type, f"... {dimensions}"])
 
 
 def _signature(data: Any) -> Any:

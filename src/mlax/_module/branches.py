@@ -7,8 +7,7 @@ import jax
 from jax.tree_util import GetAttrKey
 
 from mlax._jax.trees import KeyPath, flatten, flatten_with_path, leaves_with_path
-from mlax._module.nodes import ENode, State, is_leaf_state, is_unfrozen_param
-from mlax._module.unset import Unset
+from mlax._module.nodes import ENode, State, is_leaf_state, is_state_or_unset, is_unfrozen_param
 from mlax.tree import describe, flatten_given, keystr
 
 if TYPE_CHECKING:
@@ -195,12 +194,8 @@ def copy_states(name: str, states: Any) -> Any:
             f"  Wrap arrays in a Parameter or a Variable; anything else belongs in a field of a Module."
         )
 
-    found, treedef = flatten_given(name, states, _is_content)
+    found, treedef = flatten_given(name, states, is_state_or_unset)
     return treedef.unflatten(check(path, leaf) for path, leaf in found)
-
-
-def _is_content(node: object) -> bool:
-    return isinstance(node, (State, Unset))
 
 
 def is_branch_state(node: object) -> TypeGuard[INode]:

@@ -65,13 +65,13 @@ class State(Printed):
 
         def __setattr__(self, name: str, value: Any) -> NoReturn:
             raise FrozenInstanceError(
-                f"cannot assign to {type(self).__name__}.{name}: a {type(self).__name__} is frozen; "
+                f"cannot assign to {type(self).__name__}.{name}: {type(self).__name__} is frozen; "
                 f"make a changed copy instead"
             )
 
         def __delattr__(self, name: str) -> NoReturn:
             raise FrozenInstanceError(
-                f"cannot delete {type(self).__name__}.{name}: a {type(self).__name__} is frozen"
+                f"cannot delete {type(self).__name__}.{name}: {type(self).__name__} is frozen"
             )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -151,11 +151,12 @@ def _strong_array(cls: type, leaf: Any) -> Any:
 def _strong_arrays(cls: type, data: Any) -> Any:
     if data is UNSET or data is None:
         return data
-    found, treedef = flatten_given(f"{cls.__name__}.data", data, _is_state_or_unset)
+    found, treedef = flatten_given(f"{cls.__name__}.data", data, is_state_or_unset)
     return treedef.unflatten(_strong_array(cls, leaf) for _, leaf in found)
 
 
-def _is_state_or_unset(node: Any) -> bool:
+def is_state_or_unset(node: object) -> bool:
+    """Whether `node` is a State, or UNSET outside of one."""
     return isinstance(node, (State, Unset))
 
 

@@ -18,7 +18,7 @@ axes, including empty arrays. Results have the same dtype. For zeros and numbers
 they are finite.
 """
 
-from mlax._faces import claim
+from mlax._faces import claim as _claim
 from mlax.leafwise._axes import along as along
 from mlax.leafwise._axes import least as least
 from mlax.leafwise._axes import matrices as matrices
@@ -54,4 +54,4 @@ from mlax.leafwise._norms import trust_ratio as trust_ratio
 from mlax.leafwise._rounding import Output as Output
 from mlax.leafwise._rounding import Rounding as Rounding
 
-claim(__name__, [name for name in dir() if not name.startswith("_") and name != "claim"])
+_claim(__name__, [name for name in dir() if not name.startswith("_")])

@@ -12,7 +12,7 @@ Each generated module is loaded when it is first used.
 from typing import TYPE_CHECKING, Any
 
 import mlax_optimizers
-from mlax._faces import claim
+from mlax._faces import claim as _claim
 from mlax.optim import schedules, transformations
 from mlax.optim._optax import from_optax, to_optax
 from mlax.optim.clipping import (
@@ -45,7 +45,7 @@ __all__ = [
 ]
 __all__ += schedules.__all__
 __all__ += transformations.__all__
-claim(__name__, __all__)
+_claim(__name__, __all__)
 __all__ += mlax_optimizers.__all__
 
 

@@ -3,7 +3,7 @@
 They can be used for handwritten optimizers too. To train models, use `mlax.optim`.
 """
 
-from mlax._faces import claim
+from mlax._faces import claim as _claim
 from mlax._packing.weights import refuse_packed
 from mlax.optimizer._hyperparameters import HELD as HELD  # pickles refer to it here
 from mlax.optimizer._hyperparameters import Dtype, Number, Schedule, integer, number, scheduled
@@ -50,4 +50,4 @@ __all__ = [
 ]
 
 # These three belong to `mlax.optim`.
-claim(__name__, {*__all__} - {"Optimizer", "Schedule", "apply_updates"})
+_claim(__name__, {*__all__} - {"Optimizer", "Schedule", "apply_updates"})

@@ -28,7 +28,7 @@ A list of shapes means a tuple of arrays. An empty list means that the leaf has 
 """
 
 from mlax._checking.values import check_value, checks_enabled, runtime_checks
-from mlax._faces import claim
+from mlax._faces import claim as _claim
 from mlax.typing._checked import checked
 from mlax.typing._complaints import LeafMismatchError
 from mlax.typing._entries import Entries, Shape
@@ -47,4 +47,4 @@ __all__ = [
     "runtime_checks",
 ]
 
-claim(__name__, __all__)
+_claim(__name__, __all__)

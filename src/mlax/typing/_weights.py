@@ -163,6 +163,7 @@ if TYPE_CHECKING:
 else:
     # Only at run time: typeguard checks values against the bound. Type checkers would infer the bound.
     Weights = TypeVar("Weights", bound=_Weights)
+    Weights.__module__ = "mlax.typing"  # where pickles look for it
 
 
 def as_weights(tree: object) -> bool:

@@ -130,8 +130,12 @@ def test_replace_checks_what_changed():
     assert stacked.replace(kernel=Parameter(jnp.zeros((5, 2, 3)))).kernel.data.sum() == 0
     assert stacked.replace(kernel=Parameter(stacked.kernel.data[:3])).kernel.data.shape == (3, 2, 3)
     assert linear().replace(kernel=ones(5, 2, 3)).kernel.data.shape == (5, 2, 3)
-    with pytest.raises(AnnotationMismatchError, match=r"^Linear\.replace: kernel"):
-        linear().replace(kernel=Parameter(jnp.ones((5, 2, 3), int), frozen=True))
+    assert linear().replace(kernel=ones(5, 2, 3), bias=ones(5, 3)).bias.data.shape == (5, 3)
+    for wrong in (jnp.ones((5, 2, 3), int), jnp.ones(3), jnp.ones(())):
+        with pytest.raises(AnnotationMismatchError, match=r"^Linear\.replace: kernel"):
+            linear().replace(kernel=Parameter(wrong, frozen=True))
+    with pytest.raises(AnnotationMismatchError, match=r"^Linear\.replace: bias"):
+        linear().replace(kernel=ones(5, 2, 3), bias=ones(5, 4))
     with pytest.raises(AnnotationMismatchError, match=r"^Linear\.replace: kernel"):
         linear().replace(kernel=Parameter(jnp.ones((2, 3), int), frozen=True))
     with pytest.raises(AnnotationMismatchError, match=r"^Linear\.replace: bias"):
