@@ -139,7 +139,9 @@ def train(name: str, label: str) -> tuple[Array, float]:
     optimizer = optim.Adam(LEARNING_RATE, stochastic_rounding=storage.stochastic_rounding)
     new_run = functools.partial(start, optimizer=optimizer, data=data, dtype=storage.dtype)
     with warnings.catch_warnings():  # stalling slots are what the example shows
-        warnings.filterwarnings("ignore", "Adam: slots too narrow", UserWarning)
+        warnings.filterwarnings(
+            "ignore", "Adam: the dtype of these slots is too narrow", UserWarning
+        )
         run = jax.vmap(new_run)(jax.random.split(jax.random.key(0), SEEDS))
     weights = sum(x.size for x in jax.tree.leaves(run[0]))
     stored = sum(x.nbytes for x in jax.tree.leaves((run[0], run[1].m, run[1].v)))

@@ -49,7 +49,7 @@ class JaxRun:
         self._gradients = wrap(put(tree.gradients(), tree.dtype))
         with warnings.catch_warnings():
             # All libraries keep moments in the dtype of the weights; mlax warns about that.
-            warnings.filterwarnings("ignore", ".*slots too narrow", UserWarning)
+            warnings.filterwarnings("ignore", ".*slots is too narrow", UserWarning)
             self._state = init(self._weights)
         self._compiled: Callable[..., Any] | None = None
 

@@ -121,7 +121,9 @@ def init(name: str, weights: Any, rate: Any = None, **options: Any) -> Any:
     """Return a state before the first step, with the default rate where none is given; its slots may be narrow."""
     rates = {} if rate is None else {rate_name(name): rate}
     with warnings.catch_warnings():  # they are tested with the laws of narrow slots
-        warnings.filterwarnings("ignore", r"\w+: slots too narrow", UserWarning)
+        warnings.filterwarnings(
+            "ignore", r"\w+: the dtype of these slots is too narrow", UserWarning
+        )
         return MODULES[name].init(weights, **rates, **options)
 
 

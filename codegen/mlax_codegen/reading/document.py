@@ -52,7 +52,8 @@ class Document:
             place.content is None
             or not isinstance(value, str)
             or not self.text.startswith(value, place.content)
-        ):  # the string has escapes, so the offsets of its characters are not known
+        ):
+            # The string has escapes, so the offsets of its characters are not known.
             start, end = place.value, place.value_end
         else:
             start, end = place.content + start, place.content + end

@@ -22,9 +22,8 @@ _COMMENT = re.compile(r"#[^\n]*")
 _OPERATOR = re.compile(r"[-+*/%<>=@&|^~]+|\b(?:and|or|not|if|is|in)\b")
 _MOST_OPERATORS = 500
 _TOO_DEEP = "nested too deeply; assign parts of this to names"
-_PYTHONS_LINE = re.compile(
-    r" \(detected at line \d+\)| (?:at|on) line \d+"
-)  # of the block, not the file
+# Python counts these lines in the block, not in the file.
+_PYTHONS_LINE = re.compile(r" \(detected at line \d+\)| (?:at|on) line \d+")
 _UNARY_RUN = re.compile(r"(?:[-+~]\s*|not\s+){20,}")
 
 _OPERATORS: dict[type[ast.AST], str] = {

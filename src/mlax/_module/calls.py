@@ -149,7 +149,8 @@ def run_child(
         raise ValueError(
             f"{where}: this {type(child).__name__} is in {len(paths)} places of the {type(module).__name__}: "
             f"{', '.join(keystr(path) for path in paths)}.\n"
-            f"  Give each place its own module. To share one, use one field twice."
+            "  Give each place its own module. To share one module, store it in one field and "
+            "call that field in both places."
         )
     result, changed = _pair(child, child(*args, **kwargs), "__call__")
     return result, with_node(module, paths[0], changed)

@@ -187,12 +187,13 @@ class AuxData:
 
 
 class Unfinished:
-    """Takes the place of AuxData while `__init__` runs, and for good if it fails. Any use of the module raises
-    an error.
+    """Takes the place of AuxData while `__init__` runs, and permanently if it fails. Any use of the module
+    raises an error.
     """
 
     def __init__(self, cls: type, *, failed: bool) -> None:
-        self.refusal = f"this {cls.__name__} cannot be used: its __init__ {'failed' if failed else 'has not returned'}"
+        why = "raised an error" if failed else "has not finished"
+        self.refusal = f"this {cls.__name__} is not complete: its __init__ {why}"
         self.failed = failed
 
     def __getattr__(self, name: str) -> NoReturn:

@@ -268,9 +268,8 @@ def _make_dataclass(cls: Any, *, kw_only: bool) -> None:
     init = "__init__" not in cls.__dict__
     dataclasses.dataclass(frozen=True, eq=False, repr=False, init=init, kw_only=kw_only)(cls)
     for name in ("__setattr__", "__delattr__", "__replace__"):
-        if (
-            name in cls.__dict__
-        ):  # those of dataclasses, which would not work with a custom __init__
+        # Those of dataclasses would not work with a custom __init__.
+        if name in cls.__dict__:
             delattr(cls, name)
     fields = dataclasses.fields(cls)
     for each in fields:
@@ -283,8 +282,13 @@ def _make_dataclass(cls: Any, *, kw_only: bool) -> None:
                 f"{cls.__name__}.{each.name}: a field cannot have the name of a method of Module; choose another name"
             )
         if isinstance(inspect.getattr_static(cls, each.name, None), property):
+            holder = next(base for base in cls.__mro__ if each.name in base.__dict__)
+            declares = next(
+                base for base in cls.__mro__ if each.name in inspect.get_annotations(base)
+            )
             raise TypeError(
-                f"{cls.__name__}.{each.name} is a field and a property; give one of them another name"
+                f"{holder.__name__}.{each.name} is a property, but {declares.__name__} declares a field "
+                f"{each.name}; rename one"
             )
     cls._names = tuple(each.name for each in fields)
     cls._fresh_defaults = {each.name: each.default for each in fields if is_to_copy(each.default)}

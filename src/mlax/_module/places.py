@@ -45,7 +45,7 @@ def _nodes(name: str, value: Any) -> Iterator[tuple[str, ENode[Any]]]:
 
 
 def with_nodes_of(made: Any, given: Any) -> Any:
-    """Return a module made by a `set_up`, but with those nodes of its own fields that already had data.
+    """Return a module made by a `set_up`, keeping its own nodes that already had data.
 
     Parameters that were frozen stay frozen.
     """
@@ -74,7 +74,7 @@ def separated(owner: str, name: str, value: Any, seen: dict[int, str]) -> Any:
     """Return the value of a field with every module in only one place.
 
     Calls find a module by identity, and `jit` turns a module in two places into two. A module
-    without nodes is copied for its second place, which makes no difference to anyone.
+    without nodes is copied for its second place, which has no visible effect.
 
     Args:
         owner: Name of the class that has the field.
@@ -96,7 +96,8 @@ def separated(owner: str, name: str, value: Any, seen: dict[int, str]) -> Any:
                 if any(map(is_leaf_state, inside)):
                     raise ValueError(
                         f"{owner}: {seen[id(node)]} and {place} are the same {type(node).__name__}.\n"
-                        f"  Give each place its own module. To share one, use one field twice."
+                        "  Give each place its own module. To share one module, store it in one field and "
+                        "call that field in both places."
                     )
                 node = flatten(node)[1].unflatten(())  # noqa: PLW2901
                 changed = True

@@ -6,12 +6,12 @@ the calls, with arrays that have only shapes and dtypes. What the modules' `set_
 is put into the model that was passed in. Nothing else in it changes.
 
 During this, a module that is not set up is identified by its path in the whole model, which it
-carries as the `label` of its aux data. Identity would not do: `vmap`, `scan` and others flatten a
-module and build a new object from it, but aux data pass through them. Modules that are set up have
+carries as the `label` of its aux data. Object identity is not enough: `vmap`, `scan` and others
+flatten a module and build a new object from it, but aux data pass through them. Modules that are set up have
 no label, so that `forward` sees them as in any other call.
 
-If a `forward` calls `mlax.set_up` on a part of the model, this belongs to the run that is going on.
-If a `set_up` calls it, it is a run of its own.
+If a `forward` calls `mlax.set_up` on a part of the model, that call joins the current run. If a
+`set_up` calls it, the call is a separate run.
 """
 
 import contextvars
@@ -57,8 +57,8 @@ class _Run:
         asked: For each path, the arguments of the first call that needed a set-up. Only used if not
             eager.
         made: The modules that `set_up` methods returned, by path.
-        making: How many `set_up` methods are running. If they call `mlax.set_up`, that is a run of
-            its own.
+        making: How many `set_up` methods are running. If one calls `mlax.set_up`, that is a
+            separate run.
     """
 
     def __init__(self, key: Array | None, eager: bool) -> None:
@@ -80,8 +80,8 @@ class _Run:
         return jax.random.fold_in(self.key, zlib.crc32(keystr(path).encode()))
 
     def labelled(self, module: Any, path: KeyPath) -> Any:
-        """Label all modules inside a module, and itself, with their paths unless they are set up; remember each
-        in `modules`.
+        """Label a module and its submodules with their paths, except those already set up, and record each in
+        `modules`.
 
         Modules that are set up have the same structure as in any other call, so that `forward` can
         compare, stack, combine and scan over them.
@@ -118,8 +118,8 @@ class _Run:
         for path, given in self.asked.items():
             if path[: len(beneath)] != beneath:
                 continue
-            # The inputs recorded in the run are dead tracers by now. A `set_up` may read their shapes, not
-            # their values. So it is traced alone, and the jaxpr is searched for them: the outer
+            # The inputs recorded in the run are tracers of a finished trace. A `set_up` may read their shapes,
+            # not their values. So it is traced alone, and the jaxpr is searched for them: the outer
             # transformation would notice too, but too late to say which module it was.
             make = functools.partial(self._make, path, given)
             closed = cast("Any", jax.make_jaxpr)(lambda make=make: leaves(make()))()
@@ -182,7 +182,7 @@ def set_up_one(module: Any, given: inspect.BoundArguments) -> Any:
     path = module._aux_data.label
     if path is None:  # made by a `forward` during the run: the model has no place for its nodes
         raise ValueError(
-            f"mlax.set_up: a {type(module).__name__} made in a forward is not in the model: it cannot be set up.\n"
+            f"mlax.set_up: a {type(module).__name__} made in a forward is not in the model, so it cannot be set up.\n"
             f"  Make it in __init__ or set_up, as a field of its parent."
         )
     return run.ask(path, given)
@@ -221,9 +221,9 @@ def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
             passed[name] = given.signature.parameters[name].default
         elif required:
             raise TypeError(
-                f"{cls.__name__}.set_up takes {name!r}, but this call of forward was not given it "
-                f"(it was given {', '.join(list(named)) or 'nothing'}).\n"
-                f"  Name a PRNG key `rng`; all other parameters have to be arguments of forward."
+                f"{cls.__name__}.set_up takes {name!r}, but forward was called without it "
+                f"(it got: {', '.join(named) or 'nothing'}).\n"
+                f"  Name a PRNG key `rng`; all other parameters must be arguments of forward."
             )
     signature = inspect.signature(cls.set_up)
     arguments = {next(iter(signature.parameters)): module, **passed}
@@ -345,7 +345,8 @@ def _refuse_shared_modules(module: Any, path: KeyPath, seen: dict[int, KeyPath])
         if id(module) in seen:
             raise ValueError(
                 f"mlax.set_up: {_name(seen[id(module)])} and {_name(path)} are the same {type(module).__name__}.\n"
-                f"  Give each place its own module. To share one, use one field twice."
+                "  Give each place its own module. To share one module, store it in one field and "
+                "call that field in both places."
             )
         seen[id(module)] = path
     for inside, child in modules_inside(module):

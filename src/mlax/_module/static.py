@@ -39,7 +39,7 @@ def tag(value: Any) -> Hashable:
     """Return a hashable value that represents a static value in comparisons.
 
     Raises:
-        StaticError: The value is unhashable, or it is or holds an array or a State.
+        StaticError: The value is unhashable, or it is or contains an array or a State.
     """
     cls = class_of(value)
     if cls in _PLAIN:
@@ -112,9 +112,10 @@ def _is_generated(function: Any) -> bool:
 def _refuse_arrays(value: Any, inside: Iterable[Any]) -> None:
     for item in inside:
         if isinstance(item, (jax.Array, np.ndarray, State)):
+            kind = "a State" if isinstance(item, State) else "an array"
             raise StaticError(
-                f"a {type(value).__name__} holds {describe(cast('object', item))}",
-                "A static value cannot hold arrays or States: give them fields of their own (an array in a "
+                f"a {type(value).__name__} contains {kind}, {describe(cast('object', item))}",
+                "A static value cannot contain arrays or States: give them fields of their own (an array in a "
                 "Parameter or a Variable).",
             )
 
@@ -149,6 +150,6 @@ def _refuse_unhashable(value: Any) -> None:
     except TypeError:
         cures = [_CURES[base] for base in type(value).__mro__ if base in _CURES]
         raise StaticError(
-            f"a {type(value).__name__} is not hashable",
+            f"a static field must be hashable, and a {type(value).__name__} is not",
             *(cures or ["Use a hashable value, such as a frozen dataclass of hashable fields."]),
         ) from None

@@ -99,11 +99,11 @@ def reduce_leaves(
 
     Args:
         leaf: Arithmetic of one leaf. It returns the new slots, and `totals` of arrays of any shape.
-        h: As for `map_leaves`.
-        inputs: As for `map_leaves`.
-        slots: As for `map_leaves`; only those that change.
+        h: As in `map_leaves`.
+        inputs: As in `map_leaves`.
+        slots: As in `map_leaves`, but only those that change.
         rounding: How new slots are rounded.
-        **scalars: As for `map_leaves`.
+        **scalars: As in `map_leaves`.
 
     Returns:
         The slots, and the sums over all elements of all leaves, by name: shape (), in JAX's default
@@ -200,7 +200,7 @@ def update_leaf(
         moved = _moved(update, weight, applied, given[0].dtype, bits)
         return moved, _rounded(leaf, slots, results[1:], bits), bits.key
 
-    # Only new weights: an update that the caller uses further should stay visible to XLA, so that it can be fused.
+    # Only for new weights: an update must stay visible to XLA, so that it can be fused with what follows.
     return weights_first(computed, slots) if applied else computed(slots)
 
 
@@ -223,9 +223,8 @@ def reduce_leaf(
 
 def _computed(leaf: Leaf, h: object, entries: Any, shared: Any) -> tuple[Any, ...]:
     scalars, position, _ = shared
-    with jax.numpy_dtype_promotion(
-        "standard"
-    ):  # only to find the widest dtype; nothing is promoted
+    # Only to find the widest dtype; nothing is promoted.
+    with jax.numpy_dtype_promotion("standard"):
         dtype = jnp.result_type(
             *{compute_dtype(x.dtype) for x in jax.tree.leaves(entries) if _is_inexact(x)}
         )
@@ -299,8 +298,8 @@ def _moved(update: Array, weight: Any, applied: bool, dtype: Any, bits: _Bits) -
 
 
 def _rounded(leaf: Leaf, slots: Sequence[Any], results: Sequence[Any], bits: _Bits) -> list[Any]:
-    """Return new entries of slots in the form of the old: same dtypes, and tuples in place of lists from
-    comprehensions.
+    """Return new entries of slots with the dtypes and structure of the old ones; lists from comprehensions
+    become tuples.
     """
     stored: list[Any] = []
     for old, new in zip(slots, results, strict=True):

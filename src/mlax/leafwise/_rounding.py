@@ -46,7 +46,7 @@ class Rounding:
         return cls(state.step if state.hyperparameters.stochastic_rounding else None)
 
     def key(self, leaf: str) -> Array | None:
-        """Return the start of the random bits for one call of `map_leaves`: uint32, shape (); None when rounding
+        """Return the seed of the random bits for one call of `map_leaves`: uint32, shape (); None when rounding
         to nearest.
 
         Args:
@@ -102,7 +102,8 @@ def next_key(key: Array, places: Array) -> Array:
 
     XLA computes a remainder outside the loops that read it. So leaves of one shape have the same
     loops, which are compiled once: with the position in each loop, 64 leaves took 17 s to compile;
-    now they take 1 s. The remainder by this prime itself changes almost nothing.
+    now they take 1 s. Taking this remainder changes almost no value; it only separates
+    the loops.
     """
     return _mixed(key + places) % np.uint32(4294967291)
 
@@ -165,8 +166,8 @@ def rounded(x: Array, dtype: Any, bits: Array | None = None) -> Array:
 
 
 def is_narrower(dtype: Any, computed: Any) -> bool:
-    """Return whether a floating-point dtype is narrower than the one a result was computed in, which must be
-    real.
+    """Return whether a floating-point dtype is narrower than the one a result was computed in; False if the
+    result is complex.
     """
     floats = is_inexact(dtype) and is_inexact(computed) and not is_complex(computed)
     return floats and dtype.itemsize < computed.itemsize
@@ -187,7 +188,7 @@ def _derivative(dtype: Any, primals: Any, tangents: Any) -> tuple[Array, Array]:
     return _differentiable(*primals, dtype), tangents[0].astype(dtype)
 
 
-# Bits have no derivative; that of rounding is taken for 1, as JAX takes it where it rounds to nearest.
+# The bits have no derivative, and rounding is treated as having derivative 1, as in JAX's `astype`.
 _differentiable: Any = jax.custom_jvp(_stochastically, nondiff_argnums=(2,))
 _differentiable.defjvp(_derivative)
 
@@ -199,7 +200,7 @@ def _upper_half(x: Array, bits: Array, dtype: Any) -> Array:
 
 
 def _in_units(x: Array, bits: Array, dtype: Any) -> Array:
-    """Round to any dtype of smaller range: in units of the distance between its neighbours, a power of two."""
+    """Round to any dtype with a smaller range, in units of its spacing at each number, a power of two."""
     magnitude = jnp.abs(x)
     word = np.dtype(f"uint{8 * x.dtype.itemsize}")
     exponent = np.asarray(np.inf, x.dtype).view(word)  # a mask: these bits alone are a power of two

@@ -69,7 +69,9 @@ def _computed_from(result: Any, jaxpr: Jaxpr, stop: Sequence[Any]) -> set[Any]:
 
 
 def _after(first: Array, then: Array) -> Array:
-    """Return `then`, to be written after `first` on CPU, if the two differ only in dtype.
+    """Make `then` depend on `first`, so that XLA on CPU writes it later.
+
+    It is returned unchanged if the two differ in more than their dtype.
 
     XLA sees a `select` that depends on `first`. LLVM, which comes later, sees that the condition is
     always false.

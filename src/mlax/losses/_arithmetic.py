@@ -75,8 +75,7 @@ def surprisals(logits: Float[Array, "n"]) -> Float[Array, "n"]:
     return (largest - logits) + jnp.log1p(rest)
 
 
-# The textbook's derivative is exact even if two logits tie for the largest, and can itself be
-# differentiated.
+# Use the standard derivative: it is exact when two logits tie, and is differentiable again.
 @surprisals.defjvp
 def _(
     primals: tuple[Float[Array, "n"]], tangents: tuple[Float[Array, "n"]]

@@ -56,7 +56,7 @@ def ctc_with_forward_probabilities(
     """CTC loss, and the forward probabilities that it is computed from.
 
     Args:
-        logits: Like the other arguments, as for `ctc`.
+        logits: Unnormalised log probabilities of the classes at each time, as in `ctc`.
         labels: The classes in their order.
         logit_paddings: True for times to ignore.
         label_paddings: True for labels to ignore.

@@ -208,8 +208,7 @@ def _real(value: Any, expected: str) -> float:
     if not real:
         raise TypeError(expected)
     try:
-        return (
-            float(value) + 0.0
-        )  # turns -0.0 into 0.0: they are equal, but would be traced separately
+        # The sum turns -0.0 into 0.0: they are equal, but would be traced separately.
+        return float(value) + 0.0
     except OverflowError:  # an integer larger than any float
         raise ValueError("a finite number") from None

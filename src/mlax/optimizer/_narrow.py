@@ -1,4 +1,4 @@
-"""The warning that `init` gives if the dtype of a slot is too narrow for what the algorithm keeps in it.
+"""The warning that `init` gives if the dtype of a slot is too narrow for the algorithm.
 
 A step that keeps the fraction `b` of a slot changes it by 1 - b of its value. If that is at most
 half the distance to the next number of the dtype, the change is rounded away and the slot never
@@ -11,7 +11,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def warn_if_narrow(
     kept, scales = kept or {}, scales or {}
     stochastic: bool | None = getattr(state.hyperparameters, "stochastic_rounding", None)
     lines: list[str] = []
-    cures: dict[str, None] = {}
+    found: list[_Reason] = []
     for name in dict.fromkeys([*kept, *squares, *scales]):
         parts = [*_known(kept.get(name))]
         for dtype, path in _dtypes(getattr(state, name)).items():
@@ -60,25 +60,41 @@ def warn_if_narrow(
             reasons = [*_stalling(parts, dtype, stochastic), *out_of_range]
             if reasons:
                 place = f"state.{name}{keystr(path)}"
-                lines.append(f"{place} in {dtype.name} " + "; and ".join(x for x, _ in reasons))
-                cures |= dict.fromkeys(cure for _, found in reasons for cure in found)
+                lines.append(f"{place} in {dtype.name} " + "; and ".join(x.text for x in reasons))
+                found += reasons
     if lines:
         warnings.warn(
-            f"{type(state.hyperparameters).__name__}: slots too narrow for what is kept in them:\n  "
-            + "\n  ".join(lines)
-            + f"\n  Use {', or '.join(sorted(cures, reverse=True))}.",
+            f"{type(state.hyperparameters).__name__}: the dtype of these slots is too narrow:\n  "
+            + "\n  ".join([*lines, *_cures(found)]),
             UserWarning,
             stacklevel=_outside(),
         )
 
 
-Reason: TypeAlias = tuple[str, list[str]]
-"""What goes wrong, and the cures."""
+class _Reason(NamedTuple):
+    """What goes wrong in a slot.
 
-_WIDE = ["slot_dtype=jnp.float32"]
+    Attributes:
+        text: The end of a sentence that begins with the slot.
+        float32: Whether float32 slots avoid it.
+        decay: The largest decay that avoids it; None if no decay does.
+    """
+
+    text: str
+    float32: bool = True
+    decay: float | None = None
 
 
-def _stalling(parts: list[float], dtype: Any, stochastic: bool | None) -> Iterator[Reason]:
+def _cures(reasons: list[_Reason]) -> list[str]:
+    """Return the last line of the message; no line if nothing helps."""
+    decays = [reason.decay for reason in reasons if reason.decay is not None]
+    cures = ["pass slot_dtype=jnp.float32"] if any(reason.float32 for reason in reasons) else []
+    cures += [f"use decays of at most {min(decays):g}"] if decays else []
+    text = ", or ".join(cures)
+    return [f"{text[0].upper()}{text[1:]}."] if text else []
+
+
+def _stalling(parts: list[float], dtype: Any, stochastic: bool | None) -> Iterator[_Reason]:
     """Yield a reason for each fraction that differs from 1 by less than a dtype can represent.
 
     With stochastic rounding, a narrow dtype represents on average as much as float32, in which it
@@ -88,25 +104,26 @@ def _stalling(parts: list[float], dtype: Any, stochastic: bool | None) -> Iterat
     half = epsilon(np.float32 if stochastic and dtype.itemsize < 4 else dtype) / 2
     for part in parts:
         if part == 1 and is_half:
-            yield f"stays as it is in steps that change it by less than 1/{1 / half:g}", _WIDE
+            yield _Reason(f"ignores changes smaller than 1/{1 / half:g} of its value")
         elif part != 1 and abs(1 - part) <= half:
             verb = "decays" if part < 1 else "grows"
-            bound = f"decays up to {math.floor((1 - half) * 1e4) / 1e4:g}"
-            reason = f"never {verb} at {part:.6g} a step: each change is rounded away"
-            yield reason, [*(_WIDE if is_half else []), *([bound] if part < 1 else [])]
+            yield _Reason(
+                f"never {verb} at {part:.6g} a step: each change is rounded away",
+                float32=is_half,
+                decay=math.floor((1 - half) * 1e4) / 1e4 if part < 1 else None,
+            )
 
 
-def _first(scale: float, dtype: Any) -> Iterator[Reason]:
+def _first(scale: float, dtype: Any) -> Iterator[_Reason]:
     """Yield a reason if gradients multiplied by a scale underflow."""
     least = smallest_subnormal(dtype) / 2  # this is rounded to 0
     if dtype.itemsize < 4 and scale < math.sqrt(least):
-        yield (
-            f"begins with gradients times {scale:g}: those below {least / scale:.1e} become 0",
-            _WIDE,
+        yield _Reason(
+            f"begins with gradients times {scale:g}: gradients below {least / scale:.1e} become 0"
         )
 
 
-def _squares(parts: list[float], scale: float, dtype: Any) -> Iterator[Reason]:
+def _squares(parts: list[float], scale: float, dtype: Any) -> Iterator[_Reason]:
     """Yield a reason if squares of gradients, times a scale, leave the range of a dtype.
 
     A step adds 1 - b of a square, which has to be more than half the smallest positive number.
@@ -114,12 +131,11 @@ def _squares(parts: list[float], scale: float, dtype: Any) -> Iterator[Reason]:
     added = min((1 - part for part in parts if part < 1), default=1.0)
     least, largest = smallest_subnormal(dtype) / 2, largest_number(dtype)
     if largest < 1e9:
-        times = "" if scale == 1 else f" of gradients, at first times {scale:g}"
-        yield (
-            f"holds squares{times}: those of gradients below {math.sqrt(least / added) / scale:.1e} add nothing, "
+        times = "" if scale == 1 else f", at first times {scale:g}"
+        yield _Reason(
+            f"holds squares of gradients{times}: gradients below {math.sqrt(least / added) / scale:.1e} add nothing, "
             "so that updates are divided by a root near 0 and become huge or infinite; "
-            f"those above {_plain(math.sqrt(largest) / scale)} are clipped",
-            _WIDE,
+            f"squares of gradients above {_plain(math.sqrt(largest) / scale)} are clipped"
         )
 
 

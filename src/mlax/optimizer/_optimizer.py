@@ -141,9 +141,10 @@ def _naming_arrays(generated: Callable[..., int]) -> Callable[..., int]:
             arrays = [name for name, value in vars(self).items() if is_array(value)]
             if not arrays:
                 raise
+            why = f"{' and '.join(arrays)} {'is an array' if len(arrays) == 1 else 'are arrays'}"
             raise TypeError(
-                f"{type(self).__name__} cannot be hashed: {' and '.join(arrays)} was given as an array; use a number "
-                "or a schedule, or set it in the state"
+                f"{type(self).__name__} cannot be hashed because {why}; pass a number or a schedule, or set it in "
+                "the state"
             ) from None
 
     return __hash__

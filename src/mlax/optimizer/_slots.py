@@ -52,12 +52,8 @@ def full(
 ) -> Weights:
     """Return a slot filled with one number.
 
-    Args:
-        weights: Like the other arguments, as for `zeros`.
-        value: The number, or a schedulable hyperparameter; for a schedule, its value at step 0.
-        slot_dtype: As for `zeros`.
-        shape: As for `zeros`.
-        h: As for `zeros`.
+    `value` is the number, or a schedulable hyperparameter; for a schedule, its value at step 0. The
+    other arguments are those of `zeros`.
     """
     number = value if isinstance(value, int | float) else initial(value)
 
@@ -83,9 +79,7 @@ _full: Callable[[Any, Shape, Any], Array] = jax.jit(_filled, static_argnums=(1, 
 def copies(weights: Weights, slot_dtype: Dtype | None) -> Weights:
     """Return a slot that is a copy of the weights, in separate buffers.
 
-    Args:
-        weights: As for `zeros`.
-        slot_dtype: As for `zeros`.
+    The arguments are those of `zeros`.
     """
     return _slot(weights, slot_dtype, lambda leaf, _, dtype: jnp.array(leaf, dtype, copy=True))
 
@@ -95,11 +89,7 @@ def identities(
 ) -> Weights:
     """Return a slot of identity matrices.
 
-    Args:
-        weights: As for `zeros`.
-        slot_dtype: As for `zeros`.
-        shape: As for `zeros`. Each shape is (n, n), or (0, 0).
-        h: As for `zeros`.
+    The arguments are those of `zeros`. Each shape must be (n, n), or (0, 0).
     """
 
     def identity(_: Any, size: Shape, dtype: Any) -> Array:

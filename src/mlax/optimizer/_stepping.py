@@ -140,7 +140,9 @@ def refuse_complex(weights: Any, name: str, reason: str) -> None:
         if jnp.iscomplexobj(leaf)
     ]
     if lines:
-        raise TypeError(f"{name}: complex leaves are refused, {reason}:\n  " + "\n  ".join(lines))
+        raise TypeError(
+            f"{name}: complex leaves are not supported: {reason}:\n  " + "\n  ".join(lines)
+        )
 
 
 @checked

@@ -61,7 +61,7 @@ WEIGHTS = {
 
 
 @pytest.mark.one_python
-@pytest.mark.filterwarnings(r"ignore:\w+. slots too narrow")
+@pytest.mark.filterwarnings(r"ignore:\w+. the dtype of these slots is too narrow")
 @pytest.mark.usefixtures("package")
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("weights", [WEIGHTS, {}], ids=["leaves", "no leaves"])
@@ -133,7 +133,7 @@ def test_what_several_functions_need_is_written_once(package: Path) -> None:
 def test_complex_weights_are_refused_with_the_reason() -> None:
     from constructs import soap  # type: ignore[import-not-found]
 
-    with pytest.raises(TypeError, match="SOAP: complex leaves are refused, the eigenbases"):
+    with pytest.raises(TypeError, match="SOAP: complex leaves are not supported: the eigenbases"):
         soap.init({"w": jnp.ones(2, jnp.complex64)})
 
 

@@ -283,6 +283,6 @@ assert not tree_equal(results[0][0], nearest[0])
 """
 
 
-@pytest.mark.filterwarnings("ignore:Adam. slots too narrow")
+@pytest.mark.filterwarnings("ignore:Adam. the dtype of these slots is too narrow")
 def test_sharding_changes_nothing() -> None:
     run_on_devices(2, SHARDED)

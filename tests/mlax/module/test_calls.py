@@ -252,7 +252,8 @@ class Shift(Module):
 def test_one_module_in_two_places_of_the_fields(build):
     """With nodes it is refused; without any it is copied, so that calls find it and `jit` changes nothing."""
     with pytest.raises(
-        ValueError, match=r"^Holds: \S+ and \S+ are the same Scale\.\n.*one field twice"
+        ValueError,
+        match=r"^Holds: \S+ and \S+ are the same Scale\.\n.*store it in one field and call that field in both places",
     ):
         build(Scale())
     with pytest.raises(ValueError, match="are the same Holds"):

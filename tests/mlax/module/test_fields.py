@@ -55,7 +55,8 @@ def test_every_ok_line_of_the_seed_is_accepted():
         (lambda: Bar(h=Container(states="abc")), "Container.states must be a State"),  # i
         (
             lambda: Bar(m=[1, 2, 3]),  # m
-            "Bar.m = [1, 2, 3] is not a valid field: a list is not hashable.\n  Use a tuple.",
+            "Bar.m = [1, 2, 3] is not a valid field: a static field must be hashable, and a list is not.\n"
+            "  Use a tuple.",
         ),
     ],
 )
@@ -174,10 +175,16 @@ def bound(owner):
         (frozenset({functools.partial(max, jnp.ones(2))}), "float32[2] is an array"),
         (functools.partial(max, Foo()), f"a Foo is hidden in a static value.\n  {HIDDEN_CURE}"),
         (Foo().replace, f"a Foo is hidden in a static value.\n  {HIDDEN_CURE}"),
-        ([1, 2], "[1, 2] is not a valid field: a list is not hashable.\n  Use a tuple."),
-        ((1, [2]), "a list is not hashable.\n  Use a tuple."),
-        ({"a": 1}, "a dict is not hashable.\n  Use a tuple of pairs, or a frozen dataclass."),
-        ({1}, "a set is not hashable.\n  Use a frozenset."),
+        (
+            [1, 2],
+            "[1, 2] is not a valid field: a static field must be hashable, and a list is not.\n  Use a tuple.",
+        ),
+        ((1, [2]), "a static field must be hashable, and a list is not.\n  Use a tuple."),
+        (
+            {"a": 1},
+            "a static field must be hashable, and a dict is not.\n  Use a tuple of pairs, or a frozen dataclass.",
+        ),
+        ({1}, "a static field must be hashable, and a set is not.\n  Use a frozenset."),
         (
             {"a": 1, 2: 3},
             "the keys of a dict cannot be sorted.\n  Use keys of one type, such as str.",
@@ -214,7 +221,7 @@ class Unhashable:
 
 
 def test_an_unhashable_object_is_refused():
-    with pytest.raises(TypeError, match="a Unhashable is not hashable"):
+    with pytest.raises(TypeError, match="a static field must be hashable, and a Unhashable is not"):
         One(Unhashable())
 
 

@@ -99,12 +99,12 @@ class Settings:
 @pytest.mark.parametrize(
     ("held", "reason"),
     [
-        ((Foreign(jnp.ones(2)),), "a Foreign holds float32[2]"),
-        (Foreign(jnp.ones(2)), "a Foreign holds float32[2]"),
-        (Settings(np.ones(2)), "a Settings holds float64[2]"),
-        (Settings(Parameter(1.0)), "a Settings holds Parameter(f32[])"),
+        ((Foreign(jnp.ones(2)),), "a Foreign contains an array, float32[2]"),
+        (Foreign(jnp.ones(2)), "a Foreign contains an array, float32[2]"),
+        (Settings(np.ones(2)), "a Settings contains an array, float64[2]"),
+        (Settings(Parameter(1.0)), "a Settings contains a State, Parameter(f32[])"),
         ((UNSET,), "UNSET is the data of a node"),
-        ([optim.SGD()], "a list is not hashable"),
+        ([optim.SGD()], "a static field must be hashable, and a list is not"),
     ],
     ids=["tuple", "tree", "dataclass", "node", "UNSET", "list"],
 )
@@ -156,7 +156,7 @@ def test_a_module_whose_init_failed_says_so_wherever_it_is_used():
         lambda: leaked[0].is_set_up,
         leaked[0],
     ):
-        assert refused(use) == "this Fails cannot be used: its __init__ failed"
+        assert refused(use) == "this Fails is not complete: its __init__ raised an error"
 
 
 def test_fields_of_nodes_hold_nodes_of_that_kind():
@@ -195,7 +195,17 @@ def test_a_property_over_a_field():
             def y(self):
                 return 3
 
-    assert refused(over).startswith("Derived.y is a field and a property")
+    def under():
+        class Below(Over):
+            y: int
+
+    class Over(Module):
+        @property
+        def y(self):
+            return 3
+
+    assert refused(over) == "Derived.y is a property, but Base declares a field y; rename one"
+    assert refused(under) == "Over.y is a property, but Below declares a field y; rename one"
 
 
 def test_arguments_are_checked_before_nodes_are_made_of_them():

@@ -43,7 +43,7 @@ def test_set_up_gets_the_arguments_that_it_names():
 
     with pytest.raises(
         TypeError,
-        match=r"^Asks\.set_up takes 'labels', but this call of forward was not given it \(it was given x, mask\)",
+        match=r"^Asks\.set_up takes 'labels', but forward was called without it \(it got: x, mask\)",
     ):
         Asks()(1, 2)
 

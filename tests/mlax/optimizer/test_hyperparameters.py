@@ -204,7 +204,9 @@ def test_values_are_equal_hashable_and_frozen() -> None:
     assert Descent() != Other()
     with pytest.raises(AttributeError):
         Descent().rate = 1.0  # type: ignore
-    with pytest.raises(TypeError, match="Descent cannot be hashed: rate was given as an array"):
+    with pytest.raises(
+        TypeError, match="Descent cannot be hashed because rate is an array; pass a number"
+    ):
         hash(Descent(rate=jnp.float32(1)))
 
 

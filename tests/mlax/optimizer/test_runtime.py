@@ -158,7 +158,7 @@ def test_complex_slots_under_x64() -> None:
         assert zeros(jnp.ones(2, "complex128"), np.dtype("float32")).dtype == "complex64"
 
 
-@pytest.mark.filterwarnings("ignore:Adam. slots too narrow")
+@pytest.mark.filterwarnings("ignore:Adam. the dtype of these slots is too narrow")
 @pytest.mark.parametrize(
     "dtype",
     ["float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz", "float8_e3m4"],

@@ -138,6 +138,6 @@ def test_refuse_complex() -> None:
     with pytest.raises(TypeError) as raised:
         refuse_complex(WEIGHTS, "Rprop", "the sign of a complex gradient is not defined")
     assert str(raised.value) == (
-        "Rprop: complex leaves are refused, the sign of a complex gradient is not defined:\n"
+        "Rprop: complex leaves are not supported: the sign of a complex gradient is not defined:\n"
         "  weights['b'][2]: complex64[4]"
     )

@@ -36,7 +36,7 @@ every_transformation = pytest.mark.parametrize(
 # the process. Lengths that others use too, such as 128, let a count of traces fall from 6 to 4. No array is made.
 LENGTHS = itertools.count(10_000_019)
 
-narrow_slots = pytest.mark.filterwarnings("ignore:.*slots too narrow:UserWarning")
+narrow_slots = pytest.mark.filterwarnings("ignore:.*slots is too narrow:UserWarning")
 
 Form = tuple[Any, ...]
 

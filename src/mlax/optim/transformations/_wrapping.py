@@ -111,9 +111,8 @@ def where(condition: Array, chosen: T, other: T) -> T:
     """Select one of two trees that have the same structure, shapes and dtypes."""
 
     def choose(a: Array, b: Array) -> Array:
-        return lax.select(
-            condition, a, b
-        )  # takes a third of the time that jnp.where takes to lower
+        # It takes a third of the time that `jnp.where` takes to lower.
+        return lax.select(condition, a, b)
 
     result: T = jax.tree.map(choose, chosen, other)
     return result
