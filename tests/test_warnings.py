@@ -31,7 +31,7 @@ def test_a_dependency_is_to_blame(module: str, category: str) -> None:
     assert [str(warning.message) for warning in caught] == ["old"]
 
 
-def test_mlax_calls_what_is_deprecated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlax_calls_something_deprecated(monkeypatch: pytest.MonkeyPatch) -> None:
     """A function that warns its caller, as JAX's deprecated ones do, and a caller in mlax."""
     sign = jnp.sign
 

@@ -134,7 +134,7 @@ def test_everything_is_measured_and_kept(whole: tuple[Path, str]) -> None:
 
 
 def test_what_was_measured_is_printed_and_drawn(whole: tuple[Path, str]) -> None:
-    """A table for each area; the targets; and who is missing."""
+    """A table for each area, the targets, and the libraries that are left out."""
     folder, printed = whole
     for title in ("Limit of the memory", "Adam, 2 x 1 kB, float32", "Number formats", "Targets"):
         assert title in printed
@@ -165,8 +165,8 @@ def different(**changes: Any) -> Peer:
         ({"b1": 0.5}, "bfloat16"),
     ],
 )
-def test_who_does_other_work_is_found(changes: dict[str, Any], dtype: str) -> None:
-    """Nothing is timed then."""
+def test_different_results_are_found_before_timing(changes: dict[str, Any], dtype: str) -> None:
+    """If results differ, nothing is timed."""
     results = empty()
     both = {"Optax": PEERS["Optax"], "another": different(**changes)}
     with pytest.raises(
@@ -190,7 +190,7 @@ def test_not_a_number_is_a_difference() -> None:
         agree(tree, {"one": tree.weights(), "other": tree.weights()})
 
 
-def test_large_trees_are_what_they_are_called() -> None:
+def test_sizes_of_large_trees() -> None:
     """1 kB and 1 MB in float32; the transformer has the leaves of one."""
     assert small_leaves(1_000).nbytes == 1_000 * 2**10
     assert large_leaves().nbytes == 64 * 2**20
@@ -226,7 +226,7 @@ def test_page_keeps_its_text(
     assert real.count(page.BEGIN) == real.count(page.END) == 1
 
 
-def test_command_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_refuses_unknown_names(capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything is measured."""
     with pytest.raises(SystemExit, match="2"):
         command.main(["--only", "everything"])
@@ -257,7 +257,7 @@ def test_command_looks_first_where_results_go(
     assert "expected [begin tables]" in capsys.readouterr().err
 
 
-def test_what_was_measured_outlives_what_fails(
+def test_results_survive_a_later_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An area that fails, and Ctrl-C; a part of a run does not take the place of a whole one."""

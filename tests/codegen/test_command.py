@@ -215,7 +215,7 @@ def test_experimental_specs_of_a_package_stand_apart(
     ]
 
 
-def test_a_given_experimental_spec_goes_where_it_is_told() -> None:
+def test_a_given_experimental_spec_is_written_to_the_given_output() -> None:
     text = GOOD.replace("references", "experimental = true\nreferences", 1)
     Path("probe.toml").write_text(text)
     assert main(["generate", "probe.toml", "--output", "mine"]) == 0

@@ -59,7 +59,7 @@ def called(arguments: Sequence[str], *, buffered: bool = True) -> tuple[int, byt
 
 
 @pytest.mark.parametrize("arguments", CALLS, ids=" ".join)
-def test_nobody_reads_the_output(arguments: list[str]) -> None:
+def test_no_reader_of_the_output(arguments: list[str]) -> None:
     assert called(arguments) == (READER_GONE, b"")
 
 
@@ -77,7 +77,7 @@ def test_all_files_are_written_before_anything_is_printed(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", MISTAKES, ids=" ".join)
-def test_nobody_reads_the_errors(arguments: list[str]) -> None:
+def test_no_reader_of_the_errors(arguments: list[str]) -> None:
     """Python 3.11's argparse ignores that it cannot print; the status may then stay that of a bad call."""
     writing = unread()
     done = subprocess.run(
@@ -89,7 +89,7 @@ def test_nobody_reads_the_errors(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["show"], ["shwo"]], ids=" ".join)
-def test_nobody_reads_anything(arguments: list[str]) -> None:
+def test_no_reader_at_all(arguments: list[str]) -> None:
     """As in `mlax-codegen show 2>&1 | true`."""
     writing = unread()
     done = subprocess.run([*CODEGEN, *arguments], stdout=writing, stderr=writing, check=False)

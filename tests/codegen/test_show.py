@@ -25,7 +25,7 @@ def test_adam(capsys: pytest.CaptureFixture[str]) -> None:
     assert "    Kingma & Ba 2015, https://arxiv.org/abs/1412.6980\n" in text
 
 
-def test_whose_defaults_these_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_the_source_of_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, "lamb")
     assert "\n\nThe defaults are Optax's; MLX and PyTorch have no LAMB." in text
 

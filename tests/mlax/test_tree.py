@@ -109,7 +109,7 @@ def test_equality_needs_no_two_trees() -> None:
 
 
 class Vague:
-    """Compares to something that is no bool, as arrays and tables of other libraries do."""
+    """Its comparisons do not return a bool, like those of arrays and tables of other libraries."""
 
     def __init__(self, answer: object) -> None:
         self.answer = answer

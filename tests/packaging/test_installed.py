@@ -48,7 +48,7 @@ optimizer.apply_gradients(weights, optimizer.init(weights), weights)
 
 
 @pytest.mark.parametrize("package", ["mlax", "mlax_optimizers", "mlax_codegen"])
-def test_the_wheel_is_what_is_imported(package: str, installed: Installed) -> None:
+def test_the_wheel_is_imported(package: str, installed: Installed) -> None:
     """Otherwise all tests of this file would test the checkout."""
     done = installed.run("python", "-c", f"import {package}; print({package}.__file__)")
     assert done.returncode == 0, done.stderr
@@ -91,7 +91,7 @@ def test_generate_without_a_spec_needs_a_checkout(installed: Installed) -> None:
 
 
 def test_generate_with_a_spec_needs_an_output(installed: Installed) -> None:
-    """Outside a checkout there is no folder that is meant unless it is named."""
+    """Outside a checkout there is no default output folder."""
     (installed.folder / "halving.toml").write_text(SPEC)
     done = installed.run("mlax-codegen", "generate", "halving.toml")
     assert done.returncode == 2

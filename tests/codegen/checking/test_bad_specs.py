@@ -171,7 +171,7 @@ def test_too_many_options() -> None:
 
 
 def test_a_file_that_cannot_be_opened(folder: Path) -> None:
-    """There is no line to show, so none is."""
+    """There is no line to show."""
     for path, reason in (
         (folder / "absent.toml", "No such file or directory"),
         (folder, "Is a directory"),

@@ -43,7 +43,7 @@ def test_a_condition_says_which_configurations(test: str) -> None:
     assert kept == chosen
 
 
-def test_configurations_are_what_python_would_decide() -> None:
+def test_configurations_agree_with_python() -> None:
     test = 'a and x is None or order != "last" and not (n > 2)'
     node = ast.parse(test, mode="eval").body
     configurations = configurations_of([node], CHOICES)

@@ -1,4 +1,4 @@
-"""What a step keeps of each slot, as `init` is told."""
+"""The fraction of each slot that a step keeps, as generated into `init`."""
 
 from pathlib import Path
 

@@ -43,7 +43,7 @@ def test_a_leaf_without_axes_is_one_number(tmp_path: Path) -> None:
         ("1 <= x", "(mean(mean(g, 7)) if ndim > 7 else 1.0)"),
     ],
 )
-def test_what_bounds_and_conditions_exclude_is_no_mistake(
+def test_cases_excluded_by_bounds_and_conditions_are_not_mistakes(
     bounds: str, factor: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "probe.toml"

@@ -60,7 +60,7 @@ def test_a_long_change_has_a_line_for_each_equation(tmp_path: Path) -> None:
 
 
 @SPECS
-def test_every_option_that_equations_ask_about_is_told(path: Path) -> None:
+def test_every_option_that_equations_read_is_shown(path: Path) -> None:
     spec = read_spec(path)
     codes = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
     statements = [statement for code in codes for statement in code.body]

@@ -76,7 +76,7 @@ def test_characters_of_an_escaped_string_have_none() -> None:
     assert mistake.text[mistake.column - 1 :][: mistake.length] == '"escaped \\" quote"'
 
 
-def test_the_path_above_stands_for_what_is_not_there() -> None:
+def test_missing_values_have_the_position_of_their_parent() -> None:
     document = parsed(str(Path("odd.toml")), ODD)
     document.at_key(("many", 1, "absent"), "not here")
     assert document.mistakes[0].text == "[[many]]"

@@ -64,7 +64,7 @@ def test_it_has_the_keys_that_the_reader_knows() -> None:
 
 
 @pytest.mark.parametrize("table", KEYS)
-def test_the_reader_refuses_what_it_does_not_have(table: str, tmp_path: Path) -> None:
+def test_the_reader_refuses_keys_outside_the_schema(table: str, tmp_path: Path) -> None:
     head = f"[[{table}]]" if table in {"require", "step"} else f"[{table}.probe]"
     path = tmp_path / "probe.toml"
     path.write_text(f"{head}\nunheard_of = 1\n")

@@ -1,4 +1,4 @@
-"""A file is old or new, never half; what cannot be written is said in one line."""
+"""A file is old or new, never half-written; an error in writing is reported in one line."""
 
 import os
 from collections.abc import Callable

@@ -153,7 +153,7 @@ def test_a_slot_may_have_several_arrays_for_each_leaf() -> None:
     assert (row.dtype, column.dtype) == (jnp.float32, jnp.bfloat16)
 
 
-def test_integers_and_keys_are_no_values_to_widen() -> None:
+def test_integers_and_keys_are_not_widened() -> None:
     def noisy(h: Any, g: Array, key: Array, *, count: Array) -> tuple[Array, Array]:
         assert count.dtype == jnp.int32
         return g + jax.random.normal(jax.random.fold_in(key, count), g.shape, g.dtype), key

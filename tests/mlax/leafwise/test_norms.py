@@ -130,7 +130,7 @@ def test_an_eager_norm_is_compiled_once(caplog: pytest.LogCaptureFixture) -> Non
 
 
 @pytest.mark.parametrize("size", [2, LARGE - 100, LARGE])
-def test_what_is_not_finite_is_not_hidden(size: int) -> None:
+def test_infinities_and_nan_reach_the_norm(size: int) -> None:
     assert norm(jnp.ones(size).at[0].set(jnp.inf)) == jnp.inf
     assert jnp.isnan(norm(jnp.ones(size).at[0].set(jnp.nan)))
 

@@ -12,7 +12,7 @@ from mlax.leafwise._rounding import rounded
 
 pytestmark = pytest.mark.one_python
 
-# What a dtype has neither sign nor zero for is no dtype for weights.
+# Dtypes without a sign or without zero are left out: they are not suitable for weights.
 NARROW = [
     "bfloat16",
     "float16",

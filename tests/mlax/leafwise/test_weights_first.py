@@ -117,7 +117,7 @@ def test_results_are_the_same(
     _mapping.update_leaf.clear_cache()
 
 
-def test_what_has_no_use_for_an_order_has_none() -> None:
+def test_no_order_if_the_weights_read_only_new_slots() -> None:
     """Adam's weights are computed from the new moments where these are stored as they are."""
     weights = weights_of(FLOAT32)
 
@@ -130,7 +130,7 @@ def test_what_has_no_use_for_an_order_has_none() -> None:
     assert "optimization_barrier" in lowered(optim.Lion())
 
 
-def test_an_update_is_not_waited_for() -> None:
+def test_step_does_not_order_updates() -> None:
     """XLA adds it where it is computed; `step` and what uses it have the copy, and no more."""
     weights, optimizer = weights_of(FLOAT32), optim.Lion()
 
@@ -155,7 +155,7 @@ def test_without_jit_leaf_functions_see_numbers() -> None:
 
 
 @pytest.mark.parametrize("broken", [jnp.nan, jnp.inf])
-def test_what_a_weight_is_does_not_reach_a_slot(broken: float) -> None:
+def test_infinite_and_nan_weights_do_not_reach_slots(broken: float) -> None:
     weights = {"w": jnp.asarray([1.0, broken])}
     optimizer = optim.Lion()
     new, state = jax.jit(optimizer.apply_gradients)(
@@ -220,6 +220,6 @@ assert "all-" not in text and "collective" not in text, text
 """
 
 
-def test_sharded_weights_are_no_obstacle() -> None:
+def test_sharded_weights_work() -> None:
     """However slots are sharded, and without a word between devices."""
     run_on_devices(2, SHARDED)

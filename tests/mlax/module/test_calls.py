@@ -75,7 +75,7 @@ def test_arguments_that_do_not_fit_are_named(args, kwargs, message):
         (lambda self, x: [x, self], "list"),
     ],
 )
-def test_a_forward_that_returns_no_pair_is_told(result, kind):
+def test_forward_must_return_a_pair(result, kind):
     class Returns(Module):
         def forward(self, x: Any) -> Any:
             return result(self, x)

@@ -133,7 +133,7 @@ def test_a_module_stays_frozen_after_a_failed_init():
         jax.tree.leaves([broken, ByHand(3)])
 
 
-def test_an_unfinished_module_is_no_tree():
+def test_an_unfinished_module_cannot_be_flattened():
     class Leaks(Module):
         size: int
 
@@ -244,7 +244,7 @@ def test_replace():
         assert copy.replace(module, size=7).size == 7
 
 
-def test_a_decorated_module_is_told_to_drop_the_decorator():
+def test_the_dataclass_decorator_is_refused():
     for decorator in (dataclass, dataclass(frozen=True)):
         mine = decorator(type("Mine", (Module,), {"__annotations__": {"size": int}}))
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""Mistakes that are easily made with modules, and their error messages; and leaks that nobody would notice."""
+"""Common mistakes with modules and their error messages, and leaks that would go unnoticed."""
 
 import dataclasses
 import threading
@@ -233,7 +233,7 @@ def test_a_forward_that_branches_on_values():
 
 
 @pytest.mark.parametrize("rng", [0, "key", np.zeros(2, np.uint32), jnp.ones(2)], ids=str)
-def test_what_is_no_key(rng):
+def test_invalid_keys(rng):
     assert "rng must be a key, such as jax.random.key(0)" in refused(
         lambda: mlax.set_up(Scale(), jnp.ones(3), rng=rng)
     )
@@ -248,7 +248,7 @@ def test_a_key_under_another_name():
     assert "Name a PRNG key `rng`" in message
 
 
-def test_a_loss_that_is_no_array():
+def test_the_loss_must_be_an_array():
     gradient = mlax.value_and_grad(lambda model: (1.0, model))
     message = refused(lambda: gradient(Scale(Parameter(jnp.ones(2)))))
     assert "Compute it from the parameters of the model" in message

@@ -68,7 +68,7 @@ def test_an_unfrozen_parameter_holds_inexact_arrays_only(given):
     ["abc", b"abc", object(), ["a"], {"a": "b"}, np.array(["a"]), np.array([object()]), len, {1}],
     ids=lambda given: type(given).__name__,
 )
-def test_what_is_no_array_is_refused(node, given):
+def test_data_must_be_arrays(node, given):
     with pytest.raises(TypeError, match=rf"^{node.__name__}\.data") as error:
         node(given)
     assert len(str(error.value)) < 400
@@ -126,7 +126,7 @@ def test_a_container_holds_states_only(given):
         Container(given)
 
 
-def test_a_container_copies_what_it_is_given():
+def test_a_container_copies_its_arguments():
     given = [Foo(), {"a": Parameter(1.0)}]
     container = Container(given)
     given.append(3)

@@ -76,7 +76,7 @@ def test_shapes_are_enough():
 
 
 @pytest.mark.parametrize("place", [lambda m: [m], lambda m: {"a": (m,)}, Container, lambda m: m])
-def test_a_model_that_holds_modules_anyhow(place):
+def test_a_model_with_modules_in_many_places(place):
     class Holds(Module):
         parts: Any
 
@@ -336,7 +336,7 @@ class Two(Module):
 @pytest.mark.parametrize(
     "how", ["map", "cond", "select", "combine", "equal", "replace", "while", "scan"]
 )
-def test_forward_sees_what_it_sees_in_a_call(how):
+def test_forward_sees_the_same_as_in_a_call(how):
     """Modules that are set up compare, stack, combine and scan while others are set up beside them."""
     model = Two(scale(1.0), scale(2.0), Linear(2), how)
     expected = mlax.set_up(Linear(2), X[0], rng=KEY)

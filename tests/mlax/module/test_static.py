@@ -42,7 +42,7 @@ class Coarse:
 
 @dataclasses.dataclass(frozen=True)
 class Fine:
-    """Tells apart by what is no field."""
+    """Its equality also depends on attributes that are not fields."""
 
     value: Any
 

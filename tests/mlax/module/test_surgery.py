@@ -127,7 +127,7 @@ def test_combine_refuses_other_trees(other, message):
     assert message in str(error.value)
 
 
-def test_combine_refuses_what_is_no_branch_node():
+def test_combine_requires_branch_nodes():
     for other in (None, jnp.ones(2), Parameter(1.0)):
         with pytest.raises(
             TypeError, match=re.escape("Linear.combine: argument 1 must be a part of the same tree")

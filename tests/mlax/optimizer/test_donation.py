@@ -144,7 +144,7 @@ def loss_fn(net: Net, x: Array) -> tuple[Array, Net]:
 
 
 def new_net() -> Net:
-    """Return a net whose arrays are nobody else's: defaults are one array for all that have them."""
+    """Return a net that shares no arrays: one default array serves all modules of a class."""
     return jax.tree.map(jnp.copy, mlax.set_up(Net(), jnp.ones(3), rng=jax.random.key(0)))
 
 

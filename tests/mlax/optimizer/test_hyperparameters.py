@@ -233,7 +233,7 @@ def test_an_optimizer_is_static() -> None:
     assert len(traces) == 2
 
 
-def test_held_replaces_what_the_state_holds() -> None:
+def test_held_replaces_numbers_in_the_state() -> None:
     held = Descent(rate=0.3, momentum=jnp.float32(0.5)).held()
     assert held.rate is HELD
     assert held.momentum is HELD

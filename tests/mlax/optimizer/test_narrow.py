@@ -76,7 +76,7 @@ def test_the_whole_message() -> None:
         ("complex64", 0.99999999, True),
     ],
 )
-def test_the_rule_is_what_happens(dtype: str, kept: float, stalls: bool) -> None:
+def test_the_rule_agrees_with_the_arithmetic(dtype: str, kept: float, stalls: bool) -> None:
     """A slot that only decays either stops at some number, or continues to decay."""
     verb = "grows" if kept > 1 else "decays"
     found = lines(one(dtype), kept={"v": kept})
@@ -140,7 +140,7 @@ OTHER_BOUNDS = {
 
 @pytest.mark.one_python
 @pytest.mark.parametrize("name", [name for name in MODULES if analysis(name).squares])
-def test_the_bound_of_squares_is_what_happens(name: str) -> None:
+def test_the_bound_of_squares_agrees_with_the_arithmetic(name: str) -> None:
     """Just below it a slot stays zero; a tenth above it does not."""
     weights = [jnp.zeros((1,), jnp.float16), jnp.zeros((1, 1), jnp.float16)]
     with pytest.warns(UserWarning, match="add nothing") as caught:
@@ -188,7 +188,7 @@ def test_what_is_known() -> None:
 
 
 @pytest.mark.parametrize("slot", [None, {}, {"w": ()}, {"w": None}], ids=str)
-def test_what_is_not_there_is_not_warned_of(slot: Any) -> None:
+def test_no_warning_about_empty_slots(slot: Any) -> None:
     assert lines(slot, kept={"v": 1.0}, squares=["v"], scales={"v": 1e-6}) == []
 
 

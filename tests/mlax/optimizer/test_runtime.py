@@ -117,7 +117,7 @@ def test_no_state_holds_a_buffer_that_was_given() -> None:
         (True, r"True \(bool\)"),
     ],
 )
-def test_schedules_that_return_no_scalar(returned: Any, given: str) -> None:
+def test_schedules_must_return_scalars(returned: Any, given: str) -> None:
     def broken(step: Any) -> Any:
         return returned
 

@@ -81,7 +81,7 @@ def test_jit_is_eager_is_without_checks(name: str, options: dict[str, Any]) -> N
 
 
 @every_case
-def test_the_class_does_what_the_functions_do(name: str, options: dict[str, Any]) -> None:
+def test_the_class_gives_the_results_of_the_functions(name: str, options: dict[str, Any]) -> None:
     cls: Any = optimizer_class(MODULES[name])
     optimizer = cls(**{rate_name(name): 0.3}, **options)
     given = arguments(name)

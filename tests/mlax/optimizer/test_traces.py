@@ -131,7 +131,7 @@ def test_transformations_trace_each_form_once(
     [optim.Adam(), optim.ClipGradients(optim.LAMB(1e-3), max_norm=1.0)],
     ids=lambda x: type(x).__name__,
 )
-def test_under_transformations_the_number_of_leaves_does_not_count(
+def test_under_transformations_nothing_depends_on_the_number_of_leaves(
     optimizer: Any, transform: Any, traced: Counter[Form]
 ) -> None:
     def one_step(gradients: Any, state: Any, weights: Any) -> Any:

@@ -100,7 +100,7 @@ def test_a_step_is_that_of_the_plain_weights_or_refused(name: str, options: dict
         assert tree_equal(results, expected)
 
 
-def test_a_slot_that_is_no_array_is_not_unpacked() -> None:
+def test_factored_slots_cannot_be_unpacked() -> None:
     state = init("adafactor", mlax.pack(WEIGHTS), **ELEMENTWISE["adafactor"])
     with pytest.raises(
         ValueError, match=r"small\['float32'\] must have a last axis of 12, got \(\)"
@@ -108,7 +108,7 @@ def test_a_slot_that_is_no_array_is_not_unpacked() -> None:
         state.row.unpack()
 
 
-def test_what_sees_leaves_is_what_the_papers_say() -> None:
+def test_which_optimizers_see_leaves() -> None:
     """The law above would hold if nothing, or everything, were refused."""
     refused = {name for name in MODULES if sees_leaves(name, {})}
     assert refused == {
@@ -197,7 +197,7 @@ def asked_alike(path: str, _: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_a_transformation_does_what_it_does_to_plain_weights(name: str) -> None:
+def test_transformations_give_the_results_of_plain_weights(name: str) -> None:
     optimizer: Transformation = EXAMPLES[name]
     plain = {"a": jnp.linspace(-1, 1, 4), "b": [jnp.ones(()), jnp.ones(2)], "a2": jnp.ones(3)}
     packed = mlax.pack(plain, group=asked_alike)

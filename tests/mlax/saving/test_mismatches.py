@@ -209,7 +209,7 @@ def test_what_fits_is_loaded_where_asked_for(tmp_path: Path) -> None:
     assert mlax.load(tmp_path / "x", like=saved, strict=False)["old"] == 1  # without a warning
 
 
-def test_shapes_are_nothing_to_keep(tmp_path: Path) -> None:
+def test_shapes_are_not_kept(tmp_path: Path) -> None:
     """Without values to fall back on, what is missing stays an error."""
     mlax.save(tmp_path / "x", {"a": jnp.ones(2)})
     like = jax.eval_shape(lambda: {"a": jnp.ones(2), "b": jnp.ones(1)})

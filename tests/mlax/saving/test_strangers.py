@@ -213,7 +213,7 @@ def test_narrow_dtypes_have_no_other_bytes(tmp_path: Path) -> None:
 
 
 def test_files_written_anew_by_others_say_what_to_leave_out(tmp_path: Path) -> None:
-    """The strings of mlax say what was true of the file that it wrote."""
+    """Their metadata describe the file that mlax wrote, not this one."""
     header = {"__metadata__": {"mlax": "{}", "mlax.crc32": "0" * 8}, "x": entry()}
     assert "leave out the metadata whose keys begin with 'mlax'" in refused(
         tmp_path, file_of(header, bytes(8))
@@ -221,7 +221,7 @@ def test_files_written_anew_by_others_say_what_to_leave_out(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo"])
-def test_what_is_no_file_is_refused(kind: str, tmp_path: Path) -> None:
+def test_folders_and_pipes_are_refused(kind: str, tmp_path: Path) -> None:
     """Opening a pipe would wait for ever."""
     (os.mkdir if kind == "folder" else os.mkfifo)(tmp_path / "x")
     with pytest.raises(OSError, match="is not a file"):

@@ -138,7 +138,7 @@ def test_a_failed_call_leaves_no_names_behind() -> None:
         mean(TWO, TWO)
 
 
-def test_the_function_stays_what_it_is() -> None:
+def test_the_decorated_function_keeps_its_kind_and_metadata() -> None:
     assert blend.__name__ == "blend"
     assert blend.__doc__ == "Docstring."
     assert list(inspect.signature(blend).parameters) == ["a", "pair", "more", "named"]

@@ -82,7 +82,7 @@ def test_updates_and_weights() -> None:
     )
 
 
-def test_weights_that_are_no_weights() -> None:
+def test_invalid_weights() -> None:
     weights = {
         "count": jnp.ones(2, jnp.int32),
         "mask": np.ones(2, bool),
@@ -158,7 +158,7 @@ def test_scalars_of_a_state_have_the_default_float_dtype(dtype: str, x64: bool) 
                 )
 
 
-def test_scalars_that_are_no_state_may_be_narrow() -> None:
+def test_scalars_outside_a_state_may_be_narrow() -> None:
     @checked
     def loss(x: Weights) -> Scalar:
         return jnp.bfloat16(0)
@@ -191,7 +191,7 @@ class Counted(Module):
         return x
 
 
-def test_whole_models_are_told_how_to_give_their_parameters() -> None:
+def test_errors_about_whole_models_explain_how_to_pass_parameters() -> None:
     model = Counted(Parameter(jnp.ones(2)), Variable(jnp.zeros((), jnp.int32)))
     what = "leaves that are not floating-point or complex arrays:\n  "
     advice = "int32[] (not differentiable; pass only the parameters: model.filter()"

@@ -69,7 +69,7 @@ class FromOptax(Transformation):
     @property
     def arguments(self) -> frozenset[str] | None:
         """Names of the keyword arguments of `step`; None if the transformation takes arguments of any name."""
-        # Its class is no help: `MultiSteps.gradient_transformation()` takes extra arguments without saying so.
+        # The class does not show it: `MultiSteps.gradient_transformation()` takes extra arguments without saying so.
         return arguments_after_trees(self.transformation.update)
 
     def own(self, state: T) -> T:

@@ -164,7 +164,7 @@ def test_trees_without_leaves(tree: Any) -> None:
 
 
 def test_keyword_arguments_go_to_transformations_that_take_some() -> None:
-    """Alone, and beside an optimizer that takes others; a name that nobody takes is refused."""
+    """Alone, and beside an optimizer that takes others; a name that no optimizer takes is refused."""
     factor = optax.GradientTransformationExtraArgs(
         lambda params: (), lambda u, s, p=None, *, factor, **_: (optax.tree.scale(factor, u), s)
     )
@@ -311,7 +311,7 @@ def negate(updates: Any, state: Any, params: Any = None) -> Any:
     ],
     ids=["function", "optimizer", "MultiSteps", "None"],
 )
-def test_what_is_no_transformation_is_refused(given: Any, cure: str) -> None:
+def test_other_objects_are_refused(given: Any, cure: str) -> None:
     message = "from_optax: expected an optax.GradientTransformation, got"
     with pytest.raises(TypeError, match=f"^{re.escape(message)}.*{re.escape(cure)}$"):
         optim.from_optax(given)

@@ -68,7 +68,7 @@ def run(
 
 
 @every_one
-def test_an_optimizer_does_in_optax_what_it_does_alone(name: str) -> None:
+def test_optimizers_give_the_same_results_in_optax(name: str) -> None:
     """In a chain, on a part of the weights, on the mean of two gradients, past a NaN, looking ahead."""
     optimizer: Any = OPTIMIZERS[name]
     alone = optim.to_optax(optimizer)

@@ -18,7 +18,7 @@ from mlax import optim
 from mlax.optim import schedules
 
 LARGEST = 2**31 - 1
-BIG = 2**24 + 1  # the first integer that is no float32
+BIG = 2**24 + 1  # the first integer that float32 cannot represent
 
 
 def halving(step: jax.Array) -> jax.Array:
@@ -185,7 +185,7 @@ def test_neighbouring_large_steps_are_told_apart(steps: int) -> None:
     assert line(jnp.uint32(2**32 - 1)) == 0
 
 
-def test_joined_schedules_return_what_arrays_there_are() -> None:
+def test_joined_schedules_return_default_floats() -> None:
     """Results may have any real dtype, and may be NumPy or Python numbers."""
     functions = [lambda step: 1, lambda step: np.float64(2), lambda step: jnp.bfloat16(3)]
     joined = optim.join_schedules(functions, [1, 2])
@@ -375,7 +375,7 @@ def test_infinite_and_missing_steps(curve: Any) -> None:
     assert math.isnan(at_nothing)
 
 
-def test_decay_ends_at_nothing() -> None:
+def test_decay_to_zero() -> None:
     """Growth has no bound. The same inside `jit` and with x64."""
     for x64 in (False, True):
         with jax.enable_x64(x64):

@@ -131,7 +131,7 @@ def test_long_names_are_folded() -> None:
     assert lines[2].endswith("...")
 
 
-def test_pyplot_knows_nothing_of_it() -> None:
+def test_pyplot_is_not_affected() -> None:
     """Otherwise figures would pile up until they are closed."""
     from matplotlib import pyplot
 

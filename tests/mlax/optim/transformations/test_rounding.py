@@ -113,7 +113,7 @@ def test_what_is_remembered_follows_too() -> None:
             np.testing.assert_allclose(movement(moved), expected, rtol=0.1, atol=5e-4)
 
 
-def test_weights_go_back_to_what_slow_weights_of_fewer_bits_were_before_they_were_rounded() -> None:
+def test_lookahead_goes_back_to_slow_weights_before_rounding() -> None:
     """Slow weights in bfloat16 stay at 1 where float32 weights go half the way back to them, from 5e-4 further on."""
     lookahead = optim.Lookahead(optim.SGD(1e-3), 5, 0.5, slot_dtype=jnp.bfloat16)
     weights = jnp.ones(4)
