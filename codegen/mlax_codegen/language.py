@@ -187,7 +187,7 @@ _ALL = [
     Function(
         "mean(x, axis: static?)",
         "mean",
-        _operator("mean") + "||" + r"\operatorname{{mean}}_{{{1}}}({0})",
+        _operator("mean") + "||" + r"\operatorname{{mean}}({0} \text{{ over }} {1})",
         "Mean over the leaf, or along one of its axes; 0 if there are no elements.",
         "mlax.leafwise",
         shape="()",

@@ -10,8 +10,10 @@ vₜ = ρ vₜ₋₁ + (1 - ρ) |gₜ|²
 uₜ = ρ uₜ₋₁ + (1 - ρ) |Δₜ|²
 wₜ = wₜ₋₁ - α Δₜ
 
-with weight_decay: gₜ ← gₜ + λ wₜ₋₁, before vₜ
+if weight_decay is given: gₜ ← gₜ + λ wₜ₋₁, before vₜ
 ```
+
+In the code: direction = Δ.
 
 References:
     Zeiler 2012, https://arxiv.org/abs/1212.5701
@@ -43,9 +45,9 @@ __all__ = ["AdaDelta", "State", "apply_gradients", "init", "step"]
 
 
 class AdaDelta(Optimizer):
-    """AdaDelta as a value: its hyperparameters, with `init`, `step` and `update`.
+    """AdaDelta: the gradient, times the RMS of past updates, divided by the RMS of past gradients.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1.0
@@ -63,7 +65,10 @@ class AdaDelta(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -96,9 +101,9 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     v: Weights
-    """Mean square of the gradient, like the weights."""
+    """Mean square of the gradient. Same structure as the weights."""
     u: Weights
-    """Mean square of the directions, like the weights."""
+    """Mean square of the directions. Same structure as the weights."""
     hyperparameters: AdaDelta
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -150,8 +155,10 @@ def _init(h: AdaDelta, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         v=zeros(weights, h.slot_dtype),
         u=zeros(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"v": h.rho, "u": h.rho}, squares=["v", "u"])
     return state
 
@@ -166,9 +173,9 @@ def _leaf(
     learning_rate: Array,
     weight_decay: Array | None,
 ) -> tuple[Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     if weight_decay is not None:
-        assert w is not None
+        assert w is not None  # for type checkers
         g = g + weight_decay * w
     v = h.rho * v + (1 - h.rho) * abs2(g)
     direction = jnp.sqrt(u + h.eps) / jnp.sqrt(v + h.eps) * g
@@ -180,7 +187,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     result, v, u = map_leaves(
@@ -207,15 +214,16 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: Needed if weight_decay is not None; otherwise only to check the gradients.
+        weights: Required if weight_decay is given, and with stochastic_rounding or slot_dtype;
+            otherwise only used to check the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.
-        ValueError: The weights are needed, but they are None.
+        ValueError: The weights are required, but they are None.
     """
     h = state.hyperparameters
     if weights is None and h.weight_decay is not None:
-        raise ValueError("AdaDelta: step needs the weights (weight_decay is not None)")
+        raise ValueError("AdaDelta: step needs the weights (weight_decay is given)")
     output = Output.updates(state, weights)
     return _step(gradients, state, weights, output)
 

@@ -2,10 +2,10 @@
 """Adafactor: Adam with factored second moments, and steps in proportion to the weights.
 
 For a leaf with two long axes only the means of the second moment along these axes are stored: a row
-and a column instead of a matrix. The defaults are Optax's. The paper's step size is
-`relative_step=True`. MLX: `relative_step=True`, `factored_axes="last"`,
-`weight_decay_scale="step"`. PyTorch: `relative_step=True`, `factored_axes="last"`,
-`weight_decay_scale="learning_rate"`, `eps_in="minimum"`, `eps=jnp.finfo(dtype).eps`.
+and a column instead of a matrix. The defaults are Optax's. For the paper's step size, pass
+`relative_step=True`. For MLX's Adafactor, also pass `factored_axes="last"` and
+`weight_decay_scale="step"`; for PyTorch's, also pass `factored_axes="last"`,
+`weight_decay_scale="learning_rate"`, `eps_in="minimum"` and `eps=jnp.finfo(dtype).eps`.
 
 ```text
 axes = two_axes(shape, factored_axes, min_dim_size_to_factor)
@@ -13,8 +13,8 @@ axes = two_axes(shape, factored_axes, min_dim_size_to_factor)
 ρ = ρ₀
 sₜ = |gₜ|² + ε₁
 if there are axes:
-    Rₜ = β̂₂ Rₜ₋₁ + (1 - β̂₂) mean_axes₁(sₜ)
-    Cₜ = β̂₂ Cₜ₋₁ + (1 - β̂₂) mean_axes₀(sₜ)
+    Rₜ = β̂₂ Rₜ₋₁ + (1 - β̂₂) mean(sₜ over axes₁)
+    Cₜ = β̂₂ Cₜ₋₁ + (1 - β̂₂) mean(sₜ over axes₀)
     V̂ₜ = (Rₜ ⊗ Cₜ) / mean(Rₜ)
 otherwise:
     Vₜ = β̂₂ Vₜ₋₁ + (1 - β̂₂) sₜ
@@ -25,19 +25,21 @@ Uₜ ← Uₜ / max(1, rms(Uₜ) / d)
 αₜ = ρ max(ε₂, rms(wₜ₋₁))
 wₜ = wₜ₋₁ - αₜ Uₜ
 
-with relative_step: ρ = min(ρ₀, 1 / √t)
-with multiply_by_parameter_scale=False: αₜ = ρ
-with clipping_threshold=None: without Uₜ ← Uₜ / max(1, rms(Uₜ) / d)
-with momentum: uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ = mₜ; wₜ = wₜ₋₁ + uₜ
-with weight_decay_rate: factor = 1; uₜ = -αₜ Uₜ; uₜ ← uₜ - factor λ wₜ₋₁; wₜ = wₜ₋₁ + uₜ
-with weight_decay_rate and weight_decay_scale="learning_rate": factor = ρ₀
-with weight_decay_rate and weight_decay_scale="step": uₜ ← uₜ - αₜ λ wₜ₋₁
-with eps_in="minimum":
+if relative_step is True: ρ = min(ρ₀, 1 / √t)
+if multiply_by_parameter_scale is False: αₜ = ρ
+if clipping_threshold is None: leave out Uₜ ← Uₜ / max(1, rms(Uₜ) / d)
+if momentum is given: uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ = mₜ; wₜ = wₜ₋₁ + uₜ
+if weight_decay_rate is given: uₜ = -αₜ Uₜ; uₜ ← uₜ - λ wₜ₋₁; wₜ = wₜ₋₁ + uₜ
+if weight_decay_rate is given and weight_decay_scale is "learning_rate": uₜ ← uₜ - ρ₀ λ wₜ₋₁
+if weight_decay_rate is given and weight_decay_scale is "step": uₜ ← uₜ - αₜ λ wₜ₋₁
+if eps_in is "minimum":
     sₜ = |gₜ|²
     V̂ₜ = (Rₜ ⊗ Cₜ) / max(mean(Rₜ), ε₁), if there are axes
     rₜ = max(√V̂ₜ, ε₁)
-with factored=False: Vₜ = β̂₂ Vₜ₋₁ + (1 - β̂₂) sₜ; V̂ₜ = Vₜ
+if factored is False: Vₜ = β̂₂ Vₜ₋₁ + (1 - β̂₂) sₜ; V̂ₜ = Vₜ
 ```
+
+In the code: decay = β̂₂, second = V̂, root = r, u = U, row = R, column = C, update = u.
 
 References:
     Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235
@@ -71,9 +73,9 @@ __all__ = ["Adafactor", "State", "apply_gradients", "init", "step"]
 
 
 class Adafactor(Optimizer):
-    """Adafactor as a value: its hyperparameters, with `init`, `step` and `update`.
+    """Adafactor: Adam with factored second moments, and steps in proportion to the weights.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2
@@ -117,7 +119,10 @@ class Adafactor(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -175,16 +180,16 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay_rate: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     row: Annotated[Entries, _row_shape]
-    """Mean of the second moment along the second of the two axes, of shape without(shape, axes[1])
-    for each leaf; () for a leaf unless `factored and axes`."""
+    """Mean of the second moment along the second of the two axes. Shape without(shape, axes[1]) for
+    each leaf; () for a leaf unless `factored and axes`."""
     column: Annotated[Entries, _column_shape]
-    """Mean of the second moment along the first of the two axes, of shape without(shape, axes[0])
-    for each leaf; () for a leaf unless `factored and axes`."""
+    """Mean of the second moment along the first of the two axes. Shape without(shape, axes[0]) for
+    each leaf; () for a leaf unless `factored and axes`."""
     v: Annotated[Entries, _v_shape]
-    """Second moment of leaves that are not factored, like the weights; () for a leaf if `factored
-    and axes`."""
+    """Second moment of leaves that are not factored. Same structure as the weights; () for a leaf
+    if `factored and axes`."""
     m: Weights | None
-    """Mean step, like the weights; None if `momentum is None`."""
+    """Mean step. Same structure as the weights; None if `momentum is None`."""
     hyperparameters: Adafactor
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -274,7 +279,7 @@ def _init(h: Adafactor, weights: Weights) -> State[Weights]:
         refuse_packed(
             weights,
             "Adafactor",
-            "clipping_threshold is not None or factored or multiply_by_parameter_scale",
+            "clipping_threshold is given or factored is True or multiply_by_parameter_scale is True",
         )
     state = State(
         step=no_steps(),
@@ -285,8 +290,10 @@ def _init(h: Adafactor, weights: Weights) -> State[Weights]:
         column=zeros(weights, h.slot_dtype, shape=_column_shape, h=h),
         v=zeros(weights, h.slot_dtype, shape=_v_shape, h=h),
         m=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(
         state,
         kept={"row": 1.0, "column": 1.0, "v": 1.0, "m": h.momentum},
@@ -304,20 +311,23 @@ def _leaf(
     v: Array | tuple[()],
     m: Array | None,
     *,
+    learning_rate: Array,
     momentum: Array | None,
     weight_decay_rate: Array | None,
-    b2: Array,
+    decay: Array,
     rho: Array,
-    factor: Array | float,
 ) -> tuple[Array, Array | tuple[()], Array | tuple[()], Array | tuple[()], Array | None]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots.
+
+    A slot that the leaf does not have is ().
+    """
     axes = _axes_of(h, g.shape)
     s = abs2(g) + h.eps if h.eps_in == "square" else abs2(g)
     if h.factored and axes:
-        assert isinstance(row, Array)
+        assert isinstance(row, Array)  # for type checkers
         assert isinstance(column, Array)
-        row = b2 * row + (1 - b2) * mean(s, axes[1])
-        column = b2 * column + (1 - b2) * mean(s, axes[0])
+        row = decay * row + (1 - decay) * mean(s, axes[1])
+        column = decay * column + (1 - decay) * mean(s, axes[0])
         second = (
             outer_mean(row, column, axes)
             if h.eps_in == "square"
@@ -325,7 +335,7 @@ def _leaf(
         )
     else:
         assert isinstance(v, Array)
-        v = b2 * v + (1 - b2) * s
+        v = decay * v + (1 - decay) * s
         second = v
     root = jnp.sqrt(second) if h.eps_in == "square" else jnp.maximum(jnp.sqrt(second), h.eps)
     u = g / root
@@ -340,10 +350,14 @@ def _leaf(
         assert m is not None
         m = momentum * m + (1 - momentum) * update
         update = m
-    if weight_decay_rate is not None:
+    if weight_decay_rate is not None and h.weight_decay_scale == "none":
+        assert w is not None
+        update = update - weight_decay_rate * w
+    elif weight_decay_rate is not None:
         assert w is not None
         update = (
-            update - (alpha if h.weight_decay_scale == "step" else factor) * weight_decay_rate * w
+            update
+            - (alpha if h.weight_decay_scale == "step" else learning_rate) * weight_decay_rate * w
         )
     return update, row, column, v, m
 
@@ -351,28 +365,27 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
-    b2 = 1 - jnp.maximum(t - h.decay_offset, 1.0) ** -h.decay_rate
+    decay = 1 - jnp.maximum(t - h.decay_offset, 1.0) ** -h.decay_rate
     rho = (
         jnp.minimum(state.learning_rate, 1 / jnp.sqrt(t))
         if h.relative_step
         else state.learning_rate
     )
-    factor = state.learning_rate if h.weight_decay_scale == "learning_rate" else 1.0
     result, row, column, v, m = map_leaves(
         _leaf,
         h,
         inputs=(gradients, weights),
         slots=(state.row, state.column, state.v, state.m),
         output=output,
+        learning_rate=state.learning_rate,
         momentum=state.momentum,
         weight_decay_rate=state.weight_decay_rate,
-        b2=b2,
+        decay=decay,
         rho=rho,
-        factor=factor,
     )
     return result, state._replace(step=state.step + 1, row=row, column=column, v=v, m=m)
 
@@ -389,18 +402,18 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: Needed if multiply_by_parameter_scale or weight_decay_rate is not None; otherwise
-            only to check the gradients.
+        weights: Required if multiply_by_parameter_scale is True or weight_decay_rate is given, and
+            with stochastic_rounding or slot_dtype; otherwise only used to check the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.
-        ValueError: The weights are needed, but they are None.
+        ValueError: The weights are required, but they are None.
     """
     h = state.hyperparameters
     if weights is None and (h.multiply_by_parameter_scale or h.weight_decay_rate is not None):
         raise ValueError(
             "Adafactor: step needs the weights "
-            "(multiply_by_parameter_scale or weight_decay_rate is not None)"
+            "(multiply_by_parameter_scale is True or weight_decay_rate is given)"
         )
     output = Output.updates(state, weights)
     return _step(gradients, state, weights, output)

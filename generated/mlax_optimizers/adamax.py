@@ -2,8 +2,8 @@
 """Adamax: Adam with a decaying maximum of the gradients in place of their second moment.
 
 The defaults are those of Optax and PyTorch. The weight decay is added to the gradient, as in
-PyTorch; Optax's decoupled weight decay is in AdamaxW. MLX: bias_correction=False,
-eps_in="denominator". The paper has no eps.
+PyTorch; for decoupled weight decay, as in Optax, use AdamaxW. For MLX's Adamax, pass
+`bias_correction=False` and `eps_in="denominator"`. The paper has no `eps`.
 
 ```text
 c₁ = 1 - β₁ᵗ
@@ -11,9 +11,9 @@ mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ
 uₜ = max(β₂ uₜ₋₁, √(|gₜ|²) + ε)
 wₜ = wₜ₋₁ - α (mₜ / c₁) / uₜ
 
-with eps_in="denominator": uₜ = max(β₂ uₜ₋₁, √(|gₜ|²)); wₜ = wₜ₋₁ - α (mₜ / c₁) / (uₜ + ε)
-with bias_correction=False: c₁ = 1
-with weight_decay: gₜ ← gₜ + λ wₜ₋₁, before mₜ
+if eps_in is "denominator": uₜ = max(β₂ uₜ₋₁, √(|gₜ|²)); wₜ = wₜ₋₁ - α (mₜ / c₁) / (uₜ + ε)
+if bias_correction is False: c₁ = 1
+if weight_decay is given: gₜ ← gₜ + λ wₜ₋₁, before mₜ
 ```
 
 References:
@@ -46,9 +46,9 @@ __all__ = ["Adamax", "State", "apply_gradients", "init", "step"]
 
 
 class Adamax(Optimizer):
-    """Adamax as a value: its hyperparameters, with `init`, `step` and `update`.
+    """Adamax: Adam with a decaying maximum of the gradients in place of their second moment.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 2e-3
@@ -73,7 +73,10 @@ class Adamax(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -106,9 +109,9 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     m: Weights
-    """First moment, like the weights."""
+    """First moment. Same structure as the weights."""
     u: Weights
-    """Exponentially weighted infinity norm of the gradients, like the weights."""
+    """Exponentially weighted infinity norm of the gradients. Same structure as the weights."""
     hyperparameters: Adamax
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -170,8 +173,10 @@ def _init(h: Adamax, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         m=zeros(weights, h.slot_dtype),
         u=zeros(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.b1, "u": h.b2})
     return state
 
@@ -187,9 +192,9 @@ def _leaf(
     weight_decay: Array | None,
     c1: Array | float,
 ) -> tuple[Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     if weight_decay is not None:
-        assert w is not None
+        assert w is not None  # for type checkers
         g = g + weight_decay * w
     m = h.b1 * m + (1 - h.b1) * g
     if h.eps_in == "maximum":
@@ -204,7 +209,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
@@ -234,15 +239,16 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: Needed if weight_decay is not None; otherwise only to check the gradients.
+        weights: Required if weight_decay is given, and with stochastic_rounding or slot_dtype;
+            otherwise only used to check the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.
-        ValueError: The weights are needed, but they are None.
+        ValueError: The weights are required, but they are None.
     """
     h = state.hyperparameters
     if weights is None and h.weight_decay is not None:
-        raise ValueError("Adamax: step needs the weights (weight_decay is not None)")
+        raise ValueError("Adamax: step needs the weights (weight_decay is given)")
     output = Output.updates(state, weights)
     return _step(gradients, state, weights, output)
 

@@ -2,7 +2,7 @@
 """AdamaxW: Adamax with decoupled weight decay.
 
 The defaults are Optax's. MLX and PyTorch have no AdamaxW; the weight decay of PyTorch's Adamax is
-coupled (L2), as that of Adamax here.
+coupled (L2), like that of Adamax here.
 
 ```text
 c₁ = 1 - β₁ᵗ
@@ -42,9 +42,9 @@ __all__ = ["AdamaxW", "State", "apply_gradients", "init", "step"]
 
 
 class AdamaxW(Optimizer):
-    """AdamaxW as a value: its hyperparameters, with `init`, `step` and `update`.
+    """AdamaxW: Adamax with decoupled weight decay.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 2e-3
@@ -65,7 +65,10 @@ class AdamaxW(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -98,9 +101,9 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment, like the weights."""
+    """First moment. Same structure as the weights."""
     u: Weights
-    """Exponentially weighted infinity norm of the gradients, like the weights."""
+    """Exponentially weighted infinity norm of the gradients. Same structure as the weights."""
     hyperparameters: AdamaxW
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -155,8 +158,10 @@ def _init(h: AdamaxW, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         m=zeros(weights, h.slot_dtype),
         u=zeros(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.b1, "u": h.b2})
     return state
 
@@ -172,7 +177,7 @@ def _leaf(
     weight_decay: Array,
     c1: Array,
 ) -> tuple[Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * g
     u = jnp.maximum(h.b2 * u, jnp.sqrt(abs2(g)) + h.eps)
     update = -learning_rate * ((m / c1) / u + weight_decay * w)
@@ -182,7 +187,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
@@ -212,7 +217,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

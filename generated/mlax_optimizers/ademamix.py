@@ -2,7 +2,7 @@
 """AdEMAMix: Adam with a second, slower mean of the gradients.
 
 The defaults are Optax's. The slow mean is not corrected for its start at zero. The paper raises
-alpha and b3 to their values in the course of training; both may be schedules.
+alpha and `b3` to their values in the course of training; both may be schedules.
 
 ```text
 c₁ = 1 - β₁ᵗ
@@ -13,6 +13,8 @@ vₜ = β₂ vₜ₋₁ + (1 - β₂) |gₜ|²
 dₜ = (m⁽¹⁾ₜ / c₁ + α m⁽²⁾ₜ) / (√(vₜ / c₂ + ε_root) + ε)
 wₜ = wₜ₋₁ - η (dₜ + λ wₜ₋₁)
 ```
+
+In the code: direction = d.
 
 References:
     Pagliardini et al. 2024, https://arxiv.org/abs/2409.03137
@@ -44,9 +46,9 @@ __all__ = ["AdEMAMix", "State", "apply_gradients", "init", "step"]
 
 
 class AdEMAMix(Optimizer):
-    """AdEMAMix as a value: its hyperparameters, with `init`, `step` and `update`.
+    """AdEMAMix: Adam with a second, slower mean of the gradients.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
@@ -74,7 +76,10 @@ class AdEMAMix(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -111,11 +116,11 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m1: Weights
-    """Fast mean gradient, like the weights."""
+    """Fast mean gradient. Same structure as the weights."""
     m2: Weights
-    """Slow mean gradient, like the weights."""
+    """Slow mean gradient. Same structure as the weights."""
     v: Weights
-    """Second moment, like the weights."""
+    """Second moment. Same structure as the weights."""
     hyperparameters: AdEMAMix
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -183,8 +188,10 @@ def _init(h: AdEMAMix, weights: Weights) -> State[Weights]:
         m1=zeros(weights, h.slot_dtype),
         m2=zeros(weights, h.slot_dtype),
         v=zeros(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m1": h.b1, "m2": h.b3, "v": h.b2}, squares=["v"])
     return state
 
@@ -204,7 +211,7 @@ def _leaf(
     c1: Array,
     c2: Array,
 ) -> tuple[Array, Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     m1 = h.b1 * m1 + (1 - h.b1) * g
     m2 = b3 * m2 + (1 - b3) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
@@ -216,7 +223,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
@@ -250,7 +257,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

@@ -10,6 +10,8 @@ dₜ = (‖wₜ₋₁‖ / ‖gₜ‖) gₜ
 wₜ = wₜ₋₁ - (η dₜ + (η² / (1 + r)) wₜ₋₁) / r
 ```
 
+In the code: direction = d, root = r.
+
 References:
     Bernstein et al. 2020, https://arxiv.org/abs/2002.03432
 """
@@ -39,9 +41,10 @@ __all__ = ["Fromage", "State", "apply_gradients", "init", "step"]
 
 
 class Fromage(Optimizer):
-    """Fromage as a value: its hyperparameters, with `init`, `step` and `update`.
+    """Fromage: steps in proportion to the norm of a layer's weights, which are then scaled back to
+    it.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 0.01
@@ -55,7 +58,10 @@ class Fromage(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -128,6 +134,7 @@ def _init(h: Fromage, weights: Weights) -> State[Weights]:
     return State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
 
@@ -142,7 +149,7 @@ def _leaf(h: Fromage, g: Array, w: Array, *, learning_rate: Array, root: Array) 
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     root = jnp.sqrt(1 + state.learning_rate**2)
@@ -170,7 +177,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

@@ -13,6 +13,8 @@ dₜ = (mₜ / c₁) / (√(vₜ / c₂ + ε_root) + ε) + λ wₜ₋₁
 wₜ = wₜ₋₁ - η (‖wₜ₋₁‖ / ‖dₜ‖) dₜ
 ```
 
+In the code: direction = d.
+
 References:
     You et al. 2020, https://arxiv.org/abs/1904.00962
 """
@@ -44,9 +46,9 @@ __all__ = ["LAMB", "State", "apply_gradients", "init", "step"]
 
 
 class LAMB(Optimizer):
-    """LAMB as a value: its hyperparameters, with `init`, `step` and `update`.
+    """LAMB: Adam whose step in each layer has a length in proportion to the layer's weights.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
@@ -70,7 +72,10 @@ class LAMB(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -103,9 +108,9 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment, like the weights."""
+    """First moment. Same structure as the weights."""
     v: Weights
-    """Second moment, like the weights."""
+    """Second moment. Same structure as the weights."""
     hyperparameters: LAMB
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -165,8 +170,10 @@ def _init(h: LAMB, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         m=zeros(weights, h.slot_dtype),
         v=zeros(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.b1, "v": h.b2}, squares=["v"])
     return state
 
@@ -183,7 +190,7 @@ def _leaf(
     c1: Array,
     c2: Array,
 ) -> tuple[Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     direction = (m / c1) / (jnp.sqrt(v / c2 + h.eps_root) + h.eps) + weight_decay * w
@@ -194,7 +201,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
@@ -226,7 +233,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

@@ -41,9 +41,9 @@ __all__ = ["Lion", "State", "apply_gradients", "init", "step"]
 
 
 class Lion(Optimizer):
-    """Lion as a value: its hyperparameters, with `init`, `step` and `update`.
+    """Lion: the sign of a mix of the gradient and its mean, and decoupled weight decay.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-4
@@ -62,7 +62,10 @@ class Lion(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -95,7 +98,7 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """Mean gradient, like the weights."""
+    """Mean gradient. Same structure as the weights."""
     hyperparameters: Lion
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -147,8 +150,10 @@ def _init(h: Lion, weights: Weights) -> State[Weights]:
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
         m=zeros(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.b2})
     return state
 
@@ -156,7 +161,7 @@ def _init(h: Lion, weights: Weights) -> State[Weights]:
 def _leaf(
     h: Lion, g: Array, w: Array, m: Array, *, learning_rate: Array, weight_decay: Array
 ) -> tuple[Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     c = h.b1 * m + (1 - h.b1) * g
     m = h.b2 * m + (1 - h.b2) * g
     update = -learning_rate * (jnp.sign(c) + weight_decay * w)
@@ -166,7 +171,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     result, m = map_leaves(
@@ -193,7 +198,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

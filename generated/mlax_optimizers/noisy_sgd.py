@@ -9,6 +9,8 @@ Optax draws different noise from the same distribution.
 wₜ = wₜ₋₁ - α (gₜ + σ N(0, 1))
 ```
 
+In the code: deviation = σ.
+
 References:
     Neelakantan et al. 2015, https://arxiv.org/abs/1511.06807
 """
@@ -40,9 +42,9 @@ __all__ = ["NoisySGD", "State", "apply_gradients", "init", "step"]
 
 
 class NoisySGD(Optimizer):
-    """NoisySGD as a value: its hyperparameters, with `init`, `step` and `update`.
+    """Noisy SGD: SGD with normal noise on the gradient that fades over the steps.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2
@@ -60,7 +62,10 @@ class NoisySGD(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -140,6 +145,7 @@ def _init(h: NoisySGD, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         key=key(h.seed),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
 
@@ -155,7 +161,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     key = folded(state.key, state.step)
@@ -188,11 +194,11 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: Not used, except to check the gradients.
+        weights: Required with stochastic_rounding; otherwise only used to check the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.
-        ValueError: The weights are needed, but they are None.
+        ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
     return _step(gradients, state, weights, output)

@@ -41,9 +41,9 @@ __all__ = ["NovoGrad", "State", "apply_gradients", "init", "step"]
 
 
 class NovoGrad(Optimizer):
-    """NovoGrad as a value: its hyperparameters, with `init`, `step` and `update`.
+    """NovoGrad: momentum of gradients that are divided by the norm of their layer.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
@@ -66,7 +66,10 @@ class NovoGrad(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -104,9 +107,9 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment of the normalized gradients, like the weights."""
+    """First moment of the normalized gradients. Same structure as the weights."""
     v: Annotated[Entries, _v_shape]
-    """Second moment: the mean squared norm of the gradient, one number for each leaf."""
+    """Second moment: the mean squared norm of the gradient. One number for each leaf."""
     hyperparameters: NovoGrad
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -166,8 +169,10 @@ def _init(h: NovoGrad, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         m=zeros(weights, h.slot_dtype),
         v=zeros(weights, h.slot_dtype, shape=_v_shape, h=h),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.b1, "v": h.b2}, squares=["v"])
     return state
 
@@ -183,7 +188,7 @@ def _leaf(
     weight_decay: Array,
     t: Array,
 ) -> tuple[Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     v = jnp.where(t == 1, norm(g) ** 2, h.b2 * v + (1 - h.b2) * norm(g) ** 2)
     m = h.b1 * m + (g / (jnp.sqrt(v + h.eps_root) + h.eps) + weight_decay * w)
     update = -learning_rate * m
@@ -193,7 +198,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
@@ -222,7 +227,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

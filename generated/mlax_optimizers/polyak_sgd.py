@@ -11,8 +11,10 @@ nₜ = Σ_(all leaves) |gₜ|²
 γ = min(Δ / (nₜ + ε), γ_max) if nₜ > 0 else 0
 wₜ = wₜ₋₁ - s γ gₜ
 
-with variant="sps_plus": Δ = max(f - f*, 0)
+if variant is "sps_plus": Δ = max(f - f*, 0)
 ```
+
+In the code: square = n, gap = Δ, size = γ, value = f.
 
 References:
     Loizou et al. 2021, https://arxiv.org/abs/2002.10542
@@ -43,10 +45,9 @@ __all__ = ["PolyakSGD", "State", "apply_gradients", "init", "step"]
 
 
 class PolyakSGD(Optimizer):
-    """SGD with Polyak's step size as a value: its hyperparameters, with `init`, `step` and
-    `update`.
+    """SGD with Polyak's step size: the larger the loss above its minimum, the larger the step.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     max_learning_rate: Annotated[Number, scheduled(above=0)] = 1.0
@@ -66,7 +67,10 @@ class PolyakSGD(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -155,17 +159,18 @@ def _init(h: PolyakSGD, weights: Weights) -> State[Weights]:
         step=no_steps(),
         max_learning_rate=initial(h.max_learning_rate),
         scaling=initial(h.scaling),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
 
 
-def _measure(h: PolyakSGD, g: Array) -> tuple[tuple[()], Totals]:
-    """Return no slots, and what is summed over all leaves."""
+def _leaf_sums(h: PolyakSGD, g: Array) -> tuple[tuple[()], Totals]:
+    """Return no slots, and the leaf's part of the sums over all leaves."""
     square = abs2(g)
     return (), totals(square=square)
 
 
-def _move(h: PolyakSGD, g: Array, *, scaling: Array, size: Array) -> tuple[Array]:
+def _leaf(h: PolyakSGD, g: Array, *, scaling: Array, size: Array) -> tuple[Array]:
     """Return the update of one leaf."""
     update = -scaling * size * g
     return (update,)
@@ -179,10 +184,10 @@ def _step(
     *,
     value: Scalar,
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    _, sums = reduce_leaves(_measure, h, inputs=(gradients,), slots=(), rounding=output.rounding)
+    _, sums = reduce_leaves(_leaf_sums, h, inputs=(gradients,), slots=(), rounding=output.rounding)
     gap = jnp.maximum(value - h.f_min, 0.0) if h.variant == "sps_plus" else value - h.f_min
     size = jnp.where(
         sums["square"] > 0,
@@ -190,7 +195,7 @@ def _step(
         0.0,
     )
     (result,) = map_leaves(
-        _move, h, inputs=(gradients,), slots=(), output=output, scaling=state.scaling, size=size
+        _leaf, h, inputs=(gradients,), slots=(), output=output, scaling=state.scaling, size=size
     )
     return result, state._replace(step=state.step + 1)
 
@@ -209,12 +214,12 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: Not used, except to check the gradients.
+        weights: Required with stochastic_rounding; otherwise only used to check the gradients.
         value: The loss at the weights.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.
-        ValueError: The weights are needed, but they are None.
+        ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
     return _step(gradients, state, weights, output, value=value)

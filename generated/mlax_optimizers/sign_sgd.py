@@ -36,9 +36,9 @@ __all__ = ["SignSGD", "State", "apply_gradients", "init", "step"]
 
 
 class SignSGD(Optimizer):
-    """SignSGD as a value: its hyperparameters, with `init`, `step` and `update`.
+    """SignSGD: every weight moves by the learning rate, against the sign of its gradient.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-4
@@ -50,7 +50,10 @@ class SignSGD(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -119,6 +122,7 @@ def _init(h: SignSGD, weights: Weights) -> State[Weights]:
     return State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
 
@@ -132,7 +136,7 @@ def _leaf(h: SignSGD, g: Array, *, learning_rate: Array) -> tuple[Array]:
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     (result,) = map_leaves(
@@ -155,11 +159,11 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: Not used, except to check the gradients.
+        weights: Required with stochastic_rounding; otherwise only used to check the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.
-        ValueError: The weights are needed, but they are None.
+        ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
     return _step(gradients, state, weights, output)

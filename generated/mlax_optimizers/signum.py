@@ -40,9 +40,9 @@ __all__ = ["Signum", "State", "apply_gradients", "init", "step"]
 
 
 class Signum(Optimizer):
-    """Signum as a value: its hyperparameters, with `init`, `step` and `update`.
+    """Signum: SignSGD with the mean gradient in place of the gradient.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-4
@@ -56,7 +56,10 @@ class Signum(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -87,7 +90,7 @@ class State(NamedTuple, Generic[Weights]):
     learning_rate: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """Mean gradient, like the weights."""
+    """Mean gradient. Same structure as the weights."""
     hyperparameters: Signum
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -131,14 +134,16 @@ def _init(h: Signum, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         m=zeros(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.beta})
     return state
 
 
 def _leaf(h: Signum, g: Array, m: Array, *, learning_rate: Array) -> tuple[Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     m = h.beta * m + (1 - h.beta) * g
     update = -learning_rate * jnp.sign(m)
     return update, m
@@ -147,7 +152,7 @@ def _leaf(h: Signum, g: Array, m: Array, *, learning_rate: Array) -> tuple[Array
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     result, m = map_leaves(
@@ -173,11 +178,12 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: Not used, except to check the gradients.
+        weights: Required with stochastic_rounding or slot_dtype; otherwise only used to check the
+            gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.
-        ValueError: The weights are needed, but they are None.
+        ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
     return _step(gradients, state, weights, output)

@@ -11,8 +11,10 @@ dₜ = gₜ / √(νₜ + ε)
 mₜ = β mₜ₋₁ + (1 - β) dₜ
 wₜ = wₜ₋₁ - η mₜ
 
-with momentum=None: wₜ = wₜ₋₁ - η dₜ
+if momentum is None: wₜ = wₜ₋₁ - η dₜ
 ```
+
+In the code: direction = d, v = ν.
 
 References:
     Anil et al. 2019, https://arxiv.org/abs/1901.11150
@@ -47,9 +49,10 @@ __all__ = ["SM3", "State", "apply_gradients", "init", "step"]
 
 
 class SM3(Optimizer):
-    """SM3 as a value: its hyperparameters, with `init`, `step` and `update`.
+    """SM3: Adagrad that stores one vector for each axis of a layer instead of a sum for each
+    weight.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 0.1
@@ -66,7 +69,10 @@ class SM3(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -104,10 +110,10 @@ class State(NamedTuple, Generic[Weights]):
     momentum: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     mu: Annotated[Entries, _mu_shape]
-    """Largest sums of squares along each axis, a vector, for each leaf a tuple of arrays of shapes
-    vectors(shape)."""
+    """Largest sums of squares along each axis, a vector. A tuple of arrays of shapes vectors(shape)
+    for each leaf."""
     m: Weights | None
-    """Mean direction, like the weights; None if `momentum is None`."""
+    """Mean direction. Same structure as the weights; None if `momentum is None`."""
     hyperparameters: SM3
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -124,7 +130,7 @@ def init(
     """Return the state before the first step.
 
     Args:
-        weights: The weights, any tree of floating-point or complex arrays.
+        weights: The weights, any tree of real floating-point arrays.
         learning_rate: Step size, η ≥ 0. A number, an array or a schedule.
         momentum: Decay of the mean direction, 0 ≤ β < 1. None: no mean is kept, which saves its
             memory. A number, an array or a schedule.
@@ -158,8 +164,10 @@ def _init(h: SM3, weights: Weights) -> State[Weights]:
         momentum=initial(h.momentum),
         mu=zeros(weights, h.slot_dtype, shape=_mu_shape, h=h),
         m=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"mu": 1.0, "m": h.momentum}, squares=["mu"])
     return state
 
@@ -173,14 +181,14 @@ def _leaf(
     learning_rate: Array,
     momentum: Array | None,
 ) -> tuple[Array, Sequence[Array], Array | None]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     v = least([along(mu[i], i, g.ndim) for i in range(max(1, g.ndim))]) + abs2(g)
     mu = [max_except(v, i) for i in range(max(1, g.ndim))]
     direction = g / jnp.sqrt(v + h.eps)
     if momentum is None:
         update = -learning_rate * direction
     else:
-        assert m is not None
+        assert m is not None  # for type checkers
         m = momentum * m + (1 - momentum) * direction
         update = -learning_rate * m
     return update, mu, m
@@ -189,7 +197,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     result, mu, m = map_leaves(
@@ -216,11 +224,12 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: Not used, except to check the gradients.
+        weights: Required with stochastic_rounding or slot_dtype; otherwise only used to check the
+            gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.
-        ValueError: The weights are needed, but they are None.
+        ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
     return _step(gradients, state, weights, output)

@@ -2,8 +2,8 @@
 """Yogi: Adam whose second moment changes by at most 1 - b2 times the squared gradient.
 
 The defaults are Optax's, which starts both moments at 1e-6 and still corrects them for a start at
-zero. The paper starts the first moment at zero and has no correction: initial_mean=0.0,
-bias_correction=False.
+zero. The paper starts the first moment at zero and has no correction; for that, pass
+`initial_mean=0.0` and `bias_correction=False`.
 
 ```text
 c₁ = 1 - β₁ᵗ
@@ -12,7 +12,7 @@ mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ
 vₜ = vₜ₋₁ - (1 - β₂) sign(vₜ₋₁ - |gₜ|²) |gₜ|²
 wₜ = wₜ₋₁ - η (mₜ / c₁) / (√(vₜ / c₂ + ε_root) + ε)
 
-with bias_correction=False: c₁ = 1; c₂ = 1
+if bias_correction is False: c₁ = 1; c₂ = 1
 ```
 
 References:
@@ -46,9 +46,9 @@ __all__ = ["State", "Yogi", "apply_gradients", "init", "step"]
 
 
 class Yogi(Optimizer):
-    """Yogi as a value: its hyperparameters, with `init`, `step` and `update`.
+    """Yogi: Adam whose second moment changes by at most 1 - b2 times the squared gradient.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2
@@ -75,7 +75,10 @@ class Yogi(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -106,9 +109,9 @@ class State(NamedTuple, Generic[Weights]):
     learning_rate: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment, like the weights."""
+    """First moment. Same structure as the weights."""
     v: Weights
-    """Second moment, like the weights."""
+    """Second moment. Same structure as the weights."""
     hyperparameters: Yogi
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -171,8 +174,10 @@ def _init(h: Yogi, weights: Weights) -> State[Weights]:
         learning_rate=initial(h.learning_rate),
         m=full(weights, h.initial_mean, h.slot_dtype),
         v=full(weights, h.initial_accumulator_value, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.b1, "v": 1.0}, squares=["v"])
     return state
 
@@ -187,7 +192,7 @@ def _leaf(
     c1: Array | float,
     c2: Array | float,
 ) -> tuple[Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * g
     v = v - (1 - h.b2) * jnp.sign(v - abs2(g)) * abs2(g)
     update = -learning_rate * ((m / c1) / (jnp.sqrt(v / c2 + h.eps_root) + h.eps))
@@ -197,7 +202,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
@@ -228,11 +233,12 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: Not used, except to check the gradients.
+        weights: Required with stochastic_rounding or slot_dtype; otherwise only used to check the
+            gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.
-        ValueError: The weights are needed, but they are None.
+        ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
     return _step(gradients, state, weights, output)

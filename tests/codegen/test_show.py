@@ -68,8 +68,6 @@ def names_of_macros(text: str, latex: str) -> set[str]:
         "if",
         "else",
         "otherwise",
-        "with",
-        "without",
         "before",
     }
     return set(re.findall("[A-Za-z]+", text)) - set(re.findall("[A-Za-z]+", meant)) - read

@@ -1,11 +1,11 @@
-"""Static conditions in words: in formulas, and in docstrings what holds where they do not."""
+"""Static conditions in words: in formulas, in docstrings and in messages."""
 
 import ast
 from collections.abc import Callable, Mapping
 
 from mlax_codegen.formulas.symbols import words
 
-__all__ = ["in_formula", "negation", "otherwise"]
+__all__ = ["in_formula", "in_prose", "negation", "otherwise", "setting"]
 
 _NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
@@ -52,6 +52,37 @@ def in_formula(
             return words(f"{name} is not {choice}")
         case _:
             return tex(node)
+
+
+def setting(name: str, value: str | float | bool | None, *, given: bool = False) -> str:
+    """Return in words that an option has a value, or, if `given`, that it has any value but None."""
+    if given:
+        return f"{name} is given"
+    return f'{name} is "{value}"' if isinstance(value, str) else f"{name} is {value}"
+
+
+def in_prose(node: ast.expr) -> str:
+    """Return a condition on options in words: `nesterov is True and momentum is given`."""
+    match node:
+        case ast.Name(id=name):
+            return setting(name, True)
+        case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)):
+            return setting(name, False)
+        case ast.BoolOp(op=op, values=values):
+            word = " and " if isinstance(op, ast.And) else " or "
+            inner = [
+                f"({in_prose(v)})" if isinstance(v, ast.BoolOp) else in_prose(v) for v in values
+            ]
+            return word.join(inner)
+        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot() as op]):
+            return setting(name, None, given=isinstance(op, ast.IsNot))
+        case ast.Compare(
+            left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=str() as choice)]
+        ):
+            word = "is" if isinstance(op, ast.Eq) else "is not"
+            return f'{name} {word} "{choice}"'
+        case _:
+            return ast.unparse(node).replace("'", '"')
 
 
 def negation(node: ast.expr) -> ast.expr:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
-from mlax_codegen.formulas.conditions import negation
+from mlax_codegen.formulas.conditions import negation, setting
 from mlax_codegen.formulas.latex import Equations
 from mlax_codegen.language import UPDATE, WEIGHT
 from mlax_codegen.reading.declarations import NamedFunction
@@ -56,7 +56,7 @@ class Edit:
 
     Attributes:
         lines: The equations.
-        before: What the next equation defines, where their place matters; else "".
+        before: LaTeX of what the next equation defines, where their place matters; else "".
     """
 
     lines: tuple[Line, ...]
@@ -68,7 +68,7 @@ class Change:
     """What some options change.
 
     Attributes:
-        options: As Python writes them: `nesterov=True`.
+        options: In words: `nesterov is True`.
         edits: The equations that are other ones, or new.
         left_out: Equations that are not there.
     """
@@ -154,7 +154,7 @@ class _Options:
         blocks = [code for phase in self.phases for code in (phase.scalars, phase.leaf) if code]
         resolved = [_resolved(code.body, settings) for code in blocks]
         shapes = {
-            name: replace(code, expression=_Resolver(settings).visit(_copy(code.expression)))
+            name: replace(code, expression=_resolved_expression(code.expression, settings))
             for name, code in self.spec.shapes.items()
         }
         kept = {slot.name for slot in self.spec.slots}
@@ -212,7 +212,7 @@ def _difference(
         elif kind != "equal":
             again = any(line.is_assigned_again or line.left in defined_before for line in lines)
             placed = kind == "insert" and again and j_end < len(after)
-            edits.append(Edit(lines, after[j_end].left if placed else ""))
+            edits.append(Edit(lines, _next(after[j_end:]) if placed else ""))
     shown = {line.left for edit in edits for line in edit.lines}
     defined_after = {line.left for line in after}
     # What nothing reads any more has gone without a word, if anything else is said.
@@ -222,10 +222,15 @@ def _difference(
     return Change(tuple(_written(*option) for option in options), tuple(edits), tuple(left_out))
 
 
+def _next(lines: Sequence[Line]) -> str:
+    """Return what the first of some equations defines; `each` if others define it too."""
+    left = lines[0].left
+    again = any(line.left == left and not line.is_assigned_again for line in lines[1:])
+    return rf"\text{{each }} {left}" if again else left
+
+
 def _written(name: str, value: Value) -> str:
-    if value == _GIVEN or value is True:
-        return name
-    return f'{name}="{value}"' if isinstance(value, str) else f"{name}={value}"
+    return setting(name, value, given=value == _GIVEN)
 
 
 def _default(text: str) -> Value:
@@ -270,6 +275,15 @@ def _resolved(body: Iterable[ast.stmt], settings: Settings) -> list[ast.stmt]:
             case _:
                 pass
     return found
+
+
+def _resolved_expression(node: ast.expr, settings: Settings) -> ast.expr:
+    """Return a value of [shapes] in which options decide nothing any more."""
+    decided = _decided(node, settings) if isinstance(node, ast.BoolOp) else node
+    if isinstance(decided, bool):
+        return ast.Constant(decided)
+    resolved: ast.expr = _Resolver(settings).visit(_copy(decided))
+    return resolved
 
 
 class _Resolver(ast.NodeTransformer):

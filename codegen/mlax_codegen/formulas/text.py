@@ -30,12 +30,12 @@ def latex_lines(formulas: Formulas) -> list[str]:
     """Return formulas in LaTeX, one aligned line for each equation."""
     lines = [_with_conditions(line) for line in formulas.lines]
     for change in formulas.changes:
-        lines.append(rf"\text{{with {' and '.join(change.options)}:}}".replace("_", r"\_"))
+        lines.append(rf"\text{{if {' and '.join(change.options)}:}}".replace("_", r"\_"))
         for edit in change.edits:
             end = rf" \quad \text{{before }} {edit.before}" if edit.before else ""
             lines += [_with_conditions(line) for line in edit.lines[:-1]]
             lines.append(_with_conditions(edit.lines[-1]) + end)
-        lines += [rf"\text{{without }} {_with_conditions(line)}" for line in change.left_out]
+        lines += [rf"\text{{leave out }} {_with_conditions(line)}" for line in change.left_out]
     return lines
 
 
@@ -66,8 +66,8 @@ def _change(change: Change, width: int) -> Iterator[str]:
         if edit.before:
             texts[-1] += f", before {plain_text(edit.before)}"
         parts += texts
-    parts += [f"without {_said(line)}" for line in change.left_out]
-    start = f"with {' and '.join(change.options)}:"
+    parts += [f"leave out {_said(line)}" for line in change.left_out]
+    start = f"if {' and '.join(change.options)}:"
     if len(short := f"{start} {'; '.join(parts)}") <= width:
         yield short
         return

@@ -193,8 +193,8 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
     path = ("step", index)
     table = Table(document, path)
     table.check_keys(KEYS["step"])
-    default = "leaf" if index == count - 1 else "gather"
-    if default in names or (count > 2 and default == "gather"):
+    default = "leaf" if index == count - 1 else "leaf_sums"
+    if default in names or (count > 2 and default == "leaf_sums"):
         default = f"{default}_{index + 1}"
     name = table.text("name", default=default)
     if "name" in table.data and name is not None:

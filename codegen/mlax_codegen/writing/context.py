@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlax_codegen.checking.analysis import Analysis
+from mlax_codegen.formulas.conditions import in_prose
 from mlax_codegen.language import FUNCTIONS
 from mlax_codegen.reading.declarations import Scalar, Slot
 from mlax_codegen.reading.hyperparameters import Hyperparameter
@@ -86,7 +87,7 @@ class Module:
         self.held: Mapping[str, str] = {h.name: f"h.{h.name}" for h in spec.hyperparameters}
         texts = {h.name: described(h) for h in spec.hyperparameters}
         texts |= {"slot_dtype": _SLOT_DTYPE, "stochastic_rounding": _STOCHASTIC_ROUNDING}
-        self.init_docstring: str = init_docstring([*texts.items()])
+        self.init_docstring: str = init_docstring(spec, [*texts.items()])
         self.fields: list[Field] = [
             *(
                 Field(h.name, _type(h), _annotation(h), h.default, field_docstring(texts[h.name]))
@@ -153,7 +154,8 @@ class Module:
     @property
     def weights_message(self) -> list[str]:
         """What a step says without weights: one string, or two if it would be too long."""
-        start, when = f"{self.cls}: step needs the weights ", f"({self.analysis.weights_when})"
+        node = ast.parse(self.analysis.weights_when or "", mode="eval").body
+        start, when = f"{self.cls}: step needs the weights ", f"({in_prose(node)})"
         parts = [start + when] if len(start + when) + 14 <= WIDTH else [start, when]
         return [_string(part) for part in parts]
 
@@ -170,7 +172,8 @@ class Module:
 
     @property
     def leaves_message(self) -> str:
-        return _string(self.analysis.leaves_when or "")
+        text = self.analysis.leaves_when
+        return _string(in_prose(ast.parse(text, mode="eval").body) if text else "")
 
     @property
     def narrow(self) -> str:

@@ -1,14 +1,18 @@
 """The docstrings of a generated module, wrapped."""
 
+import ast
+import re
 import textwrap
 from collections.abc import Sequence
 
 from mlax_codegen.checking.analysis import Analysis
-from mlax_codegen.formulas.conditions import otherwise
+from mlax_codegen.formulas.conditions import in_prose, otherwise
+from mlax_codegen.formulas.latex import Equations
 from mlax_codegen.formulas.options import Formulas, formulas, function_formulas
 from mlax_codegen.formulas.plain import plain_text
 from mlax_codegen.formulas.symbols import default_symbol
 from mlax_codegen.formulas.text import text_lines
+from mlax_codegen.language import SHAPE, UPDATE
 from mlax_codegen.reading.declarations import NamedFunction, Slot
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
@@ -27,6 +31,7 @@ __all__ = [
 
 
 _JOINT = "\0"  # a space that no line breaks at
+_PART = re.compile(r"[a-z]+|\d+")
 
 
 def module_docstring(spec: Spec) -> str:
@@ -34,7 +39,10 @@ def module_docstring(spec: Spec) -> str:
     lines = [*_wrapped(spec.summary, indent=0, hanging=0, margin=4), ""]
     if spec.notes:
         lines += [*_paragraphs(spec.notes), ""]
-    lines += [*_fenced(formulas(spec), WIDTH), "", "References:"]
+    lines += [*_fenced(formulas(spec), WIDTH), ""]
+    for legend in (_symbols(spec), _lengths(spec)):
+        lines += [*_wrapped(legend, indent=0, hanging=0), ""] if legend else []
+    lines.append("References:")
     for reference in spec.references:
         lines += _wrapped(reference, indent=4, hanging=8)
     return _docstring(lines, indent=0)
@@ -42,9 +50,9 @@ def module_docstring(spec: Spec) -> str:
 
 def class_docstring(spec: Spec) -> str:
     """Return what the class is."""
-    first = f"{spec.title} as a value: its hyperparameters, with `init`, `step` and `update`."
-    lines = _wrapped(first, indent=0, hanging=0, margin=8)
-    return _docstring([*lines, "", "The equations are in the docstring of this module."], indent=4)
+    lines = _wrapped(spec.summary, indent=0, hanging=0, margin=8)
+    more = "The fields are its hyperparameters. The equations are in the docstring of this module."
+    return _docstring([*lines, "", more], indent=4)
 
 
 def field_docstring(text: str) -> str:
@@ -54,17 +62,19 @@ def field_docstring(text: str) -> str:
     return raw + "\n    ".join(lines)
 
 
-def init_docstring(described: Sequence[tuple[str, str]]) -> str:
+def init_docstring(spec: Spec, described: Sequence[tuple[str, str]]) -> str:
     """Return what `init` takes and refuses.
 
     Args:
+        spec: The spec.
         described: Each hyperparameter with its description.
     """
+    arrays = "real floating-point arrays" if spec.complex else "floating-point or complex arrays"
     lines = [
         "Return the state before the first step.",
         "",
         "Args:",
-        "    weights: The weights, any tree of floating-point or complex arrays.",
+        f"    weights: The weights, any tree of {arrays}.",
     ]
     for name, text in described:
         lines += _argument(name, text)
@@ -85,11 +95,14 @@ def step_docstring(spec: Spec, analysis: Analysis) -> str:
     if not required and not always_kept:
         without = "without slots and weights" if spec.slots else "without weights"
         lines += [f"The shapes and dtypes of the gradients cannot be checked {without}.", ""]
-    weights = "The weights, like the gradients."
-    if analysis.weights_when is not None:
-        weights = f"Needed if {analysis.weights_when}; otherwise only to check the gradients."
-    elif not required:
-        weights = "Not used, except to check the gradients."
+    weights = "The weights; same structure as the gradients."
+    if not required:
+        options = "stochastic_rounding or slot_dtype" if spec.slots else "stochastic_rounding"
+        when = f"with {options}"
+        if analysis.weights_when is not None:
+            test = ast.parse(analysis.weights_when, mode="eval").body
+            when = f"if {in_prose(test)}, and {when}"
+        weights = f"Required {when}; otherwise only used to check the gradients."
     lines += [
         "In half precision the updates are rounded, so that weights + updates only comes close to the",
         "result of `apply_gradients`, which is rounded once.",
@@ -104,7 +117,7 @@ def step_docstring(spec: Spec, analysis: Analysis) -> str:
         "    LeafMismatchError: Corresponding leaves differ in shape or dtype.",
     ]
     if not required:
-        lines.append("    ValueError: The weights are needed, but they are None.")
+        lines.append("    ValueError: The weights are required, but they are None.")
     return _docstring(lines, indent=4)
 
 
@@ -146,21 +159,65 @@ def kept(slot: Slot, *, per_leaf: bool) -> str:
     """Return what a slot is, and when there is none."""
     doc = slot.doc.removesuffix(".")
     shape = slot.shape.text.strip() if slot.shape else ""
-    like = f"of shape {shape} for each leaf" if shape else "like the weights"
+    like = f"Shape {shape} for each leaf" if shape else "Same structure as the weights"
     if shape == "()":
-        like = "one number for each leaf"
+        like = "One number for each leaf"
     elif shape.startswith(("[", "vectors", "matrices")):
-        like = f"for each leaf a tuple of arrays of shapes {shape}"
+        like = f"A tuple of arrays of shapes {shape} for each leaf"
     if slot.when is None:
-        return f"{doc}, {like}."
+        return f"{doc}. {like}."
     nothing = "() for a leaf" if per_leaf else "None"
     word, _, test = otherwise(slot.when.expression, slot.when.text.strip()).partition(" ")
-    return f"{doc}, {like}; {nothing} {word} `{test}`."
+    return f"{doc}. {like}; {nothing} {word} `{test}`."
 
 
 def _fenced(equations: Formulas, width: int) -> list[str]:
     """Return formulas in a block that editors show as it is."""
     return ["```text", *text_lines(equations, width), "```"]
+
+
+def _symbols(spec: Spec) -> str:
+    """Return which names the code has for symbols that do not spell them; "" for none.
+
+    Hyperparameters have their symbols in their own docstrings.
+    """
+    given = [(argument.name, argument.symbol) for argument in spec.arguments]
+    given += [(scalar.name, scalar.symbol) for scalar in spec.scalars]
+    given += [(slot.name, slot.symbol) for slot in spec.slots]
+    symbols = {**spec.symbols, **{name: symbol for name, symbol in given if symbol}}
+    if Equations(spec).update_is_read:
+        symbols[UPDATE] = "u"
+    others = {symbol: name for name, symbol in symbols.items()}
+    parts = [
+        f"{name} = {plain_text(symbol)}".replace(" ", _JOINT)
+        for name, symbol in symbols.items()
+        if not _spells(symbol, name) or others.get(name, name) != name
+    ]
+    return f"In the code: {', '.join(parts)}." if parts else ""
+
+
+def _spells(symbol: str, name: str) -> bool:
+    """Whether a reader sees from a symbol which name it is of, as from an m with a hat for `m_hat`."""
+    parts, read = (
+        sorted(part.replace("infty", "inf") for part in _PART.findall(text.lower()))
+        for text in (name, symbol.replace("_t", "").replace(r"\text", ""))
+    )
+    return parts == read and "'" not in symbol
+
+
+def _lengths(spec: Spec) -> str:
+    """Return what the letter n is in the formulas, if they index the shape of a leaf."""
+    codes = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
+    bodies = [statement for code in codes for statement in code.body]
+    indexed = {
+        ast.unparse(part.slice)
+        for node in (*bodies, *(code.expression for code in spec.shapes.values()))
+        for part in ast.walk(node)
+        if isinstance(part, ast.Subscript) and ast.unparse(part.value) == SHAPE
+    }
+    if indexed == {"-1", "-2"}:
+        return "n₋₁ and n₋₂ are the lengths of a leaf's last two axes."
+    return "nᵢ is the length of a leaf's axis i; n₋₁ is that of the last axis." if indexed else ""
 
 
 def _argument(name: str, text: str) -> list[str]:

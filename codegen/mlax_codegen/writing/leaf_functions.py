@@ -60,17 +60,23 @@ class Equations:
             returned = f"tuple[{', '.join(['Array', *slots])}]"
             last = ", ".join([kind, *plan.slots]) if plan.slots else f"({kind},)"
         docs = {
-            "update": "Return the update of one leaf, and its new slots.",
-            "totals": "Return the new slots of one leaf, and what is summed over all leaves.",
+            "update": "Return the update of one leaf and its new slots.",
+            "totals": "Return the new slots of one leaf and its part of the sums over all leaves.",
             "result": "Return the result for one leaf.",
         }
-        doc = docs[kind] if plan.slots else docs[kind].replace(", and its new slots", "")
+        doc = docs[kind] if plan.slots else docs[kind].replace(" and its new slots", "")
         if kind == "totals" and not plan.slots:
-            doc = "Return no slots, and what is summed over all leaves."
+            doc = "Return no slots, and the leaf's part of the sums over all leaves."
+        if self.analysis.per_leaf & {*plan.inputs, *plan.slots}:
+            doc += "\n\n    A slot that the leaf does not have is ().\n    "
+        body = list(self._leaf(plan, WEIGHT if kind == "result" else GRADIENT))
+        asserts = [place for place, line in enumerate(body) if line.lstrip().startswith("assert ")]
+        for place in asserts[:1]:
+            body[place] += "  # for type checkers"
         return [
             f"def _{plan.name}({', '.join(given)}) -> {returned}:",
-            f'    """{doc}"""',
-            *(f"    {line}" for line in self._leaf(plan, WEIGHT if kind == "result" else GRADIENT)),
+            *f'    """{doc}"""'.split("\n"),
+            *(f"    {line}" for line in body),
             f"    return {last}",
         ]
 

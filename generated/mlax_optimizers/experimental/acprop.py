@@ -2,7 +2,7 @@
 """ACProp: each gradient is divided by a deviation that was estimated from earlier gradients.
 
 The defaults are Optax's: the deviation is measured from the mean before the current gradient is
-added to it. The paper measures it from the mean after that: center="after".
+added to it. The paper measures it from the mean after that; for that, pass `center="after"`.
 
 ```text
 c₂ = 1 if t = 1 else 1 - β₂ᵗ⁻¹
@@ -12,8 +12,10 @@ mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ
 sₜ = β₂ sₜ₋₁ + (1 - β₂) |rₜ|² + ε_root
 wₜ = wₜ₋₁ - α (gₜ / (√ŝₜ + ε) + λ wₜ₋₁)
 
-with center="after": rₜ = gₜ - mₜ, before sₜ
+if center is "after": rₜ = gₜ - mₜ, before sₜ
 ```
+
+In the code: residual = r.
 
 References:
     Zhuang et al. 2021, https://arxiv.org/abs/2110.05454
@@ -45,9 +47,9 @@ __all__ = ["ACProp", "State", "apply_gradients", "init", "step"]
 
 
 class ACProp(Optimizer):
-    """ACProp as a value: its hyperparameters, with `init`, `step` and `update`.
+    """ACProp: each gradient is divided by a deviation that was estimated from earlier gradients.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
@@ -73,7 +75,10 @@ class ACProp(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -106,9 +111,9 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """Mean gradient, like the weights."""
+    """Mean gradient. Same structure as the weights."""
     s: Weights
-    """Second moment of the gradient's deviation from the mean, like the weights."""
+    """Second moment of the gradient's deviation from the mean. Same structure as the weights."""
     hyperparameters: ACProp
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -170,8 +175,10 @@ def _init(h: ACProp, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         m=zeros(weights, h.slot_dtype),
         s=zeros(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.b1, "s": h.b2}, squares=["s"])
     return state
 
@@ -188,7 +195,7 @@ def _leaf(
     t: Array,
     c2: Array,
 ) -> tuple[Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     s_hat = jnp.where(t == 1, 1.0, s / c2)
     residual = g - m
     m = h.b1 * m + (1 - h.b1) * g
@@ -202,7 +209,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
@@ -233,7 +240,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

@@ -2,7 +2,7 @@
 """C-AdamW: AdamW that moves only those weights whose update agrees in sign with the gradient.
 
 The defaults are the paper's. The authors' code divides by the mean of the mask, or by 0.001 if that
-is more: scaling="mean".
+is more; for that, pass `scaling="mean"`.
 
 ```text
 c₁ = 1 - β₁ᵗ
@@ -14,8 +14,10 @@ uₜ = (mₜ / c₁) / (√(vₜ / c₂) + e)
 aₜ = (Π n) / (Σ φₜ + 1)
 wₜ = wₜ₋₁ - ε (aₜ φₜ uₜ + γ wₜ₋₁)
 
-with scaling="mean": aₜ = 1 / max(mean(φₜ), 0.001)
+if scaling is "mean": aₜ = 1 / max(mean(φₜ), 0.001)
 ```
+
+In the code: direction = u, mask = φ, scale = a.
 
 References:
     Liang et al. 2024, https://arxiv.org/abs/2411.16085
@@ -49,9 +51,9 @@ __all__ = ["CautiousAdamW", "State", "apply_gradients", "init", "step"]
 
 
 class CautiousAdamW(Optimizer):
-    """CautiousAdamW as a value: its hyperparameters, with `init`, `step` and `update`.
+    """C-AdamW: AdamW that moves only those weights whose update agrees in sign with the gradient.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
@@ -75,7 +77,10 @@ class CautiousAdamW(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -108,9 +113,9 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment, like the weights."""
+    """First moment. Same structure as the weights."""
     v: Weights
-    """Second moment, like the weights."""
+    """Second moment. Same structure as the weights."""
     hyperparameters: CautiousAdamW
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -130,7 +135,7 @@ def init(
     """Return the state before the first step.
 
     Args:
-        weights: The weights, any tree of floating-point or complex arrays.
+        weights: The weights, any tree of real floating-point arrays.
         learning_rate: Step size, ε ≥ 0. A number, an array or a schedule.
         b1: Decay of the first moment, 0 ≤ β₁ < 1.
         b2: Decay of the second moment, 0 ≤ β₂ < 1.
@@ -171,8 +176,10 @@ def _init(h: CautiousAdamW, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         m=zeros(weights, h.slot_dtype),
         v=zeros(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.b1, "v": h.b2}, squares=["v"])
     return state
 
@@ -189,7 +196,7 @@ def _leaf(
     c1: Array,
     c2: Array,
 ) -> tuple[Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     direction = (m / c1) / (jnp.sqrt(v / c2) + h.eps)
@@ -206,7 +213,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
@@ -238,7 +245,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

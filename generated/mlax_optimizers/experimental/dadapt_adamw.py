@@ -18,6 +18,8 @@ vₜ = β₂ vₜ₋₁ + (1 - β₂) gₜ²
 wₜ = wₜ₋₁ - mₜ / (√vₜ + ε) - α λ wₜ₋₁
 ```
 
+In the code: decay = β̂, rate = α, numerator = r.
+
 References:
     Defazio & Mishchenko 2023, https://arxiv.org/abs/2301.07733
 """
@@ -50,9 +52,10 @@ __all__ = ["DAdaptAdamW", "State", "apply_gradients", "init", "step"]
 
 
 class DAdaptAdamW(Optimizer):
-    """D-Adapt AdamW as a value: its hyperparameters, with `init`, `step` and `update`.
+    """D-Adapt AdamW: AdamW with a step size proportional to the estimated distance to the
+    solution.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1.0
@@ -75,7 +78,10 @@ class DAdaptAdamW(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -110,13 +116,13 @@ class State(NamedTuple, Generic[Weights]):
     d: Scalar
     """Estimated distance from the first weights to the solution."""
     numerator: Scalar
-    """Weighted sum of the inner products of each gradient with the distance moved so far."""
+    """Weighted sum of the inner products of each gradient with `s`, divided by the root of `v`."""
     m: Weights
-    """First moment of the gradients, times the step size, like the weights."""
+    """First moment of the gradients, times the step size. Same structure as the weights."""
     v: Weights
-    """Second moment of the gradients, like the weights."""
+    """Second moment of the gradients. Same structure as the weights."""
     s: Weights
-    """Weighted mean of the gradients, like the weights."""
+    """Weighted mean of the gradients. Same structure as the weights."""
     hyperparameters: DAdaptAdamW
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -136,7 +142,7 @@ def init(
     """Return the state before the first step.
 
     Args:
-        weights: The weights, any tree of floating-point or complex arrays.
+        weights: The weights, any tree of real floating-point arrays.
         learning_rate: Multiplies the estimated step size, γ ≥ 0. A number, an array or a schedule.
         b1: Decay of the first moment, 0 ≤ β₁ < 1.
         b2: Decay of the second moment, 0 ≤ β₂ < 1. Its square root is the decay of the sums for the
@@ -179,8 +185,10 @@ def _init(h: DAdaptAdamW, weights: Weights) -> State[Weights]:
         m=zeros(weights, h.slot_dtype),
         v=zeros(weights, h.slot_dtype),
         s=zeros(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(
         state,
         kept={"m": h.b1, "v": h.b2, "s": h.b2**0.5},
@@ -190,10 +198,10 @@ def _init(h: DAdaptAdamW, weights: Weights) -> State[Weights]:
     return state
 
 
-def _gather(
+def _leaf_sums(
     h: DAdaptAdamW, g: Array, v: Array, s: Array, *, decay: float, rate: Array
 ) -> tuple[tuple[Array], Totals]:
-    """Return the new slots of one leaf, and what is summed over all leaves."""
+    """Return the new slots of one leaf and its part of the sums over all leaves."""
     progress = g * s / (jnp.sqrt(v) + h.eps)
     s = decay * s + (1 - decay) * rate * g
     size = jnp.abs(s)
@@ -203,7 +211,7 @@ def _gather(
 def _leaf(
     h: DAdaptAdamW, g: Array, w: Array, m: Array, v: Array, *, weight_decay: Array, rate: Array
 ) -> tuple[Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * rate * g
     v = h.b2 * v + (1 - h.b2) * g**2
     update = -m / (jnp.sqrt(v) + h.eps) - rate * weight_decay * w
@@ -213,14 +221,14 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
     decay = h.b2**0.5
     rate = state.d * state.learning_rate * jnp.sqrt(1 - h.b2**t) / (1 - h.b1**t)
     (s,), sums = reduce_leaves(
-        _gather,
+        _leaf_sums,
         h,
         inputs=(gradients, state.v),
         slots=(state.s,),
@@ -258,7 +266,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

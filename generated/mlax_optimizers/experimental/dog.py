@@ -14,10 +14,12 @@ Gₜ = Gₜ₋₁ + squareₜ
 η = r̄ₜ / √(Gₜ + ε)
 wₜ = wₜ₋₁ - γ η gₜ
 
-with init_step="distance": r₁ = r_ε
-with init_step="learning_rate": r₁ = 0; η ← r_ε if t = 1 else η, before wₜ
-with weight_decay: gₜ ← gₜ + λ wₜ₋₁, before movedₜ; gₜ ← gₜ + λ wₜ₋₁, before wₜ
+if init_step is "distance": r₁ = r_ε
+if init_step is "learning_rate": r₁ = 0; η ← r_ε if t = 1 else η, before wₜ
+if weight_decay is given: gₜ ← gₜ + λ wₜ₋₁, before movedₜ; gₜ ← gₜ + λ wₜ₋₁, before wₜ
 ```
+
+In the code: first = r₁, rate = η, distance = r̄, squares = G.
 
 References:
     Ivgi et al. 2023, https://arxiv.org/abs/2302.12022
@@ -49,9 +51,10 @@ __all__ = ["DoG", "State", "apply_gradients", "init", "step"]
 
 
 class DoG(Optimizer):
-    """DoG as a value: its hyperparameters, with `init`, `step` and `update`.
+    """DoG: SGD whose step size is the distance from the first weights over the norm of all
+    gradients.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1.0
@@ -72,7 +75,10 @@ class DoG(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -109,7 +115,7 @@ class State(NamedTuple, Generic[Weights]):
     squares: Scalar
     """Sum of the squared norms of the gradients so far."""
     w0: Weights
-    """Weights at the start, like the weights."""
+    """Weights at the start. Same structure as the weights."""
     hyperparameters: DoG
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -166,14 +172,15 @@ def _init(h: DoG, weights: Weights) -> State[Weights]:
         distance=scalar(0.0),
         squares=scalar(0.0),
         w0=copies(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
 
 
-def _gather(
+def _leaf_sums(
     h: DoG, g: Array, w: Array, w0: Array, *, weight_decay: Array | None
 ) -> tuple[tuple[()], Totals]:
-    """Return no slots, and what is summed over all leaves."""
+    """Return no slots, and the leaf's part of the sums over all leaves."""
     g = g if weight_decay is None else g + weight_decay * w
     moved = abs2(w - w0)
     size = abs2(w0)
@@ -193,12 +200,12 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
     _, sums = reduce_leaves(
-        _gather,
+        _leaf_sums,
         h,
         inputs=(gradients, weights, state.w0),
         slots=(),
@@ -240,7 +247,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

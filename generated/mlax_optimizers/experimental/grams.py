@@ -12,6 +12,8 @@ uₜ = (mₜ / c₁) / (√(vₜ / c₂) + ε)
 wₜ = wₜ₋₁ - η (sign(gₜ) |uₜ| + λ wₜ₋₁)
 ```
 
+In the code: direction = u.
+
 References:
     Cao et al. 2024, https://arxiv.org/abs/2412.17107
 """
@@ -43,9 +45,9 @@ __all__ = ["Grams", "State", "apply_gradients", "init", "step"]
 
 
 class Grams(Optimizer):
-    """Grams as a value: its hyperparameters, with `init`, `step` and `update`.
+    """Grams: the magnitudes of Adam's updates, with the signs of the gradient.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
@@ -66,7 +68,10 @@ class Grams(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -99,9 +104,9 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment, like the weights."""
+    """First moment. Same structure as the weights."""
     v: Weights
-    """Second moment, like the weights."""
+    """Second moment. Same structure as the weights."""
     hyperparameters: Grams
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -120,7 +125,7 @@ def init(
     """Return the state before the first step.
 
     Args:
-        weights: The weights, any tree of floating-point or complex arrays.
+        weights: The weights, any tree of real floating-point arrays.
         learning_rate: Step size, η ≥ 0. A number, an array or a schedule.
         b1: Decay of the first moment, 0 ≤ β₁ < 1.
         b2: Decay of the second moment, 0 ≤ β₂ < 1.
@@ -157,8 +162,10 @@ def _init(h: Grams, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         m=zeros(weights, h.slot_dtype),
         v=zeros(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.b1, "v": h.b2}, squares=["v"])
     return state
 
@@ -175,7 +182,7 @@ def _leaf(
     c1: Array,
     c2: Array,
 ) -> tuple[Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     direction = (m / c1) / (jnp.sqrt(v / c2) + h.eps)
@@ -186,7 +193,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
@@ -218,7 +225,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

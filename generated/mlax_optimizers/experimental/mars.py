@@ -2,9 +2,9 @@
 """MARS-AdamW: AdamW on gradients whose variance is reduced by the previous gradient.
 
 This is the approximate form: the previous gradient is that of the previous batch. In the paper the
-first gradient counts as its own predecessor; in the authors' code the first predecessor is zero:
-start="zero". By default (optimize_1d=False) that code uses plain AdamW for everything but matrices;
-here all leaves are treated alike.
+first gradient counts as its own predecessor. In the authors' code the first predecessor is zero;
+for that, pass `start="zero"`. By default (`optimize_1d=False`) that code uses plain AdamW for
+everything but matrices; here all leaves are treated alike.
 
 ```text
 c₁ = 1 - β₁ᵗ
@@ -18,8 +18,10 @@ mₜ = β₁ mₜ₋₁ + (1 - β₁) cₜ
 vₜ = β₂ vₜ₋₁ + (1 - β₂) |cₜ|²
 wₜ = wₜ₋₁ - η ((mₜ / c₁) / (√(vₜ / c₂) + ε) + λ wₜ₋₁)
 
-with start="zero": without Δₜ ← 0 if t = 1 else Δₜ
+if start is "zero": leave out Δₜ ← 0 if t = 1 else Δₜ
 ```
+
+In the code: difference = Δ, last = h.
 
 References:
     Yuan et al. 2024, https://arxiv.org/abs/2411.10438
@@ -52,9 +54,9 @@ __all__ = ["MARS", "State", "apply_gradients", "init", "step"]
 
 
 class MARS(Optimizer):
-    """MARS as a value: its hyperparameters, with `init`, `step` and `update`.
+    """MARS-AdamW: AdamW on gradients whose variance is reduced by the previous gradient.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 3e-3
@@ -79,7 +81,10 @@ class MARS(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -114,11 +119,11 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment, like the weights."""
+    """First moment. Same structure as the weights."""
     v: Weights
-    """Second moment, like the weights."""
+    """Second moment. Same structure as the weights."""
     last: Weights
-    """Previous gradient, like the weights."""
+    """Previous gradient. Same structure as the weights."""
     hyperparameters: MARS
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -182,8 +187,10 @@ def _init(h: MARS, weights: Weights) -> State[Weights]:
         m=zeros(weights, h.slot_dtype),
         v=zeros(weights, h.slot_dtype),
         last=zeros(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.b1, "v": h.b2}, squares=["v"])
     return state
 
@@ -203,7 +210,7 @@ def _leaf(
     c1: Array,
     c2: Array,
 ) -> tuple[Array, Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     difference = g - last
     if h.start == "none":
         difference = jnp.where(t == 1, 0.0, difference)
@@ -219,7 +226,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
@@ -253,7 +260,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

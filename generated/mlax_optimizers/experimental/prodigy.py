@@ -19,9 +19,11 @@ mₜ = β₁ mₜ₋₁ + (1 - β₁) d̄ gₜ
 vₜ = β₂ vₜ₋₁ + (1 - β₂) (d̄ gₜ)²
 wₜ = wₜ₋₁ - α (mₜ / (√vₜ + dₜ ε) + λ wₜ₋₁)
 
-with b3: β̂₃ = β₃
-with safeguard_warmup: sₜ = β̂₃ sₜ₋₁ + (d̄ / d₀) d̄ gₜ
+if b3 is given: β̂₃ = β₃
+if safeguard_warmup is True: sₜ = β̂₃ sₜ₋₁ + (d̄ / d₀) d̄ gₜ
 ```
+
+In the code: decay = β̂₃, rate = α, d_before = d̄, numerator = r.
 
 References:
     Mishchenko & Defazio 2024, https://arxiv.org/abs/2306.06101
@@ -56,9 +58,9 @@ __all__ = ["Prodigy", "State", "apply_gradients", "init", "step"]
 
 
 class Prodigy(Optimizer):
-    """Prodigy as a value: its hyperparameters, with `init`, `step` and `update`.
+    """Prodigy: Adam with a step size proportional to the estimated distance to the solution.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1.0
@@ -68,8 +70,8 @@ class Prodigy(Optimizer):
     b2: Annotated[float, number(at_least=0, below=1)] = 0.999
     """Decay of the second moment, 0 ≤ β₂ < 1."""
     b3: Annotated[float | None, number(at_least=0, below=1)] = None
-    """Decay of the two sums that the estimate is made from, 0 ≤ β₃ < 1. None: the square root of
-    b2."""
+    """Decay of `s` and of `numerator`, from which the distance is estimated, 0 ≤ β₃ < 1. None: the
+    square root of b2."""
     eps: Annotated[float, number(above=0)] = 1e-8
     """Added to the denominator, times the estimated distance, ε > 0."""
     estim_lr0: Annotated[float, number(above=0)] = 1e-6
@@ -88,7 +90,7 @@ class Prodigy(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def __post_init__(self) -> None:
-        """Check each hyperparameter, and that they go together."""
+        """Check each hyperparameter and their combination."""
         super().__post_init__()
         self.require(
             self.eps * self.estim_lr0 >= 1e-31,
@@ -96,7 +98,10 @@ class Prodigy(Optimizer):
         )
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -131,15 +136,15 @@ class State(NamedTuple, Generic[Weights]):
     d: Scalar
     """Estimated distance from the first weights to the solution."""
     numerator: Scalar
-    """Weighted sum of the inner products of each gradient with the distance moved so far."""
+    """Weighted sum of the inner products of each gradient with the displacement from the start."""
     m: Weights
-    """First moment, like the weights."""
+    """First moment. Same structure as the weights."""
     v: Weights
-    """Second moment, like the weights."""
+    """Second moment. Same structure as the weights."""
     s: Weights
-    """Weighted sum of gradients, like the weights."""
+    """Weighted sum of gradients. Same structure as the weights."""
     w0: Weights
-    """Weights at the start, like the weights."""
+    """Weights at the start. Same structure as the weights."""
     hyperparameters: Prodigy
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -162,12 +167,12 @@ def init(
     """Return the state before the first step.
 
     Args:
-        weights: The weights, any tree of floating-point or complex arrays.
+        weights: The weights, any tree of real floating-point arrays.
         learning_rate: Multiplies the estimated step size, γ ≥ 0. A number, an array or a schedule.
         b1: Decay of the first moment, 0 ≤ β₁ < 1.
         b2: Decay of the second moment, 0 ≤ β₂ < 1.
-        b3: Decay of the two sums that the estimate is made from, 0 ≤ β₃ < 1. None: the square root
-            of b2.
+        b3: Decay of `s` and of `numerator`, from which the distance is estimated, 0 ≤ β₃ < 1. None:
+            the square root of b2.
         eps: Added to the denominator, times the estimated distance, ε > 0.
         estim_lr0: First estimate of the distance; choose it too small rather than too large,
             d₀ > 0.
@@ -213,8 +218,10 @@ def _init(h: Prodigy, weights: Weights) -> State[Weights]:
         v=zeros(weights, h.slot_dtype),
         s=zeros(weights, h.slot_dtype),
         w0=copies(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(
         state,
         kept={"m": h.b1, "v": h.b2, "s": h.b2**0.5 if h.b3 is None else h.b3},
@@ -224,11 +231,19 @@ def _init(h: Prodigy, weights: Weights) -> State[Weights]:
     return state
 
 
-def _gather(
-    h: Prodigy, g: Array, w: Array, w0: Array, s: Array, *, decay: float, last: Array, rate: Array
+def _leaf_sums(
+    h: Prodigy,
+    g: Array,
+    w: Array,
+    w0: Array,
+    s: Array,
+    *,
+    decay: float,
+    d_before: Array,
+    rate: Array,
 ) -> tuple[tuple[Array], Totals]:
-    """Return the new slots of one leaf, and what is summed over all leaves."""
-    s = decay * s + (last if h.safeguard_warmup else rate) / h.estim_lr0 * last * g
+    """Return the new slots of one leaf and its part of the sums over all leaves."""
+    s = decay * s + (d_before if h.safeguard_warmup else rate) / h.estim_lr0 * d_before * g
     progress = g * (w0 - w)
     size = jnp.abs(s)
     return (s,), totals(progress=progress, size=size)
@@ -243,12 +258,12 @@ def _leaf(
     *,
     weight_decay: Array,
     d: Array,
-    last: Array,
+    d_before: Array,
     rate: Array,
 ) -> tuple[Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
-    m = h.b1 * m + (1 - h.b1) * last * g
-    v = h.b2 * v + (1 - h.b2) * (last * g) ** 2
+    """Return the update of one leaf and its new slots."""
+    m = h.b1 * m + (1 - h.b1) * d_before * g
+    v = h.b2 * v + (1 - h.b2) * (d_before * g) ** 2
     update = -rate * (m / (jnp.sqrt(v) + d * h.eps) + weight_decay * w)
     return update, m, v
 
@@ -256,26 +271,26 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
     decay = h.b2**0.5 if h.b3 is None else h.b3
-    last = state.d
-    rate = last * state.learning_rate * jnp.sqrt(1 - h.b2**t) / (1 - h.b1**t)
+    d_before = state.d
+    rate = d_before * state.learning_rate * jnp.sqrt(1 - h.b2**t) / (1 - h.b1**t)
     (s,), sums = reduce_leaves(
-        _gather,
+        _leaf_sums,
         h,
         inputs=(gradients, weights, state.w0),
         slots=(state.s,),
         rounding=output.rounding,
         decay=decay,
-        last=last,
+        d_before=d_before,
         rate=rate,
     )
-    numerator = decay * state.numerator + last / h.estim_lr0 * rate * sums["progress"]
+    numerator = decay * state.numerator + d_before / h.estim_lr0 * rate * sums["progress"]
     d = jnp.maximum(
-        last, jnp.where(sums["size"] > 0, h.estim_lr_coef * numerator / sums["size"], 0.0)
+        d_before, jnp.where(sums["size"] > 0, h.estim_lr_coef * numerator / sums["size"], 0.0)
     )
     result, m, v = map_leaves(
         _leaf,
@@ -285,7 +300,7 @@ def _step(
         output=output,
         weight_decay=state.weight_decay,
         d=d,
-        last=last,
+        d_before=d_before,
         rate=rate,
     )
     state = state._replace(
@@ -306,7 +321,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

@@ -2,10 +2,10 @@
 """Schedule-free AdamW: AdamW with a mean of the weights instead of a falling learning rate.
 
 Take gradients at the weights that are trained; evaluate the model with `evaluation_weights`. The
-trained weights are w = b1 x + (1 - b1) z, where z takes plain gradient steps and x is the weighted
-mean of all z so far. x is not stored: it follows from w and z. A schedule may warm the step size
-up. The step and the mean's weights use the same value of it, as in the authors' code; in Optax the
-weights are one step ahead.
+trained weights are `w = b1 x + (1 - b1) z`, where z takes plain gradient steps and x is the
+weighted mean of all z so far. x is not stored: it follows from w and z. A schedule may warm the
+step size up. The step and the mean's weights use the same value of it, as in the authors' code; in
+Optax the weights are one step ahead.
 
 ```text
 c₂ = 1 - β₂ᵗ
@@ -17,6 +17,8 @@ dₜ = γ (gₜ / (√(vₜ / c₂) + ε) + λ wₜ₋₁)
 wₜ = wₜ₋₁ + c (zₜ₋₁ - wₜ₋₁) - (1 - β₁ (1 - c)) dₜ
 zₜ = zₜ₋₁ - dₜ
 ```
+
+In the code: direction = d, peak = γ̂, weight_sum = S.
 
 References:
     Defazio et al. 2024, https://arxiv.org/abs/2405.15682
@@ -50,9 +52,9 @@ __all__ = ["ScheduleFreeAdamW", "State", "apply_gradients", "evaluation_weights"
 
 
 class ScheduleFreeAdamW(Optimizer):
-    """Schedule-free AdamW as a value: its hyperparameters, with `init`, `step` and `update`.
+    """Schedule-free AdamW: AdamW with a mean of the weights instead of a falling learning rate.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 0.0025
@@ -77,7 +79,10 @@ class ScheduleFreeAdamW(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -118,9 +123,9 @@ class State(NamedTuple, Generic[Weights]):
     weight_sum: Scalar
     """Sum of the weights in the mean so far."""
     v: Weights
-    """Second moment, like the weights."""
+    """Second moment. Same structure as the weights."""
     z: Weights
-    """The sequence that takes plain gradient steps, like the weights."""
+    """The sequence that takes plain gradient steps. Same structure as the weights."""
     hyperparameters: ScheduleFreeAdamW
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -183,8 +188,10 @@ def _init(h: ScheduleFreeAdamW, weights: Weights) -> State[Weights]:
         weight_sum=scalar(0.0),
         v=zeros(weights, h.slot_dtype),
         z=copies(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"v": h.b2, "z": 1.0}, squares=["v"])
     return state
 
@@ -201,7 +208,7 @@ def _leaf(
     c2: Array,
     c: Array,
 ) -> tuple[Array, Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     direction = learning_rate * (g / (jnp.sqrt(v / c2) + h.eps) + weight_decay * w)
     update = c * (z - w) - (1 - h.b1 * (1 - c)) * direction
@@ -212,7 +219,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
@@ -249,7 +256,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

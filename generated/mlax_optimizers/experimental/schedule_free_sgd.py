@@ -2,10 +2,10 @@
 """Schedule-free SGD: SGD with a mean of the weights instead of a falling learning rate.
 
 Take gradients at the weights that are trained; evaluate the model with `evaluation_weights`. The
-trained weights are w = b1 x + (1 - b1) z, where z takes plain gradient steps and x is the weighted
-mean of all z so far. x is not stored: it follows from w and z. A schedule may warm the step size
-up. The step and the mean's weights use the same value of it, as in the authors' code; in Optax the
-weights are one step ahead.
+trained weights are `w = b1 x + (1 - b1) z`, where z takes plain gradient steps and x is the
+weighted mean of all z so far. x is not stored: it follows from w and z. A schedule may warm the
+step size up. The step and the mean's weights use the same value of it, as in the authors' code; in
+Optax the weights are one step ahead.
 
 ```text
 γ̂ₜ = max(γ̂ₜ₋₁, γ)
@@ -15,6 +15,8 @@ dₜ = γ (gₜ + λ wₜ₋₁)
 wₜ = wₜ₋₁ + c (zₜ₋₁ - wₜ₋₁) - (1 - β (1 - c)) dₜ
 zₜ = zₜ₋₁ - dₜ
 ```
+
+In the code: direction = d, peak = γ̂, weight_sum = S.
 
 References:
     Defazio et al. 2024, https://arxiv.org/abs/2405.15682
@@ -47,9 +49,9 @@ __all__ = ["ScheduleFreeSGD", "State", "apply_gradients", "evaluation_weights", 
 
 
 class ScheduleFreeSGD(Optimizer):
-    """Schedule-free SGD as a value: its hyperparameters, with `init`, `step` and `update`.
+    """Schedule-free SGD: SGD with a mean of the weights instead of a falling learning rate.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1.0
@@ -70,7 +72,10 @@ class ScheduleFreeSGD(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -111,7 +116,7 @@ class State(NamedTuple, Generic[Weights]):
     weight_sum: Scalar
     """Sum of the weights in the mean so far."""
     z: Weights
-    """The sequence that takes plain gradient steps, like the weights."""
+    """The sequence that takes plain gradient steps. Same structure as the weights."""
     hyperparameters: ScheduleFreeSGD
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -167,8 +172,10 @@ def _init(h: ScheduleFreeSGD, weights: Weights) -> State[Weights]:
         peak=scalar(0.0),
         weight_sum=scalar(0.0),
         z=copies(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"z": 1.0})
     return state
 
@@ -183,7 +190,7 @@ def _leaf(
     weight_decay: Array,
     c: Array,
 ) -> tuple[Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     direction = learning_rate * (g + weight_decay * w)
     update = c * (z - w) - (1 - h.b1 * (1 - c)) * direction
     z = z - direction
@@ -193,7 +200,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     peak = jnp.maximum(state.peak, state.learning_rate)
@@ -227,7 +234,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

@@ -2,7 +2,7 @@
 """Shampoo: the gradient, multiplied along each axis by an inverse root of its second moment there.
 
 Axes longer than `longest` are not preconditioned. The paper's second moments are sums, and it has
-no momentum: `b2=None`, `momentum=None`. MLX, Optax and PyTorch have no Shampoo.
+no momentum; for this, pass `b2=None` and `momentum=None`. MLX, Optax and PyTorch have no Shampoo.
 
 ```text
 Hₜ⁽ⁱ⁾ = Hₜ₋₁⁽ⁱ⁾ + gramᵢ(gₜ)   for each axis i
@@ -11,9 +11,11 @@ mₜ = μ mₜ₋₁ + (1 - μ) gₜ
 dₜ = mₜ
 wₜ = wₜ₋₁ - η (rotate⁻¹(dₜ, Pₜ) + λ wₜ₋₁)
 
-with momentum=None: dₜ = gₜ
-with b2: Hₜ⁽ⁱ⁾ = β₂ Hₜ₋₁⁽ⁱ⁾ + (1 - β₂) gramᵢ(gₜ)   for each axis i
+if momentum is None: dₜ = gₜ
+if b2 is given: Hₜ⁽ⁱ⁾ = β₂ Hₜ₋₁⁽ⁱ⁾ + (1 - β₂) gramᵢ(gₜ)   for each axis i
 ```
+
+In the code: direction = d, moments = H, roots = P.
 
 References:
     Gupta et al. 2018, https://arxiv.org/abs/1802.09568
@@ -49,9 +51,10 @@ __all__ = ["Shampoo", "State", "apply_gradients", "init", "step"]
 
 
 class Shampoo(Optimizer):
-    """Shampoo as a value: its hyperparameters, with `init`, `step` and `update`.
+    """Shampoo: the gradient, multiplied along each axis by an inverse root of its second moment
+    there.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 0.1
@@ -76,7 +79,10 @@ class Shampoo(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -116,13 +122,13 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     moments: Annotated[Entries, _moments_and_roots_shape]
-    """Second moment along each axis, a matrix, for each leaf a tuple of arrays of shapes
-    matrices(shape, longest)."""
+    """Second moment along each axis, a matrix. A tuple of arrays of shapes matrices(shape, longest)
+    for each leaf."""
     roots: Annotated[Entries, _moments_and_roots_shape]
-    """Inverse root of each of these matrices, for each leaf a tuple of arrays of shapes
-    matrices(shape, longest)."""
+    """Inverse root of each of these matrices. A tuple of arrays of shapes matrices(shape, longest)
+    for each leaf."""
     m: Weights | None
-    """Mean gradient, like the weights; None if `momentum is None`."""
+    """Mean gradient. Same structure as the weights; None if `momentum is None`."""
     hyperparameters: Shampoo
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -143,7 +149,7 @@ def init(
     """Return the state before the first step.
 
     Args:
-        weights: The weights, any tree of floating-point or complex arrays.
+        weights: The weights, any tree of real floating-point arrays.
         learning_rate: Step size, η ≥ 0. A number, an array or a schedule.
         momentum: Decay of the mean gradient, 0 ≤ μ < 1. None: no mean is kept. A number, an array
             or a schedule.
@@ -187,8 +193,10 @@ def _init(h: Shampoo, weights: Weights) -> State[Weights]:
         moments=zeros(weights, h.slot_dtype, shape=_moments_and_roots_shape, h=h),
         roots=identities(weights, h.slot_dtype, shape=_moments_and_roots_shape, h=h),
         m=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(
         state, kept={"moments": 1.0 if h.b2 is None else h.b2, "m": h.momentum}, squares=["moments"]
     )
@@ -208,7 +216,7 @@ def _leaf(
     weight_decay: Array,
     step: Array,
 ) -> tuple[Array, Sequence[Array], Sequence[Array], Array | None]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     if h.b2 is None:
         moments = [moments[i] + gram(g, i, h.longest) for i in range(g.ndim)]
     else:
@@ -221,7 +229,7 @@ def _leaf(
     )
     direction = g
     if momentum is not None:
-        assert m is not None
+        assert m is not None  # for type checkers
         m = momentum * m + (1 - momentum) * g
         direction = m
     update = -learning_rate * (rotate_back(direction, roots) + weight_decay * w)
@@ -231,7 +239,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     result, moments, roots, m = map_leaves(
@@ -260,7 +268,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

@@ -2,8 +2,8 @@
 """SOAP: Adam in the eigenbases of Shampoo's second moments.
 
 As in the authors' code, the first step only computes bases, vectors are left to plain Adam, and a
-basis is refreshed by one orthogonal iteration. Unlike there, the columns of a basis are not sorted
-again.
+basis is refreshed by one orthogonal iteration. Unlike in their code, the columns of a basis are not
+sorted again.
 
 ```text
 longest = n₀ if ndim ≥ 2 else 0
@@ -18,8 +18,10 @@ wₜ = wₜ₋₁ - η (dₜ + λ wₜ₋₁)
 Lₜ⁽ⁱ⁾ = β₂ Lₜ₋₁⁽ⁱ⁾ + (1 - β₂) gramᵢ(gₜ)   for each axis i
 Qₜ⁽ⁱ⁾ = qr(Lₜ⁽ⁱ⁾ Qₜ₋₁⁽ⁱ⁾)   for each axis i   every k steps
 
-with precondition_1d: longest = n₀
+if precondition_1d is True: longest = n₀
 ```
+
+In the code: direction = d, late = ĝ, moments = L, bases = Q.
 
 References:
     Vyas et al. 2024, https://arxiv.org/abs/2409.11321
@@ -66,9 +68,9 @@ __all__ = ["SOAP", "State", "apply_gradients", "init", "step"]
 
 
 class SOAP(Optimizer):
-    """SOAP as a value: its hyperparameters, with `init`, `step` and `update`.
+    """SOAP: Adam in the eigenbases of Shampoo's second moments.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 3e-3
@@ -94,7 +96,10 @@ class SOAP(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -138,15 +143,15 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment, like the weights."""
+    """First moment. Same structure as the weights."""
     v: Weights
-    """Second moment in the eigenbases, like the weights."""
+    """Second moment in the eigenbases. Same structure as the weights."""
     moments: Annotated[Entries, _moments_and_bases_shape]
-    """Second moment along each axis, a matrix, for each leaf a tuple of arrays of shapes
-    matrices(shape, longest)."""
+    """Second moment along each axis, a matrix. A tuple of arrays of shapes matrices(shape, longest)
+    for each leaf."""
     bases: Annotated[Entries, _moments_and_bases_shape]
-    """Eigenvectors of each of these matrices, for each leaf a tuple of arrays of shapes
-    matrices(shape, longest)."""
+    """Eigenvectors of each of these matrices. A tuple of arrays of shapes matrices(shape, longest)
+    for each leaf."""
     hyperparameters: SOAP
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -168,7 +173,7 @@ def init(
     """Return the state before the first step.
 
     Args:
-        weights: The weights, any tree of floating-point or complex arrays.
+        weights: The weights, any tree of real floating-point arrays.
         learning_rate: Step size, η ≥ 0. A number, an array or a schedule.
         b1: Decay of the first moment, 0 ≤ β₁ < 1.
         b2: Decay of the second moments, 0 ≤ β₂ < 1.
@@ -213,8 +218,10 @@ def _init(h: SOAP, weights: Weights) -> State[Weights]:
         v=zeros(weights, h.slot_dtype),
         moments=zeros(weights, h.slot_dtype, shape=_moments_and_bases_shape, h=h),
         bases=identities(weights, h.slot_dtype, shape=_moments_and_bases_shape, h=h),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.b1, "v": h.b2, "moments": h.b2}, squares=["v", "moments"])
     return state
 
@@ -235,7 +242,7 @@ def _leaf(
     c1: Array,
     c2: Array,
 ) -> tuple[Array, Array, Array, Sequence[Array], Sequence[Array]]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     longest = _longest_of(h, g.shape)
     late = jnp.where(t > 1, g, 0.0)
     m = h.b1 * m + (1 - h.b1) * late
@@ -255,7 +262,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     t = (state.step + 1).astype(float)
@@ -290,7 +297,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

@@ -45,9 +45,9 @@ __all__ = ["State", "Tiger", "apply_gradients", "init", "step"]
 
 
 class Tiger(Optimizer):
-    """Tiger as a value: its hyperparameters, with `init`, `step` and `update`.
+    """Tiger: the sign of the mean gradient, with steps in proportion to the weights.
 
-    The equations are in the docstring of this module.
+    The fields are its hyperparameters. The equations are in the docstring of this module.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
@@ -64,7 +64,10 @@ class Tiger(Optimizer):
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
     def init(self, weights: Weights) -> "State[Weights]":
-        """Return the state before the first step. Only a Module's unfrozen parameters count."""
+        """Return the state before the first step.
+
+        If `weights` is a Module, only its unfrozen parameters are optimized.
+        """
         return _init(self, trainable(weights))
 
     def step(
@@ -97,7 +100,7 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """Mean gradient, like the weights."""
+    """Mean gradient. Same structure as the weights."""
     hyperparameters: Tiger
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -147,8 +150,10 @@ def _init(h: Tiger, weights: Weights) -> State[Weights]:
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
         m=zeros(weights, h.slot_dtype),
+        # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
+    # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.beta})
     return state
 
@@ -156,7 +161,7 @@ def _init(h: Tiger, weights: Weights) -> State[Weights]:
 def _leaf(
     h: Tiger, g: Array, w: Array, m: Array, *, learning_rate: Array, weight_decay: Array
 ) -> tuple[Array, Array]:
-    """Return the update of one leaf, and its new slots."""
+    """Return the update of one leaf and its new slots."""
     m = h.beta * m + (1 - h.beta) * g
     if g.ndim >= 2:
         update = -learning_rate * rms(w) * (jnp.sign(m) + weight_decay * w)
@@ -168,7 +173,7 @@ def _leaf(
 def _step(
     gradients: Weights, state: State[Weights], weights: Weights, output: Output
 ) -> tuple[Weights, State[Weights]]:
-    """Do one step; return updates or new weights, whichever `output` asks for."""
+    """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     result, m = map_leaves(
@@ -195,7 +200,7 @@ def step(
     Args:
         gradients: Gradients of the loss.
         state: From `init` or from the last step.
-        weights: The weights, like the gradients.
+        weights: The weights; same structure as the gradients.
 
     Raises:
         LeafMismatchError: Corresponding leaves differ in shape or dtype.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlax_codegen.formulas.conditions import negation, otherwise
+from mlax_codegen.formulas.conditions import in_prose, negation, otherwise
 from mlax_codegen.reading.spec import read_spec
 from mlax_codegen.writing.render import render_module
 
@@ -29,6 +29,23 @@ SPECS = Path(__file__).parents[1] / "specs"
 )
 def test_otherwise(test: str, words: str) -> None:
     assert otherwise(ast.parse(test, mode="eval").body, test) == words
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ("nesterov", "nesterov is True"),
+        ("not nesterov", "nesterov is False"),
+        ("momentum is None", "momentum is None"),
+        ("a or b is not None", "a is True or b is given"),
+        ("a and (b or c)", "a is True and (b is True or c is True)"),
+        ("order == 'last'", 'order is "last"'),
+        ("order != 'last'", 'order is not "last"'),
+        ("n > 2", "n > 2"),
+    ],
+)
+def test_in_prose(test: str, words: str) -> None:
+    assert in_prose(ast.parse(test, mode="eval").body) == words
 
 
 @pytest.mark.parametrize("test", ["n < 2", "n <= 2", "n > 2", "n >= 2", "n == 2", "n != 2"])

@@ -1,7 +1,6 @@
 """Formulas with the options at their defaults, and a line for each other option."""
 
 import ast
-import re
 from pathlib import Path
 
 import pytest
@@ -25,26 +24,31 @@ def spec_with(leaf: str, tmp_path: Path) -> Spec:
 @pytest.mark.parametrize(
     ("leaf", "text"),
     [
-        ("v = g if nesterov else w", "vₜ = wₜ₋₁\n\nwith nesterov: vₜ = gₜ"),
+        ("v = g if nesterov else w", "vₜ = wₜ₋₁\n\nif nesterov is True: vₜ = gₜ"),
         (
             "if momentum is not None:\n    g = -g\nv = g",
-            "gₜ ← -gₜ\nvₜ = gₜ\n\nwith momentum=None: without gₜ ← -gₜ",
+            "gₜ ← -gₜ\nvₜ = gₜ\n\nif momentum is None: leave out gₜ ← -gₜ",
         ),
         (
             "g = g if nesterov else -g\nv = g",
-            "gₜ ← -gₜ\nvₜ = gₜ\n\nwith nesterov: without gₜ ← -gₜ",
+            "gₜ ← -gₜ\nvₜ = gₜ\n\nif nesterov is True: leave out gₜ ← -gₜ",
         ),
         (
             'c = w if order == "first" else g\nv = c if nesterov else g',
-            'vₜ = gₜ\n\nwith nesterov: cₜ = wₜ₋₁; vₜ = cₜ\nwith nesterov and order="last": cₜ = gₜ',
+            'vₜ = gₜ\n\nif nesterov is True: cₜ = wₜ₋₁; vₜ = cₜ\nif nesterov is True and order is "last": cₜ = gₜ',
         ),
         (
             "if ndim == 2:\n    v = g\nelse:\n    v = w\nif nesterov:\n    update = v",
-            "if ndim = 2:\n    vₜ = gₜ\notherwise:\n    vₜ = wₜ₋₁\n\nwith nesterov: wₜ = wₜ₋₁ + vₜ",
+            "if ndim = 2:\n    vₜ = gₜ\notherwise:\n    vₜ = wₜ₋₁\n\nif nesterov is True: wₜ = wₜ₋₁ + vₜ",
         ),
         (
             "if momentum is None:\n    g = -g\nv = g",
-            "vₜ = gₜ\n\nwith momentum=None: gₜ ← -gₜ, before vₜ",
+            "vₜ = gₜ\n\nif momentum is None: gₜ ← -gₜ, before vₜ",
+        ),
+        (
+            "if momentum is None:\n    g = -g\nif ndim == 2:\n    v = g\nelse:\n    v = w",
+            "if ndim = 2:\n    vₜ = gₜ\notherwise:\n    vₜ = wₜ₋₁\n\n"
+            "if momentum is None: gₜ ← -gₜ, before each vₜ",
         ),
         ("v = where(g > 0, g, w)", "vₜ = gₜ if gₜ > 0 else wₜ₋₁"),
         ("unused = -g\nv = g", "vₜ = gₜ"),
@@ -56,7 +60,11 @@ def test_what_is_written(leaf: str, text: str, tmp_path: Path) -> None:
 
 def test_a_long_change_has_a_line_for_each_equation(tmp_path: Path) -> None:
     spec = spec_with("if nesterov:\n    g = -g\n    v = g\nelse:\n    v = w", tmp_path)
-    assert text_lines(formulas(spec), 30)[-3:] == ["with nesterov:", "    gₜ ← -gₜ", "    vₜ = gₜ"]
+    assert text_lines(formulas(spec), 30)[-3:] == [
+        "if nesterov is True:",
+        "    gₜ ← -gₜ",
+        "    vₜ = gₜ",
+    ]
 
 
 @SPECS
@@ -72,7 +80,7 @@ def test_every_option_that_equations_read_is_shown(path: Path) -> None:
     ]
     asked = {part.id for test in tests for part in ast.walk(test) if isinstance(part, ast.Name)}
     told = {
-        re.split("=", option)[0] for change in formulas(spec).changes for option in change.options
+        option.partition(" ")[0] for change in formulas(spec).changes for option in change.options
     }
     options = {h.name for h in spec.hyperparameters if h.kind in {"flag", "choice"} or h.optional}
     assert told >= asked & options
