@@ -46,7 +46,7 @@ class Type(StrEnum):
     SHAPES = "a list of shapes"
     ARRAYS = "a list of arrays, one for each axis"
     KEY = "a random key"
-    UNKNOWN = "unknown"  # a mistake was noted already
+    UNKNOWN = "unknown"  # already reported
 
 
 @dataclass(frozen=True)

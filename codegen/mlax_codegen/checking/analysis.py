@@ -90,7 +90,8 @@ def _check_names(spec: Spec, flow: Flow) -> None:
     known = {*flow.names.computed, *flow.locals} - set(flow.names.scalars)
     for name in spec.symbols:
         if name not in {*known, *spec.shapes}:
-            message = f"no equation assigns {name!r}{suggestion(name, known)}"
+            hint = suggestion(name, known) or "; assign it, or remove it from [symbols]"
+            message = f"no equation assigns {name!r}{hint}"
             document.at_key(("symbols", name), message)
     tables: tuple[tuple[str, Iterable[str]], ...] = (
         ("hyperparameters", flow.names.hyperparameters),
@@ -107,9 +108,9 @@ def _check_names(spec: Spec, flow: Flow) -> None:
                 or (table == "scalars" and flow.names.scalars[name].is_key)
             )
             if not constant and name not in flow.written:
-                message = f"no equation assigns {name!r}"
+                message = f"no equation assigns {name!r}; assign it, or remove it from [{table}]"
             elif name not in flow.read:
-                message = f"no equation reads {name!r}"
+                message = f"no equation reads {name!r}; use it or remove it"
             else:
                 continue
             document.at_key((table, name), message, consequence=True)

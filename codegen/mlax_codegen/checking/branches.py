@@ -1,4 +1,4 @@
-"""Which options lead to which reads, found by a walk for each combination of options."""
+"""Find what the equations read under each combination of options."""
 
 import ast
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mlax_codegen.checking.options import MOST, Configuration, configurations_of, holds, tests_in
 from mlax_codegen.language import NDIM, SHAPE, WEIGHT, sees_leaf
 from mlax_codegen.reading.declarations import Slot
-from mlax_codegen.reading.equations import BlockCode, Code
+from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import target_of
@@ -25,7 +25,7 @@ class Branches:
     Attributes:
         weights: Configurations that read the weights.
         leaves: Configurations that see a leaf as a whole: its shape, its norm.
-        blamed: Names and expressions that a mistake was noted at.
+        blamed: Names and expressions that are already reported.
         configuration: The one that is walked.
         possible: Whether it meets the requirements.
         code: The equations that are walked.
@@ -46,7 +46,7 @@ class Branches:
         }
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in self.spec.slots}
         self.keys: frozenset[str] = frozenset(s.name for s in self.spec.scalars if s.is_key)
-        self.drawn: set[str] = set()  # random keys that were read in this configuration
+        self.drawn: dict[str, ast.expr] = {}  # where this configuration first reads each key
         self.of_shape: frozenset[str] = frozenset({SHAPE, NDIM, *self.spec.shapes})
         self.of_leaf: bool = False  # whether leaf equations of a step are walked
 
@@ -78,7 +78,7 @@ class Branches:
             self.possible = all(holds(r.test.expression, configuration) for r in spec.requirements)
             if self.possible:
                 possible.append(configuration)
-            self.drawn = set()
+            self.drawn = {}
             for code in spec.blocks:
                 self.of_leaf = any(code is phase.leaf for phase in spec.phases)
                 self.block(code)
@@ -141,9 +141,8 @@ class Branches:
         if name in self.keys and self.possible:
             if name in self.drawn and node not in self.blamed:
                 self.blamed.add(node)
-                message = f"{name!r} would give the same noise again"
-                self.code.note(node, f"{message}; give the noise a name, or declare another key")
-            self.drawn.add(name)
+                self.code.note(node, _same_noise(name, in_a_list=self.drawn[name] is node))
+            self.drawn.setdefault(name, node)
         found = self.hyperparameters.get(name)
         if found is None or not found.optional or name in self.blamed:
             return
@@ -163,6 +162,32 @@ class Branches:
         if not self.possible or name in self.blamed:
             return
         if not holds(slot.when.expression, self.configuration):
-            message = f"{name!r} exists only if `{slot.when.text.strip()}`; test that first"
+            message = f"{name!r} exists only if {self.in_words(slot.when)}; test that first"
             self.code.note(node, message)
             self.blamed.add(name)
+
+    def in_words(self, condition: ExpressionCode) -> str:
+        """Return a condition as it stands after "only if"."""
+        text = f"`{condition.text.strip()}`"
+        match condition.expression:
+            case ast.Name(id=name) if name in self.of_shape and not self.is_boolean(name):
+                return f"{text} is not empty"
+            case ast.Name():
+                return f"{text} is true"
+            case _:
+                return text
+
+    def is_boolean(self, name: str) -> bool:
+        """Whether a name of [shapes] is a condition; it is a tuple otherwise."""
+        definition = self.spec.shapes.get(name)
+        conditions = ast.Compare | ast.BoolOp | ast.UnaryOp
+        return definition is not None and isinstance(definition.expression, conditions)
+
+
+def _same_noise(key: str, *, in_a_list: bool) -> str:
+    """Return the complaint about a random key that is read again."""
+    if in_a_list:
+        message = f"{key!r} is read once for each axis and gives the same noise each time"
+        return f"{message}; assign it before the list, as in `noise = normal({key}, g)`"
+    message = f"{key!r} is read twice and gives the same noise both times"
+    return f"{message}; assign it once (`noise = normal({key}, g)`) or declare a second key"

@@ -11,7 +11,7 @@ __all__ = ["check_defaults"]
 
 
 def check_defaults(spec: Spec) -> None:
-    """Note each requirement that the defaults break: `Adam()` would fail."""
+    """Record each requirement that the defaults break: `Adam()` would fail."""
     defaults = {h.name: ast.literal_eval(h.default) for h in spec.hyperparameters}
     for requirement in spec.requirements:
         test = requirement.test.expression
@@ -22,7 +22,8 @@ def check_defaults(spec: Spec) -> None:
         if not kept:
             names = dict.fromkeys(names_in([test]))
             given = ", ".join(f"{name} = {defaults[name]!r}" for name in names)
-            requirement.test.note(test, f"the defaults do not meet this requirement: {given}")
+            message = f"the defaults do not meet this requirement: {given}"
+            requirement.test.note(test, f"{message}; change the defaults or the requirement")
 
 
 def _value(node: ast.expr, defaults: Mapping[str, Any]) -> Any:

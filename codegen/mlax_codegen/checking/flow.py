@@ -52,7 +52,7 @@ class Flow:
     def static(self, code: ExpressionCode) -> None:
         """Check a condition that may read hyperparameters only."""
         checker = TypeChecker(self.names, code, Block.STATIC, self.read)
-        checker.test(code.expression, "this condition")
+        checker.test(code.expression)
 
     def shapes(self) -> None:
         """Check what is computed from the shape of a leaf."""
@@ -69,7 +69,7 @@ class Flow:
         """Check what slots declare, and count what they begin with as read."""
         for slot in self.spec.slots:
             if slot.when is not None:
-                self.checker(slot.when).test(slot.when.expression, "this condition")
+                self.checker(slot.when).test(slot.when.expression)
             if slot.shape is not None:
                 kind = self.shape(slot.shape)
                 if kind.type not in _SHAPES:
@@ -104,8 +104,8 @@ class Flow:
                 self.names.broken.add(name)
             self.first[name] = (phase.leaf, statement)
         if not last and not walk.totals:
-            message = "a phase before the last must compute a total"
-            cure = "otherwise merge it with the next phase"
+            message = "only the last phase may have no `total(...)`"
+            cure = "add one, or merge this phase with the next"
             phase.leaf.document.at_key(phase.leaf.path, f"{message}; {cure}")
         self.totals.append(totals)
         self.names.totals |= set(totals)
@@ -145,14 +145,15 @@ class Flow:
         self.locals |= set(walk.first) - set(self.names.slots)
 
     def unused(self) -> None:
-        """Note what is computed once per step, or summed, but never read."""
+        """Record what is computed once per step, or summed, but never read."""
         for name, (code, statement) in self.first.items():
             if name not in self.read and name not in self.names.scalars:
                 self.never_read(code, statement, name)
 
     def never_read(self, code: Code, statement: ast.stmt, name: str) -> None:
-        """Note a name that is never read. It may be read once other mistakes are corrected."""
-        code.note(statement, f"{name!r} is assigned but never read", consequence=True)
+        """Record a name that is never read. It may be read once other mistakes are corrected."""
+        message = f"{name!r} is assigned but never read; use it in an equation or remove it"
+        code.note(statement, message, consequence=True)
 
 
 class _Walk(TypeChecker):
@@ -196,7 +197,7 @@ class _Walk(TypeChecker):
 
     def branch(self, statement: ast.If) -> None:
         """Check both branches; a name that both assign has a value afterwards."""
-        self.test(statement.test, "the condition of an `if`")
+        self.test(statement.test)
         before = dict(self.assigned)
         self.statements(statement.body)
         after, self.assigned = self.assigned, before

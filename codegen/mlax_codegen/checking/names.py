@@ -40,7 +40,7 @@ class StagedType(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         array = self.stage is Stage.LEAF and self.type is Type.NUMBER
         return "an array" if array else str(self.type)
 
@@ -133,9 +133,8 @@ class Names:
         of_leaf = {GRADIENT, WEIGHT, SHAPE, NDIM, *self.slots, *self.spec.shapes}
         if block is Block.SCALARS:
             if name in of_leaf:
-                return (
-                    f"{name!r} has a value for each leaf, but `scalars` are computed once per step"
-                )
+                why = "has a value for each leaf, but `scalars` are computed once per step"
+                return f"{name!r} {why}; move this equation to `leaf`"
             if name in self.scalars:
                 return f"{name!r} is a random key; read it in `leaf`"
         elif block is not Block.LEAF:

@@ -1,9 +1,9 @@
-"""What `init` is told about slots, so that it can warn when their dtype is too narrow.
+"""Facts about slots that let `init` warn when their dtype is too narrow.
 
 A mean `b * m + (1 - b) * g` keeps the part `b` of its slot in each step. If `b` is near 1, a narrow
 dtype rounds each change away, and the slot never changes. If the part is a hyperparameter or a
-number, it is read off the equations: that covers 71 of the 79 slots that change little by little in
-the built-in specs. The other 8 say it in the spec, `keeps`.
+number, as in most built-in specs, it is read off the equations. Otherwise, the spec states it as
+`keeps`.
 """
 
 import ast
@@ -28,7 +28,7 @@ _SQUARES = {"abs2", "gram"}
 def retained(spec: Spec) -> dict[str, tuple[str, ...]]:
     """Return the parts of each slot that a step may keep, as expressions of hyperparameters.
 
-    A slot that changes otherwise, is replaced or is only handed on has none.
+    A slot that changes otherwise, is replaced or is only passed on has none.
     """
     floats = [h.name for h in spec.hyperparameters if h.kind == "float"]
     found: dict[str, tuple[str, ...]] = {}
@@ -102,7 +102,7 @@ def _part(node: ast.expr, slot: str, floats: Collection[str]) -> str | None:
             is_elsewhere = _part(left, slot, floats) == "" == _part(right, slot, floats)
             return "" if is_elsewhere else None
         case ast.Call():
-            return ""  # a sign or a norm of the slot is no part of it
+            return ""  # a sign or a norm of the slot is not part of it
         case _:
             return None if slot in names_in([node]) else ""
 
@@ -120,7 +120,7 @@ def _factor(node: ast.expr, floats: Collection[str]) -> str | None:
 def scales(spec: Spec) -> dict[str, str]:
     """Return the first value of the scalar of the state that is multiplied into a slot.
 
-    A scalar that begins at zero is a sum of what comes, and no scale.
+    A scalar that begins at zero is a sum, not a scale.
     """
     begins = {
         scalar.name: scalar.init.number or scalar.init.hyperparameter

@@ -8,16 +8,25 @@ from mlax_codegen.language import FUNCTIONS, TOTAL, Function, Parameter, Type
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.mistakes import closest, either_of, suggestion
+from mlax_codegen.reading.trees import in_short, names_in
 
 __all__ = ["TypeChecker"]
 
 _FLAG = StagedType(Stage.STATIC, Type.FLAG)
 _SIZES = StagedType(Stage.STATIC, Type.SIZES)
 _HINTS = {
-    Type.CONDITION: "; write `where(condition, a, b)`",
-    Type.FLAG: "; write `a if b else c`",
+    Type.CONDITION: "; write `where({}, a, b)`",
+    Type.FLAG: "; write, for example, `1.0 if {} else 0.0`",
     Type.ARRAYS: "; take one item, `x[i]`, in a comprehension",
     Type.KEY: "; write `normal(key, g)`",
+}
+_STATIC = "can depend only on shapes and hyperparameters that are not schedulable"
+_DECLARE = {
+    Block.STATIC: "declare it under [hyperparameters]",
+    Block.SHAPES: "declare it under [hyperparameters] or [shapes]",
+    Block.SCALARS: "declare it under [hyperparameters] or [scalars], or assign it first",
+    Block.LEAF: "declare it under [hyperparameters], [slots] or [scalars], or assign it first",
+    Block.FUNCTION: "declare it under [hyperparameters], [slots] or [scalars], or assign it first",
 }
 _LISTS = {
     (Type.NUMBER, True): _SIZES,
@@ -26,8 +35,13 @@ _LISTS = {
 }
 
 
+def _hint(kind: StagedType, node: ast.expr) -> str:
+    """Return what to write for a value that is not a number."""
+    return _HINTS.get(kind.type, "").replace("{}", in_short(node, "condition"))
+
+
 class TypeChecker:
-    """Finds the types of expressions in one block, and notes each part that does not fit.
+    """Finds the types of expressions in one block, and records each part that does not fit.
 
     Attributes:
         names: The names of the spec.
@@ -37,7 +51,7 @@ class TypeChecker:
         visible: What the block can read.
         assigned: Names that the block has assigned in every branch that leads here.
         variables: Variables of the comprehensions around.
-        blamed: Names that a mistake was noted at; they are named once.
+        blamed: Names that are already reported.
     """
 
     def __init__(self, names: Names, code: Code, block: Block, read: set[str]) -> None:
@@ -56,18 +70,21 @@ class TypeChecker:
         return None
 
     def wrong(self, node: ast.expr, message: str) -> StagedType:
-        """Note a mistake; return the type that raises no further ones."""
+        """Record a mistake; return the type that raises no further ones."""
         self.code.note(node, message)
         return UNKNOWN
 
-    def test(self, node: ast.expr, what: str) -> StagedType:
-        """Check a condition that must be static; `what` is what messages call it."""
+    def test(self, node: ast.expr, cure: str = "") -> StagedType:
+        """Check a condition that must be static; `cure` says what to do if not, by default `where`."""
         kind = self.type_of(node)
         if kind.type is Type.UNKNOWN:
             return UNKNOWN
         if kind.stage is not Stage.STATIC:
+            condition = in_short(node, "condition" if kind.type is Type.CONDITION else "x")
+            if kind.type is not Type.CONDITION:
+                condition = f"{condition} > 0" if kind.type is Type.NUMBER else "condition"
             return self.wrong(
-                node, f"{what} must be static; for arrays, write `where(condition, a, b)`"
+                node, f"{self.late(node)}; {cure or f'use `where({condition}, a, b)`'}"
             )
         if kind.type is Type.NUMBER:
             return self.wrong(node, "this is a number, not a condition; compare it, as in `x > 0`")
@@ -77,6 +94,24 @@ class TypeChecker:
             )
         return _FLAG
 
+    def late(self, node: ast.expr) -> str:
+        """Say which part of an expression is not static."""
+        for name in names_in([node]):
+            hyperparameter = self.names.hyperparameters.get(name)
+            if hyperparameter is not None and hyperparameter.schedulable:
+                return f"{name!r} is schedulable, so its value is only known when the step runs"
+            found = self.variables.get(name) or self.assigned.get(name) or self.visible.get(name)
+            if found is not None and found.stage is not Stage.STATIC:
+                return f"the value of {name!r} is only known when the step runs"
+        return "this value is only known when the step runs"
+
+    def static_number(self, node: ast.expr, what: str) -> bool:
+        """Check a number that must be static; `what` is its name in messages."""
+        is_static = self.number(node) is Stage.STATIC
+        if not is_static:
+            self.code.note(node, f"{self.late(node)}; {what} {_STATIC}")
+        return is_static
+
     def number(self, node: ast.expr) -> Stage:
         """Check an operand of arithmetic."""
         return self.expect(node, Type.NUMBER, "this must be a number")
@@ -85,29 +120,28 @@ class TypeChecker:
         """Check the type of an expression; `what` begins the message if it is another."""
         kind = self.type_of(node)
         if kind.type not in {wanted, Type.UNKNOWN}:
-            hint = _HINTS.get(kind.type, "") if wanted is Type.NUMBER else ""
+            hint = _hint(kind, node) if wanted is Type.NUMBER else ""
             self.code.note(node, f"{what}, not {kind.words}{hint}")
         return kind.stage
 
     def type_of(self, node: ast.expr) -> StagedType:
-        """Return the type of an expression, and note what is wrong in it."""
+        """Return the type of an expression, and record what is wrong in it."""
         match node:
             case ast.Name(id=name):
                 return self.name(node, name)
             case ast.Constant(value=value):
                 return self.constant(node, value)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return self.test(operand, "the operand of `not`")
+                return self.test(operand)
             case ast.UnaryOp(operand=operand):
                 return StagedType(self.number(operand), Type.NUMBER)
             case ast.BinOp(left=left, right=right):
                 return StagedType(max(self.number(left), self.number(right)), Type.NUMBER)
-            case ast.BoolOp(op=op, values=values):
-                word = "and" if isinstance(op, ast.And) else "or"
-                kinds = [self.test(part, f"an operand of `{word}`") for part in values]
+            case ast.BoolOp(values=values):
+                kinds = [self.test(part) for part in values]
                 return UNKNOWN if UNKNOWN in kinds else kinds[0]
             case ast.IfExp(test=test, body=body, orelse=otherwise):
-                self.test(test, "the condition of `if` and `else`")
+                self.test(test)
                 return self.either(body, otherwise)
             case ast.Compare(left=left, ops=[op], comparators=[right]):
                 return self.comparison(node, left, op, right)
@@ -126,14 +160,13 @@ class TypeChecker:
         """Return the type of a choice between two values, which must have the same type."""
         first = self.type_of(body)
         if first.type in {Type.SIZES, Type.SHAPES, Type.ARRAYS}:
-            words = f"this must be {first.type}, like the first value"
-            return StagedType(
-                max(first.stage, self.expect(otherwise, first.type, words)), first.type
-            )
+            second = self.type_of(otherwise)
+            if second.type not in {first.type, Type.UNKNOWN}:
+                message = f"the second value is {second.words}, but the first is {first.words}"
+                self.code.note(otherwise, f"{message}; both must have the same type")
+            return StagedType(max(first.stage, second.stage), first.type)
         if first.type not in {Type.NUMBER, Type.UNKNOWN}:
-            self.wrong(
-                body, f"this must be a number, not {first.words}{_HINTS.get(first.type, '')}"
-            )
+            self.wrong(body, f"this must be a number, not {first.words}{_hint(first, body)}")
         return StagedType(max(first.stage, self.number(otherwise)), Type.NUMBER)
 
     def name(self, node: ast.Name, name: str) -> StagedType:
@@ -157,7 +190,7 @@ class TypeChecker:
         """Complain about an unknown name; the one that was probably meant counts as read."""
         known = {*self.visible, *self.assigned, *self.variables}
         self.read.add(closest(name, known) or name)
-        return f"unknown name {name!r}{suggestion(name, known)}"
+        return f"unknown name {name!r}{suggestion(name, known) or f'; {_DECLARE[self.block]}'}"
 
     def constant(self, node: ast.expr, value: object) -> StagedType:
         if value is None:
@@ -223,11 +256,11 @@ class TypeChecker:
         of_two = name == "max" and len(node.args) == 2
         static = function.static or of_two
         if self.block is Block.SHAPES and not static:
-            return self.wrong(node, f"{name} takes arrays, but everything here is static")
+            message = f"{name} takes arrays; this must be computed from hyperparameters and shapes"
+            return self.wrong(node, message)
         if self.block is Block.SCALARS and not (function.elementwise or static):
-            self.code.note(
-                node, f"{name} needs a whole leaf, but `scalars` are computed once per step"
-            )
+            message = f"{name} needs a whole leaf, but `scalars` are computed once per step"
+            self.code.note(node, f"{message}; move this equation to `leaf`")
         if name == TOTAL:
             self.number(node.args[0])
             return self.wrong(node, "assign a total to a name of its own: name = total(...)")
@@ -253,7 +286,8 @@ class TypeChecker:
         if parameter.type is Type.CONDITION:
             kind = self.type_of(node)
             if kind.type not in {Type.CONDITION, Type.UNKNOWN}:
-                hint = "; write `a if b else c`" if kind.type is Type.FLAG else ""
+                flag = kind.type is Type.FLAG
+                hint = f"; write `a if {in_short(node, 'condition')} else b`" if flag else ""
                 message = f"where needs a condition on arrays, not {kind.words}{hint}"
                 self.code.note(node, message)
             return kind.stage
@@ -263,8 +297,10 @@ class TypeChecker:
             what = f"{parameter.name} of {function.name} must be {parameter.type}"
             stage = self.expect(node, parameter.type, what)
         if static and stage is not Stage.STATIC:
-            hint = "; for arrays, write `maximum(a, b)`" if function.name == "max" else ""
-            self.code.note(node, f"{parameter.name} of {function.name} must be static{hint}")
+            cure = f"{parameter.name} of {function.name} {_STATIC}"
+            if function.name == "max":
+                cure = "for arrays, write `maximum(a, b)`"
+            self.code.note(node, f"{self.late(node)}; {cure}")
         return stage
 
     def word(self, function: Function, parameter: Parameter, node: ast.expr) -> Stage:
@@ -302,16 +338,18 @@ class TypeChecker:
         """Return the type of `x[i]`."""
         if isinstance(index, ast.Constant) and not isinstance(index.value, int):
             return self.wrong(index, "an index must be one integer")
-        if self.number(index) is not Stage.STATIC:
-            return self.wrong(index, "an index must be static")
+        if not self.static_number(index, "an index"):
+            return UNKNOWN
         kind = self.type_of(value)
         if kind.type in {Type.SIZES, Type.ARRAYS}:
             return StagedType(kind.stage, Type.NUMBER)
         if kind.type is Type.UNKNOWN:
             return UNKNOWN
-        return self.wrong(
-            value, f"only shapes, axes and lists have items, but this is {kind.words}"
-        )
+        cure = "only shapes, axes and lists have items"
+        if kind.type is Type.NUMBER and kind.stage is Stage.LEAF:
+            array = in_short(value, "x")
+            cure = f"use `sum({array})`, `mean({array}, axis)` or similar"
+        return self.wrong(value, f"{kind.words} cannot be indexed; {cure}")
 
     def sizes(self, node: ast.expr, items: list[ast.expr]) -> StagedType:
         """Return the type of a tuple: a shape."""
@@ -327,8 +365,7 @@ class TypeChecker:
         """Return the type of a list with a value for each axis."""
         match generator.iter:
             case ast.Call(args=[end]):
-                if self.number(end) is not Stage.STATIC:
-                    self.code.note(end, "a range must be static")
+                self.static_number(end, "a range")
             case over:
                 kind = self.type_of(over)
                 if kind.type is Type.UNKNOWN:
@@ -347,7 +384,7 @@ class TypeChecker:
             return self.wrong(target, wrong)
         self.variables[variable] = StagedType(Stage.STATIC, Type.NUMBER)
         for condition in generator.ifs:
-            self.test(condition, "a condition in a comprehension")
+            self.test(condition, f"a condition in a comprehension {_STATIC}")
         kind = self.type_of(element)
         del self.variables[variable]
         if kind.type is Type.UNKNOWN:

@@ -22,7 +22,7 @@ _NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
 def in_formula(
     node: ast.expr, choices: Mapping[str, tuple[str, ...]], tex: Callable[[ast.expr], str]
 ) -> str:
-    """Return a condition as LaTeX, in words where it is no formula.
+    """Return a condition as LaTeX, in words if it is not a formula.
 
     Args:
         node: The condition.

@@ -390,7 +390,7 @@ class Equations:
         return rf"\begin{{cases}} {text} \end{{cases}}"
 
     def condition(self, node: ast.expr) -> str:
-        """Return a static condition, in words where it is no formula."""
+        """Return a static condition, in words if it is not a formula."""
         match node:
             case ast.Name(id=name) if name in self.sizes:
                 return words(f"there are {name}")

@@ -12,7 +12,10 @@ _GREEK = frozenset(
 
 
 def default_symbol(name: str) -> str:
-    r"""Return LaTeX for a name: `b1` is b_1, `mu` \mu, `v_max` v_{\text{max}}, a word itself in italics."""
+    r"""Return LaTeX for a name.
+
+    `b1` is b_1, `mu` \mu, `v_max` v_{\text{max}}, any other word in italics.
+    """
     base, _, rest = name.partition("_")
     numbered = re.fullmatch(r"([a-z]+?)(\d+)", base)
     digits = ""
@@ -46,7 +49,7 @@ def with_index(symbol: str, index: str) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number without what a formula leaves out."""
+    """Return a number in LaTeX: 1.0 as 1, 1e-3 as 10^{-3}."""
     if isinstance(value, int):
         return str(value)
     text = repr(value)

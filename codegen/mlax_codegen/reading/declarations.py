@@ -93,7 +93,7 @@ class Declarations:
         self.taken |= dict.fromkeys(self.hyperparameters, "a hyperparameter")
 
     def declare(self, path: KeyPath, what: str) -> str:
-        """Return the last name of a path; note a mistake if it cannot be declared."""
+        """Return the last name of a path; record a mistake if it cannot be declared."""
         name = str(path[-1])
         check_identifier(self.document, path, name, what=what, reserved=RESERVED)
         if name in self.taken:

@@ -14,6 +14,7 @@ from mlax_codegen.reading.positions import DuplicateKeyError, KeyPath, Place, lo
 __all__ = ["Document", "read_document"]
 
 _LARGEST = 200_000  # characters; the longest spec is a page
+_WORD = re.compile(r"[A-Za-z_][\w.-]*")
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -30,7 +31,7 @@ class Document:
         self.mistakes: list[Mistake] = []
 
     def at_key(self, path: KeyPath, message: str, *, consequence: bool = False) -> None:
-        """Note a mistake at a key or, for an item of an array, at the item."""
+        """Record a mistake at a key or, for an item of an array, at the item."""
         place = self.place(path)
         start, end = place.key, place.key_end
         if start == end:
@@ -38,14 +39,14 @@ class Document:
         self.note(start, end, message, consequence=consequence)
 
     def at_value(self, path: KeyPath, message: str) -> None:
-        """Note a mistake at a value."""
+        """Record a mistake at a value."""
         place = self.place(path)
         self.note(place.value, place.value_end, message)
 
     def inside(
         self, path: KeyPath, start: int, end: int, message: str, *, consequence: bool = False
     ) -> None:
-        """Note a mistake in a string; `start` and `end` are offsets in the string."""
+        """Record a mistake in a string; `start` and `end` are offsets in the string."""
         place = self.place(path)
         value = self.value(path)
         if (
@@ -81,12 +82,12 @@ class Document:
         return self.text[place.value : place.value_end]
 
     def note(self, start: int, end: int, message: str, *, consequence: bool = False) -> None:
-        """Note a mistake between two offsets of the text. It is reported on the line of the first."""
+        """Record a mistake between two offsets of the text, on the line of the first."""
         found = mistake(self.file, self.text, start, end, message)
         self.mistakes.append(replace(found, consequence=consequence))
 
     def stop_on_mistakes(self) -> None:
-        """Raise the mistakes, if there are any; leave out consequences unless there is nothing else."""
+        """Raise the mistakes, if any; omit follow-on mistakes unless there are no others."""
         if self.mistakes:
             causes = [mistake for mistake in self.mistakes if not mistake.consequence]
             raise SpecError(causes or self.mistakes)
@@ -149,9 +150,9 @@ def parsed(file: str, text: str) -> Document:
         data = tomllib.loads(text)
         places = locate(text)
     except RecursionError:
-        raise refuse(0, 1, "nested too deeply") from None
+        raise refuse(0, 1, "brackets are nested too deeply; remove some") from None
     except tomllib.TOMLDecodeError as error:
-        start, message = _complaint(text, str(error))
+        start, end, message = _complaint(text, str(error))
         try:
             locate(text)
         except DuplicateKeyError as duplicate:
@@ -160,7 +161,7 @@ def parsed(file: str, text: str) -> Document:
             ) from None
         except (IndexError, RecursionError):
             pass
-        raise refuse(start, start + 1, f"not TOML: {message}") from None
+        raise refuse(start, end, f"not TOML: {message}") from None
     except ValueError:  # an integer with more digits than Python allows
         longest = max(re.finditer(r"\d+", text), key=lambda digits: len(digits.group()))
         raise refuse(longest.start(), longest.end(), "this number has too many digits") from None
@@ -173,13 +174,27 @@ def _name(character: str) -> str:
     return f"{code} ({name})" if name else code
 
 
-def _complaint(text: str, message: str) -> tuple[int, str]:
-    """Split a message of tomllib into the offset that it names and the rest."""
+def _complaint(text: str, message: str) -> tuple[int, int, str]:
+    """Split a message of tomllib into the offsets that it is about and the rest."""
     place = _PLACE.search(message)
     rest = _PLACE.sub("", message)
     rest = rest[:1].lower() + rest[1:]
     if place is None or place[1] is None:
-        return len(text.rstrip("\n")), rest
+        end = len(text.rstrip("\n"))
+        return end, end + 1, rest
     lines = text.split("\n")
     line, column = int(place[1]), int(place[2])
-    return sum(len(previous) + 1 for previous in lines[: line - 1]) + column - 1, rest
+    start = sum(len(previous) + 1 for previous in lines[: line - 1]) + column - 1
+    word = _WORD.match(text, start)
+    if rest == "invalid value" and word is not None:
+        return start, word.end(), f"{rest}; {_instead_of(word[0])}"
+    return start, start + 1, rest
+
+
+def _instead_of(word: str) -> str:
+    """Return what to write instead of a word that is not a value in TOML."""
+    if word.lower() in {"true", "false"}:
+        return f"write {word.lower()}"
+    if word == "None":
+        return "TOML has no None; leave the key out"
+    return f'text needs quotes: "{word}"'

@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.language import FUNCTIONS, Function
 from mlax_codegen.reading.document import Document
-from mlax_codegen.reading.mistakes import suggestion
+from mlax_codegen.reading.mistakes import either_of, suggestion
 from mlax_codegen.reading.positions import KeyPath
+from mlax_codegen.reading.trees import in_short
 
 __all__ = ["BlockCode", "Code", "ExpressionCode", "read_block", "read_expression"]
 
@@ -38,6 +39,13 @@ _OPERATORS: dict[type[ast.AST], str] = {
     ast.Invert: "~",
     ast.In: "in",
     ast.NotIn: "not in",
+}
+_SIGNS: dict[type[ast.operator], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.Pow: "**",
 }
 _FORBIDDEN: dict[type[ast.AST], str] = {
     ast.Attribute: "attributes are not part of the language",
@@ -72,7 +80,7 @@ class Code:
     text: str
 
     def note(self, node: ast.expr | ast.stmt, message: str, *, consequence: bool = False) -> None:
-        """Note a mistake at a node."""
+        """Record a mistake at a node."""
         start, end = self.offset(node.lineno, node.col_offset), len(self.text)
         if node.end_lineno is not None and node.end_col_offset is not None:
             end = self.offset(node.end_lineno, node.end_col_offset)
@@ -133,7 +141,7 @@ def read_expression(document: Document, path: KeyPath, text: str) -> ExpressionC
 
 
 def _parse(code: Code) -> ast.Module | None:
-    """Return the syntax tree; if there is none, note why."""
+    """Return the syntax tree; if there is none, record why."""
     document, path, text = code.document, code.path, code.text
     if len(text) > _LONGEST:
         document.at_value(path, f"equations must not be longer than {_LONGEST:,} characters")
@@ -150,7 +158,9 @@ def _parse(code: Code) -> ast.Module | None:
                 return None
     run = _UNARY_RUN.search(text)
     if run is not None:
-        document.inside(path, run.start(), run.end(), "too many signs in a row")
+        sign = "not" if run[0].startswith("not") else run[0][0]
+        message = f"too many `{sign}` in a row; write at most one"
+        document.inside(path, run.start(), run.end(), message)
         return None
     if (
         len(_OPENINGS.findall(text)) > _LONGEST // 10
@@ -206,7 +216,9 @@ def _check_block(code: Code, body: list[ast.stmt]) -> None:
             case ast.Assign():
                 code.note(statement.targets[0], "assign to a single name")
             case ast.AugAssign(target=ast.Name(id=name)):
-                code.note(statement, f"write it out: {name} = {name} ...")
+                sign = _SIGNS.get(type(statement.op))
+                cure = f"`{sign}=` is not part of the language; write `{name} = {name} {sign} ...`"
+                code.note(statement, cure if sign else _refusal(statement))
             case ast.If(test=test, body=then, orelse=otherwise):
                 _check_expression(code, test)
                 _check_block(code, then)
@@ -216,7 +228,7 @@ def _check_block(code: Code, body: list[ast.stmt]) -> None:
 
 
 def _check_expression(code: Code, node: ast.expr) -> None:
-    """Accept what belongs to the language; note everything else."""
+    """Accept what belongs to the language; record everything else."""
     match node:
         case ast.Name():
             return
@@ -275,16 +287,17 @@ def _check_call(code: Code, node: ast.Call, name: str) -> None:
         code.note(node, "use range only in a comprehension: [f(x[i]) for i in range(ndim)]")
         return
     if name not in FUNCTIONS:
-        code.note(node.func, f"unknown function {name!r}{suggestion(name, FUNCTIONS)}")
+        hint = suggestion(name, FUNCTIONS) or "; docs/specs.md lists the functions"
+        code.note(node.func, f"unknown function {name!r}{hint}")
         return
     function = FUNCTIONS[name]
     optional = [parameter.name for parameter in function.parameters if parameter.optional]
     named = [keyword.arg or "**" for keyword in node.keywords]
     given = len(node.args)
     free = [p.name for p in function.parameters[given:] if p.optional]
-    if any(word not in optional for word in named):
-        hint = f"; only {', '.join(optional)} can be passed by name" if optional else ""
-        code.note(node, f"pass the arguments of {name} by position{hint}")
+    wrong = [word for word in named if word not in optional]
+    if wrong:
+        code.note(node, _wrong_keyword(node, function, wrong[0], optional))
         return
     if any(word not in free for word in named) or len(set(named)) < len(named):
         code.note(node, f"an argument of {name} is given twice")
@@ -296,6 +309,20 @@ def _check_call(code: Code, node: ast.Call, name: str) -> None:
         code.note(node, f"{name} takes {expected} {plural}, not {given}")
     for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
         _check_expression(code, argument)
+
+
+def _wrong_keyword(node: ast.Call, function: Function, word: str, optional: list[str]) -> str:
+    """Return the complaint about an argument that cannot be passed by name."""
+    if word == "**":
+        return "pass the arguments one by one, without **"
+    required = {parameter.name for parameter in function.parameters} - {*optional}
+    if word in required:
+        values = [keyword.value for keyword in node.keywords if keyword.arg in required]
+        others = [keyword for keyword in node.keywords if keyword.arg not in required]
+        call = in_short(ast.Call(node.func, [*node.args, *values], others), f"{function.name}(...)")
+        return f"{word} of {function.name} cannot be passed by name; write `{call}`"
+    only = f"only {either_of(optional)} can be" if optional else "none of its arguments can be"
+    return f"{function.name} has no argument {word!r}; {only} passed by name"
 
 
 def _check_comprehension(code: Code, node: ast.ListComp) -> None:
@@ -341,7 +368,7 @@ def _check_constant(code: Code, node: ast.Constant) -> None:
 
 
 def _check_power(code: Code, node: ast.BinOp) -> bool:
-    """Return whether an exponent is small enough; note a mistake if it is not."""
+    """Return whether an exponent is small enough; record a mistake if it is not."""
     exponent = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
     parts = list(ast.walk(exponent))
     if isinstance(exponent, ast.Constant):

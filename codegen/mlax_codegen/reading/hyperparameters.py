@@ -195,6 +195,9 @@ def _bounds(document: Document, path: KeyPath, table: Table) -> Bounds:
             return Bounds()
     bounds = Bounds(lower, lower_op not in {"<", ">"}, upper, upper_op != "<")
     if lower is not None and upper is not None and float(lower) >= float(upper):
-        document.at_value(path, "no number is within these bounds")
+        message = "no number is within these bounds; the lower bound exceeds the upper"
+        if float(lower) == float(upper):
+            message = "the lower bound must be less than the upper"
+        document.at_value(path, message)
         return Bounds()
     return bounds

@@ -50,7 +50,7 @@ def locate(text: str) -> dict[KeyPath, Place]:
     """Return the place of every key and array item of a document that `tomllib` accepts.
 
     Raises:
-        DuplicateKeyError: A key is given twice. This is how that complaint of `tomllib` gets a position.
+        DuplicateKeyError: A key is given twice. `tomllib` reports this without a position.
     """
     return _Scanner(text).document()
 
@@ -99,7 +99,7 @@ class _Scanner:
             self.places.setdefault(table, Place(start, self.at, start, self.at))
 
     def resolved(self, names: list[str]) -> KeyPath:
-        """Return the path of a header. An array of tables in it stands for its last table."""
+        """Return the path of a header; one inside an array of tables refers to its last table."""
         path: KeyPath = ()
         for index, name in enumerate(names):
             path = (*path, name)

@@ -199,8 +199,13 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
     name = table.text("name", default=default)
     if "name" in table.data and name is not None:
         check_identifier(document, (*path, "name"), name, what="phase", reserved={})
-        if name in names or name in declared.taken or name.endswith(("_shape", "_of")):
-            document.at_value((*path, "name"), f"{name!r} is taken; give the phase another name")
+        used = declared.taken.get(name)
+        if used is not None:
+            message = f"{name!r} is already {used}; give the phase another name"
+            document.at_value((*path, "name"), message)
+        elif name.endswith(("_shape", "_of")):
+            message = f"{name!r} ends in _shape or _of; such names are reserved"
+            document.at_value((*path, "name"), message)
     scalars = table.text("scalars", default="", block=True)
     leaf = table.text("leaf", block=True)
     if leaf is None or name is None:

@@ -1,4 +1,4 @@
-"""Read typed values from the tables of a spec, and note mistakes."""
+"""Read typed values from the tables of a spec, and record mistakes."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
@@ -35,9 +35,14 @@ def number_text(literal: str, value: float) -> str:
 def check_identifier(
     document: Document, path: KeyPath, name: str, *, what: str, reserved: Mapping[str, str]
 ) -> None:
-    """Note a mistake if a key cannot be a name in the generated code."""
+    """Record a mistake if a key cannot be a name in the generated code."""
     if not name.isascii() or not name.isidentifier() or name != name.lower():
-        message = f"{name!r} is not a valid name for a {what}: use a-z, 0-9 and _, as in 'b1'"
+        article = "an" if what == "argument" else "a"
+        example = "gather" if what == "phase" else "b1"
+        message = (
+            f"{name!r} is not a valid name for {article} {what}: use a-z, 0-9 and _, "
+            f"as in {example!r}"
+        )
     elif name.startswith("_") or name.endswith("_"):
         message = f"{name!r} begins or ends with an underscore; such names are reserved"
     elif name in reserved:
@@ -48,7 +53,7 @@ def check_identifier(
 
 
 class Table:
-    """A table of a spec. Its methods note a wrong type or a missing key, and then return None."""
+    """A table of a spec. Its methods record a wrong type or a missing key, and then return None."""
 
     def __init__(self, document: Document, path: KeyPath) -> None:
         self.document = document
@@ -64,7 +69,7 @@ class Table:
         return list(self.data)
 
     def check_keys(self, known: Mapping[str, Key], tables: Collection[str] = ()) -> None:
-        """Note unknown keys, and strings that are too long."""
+        """Record unknown keys, and strings that are too long."""
         words = [*known, *tables]
         for key, value in self.data.items():
             path = (*self.path, key)
@@ -76,12 +81,12 @@ class Table:
                 self.document.at_value(path, message)
 
     def wrong(self, key: str, expected: str) -> None:
-        """Note a value of the wrong type."""
+        """Record a value of the wrong type."""
         message = f"{key} must be {expected}, not {kind_of(self.data[key])}"
         self.document.at_value((*self.path, key), message)
 
     def missing(self, key: str) -> None:
-        """Note that a required key is missing."""
+        """Record that a required key is missing."""
         if self.path:
             self.document.at_key(self.path, f"{key!r} is missing")
         else:

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator
 
 from mlax_codegen.language import FUNCTIONS
 
-__all__ = ["assignments_in", "calls_in", "names_in", "target_of"]
+__all__ = ["assignments_in", "calls_in", "in_short", "names_in", "target_of"]
+
+_LONGEST = 60  # characters of an expression in a message
 
 
 def names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
@@ -14,6 +16,12 @@ def names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
         for part in ast.walk(node):
             if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
                 yield part.id
+
+
+def in_short(node: ast.expr, instead: str) -> str:
+    """Return an expression for a message; `instead` if it is long."""
+    text = ast.unparse(node)
+    return text if len(text) <= _LONGEST else instead
 
 
 def target_of(statement: ast.AST) -> str:

@@ -36,7 +36,7 @@ CASES: dict[str, Bad] = {
         "init can name only a float hyperparameter that is neither optional nor schedulable; 'noisy' is not one",
         '"noisy"',
     ),
-    "init of a scalar that is no number": Bad(
+    "init of a scalar that is not a number": Bad(
         "init = 1e30", "init = nan", "26:17", "init must be finite", "nan"
     ),
     "init of a wrong type": Bad(
@@ -95,7 +95,7 @@ CASES: dict[str, Bad] = {
         "a shape must be a tuple of integers or a list of shapes, not a number",
         "ndim",
     ),
-    "shape that is no expression": Bad(
+    "shape that is not an expression": Bad(
         'shape = "()"',
         'shape = "x = 1"',
         "38:29",
@@ -135,7 +135,7 @@ CASES: dict[str, Bad] = {
         '"ndim == 2"',
         '"norm(2) > 1"',
         "31:11",
-        "norm takes arrays, but everything here is static",
+        "norm takes arrays; this must be computed from hyperparameters and shapes",
         "norm(2)",
     ),
     "static value that is a list": Bad(
@@ -165,14 +165,15 @@ CASES: dict[str, Bad] = {
         " if matrix else m",
         " if noisy else m",
         "31:1",
-        "no equation reads 'matrix'",
+        "no equation reads 'matrix'; use it or remove it",
         "matrix",
     ),
     "shape of branches that differ": Bad(
         "is None else (longest,)",
         "is None else 3",
         "34:62",
-        "this must be a tuple of integers, like the first value, not a number",
+        "the second value is a number, but the first is a tuple of integers; both must "
+        "have the same type",
         "3",
     ),
     "tuple in equations": Bad(
@@ -200,15 +201,29 @@ CASES: dict[str, Bad] = {
         'name = "gather"',
         'name = "row"',
         "44:8",
-        "'row' is taken; give the phase another name",
+        "'row' is already a slot; give the phase another name",
         '"row"',
     ),
     "phase in capitals": Bad(
         'name = "gather"',
         'name = "Gather"',
         "44:1",
-        "'Gather' is not a valid name for a phase: use a-z, 0-9 and _, as in 'b1'",
+        "'Gather' is not a valid name for a phase: use a-z, 0-9 and _, as in 'gather'",
         "name",
+    ),
+    "phase with a reserved ending": Bad(
+        'name = "gather"',
+        'name = "gather_of"',
+        "44:8",
+        "'gather_of' ends in _shape or _of; such names are reserved",
+        '"gather_of"',
+    ),
+    "argument in capitals": Bad(
+        "[arguments]\nvalue",
+        "[arguments]\nValue",
+        "22:1",
+        "'Value' is not a valid name for an argument: use a-z, 0-9 and _, as in 'b1'",
+        "Value",
     ),
     "argument that is assigned": Bad(
         "best = minimum(best, value)",
@@ -256,14 +271,15 @@ CASES: dict[str, Bad] = {
         "d = { init",
         "far = { init = 0.0, doc = 'Unused.' }\nd = { init",
         "25:1",
-        "no equation assigns 'far'",
+        "no equation assigns 'far'; assign it, or remove it from [scalars]",
         "far",
     ),
     "shape in scalars": Bad(
         "minimum(best, value)",
         "minimum(best, value) * ndim",
         "46:31",
-        "'ndim' has a value for each leaf, but `scalars` are computed once per step",
+        "'ndim' has a value for each leaf, but `scalars` are computed once per step; "
+        "move this equation to `leaf`",
         "ndim",
     ),
     "name of the runtime": Bad(
@@ -326,7 +342,7 @@ CASES: dict[str, Bad] = {
         "way / (size + d0)",
         "way / d0",
         "53:1",
-        "'size' is assigned but never read",
+        "'size' is assigned but never read; use it in an equation or remove it",
         "size = total(abs(g) if noisy else abs2(g))",
     ),
     "local of another phase": Bad(
@@ -369,7 +385,8 @@ CASES: dict[str, Bad] = {
         "gram(g, i)",
         "gram(g, left[n])",
         "61:48",
-        "an index must be static",
+        "the value of 'n' is only known when the step runs; an index can depend only on "
+        "shapes and hyperparameters that are not schedulable",
         "n",
     ),
     "index that is a float": Bad(
@@ -418,7 +435,8 @@ CASES: dict[str, Bad] = {
         "for i in range(ndim)]\nroot",
         "for i in range(d)]\nroot",
         "61:61",
-        "a range must be static",
+        "the value of 'd' is only known when the step runs; a range can depend only on "
+        "shapes and hyperparameters that are not schedulable",
         "d",
     ),
     "variable that is a slot": Bad(
@@ -439,14 +457,16 @@ CASES: dict[str, Bad] = {
         "n = max(abs(g))",
         "n = max(abs(g)) * i",
         "63:19",
-        "unknown name 'i'",
+        "unknown name 'i'; declare it under [hyperparameters], [slots] or [scalars], or "
+        "assign it first",
         "i",
     ),
     "every at run-time": Bad(
         "every(interval,",
         "every(interval * d,",
         "62:14",
-        "k of every must be static",
+        "the value of 'd' is only known when the step runs; k of every can depend only "
+        "on shapes and hyperparameters that are not schedulable",
         "interval * d",
     ),
     "every in a list": Bad(
@@ -460,14 +480,16 @@ CASES: dict[str, Bad] = {
         "for i in range(ndim)], root)",
         "for i in range(ndim)], m)",
         "62:86",
-        "this must be a list of arrays, one for each axis, like the first value, not an array",
+        "the second value is an array, but the first is a list of arrays, one for each "
+        "axis; both must have the same type",
         "m",
     ),
     "option that is unknown": Bad(
         "scaling=scaling",
         "scale=scaling",
         "66:13",
-        "pass the arguments of orthogonalize by position; only steps, coefficients, eps, scaling can be passed by name",
+        "orthogonalize has no argument 'scale'; only steps, coefficients, eps or "
+        "scaling can be passed by name",
         "orthogonalize(m, 3, scale=scaling)",
     ),
     "option given twice": Bad(
@@ -488,7 +510,8 @@ CASES: dict[str, Bad] = {
         "orthogonalize(m, 3",
         "orthogonalize(m, n",
         "66:30",
-        "steps of orthogonalize must be static",
+        "the value of 'n' is only known when the step runs; steps of orthogonalize can "
+        "depend only on shapes and hyperparameters that are not schedulable",
         "n",
     ),
     "too few arguments": Bad(
@@ -509,21 +532,37 @@ CASES: dict[str, Bad] = {
         "n = max(abs(g))",
         "n = max(abs(g), 2)",
         "63:9",
-        "x of max must be static; for arrays, write `maximum(a, b)`",
+        "the value of 'g' is only known when the step runs; for arrays, write `maximum(a, b)`",
         "abs(g)",
     ),
     "slot where it may be missing": Bad(
         "if axes:\n    row = b2 * row + (1 - b2) * mean(abs2(g), axes[1])",
         "row = b2 * row + mean(abs2(g))",
         "49:12",
-        "'row' exists only if `axes`; test that first",
+        "'row' exists only if `axes` is not empty; test that first",
         "row",
+    ),
+    "slot of a boolean where it may be missing": Bad(
+        "if noisy:\n    extra = extra",
+        "if matrix:\n    extra = extra",
+        "68:13",
+        "'extra' exists only if `noisy` is true; test that first",
+        "extra",
+    ),
+    "run-time condition in a comprehension": Bad(
+        "for i in range(ndim)]\nroot",
+        "for i in range(ndim) if d > i]\nroot",
+        "61:70",
+        "the value of 'd' is only known when the step runs; a condition in a "
+        "comprehension can depend only on shapes and hyperparameters that are not "
+        "schedulable",
+        "d > i",
     ),
     "run-time condition": Bad(
         "if noisy:\n    extra",
         "if d > 1:\n    extra",
         "67:4",
-        "the condition of an `if` must be static; for arrays, write `where(condition, a, b)`",
+        "the value of 'd' is only known when the step runs; use `where(d > 1, a, b)`",
         "d > 1",
     ),
     "function without a result": Bad(
@@ -575,7 +614,7 @@ CASES: dict[str, Bad] = {
         "'doc' is missing",
         "value",
     ),
-    "slot that is no table": Bad(
+    "slot that is not a table": Bad(
         'w0 = { init = "copy", doc = "First weights." }',
         'w0 = "copy"',
         "36:6",
@@ -616,23 +655,21 @@ CASES: dict[str, Bad] = {
         "b2 * left[i]",
         "b2 * left[i + 1]",
         "61:14",
-        "item 1 does not exist: this has 1 item, for leaves with 1 axis; test that with `if` first",
+        "`left[i + 1]` does not exist for leaves with 1 axis; test `ndim > 1` first",
         "left[i + 1]",
     ),
     "third of two axes": Bad(
         "mean(abs2(g), axes[1])",
         "mean(abs2(g), axes[3])",
         "50:47",
-        "item 3 does not exist: this has 2 items, for leaves with 2 axes; test that with `if` "
-        "first",
+        "`axes[3]` does not exist for leaves with 2 axes; test `len(axes) > 3` first",
         "axes[3]",
     ),
     "axes that may not be there": Bad(
         "gone = w0 - w",
         "gone = (w0 - w) / mean(abs2(g), axes[1])",
         "51:33",
-        "item 1 does not exist: this has no items, for leaves with no axes; test that with `if` "
-        "first",
+        "`axes[1]` does not exist for leaves with no axes; test `len(axes) > 1` first",
         "axes[1]",
     ),
     "negative size": Bad(
@@ -655,7 +692,8 @@ CASES: dict[str, Bad] = {
         "left = [b2 * left[i] + (1 - b2) * gram(g, i) for i in range(ndim)]",
         "left = [b2 * left[i] + (1 - b2) * gram(g, i) for i in range(shape[0] if ndim > 0 else 0)]",
         "61:61",
-        "a range must end at an integer of at most 64",
+        "`range(n)` needs an integer n <= 64, but this may be larger; use `range(ndim)` "
+        "for one item per axis",
         "shape[0] if ndim > 0 else 0",
     ),
     "another number of arrays": Bad(
@@ -684,14 +722,16 @@ CASES: dict[str, Bad] = {
         "extra + normal(key, g)",
         "normal(key, g) - normal(key, g)",
         "68:37",
-        "'key' would give the same noise again; give the noise a name, or declare another key",
+        "'key' is read twice and gives the same noise both times; assign it once "
+        "(`noise = normal(key, g)`) or declare a second key",
         "key",
     ),
     "one key for each axis": Bad(
         "extra + normal(key, g)",
         "extra + least([normal(key, g) + i for i in range(max(1, ndim))])",
         "68:35",
-        "'key' would give the same noise again; give the noise a name, or declare another key",
+        "'key' is read once for each axis and gives the same noise each time; assign it "
+        "before the list, as in `noise = normal(key, g)`",
         "key",
     ),
     "root of order 0": Bad(
@@ -727,15 +767,18 @@ CASES: dict[str, Bad] = {
         "b2 * left[i]",
         "b2 * left[0]",
         "61:9",
-        "shapes (n0, n0) and (n, n) cannot be broadcast together, for leaves with 2 axes",
+        "shapes (n0, n0) and (n, n) cannot be broadcast together, for leaves with 2 "
+        "axes; n0 is the length of axis 0 and n that of each axis in turn; reduce or "
+        "reshape one of them, for example with `along`",
         "b2 * left[0] + (1 - b2) * gram(g, i)",
     ),
     "matrices of the first axis": Bad(
         "inverse_root(left[i], 2",
         "inverse_root(left[0], 2",
         "62:8",
-        "new and old of every must have the same shape, but these have (n0, n0) and (n, n), for "
-        "leaves with 2 axes",
+        "new and old of every must have the same shape, but these have (n0, n0) and (n, "
+        "n), for leaves with 2 axes; n0 is the length of axis 0 and n that of each axis "
+        "in turn",
         "every(interval, [inverse_root(left[0], 2 * ndim, 1e-6) for i in range(ndim)], root)",
     ),
     "array where a function takes one number": Bad(
@@ -749,31 +792,33 @@ CASES: dict[str, Bad] = {
         "gram(g, i)",
         "gram(g, i, 5)",
         "61:9",
-        "shapes (n0, n0) and (n0 if n0 <= 5 else 0, n0 if n0 <= 5 else 0) cannot be broadcast "
-        "together, for leaves with 1 axis",
+        "shapes (n0, n0) and (n0 if n0 <= 5 else 0, n0 if n0 <= 5 else 0) cannot be "
+        "broadcast together, for leaves with 1 axis; n0 is the length of axis 0; reduce "
+        "or reshape one of them, for example with `along`",
         "b2 * left[i] + (1 - b2) * gram(g, i, 5)",
     ),
     "basis for each axis but one": Bad(
         "rotate(g, root)",
         "rotate(sum(g) * norm(g), root)",
         "65:25",
-        "rotate needs one matrix for each axis: the array has no axes and the list 1 matrix, for "
-        "leaves with 1 axis",
+        "rotate needs one matrix for each axis: the array has 0 axes, but the list has "
+        "1 matrix, for leaves with 1 axis",
         "rotate(sum(g) * norm(g), root)",
     ),
     "other elements": Bad(
         "gone = w0 - w",
         "gone = w0 - reshape(norm(w), shape)",
         "51:13",
-        "shape () cannot be reshaped to (n0): the numbers of elements differ",
+        "shape () cannot be reshaped to (n0): the numbers of elements differ; n0 is the "
+        "length of axis 0",
         "reshape(norm(w), shape)",
     ),
     "item after the last of several": Bad(
         "b2 * left[i]",
         "b2 * (left[i + 1] if ndim > 1 else left[i])",
         "61:15",
-        "this item may not exist: this has 2 items, for leaves with 2 axes; test that with `if` "
-        "first",
+        "`left[i + 1]` may not exist: 'left' has 2 items, for leaves with 2 axes; test "
+        "the index with `if` first",
         "left[i + 1]",
     ),
 }

@@ -64,8 +64,22 @@ CASES: dict[str, Bad] = {
         'name = "probe"',
         "name = probe",
         "1:8",
-        "not TOML: invalid value",
-        "p",
+        'not TOML: invalid value; text needs quotes: "probe"',
+        "probe",
+    ),
+    "boolean in capitals": Bad(
+        "nesterov = { default = false",
+        "nesterov = { default = False",
+        "10:24",
+        "not TOML: invalid value; write false",
+        "False",
+    ),
+    "None as a default": Bad(
+        "default = 0.9,",
+        "default = None,",
+        "7:24",
+        "not TOML: invalid value; TOML has no None; leave the key out",
+        "None",
     ),
     "unclosed string": Bad(
         "root = 'r'",
@@ -106,7 +120,7 @@ CASES: dict[str, Bad] = {
         '["Doe 2020"]',
         "[" * 2000 + "]" * 2000,
         "1:1",
-        "nested too deeply",
+        "brackets are nested too deeply; remove some",
         "n",
     ),
     "not the name of the file": Bad(
@@ -201,7 +215,7 @@ CASES: dict[str, Bad] = {
         "summary must not be empty",
         '" "',
     ),
-    "summary is no sentence": Bad(
+    "summary is not a sentence": Bad(
         "of everything.",
         "of everything",
         "2:11",
@@ -212,7 +226,7 @@ CASES: dict[str, Bad] = {
         "[[require]]",
         "[[step]]\nleaf = 'g = -g'\n[[require]]",
         "14:1",
-        "a phase before the last must compute a total; otherwise merge it with the next phase",
+        "only the last phase may have no `total(...)`; add one, or merge this phase with the next",
         "leaf",
     ),
     # types
@@ -361,8 +375,15 @@ CASES: dict[str, Bad] = {
         'default = 0.999, bounds = "0 <= x < 1"',
         'default = 0.999, bounds = "1 <= x < 0"',
         "8:34",
-        "no number is within these bounds",
+        "no number is within these bounds; the lower bound exceeds the upper",
         '"1 <= x < 0"',
+    ),
+    "bounds that are equal": Bad(
+        'default = 0.999, bounds = "0 <= x < 1"',
+        'default = 0.999, bounds = "1 <= x <= 1"',
+        "8:34",
+        "the lower bound must be less than the upper",
+        '"1 <= x <= 1"',
     ),
     "default out of bounds": Bad(
         "default = 0.999",
@@ -399,7 +420,7 @@ CASES: dict[str, Bad] = {
         "a default that is a string needs `choices`",
         '"first"',
     ),
-    "default is no choice": Bad(
+    "default is not a choice": Bad(
         'default = "first"',
         'default = "frist"',
         "11:21",
@@ -505,7 +526,7 @@ CASES: dict[str, Bad] = {
         "'State' is a name that the generated module uses; give the class another name",
         '"State"',
     ),
-    "name is no identifier": Bad(
+    "name is not an identifier": Bad(
         'name = "probe"',
         'name = "../probe"',
         "1:8",
@@ -524,7 +545,8 @@ CASES: dict[str, Bad] = {
         "b2 * v +",
         "b3 * v +",
         "29:5",
-        "unknown name 'b3'",
+        "unknown name 'b3'; declare it under [hyperparameters], [slots] or [scalars], "
+        "or assign it first",
         "b3",
     ),
     "misspelt name": Bad(
@@ -545,7 +567,7 @@ CASES: dict[str, Bad] = {
         "abs2(g)",
         "eval(g)",
         "29:25",
-        "unknown function 'eval'",
+        "unknown function 'eval'; docs/specs.md lists the functions",
         "eval",
     ),
     "attribute": Bad(
@@ -580,14 +602,14 @@ CASES: dict[str, Bad] = {
         "abs2(g)",
         '__import__("os")',
         "29:25",
-        "unknown function '__import__'",
+        "unknown function '__import__'; docs/specs.md lists the functions",
         "__import__",
     ),
     "index": Bad(
         "abs2(g)",
         "g[0]",
         "29:25",
-        "only shapes, axes and lists have items, but this is an array",
+        "an array cannot be indexed; use `sum(g)`, `mean(g, axis)` or similar",
         "g",
     ),
     "lambda": Bad(
@@ -643,8 +665,15 @@ CASES: dict[str, Bad] = {
         "v = b2 * v +",
         "v += b2 * v +",
         "29:1",
-        "write it out: v = v ...",
+        "`+=` is not part of the language; write `v = v + ...`",
         "v += b2 * v + (1 - b2) * abs2(g)",
+    ),
+    "augmented assignment with an unknown operator": Bad(
+        "v = b2 * v +",
+        "v //= b2 * v +",
+        "29:1",
+        "`//` is not part of the language",
+        "v //= b2 * v + (1 - b2) * abs2(g)",
     ),
     "two targets": Bad(
         "c = 1 - b2**t",
@@ -678,8 +707,15 @@ CASES: dict[str, Bad] = {
         "abs2(g)",
         "abs2(x=g)",
         "29:25",
-        "pass the arguments of abs2 by position",
+        "x of abs2 cannot be passed by name; write `abs2(g)`",
         "abs2(x=g)",
+    ),
+    "keyword arguments by stars": Bad(
+        "abs2(g)",
+        "abs2(**g)",
+        "29:25",
+        "pass the arguments one by one, without **",
+        "abs2(**g)",
     ),
     "arguments": Bad(
         "abs2(g)",
@@ -734,7 +770,7 @@ CASES: dict[str, Bad] = {
         "1 - b2**t",
         "-" * 3000 + "t",
         "26:5",
-        "too many signs in a row",
+        "too many `-` in a row; write at most one",
         "-" * 3000,
     ),
     "recursion bomb of sums": Bad(
@@ -770,14 +806,14 @@ CASES: dict[str, Bad] = {
         "[symbols]",
         's = { init = "zeros", doc = "S." }\n[symbols]',
         "21:1",
-        "no equation assigns 's'",
+        "no equation assigns 's'; assign it, or remove it from [slots]",
         "s",
     ),
     "slot never read": Bad(
         "update = -",
         "s = g\nupdate = -",
         "35:1",
-        "'s' is assigned but never read",
+        "'s' is assigned but never read; use it in an equation or remove it",
         "s = g",
     ),
     "slot begins as nothing known": Bad(
@@ -791,14 +827,14 @@ CASES: dict[str, Bad] = {
         'v = { init = "zeros"',
         'v = { init = "zeros", keeps = "b3"',
         "18:32",
-        "unknown name 'b3'",
+        "unknown name 'b3'; declare it under [hyperparameters]",
         "b3",
     ),
-    "what a slot keeps is no number": Bad(
+    "what a slot keeps is not a number": Bad(
         'v = { init = "zeros"',
         'v = { init = "zeros", keeps = "nesterov"',
         "18:32",
-        "this must be a number, not a boolean; write `a if b else c`",
+        "this must be a number, not a boolean; write, for example, `1.0 if nesterov else 0.0`",
         "nesterov",
     ),
     "a slot keeps what follows a schedule": Bad(
@@ -819,7 +855,7 @@ CASES: dict[str, Bad] = {
         'v = { init = "zeros"',
         'v = { init = "zeros", keeps = "(b2 - 1)**0.5"',
         "18:32",
-        "this is a root of a number that may be negative; exclude that with bounds, abs or max",
+        "this is a root of a negative number; change its sign or use abs",
         "(b2 - 1)**0.5",
     ),
     "update not assigned": Bad(
@@ -861,21 +897,21 @@ CASES: dict[str, Bad] = {
         "root**power",
         "root**2",
         "9:1",
-        "no equation reads 'power'",
+        "no equation reads 'power'; use it or remove it",
         "power",
     ),
     "unused name": Bad(
         "update = -",
         "more = g\nupdate = -",
         "35:1",
-        "'more' is assigned but never read",
+        "'more' is assigned but never read; use it in an equation or remove it",
         "more = g",
     ),
     "unused scalar": Bad(
         "c = 1 - b2**t",
         "c = 1 - b2**t\nd = t",
         "27:1",
-        "'d' is assigned but never read",
+        "'d' is assigned but never read; use it in an equation or remove it",
         "d = t",
     ),
     "symbol of nothing": Bad(
@@ -931,7 +967,8 @@ CASES: dict[str, Bad] = {
         "c = 1 - b2**t",
         "c = v - b2**t",
         "26:5",
-        "'v' has a value for each leaf, but `scalars` are computed once per step",
+        "'v' has a value for each leaf, but `scalars` are computed once per step; move "
+        "this equation to `leaf`",
         "v",
     ),
     "slot assigned in scalars": Bad(
@@ -952,15 +989,23 @@ CASES: dict[str, Bad] = {
         "if momentum is not None:",
         "if v > 0:",
         "32:4",
-        "the condition of an `if` must be static; for arrays, write `where(condition, a, b)`",
+        "the value of 'v' is only known when the step runs; use `where(v > 0, a, b)`",
         "v > 0",
     ),
     "if on a schedulable number": Bad(
         "if momentum is not None:",
         "if momentum > 0:",
         "32:4",
-        "the condition of an `if` must be static; for arrays, write `where(condition, a, b)`",
+        "'momentum' is schedulable, so its value is only known when the step runs; use "
+        "`where(momentum > 0, a, b)`",
         "momentum > 0",
+    ),
+    "if on a number of the step": Bad(
+        "if momentum is not None:",
+        "if c:",
+        "32:4",
+        "the value of 'c' is only known when the step runs; use `where(c > 0, a, b)`",
+        "c",
     ),
     "if on a number": Bad(
         "if momentum is not None:",
@@ -980,28 +1025,28 @@ CASES: dict[str, Bad] = {
         "abs2(g)",
         "where(nesterov and v > 0, g, 0.0)",
         "29:44",
-        "an operand of `and` must be static; for arrays, write `where(condition, a, b)`",
+        "the value of 'v' is only known when the step runs; use `where(v > 0, a, b)`",
         "v > 0",
     ),
     "condition as a number": Bad(
         "abs2(g)",
         "(g > 0) * g",
         "29:26",
-        "this must be a number, not a condition; write `where(condition, a, b)`",
+        "this must be a number, not a condition; write `where(g > 0, a, b)`",
         "g > 0",
     ),
     "flag as a number": Bad(
         "abs2(g)",
         "nesterov * g",
         "29:25",
-        "this must be a number, not a boolean; write `a if b else c`",
+        "this must be a number, not a boolean; write, for example, `1.0 if nesterov else 0.0`",
         "nesterov",
     ),
     "where on a flag": Bad(
         "abs2(g)",
         "where(nesterov, g, 0.0)",
         "29:31",
-        "where needs a condition on arrays, not a boolean; write `a if b else c`",
+        "where needs a condition on arrays, not a boolean; write `a if nesterov else b`",
         "nesterov",
     ),
     "unknown choice": Bad(
@@ -1071,7 +1116,8 @@ CASES: dict[str, Bad] = {
         "c = 1 - b2**t",
         "c = sum(t)",
         "26:5",
-        "sum needs a whole leaf, but `scalars` are computed once per step",
+        "sum needs a whole leaf, but `scalars` are computed once per step; move this "
+        "equation to `leaf`",
         "sum(t)",
     ),
     "condition with a mistake": Bad(
@@ -1195,14 +1241,14 @@ CASES: dict[str, Bad] = {
         "direction = g / root",
         "direction = (-8)**0.5 * g / root",
         "31:13",
-        "this is a root of a number that may be negative; exclude that with bounds, abs or max",
+        "this is a root of a negative number; change its sign or use abs",
         "(-8)**0.5",
     ),
     "root of a negative number by name": Bad(
         "direction = g / root",
         "direction = sqrt(-1.0) * g / root",
         "31:13",
-        "this is a root of a number that may be negative; exclude that with bounds, abs or max",
+        "this is a root of a negative number; change its sign or use abs",
         "sqrt(-1.0)",
     ),
     "root by name of what may be negative": Bad(
@@ -1218,6 +1264,27 @@ CASES: dict[str, Bad] = {
         "31:13",
         "the argument of log may be 0 or negative; exclude that with bounds or max",
         "log(b2)",
+    ),
+    "logarithm of a negative number": Bad(
+        "direction = g / root",
+        "direction = log(b2 - 1) * g / root",
+        "31:13",
+        "the argument of log is 0 or negative; log needs a positive number",
+        "log(b2 - 1)",
+    ),
+    "sign of an integer": Bad(
+        "direction = g / root",
+        "direction = sign(power) * g / root",
+        "31:13",
+        "the argument of `sign` is an integer; write `1.0 * power`",
+        "sign(power)",
+    ),
+    "mean of a number": Bad(
+        "direction = g / root",
+        "direction = mean(b2) * g / root",
+        "31:18",
+        "mean takes an array, but this is a number; use the number itself",
+        "b2",
     ),
     "bounds the wrong way round": Bad(
         "direction = g / root",
@@ -1237,21 +1304,23 @@ CASES: dict[str, Bad] = {
         "not nesterov or momentum is not None",
         "power > 2 and order == 'first'",
         "14:9",
-        "the defaults do not meet this requirement: power = 2, order = 'first'",
+        "the defaults do not meet this requirement: power = 2, order = 'first'; change "
+        "the defaults or the requirement",
         "power > 2 and order == 'first'",
     ),
     "requirement that no None breaks": Bad(
         "not nesterov or momentum is not None",
         "not nesterov and momentum is None",
         "14:9",
-        "the defaults do not meet this requirement: nesterov = False, momentum = 0.9",
+        "the defaults do not meet this requirement: nesterov = False, momentum = 0.9; "
+        "change the defaults or the requirement",
         "not nesterov and momentum is None",
     ),
     "divisor that is 0 for scalars": Bad(
         "direction = g / root",
         "direction = g / ndim / root",
         "31:17",
-        "this divisor is 0, for leaves with no axes",
+        "this divisor is 0, for leaves with no axes; exclude that with `if` or max(1, ...)",
         "ndim",
     ),
     "True in arithmetic": Bad(
@@ -1340,7 +1409,7 @@ CASES: dict[str, Bad] = {
         "first",
         "mean(g, 1)",
     ),
-    "axis that is no integer": Bad(
+    "axis that is not an integer": Bad(
         "direction = g / root",
         "direction = g / (mean(mean(g, 0.5)) if ndim else 1) / root".replace(
             "if ndim ", "if ndim > 0 "
@@ -1353,22 +1422,24 @@ CASES: dict[str, Bad] = {
         "direction = g / root",
         "direction = g / mean(g, c) / root",
         "31:25",
-        "axis of mean must be static",
+        "the value of 'c' is only known when the step runs; axis of mean can depend "
+        "only on shapes and hyperparameters that are not schedulable",
         "c",
     ),
     "length of an axis that no leaf has": Bad(
         "direction = g / root",
         "direction = shape[0] * g / root",
         "31:13",
-        "item 0 does not exist: this has no items, for leaves with no axes; test that with `if` "
-        "first",
+        "`shape[0]` does not exist for leaves with no axes; write `shape[0] if ndim > 0 else 1`",
         "shape[0]",
     ),
     "shapes that do not go together": Bad(
         "direction = g / root",
         "direction = g / (mean(g, 1) if ndim == 2 else 1) / root",
         "31:13",
-        "shapes (n0, n1) and (n0) cannot be broadcast together, for leaves with 2 axes",
+        "shapes (n0, n1) and (n0) cannot be broadcast together, for leaves with 2 axes; "
+        "n0 is the length of axis 0; reduce or reshape one of them, for example with "
+        "`along`",
         "g / (mean(g, 1) if ndim == 2 else 1)",
     ),
     "update without one of its axes": Bad(
@@ -1383,15 +1454,15 @@ CASES: dict[str, Bad] = {
         "direction = g / root",
         "direction = g / norm(2.0) / root",
         "31:22",
-        "norm takes an array, but this is a static number",
+        "norm takes an array, but this is a number; use abs(x)",
         "2.0",
     ),
     "two shapes at one time": Bad(
         "direction = g / root**power",
         "direction = every(power, g / root**power, norm(g))",
         "31:13",
-        "new and old of every must have the same shape, but these have (n0) and (), for leaves "
-        "with 1 axis",
+        "new and old of every must have the same shape, but these have (n0) and (), for "
+        "leaves with 1 axis; n0 is the length of axis 0",
         "every(power, g / root**power, norm(g))",
     ),
     "interval that may be 0": Bad(
@@ -1402,7 +1473,7 @@ CASES: dict[str, Bad] = {
         'x"',
         "power - 1",
     ),
-    "interval that is no integer": Bad(
+    "interval that is not an integer": Bad(
         "direction = g / root**power",
         "direction = every(1.5 * power, g / root**power, g)",
         "31:19",
@@ -1443,7 +1514,7 @@ CASES: dict[str, Bad] = {
         "direction = g / root",
         "direction = g * sum(where(g > 0, 1, 2)) / root",
         "31:21",
-        "where is given integers only; write one as a float, like 1.0",
+        "both values of `where` are integers; write one as a float, such as 1.0",
         "where(g > 0, 1, 2)",
     ),
     "root of what may be negative": Bad(

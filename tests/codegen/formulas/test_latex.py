@@ -204,7 +204,7 @@ def test_a_function_speaks_of_the_state_after_the_step() -> None:
     assert function_equations(spec, spec.functions[0]) == expected
 
 
-def test_cases_stand_in_no_fraction() -> None:
+def test_cases_never_stand_in_a_fraction() -> None:
     for path in built_in_specs():
         for line in equations(read_spec(path)):
             assert not re.search(r"\\frac\{[^{}]*\\begin", line), path

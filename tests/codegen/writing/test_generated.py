@@ -50,7 +50,7 @@ def test_output_depends_on_the_spec_alone(
     assert render_module(read_spec(Path(path.name))) == module_of(path).read_text()
 
 
-def test_the_package_depends_on_no_order() -> None:
+def test_the_package_does_not_depend_on_an_order() -> None:
     specs = [read_spec(path) for path in built_in_specs()]
     assert render_package(specs) == render_package(reversed(specs))
 

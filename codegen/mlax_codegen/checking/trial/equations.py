@@ -18,6 +18,7 @@ from mlax_codegen.checking.trial.values import (
     as_dims,
     dims_of,
     dims_text,
+    legend,
     of_axis,
 )
 from mlax_codegen.language import GRADIENT, NDIM, RESULT, SHAPE, STEP_NUMBER, UPDATE, WEIGHT
@@ -59,7 +60,7 @@ class Equations(Conditions):
             self._known = {**static, **arrays, **slots, GRADIENT: leaf, WEIGHT: leaf}
             self.block(phase.leaf)
             # New names are totals, or local to the leaf. The flow check lets no later phase read
-            # the latter, so they need not be told apart here.
+            # the latter, so they need not be distinguished here.
             new = {name for name in self._known if name not in {*static, *slots, *arrays}}
             once |= dict.fromkeys(new, SCALAR)
         for function in spec.functions:
@@ -154,12 +155,12 @@ class Equations(Conditions):
         self._known = self.either(after, test)
 
     def assign(self, name: str, node: ast.expr) -> None:
-        """Take note of a value; one that the step returns must have the shape of its place."""
+        """Record a value; one that the step returns must have the shape of its place."""
         value = self.value(node)
         if name in {UPDATE, RESULT}:
             self.fits(node, name, Array(self._leaf), value)
         elif name in self.slots:
-            # The slot keeps the shape that it was declared with, so that one mistake is noted once.
+            # The slot keeps the shape that it was declared with, so a mistake is reported once.
             self.fits(node, name, self._known.get(name), value)
             return
         self._known[name] = value
@@ -172,7 +173,8 @@ class Equations(Conditions):
             case Array(dims), (Array() | Interval()) if not agree(dims, other := dims_of(found)):
                 must = f"{name!r} must {self.words(dims, 'be', 'have')}"
                 but = f"but this {self.words(other, 'is', 'has')}"
-                self.wrong_here(node, f"{must}, {but}", self.cure(name, dims, other))
+                cure = self.cure(name, dims, other)
+                self.wrong_here(node, f"{must}, {but}", cure or self.lengths(dims, other))
             case _:
                 pass
 
@@ -185,7 +187,8 @@ class Equations(Conditions):
             self.wrong_here(node, must)
         elif not agree(item, found.item):
             must = f"the arrays of {name!r} must have shape {dims_text(item)}"
-            self.wrong_here(node, f"{must}, but these have {dims_text(found.item)}")
+            but = f"but these have {dims_text(found.item)}"
+            self.wrong_here(node, f"{must}, {but}", legend(item, found.item))
 
     def words(self, dims: Dims, be: str, have: str) -> str:
         """Return a shape in words, after a form of `be` or of `have`."""
@@ -194,6 +197,10 @@ class Equations(Conditions):
         if dims == self._leaf:
             return f"{have} the shape of the leaf"
         return f"{have} shape {dims_text(dims)}"
+
+    def lengths(self, *shapes: Dims) -> str:
+        """Return what the names of lengths stand for, in shapes that a message writes out."""
+        return legend(*(dims for dims in shapes if dims != self._leaf))
 
     def cure(self, name: str, wanted: Dims, found: Dims) -> str:
         """Return the cure for an array that should be a number, or the other way round."""

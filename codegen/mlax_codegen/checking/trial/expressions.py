@@ -20,14 +20,14 @@ from mlax_codegen.checking.trial.values import (
     Value,
     as_dims,
     broadcast,
-    count,
     dims_of,
     dims_text,
+    legend,
     of_axis,
 )
-from mlax_codegen.language import GRADIENT, SHAPE, WEIGHT
+from mlax_codegen.language import GRADIENT, NDIM, SHAPE, WEIGHT
 from mlax_codegen.reading.mistakes import either_of
-from mlax_codegen.reading.trees import names_in
+from mlax_codegen.reading.trees import in_short, names_in
 
 __all__ = ["MOST_AXES", "Expressions"]
 
@@ -49,7 +49,7 @@ class Expressions(Run, ABC):
         """Return what is known where a condition holds, or does not; None if that cannot be."""
 
     def value(self, node: ast.expr) -> Value:
-        """Return what is known of an expression, noting what cannot work in it."""
+        """Return what is known of an expression, recording what cannot work in it."""
         match node:
             case ast.Name(id=name):
                 return self._known.get(name)
@@ -81,7 +81,7 @@ class Expressions(Run, ABC):
                 named = {k.arg or "": self.value(k.value) for k in keywords}
                 return Call(self, node, given, named).result(name)
             case ast.Subscript(value=value, slice=index):
-                return self.item(node, self.value(value), self.value(index))
+                return self.item(node, value, self.value(value), self.value(index))
             case ast.Tuple(elts=items):
                 return Sizes.of([self.size(item) for item in items])
             case ast.ListComp(elt=element, generators=[generator]):
@@ -94,8 +94,11 @@ class Expressions(Run, ABC):
         literal = isinstance(right, ast.Constant)
         zero = isinstance(b, Interval) and b.low == 0 == b.high
         if sign == "/" and zero and (literal or not isinstance(a, Interval)):
-            note = self.wrong_here if any(names_in([right])) else self.wrong
-            note(right, "this divisor is 0")
+            if any(names_in([right])):
+                cure = "exclude that with `if` or max(1, ...)"
+                self.wrong_here(right, "this divisor is 0", cure)
+            else:
+                self.wrong(right, "this divisor is 0")
             return None
         if isinstance(a, Interval) and isinstance(b, Interval):
             found, wrong = arithmetic(sign, a, b)
@@ -113,7 +116,10 @@ class Expressions(Run, ABC):
             both, together = broadcast(dims, other)
             if not together:
                 shapes = f"{dims_text(dims)} and {dims_text(other)}"
-                self.wrong_here(node, f"shapes {shapes} cannot be broadcast together")
+                cure = "reduce or reshape one of them, for example with `along`"
+                cures = filter(None, [legend(dims, other), cure])
+                message = f"shapes {shapes} cannot be broadcast together"
+                self.wrong_here(node, message, "; ".join(cures))
                 return ANY_ARRAY
             dims = both
         return Array(dims)
@@ -162,7 +168,7 @@ class Expressions(Run, ABC):
             return self.one_of(found[0], found[1], test)
         return found[0] if found else None
 
-    def item(self, node: ast.expr, value: Value, index: Value) -> Value:
+    def item(self, node: ast.expr, of: ast.expr, value: Value, index: Value) -> Value:
         if not isinstance(value, Sizes | Arrays) or not isinstance(index, Interval):
             return None
         if not index.whole:
@@ -170,7 +176,7 @@ class Expressions(Run, ABC):
             return None
         fewest = min(value.lengths)
         if index.high >= fewest or index.low < -fewest:
-            self.wrong_here(node, _missing(index, value.lengths), "test that with `if` first")
+            self.missing(node, in_short(of, "x"), value, index)
             return None
         if isinstance(value, Arrays):
             item = of_axis(value.item, int(index.low)) if index.is_one else value.item
@@ -178,6 +184,23 @@ class Expressions(Run, ABC):
         if value.items is not None and index.is_one and len(value.lengths) == 1:
             return value.items[int(index.low)]
         return value.any
+
+    def missing(self, node: ast.expr, name: str, value: Sizes | Arrays, index: Interval) -> None:
+        """Record an item that a tuple or list does not have, or may not have."""
+        item = in_short(node, f"{name}[i]")
+        last = int(index.low if index.low >= 0 else -index.low - 1)
+        enough = f"{f'len({name})' if isinstance(value, Sizes) else NDIM} > {last}"
+        cure = f"test `{enough}` first"
+        if name == SHAPE:
+            cure = f"write `{item} if {NDIM} > {last} else 1`"
+        if not index.is_one:
+            cure = "test the index with `if` first"
+        elif len(value.lengths) == 1:
+            self.wrong(node, f"`{item}` does not exist {self.where}; {cure}")
+            return
+        lengths = either_of(sorted(value.lengths))
+        items = "item" if value.lengths == frozenset({1}) else "items"
+        self.wrong_here(node, f"`{item}` may not exist: {name!r} has {lengths} {items}", cure)
 
     def size(self, node: ast.expr) -> Interval:
         """Return what is known of an item of a tuple: the length of an axis, or its number."""
@@ -230,10 +253,10 @@ class Expressions(Run, ABC):
             if not isinstance(end, Interval):
                 return frozenset(), None
             if not end.whole or end.high > MOST_AXES:
-                self.wrong(
-                    over.args[0],
-                    f"a range must end at an integer of at most {MOST_AXES}",
-                )
+                message = f"`range(n)` needs an integer n <= {MOST_AXES}"
+                if end.whole:
+                    message += ", but this may be larger; use `range(ndim)` for one item per axis"
+                self.wrong(over.args[0], message)
                 return frozenset(), None
             ends = frozenset(range(max(0, int(end.low)), max(0, int(end.high)) + 1))
             return ends, Interval(0, max(0, end.high - 1), whole=True)
@@ -250,15 +273,3 @@ def _truth(value: Value) -> bool | None:
     if isinstance(value, Sizes):
         return None if 0 in value.lengths and len(value.lengths) > 1 else 0 not in value.lengths
     return value if isinstance(value, bool) else None
-
-
-def _missing(index: Interval, lengths: frozenset[int]) -> str:
-    """Return the complaint about an item that a tuple or list may not have."""
-    item = f"item {index.low:g}" if index.is_one else "this item"
-    verb = "does not exist" if index.is_one and len(lengths) == 1 else "may not exist"
-    some = (
-        f"{either_of(sorted(lengths))} items"
-        if len(lengths) > 1
-        else count(max(lengths), "item", "items")
-    )
-    return f"{item} {verb}: this has {some}"

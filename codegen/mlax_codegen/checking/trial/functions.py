@@ -4,7 +4,13 @@ import ast
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from mlax_codegen.checking.trial.intervals import ROOT, SIZE, Interval, arithmetic, exactly
+from mlax_codegen.checking.trial.intervals import (
+    SIZE,
+    Interval,
+    arithmetic,
+    exactly,
+    wrong_root,
+)
 from mlax_codegen.checking.trial.values import (
     ANY_ARRAY,
     AXIS,
@@ -21,14 +27,20 @@ from mlax_codegen.checking.trial.values import (
     dims_of,
     dims_text,
     join,
+    legend,
     limited,
     of_axis,
 )
 from mlax_codegen.language import FUNCTIONS
 from mlax_codegen.reading.mistakes import either_of
+from mlax_codegen.reading.trees import in_short
 
 __all__ = ["Call"]
 
+_OF_A_NUMBER = {
+    **dict.fromkeys(("norm", "rms"), "use abs(x)"),
+    **dict.fromkeys(("mean", "max"), "use the number itself"),
+}
 _MOST_STEPS = 1000  # of orthogonalize: each is a part of the program that XLA compiles
 
 
@@ -52,7 +64,7 @@ class Call:
         self.named = named
 
     def result(self, name: str) -> Value:
-        """Return what is known of the result, noting what cannot work."""
+        """Return what is known of the result, recording what cannot work."""
         self.name = name
         function = FUNCTIONS[name]
         found = {p.name: value for p, value in zip(function.parameters, self.given, strict=False)}
@@ -68,7 +80,7 @@ class Call:
                     self.wrong(wrong)
                 return value
             case "where" | "maximum" | "minimum" | "clip" | "sign" | "abs" if self.integers():
-                self.wrong(f"{name} is given integers only; write one as a float, like 1.0")
+                self.wrong(self.only_integers(name))
                 return None
             case "sqrt" | "log" | "clip":
                 self.domain(name)
@@ -119,10 +131,12 @@ class Call:
         self.run.wrong_here(self.node, message, cure)
 
     def domain(self, name: str) -> None:
-        """Note static numbers that a function is not defined for."""
+        """Record static numbers that a function is not defined for."""
         match name, *self.given:
-            case "sqrt", Interval(low=low) if low < 0:
-                self.wrong(ROOT)
+            case "sqrt", Interval(low=low) as x if low < 0:
+                self.wrong(wrong_root(x))
+            case "log", Interval(high=high) if high <= 0:
+                self.wrong("the argument of log is 0 or negative; log needs a positive number")
             case "log", Interval(low=low) if low <= 0:
                 self.wrong(
                     "the argument of log may be 0 or negative; exclude that with bounds or max"
@@ -135,14 +149,15 @@ class Call:
                 pass
 
     def mistaken(self, name: str) -> bool:
-        """Whether an argument is a static number instead of an array, or the reverse; note it."""
+        """Whether an argument is a static number instead of an array, or the reverse; record it."""
         function = FUNCTIONS[name]
         pairs = zip(function.parameters, self.given, self.node.args, strict=False)
         for parameter, value, argument in pairs:
             array = not (parameter.static or parameter.optional or parameter.name == "eps")
             if array and isinstance(value, Interval):
-                message = f"{name} takes an array, but this is a static number"
-                self.run.wrong(argument, message)
+                message = f"{name} takes an array, but this is a number"
+                cure = _OF_A_NUMBER.get(name, "pass an array, such as g")
+                self.run.wrong(argument, f"{message}; {cure}")
                 return True
             one = parameter.name in {"eps", "coefficient", "min_norm"}
             if one and isinstance(value, Array) and value.dims:
@@ -157,6 +172,15 @@ class Call:
         """Whether all arguments are integers: an integer array does not go with floats."""
         first = int(self.name == "where")
         return all(isinstance(value, Interval) and value.whole for value in self.given[first:])
+
+    def only_integers(self, name: str) -> str:
+        """Return the complaint about a function whose arguments are all integers."""
+        if len(self.given) == 1:
+            cure = f"write `1.0 * {in_short(self.node.args[0], 'x')}`"
+            return f"the argument of `{name}` is an integer; {cure}"
+        what = "all arguments" if name == "clip" else "both arguments"
+        what = "both values" if name == "where" else what
+        return f"{what} of `{name}` are integers; write one as a float, such as 1.0"
 
     def at_least(self, axes: int, x: Value) -> Dims:
         dims = dims_of(x)
@@ -208,7 +232,7 @@ class Call:
         return Sizes.of(item for i, item in enumerate(shape.items) if i != axis)
 
     def axis(self, what: str, axis: Value, axes: int) -> int | None:
-        """Return the axis, None if it may be one of several; note one that may not exist."""
+        """Return the axis, None if it may be one of several; record one that may not exist."""
         if not isinstance(axis, Interval):
             return None
         if not axis.whole:
@@ -276,7 +300,8 @@ class Call:
         known = dims is not None and wanted is not None and None not in {*dims, *wanted}
         if known and _elements(dims) != _elements(wanted):
             shapes = f"shape {dims_text(dims)} cannot be reshaped to {dims_text(wanted)}"
-            self.wrong(f"{shapes}: the numbers of elements differ")
+            message = f"{shapes}: the numbers of elements differ"
+            self.wrong("; ".join([message, *filter(None, [legend(dims, wanted)])]))
         return Array(wanted)
 
     def matrix(self, name: str, found: Mapping[str, Value]) -> Value:
@@ -299,16 +324,18 @@ class Call:
             and bases.lengths != frozenset({len(dims)})
         ):
             matrices = "matrix" if bases.lengths == frozenset({1}) else "matrices"
-            have = f"the array has {count(len(dims), 'axis', 'axes')}"
-            have += f" and the list {either_of(sorted(bases.lengths))} {matrices}"
+            axes = "axis" if len(dims) == 1 else "axes"
+            have = f"the array has {len(dims)} {axes}"
+            have += f", but the list has {either_of(sorted(bases.lengths))} {matrices}"
             self.wrong_here(f"{name} needs one matrix for each axis: {have}")
         return Array(dims)
 
     def same_shape(self, what: str, first: Dims, second: Dims) -> None:
-        """Note two arrays whose shapes differ."""
+        """Record two arrays whose shapes differ."""
         if not agree(first, second):
             shapes = f"{dims_text(first)} and {dims_text(second)}"
-            self.wrong_here(f"{what} must have the same shape, but these have {shapes}")
+            message = f"{what} must have the same shape, but these have {shapes}"
+            self.wrong_here(message, legend(first, second))
 
     def item(self, value: Value) -> Dims:
         """Return the shape of an array, or of each array in a list."""

@@ -10,7 +10,15 @@ from typing import NamedTuple
 
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 
-__all__ = ["ROOT", "SIZE", "Interval", "arithmetic", "exactly", "hull", "within_bounds"]
+__all__ = [
+    "SIZE",
+    "Interval",
+    "arithmetic",
+    "exactly",
+    "hull",
+    "within_bounds",
+    "wrong_root",
+]
 
 _LARGEST = 2**31 - 1
 _LARGEST_FLOAT32 = 3.4e38
@@ -20,7 +28,8 @@ _SMALLEST = 1e-38  # how near it comes to 0
 _TOO_LARGE = "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a"
 _NO_FLOAT = "this power may overflow a float; give tighter bounds"
 _ZERO = "this divisor may be 0; exclude that with bounds, `if` or max(1, ...)"
-ROOT = "this is a root of a number that may be negative; exclude that with bounds, abs or max"
+_ROOT = "this is a root of a number that may be negative; exclude that with bounds, abs or max"
+_ROOT_OF_NEGATIVE = "this is a root of a negative number; change its sign or use abs"
 _INVERSE = (
     "this is a negative power of a number that may be 0; exclude that with bounds or max(1, ...)"
 )
@@ -62,7 +71,7 @@ def hull(first: Interval, second: Interval) -> Interval:
 
 
 def within_bounds(h: Hyperparameter) -> Interval:
-    """Return what a hyperparameter may be: within its bounds, and within an int32 or a float32."""
+    """Return the range of a hyperparameter: its bounds, within those of an int32 or a float32."""
     whole = h.kind == "integer"
     largest = _LARGEST if whole else _LARGEST_FLOAT32
     bounds = h.bounds
@@ -76,7 +85,7 @@ def within_bounds(h: Hyperparameter) -> Interval:
 
 
 def arithmetic(operator: str, a: Interval, b: Interval) -> tuple[Interval, str | None]:
-    """Return the interval of a result, and what may go wrong on the way, or None."""
+    """Return the interval of a result, and a warning, or None."""
     match operator:
         case "+":
             return _limited(Interval(a.low + b.low, a.high + b.high, a.whole and b.whole))
@@ -91,6 +100,11 @@ def arithmetic(operator: str, a: Interval, b: Interval) -> tuple[Interval, str |
             return _limited(_corners(a, inverse, whole=False))
         case _:
             return _power(a, b)
+
+
+def wrong_root(a: Interval) -> str:
+    """Return the complaint about a root of a number that is or may be negative."""
+    return _ROOT_OF_NEGATIVE if a.high < 0 else _ROOT
 
 
 def _corners(a: Interval, b: Interval, *, whole: bool) -> Interval:
@@ -109,7 +123,7 @@ def _limited(found: Interval) -> tuple[Interval, str | None]:
 def _power(a: Interval, b: Interval) -> tuple[Interval, str | None]:
     whole = a.whole and b.whole and b.low >= 0
     if a.low < 0 and not b.whole:
-        return _ANY, ROOT
+        return _ANY, wrong_root(a)
     if b.low < 0 and a.low <= 0 <= a.high:
         return _ANY, _INVERSE
     bases = [abs(a.low), abs(a.high)] if a.low < 0 else [a.low, a.high]

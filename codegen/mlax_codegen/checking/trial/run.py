@@ -23,7 +23,7 @@ class Run:
         configuration: The options that this run takes as decided.
         undecided: Options whose answers lead to different shapes and that this run did not take as
             decided, with their answers. The same equations are run again with each answer.
-        blamed: Expressions that a mistake was noted at.
+        blamed: Expressions that are already reported.
     """
 
     # What is known of each name where the run is, the shape of the leaf, and the equations where the run is.
@@ -48,13 +48,13 @@ class Run:
         self._code = spec.phases[0].leaf
 
     def wrong(self, node: ast.AST, message: str) -> None:
-        """Note a mistake, once for each place."""
+        """Record a mistake, once for each place."""
         if node not in self.blamed and isinstance(node, ast.expr):
             self.blamed.add(node)
             self._code.note(node, message)
 
     def wrong_here(self, node: ast.AST, message: str, cure: str = "") -> None:
-        """Note a mistake that only some leaves and options show, and say which."""
+        """Record a mistake that occurs only with some leaves and options, and say which."""
         self.wrong(node, f"{message}, {self.where}{f'; {cure}' if cure else ''}")
 
     @property
@@ -67,7 +67,7 @@ class Run:
     def one_of(self, first: Value, second: Value, test: ast.expr | None) -> Value:
         """Return what is known of a value that is one of two.
 
-        Where their shapes differ, the options in the test that chooses are noted as undecided.
+        Where their shapes differ, the options in the test that chooses are recorded as undecided.
         """
         if test is not None and shape_of(first) != shape_of(second):
             found = options_in(self.with_definitions(test), self.choices)

@@ -1,6 +1,6 @@
-"""Runs the equations without numbers, on leaves of few and many axes, and notes what would fail.
+"""Runs the equations without numbers, on leaves of few and many axes, and records what would fail.
 
-How that works, and why the equations are not simply run, is told in README.md beside this file.
+README.md beside this file explains how that works, and why the equations are not run for real.
 """
 
 import ast
@@ -20,7 +20,7 @@ _MOST_RUNS = 128
 
 
 def try_out(spec: Spec) -> None:
-    """Note in the spec's document what cannot work.
+    """Record in the spec's document what cannot work.
 
     Options multiply: five booleans have 32 combinations. So the first run takes no option as
     decided. It follows both branches and joins what they know. Where that loses a shape, it says

@@ -5,6 +5,7 @@ axes, (n0, n0) that of a matrix for its first axis. Arrays whose names agree go 
 long the axes are.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
@@ -29,6 +30,7 @@ __all__ = [
     "dims_of",
     "dims_text",
     "join",
+    "legend",
     "limited",
     "of_axis",
     "shape_of",
@@ -125,6 +127,17 @@ def dims_text(dims: Dims) -> str:
     """Return a shape as messages show it: "(n0, ?)"."""
     lengths = [_length_text(length) for length in dims or ()]
     return f"({', '.join(lengths)})"
+
+
+def legend(*shapes: Dims) -> str:
+    """Return what a name of a length in some shapes stands for; "" if there are no names."""
+    lengths = [length for dims in shapes for length in dims or () if length is not None]
+    names = dict.fromkeys(length.partition(_LIMIT)[0] for length in lengths)
+    numbered = [name for name in names if re.fullmatch(rf"{AXIS}\d+", name)]
+    found = [f"{name} is the length of axis {name[1:]}" for name in numbered[:1]]
+    found += [f"{AXIS} that of each axis in turn"] if AXIS in names and found else []
+    found += [f"{AXIS} is the length of each axis in turn"] if AXIS in names and not found else []
+    return " and ".join(found)
 
 
 def _length_text(length: str | None) -> str:
