@@ -141,7 +141,7 @@ def test_an_optimizer_of_ones_own_refuses_by_construction(
     mine = importlib.import_module("mine_in_packs")
     packed = mlax.pack(WEIGHTS)
     mine.init(packed)
-    with pytest.raises(TypeError, match=r"^Mine: weights must not be packed \(whole\)"):
+    with pytest.raises(TypeError, match=r"^Mine: weights must not be packed \(whole is True\)"):
         mine.init(packed, whole=True)
 
 
