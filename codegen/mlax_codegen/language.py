@@ -269,7 +269,7 @@ _ALL = [
         r"\max_{{j \ne {1}}} {0}",
         "Maximum over all axes except one: a vector.",
     ),
-    _runtime("least(arrays: arrays)", r"\min {0}", "Elementwise minimum of the arrays."),
+    _runtime("least(arrays: arrays)", r"\min({0})", "Elementwise minimum of the arrays."),
     # matrices
     Function(
         "orthogonalize(x, steps: static?, coefficients: choice?, eps: static?, scaling: choice?)",

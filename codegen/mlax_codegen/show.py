@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from mlax_codegen.checking.analysis import Analysis, analyse
-from mlax_codegen.formulas.options import Formulas, formulas, function_formulas
+from mlax_codegen.formulas.changes import Formulas
+from mlax_codegen.formulas.options import formulas, function_formulas
 from mlax_codegen.formulas.text import latex_lines, text_lines
 from mlax_codegen.reading.spec import Spec
 

@@ -28,7 +28,7 @@ wₜ = wₜ₋₁ - αₜ Uₜ
 if relative_step is True: ρ = min(ρ₀, 1 / √t)
 if multiply_by_parameter_scale is False: αₜ = ρ
 if clipping_threshold is None: leave out Uₜ ← Uₜ / max(1, rms(Uₜ) / d)
-if momentum is given: uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ = mₜ; wₜ = wₜ₋₁ + uₜ
+if momentum is given: uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; wₜ = wₜ₋₁ + uₜ
 if weight_decay_rate is given: uₜ = -αₜ Uₜ; uₜ ← uₜ - λ wₜ₋₁; wₜ = wₜ₋₁ + uₜ
 if weight_decay_rate is given and weight_decay_scale is "learning_rate": uₜ ← uₜ - ρ₀ λ wₜ₋₁
 if weight_decay_rate is given and weight_decay_scale is "step": uₜ ← uₜ - αₜ λ wₜ₋₁
@@ -37,6 +37,12 @@ if eps_in is "minimum":
     V̂ₜ = (Rₜ ⊗ Cₜ) / max(mean(Rₜ), ε₁), if there are axes
     rₜ = max(√V̂ₜ, ε₁)
 if factored is False: Vₜ = β̂₂ Vₜ₋₁ + (1 - β̂₂) sₜ; V̂ₜ = Vₜ
+if momentum is given and weight_decay_rate is given:
+    uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; uₜ ← uₜ - λ wₜ₋₁
+if momentum is given and weight_decay_rate is given and weight_decay_scale is "learning_rate":
+    uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; uₜ ← uₜ - ρ₀ λ wₜ₋₁
+if momentum is given and weight_decay_rate is given and weight_decay_scale is "step":
+    uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; uₜ ← uₜ - αₜ λ wₜ₋₁
 ```
 
 In the code: decay = β̂₂, second = V̂, root = r, u = U, row = R, column = C, update = u.

@@ -20,7 +20,9 @@ if bias_correction_mu is False: c₁ = 1
 if bias_correction_nu is False: c₂ = 1
 if maximum_of is "moments": v̂ₜ = max(v̂ₜ₋₁, vₜ); rₜ = √(v̂ₜ / c₂ + ε_root)
 if weight_decay is given: gₜ ← gₜ + λ wₜ₋₁, before mₜ
-if weight_decay is given and decoupled_weight_decay is True: dₜ ← dₜ + λ wₜ₋₁, before wₜ
+if weight_decay is given and decoupled_weight_decay is True:
+    dₜ ← dₜ + λ wₜ₋₁, before wₜ
+    leave out gₜ ← gₜ + λ wₜ₋₁
 ```
 
 In the code: root = r, direction = d, v_max = v̂.

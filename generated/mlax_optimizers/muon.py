@@ -36,6 +36,7 @@ if others is "sgd":
     mₜ = μ mₜ₋₁ + (1 - μ) gₜ, if not matrix
     wₜ = wₜ₋₁ - η (μ mₜ / c' + (1 - μ) gₜ / c), if not matrix
 if adam_learning_rate is given: η̂ = ηₐ
+if nesterov is False and others is "sgd": wₜ = wₜ₋₁ - η mₜ / c, if not matrix
 ```
 
 In the code: rate = η̂, c_next = c', c1_next = c₁', ratio = ρ, scale = s.

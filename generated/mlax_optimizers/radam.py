@@ -21,7 +21,9 @@ wₜ = wₜ₋₁ - α dₜ
 if nesterov is True: c₁' = 1 - β₁ᵗ⁺¹; m̂ₜ = β₁ mₜ / c₁' + (1 - β₁) gₜ / c₁
 if eps_in is "moment": sₜ = (√(vₜ + ε_root) + ε) / √c₂
 if weight_decay is given: gₜ ← gₜ + λ wₜ₋₁, before mₜ
-if weight_decay is given and decoupled_weight_decay is True: dₜ ← dₜ + λ wₜ₋₁, before wₜ
+if weight_decay is given and decoupled_weight_decay is True:
+    dₜ ← dₜ + λ wₜ₋₁, before wₜ
+    leave out gₜ ← gₜ + λ wₜ₋₁
 ```
 
 In the code: ratio = rₜ², next_c1 = c₁', root = s, direction = d.

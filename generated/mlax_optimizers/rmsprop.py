@@ -19,6 +19,7 @@ if momentum is given and nesterov is True: wₜ = wₜ₋₁ - (α dₜ + μ b�
 if bias_correction is True: c = 1 - ρᵗ
 if momentum is given and rate_in_velocity is False: bₜ = μ bₜ₋₁ + dₜ; wₜ = wₜ₋₁ - α bₜ
 if weight_decay is given: gₜ ← gₜ + λ wₜ₋₁, before vₜ
+if momentum is given and nesterov is True and rate_in_velocity is False: wₜ = wₜ₋₁ - α (dₜ + μ bₜ)
 ```
 
 In the code: variance = σ², root = s, direction = d, velocity = b.

@@ -5,7 +5,7 @@ The sum of squares of a weight is bounded by the smallest of its entries in thes
 the paper's SM3-II with momentum, as in Optax.
 
 ```text
-νₜ = min (μₜ₋₁⁽ⁱ⁾)ᵢ + |gₜ|²
+νₜ = min((μₜ₋₁⁽ⁱ⁾)ᵢ) + |gₜ|²
 μₜ⁽ⁱ⁾ = max_(j ≠ i) νₜ   for each axis i
 dₜ = gₜ / √(νₜ + ε)
 mₜ = β mₜ₋₁ + (1 - β) dₜ

@@ -1,7 +1,7 @@
 """Static conditions in words: in formulas, in docstrings and in messages."""
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from mlax_codegen.formulas.symbols import words
 
@@ -19,14 +19,11 @@ _NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
 }
 
 
-def in_formula(
-    node: ast.expr, choices: Mapping[str, tuple[str, ...]], tex: Callable[[ast.expr], str]
-) -> str:
+def in_formula(node: ast.expr, tex: Callable[[ast.expr], str]) -> str:
     """Return a condition as LaTeX, in words if it is not a formula.
 
     Args:
         node: The condition.
-        choices: Of each hyperparameter, the words it may be; () where it is not chosen from words.
         tex: Writes what is a formula.
     """
     match node:
@@ -35,21 +32,10 @@ def in_formula(
         case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)):
             return words(f"not {name}")
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return rf"\text{{not (}} {in_formula(operand, choices, tex)} \text{{)}}"
+            return rf"\text{{not (}} {in_formula(operand, tex)} \text{{)}}"
         case ast.BoolOp(op=op, values=values):
             word = " and " if isinstance(op, ast.And) else " or "
-            return rf" \text{{{word}}} ".join(in_formula(value, choices, tex) for value in values)
-        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot() as op]):
-            return words(f"{name} {'is' if isinstance(op, ast.Is) else 'is not'} None")
-        case ast.Compare(
-            left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=str() as choice)]
-        ):
-            others = [other for other in choices[name] if other != choice]
-            if isinstance(op, ast.Eq):
-                return words(f"{name} is {choice}")
-            if len(others) == 1:
-                return words(f"{name} is {others[0]}")
-            return words(f"{name} is not {choice}")
+            return rf" \text{{{word}}} ".join(in_formula(value, tex) for value in values)
         case _:
             return tex(node)
 

@@ -6,6 +6,7 @@ written as what it does: `update = -x` becomes `w_t = w_{t-1} - x`.
 
 import ast
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from mlax_codegen.formulas.conditions import in_formula, negation
 from mlax_codegen.formulas.symbols import default_symbol, number, with_index, words
@@ -21,12 +22,14 @@ from mlax_codegen.language import (
     WEIGHT,
     Type,
 )
-from mlax_codegen.reading.declarations import NamedFunction
 from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import assignments_in, names_in
 
-__all__ = ["Equations", "equations", "function_equations", "symbols"]
+__all__ = ["NEW_WEIGHT", "Equation", "Equations", "symbols"]
 
-_SUMS = frozenset(["sum", "max", "max_except", "least", "product", TOTAL])
+NEW_WEIGHT = "w_t"
+
+_SUMS = frozenset(["sum", "max", "max_except", "product", TOTAL])
 # How tightly a text binds. What is open would take in a factor written after it: a sum sign, a quotient on one line.
 _SUM, _OPEN, _PRODUCT, _POWER, _ATOM = range(1, 6)
 _COMPARE: dict[type[ast.cmpop], str] = {
@@ -39,18 +42,21 @@ _COMPARE: dict[type[ast.cmpop], str] = {
 }
 
 
-def equations(spec: Spec) -> list[str]:
-    """Return one aligned line of LaTeX for each equation, in their order."""
-    return list(Equations(spec).lines())
+@dataclass(frozen=True)
+class Equation:
+    """What a line says.
 
+    Attributes:
+        conditions: What it stands under, from the outermost to the innermost `if`.
+        formula: LaTeX, with & before its sign.
+        name: What it defines; `NEW_WEIGHT` for the weights after the step.
+        value: What it defines that to be.
+    """
 
-def function_equations(spec: Spec, function: NamedFunction) -> list[str]:
-    """Return the equations of a function, after a step: the slots and weights are those of time t."""
-    equations = Equations(spec)
-    equations.current |= {*equations.slots, WEIGHT}
-    return [
-        equations.with_conditions(*placed) for placed in equations.statements(function.leaf.body)
-    ]
+    conditions: tuple[ast.expr, ...]
+    formula: str
+    name: str
+    value: ast.expr
 
 
 def symbols(spec: Spec) -> Mapping[str, str]:
@@ -88,79 +94,61 @@ class Equations:
             constant: Slots that no step changes; by default those that these equations assign nowhere.
         """
         self.spec = spec
+        leaf = [statement for phase in spec.phases for statement in phase.leaf.body]
         # What the state holds, which is of one step or of the one before.
         self.slots: dict[str, str] = {
             s.name: s.symbol or default_symbol(s.name) for s in spec.slots
         }
         self.slots |= {s.name: s.symbol or default_symbol(s.name) for s in spec.scalars}
-        unassigned = {slot.name for slot in spec.slots} - self.assigned_names()
-        self.constant: set[str] = unassigned if constant is None else {*constant}
+        self.constant: set[str] = (
+            {slot.name for slot in spec.slots} - {name for name, _ in assignments_in(leaf)}
+            if constant is None
+            else {*constant}
+        )
         self.fixed: dict[str, str] = {
             h.name: h.symbol or default_symbol(h.name) for h in spec.hyperparameters
         }
         self.fixed |= {a.name: a.symbol or default_symbol(a.name) for a in spec.arguments}
         self.fixed |= {name: spec.symbols.get(name, default_symbol(name)) for name in spec.shapes}
         self.fixed |= {STEP_NUMBER: "t", SHAPE: "n", NDIM: r"\operatorname{ndim}"}
-        self.choices: dict[str, tuple[str, ...]] = {h.name: h.choices for h in spec.hyperparameters}
-        self.current: set[str] = set()  # slots that this step has assigned
-        names = [
-            part.id
-            for phase in spec.phases
-            for statement in phase.leaf.body
-            for part in ast.walk(statement)
-            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)
-        ]
-        self.update_is_read: bool = UPDATE in names
+        self.current: set[str] = set()  # what this step has assigned
+        functions = [statement for f in spec.functions for statement in f.leaf.body]
+        scalars = [x for phase in spec.phases if phase.scalars for x in phase.scalars.body]
+        assigned = {name for name, _ in assignments_in([*leaf, *functions])}
+        # What differs between leaves and steps; the variable of a comprehension is assigned nowhere.
+        self.of_leaves: set[str] = assigned - {name for name, _ in assignments_in(scalars)}
+        self.update_is_read: bool = UPDATE in names_in(leaf)
         self.sizes: set[str] = {
             name
             for name, code in spec.shapes.items()
             if code.expression and is_sizes(code.expression)
         }
 
-    def assigned_names(self) -> set[str]:
-        return {
-            part.id
-            for phase in self.spec.phases
-            for statement in phase.leaf.body
-            for part in ast.walk(statement)
-            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
-        }
-
-    def lines(self) -> Iterator[str]:
-        """Yield one line for each equation of a step, with its conditions at the end."""
-        for conditions, line in self.placed():
-            yield self.with_conditions(conditions, line)
-
-    def with_conditions(self, conditions: Sequence[ast.expr], line: str) -> str:
-        """Return an equation with its conditions at the end."""
-        if conditions:
-            words = r" \text{ and } ".join(self.condition(test) for test in conditions)
-            line += rf" \quad \text{{if }} {words}"
-        return line.replace(r"} \text{", "")
-
-    def placed(self) -> Iterator[tuple[tuple[ast.expr, ...], str]]:
-        """Yield the equations of a step, each with the conditions that it stands under."""
+    def placed(self) -> Iterator[Equation]:
+        """Yield the equations of a step."""
         for name, code in self.spec.shapes.items():
             if name in self.sizes:  # as the spec writes it
                 right = ast.unparse(code.expression).replace("_", r"\_")
-                yield (), rf"{words(name)} &= \text{{{right}}}"
+                formula = rf"{words(name)} &= \text{{{right}}}"
             else:
                 flag = isinstance(code.expression, ast.Compare | ast.BoolOp)
                 left = words(name) if flag else self.fixed[name]
                 sign = r"&\Leftrightarrow" if flag else "&="
                 right = self.condition(code.expression) if flag else self.tex(code.expression)
-                yield (), f"{left} {sign} {right}"
+                formula = f"{left} {sign} {right}"
+            yield Equation((), formula, name, code.expression)
         for phase in self.spec.phases:
             if phase.scalars is not None:
                 yield from self.statements(phase.scalars.body)
             yield from self.statements(phase.leaf.body)
         if self.update_is_read:
-            yield (), f"w_t &= w_{{t-1}} + {self.local(UPDATE)}"
+            formula = f"w_t &= w_{{t-1}} + {self.local(UPDATE)}"
+            yield Equation((), formula, NEW_WEIGHT, ast.Name(UPDATE, ast.Load()))
 
     def statements(
         self, body: Sequence[ast.stmt], conditions: tuple[ast.expr, ...] = ()
-    ) -> Iterator[tuple[tuple[ast.expr, ...], str]]:
-        """Yield the equations of a block, each with the conditions that it stands under."""
+    ) -> Iterator[Equation]:
+        """Yield the equations of a block."""
         for statement in body:
             match statement:
                 case ast.If(test=test, body=then, orelse=otherwise):
@@ -170,7 +158,9 @@ class Equations:
                     yield from self.statements(otherwise, (*conditions, negation(test)))
                     self.current |= after
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    yield conditions, self.assignment(name, value)
+                    formula = self.assignment(name, value)
+                    moves = name == UPDATE and not self.update_is_read
+                    yield Equation(conditions, formula, NEW_WEIGHT if moves else name, value)
                 case _:
                     pass
 
@@ -198,12 +188,8 @@ class Equations:
         if name == UPDATE and not self.update_is_read:
             sign, rest = ("-", right[1:]) if right.startswith("-") else ("+", right)
             return f"w_t &= w_{{t-1}} {sign} {rest}"
-        again = name == GRADIENT or any(
-            isinstance(part, ast.Name) and part.id == name for part in ast.walk(value)
-        )
-        if name in self.slots:
-            again = name in self.current
-            self.current.add(name)
+        again = name == GRADIENT or name in self.current
+        self.current.add(name)
         sign = r"&\leftarrow" if again else "&="
         if name == RESULT:
             return rf"\bar{{w}}_t &= {right}"
@@ -226,26 +212,7 @@ class Equations:
 
     def local(self, name: str) -> str:
         plain = "u" if name == UPDATE else self.spec.symbols.get(name) or default_symbol(name)
-        in_scalars = any(
-            isinstance(part, ast.Name) and part.id == name and isinstance(part.ctx, ast.Store)
-            for phase in self.spec.phases
-            if phase.scalars is not None
-            for statement in phase.scalars.body
-            for part in ast.walk(statement)
-        )
-        return plain if in_scalars or not self.is_assigned(name) else with_index(plain, "t")
-
-    def is_assigned(self, name: str) -> bool:
-        """Whether it is assigned at all; the variable of a comprehension is not."""
-        functions = [function.leaf for function in self.spec.functions]
-        return any(
-            isinstance(part, ast.Name) and part.id == name
-            for code in [*(phase.leaf for phase in self.spec.phases), *functions]
-            for statement in code.body
-            for branch in ast.walk(statement)
-            if isinstance(branch, ast.Assign)
-            for part in branch.targets
-        )
+        return with_index(plain, "t") if name in self.of_leaves else plain
 
     def tex(self, node: ast.expr, level: int = _SUM, *, inline: bool = False) -> str:
         """Return an expression, in parentheses where it binds looser than `level`; inline, without fractions."""
@@ -398,7 +365,7 @@ class Equations:
                 return words(f"there are no {name}")
             case _:
                 pass
-        return in_formula(node, self.choices, lambda part: self.tex(part, 0))
+        return in_formula(node, lambda part: self.tex(part, 0))
 
 
 def is_sizes(node: ast.expr) -> bool:

@@ -1,5 +1,7 @@
 """The equations as a reader wants them: with all options at their defaults, and then what each option changes.
 
+Some options together give other equations than their changes made one after the other. These are listed after them.
+
 An option is a hyperparameter that an `if` asks about: a flag, a choice, or a number that may be None. Its value decides
 the `if`, so that what is left are equations one below the other. What depends on the shape of a leaf stays a condition.
 """
@@ -7,83 +9,32 @@ the `if`, so that what is left are equations one below the other. What depends o
 import ast
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import combinations
 
-from mlax_codegen.formulas.conditions import negation, setting
-from mlax_codegen.formulas.latex import Equations
-from mlax_codegen.language import UPDATE, WEIGHT
+from mlax_codegen.formulas.changes import (
+    GIVEN,
+    Change,
+    Formulas,
+    Line,
+    Place,
+    Value,
+    Values,
+    difference,
+)
+from mlax_codegen.formulas.conditions import negation
+from mlax_codegen.formulas.latex import NEW_WEIGHT, Equations
+from mlax_codegen.language import GRADIENT, RESULT, UPDATE, WEIGHT
 from mlax_codegen.reading.declarations import NamedFunction
 from mlax_codegen.reading.equations import BlockCode
 from mlax_codegen.reading.spec import Phase, Spec
+from mlax_codegen.reading.trees import names_in, target_of
 
-__all__ = ["Change", "Edit", "Formulas", "Line", "formulas", "function_formulas"]
+__all__ = ["formulas", "function_formulas"]
 
-Value = str | bool | float | None
 Settings = Mapping[str, Value]
 
-_GIVEN = "given"  # the value of a hyperparameter that is a number and not None
-
-
-@dataclass(frozen=True)
-class Line:
-    """One equation.
-
-    Attributes:
-        conditions: What the leaf has to be like, in LaTeX, from the outermost to the innermost `if`.
-        formula: LaTeX, with & before its sign.
-        otherwise: For each condition whether it is the opposite of the one that the lines before stand under.
-    """
-
-    conditions: tuple[str, ...]
-    formula: str
-    otherwise: tuple[bool, ...] = field(default=(), compare=False)
-
-    @property
-    def left(self) -> str:
-        """What the equation defines."""
-        return self.formula.partition("&")[0].strip()
-
-    @property
-    def is_assigned_again(self) -> bool:
-        """Whether the equation changes what another one has defined."""
-        return r"&\leftarrow" in self.formula
-
-
-@dataclass(frozen=True)
-class Edit:
-    """Equations that are other ones, or new, in one place.
-
-    Attributes:
-        lines: The equations.
-        before: LaTeX of what the next equation defines, where their place matters; else "".
-    """
-
-    lines: tuple[Line, ...]
-    before: str
-
-
-@dataclass(frozen=True)
-class Change:
-    """What some options change.
-
-    Attributes:
-        options: In words: `nesterov is True`.
-        edits: The equations that are other ones, or new.
-        left_out: Equations that are not there.
-    """
-
-    options: tuple[str, ...]
-    edits: tuple[Edit, ...]
-    left_out: tuple[Line, ...]
-
-
-@dataclass(frozen=True)
-class Formulas:
-    """The equations at the default options, and what other options change."""
-
-    lines: tuple[Line, ...]
-    changes: tuple[Change, ...]
+_TOGETHER = 3  # how many options are tried together
 
 
 def formulas(spec: Spec) -> Formulas:
@@ -107,11 +58,38 @@ class _Options:
         self.defaults: dict[str, Value] = {
             h.name: _default(h.default) for h in spec.hyperparameters
         }
+        self.values = Values()
         self.written: dict[frozenset[tuple[str, Value]], tuple[Line, ...]] = {}
 
     def formulas(self) -> Formulas:
         changes = map(self.change, self.others())
-        return Formulas(self.lines({}), tuple(change for change in changes if change is not None))
+        found = Formulas(self.lines({}), tuple(c for c in changes if c is not None))
+        for count in range(2, _TOGETHER + 1):
+            for settings in combinations(self.others(), count):
+                given = dict(settings)
+                if len(given) == count and self.allowed(given):
+                    more = self.combination(found, given)
+                    found = replace(found, changes=(*found.changes, *more))
+        return found
+
+    def combination(self, found: Formulas, given: Settings) -> Iterator[Change]:
+        """Yield what some options change together, unless the changes of fewer add up to it in any order."""
+        after = self.lines(given)
+        told = [*found.composed(given)]
+        outputs = self.outputs(after)
+        values = self.values.of(after)
+        if any(self.values.of(x).get(name) != values[name] for x in told for name in outputs):
+            pruned = [_read(lines, outputs) for lines in told]
+            anew = _between(
+                {place for lines in pruned for place in _misplaced(lines, after)}, after
+            )
+            yield difference(given.items(), pruned[0], after, anew)
+
+    def outputs(self, lines: Iterable[Line]) -> set[str]:
+        """Return the names of what equations are for."""
+        kept = {slot.name for slot in self.spec.slots} | {x.name for x in self.spec.scalars}
+        kept |= {NEW_WEIGHT, RESULT, *self.spec.shapes}
+        return kept & {line.equation.name for line in lines}
 
     def others(self) -> Iterator[tuple[str, Value]]:
         """Yield each value that an option may have beside its default."""
@@ -124,7 +102,7 @@ class _Options:
             elif h.kind == "choice":
                 yield from ((h.name, c) for c in h.choices if c != self.defaults[h.name])
             elif h.optional:
-                yield h.name, _GIVEN if h.default == "None" else None
+                yield h.name, GIVEN if h.default == "None" else None
 
     def change(self, option: tuple[str, Value]) -> Change | None:
         """Return what one option changes, together with as few others as it takes to change anything."""
@@ -136,7 +114,7 @@ class _Options:
                     continue
                 before, after = self.lines(given), self.lines({**given, option[0]: option[1]})
                 if before != after:
-                    return _difference([*context, option], before, after)
+                    return difference([*context, option], before, after)
         return None
 
     def allowed(self, given: Settings) -> bool:
@@ -164,7 +142,7 @@ class _Options:
             resolved[i] = _needed(body, live, kept)
         for name, code in reversed([*shapes.items()]):
             if name in live:
-                live |= _names(code.expression)
+                live |= set(names_in([code.expression]))
             else:
                 del shapes[name]
         bodies: dict[int, list[ast.stmt]] = {
@@ -174,6 +152,7 @@ class _Options:
         def with_body(code: BlockCode) -> BlockCode:
             return replace(code, body=bodies[id(code)])
 
+        _begin_once(self.spec, bodies, self.phases)
         spec = replace(
             self.spec,
             phases=tuple(
@@ -187,7 +166,8 @@ class _Options:
             equations.current |= {*equations.slots, WEIGHT}
         before: tuple[ast.expr, ...] = ()
         otherwise: tuple[bool, ...] = ()
-        for conditions, formula in equations.placed():
+        for equation in equations.placed():
+            conditions = equation.conditions
             if conditions != before:
                 otherwise = tuple(
                     depth < len(before) and ast.dump(negation(before[depth])) == ast.dump(test)
@@ -195,42 +175,46 @@ class _Options:
                 )
                 before = conditions
             words = [equations.condition(test) for test in conditions]
-            yield Line(tuple(words), formula, otherwise)
+            yield Line(tuple(words), equation.formula, otherwise, equation)
 
 
-def _difference(
-    options: Iterable[tuple[str, Value]], before: Sequence[Line], after: Sequence[Line]
-) -> Change:
-    edits: list[Edit] = []
-    deleted: list[Line] = []
-    defined_before = {line.left for line in before}
-    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+def _begin_once(spec: Spec, bodies: Mapping[int, list[ast.stmt]], phases: Sequence[Phase]) -> None:
+    """Delete how a later phase changes the gradient if the first phase has begun in the same way."""
+    fixed = {GRADIENT, WEIGHT, *(h.name for h in spec.hyperparameters)}
+    first = [x for x in bodies[id(phases[0].leaf)] if target_of(x) == GRADIENT]
+    begun = [ast.dump(x) for x in first]
+    for phase in phases[1:] if fixed >= {*names_in(first)} else ():
+        body = bodies[id(phase.leaf)]
+        changing = [x for x in body if target_of(x) == GRADIENT]
+        if [ast.dump(x) for x in changing] == begun:
+            body[:] = [x for x in body if x not in changing]
+
+
+def _read(lines: Sequence[Line], outputs: Iterable[str]) -> list[Line]:
+    """Return the equations that outputs depend on."""
+    live = {*outputs}
+    before = 0
+    while before < len(live):
+        before = len(live)
+        live |= {name for line in lines if line.equation.name in live for name in line.reads}
+    return [line for line in lines if line.equation.name in live]
+
+
+def _misplaced(lines: Sequence[Line], after: Sequence[Line]) -> Iterator[Place]:
+    """Yield what other equations define otherwise, or elsewhere."""
+    matcher = difflib.SequenceMatcher(None, lines, after, autojunk=False)
     for kind, i, i_end, j, j_end in matcher.get_opcodes():
-        lines = tuple(after[j:j_end])
-        if kind == "delete":
-            deleted += before[i:i_end]
-        elif kind != "equal":
-            again = any(line.is_assigned_again or line.left in defined_before for line in lines)
-            placed = kind == "insert" and again and j_end < len(after)
-            edits.append(Edit(lines, _next(after[j_end:]) if placed else ""))
-    shown = {line.left for edit in edits for line in edit.lines}
-    defined_after = {line.left for line in after}
-    # What nothing reads any more has gone without a word, if anything else is said.
-    left_out = [
-        x for x in deleted if x.left not in shown and (x.left in defined_after or not edits)
-    ]
-    return Change(tuple(_written(*option) for option in options), tuple(edits), tuple(left_out))
+        if kind != "equal":
+            yield from (line.place for line in (*lines[i:i_end], *after[j:j_end]))
 
 
-def _next(lines: Sequence[Line]) -> str:
-    """Return what the first of some equations defines; `each` if others define it too."""
-    left = lines[0].left
-    again = any(line.left == left and not line.is_assigned_again for line in lines[1:])
-    return rf"\text{{each }} {left}" if again else left
-
-
-def _written(name: str, value: Value) -> str:
-    return setting(name, value, given=value == _GIVEN)
+def _between(places: set[Place], lines: Sequence[Line]) -> set[Place]:
+    """Return places, with what stands between two equations that define the same."""
+    found = {*places}
+    for place in places:
+        at = [i for i, line in enumerate(lines) if line.place == place]
+        found |= {line.place for line in lines[min(at, default=0) : max(at, default=0)]}
+    return found
 
 
 def _default(text: str) -> Value:
@@ -239,17 +223,13 @@ def _default(text: str) -> Value:
 
 
 def _asked(spec: Spec, phases: Iterable[Phase]) -> Iterator[str]:
-    """Yield the names that some equations read."""
-    for phase in phases:
-        for code in (phase.scalars, phase.leaf):
-            for statement in code.body if code else []:
-                yield from _names(statement)
-    for shape in spec.shapes.values():
-        yield from _names(shape.expression)
-
-
-def _names(node: ast.AST) -> set[str]:
-    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    """Yield the names that the tests of some equations read."""
+    codes = [code for phase in phases for code in (phase.scalars, phase.leaf) if code]
+    values = [shape.expression for shape in spec.shapes.values()]
+    for node in [*values, *(statement for code in codes for statement in code.body)]:
+        parts = [part for part in ast.walk(node) if isinstance(part, ast.If | ast.IfExp)]
+        yield from names_in(part.test for part in parts)
+    yield from names_in(x for x in values if isinstance(x, ast.Compare | ast.BoolOp))
 
 
 def _copy(node: ast.expr) -> ast.expr:
@@ -337,12 +317,12 @@ def _needed(body: Sequence[ast.stmt], live: set[str], kept: set[str]) -> list[as
                 branches = _needed(then, live, kept), _needed(otherwise, before, kept)
                 live |= before
                 if any(branches):
-                    live |= _names(test)
+                    live |= set(names_in([test]))
                     found.append(ast.If(test, *branches))
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 if name in live or name in kept:
                     live.discard(name)
-                    live |= _names(value)
+                    live |= set(names_in([value]))
                     found.append(statement)
             case _:
                 pass

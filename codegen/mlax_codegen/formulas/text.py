@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from mlax_codegen.formulas.options import Change, Formulas, Line
+from mlax_codegen.formulas.changes import Change, Formulas, Line
 from mlax_codegen.formulas.plain import plain_text
 
 __all__ = ["latex_lines", "text_lines"]
@@ -72,6 +72,8 @@ def _change(change: Change, width: int) -> Iterator[str]:
         yield short
         return
     yield start
+    if change.anew:
+        parts = ["; ".join(parts)]
     for part in parts:
         yield from (f"    {line}" for line in _wrapped(part, width - 4))
 

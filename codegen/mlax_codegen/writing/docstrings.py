@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Sequence
 
 from mlax_codegen.checking.analysis import Analysis
+from mlax_codegen.formulas.changes import Formulas
 from mlax_codegen.formulas.conditions import in_prose, otherwise
 from mlax_codegen.formulas.latex import Equations
-from mlax_codegen.formulas.options import Formulas, formulas, function_formulas
+from mlax_codegen.formulas.options import formulas, function_formulas
 from mlax_codegen.formulas.plain import plain_text
 from mlax_codegen.formulas.symbols import default_symbol
 from mlax_codegen.formulas.text import text_lines

@@ -16,7 +16,7 @@ wₜ = wₜ₋₁ - γ η gₜ
 
 if init_step is "distance": r₁ = r_ε
 if init_step is "learning_rate": r₁ = 0; η ← r_ε if t = 1 else η, before wₜ
-if weight_decay is given: gₜ ← gₜ + λ wₜ₋₁, before movedₜ; gₜ ← gₜ + λ wₜ₋₁, before wₜ
+if weight_decay is given: gₜ ← gₜ + λ wₜ₋₁, before movedₜ
 ```
 
 In the code: first = r₁, rate = η, distance = r̄, squares = G.

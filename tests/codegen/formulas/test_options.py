@@ -7,18 +7,11 @@ import pytest
 
 from mlax_codegen.formulas.options import formulas
 from mlax_codegen.formulas.text import latex_lines, text_lines
-from mlax_codegen.reading.spec import Spec, read_spec
+from mlax_codegen.reading.spec import read_spec
 from mlax_codegen.resources import built_in_specs
-from tests.codegen.checking.bad_specs import GOOD
+from tests.codegen.formulas.probes import spec_with
 
 SPECS = pytest.mark.parametrize("path", built_in_specs(), ids=lambda path: path.stem)
-
-
-def spec_with(leaf: str, tmp_path: Path) -> Spec:
-    start, _ = GOOD.split("scalars = '''\n")
-    path = tmp_path / "probe.toml"
-    path.write_text(f"{start}leaf = '''\n{leaf}\n'''\n")
-    return read_spec(path)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +42,16 @@ def spec_with(leaf: str, tmp_path: Path) -> Spec:
             "if momentum is None:\n    g = -g\nif ndim == 2:\n    v = g\nelse:\n    v = w",
             "if ndim = 2:\n    vₜ = gₜ\notherwise:\n    vₜ = wₜ₋₁\n\n"
             "if momentum is None: gₜ ← -gₜ, before each vₜ",
+        ),
+        (
+            "u = g\nif nesterov:\n    u = u + w\nu = -u\nv = u",
+            "uₜ = gₜ\nuₜ ← -uₜ\nvₜ = uₜ\n\nif nesterov is True: uₜ ← uₜ + wₜ₋₁, before uₜ ← -uₜ",
+        ),
+        (
+            'if nesterov:\n    g = -g\nif order == "last":\n    g = g * w\nv = g',
+            "vₜ = gₜ\n\nif nesterov is True: gₜ ← -gₜ, before vₜ\n"
+            'if order is "last": gₜ ← gₜ wₜ₋₁, before vₜ\n'
+            'if nesterov is True and order is "last": gₜ ← -gₜ; gₜ ← gₜ wₜ₋₁, before vₜ',
         ),
         ("v = where(g > 0, g, w)", "vₜ = gₜ if gₜ > 0 else wₜ₋₁"),
         ("unused = -g\nv = g", "vₜ = gₜ"),

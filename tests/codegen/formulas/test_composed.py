@@ -1,0 +1,162 @@
+"""What the formulas tell of each option adds up to the equations, for any options together.
+
+The equations are computed with symbols: once as the spec has them, and once as a reader has them who makes the listed
+changes. A symbol is the number of an expression whose names are replaced by their symbols.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from mlax_codegen.formulas.changes import GIVEN, Formulas, Line, Value
+from mlax_codegen.formulas.latex import NEW_WEIGHT
+from mlax_codegen.formulas.options import formulas, function_formulas
+from mlax_codegen.language import GRADIENT, RESULT, UPDATE
+from mlax_codegen.reading.spec import Phase, Spec, read_spec
+from mlax_codegen.resources import built_in_specs
+
+SPECS = [*built_in_specs(), *sorted((Path(__file__).parents[1] / "specs").glob("*.toml"))]
+LEAVES = [(1, False), (2, True), (3, True)]  # number of axes, and whether there are axes to factor
+
+Settings = Mapping[str, Value]
+
+
+class Symbols:
+    """Computes equations with symbols, for one leaf and one choice of options."""
+
+    def __init__(self, spec: Spec, settings: Settings, ndim: int, *, axes: bool) -> None:
+        self.spec = spec
+        self.known: dict[str, str] = {}
+        self.numbers: dict[str, str] = {}
+        self.facts: dict[str, object] = {h.name: default(h.default) for h in spec.hyperparameters}
+        self.facts |= {name: 0.5 if value == GIVEN else value for name, value in settings.items()}
+        self.facts |= {"ndim": ndim, "max": max} | dict.fromkeys(spec.shapes, axes)
+
+    def holds(self, test: ast.expr) -> bool:
+        return bool(eval(ast.unparse(test), {}, self.facts))
+
+    def assign(self, name: str, value: ast.expr) -> None:
+        if name in self.spec.shapes:
+            if not isinstance(value, ast.Call | ast.IfExp):
+                self.facts[name] = self.holds(value)
+            return
+        symbols = self
+
+        class Replaced(ast.NodeTransformer):
+            def visit_Name(self, node: ast.Name) -> ast.Name:
+                return ast.Name(symbols.known.get(node.id, node.id))
+
+            def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
+                chosen: ast.expr = self.visit(
+                    node.body if symbols.holds(node.test) else node.orelse
+                )
+                return chosen
+
+        text = ast.unparse(Replaced().visit(ast.parse(ast.unparse(value), mode="eval").body))
+        is_name = text.isidentifier()
+        self.known[name] = (
+            text if is_name else self.numbers.setdefault(text, f"x{len(self.numbers)}")
+        )
+
+    def run(self, body: Iterable[ast.stmt]) -> None:
+        for statement in body:
+            match statement:
+                case ast.If(test=test, body=then, orelse=otherwise):
+                    self.run(then if self.holds(test) else otherwise)
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    self.assign(name, value)
+                case _:
+                    pass
+
+    def expected(self, phases: Iterable[Phase]) -> dict[str, str]:
+        """Return what a step computes. Each phase begins with the gradient."""
+        for name, shape in self.spec.shapes.items():
+            self.assign(name, shape.expression)
+        for phase in phases:
+            self.known.pop(GRADIENT, None)
+            for code in (phase.scalars, phase.leaf):
+                self.run(code.body if code else [])
+        known = {NEW_WEIGHT if name == UPDATE else name: x for name, x in self.known.items()}
+        kept = {slot.name for slot in self.spec.slots} | {x.name for x in self.spec.scalars}
+        return {name: x for name, x in known.items() if name in {*kept, NEW_WEIGHT, RESULT}}
+
+    def told(self, lines: Iterable[Line]) -> dict[str, str]:
+        """Return what lines compute, read one after the other."""
+        for line in lines:
+            if all(map(self.holds, line.equation.conditions)):
+                self.assign(line.equation.name, line.equation.value)
+        return self.known
+
+
+def default(text: str) -> object:
+    value: object = ast.literal_eval(text)
+    return value
+
+
+def choices(spec: Spec) -> Iterator[tuple[str, Value]]:
+    """Yield each value that an option may have beside its default."""
+    for h in spec.hyperparameters:
+        match h.kind:
+            case "flag":
+                yield h.name, h.default == "False"
+            case "choice":
+                yield from (
+                    (h.name, choice)
+                    for choice in h.choices
+                    if repr(choice) != h.default.replace('"', "'")
+                )
+            case _ if h.optional:
+                yield h.name, GIVEN if h.default == "None" else None
+            case _:
+                pass
+
+
+def combined(spec: Spec, most: int) -> Iterator[dict[str, Value]]:
+    """Yield up to some options together, as far as the spec allows them."""
+    asked = {
+        name.id
+        for code in [x for phase in spec.phases for x in (phase.scalars, phase.leaf) if x]
+        for statement in code.body
+        for part in ast.walk(statement)
+        if isinstance(part, ast.If | ast.IfExp)
+        for name in ast.walk(part.test)
+        if isinstance(name, ast.Name)
+    }
+    asked |= {name for code in spec.shapes.values() for name in names(code.expression)}
+    options = [option for option in choices(spec) if option[0] in asked]
+    for count in range(most + 1):
+        for chosen in combinations(options, count):
+            settings = dict(chosen)
+            symbols = Symbols(spec, settings, 1, axes=False)
+            if len(settings) == count and all(
+                symbols.holds(requirement.test.expression) for requirement in spec.requirements
+            ):
+                yield settings
+
+
+def names(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def check(spec: Spec, phases: Sequence[Phase], found: Formulas, most: int) -> None:
+    for settings in combined(spec, most):
+        for ndim, axes in LEAVES:
+            symbols = Symbols(spec, settings, ndim, axes=axes)
+            expected = symbols.expected(phases)
+            for lines in found.composed(settings):
+                told = Symbols(spec, settings, ndim, axes=axes)
+                told.numbers = symbols.numbers
+                computed = told.told(lines)
+                assert {name: computed.get(name) for name in expected} == expected, settings
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: f"{path.parts[-4]}-{path.stem}")
+def test_changes_add_up_to_the_equations(path: Path) -> None:
+    spec = read_spec(path)
+    check(spec, spec.phases, formulas(spec), 3)
+    for function in spec.functions:
+        phase = Phase(function.name, None, function.leaf)
+        check(spec, [phase], function_formulas(spec, function), 3)
