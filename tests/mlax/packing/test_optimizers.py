@@ -280,11 +280,11 @@ def test_packed_and_plain_trees_do_not_mix() -> None:
     with pytest.raises(
         LeafMismatchError,
         match=r"gradients is packed, weights is not: pack both, or use gradients\.unpack\(\); "
-        r"a loss function that unpacks its model returns packed\.repack",
+        r"a loss function that unpacks its model should return packed\.repack",
     ):
         optimizer.update(plain, packed.filter(), optimizer.init(plain))
     with pytest.raises(
         LeafMismatchError,
-        match="gradients and weights were packed from other trees, or with another",
+        match="gradients and weights were packed from different trees, or with a different",
     ):
         optimizer.update(packed, other.filter(), optimizer.init(packed))

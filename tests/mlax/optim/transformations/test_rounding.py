@@ -76,7 +76,7 @@ def movement(weights: Any) -> Any:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_mean_follows_float32(name: str) -> None:
-    """By new weights, and by updates that are added; the two end on the same numbers."""
+    """By new weights, and by updates that are added; the two end on the same numbers, but for the updates' rounding."""
     optimizer = EXAMPLES[name]
     stochastic = rounding_stochastically(optimizer)
     (wide, _), (narrow, _), (moved, _), (added, _) = run(
@@ -88,7 +88,12 @@ def test_the_mean_follows_float32(name: str) -> None:
     expected = movement(wide)
     # A mean of 256 elements, each of which is off by about 0.01.
     np.testing.assert_allclose(movement(moved), expected, rtol=0.03, atol=1e-3)
-    jax.tree.map(np.testing.assert_array_equal, moved, added)
+    for by_weights, by_updates in zip(*map(jax.tree.leaves, (moved, added)), strict=True):
+        # Updates are bfloat16 numbers too. If a weight and its update are alike in size, as where the weights have
+        # decayed almost to zero, their sum can miss the rounded weight by one step.
+        a, b = np.asarray(by_weights, np.float32), np.asarray(by_updates, np.float32)
+        assert np.mean(a != b) < 0.01
+        np.testing.assert_allclose(a, b, rtol=2**-6)
     if name != "nested":
         stalled = np.abs(movement(narrow)) < 0.2 * np.abs(expected)
         assert stalled.any() == (name not in NEVER_STALL)
