@@ -120,11 +120,6 @@ def _kind(value: object) -> str:
     return "array" if isinstance(value, jax.Array) else type(value).__name__
 
 
-def defines_forward(module: Any) -> bool:
-    """Whether a module's class defines `forward`. That of Module itself only raises an error."""
-    return not getattr(class_of(module).forward, "is_abstract", False)
-
-
 def run_child(
     module: Any, child: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, Any]:
@@ -133,11 +128,6 @@ def run_child(
     if not callable(getattr(child, "forward", None)):
         raise TypeError(
             f"{where} takes a module inside this {type(module).__name__}, got {describe(child)}"
-        )
-    if not defines_forward(child):
-        raise TypeError(
-            f"{where}: {type(child).__name__} does not define forward.\n"
-            f"  Rename its __call__ to forward, and let it return (result, self)."
         )
     paths = paths_to(child, module, deep=False) or paths_to(child, module, deep=True)
     if not paths:

@@ -159,8 +159,6 @@ class Module(INode, Flattened, metaclass=ABCMeta):
         """Return the result, and this module or a changed copy. When it is called, all nodes are set up."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
-    forward.is_abstract = True  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
-
     def __call__(self: HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the module: set it up if needed, check nodes and arguments, and return the result of `forward`."""
         result: R = calls.run(self, args, kwargs)
@@ -179,6 +177,11 @@ class Module(INode, Flattened, metaclass=ABCMeta):
             ValueError: The child is not in this module, or is in two places of it. Submodules are
                 only searched if it is not in this module's own fields.
         """
+        if getattr(class_of(child), "forward", None) is Module.forward:  # which only raises
+            raise TypeError(
+                f"{type(self).__name__}.call: {class_of(child).__name__} does not define forward.\n"
+                f"  Rename its __call__ to forward, and let it return (result, self)."
+            )
         return calls.run_child(self, child, args, kwargs)
 
     @property
