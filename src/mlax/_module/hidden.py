@@ -17,7 +17,8 @@ import jax
 import numpy as np
 
 from mlax._jax.trees import class_of
-from mlax._module.nodes import State, Unset
+from mlax._module.state import State
+from mlax._module.unset import Unset
 
 __all__ = ["Hidden", "hidden_in"]
 

@@ -1,19 +1,16 @@
-"""The nodes of a model: `State` and its leaf nodes, `Variable` and `Parameter`.
+"""The leaf nodes of a model, `Variable` and `Parameter`.
 
 A model is a tree of States. Leaf nodes (`ENode`, for exterior) wrap arrays and say what they are
 for. Branch nodes (`INode`, for interior, in `branches` and `module`) hold other nodes. Every State
 is an immutable PyTree.
 """
 
-import copy
 import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import FrozenInstanceError
+from collections.abc import Callable, Iterable, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
     Generic,
-    NoReturn,
     Self,
     TypeAlias,
     TypeGuard,
@@ -24,12 +21,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array
 
-from mlax._jax.trees import leaves_with_path, map_leaves
-from mlax._module.printing import Printed
+from mlax._jax.dtypes import is_inexact
+from mlax._jax.trees import leaves_with_path
+from mlax._module.recipes import Initializer, Recipe, dtype_of, initialized, recipe
+from mlax._module.state import State
 from mlax._module.unset import UNSET, Unset
-from mlax.tree import describe, flatten_given
+from mlax.tree import describe, flatten_given, keystr
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -53,31 +53,8 @@ __all__ = [
     "is_state",
     "is_unfrozen_param",
     "is_variable",
+    "recipe_of",
 ]
-
-
-class State(Printed):
-    """Base class of everything in a model that holds arrays: an immutable PyTree."""
-
-    __slots__ = ()
-
-    if not TYPE_CHECKING:  # if type checkers saw these, they would no longer check attributes
-
-        def __setattr__(self, name: str, value: Any) -> NoReturn:
-            raise FrozenInstanceError(
-                f"cannot assign to {type(self).__name__}.{name}: {type(self).__name__} is frozen; "
-                f"make a changed copy instead"
-            )
-
-        def __delattr__(self, name: str) -> NoReturn:
-            raise FrozenInstanceError(
-                f"cannot delete {type(self).__name__}.{name}: {type(self).__name__} is frozen"
-            )
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy the arrays and share static values, so that the copy has the same structure."""
-        copied: Self = map_leaves(lambda leaf: copy.deepcopy(leaf, memo), self)
-        return copied
 
 
 class _DataKey:
@@ -162,12 +139,15 @@ def is_state_or_unset(node: object) -> bool:
 
 def _refuse_exact(data: Any) -> None:
     for path, leaf in leaves_with_path(data):
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-            raise TypeError(
-                f"Parameter.data{jax.tree_util.keystr(path)} is {describe(leaf)}: only floating-point and complex "
-                f"arrays can be trained.\n"
-                f"  Make it a Variable, or Parameter(..., frozen=True)."
-            )
+        _refuse_exact_dtype(f"Parameter.data{keystr(path)}", describe(leaf), leaf.dtype)
+
+
+def _refuse_exact_dtype(name: str, given: str, dtype: Any) -> None:
+    if not is_inexact(dtype):
+        raise TypeError(
+            f"{name} is {given}: only floating-point and complex arrays can be trained.\n"
+            f"  Make it a Variable, or Parameter(..., frozen=True)."
+        )
 
 
 _Flatten: TypeAlias = Callable[[Any], tuple[tuple[Any], Any]]
@@ -203,15 +183,27 @@ def _register(cls: type["ENode[Any]"]) -> None:
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
 
+# The aux data of a node are None, or whether it is frozen. Those of an unset node with a recipe are a pair of that and
+# the recipe. So a recipe ends with the unset data, however a node gets its data, and other nodes cost no more.
+
+
+def _aux_data_if_unset(node: Any) -> Any:
+    frozen, recipe = getattr(node, "frozen", None), recipe_of(node)
+    return frozen if recipe is None else (frozen, recipe)
+
+
 def _with_data(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
     """Return flatten and unflatten for nodes that have only `data`."""
 
     def flatten(node: Any) -> tuple[tuple[Any], Any]:
-        return (node.data,), None
+        data = node.data
+        return (data,), _aux_data_if_unset(node) if data is UNSET else None
 
-    def unflatten(_: Any, children: Any) -> Any:
+    def unflatten(aux_data: Any, children: Any) -> Any:
         node = mutable()
         (node.data,) = children
+        if aux_data is not None:
+            _, node._recipe = aux_data
         node.__class__ = cls
         return node
 
@@ -222,12 +214,15 @@ def _with_frozen(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
     """Return flatten and unflatten for nodes that have `data` and `frozen`."""
 
     def flatten(node: Any) -> tuple[tuple[Any], Any]:
-        return (node.data,), node.frozen
+        data = node.data
+        return (data,), _aux_data_if_unset(node) if data is UNSET else node.frozen
 
-    def unflatten(frozen: Any, children: Any) -> Any:
+    def unflatten(aux_data: Any, children: Any) -> Any:
         node = mutable()
         (node.data,) = children
-        node.frozen = frozen
+        if aux_data is not False and aux_data is not True:
+            aux_data, node._recipe = aux_data
+        node.frozen = aux_data
         node.__class__ = cls
         return node
 
@@ -256,7 +251,8 @@ class ENode(State, Generic[T]):
     out).
 
     Raises:
-        TypeError: `data` holds a State, or something that is not an array.
+        TypeError: `data` holds a State, or something that is not an array; or `init` or `dtype` is
+            not valid, or is given together with data.
     """
 
     if TYPE_CHECKING:
@@ -270,17 +266,24 @@ class ENode(State, Generic[T]):
         def __init__(self: "ENode[Array]", data: np.ndarray | np.generic | complex) -> None: ...
         @overload
         def __init__(self, data: T | Unset | None = ...) -> None: ...
-        def __init__(self, data: Any = UNSET) -> None: ...
+        @overload
+        def __init__(
+            self, *, init: Initializer | None = ..., dtype: DTypeLike | None = ...
+        ) -> None: ...
+        def __init__(self, data: Any = UNSET, **recipe: Any) -> None: ...
 
     else:
-        __slots__ = ("data",)
+        __slots__ = ("_recipe", "data")
 
-        def __init__(self, data: Any = UNSET) -> None:
-            if type(self) is ENode:
+        def __init__(self, data: Any = UNSET, *, init: Any = None, dtype: Any = None) -> None:
+            cls = type(self)
+            if cls is ENode:
                 raise TypeError(
                     "ENode is abstract: make a Parameter (trained) or a Variable (not trained)"
                 )
-            object.__setattr__(self, "data", _strong_arrays(type(self), data))
+            object.__setattr__(self, "data", _strong_arrays(cls, data))
+            if init is not None or dtype is not None:
+                object.__setattr__(self, "_recipe", recipe(cls.__name__, data, init, dtype))
 
     def __init_subclass__(cls, *, register: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -290,25 +293,83 @@ class ENode(State, Generic[T]):
 
     def _parts(self) -> Iterable[tuple[str | None, Any]]:
         yield None, self.data
+        recipe = recipe_of(self)
+        if recipe is not None:
+            yield from recipe.parts()
 
     @classmethod
-    def _restored(cls, data: Any, aux_data: Any) -> Any:
-        return _unflatten[cls](aux_data, (data,))
+    def _restored(
+        cls, data: Any, frozen: Any, init: Initializer | None = None, dtype: Any = None
+    ) -> Any:
+        """Make a node that has been checked before. Used by `copy` and `pickle`."""
+        recipe = Recipe(init, dtype)
+        return _unflatten[cls](frozen if recipe.is_empty else (frozen, recipe), (data,))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._restored, (self.data, getattr(self, "frozen", None))
+        recipe = recipe_of(self)
+        made = () if recipe is None else (recipe.init, recipe.dtype)
+        return type(self)._restored, (self.data, getattr(self, "frozen", None), *made)
 
     def with_data(self, data: Any) -> Self:
-        """Return a copy with other data. The data are not checked as in the constructor."""
-        copy: Self = self._restored(data, getattr(self, "frozen", None))
+        """Return a copy with other data. The data are not checked as in the constructor.
+
+        An unset node that gets data, or None, forgets its init and dtype.
+        """
+        frozen = getattr(self, "frozen", None)
+        aux_data = _aux_data_if_unset(self) if data is UNSET else frozen
+        copy: Self = _unflatten[type(self)](aux_data, (data,))
         return copy
+
+    def made(
+        self, rng: Array | None, shape: Sequence[int], init: Initializer, dtype: DTypeLike
+    ) -> Self:
+        """Return the node with its array. For `set_up`; a node that is not unset stays as it is.
+
+        If the node was given its own init or dtype (`Parameter(init=he_normal)`), they are used in
+        place of those of the layer.
+
+        Args:
+            rng: Key for the initializer. None is enough for those that need no key, such as zeros.
+            shape: Shape of the array.
+            init: The layer's initializer, a function of `(key, shape, dtype)`.
+            dtype: The layer's dtype, usually that of its input.
+
+        Raises:
+            TypeError: An unfrozen Parameter would get integers, bools or keys; or the initializer
+                does not return an array.
+            ValueError: The array has another shape or dtype than the initializer was asked for, or
+                the initializer needs a key.
+        """
+        if self.data is not UNSET:
+            return self
+        where = f"{type(self).__name__}.made"
+        own = recipe_of(self)
+        if own is not None:
+            own.note_use()
+            init = init if own.init is None else own.init
+            dtype = dtype if own.dtype is None else own.dtype
+        dtype = dtype_of(f"{where}: dtype", dtype)
+        if is_unfrozen_param(self):
+            _refuse_exact_dtype(f"{where}: dtype", dtype.name, dtype)
+        array = initialized(where, rng, shape, init, dtype)
+        return self.with_data(_strong_array(type(self), array))
+
+
+def recipe_of(node: ENode[Any]) -> Recipe | None:
+    """Return how an unset node is to be made, if it was told; None for all other nodes."""
+    return getattr(node, "_recipe", None) if node.data is UNSET else None
 
 
 class Variable(ENode[T]):
     """Data that are not trained: an array of any JAX dtype, or a PyTree of arrays.
 
+    Without data it is unset: `set_up` will make it.
+
     Args:
         data: NumPy arrays and Python scalars become strongly typed JAX arrays.
+        init: Initializer of an unset node, a function of `(key, shape, dtype)`. By default the
+            layer decides.
+        dtype: Dtype of an unset node. By default the layer decides.
     """
 
     __slots__ = ()
@@ -317,10 +378,15 @@ class Variable(ENode[T]):
 class Parameter(ENode[T]):
     """Data that are trained: a floating-point or complex array, or a PyTree of them.
 
+    Without data it is unset: `set_up` will make it.
+
     Args:
         data: NumPy arrays and Python scalars become strongly typed JAX arrays.
         frozen: Whether optimizers leave it alone. Static. A frozen Parameter may have any JAX
             dtype.
+        init: Initializer of an unset node, a function of `(key, shape, dtype)`. By default the
+            layer decides.
+        dtype: Dtype of an unset node. By default the layer decides.
 
     Raises:
         TypeError: An unfrozen Parameter is given integers, bools or keys.
@@ -342,21 +408,35 @@ class Parameter(ENode[T]):
         ) -> None: ...
         @overload
         def __init__(self, data: T | Unset | None = ..., *, frozen: bool = ...) -> None: ...
-        def __init__(self, data: Any = UNSET, *, frozen: bool = False) -> None: ...
+        @overload
+        def __init__(
+            self,
+            *,
+            frozen: bool = ...,
+            init: Initializer | None = ...,
+            dtype: DTypeLike | None = ...,
+        ) -> None: ...
+        def __init__(self, data: Any = UNSET, **options: Any) -> None: ...
 
     else:
         __slots__ = ("frozen",)
 
-        def __init__(self, data: Any = UNSET, *, frozen: bool = False) -> None:
-            super().__init__(data)
+        def __init__(
+            self, data: Any = UNSET, *, frozen: bool = False, init: Any = None, dtype: Any = None
+        ) -> None:
+            super().__init__(data, init=init, dtype=dtype)
             if not isinstance(frozen, bool):
                 raise TypeError(f"Parameter.frozen must be a bool, got {frozen!r}")
             object.__setattr__(self, "frozen", frozen)
-            if not frozen:
-                _refuse_exact(self.data)
+            if frozen:
+                return
+            _refuse_exact(self.data)
+            own = recipe_of(self)
+            if own is not None and own.dtype is not None:
+                _refuse_exact_dtype("Parameter.dtype", own.dtype.name, own.dtype)
 
     def _parts(self) -> Iterable[tuple[str | None, Any]]:
-        yield None, self.data
+        yield from super()._parts()
         if self.frozen:
             yield "frozen", True
 

@@ -1,6 +1,7 @@
 """Nodes of a model by their place: found, listed and replaced."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from mlax._jax.trees import (
@@ -13,7 +14,8 @@ from mlax._jax.trees import (
 )
 from mlax._module.branches import Container, is_container
 from mlax._module.flattening import is_flattened
-from mlax._module.nodes import UNSET, ENode, is_leaf_state, is_state
+from mlax._module.nodes import UNSET, ENode, is_leaf_state, is_state, recipe_of
+from mlax._module.recipes import Recipe
 from mlax.tree import keystr
 
 __all__ = [
@@ -44,10 +46,18 @@ def _nodes(name: str, value: Any) -> Iterator[tuple[str, ENode[Any]]]:
                 yield from _nodes(name + keystr(path), node)
 
 
-def with_nodes_of(made: Any, given: Any) -> Any:
+def with_nodes_of(made: Any, given: Any, used: Iterable[Recipe]) -> Any:
     """Return a module made by a `set_up`, keeping its own nodes that already had data.
 
     Parameters that were frozen stay frozen.
+
+    Args:
+        made: What the `set_up` returned.
+        given: The module before.
+        used: The recipes that were used meanwhile, once for each node.
+
+    Raises:
+        TypeError: The `set_up` replaced an unset node, but did not use its init and dtype.
     """
 
     def is_node(node: Any) -> bool:
@@ -55,19 +65,34 @@ def with_nodes_of(made: Any, given: Any) -> Any:
             node is not given and node is not made and is_flattened(node)
         )
 
+    uses = Counter(map(id, used))
     before = {path: node for path, node in leaves_with_path(given, is_node) if is_leaf_state(node)}
 
     def kept(path: KeyPath, node: Any) -> Any:
         old = before.get(path)
         if old is None or not is_leaf_state(node):
             return node
-        if old.data is not UNSET:
+        if old.data is not UNSET or node.data is UNSET:
             return old
+        recipe = recipe_of(old)
+        if recipe is not None:
+            if not uses[id(recipe)]:
+                raise _ignored(f"{type(given).__name__}.set_up", path, old, node)
+            uses[id(recipe)] -= 1
         if getattr(old, "frozen", False) and type(node) is type(old):
             return old.with_data(node.data)
         return node
 
     return map_with_path(kept, made, is_node)
+
+
+def _ignored(where: str, path: KeyPath, old: Any, new: Any) -> TypeError:
+    name = keystr(path).removeprefix(".")
+    return TypeError(
+        f"{where}: {name} is {old!r}, but set_up replaced it by {new!r} and did not use its init and dtype.\n"
+        f"  Make the node with self.{name}.made(rng, shape, init, dtype), called by set_up itself and not by a jitted "
+        f"function."
+    )
 
 
 def separated(owner: str, name: str, value: Any, seen: dict[int, str]) -> Any:

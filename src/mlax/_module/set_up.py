@@ -32,6 +32,7 @@ from mlax._jax.trees import KeyPath, class_of, flatten, leaves
 from mlax._module.flattening import is_flattened
 from mlax._module.nodes import State
 from mlax._module.places import map_modules, modules_inside, with_nodes_of
+from mlax._module.recipes import NoKeyError, noting_uses
 from mlax._module.unset import refuse_unset
 from mlax.tree import describe, keystr, refuse_shared
 
@@ -228,7 +229,11 @@ def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
     signature = inspect.signature(cls.set_up)
     arguments = {next(iter(signature.parameters)): module, **passed}
     bound = inspect.BoundArguments(signature, cast("Any", arguments))
-    made = cls.set_up(*bound.args, **bound.kwargs)
+    with noting_uses() as used:
+        try:
+            made = cls.set_up(*bound.args, **bound.kwargs)
+        except NoKeyError as error:
+            raise ValueError(f"{_not_set_up(module)}. {error}") from error
     if not isinstance(made, cls):
         raise TypeError(
             f"{cls.__name__}.set_up must return the set-up copy, got {describe(made)}.\n"
@@ -236,7 +241,7 @@ def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
         )
     if not made.is_set_up:
         raise ValueError(f"{cls.__name__}.set_up was called, but {_not_set_up(made)}")
-    return with_nodes_of(made, module)
+    return with_nodes_of(made, module, used)
 
 
 def _named(given: inspect.BoundArguments) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from jax.tree_util import all_leaves
 
 from mlax._jax.trees import class_of, leaves
 from mlax._module.hidden import hidden_in
-from mlax._module.nodes import UNSET, State, Unset
+from mlax._module.state import State
+from mlax._module.unset import UNSET, Unset
 from mlax.tree import describe
 
 __all__ = ["StaticError", "tag"]
