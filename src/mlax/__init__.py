@@ -41,6 +41,7 @@ _claim(__name__, [name for name in dir() if not name.startswith("_")])
 if TYPE_CHECKING:
     from mlax import experimental as experimental
     from mlax import losses as losses
+    from mlax import nn as nn
     from mlax import optim as optim
 
 
@@ -48,6 +49,6 @@ if not TYPE_CHECKING:  # with this, type checkers would accept any misspelt name
 
     def __getattr__(name: str) -> Any:
         # Loaded on first use, so that `import mlax` stays fast.
-        if name in {"experimental", "losses", "optim"}:
+        if name in {"experimental", "losses", "nn", "optim"}:
             return importlib.import_module(f"mlax.{name}")
         raise AttributeError(f"module 'mlax' has no attribute {name!r}")

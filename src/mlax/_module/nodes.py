@@ -348,9 +348,9 @@ class ENode(State, Generic[T]):
             own.note_use()
             init = init if own.init is None else own.init
             dtype = dtype if own.dtype is None else own.dtype
-        dtype = dtype_of(f"{where}: dtype", dtype)
         if is_unfrozen_param(self):
-            _refuse_exact_dtype(f"{where}: dtype", dtype.name, dtype)
+            known = dtype_of(f"{where}: dtype", dtype)
+            _refuse_exact_dtype(f"{where}: dtype", known.name, known)
         array = initialized(where, rng, shape, init, dtype)
         return self.with_data(_strong_array(type(self), array))
 

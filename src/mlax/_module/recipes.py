@@ -1,28 +1,38 @@
 """How an unset node is to be made: the initializer and the dtype that it was given itself."""
 
 import contextvars
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 from jaxtyping import Array
 
-from mlax._jax.dtypes import canonical
-from mlax._jax.trees import class_of
+from mlax._jax.dtypes import canonical, is_key
 from mlax._module.static import StaticError, tag
 from mlax._module.unset import UNSET
 from mlax.tree import describe
 
-__all__ = ["Initializer", "NoKeyError", "Recipe", "dtype_of", "initialized", "noting_uses", "recipe"]
+__all__ = [
+    "Initializer",
+    "NoKeyError",
+    "Recipe",
+    "available_dtype",
+    "dtype_of",
+    "initialized",
+    "noting_uses",
+    "recipe",
+    "sizes_of",
+]
 
 Initializer: TypeAlias = Callable[[Any, tuple[int, ...], Any], Array]
 """A function from a key, a shape and a dtype to an array: of `mlax.nn.init`, of
 `jax.nn.initializers`, or your own. The key may be None if the function does not use it.
 """
+
+_ARRAYS: tuple[type, ...] = (jax.Array, np.ndarray, np.generic)
 
 _uses: contextvars.ContextVar["list[Recipe] | None"] = contextvars.ContextVar("uses", default=None)
 
@@ -88,7 +98,7 @@ def _name(init: object) -> str:
 
 
 @contextmanager
-def noting_uses() -> Iterator[list[Recipe]]:
+def noting_uses() -> Generator[list[Recipe]]:
     """Collect the recipes that are used inside, one for each array made."""
     uses: list[Recipe] = []
     token = _uses.set(uses)
@@ -123,7 +133,9 @@ def recipe(node: str, data: object, init: object, dtype: object) -> Recipe | Non
     try:
         return Recipe(cast("Any", init), known)
     except StaticError as error:
-        raise TypeError(f"{node}.init = {_name(init)} is not valid: {error}.\n  {error.cure}") from None
+        raise TypeError(
+            f"{node}.init = {_name(init)} is not valid: {error}.\n  {error.cure}"
+        ) from None
 
 
 def _refuse_other_than_initializers(name: str, init: object) -> None:
@@ -140,23 +152,32 @@ def _refuse_other_than_initializers(name: str, init: object) -> None:
         )
 
 
-def dtype_of(name: str, dtype: Any) -> Any:
+def dtype_of(name: str, dtype: object) -> Any:
     """Return a dtype in NumPy's form; dtypes of keys as they are.
 
     The Python types `float`, `int`, `complex` and `bool` stand for JAX's default dtypes.
     """
     try:
         if any(dtype is kind for kind in (bool, int, float, complex)):
-            return canonical(dtype)
-        if jnp.issubdtype(dtype, jax.dtypes.extended):
-            return dtype
-        if not isinstance(dtype, (jax.Array, np.ndarray, np.generic)):  # NumPy would take theirs
-            found = np.dtype(dtype)
-            if hasattr(jnp, found.name):
+            return canonical(cast("Any", dtype))
+        if not isinstance(dtype, _ARRAYS):  # NumPy would take theirs
+            found = dtype if is_key(dtype) else cast("Any", np.dtype)(dtype)
+            if is_key(found) or hasattr(jnp, found.name):
                 return found
     except TypeError:
         pass
     raise TypeError(f"{name} must be a dtype of JAX, such as jnp.bfloat16, got {describe(dtype)}")
+
+
+def available_dtype(where: str, dtype: object) -> Any:
+    """Return a dtype in NumPy's form; raise an error if JAX makes no arrays of it now."""
+    found = dtype_of(f"{where}: dtype", dtype)
+    if not is_key(found) and canonical(found) != found:
+        raise ValueError(
+            f"{where}: JAX makes no {found.name} arrays unless x64 is enabled.\n"
+            f'  Choose another dtype, or call jax.config.update("jax_enable_x64", True) at the start of the program.'
+        )
+    return found
 
 
 def initialized(
@@ -169,7 +190,7 @@ def initialized(
         key: Passed to the initializer.
         shape: The shape that the array must have.
         init: The initializer.
-        dtype: The dtype that the array must have, as `dtype_of` returns it.
+        dtype: The dtype that the array must have.
 
     Raises:
         NoKeyError: The initializer failed, and `key` is None.
@@ -177,13 +198,9 @@ def initialized(
         ValueError: The array has another shape or dtype, or JAX has no such dtype without x64.
     """
     _refuse_other_than_initializers(f"{where}: init", init)
-    sizes = _sizes(where, shape)
+    sizes = sizes_of(where, shape)
+    dtype = available_dtype(where, dtype)
     asked = f"{dtype.name}[{','.join(map(str, sizes))}]"
-    if isinstance(dtype, np.dtype) and canonical(dtype) != dtype:
-        raise ValueError(
-            f"{where}: JAX makes no {dtype.name} arrays unless x64 is enabled.\n"
-            f'  Choose another dtype, or call jax.config.update("jax_enable_x64", True) at the start of the program.'
-        )
     try:
         made: Any = init(key, sizes, dtype)
     except Exception as error:
@@ -194,29 +211,29 @@ def initialized(
             f"  Set up with a key, `mlax.set_up(model, x, rng=key)`; set_up has to pass it on: "
             f"made(rng, shape, init, dtype)."
         ) from error
-    if not isinstance(made, (jax.Array, np.ndarray, np.generic)):
+    if not isinstance(made, _ARRAYS):
         hint = f"\n  Call {_name(init)} first: it returns an initializer." if callable(made) else ""
         raise TypeError(
             f"{where}: {_name(init)} must return an array, {asked}, got {describe(made)}.{hint}"
         )
-    if made.shape != sizes or made.dtype != dtype:
+    if describe(made) != asked:
         raise ValueError(
-            f"{where}: {_name(init)} was asked for {asked}, but returned {describe(cast('object', made))}.\n"
+            f"{where}: {_name(init)} was asked for {asked}, but returned {describe(made)}.\n"
             f"  An initializer returns an array of the shape and the dtype that it is given."
         )
-    return cast("Any", made)
+    return cast("Array", made)
 
 
-def _sizes(where: str, shape: Any) -> tuple[int, ...]:
+def sizes_of(where: str, shape: Any) -> tuple[int, ...]:
+    """Return a shape as a tuple of ints; raise an error if it is not valid."""
     if isinstance(shape, (tuple, list)):
         sizes: tuple[Any, ...] = tuple(cast("Any", shape))
         if all(_is_size(size) for size in sizes):
             return tuple(map(int, sizes))
     raise TypeError(
-        f"{where}: shape must be a tuple of sizes, integers >= 0, got {describe(shape)}"
+        f"{where}: shape must be a tuple of sizes, integers >= 0, got {describe(cast('object', shape))}"
     )
 
 
-def _is_size(size: object) -> bool:
-    whole = isinstance(size, (int, np.integer)) and class_of(size) is not bool
-    return whole and cast("Any", size) >= 0
+def _is_size(size: Any) -> bool:
+    return isinstance(size, (int, np.integer)) and not isinstance(size, bool) and bool(size >= 0)
