@@ -18,7 +18,7 @@ HEAVY = [
         "safetensors",
     ),
     *("jax.extend.core", "sklearn", "torch", "tqdm"),
-    *("mlax_codegen", "mlax_optimizers.adam", "mlax_optimizers.sgd"),
+    *("mlax.nn", "mlax_codegen", "mlax_optimizers.adam", "mlax_optimizers.sgd"),
 ]
 
 
