@@ -161,7 +161,7 @@ def dtype_of(name: str, dtype: object) -> Any:
         if any(dtype is kind for kind in (bool, int, float, complex)):
             return canonical(cast("Any", dtype))
         if not isinstance(dtype, _ARRAYS):  # NumPy would take theirs
-            found = dtype if is_key(dtype) else cast("Any", np.dtype)(dtype)
+            found: Any = dtype if is_key(dtype) else cast("Any", np.dtype)(dtype)
             if is_key(found) or hasattr(jnp, found.name):
                 return found
     except TypeError:

@@ -81,8 +81,9 @@ class _Value(Printed, ABC):
         """Return an array of a checked shape and dtype."""
 
     def __repr__(self) -> str:
-        given = [f"{field.name}={getattr(self, field.name)!r}" for field in fields(self)]
-        text = f"{type(self).__name__}({', '.join(given)})"
+        given = [(field, getattr(self, field.name)) for field in fields(self)]
+        shown = [f"{field.name}={value!r}" for field, value in given if value != field.default]
+        text = f"{type(self).__name__}({', '.join(shown)})"
         return _names.get(text, text)
 
     def _store(self, name: str, value: object) -> None:
@@ -337,28 +338,28 @@ class orthogonal(_Random):
         return initializers.orthogonal(self.scale, self.column_axis)(key, shape, dtype)
 
 
-zeros = constant(0)
+zeros: constant = constant(0)
 """All 0. It needs no key."""
 
-ones = constant(1)
+ones: constant = constant(1)
 """All 1. It needs no key."""
 
-glorot_normal = variance_scaling(1.0, "fan_avg", "truncated_normal")
+glorot_normal: variance_scaling = variance_scaling(1.0, "fan_avg", "truncated_normal")
 """Glorot and Bengio (2010), also called Xavier: for layers followed by tanh."""
 
-glorot_uniform = variance_scaling(1.0, "fan_avg", "uniform")
+glorot_uniform: variance_scaling = variance_scaling(1.0, "fan_avg", "uniform")
 """Like `glorot_normal`, uniformly distributed."""
 
-he_normal = variance_scaling(2.0, "fan_in", "truncated_normal")
+he_normal: variance_scaling = variance_scaling(2.0, "fan_in", "truncated_normal")
 """He et al. (2015), also called Kaiming: for layers followed by ReLU."""
 
-he_uniform = variance_scaling(2.0, "fan_in", "uniform")
+he_uniform: variance_scaling = variance_scaling(2.0, "fan_in", "uniform")
 """Like `he_normal`, uniformly distributed."""
 
-lecun_normal = variance_scaling(1.0, "fan_in", "truncated_normal")
+lecun_normal: variance_scaling = variance_scaling(1.0, "fan_in", "truncated_normal")
 """LeCun et al. (1998): the outputs have the variance of the inputs. Also for SELU."""
 
-lecun_uniform = variance_scaling(1.0, "fan_in", "uniform")
+lecun_uniform: variance_scaling = variance_scaling(1.0, "fan_in", "uniform")
 """Like `lecun_normal`, uniformly distributed."""
 
 _names |= {
