@@ -24,6 +24,8 @@ from mlax._module.nodes import is_parameter as is_parameter
 from mlax._module.nodes import is_state as is_state
 from mlax._module.nodes import is_unfrozen_param as is_unfrozen_param
 from mlax._module.nodes import is_variable as is_variable
+from mlax._module.options import inference as inference
+from mlax._module.options import training as training
 from mlax._module.set_up import set_up as set_up
 from mlax._packing.pack import pack as pack
 from mlax._packing.packed import Packed as Packed

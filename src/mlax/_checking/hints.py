@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 from mlax._jax.trees import class_of
 
-__all__ = ["hints_of", "hints_of_fields", "items_beside"]
+__all__ = ["are_final", "hints_of", "hints_of_fields", "items_beside"]
 
 
 class _Hints(NamedTuple):
@@ -40,9 +40,17 @@ _hints: dict[object, _Hints] = {}
 def _known(thing: object) -> _Hints | None:
     """Return the annotations found earlier, unless a missing name has been defined since."""
     hints = _hints.get(thing)
-    if hints is None or any(name in namespace for name, namespace in hints.missing):
+    if hints is None:
+        return None
+    if hints.missing and any(name in namespace for name, namespace in hints.missing):
         return None
     return hints
+
+
+def are_final(thing: object) -> bool:
+    """Whether the annotations of a class or function, which were looked up before, cannot change any more."""
+    hints = _hints.get(thing)
+    return hints is not None and not hints.missing
 
 
 def hints_of_fields(cls: type) -> Mapping[str, Any]:

@@ -67,11 +67,11 @@ def scoped(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def verify(where: str, items: Sequence[Checked], before: Sequence[Checked] = ()) -> None:
+def verify(where: object, items: Sequence[Checked], before: Sequence[Checked] = ()) -> None:
     """Check values in the current jaxtyping context.
 
     Args:
-        where: The function that checks, for the message: `Linear.forward`.
+        where: The function that checks, for the message; its text is `Linear.forward`.
         items: The values to check.
         before: Values already checked in this context, for the message.
 
@@ -89,7 +89,7 @@ def verify(where: str, items: Sequence[Checked], before: Sequence[Checked] = ())
             ) from None
 
 
-def _message(where: str, item: Checked, before: Sequence[Checked]) -> str:
+def _message(where: object, item: Checked, before: Sequence[Checked]) -> str:
     lines = [
         f"{where}: {item.name} does not match its annotation",
         f"  {item.name}: {_summary(item.value)}, expected {spelled(item.annotation)}",

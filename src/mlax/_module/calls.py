@@ -1,117 +1,230 @@
-"""The call of a module: set-up if needed, checks, and `forward`."""
+"""The call of a module: options, set-up if needed, checks, and `forward`."""
 
 import functools
 import inspect
+import operator
+import sys
 from collections.abc import Callable
-from typing import Any, cast, get_args, get_origin
+from typing import Any, NamedTuple, cast
 
 import jax
 
-from mlax._checking.hints import hints_of
 from mlax._checking.values import checks_enabled
-from mlax._jax.trees import class_of
-from mlax._module import annotations, set_up
-from mlax._module.annotations import Checked
-from mlax._module.places import own_nodes, paths_to, with_node
+from mlax._jax.recursion import MANY, make_room
+from mlax._jax.tracing import is_tracer
+from mlax._jax.trees import KeyPath, class_of, flatten, leaves
+from mlax._module import set_up
+from mlax._module.call_checks import CallChecks, scope
+from mlax._module.flattening import Flattened
+from mlax._module.frames import (
+    NOT_GIVEN,
+    OPTIONS,
+    Frame,
+    StaticOptions,
+    current_frame,
+    enter,
+    leave,
+    static_options,
+    static_value,
+    with_static_options,
+)
+from mlax._module.nodes import UNSET, ENode
+from mlax._module.places import own_nodes, own_path_to, paths_to, with_node
+from mlax._module.prepared import Prepared, target_of
 from mlax.tree import describe, keystr
 
-__all__ = ["run", "run_child"]
+__all__ = ["run", "run_chain", "run_child", "run_instead", "start"]
+
+
+class _Plan:
+    """What is known of a `forward`, or of another method that is called in its place.
+
+    Attributes:
+        function: The function.
+        signature: Its signature, `self` included.
+        options: The options that it names, each with its position among the arguments; a position
+            that no argument can have if it is passed by keyword only.
+        takes_any: Whether it has `**kwargs`.
+        checks: The checks of its arguments and result.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.signature = inspect.signature(function)
+        parameters = list(self.signature.parameters.values())
+        self.takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+        self.options = [
+            (each.name, sys.maxsize if each.kind is each.KEYWORD_ONLY else position)
+            for position, each in enumerate(parameters[1:])
+            if each.name in OPTIONS and each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)
+        ]
+        self.checks = CallChecks(function, self.signature)
+
+    def bind(
+        self, frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> inspect.BoundArguments:
+        """Return the arguments of a call by name; raise an error if they do not fit."""
+        try:
+            return self.signature.bind(frame.module, *args, **kwargs)
+        except TypeError as error:
+            names = [
+                each.replace(annotation=each.empty) for each in self.signature.parameters.values()
+            ]
+            message = f"{frame.described(str(inspect.Signature(names)))}: {error}"
+            missing = [
+                name for name in OPTIONS if f"missing a required argument: {name!r}" in str(error)
+            ]
+            if missing:
+                message += f"\n  {_CURES[missing[0]]}"
+            raise TypeError(message) from None
+
+
+_CURES = {
+    "rng": "Pass a key, or give one to the call around it: mlax.training(model, rng=key)(x)",
+    "inference_mode": "Pass it, or call the model with mlax.training(model) or mlax.inference(model)",
+    "batch_axis_name": 'Pass it, or give it to the call around it: mlax.training(model, batch_axis_name="batch")',
+}
+
+_plan = functools.cache(_Plan)
 
 
 def run(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a module: see `Module.__call__`."""
-    forward: Callable[..., Any] = class_of(module).forward
-    kwargs = set_up.with_inference_mode(forward, args, kwargs)
-    given = _bind(module, forward, args, kwargs)
-    if not module.is_set_up:
-        if checks_enabled():  # before set_up makes nodes from a wrong input
-            items = _argument_items(forward, given)
-            annotations.verify_together(module, f"{type(module).__name__}.forward", items)
-        module = set_up.set_up_one(module, given)
-    empty = [name for name, node in own_nodes(module) if node.data is None]
-    if empty:
-        raise ValueError(
-            f"{type(module).__name__} cannot be called: nodes are filtered out (data=None): {', '.join(empty)}.\n"
-            f"  Combine the parts first: params.combine(rest)"
-        )
-    if not checks_enabled():
-        return _pair(module, forward(module, *args, **kwargs))
-    return _checked(forward)(module, *args, **kwargs)
-
-
-def _bind(
-    module: Any, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> inspect.BoundArguments:
-    signature = _signature(forward)
+    outer = current_frame()
+    if outer is not None and outer.waiting and outer.module is module:
+        outer.waiting = False
+        return _run(outer, args, kwargs)
+    frame = Frame(module, "forward", outer)
+    token = enter(frame)
     try:
-        return signature.bind(module, *args, **kwargs)
-    except TypeError as error:
-        names = [item.replace(annotation=item.empty) for item in signature.parameters.values()]
-        raise TypeError(
-            f"{type(module).__name__}.forward{inspect.Signature(names)}: {error}"
-        ) from None
+        return _run(frame, args, kwargs)
+    finally:
+        leave(token)
 
 
-_signature = functools.cache(inspect.signature)
+def _run(frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call the method of a frame, which is the current one."""
+    plan = _plan(getattr(class_of(frame.module), frame.method))
+    if frame.depth > MANY:
+        make_room(frame.depth)
+    try:
+        if not plan.options and not (kwargs and plan.takes_any):
+            result = _forward(plan, frame, args, kwargs)
+        else:
+            kwargs, inside = _with_options(plan, frame, args, kwargs)
+            if inside is None:
+                result = _forward(plan, frame, args, kwargs)
+            else:
+                with with_static_options(inside):
+                    result = _forward(plan, frame, args, kwargs)
+    except Exception as error:
+        _say_where(error, frame)
+        raise
+    if frame.watch is not None:
+        frame.watch(frame, result)
+    return result
 
 
-def _argument_items(forward: Callable[..., Any], given: inspect.BoundArguments) -> list[Checked]:
-    """Return the arguments of a call with their annotations."""
-    items: list[Checked] = []
-    hints = hints_of(forward)
-    for name, value in given.arguments.items():
-        hint = hints.get(name, Any)
-        if hint is not Any and not annotations.names_self(hint):
-            items += _arguments(given.signature.parameters[name], value, hint)
-    return items
+def _with_options(
+    plan: _Plan, frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[dict[str, Any], StaticOptions | None]:
+    """Fill in the options that a call inherits. Take those that it is given for what is called inside.
 
-
-@functools.cache
-def _checked(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `forward` with checks of the module's nodes, the arguments and the result, which share dimension
-    names.
+    Returns:
+        The keywords, and the static options inside if they differ from those outside.
     """
-    signature = _signature(forward)
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        module = args[0]
-        where = f"{type(module).__name__}.forward"
-        hints = hints_of(forward)
-        items = annotations.node_items(module)
-        items += _argument_items(forward, signature.bind(*args, **kwargs))
-        annotations.verify(where, items)
-        result = _pair(module, forward(*args, **kwargs))
-        hint = _of_result(hints.get("return", Any))
-        if hint is not Any and not annotations.names_self(hint):
-            annotations.verify(where, [Checked("the result", result[0], hint)], items)
-        return result
-
-    call.__signature__ = signature  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
-    return annotations.scoped(call)
-
-
-def _of_result(returned: Any) -> Any:
-    """Return the annotation of the result, the first of the pair that `forward` returns."""
-    pair = get_args(returned) if get_origin(returned) is tuple else ()
-    return pair[0] if len(pair) == 2 else Any
+    around = static_options()
+    given = dict[str, Any]()
+    filled = dict[str, Any]()
+    for name, position in plan.options:
+        if name in kwargs:
+            given[name] = kwargs[name]
+        elif position < len(args):
+            given[name] = args[position]
+        elif name == "rng":
+            if (key := frame.key()) is not None:
+                filled[name] = key
+        elif (value := around.inherited(name, frame)) is not NOT_GIVEN:
+            filled[name] = value
+    if plan.takes_any:
+        given |= {name: kwargs[name] for name in OPTIONS if name in kwargs}
+    if "rng" in given:
+        frame.give(given.pop("rng"))
+    inside = around._replace(**{name: static_value(value) for name, value in given.items()})
+    return {**kwargs, **filled} if filled else kwargs, None if inside == around else inside
 
 
-def _arguments(parameter: inspect.Parameter, value: Any, hint: Any) -> list[Checked]:
-    if parameter.kind is parameter.VAR_POSITIONAL:
-        return [Checked(f"{parameter.name}[{i}]", item, hint) for i, item in enumerate(value)]
-    if parameter.kind is parameter.VAR_KEYWORD:
-        return [Checked(str(name), item, hint) for name, item in value.items()]
-    return [Checked(parameter.name, value, hint)]
+def _forward(plan: _Plan, frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Set up a module if needed, check it and its arguments, and call its `forward`."""
+    module = frame.module
+    data = _own_data(module)
+    if not (all(map(_is_made, data)) if module._has_plain_is_set_up else module.is_set_up):
+        given = plan.bind(frame, args, kwargs)
+        if checks_enabled():  # before set_up makes nodes from a wrong input
+            plan.checks.verify(frame, module, given, nodes=False)
+        module = frame.module = set_up.set_up_one(frame, given)
+        data = _own_data(module)
+    if not all(map(_is_there, data)):
+        raise _is_filtered_out(frame)
+    function = plan.function
+    if not checks_enabled():
+        try:
+            return _pair(frame, function(module, *args, **kwargs))
+        except TypeError:
+            plan.bind(frame, args, kwargs)  # if the arguments do not fit, this says so better
+            raise
+    checks = plan.checks
+    call = checks.seen(module, data, args, kwargs)
+    passed = checks.passed(call)
+    if passed is None:
+        checks.verify(frame, module, plan.bind(frame, args, kwargs))
+    with scope:
+        result = _pair(frame, function(module, *args, **kwargs))
+    if passed is None or not checks.was_seen(result[0], passed):
+        checks.verify_result(frame, module, plan.bind(frame, args, kwargs), result[0])
+        checks.remember(call, result[0])
+    return result
 
 
-def _pair(module: Any, result: Any, function: str = "forward") -> Any:
+def _own_data(module: Any) -> list[Any]:
+    """Return the data of the module's own nodes, and the structures of fields with containers of nodes."""
+    data: list[Any] = []
+    for name in module._aux_data.flattening.children:
+        value = getattr(module, name)
+        if isinstance(value, ENode):
+            data.append(value.data)
+        elif value is not None and not isinstance(value, Flattened):
+            found, treedef = flatten(value, is_leaf=_is_node_or_module)
+            data.append(treedef)
+            data += [node.data for node in found if isinstance(node, ENode)]
+    return data
+
+
+def _is_node_or_module(node: object) -> bool:
+    return isinstance(node, (ENode, Flattened))
+
+
+_is_made = functools.partial(operator.is_not, UNSET)
+_is_there = functools.partial(operator.is_not, None)
+
+
+def _is_filtered_out(frame: Frame) -> ValueError:
+    empty = [name for name, node in own_nodes(frame.module) if node.data is None]
+    name = type(frame.module).__name__ + frame.standing()
+    return ValueError(
+        f"{name} cannot be called: nodes are filtered out (data=None): {', '.join(empty)}.\n"
+        f"  Combine the parts first: params.combine(rest)"
+    )
+
+
+def _pair(frame: Frame, result: Any, method: str = "") -> Any:
     """Return what `forward`, or the user's own `__call__`, returned; raise an error if it is not (result, self)."""
     items = cast("tuple[object, ...]", result) if isinstance(result, tuple) else None
-    if items is not None and len(items) == 2 and isinstance(items[1], type(module)):
+    if items is not None and len(items) == 2 and isinstance(items[1], type(frame.module)):
         return items
     got = _kind(cast("object", result)) if items is None else f"({', '.join(map(_kind, items))})"
     raise TypeError(
-        f"{type(module).__name__}.{function} must return (result, self), got {got}.\n"
+        f"{frame.described(method=method)} must return (result, self), got {got}.\n"
         f"  End it with `return result, self`; self may be a changed copy."
     )
 
@@ -120,15 +233,73 @@ def _kind(value: object) -> str:
     return "array" if isinstance(value, jax.Array) else type(value).__name__
 
 
+def _say_where(error: Exception, frame: Frame) -> None:
+    """Add to an error where the innermost module stands in the model, unless the message has it."""
+    notes = getattr(error, "__notes__", ())
+    if frame.outer is None or any(note.startswith(_NOTE) for note in notes):
+        return
+    place = frame.place()
+    if place and place not in str(error):
+        error.add_note(f"{_NOTE}{frame}")
+
+
+_NOTE = "in "
+
+
+class _Child(NamedTuple):
+    """A child of a module, where it stands, and how it is to be called."""
+
+    module: Any
+    path: KeyPath
+    method: str = "forward"
+    prepared: Prepared | None = None
+
+
 def run_child(
     module: Any, child: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, Any]:
     """Call a child and put the module that it returns in its place: see `Module.call`."""
-    where = f"{type(module).__name__}.call"
-    if not callable(getattr(child, "forward", None)):
+    outer = current_frame()
+    found = _find(module, child, outer, "call")
+    result, changed = _call(outer, found, args, kwargs)
+    return result, module if changed is found.module else with_node(module, found.path, changed)
+
+
+def run_chain(module: Any, x: Any, children: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Call children one after another: see `Module.chain`."""
+    outer = current_frame()
+    changes: dict[KeyPath, Any] = {}
+    for found in [_find(module, child, outer, "chain") for child in children]:
+        child = found._replace(module=changes.get(found.path, found.module)) if changes else found
+        x, changed = _call(outer, child, (x,), {})
+        if changed is not child.module:
+            changes[found.path] = changed
+            module = with_node(module, found.path, changed)
+    return x, module
+
+
+def _find(module: Any, child: Any, outer: Frame | None, method: str) -> _Child:
+    prepared = child if isinstance(child, Prepared) else None
+    target = target_of(child if prepared is None else prepared.function)
+    if target is None:
+        name = type(module).__name__
         raise TypeError(
-            f"{where} takes a module inside this {type(module).__name__}, got {describe(child)}"
+            f"{name}.{method} takes a module inside this {name}, or a method of one, got {describe(child)}"
         )
+    found, function = target
+    if not found._has_forward and function == "forward":
+        raise TypeError(
+            f"{type(module).__name__}.{method}: {class_of(found).__name__} does not define forward.\n"
+            f"  Rename its __call__ to forward, and let it return (result, self)."
+        )
+    path = own_path_to(found, module, {} if outer is None else outer.hints)
+    if path is None:
+        path = _deep_path_to(found, module, f"{type(module).__name__}.{method}")
+    return _Child(found, path, function, prepared)
+
+
+def _deep_path_to(child: Any, module: Any, where: str) -> KeyPath:
+    """Return the path to a submodule that is not in a field of the module itself."""
     paths = paths_to(child, module, deep=False) or paths_to(child, module, deep=True)
     if not paths:
         raise ValueError(
@@ -142,5 +313,59 @@ def run_child(
             "  Give each place its own module. To share one module, store it in one field and "
             "call that field in both places."
         )
-    result, changed = _pair(child, child(*args, **kwargs), "__call__")
-    return result, with_node(module, paths[0], changed)
+    return paths[0]
+
+
+def _call(outer: Frame | None, child: _Child, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    frame = Frame(child.module, child.method, outer, child.path)
+    if outer is not None and outer.giver is not None:
+        frame.inherit(outer)
+    if any(map(_is_traced, args)) or (kwargs and any(map(_is_traced, kwargs.values()))):
+        with jax.named_scope(keystr(child.path).removeprefix(".")):  # seen in profiles and in HLO
+            return start(frame, child.prepared, args, kwargs)
+    return start(frame, child.prepared, args, kwargs)
+
+
+_tracers: dict[type, bool] = {}
+
+
+def _is_traced(argument: Any) -> bool:
+    traced = _tracers.get(class_of(argument))
+    if traced is None:
+        if not isinstance(argument, jax.Array):
+            return any(map(is_tracer, leaves(argument)))
+        traced = _tracers[class_of(argument)] = is_tracer(argument)
+    return traced
+
+
+def start(
+    frame: Frame, prepared: Prepared | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Call the module of a frame, with options of its own or without."""
+    if prepared is not None and prepared.rng is not None:
+        frame.give(prepared.rng)
+    token = enter(frame)
+    try:
+        if prepared is None:
+            return _enter(frame, args, kwargs)
+        with with_static_options(prepared.merged()):
+            return _enter(frame, args, kwargs)
+    finally:
+        leave(token)
+
+
+def _enter(frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    module = frame.module
+    if module._has_plain_call or frame.method != "forward":
+        return _run(frame, args, kwargs)
+    frame.waiting = True  # a user's own __call__, which may call that of Module
+    return _pair(frame, module(*args, **kwargs), "__call__")
+
+
+def run_instead(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call another model than the module whose `forward` runs, with the same options and key."""
+    outer = current_frame()
+    frame = Frame(model, "forward", outer, ())
+    if outer is not None:
+        frame.stand_in(outer)
+    return start(frame, None, args, kwargs)

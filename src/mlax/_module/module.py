@@ -19,9 +19,11 @@ from typing import (
     ParamSpec,
     Protocol,
     Self,
+    TypeAlias,
     TypeGuard,
     TypeVar,
     dataclass_transform,
+    overload,
 )
 
 import jax
@@ -47,6 +49,13 @@ __all__ = ["HasForward", "Module", "field", "is_module"]
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
+A = TypeVar("A", contravariant=True)
+B = TypeVar("B", covariant=True)
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
 
 
 class HasForward(Protocol[P, R]):
@@ -59,6 +68,16 @@ class HasForward(Protocol[P, R]):
 
 class _HasForwardPair(Protocol[P, R]):
     def forward(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Any]: ...
+
+
+_Called: TypeAlias = _HasForwardPair[P, T] | Callable[P, tuple[T, Any]]
+
+
+class _HasForwardOfOne(Protocol[A, B]):
+    def forward(self, x: A, /) -> tuple[B, Any]: ...
+
+
+_Step: TypeAlias = _HasForwardOfOne[A, B] | Callable[[A], tuple[B, Any]]
 
 
 class _SignatureOfForward:
@@ -107,6 +126,9 @@ class Module(INode, Flattened, metaclass=ABCMeta):
     _mutable: ClassVar[type | None]
     _names: ClassVar[tuple[str, ...]] = ()
     _params: ClassVar[object] = None
+    _has_forward: ClassVar[bool] = False
+    _has_plain_call: ClassVar[bool] = True
+    _has_plain_is_set_up: ClassVar[bool] = True
     _fresh_defaults: ClassVar[Mapping[str, Any]] = {}
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
@@ -165,24 +187,87 @@ class Module(INode, Flattened, metaclass=ABCMeta):
         return result
 
     def call(  # noqa: D417 - **kwargs with *args
-        self, child: _HasForwardPair[P, T], *args: P.args, **kwargs: P.kwargs
+        self, child: _Called[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> tuple[T, Self]:
         """Call a child. Return its result, and this module with the child replaced by the one that came back.
 
         Args:
-            child: A module inside this one, found by identity.
+            child: A module inside this one, found by identity, a method of one, or what
+                `mlax.training` or `mlax.inference` returns for it. Submodules are only searched if
+                it is not in this module's own fields.
             *args: Passed to the child, as are `**kwargs`.
 
+        Returns:
+            Its result; and this module itself if the child came back unchanged, else a copy.
+
         Raises:
-            ValueError: The child is not in this module, or is in two places of it. Submodules are
-                only searched if it is not in this module's own fields.
+            ValueError: The child is not in this module.
         """
-        if getattr(class_of(child), "forward", None) is Module.forward:  # which only raises
-            raise TypeError(
-                f"{type(self).__name__}.call: {class_of(child).__name__} does not define forward.\n"
-                f"  Rename its __call__ to forward, and let it return (result, self)."
-            )
         return calls.run_child(self, child, args, kwargs)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def chain(self, x: T, a: _Step[T, T1], /) -> tuple[T1, Self]: ...
+        @overload
+        def chain(
+            self,
+            x: T,
+            a: _Step[T, T1],
+            b: _Step[T1, T2],
+            /,
+        ) -> tuple[T2, Self]: ...
+        @overload
+        def chain(
+            self,
+            x: T,
+            a: _Step[T, T1],
+            b: _Step[T1, T2],
+            c: _Step[T2, T3],
+            /,
+        ) -> tuple[T3, Self]: ...
+        @overload
+        def chain(
+            self,
+            x: T,
+            a: _Step[T, T1],
+            b: _Step[T1, T2],
+            c: _Step[T2, T3],
+            d: _Step[T3, T4],
+            /,
+        ) -> tuple[T4, Self]: ...
+        @overload
+        def chain(
+            self,
+            x: T,
+            a: _Step[T, T1],
+            b: _Step[T1, T2],
+            c: _Step[T2, T3],
+            d: _Step[T3, T4],
+            e: _Step[T4, T5],
+            /,
+        ) -> tuple[T5, Self]: ...
+        @overload
+        def chain(self, x: T, /, *children: _Step[T, T]) -> tuple[T, Self]: ...
+
+    def chain(self, x: Any, /, *children: Any) -> tuple[Any, Self]:
+        """Call children one after another, each with the result of the one before.
+
+        All are found before the first is called, so `self.chain(x, *self.layers)` needs no loop.
+
+        Args:
+            x: The argument of the first child.
+            *children: Modules inside this one, methods of these, or what `mlax.training` and
+                `mlax.inference` return for these.
+
+        Returns:
+            The result of the last, and this module with the children replaced by those that came
+            back.
+
+        Raises:
+            ValueError: One of them is not in this module.
+        """
+        return calls.run_chain(self, x, children)
 
     @property
     def is_set_up(self) -> bool:
@@ -247,6 +332,9 @@ def _complete(cls: Any, *, kw_only: bool = False) -> None:
         return
     _make_dataclass(cls, kw_only=kw_only)
     cls._mutable = _mutable(cls)
+    cls._has_forward = cls.forward is not Module.forward
+    cls._has_plain_call = cls.__call__ is Module.__call__
+    cls._has_plain_is_set_up = cls.is_set_up is Module.is_set_up
     if "__init_subclass__" in cls.__dict__:
         cls.__init_subclass__ = classmethod(_completing(cls.__dict__["__init_subclass__"].__func__))
 

@@ -1,11 +1,15 @@
 """Nodes of a model by their place: found, listed and replaced."""
 
+import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, cast
+
+from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
 from mlax._jax.trees import (
     KeyPath,
+    class_of,
     flatten,
     flatten_with_path,
     leaves,
@@ -22,6 +26,7 @@ __all__ = [
     "map_modules",
     "modules_inside",
     "own_nodes",
+    "own_path_to",
     "paths_to",
     "separated",
     "with_node",
@@ -152,6 +157,42 @@ def map_modules(function: Callable[[KeyPath, Any], Any], module: Any) -> Any:
     )
 
 
+def own_path_to(child: Any, module: Any, hints: dict[str, int]) -> KeyPath | None:
+    """Return the path to a submodule in a field, or in a tuple, list or dict of a field; None if it is elsewhere.
+
+    Args:
+        child: The submodule.
+        module: The module.
+        hints: For each field with a tuple or list, the place after the one that was found last.
+            Children are mostly called in order, so that finding each of many takes no search.
+    """
+    names = module._aux_data.flattening.children
+    for name in names:
+        if getattr(module, name) is child:
+            return (_field_key(name),)
+    for name in names:
+        value = getattr(module, name)
+        if isinstance(value, dict):
+            for key, item in cast("dict[Any, object]", value).items():
+                if item is child:
+                    return _field_key(name), DictKey(key)
+        elif class_of(value) is tuple or isinstance(value, list):
+            number = _index_of(child, cast("Any", value), hints.get(name, 0))
+            if number is not None:
+                hints[name] = number + 1
+                return _field_key(name), SequenceKey(number)
+    return None
+
+
+def _index_of(child: object, items: Sequence[object], hint: int) -> int | None:
+    if hint < len(items) and items[hint] is child:
+        return hint
+    return next((number for number, item in enumerate(items) if item is child), None)
+
+
+_field_key = functools.cache(GetAttrKey)
+
+
 def paths_to(child: Any, node: Any, *, deep: bool) -> list[KeyPath]:
     """Return the paths to a child inside a node; only if `deep`, also those inside submodules."""
     found: list[KeyPath] = []
@@ -172,7 +213,16 @@ def with_node(node: Any, path: KeyPath, new: Any) -> Any:
     """Return a copy of a tree with one node replaced. Everything that is not on the path stays the same object."""
     if not path:
         return new
+    key = path[0]
+    if is_flattened(node):
+        flattening = node._aux_data.flattening
+        children, aux_data = flattening.flatten(node)
+        place = flattening.children.index(key.name)
+        inner = with_node(children[place], path[1:], new)
+        return flattening.unflatten(aux_data, (*children[:place], inner, *children[place + 1 :]))
+    if type(node) is tuple:
+        return (*node[: key.idx], with_node(node[key.idx], path[1:], new), *node[key.idx + 1 :])
     inside, treedef = flatten_with_path(node, is_leaf=lambda inner: inner is not node)
     return treedef.unflatten(
-        [with_node(inner, path[1:], new) if key == path[:1] else inner for key, inner in inside]
+        [with_node(inner, path[1:], new) if found == path[:1] else inner for found, inner in inside]
     )

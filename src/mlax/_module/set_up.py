@@ -22,7 +22,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.errors import ConcretizationTypeError, TracerArrayConversionError, UnexpectedTracerError
 from jaxtyping import Array
@@ -30,13 +29,22 @@ from jaxtyping import Array
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import KeyPath, class_of, flatten, leaves
 from mlax._module.flattening import is_flattened
+from mlax._module.frames import (
+    Frame,
+    current_frame,
+    enter,
+    is_key,
+    leave,
+    static_options,
+    with_static_options,
+)
 from mlax._module.nodes import State
 from mlax._module.places import map_modules, modules_inside, with_nodes_of
 from mlax._module.recipes import NoKeyError, noting_uses
 from mlax._module.unset import refuse_unset
 from mlax.tree import describe, keystr, refuse_shared
 
-__all__ = ["set_up", "set_up_one", "with_inference_mode"]
+__all__ = ["set_up", "set_up_one"]
 
 M = TypeVar("M", bound=State)
 
@@ -138,7 +146,7 @@ class _Run:
         module = self.modules[path]
         self.making += 1
         try:
-            made = _made(module, given, self.key_for(path))
+            made = _made(module, given, functools.partial(self.key_for, path), _at(path))
             return _with_label(self._labelled_inside(made, path), None)
         except (
             ConcretizationTypeError,
@@ -153,33 +161,22 @@ class _Run:
 _current = contextvars.ContextVar[_Run | None]("mlax_set_up", default=None)
 
 
-def with_inference_mode(
-    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    """During `mlax.set_up`, return the keywords with `inference_mode=True` if `forward` takes it."""
-    if _current.get() is None or "inference_mode" in kwargs:
-        return kwargs
-    names = list(_parameters(forward))
-    if "inference_mode" not in names or names.index("inference_mode") <= len(args):
-        return kwargs
-    return {**kwargs, "inference_mode": True}
-
-
 @functools.cache
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(function).parameters
 
 
-def set_up_one(module: Any, given: inspect.BoundArguments) -> Any:
+def set_up_one(frame: Frame, given: inspect.BoundArguments) -> Any:
     """Return a module with its own nodes made.
 
     Args:
-        module: A module that is not set up.
-        given: The arguments in the call of its `forward`.
+        frame: The call of a module that is not set up.
+        given: The arguments of the call.
     """
     run = _current.get()
+    module = frame.module
     if run is None:
-        return _made(module, given, given.arguments.get("rng"))
+        return _made(module, given, frame.key, frame.standing())
     path = module._aux_data.label
     if path is None:  # made by a `forward` during the run: the model has no place for its nodes
         raise ValueError(
@@ -197,20 +194,30 @@ def _reads_values(module: Any, path: KeyPath) -> TypeError:
     )
 
 
-def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
-    """Call the `set_up` of a module with the arguments that it names."""
+def _made(
+    module: Any, given: inspect.BoundArguments, key_of: Callable[[], Array | None], at: str
+) -> Any:
+    """Call the `set_up` of a module with the arguments that it names.
+
+    Args:
+        module: The module.
+        given: The arguments of its call.
+        key_of: Returns its key; called only if its `set_up` names `rng`.
+        at: Where it stands in the model, for messages: ` at layers[0]`.
+    """
     cls = class_of(module)
     named = _named(given)
     passed: dict[str, Any] = {}
     for name, parameter in list(_parameters(cls.set_up).items())[1:]:
         required = parameter.default is parameter.empty
         if name == "rng":
-            if key is not None:
+            if (key := key_of()) is not None:
                 passed[name] = key
             elif required:
                 raise ValueError(
-                    f"{_not_set_up(module)}, and its set_up needs a key.\n"
-                    f"  Set up the model first, `model = mlax.set_up(model, x, rng=key)`, or pass rng to the call."
+                    f"{_not_set_up(module, at)}, and its set_up needs a key.\n"
+                    f"  Set up the model first, `model = mlax.set_up(model, x, rng=key)`, or call it with "
+                    f"mlax.training(model, rng=key)."
                 )
         elif name in given.arguments:
             passed[name] = given.arguments[name]
@@ -222,7 +229,7 @@ def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
             passed[name] = given.signature.parameters[name].default
         elif required:
             raise TypeError(
-                f"{cls.__name__}.set_up takes {name!r}, but forward was called without it "
+                f"{cls.__name__}.set_up{at} takes {name!r}, but forward was called without it "
                 f"(it got: {', '.join(named) or 'nothing'}).\n"
                 f"  Name a PRNG key `rng`; all other parameters must be arguments of forward."
             )
@@ -233,14 +240,14 @@ def _made(module: Any, given: inspect.BoundArguments, key: Array | None) -> Any:
         try:
             made = cls.set_up(*bound.args, **bound.kwargs)
         except NoKeyError as error:
-            raise ValueError(f"{_not_set_up(module)}. {error}") from error
+            raise ValueError(f"{_not_set_up(module, at)}. {error}") from error
     if not isinstance(made, cls):
         raise TypeError(
-            f"{cls.__name__}.set_up must return the set-up copy, got {describe(made)}.\n"
+            f"{cls.__name__}.set_up{at} must return the set-up copy, got {describe(made)}.\n"
             f"  End it with `return self.replace(...)`: modules are frozen."
         )
     if not made.is_set_up:
-        raise ValueError(f"{cls.__name__}.set_up was called, but {_not_set_up(made)}")
+        raise ValueError(f"{cls.__name__}.set_up{at} was called, but {_not_set_up(made)}")
     return with_nodes_of(made, module, used)
 
 
@@ -260,9 +267,9 @@ def _has_default(signature: inspect.Signature, name: str) -> bool:
     return parameter is not None and parameter.default is not parameter.empty
 
 
-def _not_set_up(module: Any) -> str:
+def _not_set_up(module: Any, at: str = "") -> str:
     unset = ", ".join(module._unset())
-    return f"{type(module).__name__} is not set up" + (f" (UNSET: {unset})" if unset else "")
+    return f"{type(module).__name__}{at} is not set up" + (f" (UNSET: {unset})" if unset else "")
 
 
 def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> M:
@@ -270,8 +277,8 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
 
     Args:
         model: It is called as `model(*inputs, **options)` to find out which inputs its modules get.
-            It also gets `rng`, and it and all modules inside get `inference_mode=True`, if their
-            `forward` takes these.
+            As in `mlax.inference(model, rng=rng)`, modules whose `forward` names `inference_mode`
+            or `rng` are passed these.
         *inputs: Arrays, of which only shape and dtype are used, or `jax.ShapeDtypeStruct`s.
         rng: PRNG key. Each module gets its own key, derived from its path in the model. A layer
             added elsewhere does not change it.
@@ -288,7 +295,7 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
     """
     if not is_flattened(model):
         raise TypeError(f"mlax.set_up takes a Module, got {describe(model)}")
-    if rng is not None and not _is_key(rng):
+    if rng is not None and not is_key(rng):
         raise TypeError(
             f"mlax.set_up: rng must be a key, such as jax.random.key(0), got {describe(cast('object', rng))}"
         )
@@ -302,18 +309,25 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         run = _Run(rng, eager=not any(map(is_tracer, leaves((model, rng)))))
         place = ()
         labelled = run.labelled(model, place)
-    names = list(_parameters(class_of(model).forward))
-    if rng is not None and "rng" in names[len(inputs) + 1 :]:
-        options.setdefault("rng", rng)
-    found, treedef = flatten((inputs, options))
+    found, treedef = flatten((inputs, options, rng))
     arrays = [leaf for leaf in found if _has_shape(leaf)]
+    frame = Frame(labelled, "forward", current_frame())
+    inside = static_options()._replace(inference_mode=True)
 
     def call(arrays: list[Any]) -> None:
         given = iter(arrays)
-        args, kwargs = treedef.unflatten(
+        args, kwargs, key = treedef.unflatten(
             next(given) if _has_shape(leaf) else leaf for leaf in found
         )
-        labelled(*args, **kwargs)
+        # It is there to make nodes. A `forward` in inference mode, inside a scan for example, can do without.
+        frame.give(key, lenient=True)
+        calls_in = enter(frame)
+        try:
+            with with_static_options(inside):
+                frame.waiting = True
+                labelled(*args, **kwargs)
+        finally:
+            leave(calls_in)
 
     token = _current.set(run)
     try:
@@ -358,14 +372,6 @@ def _refuse_shared_modules(module: Any, path: KeyPath, seen: dict[int, KeyPath])
         _refuse_shared_modules(child, path + inside, seen)
 
 
-def _is_key(rng: object) -> bool:
-    """Whether this is a PRNG key: a typed one, or a raw one as returned by `jax.random.PRNGKey`."""
-    return isinstance(rng, jax.Array) and (
-        jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
-        or jnp.issubdtype(rng.dtype, jnp.unsignedinteger)
-    )
-
-
 def _has_shape(leaf: object) -> bool:
     """Whether only the shape and dtype of an input's leaf are used."""
     return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
@@ -382,6 +388,10 @@ def _assembled(module: Any, path: KeyPath, made: Mapping[KeyPath, Any]) -> Any:
     return _with_label(
         map_modules(lambda inside, child: _assembled(child, path + inside, made), module), None
     )
+
+
+def _at(path: KeyPath) -> str:
+    return f" at {keystr(path).removeprefix('.')}" if path else ""
 
 
 def _name(path: KeyPath) -> str:

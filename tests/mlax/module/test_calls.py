@@ -104,7 +104,8 @@ def test_lazy_set_up_without_a_key_names_the_cure():
         Linear(2)(X)
     assert str(error.value) == (
         "Linear is not set up (UNSET: kernel, bias), and its set_up needs a key.\n"
-        "  Set up the model first, `model = mlax.set_up(model, x, rng=key)`, or pass rng to the call."
+        "  Set up the model first, `model = mlax.set_up(model, x, rng=key)`, or call it with "
+        "mlax.training(model, rng=key)."
     )
 
 
@@ -128,12 +129,12 @@ def test_filtered_out_nodes_are_named():
     params, rest = model.partition()
     with pytest.raises(
         ValueError,
-        match=r"^BatchNorm cannot be called: nodes are filtered out \(data=None\): mean, var",
+        match=r"^BatchNorm at norm cannot be called: nodes are filtered out \(data=None\): mean, var",
     ):
         params(X[0], inference_mode=True)
     with pytest.raises(
         ValueError,
-        match=r"^Linear cannot be called: nodes are filtered out \(data=None\): kernel, bias",
+        match=r"^Linear at layers\[0\] cannot be called: nodes are filtered out \(data=None\): kernel, bias",
     ):
         rest(X[0], inference_mode=True)
     params.combine(rest)(X[0], inference_mode=True)
@@ -225,7 +226,10 @@ def test_a_child_that_is_not_there_or_there_twice():
     with pytest.raises(ValueError, match="put a changed copy there with replace first"):
         Holds(child)(changed, 1)
     for wrong in (None, X, 3, Parameter(1.0)):
-        with pytest.raises(TypeError, match=r"^Holds\.call takes a module inside this Holds, got "):
+        with pytest.raises(
+            TypeError,
+            match=r"^Holds\.call takes a module inside this Holds, or a method of one, got ",
+        ):
             Holds(child)(wrong, 1)
 
 
@@ -302,7 +306,9 @@ def test_a_child_without_forward_is_refused(pair):
 @pytest.mark.parametrize("result", ["array", "pair", "none", "triple"])
 def test_what_a_child_returns_is_checked_before_it_is_unpacked(result):
     child = Loose(result)
-    with pytest.raises(TypeError, match=r"^Loose\.__call__ must return \(result, self\), got "):
+    with pytest.raises(
+        TypeError, match=r"^Loose\.__call__ at field must return \(result, self\), got "
+    ):
         Holds(child)(child, X)
 
 

@@ -253,5 +253,7 @@ def test_the_ways_to_get_it_wrong_say_so():
     with pytest.raises(ValueError, match=r"not set up \(UNSET: kernel, bias\)"):
         jax.jit(lambda m: m(X[0]))(net())
     ready = mlax.set_up(net(), X[0], rng=KEY)
-    with pytest.raises(ValueError, match=r"^BatchNorm cannot be called: nodes are filtered out"):
+    with pytest.raises(
+        ValueError, match=r"^BatchNorm at norm cannot be called: nodes are filtered out"
+    ):
         batch_loss(ready.filter(), X)

@@ -143,7 +143,7 @@ def test_what_was_not_called_is_named():
 def test_without_a_key_where_one_is_needed():
     with pytest.raises(
         ValueError,
-        match=r"^Linear is not set up \(UNSET: kernel, bias\), and its set_up needs a key",
+        match=r"^Linear at parts\['a'\] is not set up \(UNSET: kernel, bias\), and its set_up needs a key",
     ):
         mlax.set_up(Chain({"a": Linear(2)}), X)
     assert mlax.set_up(BatchNorm(), X[0]).is_set_up

@@ -50,10 +50,10 @@ class Block(Module):
         reveal_type(self)  # reveals: Self@Block // Self
         z, self = self.call(self.attention, y, mask=y, heads=2)
         reveal_type(z)  # reveals: dict[str, Array]
-        self.call(self.first)  # error: reportCallIssue // call-arg
+        self.call(self.first)  # error: reportCallIssue // arg-type
         self.call(self.first, "x")  # error: reportArgumentType // arg-type
-        self.call(self.attention, y)  # error: reportCallIssue // call-arg
-        self.call(self.attention, y, msk=y)  # error: reportCallIssue // call-arg
+        self.call(self.attention, y)  # error: reportCallIssue // arg-type
+        self.call(self.attention, y, msk=y)  # error: reportCallIssue // arg-type
         self.call(y, x)  # error: reportArgumentType, reportCallIssue // arg-type
         return z["y"], self
 

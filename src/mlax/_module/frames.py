@@ -1,0 +1,271 @@
+"""What holds for a call and for everything called inside it: the three options, and where the module stands.
+
+`rng`, `inference_mode` and `batch_axis_name` are options of a call. A `forward` that names one is
+passed it; the others inherit it, until a call is given its own. They travel in two ways:
+
+* The two static options are the value of a JAX user context. It is part of the key of JAX's caches, so a
+  function that was traced with one value is traced again for another, wherever it was jitted.
+* A key cannot travel there: every new key would make JAX trace all functions anew. It stands in the `Frame` of
+  the running call, and is valid only in the trace in which it was given. JAX caches the bodies of `scan`,
+  `cond` and `checkpoint` by identity; a key read in one of these would be the same in every later call.
+"""
+
+import functools
+import threading
+import zlib
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mlax._jax.trees import KeyPath
+from mlax._module.places import paths_to
+from mlax.tree import keystr
+
+__all__ = [
+    "NOT_GIVEN",
+    "OPTIONS",
+    "Frame",
+    "StaticOptions",
+    "current_frame",
+    "enter",
+    "is_key",
+    "leave",
+    "static_options",
+    "static_value",
+    "with_static_options",
+]
+
+OPTIONS = ("rng", "inference_mode", "batch_axis_name")
+
+
+class _NotGiven:
+    """The type of `NOT_GIVEN`: an option that no call has been given."""
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+class _NotStatic:
+    """The type of the marker for an option that was passed as an array: it cannot be inherited."""
+
+    def __repr__(self) -> str:
+        return "<an array>"
+
+
+NOT_GIVEN = _NotGiven()
+_NOT_STATIC = _NotStatic()
+
+
+class StaticOptions(NamedTuple):
+    """The static options of the running call, or `NOT_GIVEN`."""
+
+    inference_mode: Any = NOT_GIVEN
+    batch_axis_name: Any = NOT_GIVEN
+
+    def inherited(self, name: str, where: object) -> Any:
+        """Return an option for a `forward` that names it.
+
+        Raises:
+            TypeError: A caller passed it as an array.
+        """
+        value = self.inference_mode if name == "inference_mode" else self.batch_axis_name
+        if value is _NOT_STATIC:
+            raise TypeError(
+                f"{where}: {name} was passed as an array further out, and arrays are not inherited.\n"
+                f"  Pass it on, {name}={name}, or make it a Python value."
+            )
+        return value
+
+
+_user_context: Any = jax.make_user_context(StaticOptions())
+
+
+def static_options() -> StaticOptions:
+    """Return the static options of the running call."""
+    options: StaticOptions = _user_context.value
+    return options
+
+
+def with_static_options(options: StaticOptions) -> AbstractContextManager[None]:
+    """Return a context in which these are the static options."""
+    context: AbstractContextManager[None] = _user_context(options)
+    return context
+
+
+def static_value(value: Any) -> Any:
+    """Return what of an explicitly passed static option is inherited: itself, or a marker that it cannot be."""
+    if isinstance(value, list):
+        return tuple(cast("list[object]", value))
+    is_array = isinstance(value, jax.Array) or not isinstance(value, Hashable)
+    return _NOT_STATIC if is_array else value
+
+
+class Frame:
+    """One call of a module, while it runs.
+
+    Attributes:
+        module: The module, as it was when it was called.
+        method: The name of the function that runs, such as `forward`.
+        outer: The call in which it was called, or None.
+        path: Its path in the module of the outer call; None if it was called directly.
+        giver: The frame whose key this one inherits, itself if it was given its own, or None.
+        depth: How many calls are around this one, itself included.
+        hints: Where to look for a child first; see `places.path_to`.
+        thread: The thread that it runs in.
+        waiting: Whether the call has been prepared, but has not reached `Module.__call__` yet.
+        watch: Called with each frame and result inside; see `mlax.capture`.
+    """
+
+    giver: "Frame | None" = None
+    waiting = False
+    _key: Array | None = None
+    _trace: object = None
+    _lenient = False
+    _count = 0
+    _counts: dict[KeyPath, int] | None = None
+
+    def __init__(
+        self, module: Any, method: str, outer: "Frame | None", path: KeyPath | None = None
+    ) -> None:
+        self.module = module
+        self.method = method
+        self.outer = outer
+        self.path = path
+        self.hints: dict[str, int] = {}
+        self.thread = threading.get_ident()
+        self.depth: int = 1 if outer is None else outer.depth + 1
+        self.watch: Callable[[Frame, Any], None] | None = None if outer is None else outer.watch
+
+    def give(self, key: Any, *, lenient: bool = False) -> None:
+        """Let this call and everything inside have a key of its own.
+
+        Args:
+            key: Anything but a key counts as none.
+            lenient: Whether calls that cannot inherit it go without, instead of raising an error.
+        """
+        self._lenient = lenient
+        if is_key(key):
+            self.giver, self._key, self._trace = self, key, _trace_state()
+        else:
+            self.giver = None
+
+    def inherit(self, outer: "Frame") -> None:
+        """Let this call have a key that is folded from that of the outer call."""
+        giver = outer.giver
+        if giver is None:
+            return
+        self.giver = giver
+        # A body that JAX has cached does not run again. If calls in it counted, keys of later calls would depend
+        # on what was cached.
+        if self.path is not None and _trace_state() == giver._trace:
+            counts = outer._counts
+            if counts is None:
+                counts = outer._counts = {}
+            self._count = counts.get(self.path, 0)
+            counts[self.path] = self._count + 1
+
+    def stand_in(self, outer: "Frame") -> None:
+        """Let this call have exactly the key of the outer call, in whose place it runs."""
+        self.giver = outer.giver
+        self.path = ()
+
+    def key(self) -> Array | None:
+        """Return the key of this call, or None if there is none.
+
+        Raises:
+            ValueError: A transformation was begun since the key was given.
+        """
+        giver = self.giver
+        if giver is None or giver is self:
+            return self._key if giver is self else None
+        if _trace_state() != giver._trace:
+            if giver._lenient:
+                return None
+            raise ValueError(
+                f"{self}: a key is not inherited by what a `forward` calls inside jit, vmap, scan, cond, checkpoint, "
+                f"grad or a custom derivative.\n"
+                f"  Pass the key in: mlax.training(child, rng=key)"
+            )
+        return self._folded()
+
+    def _folded(self) -> Array | None:
+        if self._key is None and self.outer is not None:
+            key = self.outer._folded()
+            if self.path and key is not None:
+                text = f"{keystr(self.path)}#{self._count}"
+                key = jax.random.fold_in(key, zlib.crc32(text.encode()))
+            self._key = key
+        return self._key
+
+    def place(self) -> str:
+        """Return where the module stands in the model that was called, such as `layers[0].norm`; "" for the model."""
+        return keystr(self.place_in_model()).removeprefix(".")
+
+    def place_in_model(self) -> KeyPath:
+        """Return the path of the module in the model that was called, as far out as it is known."""
+        if self.outer is None:
+            return ()
+        path = self.path
+        if path is None:
+            found = paths_to(self.module, self.outer.module, deep=True)
+            if not found:
+                return ()
+            path = found[0]
+        return self.outer.place_in_model() + path
+
+    def described(self, signature: str = "", method: str = "") -> str:
+        """Return the call for a message: `Linear.forward at layers[0]`."""
+        return f"{type(self.module).__name__}.{method or self.method}{signature}{self.standing()}"
+
+    def standing(self) -> str:
+        """Return where the module stands for a message: ` at layers[0]`; "" for the model itself."""
+        place = self.place()
+        return place and f" at {place}"
+
+    def __str__(self) -> str:
+        return self.described()
+
+
+_frame: ContextVar[Frame | None] = ContextVar("mlax_call", default=None)
+
+
+def current_frame() -> Frame | None:
+    """Return the innermost call that runs in this thread."""
+    frame = _frame.get()
+    # asyncio.to_thread and others copy context variables to another thread, where JAX's user contexts are unset.
+    return frame if frame is None or frame.thread == threading.get_ident() else None
+
+
+def enter(frame: Frame) -> Token[Frame | None]:
+    """Let a frame be the current one until `leave`."""
+    return _frame.set(frame)
+
+
+def leave(token: Token[Frame | None]) -> None:
+    """Let the frame before be the current one again."""
+    _frame.reset(token)
+
+
+@functools.cache
+def _opaque_trace_state() -> Callable[..., object]:
+    from jax.extend import core  # 12 ms: imported when a key is first given
+
+    get: Callable[..., object] = cast("Any", core).get_opaque_trace_state
+    return get
+
+
+def _trace_state() -> object:
+    return _opaque_trace_state()(convention="nnx")
+
+
+def is_key(rng: object) -> bool:
+    """Whether this is a PRNG key or several: typed, or raw as returned by `jax.random.PRNGKey`."""
+    return isinstance(rng, jax.Array) and (
+        jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
+        or jnp.issubdtype(rng.dtype, jnp.unsignedinteger)
+    )

@@ -1,0 +1,51 @@
+"""A callable with the options of its call: what `training`, `inference` and `capture` return."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from mlax._module.flattening import Flattened, is_flattened
+from mlax._module.frames import NOT_GIVEN, StaticOptions, static_options, static_value
+
+__all__ = ["Prepared", "target_of"]
+
+
+class Prepared:
+    """A callable with options for its call.
+
+    Attributes:
+        function: A Module, a method of one, or any other callable.
+        rng: Key of the call, or None to inherit one.
+        static: The static options; `NOT_GIVEN` where they are inherited.
+        name: The function that made it, for messages: `mlax.training`.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], rng: Any, static: StaticOptions, name: str
+    ) -> None:
+        self.function = function
+        self.rng = rng
+        self.static = static
+        self.name = name
+        self.__wrapped__ = function  # for inspect.signature
+
+    def merged(self) -> StaticOptions:
+        """Return the static options of the call: its own where it has them, else those around it."""
+        around = static_options()
+        own = (
+            outer if value is NOT_GIVEN else static_value(value)
+            for value, outer in zip(self.static, around, strict=True)
+        )
+        return StaticOptions(*own)
+
+    def __repr__(self) -> str:
+        return f"<{self.name} of {self.function!r}>"
+
+
+def target_of(function: Any) -> tuple[Any, str] | None:
+    """Return the module that a callable belongs to, and the name of the method that it is; None if it is neither."""
+    if isinstance(function, Flattened):
+        return function, "forward"
+    if inspect.ismethod(function) and is_flattened(function.__self__):
+        return function.__self__, function.__name__
+    return None
