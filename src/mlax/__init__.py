@@ -4,13 +4,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mlax._faces import claim as _claim
-from mlax._module.annotations import AnnotationMismatchError as AnnotationMismatchError
 from mlax._module.branches import Container as Container
 from mlax._module.branches import INode as INode
 from mlax._module.branches import is_branch_state as is_branch_state
 from mlax._module.branches import is_container as is_container
 from mlax._module.fields import field as field
 from mlax._module.gradients import value_and_grad as value_and_grad
+from mlax._module.kinds import AnnotationMismatchError as AnnotationMismatchError
 from mlax._module.module import Module as Module
 from mlax._module.module import is_module as is_module
 from mlax._module.nodes import UNSET as UNSET

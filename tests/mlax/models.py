@@ -75,9 +75,9 @@ def squash(x: Array) -> Array:
 
 
 class Net(Module):
-    """Linear layers in a list, and a normalization."""
+    """Layers in a list, and a normalization."""
 
-    layers: list[Linear]
+    layers: list[Module]
     norm: BatchNorm
     activation: Callable[[Array], Array] = squash
 

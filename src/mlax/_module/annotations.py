@@ -7,8 +7,8 @@ name. A shape may refer to a static field: `Float[Array, "in {self.out_features}
 import functools
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Self, cast, get_args, get_origin
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self, cast, get_args
 
 import jax
 import jaxtyping
@@ -19,26 +19,20 @@ from mlax._checking.spelling import spelled
 from mlax._checking.values import check_value, checks_enabled
 from mlax._jax.trees import class_of, flatten, leaves, map_leaves
 from mlax._module.branches import Container
+from mlax._module.kinds import AnnotationMismatchError, check_kinds, form_of
 from mlax._module.nodes import UNSET, ENode
 from mlax.tree import describe
 
 __all__ = [
-    "AnnotationMismatchError",
     "Checked",
     "check_changes",
-    "check_nodes",
+    "check_fields",
     "names_self",
     "node_items",
     "scoped",
     "verify",
     "verify_together",
 ]
-
-
-class AnnotationMismatchError(TypeError):
-    """A value does not match its annotation. The message names both, and what else was checked with them."""
-
-    __module__ = "mlax"
 
 
 class Checked(NamedTuple):
@@ -143,17 +137,15 @@ def node_items(module: Any) -> list[Checked]:
 
 def _nodes(name: str, value: Any, annotation: Any) -> Iterator[Checked]:
     """Walk a field and its annotation side by side, down to the nodes."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
+    annotation, origin, arguments, _ = form_of(annotation)
     if origin in (typing.Union, types.UnionType):
         fitting = [arm for arm in arguments if _fits(value, arm)]
         if len(fitting) == 1:
             yield from _nodes(name, value, fitting[0])
         elif isinstance(value, ENode) and _is_checkable(value.data):
-            kinds = [get_args(arm)[0] for arm in fitting if get_args(arm)]
+            kinds = [form.arguments[0] for form in map(form_of, fitting) if form.arguments]
             if len(kinds) == len(fitting) > 1:
                 yield Checked(name, value.data, typing.Union[tuple(kinds)])  # noqa: UP007
-    elif origin is typing.Annotated:
-        yield from _nodes(name, value, arguments[0])
     elif isinstance(value, ENode):
         if not (isinstance(origin, type) and issubclass(origin, ENode)):
             return
@@ -170,8 +162,12 @@ def _nodes(name: str, value: Any, annotation: Any) -> Iterator[Checked]:
 
 
 def _fits(value: Any, annotation: Any) -> bool:
-    kind = get_origin(annotation) or annotation
-    return kind is not Any and isinstance(kind, type) and isinstance(value, kind)
+    hint, origin, _, _ = form_of(annotation)
+    kind = origin or hint
+    try:
+        return kind is not Any and isinstance(kind, type) and isinstance(value, kind)
+    except Exception:  # most protocols do not allow it, and classes may define what an instance is
+        return False
 
 
 def _is_checkable(data: Any) -> bool:
@@ -194,31 +190,20 @@ def verify_together(self: Any, where: str, items: Sequence[Checked]) -> None:
     verify(where, items)
 
 
-def check_nodes(module: Any) -> None:
-    """Check the nodes of a new module: their kinds and their data."""
+def check_fields(module: Any) -> None:
+    """Check the fields of a new module: the kinds of their values, and the data of nodes."""
     if not checks_enabled():
         return
-    _refuse_other_kinds(module)
+    check_kinds(module)
     if items := node_items(module):
         verify_together(module, type(module).__name__, items)
 
 
-def _refuse_other_kinds(module: Any) -> None:
-    """Raise an error if a field annotated as Parameter or Variable holds something else."""
-    for name, annotation in hints_of_fields(class_of(module)).items():
-        kind = get_origin(annotation) or annotation
-        if isinstance(kind, type) and issubclass(kind, ENode) and name in module._names:
-            value: object = getattr(module, name)
-            if value is not None and not isinstance(value, kind):
-                raise AnnotationMismatchError(
-                    f"{type(module).__name__}.{name} must be a {kind.__name__}, got {describe(value)}"
-                )
-
-
-def check_changes(old: Any, new: Any) -> None:
-    """Check the nodes of a changed copy whose shape or dtype differs from before."""
+def check_changes(old: Any, new: Any, changes: Mapping[str, Any]) -> None:
+    """Check a copy in which fields were replaced: these, and the nodes whose shape or dtype differs from before."""
     if not checks_enabled():
         return
+    check_kinds(new, [name for name, value in changes.items() if value is not getattr(old, name)])
     before = {item.name: _signature(item.value) for item in node_items(old)}
     items = [
         _of_stack(item)

@@ -17,7 +17,7 @@ import jax
 import jaxtyping
 import numpy as np
 
-from mlax._checking.hints import are_final, hints_of, hints_of_fields
+from mlax._checking.hints import are_final, hints_of, hints_of_fields, warn_unresolved
 from mlax._jax.trees import class_of, flatten
 from mlax._module import annotations
 from mlax._module.annotations import Checked
@@ -72,7 +72,9 @@ class CallChecks:
 
     def _look_up_hints(self, cls: type) -> None:
         """Forget what has passed if an annotation has changed, because a name in it has been defined since."""
-        for thing, hints in ((None, hints_of(self._function)), (cls, hints_of_fields(cls))):
+        function_hints = hints_of(self._function, cls)
+        warn_unresolved(self._function, f"{cls.__name__}.{self._function.__name__}")
+        for thing, hints in ((None, function_hints), (cls, hints_of_fields(cls))):
             if self._hints.get(thing) is not hints:
                 self._passed.clear()
                 self._hints[thing] = hints
@@ -118,14 +120,14 @@ class CallChecks:
         Raises:
             AnnotationMismatchError: The result does not match its annotation.
         """
-        hint = _of_result(hints_of(self._function).get("return", Any))
+        hint = _of_result(hints_of(self._function, class_of(module)).get("return", Any))
         if hint is not Any and not annotations.names_self(hint):
             items = self._items(module, given, nodes=True)
             self._verify(where, given, [*items, Checked("the result", result, hint)])
 
     def _items(self, module: Any, given: inspect.BoundArguments, *, nodes: bool) -> list[Checked]:
         items = annotations.node_items(module) if nodes else []
-        hints = hints_of(self._function)
+        hints = hints_of(self._function, class_of(module))
         for name, value in given.arguments.items():
             hint = hints.get(name, Any)
             if hint is not Any and not annotations.names_self(hint):

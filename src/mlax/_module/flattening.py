@@ -205,6 +205,10 @@ class Flattened:
 
     __slots__ = ()
 
+    def _original(self) -> Any:
+        """Return the tree that this module can be used in place of, for checks of its class."""
+        return self
+
 
 def is_flattened(node: object) -> bool:
     """Whether a node is a Module."""

@@ -298,7 +298,7 @@ class Module(INode, Flattened, metaclass=ABCMeta):
             )
             raise TypeError(f"{cls.__name__}.replace: no field {name!r}, {hint}")
         new = self._restored(_values(self) | changes, self._aux_data.label)
-        annotations.check_changes(self, new)
+        annotations.check_changes(self, new, changes)
         return new
 
     def __replace__(self, **changes: Any) -> Self:
@@ -437,7 +437,7 @@ def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., Non
             object.__setattr__(self, "_aux_data", running)
             init(self, *args, **kwargs)
             _finish(self)
-            annotations.check_nodes(self)
+            annotations.check_fields(self)
         except BaseException:
             object.__setattr__(self, "_aux_data", failed)
             raise

@@ -141,6 +141,9 @@ class Packed(Module, Generic[T]):
             )
         return nodes[key].data
 
+    def _original(self) -> Any:
+        return self.layout.numbered()
+
     @classmethod
     def _unpickled(cls, small: Any, large: Any, numbered: Any, places: Any) -> Self:
         return cls(small, large, PackedLayout.restored(numbered, places))

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast, get_origin
 
 import jaxtyping
 
-from mlax._checking.hints import hints_of, hints_of_fields
+from mlax._checking.hints import hints_of, hints_of_fields, warn_unresolved
 from mlax._checking.values import checks_enabled
 from mlax._jax.trees import leaves
 from mlax._module.unset import refuse_unset
@@ -84,12 +84,14 @@ class _Plan:
     @classmethod
     def of(cls, function: Callable[..., Any], module: str) -> "_Plan":
         hints = dict(hints_of(function))
+        # A private function is called by a public one of the same name, which users know.
+        label = f"{_short(module)}.{function.__name__.lstrip('_')}"
+        warn_unresolved(function, label)
         result_hint = hints.pop("return", Any)
         optimizer = _hyperparameter_class(result_hint)
         validated = getattr(optimizer, "__dataclass_fields__", ())
         return cls(
-            # A private function is called by a public one of the same name, which users know.
-            label=f"{_short(module)}.{function.__name__.lstrip('_')}",
+            label=label,
             signature=inspect.signature(function),
             hints={k: v for k, v in hints.items() if v is not Any and k not in validated},
             result_hint=result_hint,

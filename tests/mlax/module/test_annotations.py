@@ -153,12 +153,16 @@ class Early(Module):
         return x, self
 
 
-Early(ones(1, 2, 3))(1)
+with pytest.warns(UserWarning, match="Later") as early:
+    Early(ones(1, 2, 3))(1)
 Later = Parameter[Float[Array, "n"]]
 LaterArray = Float[Array, "n"]
 
 
 def test_a_name_that_appears_later_is_found():
+    assert [str(warning.message).split(":")[0] for warning in early] == [
+        "Early", "Early", "Early.forward", "Early.forward",
+    ]  # fmt: skip
     with pytest.raises(AnnotationMismatchError, match=r"^Early: weight "):
         Early(ones(1, 2, 3))
     with pytest.raises(AnnotationMismatchError, match=r"^Early: weights\[0\] "):
@@ -186,7 +190,9 @@ def test_generic_fields_and_local_classes():
         inner: "Local | Unknown | None" = None
         other: "Missing[Float]" = None
 
-    module = Local[Array](ones(3), Local(Parameter({"a": 1.0}), other=3))
+    with pytest.warns(UserWarning, match=r"^Local: the annotation of (inner|other), ") as caught:
+        module = Local[Array](ones(3), Local(Parameter({"a": 1.0}), other=3))
+    assert len(caught) == 2
     assert jax.tree.leaves(module)[0].shape == (3,)
 
 

@@ -41,7 +41,13 @@ class Later(Module):
 
 
 def test_fields_and_calls_are_checked():
-    model = set_up(Stringly(3), jnp.ones(2), rng=jax.random.key(0))
+    with pytest.warns(UserWarning, match="'Path | None'") as caught:
+        model = set_up(Stringly(3), jnp.ones(2), rng=jax.random.key(0))
+    assert [str(warning.message).partition("(")[0] for warning in caught] == [
+        f"{place}: the annotation of where, 'Path | None', cannot be resolved, so where is not checked "
+        for place in ("Stringly", "Stringly.forward")
+    ]
+    assert all(warning.filename == __file__ for warning in caught)
     assert model(jnp.ones(2))[0].shape == (3,)
     assert tree_equal(jax.jit(lambda m: m)(model), model)
     assert list(Stringly.__dataclass_fields__) == [

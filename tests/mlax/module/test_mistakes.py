@@ -161,9 +161,11 @@ def test_a_module_whose_init_failed_says_so_wherever_it_is_used():
 
 def test_fields_of_nodes_hold_nodes_of_that_kind():
     message = refused(lambda: Scale("abc"), AnnotationMismatchError)
-    assert message == "Scale.gain must be a Parameter, got 'abc' (str)"
+    assert message == """Scale.gain must be Parameter[Float[Array, "n"]], got 'abc' (str)"""
     message = refused(lambda: Scale(Variable(jnp.ones(2))), AnnotationMismatchError)
-    assert message == "Scale.gain must be a Parameter, got Variable(f32[2]) (Variable)"
+    assert message == (
+        'Scale.gain must be Parameter[Float[Array, "n"]], got Variable(f32[2]) (Variable)'
+    )
     assert Scale(None).gain is None  # filtered out
 
 

@@ -20,7 +20,7 @@ class Parts(Module):
     key: Variable = Variable(jax.random.key(0))
     tree: Parameter = Parameter({"a": jnp.ones(2), "b": 5.0})
     unset: Parameter = Parameter()
-    layers: list[Module] | None = None
+    layers: list[Module | Container] | None = None
     name: str = "parts"
 
 
