@@ -10,7 +10,14 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 from mlax._checking.spelling import spelled
 from mlax._jax.trees import class_of
 
-__all__ = ["are_final", "hints_of", "hints_of_fields", "items_beside", "unaliased", "warn_unresolved"]
+__all__ = [
+    "are_final",
+    "hints_of",
+    "hints_of_fields",
+    "items_beside",
+    "unaliased",
+    "warn_unresolved",
+]
 
 
 class _Unresolved(NamedTuple):
@@ -67,7 +74,9 @@ class _Hints(NamedTuple):
                 self.found[name] = unaliased(hints[name])
             except Exception as error:  # evaluating a string may raise anything
                 text = annotation if isinstance(annotation, str) else spelled(annotation)
-                self.unresolved.append(_Unresolved(owner, name, text, error, namespace))
+                self.unresolved.append(
+                    _Unresolved(owner, name, text, error.with_traceback(None), namespace)
+                )
                 self.found[name] = Any
 
 
