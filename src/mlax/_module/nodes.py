@@ -26,7 +26,14 @@ from jaxtyping import Array
 
 from mlax._jax.dtypes import is_inexact
 from mlax._jax.trees import leaves_with_path
-from mlax._module.recipes import Initializer, Recipe, dtype_of, initialized, recipe
+from mlax._module.recipes import (
+    Initializer,
+    Recipe,
+    current_uses,
+    dtype_of,
+    initialized,
+    recipe,
+)
 from mlax._module.state import State
 from mlax._module.unset import UNSET, Unset
 from mlax.tree import describe, flatten_given, keystr
@@ -142,11 +149,13 @@ def _refuse_exact(data: Any) -> None:
         _refuse_exact_dtype(f"Parameter.data{keystr(path)}", describe(leaf), leaf.dtype)
 
 
-def _refuse_exact_dtype(name: str, given: str, dtype: Any) -> None:
+_OR_UNTRAINED = "Make it a Variable, or Parameter(..., frozen=True)."
+
+
+def _refuse_exact_dtype(name: str, given: str, dtype: Any, cure: str = _OR_UNTRAINED) -> None:
     if not is_inexact(dtype):
         raise TypeError(
-            f"{name} is {given}: only floating-point and complex arrays can be trained.\n"
-            f"  Make it a Variable, or Parameter(..., frozen=True)."
+            f"{name} is {given}: only floating-point and complex arrays can be trained.\n  {cure}"
         )
 
 
@@ -183,13 +192,14 @@ def _register(cls: type["ENode[Any]"]) -> None:
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
 
-# The aux data of a node are None, or whether it is frozen. Those of an unset node with a recipe are a pair of that and
-# the recipe. So a recipe ends with the unset data, however a node gets its data, and other nodes cost no more.
+# The aux data of a node are None, or whether it is frozen. Those of an unset node with a recipe are a tuple of that,
+# the recipe and the uses of recipes in the running `set_up`. So a recipe ends with the unset data, however a node gets
+# its data, and other nodes cost no more.
 
 
 def _aux_data_if_unset(node: Any) -> Any:
     frozen, recipe = getattr(node, "frozen", None), recipe_of(node)
-    return frozen if recipe is None else (frozen, recipe)
+    return frozen if recipe is None else (frozen, recipe, current_uses())
 
 
 def _with_data(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
@@ -203,7 +213,7 @@ def _with_data(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
         node = mutable()
         (node.data,) = children
         if aux_data is not None:
-            _, node._recipe = aux_data
+            _, node._recipe, _ = aux_data
         node.__class__ = cls
         return node
 
@@ -221,7 +231,7 @@ def _with_frozen(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
         node = mutable()
         (node.data,) = children
         if aux_data is not False and aux_data is not True:
-            aux_data, node._recipe = aux_data
+            aux_data, node._recipe, _ = aux_data
         node.frozen = aux_data
         node.__class__ = cls
         return node
@@ -303,7 +313,7 @@ class ENode(State, Generic[T]):
     ) -> Any:
         """Make a node that has been checked before. Used by `copy` and `pickle`."""
         recipe = Recipe(init, dtype)
-        return _unflatten[cls](frozen if recipe.is_empty else (frozen, recipe), (data,))
+        return _unflatten[cls](frozen if recipe.is_empty else (frozen, recipe, None), (data,))
 
     def __reduce__(self) -> tuple[Any, ...]:
         recipe = recipe_of(self)
@@ -350,7 +360,8 @@ class ENode(State, Generic[T]):
             dtype = dtype if own.dtype is None else own.dtype
         if is_unfrozen_param(self):
             known = dtype_of(f"{where}: dtype", dtype)
-            _refuse_exact_dtype(f"{where}: dtype", known.name, known)
+            cure = "Give the layer floating-point inputs, or the node its own dtype: Parameter(dtype=jnp.float32)."
+            _refuse_exact_dtype(f"{where}: dtype", known.name, known, cure)
         array = initialized(where, rng, shape, init, dtype)
         return self.with_data(_strong_array(type(self), array))
 

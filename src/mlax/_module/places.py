@@ -95,8 +95,7 @@ def _ignored(where: str, path: KeyPath, old: Any, new: Any) -> TypeError:
     name = keystr(path).removeprefix(".")
     return TypeError(
         f"{where}: {name} is {old!r}, but set_up replaced it by {new!r} and did not use its init and dtype.\n"
-        f"  Make the node with self.{name}.made(rng, shape, init, dtype), called by set_up itself and not by a jitted "
-        f"function."
+        f"  Make the node with self.{name}.made(rng, shape, init, dtype)."
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "NoKeyError",
     "Recipe",
     "available_dtype",
+    "current_uses",
     "dtype_of",
     "initialized",
     "noting_uses",
@@ -34,7 +35,19 @@ Initializer: TypeAlias = Callable[[Any, tuple[int, ...], Any], Array]
 
 _ARRAYS: tuple[type, ...] = (jax.Array, np.ndarray, np.generic)
 
-_uses: contextvars.ContextVar["list[Recipe] | None"] = contextvars.ContextVar("uses", default=None)
+
+class Uses:
+    """The recipes that were used while a `set_up` ran, one for each array made.
+
+    Until then it is part of the aux data of nodes with a recipe. So a jitted function that is given
+    one is traced again for each `set_up`, and calls `made` each time.
+    """
+
+    def __init__(self) -> None:
+        self.recipes: list[Recipe] = []
+
+
+_uses: contextvars.ContextVar[Uses | None] = contextvars.ContextVar("uses", default=None)
 
 
 class NoKeyError(ValueError):
@@ -70,7 +83,7 @@ class Recipe:
         """Record that an array was made by this recipe, for the `set_up` that is running."""
         uses = _uses.get()
         if uses is not None:
-            uses.append(self)
+            uses.recipes.append(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Recipe) and self._tag == other._tag
@@ -100,12 +113,17 @@ def _name(init: object) -> str:
 @contextmanager
 def noting_uses() -> Generator[list[Recipe]]:
     """Collect the recipes that are used inside, one for each array made."""
-    uses: list[Recipe] = []
+    uses = Uses()
     token = _uses.set(uses)
     try:
-        yield uses
+        yield uses.recipes
     finally:
         _uses.reset(token)
+
+
+def current_uses() -> Uses | None:
+    """Return those of the `set_up` that is running, if any."""
+    return _uses.get()
 
 
 def recipe(node: str, data: object, init: object, dtype: object) -> Recipe | None:

@@ -226,6 +226,30 @@ def test_made_inside_transformations_of_a_set_up():
         assert tree_equal(done[how], done["vmap"])
 
 
+@jax.jit
+def made_elsewhere(node: Parameter) -> Parameter:
+    return node.made(None, (3,), zeros, jnp.float32)
+
+
+def test_made_inside_a_function_that_was_traced_before():
+    class Cached(Module):
+        """Makes its node in a function that JAX would trace only once."""
+
+        bias: Parameter = Parameter()
+
+        def set_up(self, x: Array) -> Self:
+            return self.replace(bias=made_elsewhere(self.bias))
+
+        def forward(self, x: Array) -> tuple[Array, Self]:
+            return x + self.bias.data, self
+
+    made_elsewhere(Parameter(init=ones))
+    for how in ("set_up", "set_up", "jit"):
+        done = once(Cached(Parameter(init=ones)), how)
+        assert tree_equal(done, Cached(Parameter(jnp.ones(3))))
+        assert tree_equal(Cached(Parameter(init=ones))(X)[1], done)
+
+
 def test_nodes_that_stay_unset_keep_their_recipe():
     class Wrapper(Module):
         """Decides itself that it is set up."""

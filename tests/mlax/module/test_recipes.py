@@ -283,7 +283,8 @@ def test_a_subclass_of_parameter_has_recipes_too():
         (
             lambda: Parameter().made(None, (2,), zeros, jnp.int32),
             TypeError,
-            "Parameter.made: dtype is int32: only floating-point and complex arrays can be trained.",
+            "Parameter.made: dtype is int32: only floating-point and complex arrays can be trained.\n"
+            "  Give the layer floating-point inputs, or the node its own dtype: Parameter(dtype=jnp.float32).",
         ),
         (
             lambda: Parameter(dtype=jnp.float64).made(None, (2,), zeros, jnp.float32),
