@@ -11,6 +11,8 @@ from mlax._module.branches import is_container as is_container
 from mlax._module.fields import field as field
 from mlax._module.gradients import value_and_grad as value_and_grad
 from mlax._module.kinds import AnnotationMismatchError as AnnotationMismatchError
+from mlax._module.looking import capture as capture
+from mlax._module.looking import first_non_finite as first_non_finite
 from mlax._module.module import Module as Module
 from mlax._module.module import is_module as is_module
 from mlax._module.nodes import UNSET as UNSET

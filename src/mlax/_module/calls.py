@@ -279,7 +279,7 @@ def run_chain(module: Any, x: Any, children: tuple[Any, ...]) -> tuple[Any, Any]
 
 
 def _find(module: Any, child: Any, outer: Frame | None, method: str) -> _Child:
-    prepared = child if isinstance(child, Prepared) else None
+    prepared = child if isinstance(child, Prepared) and child.is_for_call else None
     target = target_of(child if prepared is None else prepared.function)
     if target is None:
         name = type(module).__name__

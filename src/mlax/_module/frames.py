@@ -37,6 +37,7 @@ __all__ = [
     "leave",
     "static_options",
     "static_value",
+    "trace_state",
     "with_static_options",
 ]
 
@@ -150,7 +151,7 @@ class Frame:
         """
         self._lenient = lenient
         if is_key(key):
-            self.giver, self._key, self._trace = self, key, _trace_state()
+            self.giver, self._key, self._trace = self, key, trace_state()
         else:
             self.giver = None
 
@@ -162,7 +163,7 @@ class Frame:
         self.giver = giver
         # A body that JAX has cached does not run again. If calls in it counted, keys of later calls would depend
         # on what was cached.
-        if self.path is not None and _trace_state() == giver._trace:
+        if self.path is not None and trace_state() == giver._trace:
             counts = outer._counts
             if counts is None:
                 counts = outer._counts = {}
@@ -183,7 +184,7 @@ class Frame:
         giver = self.giver
         if giver is None or giver is self:
             return self._key if giver is self else None
-        if _trace_state() != giver._trace:
+        if trace_state() != giver._trace:
             if giver._lenient:
                 return None
             raise ValueError(
@@ -208,15 +209,22 @@ class Frame:
 
     def place_in_model(self) -> KeyPath:
         """Return the path of the module in the model that was called, as far out as it is known."""
-        if self.outer is None:
+        path = self._path_in_outer()
+        return () if path is None or self.outer is None else self.outer.place_in_model() + path
+
+    def path_within(self, root: "Frame") -> KeyPath | None:
+        """Return the path of the module in that of another frame; None if it is not known to be inside."""
+        if self is root:
             return ()
-        path = self.path
-        if path is None:
-            found = paths_to(self.module, self.outer.module, deep=True)
-            if not found:
-                return ()
-            path = found[0]
-        return self.outer.place_in_model() + path
+        path = self._path_in_outer()
+        around = None if path is None or self.outer is None else self.outer.path_within(root)
+        return None if path is None or around is None else around + path
+
+    def _path_in_outer(self) -> KeyPath | None:
+        if self.path is not None or self.outer is None:
+            return self.path
+        found = paths_to(self.module, self.outer.module, deep=True)
+        return found[0] if found else None
 
     def described(self, signature: str = "", method: str = "") -> str:
         """Return the call for a message: `Linear.forward at layers[0]`."""
@@ -259,7 +267,8 @@ def _opaque_trace_state() -> Callable[..., object]:
     return get
 
 
-def _trace_state() -> object:
+def trace_state() -> object:
+    """Return what is different inside every transformation, and the same under `named_scope`."""
     return _opaque_trace_state()(convention="nnx")
 
 

@@ -124,11 +124,7 @@ def _prepared(name: str, model: Any, rng: Any, static: StaticOptions) -> Any:
         raise TypeError(
             f"{name}: rng must be a key, such as jax.random.key(0), got {describe(rng)}"
         )
-    if isinstance(model, _WithOptions):  # what was said last holds
-        inner = model.static
-        axis = static.batch_axis_name
-        static = static._replace(
-            batch_axis_name=inner.batch_axis_name if axis is NOT_GIVEN else axis
-        )
-        rng, model = model.rng if rng is None else rng, model.function
-    return _WithOptions(model, rng, static, name)
+    known = (
+        model if isinstance(model, Prepared) else _WithOptions(model, None, StaticOptions(), name)
+    )
+    return known.with_options(name, rng, static)  # what is said last holds

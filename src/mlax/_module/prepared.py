@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from mlax._module.flattening import Flattened, is_flattened
 from mlax._module.frames import NOT_GIVEN, StaticOptions, static_options, static_value
@@ -28,6 +28,15 @@ class Prepared:
         self.static = static
         self.name = name
         self.__wrapped__ = function  # for inspect.signature
+
+    is_for_call: ClassVar[bool] = True
+    """Whether `Module.call` takes it: whether it returns the pair that a `forward` returns."""
+
+    def with_options(self, name: str, rng: Any, static: StaticOptions) -> Any:
+        """Return the same with other options. Those that are not given stay."""
+        pairs = zip(static, self.static, strict=True)
+        merged = StaticOptions(*(before if new is NOT_GIVEN else new for new, before in pairs))
+        return type(self)(self.function, self.rng if rng is None else rng, merged, name)
 
     def merged(self) -> StaticOptions:
         """Return the static options of the call: its own where it has them, else those around it."""

@@ -19,6 +19,7 @@ from typing import (
 )
 
 from mlax._jax.trees import TreeDef, flatten
+from mlax._module import calls
 from mlax._module.module import HasForward, Module
 from mlax._module.nodes import ENode
 from mlax._packing.layout import PackedLayout, Place
@@ -169,8 +170,11 @@ class Packed(Module, Generic[T]):
         def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
             """Unpack and call the model. Return its result, and the changed model packed as before."""
             before = self.unpack()
-            result, after = before(*args, **kwargs)
+            result, after = calls.run_instead(before, args, kwargs)
             return result, self.repack(after, before)
+
+        def _called(self) -> Any:
+            return self.unpack()
 
         def __getattr__(self, name: str) -> NoReturn:
             cure = ""
