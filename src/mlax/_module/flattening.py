@@ -206,7 +206,7 @@ class Flattened:
     __slots__ = ()
 
     def _original(self) -> Any:
-        """Return the tree that this module can be used in place of, for checks of its class."""
+        """Return the model that this one stands for, with any leaves: its classes and paths are what counts."""
         return self
 
 

@@ -124,7 +124,7 @@ class _Capturing(_Watched):
         return changed
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
-        model = self.target[0]._called()
+        model = self.target[0]._original()
         places, treedef = self._places(model)
         outputs: dict[KeyPath, list[Any]] = {path: [] for path in places}
         state = trace_state()
@@ -176,7 +176,7 @@ class _Capturing(_Watched):
 
 class _Searching(_Watched):
     def __call__(self, *args: Any, **kwargs: Any) -> str | None:
-        model = self.target[0]._called()
+        model = self.target[0]._original()
         found: list[KeyPath] = []
 
         def watch(path: KeyPath, output: Any) -> None:

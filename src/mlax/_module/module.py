@@ -274,10 +274,6 @@ class Module(INode, Flattened, metaclass=ABCMeta):
         """Whether no node in the module's own fields is UNSET. Submodules do not count."""
         return not self._unset()
 
-    def _called(self) -> Any:
-        """Return the model that a call calls: another than this one in a wrapper."""
-        return self
-
     def _unset(self) -> list[str]:
         return [name for name, node in own_nodes(self) if node.data is UNSET]
 

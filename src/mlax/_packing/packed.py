@@ -173,9 +173,6 @@ class Packed(Module, Generic[T]):
             result, after = calls.run_instead(before, args, kwargs)
             return result, self.repack(after, before)
 
-        def _called(self) -> Any:
-            return self.unpack()
-
         def __getattr__(self, name: str) -> NoReturn:
             cure = ""
             if not name.startswith("_"):
