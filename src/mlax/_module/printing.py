@@ -1,4 +1,4 @@
-"""How States are printed: as an indented tree, with `f32[64,10]` in place of arrays."""
+"""How States are printed: as an indented tree, with `f32[64,10]` in place of arrays, and functions by name."""
 
 import reprlib
 from collections.abc import Iterable
@@ -43,7 +43,8 @@ def pretty(value: Any, width: int = 88) -> str:
 
     def document(node: Any) -> Any:
         if not isinstance(node, Printed):
-            return array(node)
+            name = None if node is value else _function_name(node)
+            return array(node) if name is None else wl.TextDoc(name)
         if node is not value and type(node).__repr__ is not Printed.__repr__:
             return wl.TextDoc(repr(node))
         return wl.bracketed(
@@ -58,6 +59,12 @@ def pretty(value: Any, width: int = 88) -> str:
         )
 
     return wl.pformat(value, width=width, custom=document)
+
+
+def _function_name(value: Any) -> str | None:
+    """Return the name of a function, also of one that JAX has wrapped, such as `jax.nn.relu`; None for anything else."""
+    name = getattr(value, "__qualname__", None) if callable(value) else None
+    return name if isinstance(name, str) else None
 
 
 def shorten(value: Any, limit: int = 60) -> str:

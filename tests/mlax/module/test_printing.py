@@ -57,6 +57,27 @@ def test_every_kind_of_data():
         assert repr(node) == text
 
 
+class Activated(Module):
+    activation: Any
+
+
+def half(x: Any) -> Any:
+    return x / 2
+
+
+def test_functions_print_by_name():
+    for function, name in (
+        (half, "half"),
+        (jax.nn.relu, "relu"),
+        (jnp.tanh, "tanh"),
+        (jax.jit(half), "half"),
+        (Linear.forward, "Linear.forward"),
+        ("half", "'half'"),
+    ):
+        assert repr(Activated(function)) == f"Activated(activation={name})"
+        assert repr(Activated((function, 1))) == f"Activated(activation=({name}, 1))"
+
+
 def test_tracers_and_dummies_print():
     texts = []
     jax.jit(lambda m: texts.append(repr(m)) or m)(linear())
