@@ -1,6 +1,6 @@
 """A typed classifier of handwritten digits: define, check, train, save. The README's tutorial explains it."""
 
-import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -12,36 +12,33 @@ from sklearn.model_selection import train_test_split
 from tqdm import trange
 
 import mlax
-from mlax import Module, Parameter, losses, optim
+from mlax import Module, Parameter, losses, nn, optim
 
 
 class Dense(Module):
-    """An affine map; `set_up` creates its arrays from the first input."""
+    """An affine map and an activation. `set_up` makes the arrays when the first input is seen."""
 
-    out_features: int
+    features: int
+    activation: Callable[[Array], Array] = jax.nn.identity
     kernel: Parameter[Float[Array, "in out"]] = Parameter()
     bias: Parameter[Float[Array, "out"]] = Parameter()
 
     def set_up(self, x: Float[Array, "in"], rng: Array) -> Self:
-        kernel = jax.nn.initializers.he_normal()(rng, (x.size, self.out_features), x.dtype)
-        bias = jnp.zeros(self.out_features, x.dtype)
-        return self.replace(kernel=Parameter(kernel), bias=Parameter(bias))
+        kernel = self.kernel.made(rng, (x.size, self.features), nn.init.he_normal, x.dtype)
+        bias = self.bias.made(None, (self.features,), nn.init.zeros, x.dtype)
+        return self.replace(kernel=kernel, bias=bias)
 
     def forward(self, x: Float[Array, "in"]) -> tuple[Float[Array, "out"], Self]:
-        return x @ self.kernel.data + self.bias.data, self
+        return self.activation(x @ self.kernel.data + self.bias.data), self
 
 
 class Classifier(Module):
-    """Map the pixels of one image to a logit per class: dense layers with ReLU between them."""
+    """Map the pixels of one image to a logit per class."""
 
     layers: tuple[Dense, ...]
 
     def forward(self, image: Float[Array, "pixels"]) -> tuple[Float[Array, "classes"], Self]:
-        x = image
-        for layer in self.layers[:-1]:
-            x, self = self.call(layer, x)
-            x = jax.nn.relu(x)
-        return self.call(self.layers[-1], x)
+        return self.chain(image, *self.layers)
 
 
 def loss_fn(
@@ -67,7 +64,7 @@ optimizer = optim.Adam(learning_rate=1e-3)
 Run = tuple[Classifier, optim.adam.State[Classifier]]
 
 
-@functools.partial(jax.jit, donate_argnames="run")
+@jax.jit(donate_argnames="run")
 def train_epoch(run: Run, images: Array, labels: Array, batches: Int[Array, "steps batch"]) -> Run:
     """Return model and state after one step on each batch; the old ones are donated."""
 
@@ -85,7 +82,7 @@ CHECKPOINT = Path("out/checkpoint.safetensors")
 def train(epochs: int = 40, batch_size: int = 64) -> tuple[Classifier, Float[Array, "epochs 4"]]:
     """Return a trained model, and for each epoch the training loss and accuracy, then the test ones."""
     images, test_images, labels, test_labels = digits()
-    model = Classifier((Dense(256), Dense(128), Dense(10)))
+    model = Classifier((Dense(256, jax.nn.relu), Dense(128, jax.nn.relu), Dense(10)))
     model = mlax.set_up(model, images[0], rng=jax.random.key(0))
     start = model, optimizer.init(model), jnp.zeros((epochs, 4)), 0
     if CHECKPOINT.exists():

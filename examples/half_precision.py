@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from digits import Classifier, Dense, digits, loss_fn
 from half_precision_picture import save_picture
+from jax.nn import relu
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 from sklearn.datasets import load_breast_cancer
@@ -91,7 +92,7 @@ def wide_loss_fn(
 
 def start(key: Array, optimizer: optim.Adam, data: Task, dtype: DTypeLike) -> Run:
     """Return a new model and state. The same key gives the same numbers, rounded to the dtype."""
-    model = Classifier((Dense(128), Dense(64), Dense(int(data.y.max()) + 1)))
+    model = Classifier((Dense(128, relu), Dense(64, relu), Dense(int(data.y.max()) + 1)))
     model = stored_as(dtype, mlax.set_up(model, data.x[0], rng=key))
     return model, optimizer.init(model)
 

@@ -62,7 +62,7 @@ def pretty(value: Any, width: int = 88) -> str:
 
 
 def _function_name(value: Any) -> str | None:
-    """Return the name of a function, also of one that JAX has wrapped, such as `jax.nn.relu`; None for anything else."""
+    """Return the name of a function, even if JAX has wrapped it, as in `jax.nn.relu`; None for other values."""
     name = getattr(value, "__qualname__", None) if callable(value) else None
     return name if isinstance(name, str) else None
 
