@@ -21,6 +21,7 @@ from mlax._checking.hints import are_final, hints_of, hints_of_fields, warn_unre
 from mlax._jax.trees import class_of, flatten
 from mlax._module import annotations
 from mlax._module.annotations import Checked
+from mlax._module.nodes import is_leaf_state
 
 __all__ = ["CallChecks", "scope"]
 
@@ -47,28 +48,34 @@ class CallChecks:
         self._passed: dict[Hashable, set[Hashable]] = {}
 
     def seen(
-        self, module: Any, data: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, module: Any, nodes: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Hashable | None:
         """Return all that the checks of a call depend on; None if that cannot be remembered.
 
         Args:
             module: The module that is called.
-            data: The data of its own nodes, and the structure of fields that hold several.
+            nodes: Its own nodes, with the structures of fields that hold several, and None for other fields.
             args: The arguments of the call.
             kwargs: The keywords of the call.
         """
         if type(module) not in self._final:
             self._look_up_hints(class_of(module))
+        found: list[Hashable] = [module._aux_data]
+        values: tuple[object, ...] = args
         try:
-            return (
-                module._aux_data,
-                *map(_seen, data),
-                len(args),
-                *map(_seen, args),
-                *((name, _seen(value)) for name, value in kwargs.items()),
-            )
+            for node in nodes:
+                if is_leaf_state(node):
+                    found += class_of(node), _seen(node.data)
+                else:
+                    found.append(node)
+            for value in values:
+                see = _see.get(type(value)) or _way_to_see(value)
+                found.append(see(value))
+            for name, value in kwargs.items():
+                found += name, _seen(value)
         except _UnknownError:
             return None
+        return tuple(found)
 
     def _look_up_hints(self, cls: type) -> None:
         """Forget what has passed if an annotation has changed, because a name in it has been defined since."""
@@ -189,9 +196,9 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), jax.ShapeDtypeStruc
 _see: dict[type, Callable[[Any], Hashable]] = dict.fromkeys(_PLAIN, _of_plain)
 
 
-def _seen(value: Any) -> Hashable:
+def _seen(value: object) -> Hashable:
     """Return what a check can see of a value."""
-    see = _see.get(class_of(value)) or _way_to_see(value)
+    see = _see.get(type(value)) or _way_to_see(value)
     return see(value)
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import operator
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
@@ -15,7 +14,7 @@ from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import KeyPath, class_of, flatten, leaves
 from mlax._module import set_up
 from mlax._module.call_checks import CallChecks, scope
-from mlax._module.flattening import Flattened
+from mlax._module.flattening import Flattened, is_flattened
 from mlax._module.frames import (
     NOT_GIVEN,
     OPTIONS,
@@ -157,14 +156,14 @@ def _with_options(
 def _forward(plan: _Plan, frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Set up a module if needed, check it and its arguments, and call its `forward`."""
     module = frame.module
-    data = _own_data(module)
-    if not (all(map(_is_made, data)) if module._has_plain_is_set_up else module.is_set_up):
+    nodes = _own_nodes(module)
+    if _holds(UNSET, nodes) if module._has_plain_is_set_up else not module.is_set_up:
         given = plan.bind(frame, args, kwargs)
         if checks_enabled():  # before set_up makes nodes from a wrong input
             plan.checks.verify(frame, module, given, nodes=False)
         module = frame.module = set_up.set_up_one(frame, given)
-        data = _own_data(module)
-    if not all(map(_is_there, data)):
+        nodes = _own_nodes(module)
+    if _holds(None, nodes):
         raise _is_filtered_out(frame)
     function = plan.function
     if not checks_enabled():
@@ -174,7 +173,7 @@ def _forward(plan: _Plan, frame: Frame, args: tuple[Any, ...], kwargs: dict[str,
             plan.bind(frame, args, kwargs)  # if the arguments do not fit, this says so better
             raise
     checks = plan.checks
-    call = checks.seen(module, data, args, kwargs)
+    call = checks.seen(module, nodes, args, kwargs)
     passed = checks.passed(call)
     if passed is None:
         checks.verify(frame, module, plan.bind(frame, args, kwargs))
@@ -186,26 +185,35 @@ def _forward(plan: _Plan, frame: Frame, args: tuple[Any, ...], kwargs: dict[str,
     return result
 
 
-def _own_data(module: Any) -> list[Any]:
-    """Return the data of the module's own nodes, and the structures of fields with containers of nodes."""
-    data: list[Any] = []
-    for name in module._aux_data.flattening.children:
-        value = getattr(module, name)
+def _own_nodes(module: Any) -> list[Any]:
+    """Return the nodes in the module's own fields, for each container its structure before its nodes, and None in
+    place of a module or an empty field.
+    """
+    nodes: list[Any] = []
+    children, _ = module._aux_data.flattening.flatten(module)
+    for value in children:
         if isinstance(value, ENode):
-            data.append(value.data)
-        elif value is not None and not isinstance(value, Flattened):
+            nodes.append(value)
+        elif value is None or isinstance(value, Flattened):
+            nodes.append(None)
+        else:
             found, treedef = flatten(value, is_leaf=_is_node_or_module)
-            data.append(treedef)
-            data += [node.data for node in found if isinstance(node, ENode)]
-    return data
+            nodes.append(treedef)
+            if not all(map(is_flattened, found)):
+                nodes += [None if is_flattened(node) else node for node in found]
+    return nodes
 
 
 def _is_node_or_module(node: object) -> bool:
     return isinstance(node, (ENode, Flattened))
 
 
-_is_made = functools.partial(operator.is_not, UNSET)
-_is_there = functools.partial(operator.is_not, None)
+def _holds(data: object, nodes: list[Any]) -> bool:
+    """Whether one of the nodes has this data."""
+    for node in nodes:  # noqa: SIM110 - `any` takes three times as long
+        if isinstance(node, ENode) and node.data is data:
+            return True
+    return False
 
 
 def _is_filtered_out(frame: Frame) -> ValueError:

@@ -1,7 +1,7 @@
 """Calls check the nodes, the arguments and the result together, under every transformation."""
 
 import re
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import pytest
 from jaxtyping import Array, Float
 
 import mlax
-from mlax import AnnotationMismatchError, Module, Parameter
+from mlax import AnnotationMismatchError, Module, Parameter, Variable
 from tests.mlax.models import Linear, linear
 
 
@@ -154,3 +154,46 @@ def test_each_call_has_dimensions_of_its_own():
 
     assert Block(linear(2, 5), linear(5, 7))(X)[0].shape == (4, 7)
     assert linear()(jnp.ones((1, 2)))[0].shape == (1, 3)
+
+
+class Empty(Module): ...
+
+
+N, M = Float[Array, "n"], Float[Array, "m"]
+TWO_PLACES = {
+    "an empty field": (Parameter[N] | None, Parameter[M] | None, lambda: None),
+    "a module": (Parameter[N] | Empty, Parameter[M] | Empty, Empty),
+    "a node of another kind": (
+        Parameter[N] | Variable[Any],
+        Parameter[M] | Variable[Any],
+        lambda: Variable(jnp.ones(3)),
+    ),
+}
+
+
+@pytest.mark.parametrize("in_tuple", [False, True], ids=["fields", "in a tuple"])
+@pytest.mark.parametrize("case", TWO_PLACES.values(), ids=TWO_PLACES.keys())
+def test_a_call_that_passed_says_nothing_about_nodes_in_other_places(case, in_tuple):
+    first, second, other = case
+
+    class Fields(Module):
+        a: first  # type: ignore[valid-type]
+        b: second  # type: ignore[valid-type]
+
+        def forward(self, x: Float[Array, "n"]) -> tuple[Array, Self]:
+            return x, self
+
+    class InTuple(Module):
+        both: tuple[first, second]  # type: ignore[valid-type]
+
+        def forward(self, x: Float[Array, "n"]) -> tuple[Array, Self]:
+            return x, self
+
+    def made(*both: Any) -> Module:
+        return InTuple(both) if in_tuple else Fields(*both)
+
+    x = jnp.ones(4)
+    for _ in range(2):
+        made(other(), ones(3))(x)
+        with pytest.raises(AnnotationMismatchError, match=r"\.forward: x does not match"):
+            made(ones(3), other())(x)
