@@ -10,8 +10,8 @@ import functools
 import gc
 import sys
 import types
-from collections.abc import Iterator
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -57,66 +57,116 @@ class _Reference(NamedTuple):
 
 def hidden_in(value: object) -> Hidden | None:
     """Return a State or an array that a static value refers to, at any depth; None if there is none."""
-    if isinstance(value, types.FunctionType):
-        if not (value.__closure__ or value.__defaults__ or value.__kwdefaults__ or value.__dict__):
-            return None
-    elif _belongs_to_jax(value):
+    if _refers_to_globals_only(value) or _belongs_to_jax(value):
         return None
     waiting = [_Reference(value, "it")]
     seen: set[int] = set()
     while waiting and len(seen) < _MOST:
         one, holder, of_jax = waiting.pop()
-        if isinstance(one, _PLAIN) or id(one) in seen:
+        search = _searches.get(class_of(one)) or _search_of(one)
+        if search is _plain or id(one) in seen:
             continue
-        seen.add(id(one))
-        if isinstance(one, (State, Unset, jax.Array)):
+        if search is _found and not (of_jax and class_of(one) is np.ndarray):
             return Hidden(one, holder)
-        if isinstance(one, np.ndarray):
-            if not of_jax:
-                return Hidden(cast("Any", one), holder)
-            continue
-        waiting += _references(one)
+        seen.add(id(one))
+        waiting += search(one)
     return None
 
 
-def _references(one: Any) -> Iterator[_Reference]:
-    """Yield the objects that an object refers to, as far as they are to be searched."""
+_Search: TypeAlias = Callable[[Any], Iterable[_Reference]]
+_searches: dict[type, _Search] = {}
+
+
+def _search_of(one: Any) -> _Search:
+    """Return a function that yields what an object of this class refers to, as far as it is to be searched."""
+    search = _searches[type(one)] = _new_search(one)
+    return search
+
+
+def _new_search(one: Any) -> _Search:
+    if isinstance(one, _PLAIN):
+        return _plain
+    if isinstance(one, (State, Unset, jax.Array, np.ndarray)):
+        return _found
     if isinstance(one, types.FunctionType):
-        yield from _of_function(one)
-    elif isinstance(one, types.MethodType):
-        name = one.__func__.__qualname__
-        yield _Reference(one.__self__, f"the method {name}")
-        yield _Reference(one.__func__, f"the method {name}")
-    elif isinstance(one, (types.BuiltinMethodType, types.MethodWrapperType)):
-        yield _Reference(one.__self__, f"the method {one.__name__}")
-    elif isinstance(one, functools.partial):
-        values: tuple[Any, ...] = (one.func, *one.args, *one.keywords.values())
-        yield from (_Reference(value, "a partial") for value in values)
-        yield from _attributes(one)
-    elif isinstance(one, (tuple, list, set, frozenset)):
-        collection: Any = cast("Any", one)
-        for item in collection:
-            if not isinstance(item, _PLAIN):
-                yield _Reference(item, f"a {class_of(collection).__name__}")
-        if hasattr(collection, "__dict__"):
-            yield from _attributes(collection)
-    elif isinstance(one, dict):
-        items: dict[Any, Any] = cast("Any", one)
-        yield from (_Reference(item, "a dict") for item in items.values())
-    elif isinstance(one, types.GeneratorType):
-        frame = one.gi_frame
-        variables: dict[str, Any] = {} if frame is None else frame.f_locals
-        for item in variables.values():
-            yield _Reference(item, "a generator")
-    elif hasattr(one, "__dict__") or _slots(class_of(one)):
-        yield from _attributes(one)
-    else:  # implemented in C, such as an iterator or a deque: only the garbage collector knows
-        of_jax = _is_of_jax(class_of(one).__module__)
-        for item in gc.get_referents(one):
-            yield _Reference(item, f"a {type(one).__name__}", of_jax)
+        return _of_function
+    if isinstance(one, types.MethodType):
+        return _of_method
+    if isinstance(one, (types.BuiltinMethodType, types.MethodWrapperType)):
+        return _of_builtin
+    if isinstance(one, functools.partial):
+        return _of_partial
+    if isinstance(one, (tuple, list, set, frozenset)):
+        return _of_items
+    if isinstance(one, dict):
+        return _of_dict
+    if isinstance(one, types.GeneratorType):
+        return _of_generator
+    if hasattr(one, "__dict__") or _slots(class_of(one)):
+        return _of_attributes
+    return _of_referents
 
 
-def _of_function(function: types.FunctionType) -> Iterator[_Reference]:
+def _plain(_: Any) -> tuple[_Reference, ...]:
+    return ()
+
+
+def _found(_: Any) -> tuple[_Reference, ...]:
+    return ()
+
+
+def _of_method(method: types.MethodType) -> Iterator[_Reference]:
+    holder = f"the method {method.__func__.__qualname__}"
+    yield _Reference(method.__self__, holder)
+    yield _Reference(method.__func__, holder)
+
+
+def _of_builtin(method: types.BuiltinMethodType) -> Iterator[_Reference]:
+    yield _Reference(method.__self__, f"the method {method.__name__}")
+
+
+def _of_partial(partial: Any) -> Iterator[_Reference]:
+    values: tuple[Any, ...] = (partial.func, *partial.args, *partial.keywords.values())
+    yield from (_Reference(value, "a partial") for value in values)
+    yield from _of_attributes(partial)
+
+
+def _of_items(items: Any) -> Iterator[_Reference]:
+    for item in items:
+        if not isinstance(item, _PLAIN):
+            yield _Reference(item, f"a {class_of(items).__name__}")
+    if hasattr(items, "__dict__"):
+        yield from _of_attributes(items)
+
+
+def _of_dict(items: dict[Any, Any]) -> Iterator[_Reference]:
+    yield from (_Reference(item, "a dict") for item in items.values())
+
+
+def _of_generator(generator: Any) -> Iterator[_Reference]:
+    frame = generator.gi_frame
+    variables: dict[str, Any] = {} if frame is None else frame.f_locals
+    yield from (_Reference(item, "a generator") for item in variables.values())
+
+
+def _of_referents(one: Any) -> Iterator[_Reference]:
+    """Yield what an object implemented in C refers to, such as an iterator: only the garbage collector knows."""
+    of_jax = _is_of_jax(class_of(one).__module__)
+    for item in gc.get_referents(one):
+        yield _Reference(item, f"a {type(one).__name__}", of_jax)
+
+
+def _refers_to_globals_only(one: object) -> bool:
+    return isinstance(one, types.FunctionType) and not (
+        one.__closure__ or one.__defaults__ or one.__kwdefaults__ or one.__dict__
+    )
+
+
+def _of_function(function: types.FunctionType) -> Iterable[_Reference]:
+    return () if _refers_to_globals_only(function) else _beside_globals(function)
+
+
+def _beside_globals(function: types.FunctionType) -> Iterator[_Reference]:
     name, of_jax = function.__qualname__, _is_of_jax(function.__globals__.get("__name__", ""))
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     for variable, cell in cells:
@@ -132,7 +182,7 @@ def _of_function(function: types.FunctionType) -> Iterator[_Reference]:
         yield _Reference(value, holder, of_jax)
 
 
-def _attributes(one: Any) -> Iterator[_Reference]:
+def _of_attributes(one: Any) -> Iterator[_Reference]:
     """Yield the values of an object's attributes, including those in slots."""
     cls = class_of(one)
     of_jax = _is_of_jax(cls.__module__)

@@ -205,6 +205,8 @@ def _misfit(value: Any, annotation: Any, owner: type) -> _Misfit | None:
     if origin is type:
         return None if _is_subclass(value, arguments[0], owner) else whole
     cls = owner if hint is Self else hint if origin is None else origin
+    if cls is collections.abc.Callable:
+        return None if callable(value) else whole
     if not isinstance(cls, type):
         return None
     if not _is_instance(value, cls, owner):

@@ -25,7 +25,9 @@ from mlax.tree import describe
 __all__ = ["StaticError", "tag"]
 
 _PLAIN = frozenset({str, int, bool, bytes, type(None)})  # nothing can be hidden in these
-_ATOMS = _PLAIN | {type, types.FunctionType}
+# These are compared by identity.
+_FUNCTIONS = {types.FunctionType, class_of(jax.jit(class_of)), jax.custom_jvp, jax.custom_vjp}
+_ATOMS = _PLAIN | _FUNCTIONS | {type}
 
 
 class StaticError(TypeError):
