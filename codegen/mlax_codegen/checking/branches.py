@@ -46,6 +46,7 @@ class Branches:
         }
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in self.spec.slots}
         self.keys: frozenset[str] = frozenset(s.name for s in self.spec.scalars if s.is_key)
+        self.parts: dict[ast.expr, list[ast.expr]] = {}  # of each expression that was walked
         self.drawn: dict[str, ast.expr] = {}  # where this configuration first reads each key
         self.of_shape: frozenset[str] = frozenset({SHAPE, NDIM, *self.spec.shapes})
         self.of_leaf: bool = False  # whether leaf equations of a step are walked
@@ -128,9 +129,11 @@ class Branches:
                 self.expression(element)
                 self.expression(element)  # once for each axis: a key in it would be read again
             case _:
-                for child in ast.iter_child_nodes(node):
-                    if isinstance(child, ast.expr):
-                        self.expression(child)
+                if node not in self.parts:
+                    children = ast.iter_child_nodes(node)
+                    self.parts[node] = [x for x in children if isinstance(x, ast.expr)]
+                for child in self.parts[node]:
+                    self.expression(child)
 
     def name(self, node: ast.expr, name: str) -> None:
         if name == WEIGHT:
