@@ -3,6 +3,7 @@
 
 SHELL := bash
 export PYTHON
+unexport PYTHONDONTWRITEBYTECODE # otherwise each process would compile every file anew
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -21,7 +22,7 @@ precision: .venv/examples ## train in float32 and in bfloat16, and draw how each
 test: lint types suite versions ## everything that has to hold: lint, types, tests
 
 quick: lint ## an answer in three minutes: lint, and the tests that other Pythons run too
-	@.ci/suite .venv --ignore tests/benchmarks -m "not one_python"
+	@.ci/suite .venv portable
 
 lint: .venv/test ## ruff, the generated code against its specs, and the directions of imports
 	@echo "== lint"

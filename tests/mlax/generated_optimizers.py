@@ -67,9 +67,6 @@ CASES = [
 
 SPECS = Path(__file__).parents[2] / "codegen" / "specs"
 
-# How XLA compiles what a test runs once or twice.
-QUICKLY: Any = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
 # The hyperparameter that all updates are proportional to, or grow with, where it is not the learning rate.
 RATES = {"polyak_sgd": "scaling"}
 

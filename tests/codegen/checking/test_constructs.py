@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import pytest
 
 from mlax_codegen.cli import main
-from tests.mlax.generated_optimizers import QUICKLY
+from tests.quickly import QUICKLY
 
 ROOT = Path(__file__).parents[3]
 SPECS = sorted((Path(__file__).parents[1] / "specs").glob("*.toml"))

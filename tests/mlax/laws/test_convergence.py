@@ -17,7 +17,7 @@ from tests.mlax.generated_optimizers import (
     with_rate,
 )
 
-pytestmark = pytest.mark.one_python
+pytestmark = [pytest.mark.one_python, pytest.mark.optimized]
 
 STEPS = 2000
 WARM_UP = 100

@@ -12,7 +12,6 @@ from mlax.optimizer import apply_updates
 from mlax.optimizer._specified import specifications
 from tests.mlax.generated_optimizers import (
     MODULES,
-    QUICKLY,
     every_case,
     every_optimizer,
     init,
@@ -20,6 +19,7 @@ from tests.mlax.generated_optimizers import (
     optimizer_class,
     step,
 )
+from tests.quickly import QUICKLY
 
 pytestmark = pytest.mark.one_python
 

@@ -21,11 +21,11 @@ from mlax.leafwise import Rounding
 from mlax.leafwise._rounding import random_bits, rounded
 from tests.mlax.generated_optimizers import (
     MODULES,
-    QUICKLY,
     case_name,
     entries,
     step,
 )
+from tests.quickly import QUICKLY
 
 pytestmark = pytest.mark.one_python
 

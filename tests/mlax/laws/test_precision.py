@@ -85,6 +85,7 @@ def test_half_precision_is_float32_rounded(name: str, dtype: Any) -> None:
     assert tree_equal(result, rounded)
 
 
+@pytest.mark.optimized
 @every_optimizer
 def test_wide_slots_of_half_precision_weights(name: str) -> None:
     weights, gradients = cast((WEIGHTS, GRADIENTS), jnp.bfloat16)

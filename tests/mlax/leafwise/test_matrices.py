@@ -24,7 +24,7 @@ from mlax.leafwise import (
     rotate_back,
 )
 
-pytestmark = pytest.mark.one_python
+pytestmark = [pytest.mark.one_python, pytest.mark.optimized]
 
 SHAPES = [(3, 3), (2, 5), (6, 2), (1, 4), (4, 1)]
 MAGNITUDES = [0.0, 1e-30, 1e-3, 1.0, 1e15]

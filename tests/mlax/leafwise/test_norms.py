@@ -32,7 +32,7 @@ from mlax.leafwise import (
     without,
 )
 
-pytestmark = pytest.mark.one_python
+pytestmark = [pytest.mark.one_python, pytest.mark.optimized]
 
 SHAPES = [(), (1,), (5,), (0,), (2, 3), (3, 0, 2), (2, 1, 4), (2, 3, 1, 2)]
 MAGNITUDES = [0.0, 1e-38, 1e-30, 1e-20, 1.0, 1e15, 1e30]

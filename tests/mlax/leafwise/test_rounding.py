@@ -10,7 +10,7 @@ import pytest
 from mlax import optim
 from mlax.leafwise._rounding import rounded
 
-pytestmark = pytest.mark.one_python
+pytestmark = [pytest.mark.one_python, pytest.mark.optimized]
 
 # Dtypes without a sign or without zero are left out: they are not suitable for weights.
 NARROW = [

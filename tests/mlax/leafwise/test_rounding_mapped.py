@@ -17,15 +17,15 @@ from mlax.tree import tree_equal
 from tests.mlax.devices import run_on_devices
 from tests.mlax.generated_optimizers import (
     MODULES,
-    QUICKLY,
     analysis,
     arguments,
     every_optimizer,
     init,
     slots,
 )
+from tests.quickly import WITHOUT_LLVM
 
-pytestmark = pytest.mark.one_python
+pytestmark = [pytest.mark.one_python, pytest.mark.optimized]
 
 HALF = jnp.bfloat16
 
@@ -74,7 +74,7 @@ def test_sequences_that_overlap_do_not_run_alike() -> None:
 
 
 def quickly(function: Any, *args: Any) -> Any:
-    return jax.jit(function).lower(*args).compile(QUICKLY)(*args)
+    return jax.jit(function).lower(*args).compile(WITHOUT_LLVM)(*args)
 
 
 def moved(h: Any, g: Array, m: Array, n: tuple[Array, Array]) -> tuple[Array, Array, Any]:
@@ -240,7 +240,7 @@ def test_equal_leaves_are_traced_once_and_share_their_loops() -> None:
         return map_leaves(leaf, None, (tree,), (tree,), Output(tree, True, Rounding(count)))
 
     tree = [jnp.ones((32, 32), HALF)] * 8
-    text = jax.jit(step).lower(jnp.int32(0), tree).compile(QUICKLY).as_text()
+    text = jax.jit(step).lower(jnp.int32(0), tree).compile(WITHOUT_LLVM).as_text()
     assert len(seen) == 1
     assert len(re.findall(r" remainder\(", text)) == 8
     text = re.sub(r", metadata=\{.*", "", text)

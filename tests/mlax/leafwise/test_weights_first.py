@@ -15,9 +15,9 @@ from mlax import optim
 from mlax.experimental import optim as experimental
 from mlax.leafwise import Output, _mapping, map_leaves
 from tests.mlax.devices import run_on_devices
-from tests.mlax.generated_optimizers import QUICKLY
+from tests.quickly import WITHOUT_LLVM
 
-pytestmark = pytest.mark.one_python
+pytestmark = [pytest.mark.one_python, pytest.mark.optimized]
 
 FLOAT32, BFLOAT16 = jnp.float32, jnp.bfloat16
 
@@ -64,7 +64,7 @@ def several_steps(optimizer: Any) -> Callable[..., Any]:
 
 def temporaries(step: Any, *trees: Any) -> int:
     """Return the bytes that a step needs beside its arguments, with weights and state given for good."""
-    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(*trees).compile(QUICKLY)
+    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(*trees).compile(WITHOUT_LLVM)
     return int(compiled.memory_analysis().temp_size_in_bytes)
 
 
@@ -95,15 +95,15 @@ def test_results_are_the_same(
         if steps == "vmap":
             many = jax.tree.map(lambda w: jnp.stack([w, -w]), weights)
             function = jax.vmap(step, in_axes=(0, None, 0))
-            return jax.jit(function, compiler_options=QUICKLY)(many, state, many)
+            return jax.jit(function, compiler_options=WITHOUT_LLVM)(many, state, many)
         if steps == "derivative":
 
             def loss(gradients: Any) -> Any:
                 moved = step(*step(weights, state, gradients), gradients)[0]
                 return sum((x.astype(FLOAT32) ** 2).sum() for x in jax.tree.leaves(moved))
 
-            return jax.jit(jax.grad(loss), compiler_options=QUICKLY)(weights)
-        return jax.jit(steps(optimizer), compiler_options=QUICKLY)(weights, state, weights)
+            return jax.jit(jax.grad(loss), compiler_options=WITHOUT_LLVM)(weights)
+        return jax.jit(steps(optimizer), compiler_options=WITHOUT_LLVM)(weights, state, weights)
 
     ordered = computed()
     monkeypatch.setattr(_mapping, "weights_first", at_once)

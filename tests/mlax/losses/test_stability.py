@@ -18,7 +18,7 @@ import pytest
 from mlax import losses
 from tests.mlax.losses.compiling import quick
 
-pytestmark = pytest.mark.one_python
+pytestmark = [pytest.mark.one_python, pytest.mark.optimized]
 
 EPS = np.finfo(np.float32).eps
 

@@ -79,6 +79,7 @@ def test_norms_neither_overflow_nor_vanish() -> None:
     assert [g.dtype for g in clipped] == [jnp.float16, jnp.bfloat16]
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_global_norm_takes_no_memory(dtype: Any) -> None:
     """Magnitudes and widened leaves are not written to memory; that took twelve times as long.

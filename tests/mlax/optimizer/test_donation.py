@@ -20,7 +20,6 @@ from mlax import Module, Parameter, Variable, optim
 from tests.mlax.generated_optimizers import (
     CASES,
     MODULES,
-    QUICKLY,
     arguments,
     case_name,
     every_case,
@@ -29,6 +28,7 @@ from tests.mlax.generated_optimizers import (
     rate_name,
 )
 from tests.mlax.optim.transformations import examples as transformations
+from tests.quickly import QUICKLY
 
 pytestmark = pytest.mark.one_python
 
@@ -174,6 +174,7 @@ def narrow(net: Net) -> Net:
     return jax.tree.map(cast, net)
 
 
+@pytest.mark.optimized
 def test_results_in_the_order_of_what_is_donated_are_written_in_place() -> None:
     """JAX matches buffers with results by order: what docs/training.md says of `apply_gradients` itself."""
     weights = {"a": jnp.ones(2**14), "b": jnp.ones(2**14)}
@@ -191,6 +192,7 @@ def test_results_in_the_order_of_what_is_donated_are_written_in_place() -> None:
     assert temporaries(optimizer.apply_gradients, (1, 2), weights, state, weights) > size(weights)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("step", "form", "dtype"),
     [

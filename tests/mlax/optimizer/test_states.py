@@ -19,7 +19,6 @@ from mlax.tree import tree_equal
 from mlax.typing import runtime_checks
 from tests.mlax.generated_optimizers import (
     MODULES,
-    QUICKLY,
     arguments,
     close,
     every_case,
@@ -35,6 +34,7 @@ from tests.mlax.generated_optimizers import (
     types,
     with_rate,
 )
+from tests.quickly import QUICKLY
 
 pytestmark = pytest.mark.one_python
 

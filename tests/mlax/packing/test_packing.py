@@ -238,6 +238,7 @@ def test_batches_along_any_axis() -> None:
     )
 
 
+@pytest.mark.optimized
 def test_slices_of_one_shape_are_compiled_once() -> None:
     """1,000 slices at offsets that XLA knows take 14 s to compile; these are read from memory."""
     packed = mlax.pack({f"{i}": jnp.full((2, 3), float(i)) for i in range(6)})

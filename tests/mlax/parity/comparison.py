@@ -15,7 +15,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlax.optimizer import apply_updates
-from tests.mlax.generated_optimizers import MODULES, QUICKLY, analysis
+from tests.mlax.generated_optimizers import MODULES, analysis
+from tests.quickly import QUICKLY
 
 STEPS = 100
 SEEDS = [0, 1, 2]

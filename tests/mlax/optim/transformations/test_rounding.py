@@ -16,13 +16,13 @@ import pytest
 from jax import lax
 
 from mlax import optim
-from tests.mlax.generated_optimizers import QUICKLY
 from tests.mlax.optim.transformations.examples import (
     EXAMPLES,
     SGD,
     arguments,
     rounding_stochastically,
 )
+from tests.quickly import QUICKLY
 
 pytestmark = pytest.mark.one_python
 

@@ -123,6 +123,7 @@ def test_new_weights_are_weights_plus_updates(optimizer: Transformation) -> None
 
 
 @pytest.mark.one_python
+@pytest.mark.optimized
 @every_example
 def test_vmap_is_a_loop(optimizer: Transformation) -> None:
     """Over gradients; one of them is not finite."""
