@@ -4,7 +4,8 @@ import sys
 
 __all__ = ["MANY", "make_room"]
 
-_FRAMES = 24  # of Python for each level: six of ours in a call, and what a `forward` and JAX need
+_FRAMES = 24  # of Python for each level: eight of ours in a call, and what a `forward` and JAX need
+_MOST = 20_000  # 2,500 levels or more; C's stack of 8 MB was full at about 7,000
 MANY = 64  # nested modules; fewer always fit
 
 
@@ -13,5 +14,5 @@ def make_room(depth: int) -> None:
 
     The limit is only raised, never lowered: another thread may be further down.
     """
-    if sys.getrecursionlimit() < _FRAMES * depth:
-        sys.setrecursionlimit(2 * _FRAMES * depth)
+    if sys.getrecursionlimit() < min(_FRAMES * depth, _MOST):
+        sys.setrecursionlimit(min(2 * _FRAMES * depth, _MOST))

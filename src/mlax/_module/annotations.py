@@ -77,6 +77,11 @@ def verify(where: object, items: Sequence[Checked], before: Sequence[Checked] = 
     for number, item in enumerate(items):
         try:
             check_value(item.value, item.annotation)
+        except jaxtyping.AnnotationError as error:
+            raise TypeError(
+                f"{where}: {item.name}: {spelled(item.annotation)} cannot be checked: {error}\n"
+                f"  Names of dimensions have a size from the nodes and arguments before this one on."
+            ) from None
         except TypeCheckError:
             raise AnnotationMismatchError(
                 _message(where, item, [*before, *items[:number]])

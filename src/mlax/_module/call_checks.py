@@ -45,6 +45,7 @@ class CallChecks:
         self._signature = signature
         self._hints: dict[object, Mapping[str, Any]] = {}
         self._final: set[type] = set()
+        self._computing: set[type] = set()
         self._passed: dict[Hashable, set[Hashable]] = {}
 
     def seen(
@@ -63,6 +64,8 @@ class CallChecks:
         found: list[Hashable] = [module._aux_data]
         values: tuple[object, ...] = args
         try:
+            if type(module) in self._computing:
+                found.append(_of_computed(module, args, kwargs))
             for node in nodes:
                 if is_leaf_state(node):
                     found += class_of(node), _seen(node.data)
@@ -81,22 +84,29 @@ class CallChecks:
         """Forget what has passed if an annotation has changed, because a name in it has been defined since."""
         function_hints = hints_of(self._function, cls)
         warn_unresolved(self._function, f"{cls.__name__}.{self._function.__name__}")
-        for thing, hints in ((None, function_hints), (cls, hints_of_fields(cls))):
+        for thing, hints in (((cls, "arguments"), function_hints), (cls, hints_of_fields(cls))):
             if self._hints.get(thing) is not hints:
                 self._passed.clear()
                 self._hints[thing] = hints
+        if any(
+            "{" in repr(hint) for hint in (*function_hints.values(), *hints_of_fields(cls).values())
+        ):
+            self._computing.add(cls)
         if are_final(self._function) and are_final(cls):
             self._final.add(cls)
 
     def passed(self, seen: Hashable | None) -> set[Hashable] | None:
         """Return what was seen of the results of such calls; None if none has passed."""
-        return None if seen is None else self._passed.get(seen)
+        try:
+            return None if seen is None else self._passed.get(seen)
+        except Exception:  # a foreign tree whose structures cannot be hashed or compared
+            return None
 
     def was_seen(self, result: Any, passed: set[Hashable]) -> bool:
         """Whether a result like this one was checked."""
         try:
             return _seen(result) in passed
-        except _UnknownError:
+        except Exception:  # as in `passed`, or a result of an unknown kind
             return False
 
     def remember(self, seen: Hashable | None, result: Any) -> None:
@@ -105,8 +115,10 @@ class CallChecks:
             return
         if len(self._passed) >= _MOST:
             self._passed.clear()
-        results = self._passed.setdefault(seen, set())
-        with contextlib.suppress(_UnknownError):
+        with contextlib.suppress(Exception):  # as in `passed`, or a result of an unknown kind
+            results = self._passed.setdefault(seen, set())
+            if len(results) >= _MOST:
+                results.clear()
             results.add(_seen(result))
 
     def verify(
@@ -184,11 +196,15 @@ def _of_tree(value: Any) -> Hashable:
     found, treedef = flatten(value)
     if len(found) == 1 and found[0] is value:
         raise _UnknownError
-    try:
-        hash(treedef)
-    except TypeError:
-        raise _UnknownError from None
     return treedef, tuple(map(_seen, found))
+
+
+def _of_computed(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+    """Return what shapes such as `{self.child.width}` and `{n}` may read: all of the module, and numbers."""
+    for value in (*args, *kwargs.values()):
+        if getattr(value, "shape", None) == ():
+            raise _UnknownError
+    return _of_tree(module)
 
 
 _TreeDef: type = cast("Any", jax.tree_util).PyTreeDef

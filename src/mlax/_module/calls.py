@@ -28,7 +28,7 @@ from mlax._module.frames import (
     with_static_options,
 )
 from mlax._module.nodes import UNSET, ENode
-from mlax._module.places import own_nodes, own_path_to, paths_to, with_node
+from mlax._module.places import node_at, own_nodes, own_path_to, paths_to, with_node
 from mlax._module.prepared import Prepared, target_of
 from mlax.tree import describe, keystr
 
@@ -51,6 +51,12 @@ class _Plan:
         self.function = function
         self.signature = inspect.signature(function)
         parameters = list(self.signature.parameters.values())
+        for each in parameters[1:]:
+            if each.name in OPTIONS and each.kind is each.POSITIONAL_ONLY:
+                raise TypeError(
+                    f"{function.__qualname__}: the option {each.name} is positional-only, but options are passed by "
+                    f"name.\n  Name it after the `/`."
+                )
         self.takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
         self.options = [
             (each.name, sys.maxsize if each.kind is each.KEYWORD_ONLY else position)
@@ -70,11 +76,11 @@ class _Plan:
                 each.replace(annotation=each.empty) for each in self.signature.parameters.values()
             ]
             message = f"{frame.described(str(inspect.Signature(names)))}: {error}"
-            missing = [
-                name for name in OPTIONS if f"missing a required argument: {name!r}" in str(error)
-            ]
-            if missing:
-                message += f"\n  {_CURES[missing[0]]}"
+            for name in OPTIONS:
+                if f"missing a required argument: {name!r}" in str(error):
+                    message += f"\n  {_CURES[name]}"
+                if f"unexpected keyword argument {name!r}" in str(error):
+                    message += f"\n  {_UNNAMED}"
             raise TypeError(message) from None
 
 
@@ -84,16 +90,20 @@ _CURES = {
     "batch_axis_name": 'Pass it, or give it to the call around it: mlax.training(model, batch_axis_name="batch")',
 }
 
+_UNNAMED = (
+    "For the modules inside it, give the options to the call: mlax.training(model, rng=key)(x)"
+)
+
 _plan = functools.cache(_Plan)
 
 
 def run(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a module: see `Module.__call__`."""
     outer = current_frame()
-    if outer is not None and outer.waiting and outer.module is module:
-        outer.waiting = False
-        return _run(outer, args, kwargs)
-    frame = Frame(module, "forward", outer)
+    function = class_of(module).forward
+    frame = Frame(module, function, outer)
+    if outer is not None and outer.waiting and isinstance(module, class_of(outer.module)):
+        frame.stand_in(outer)
     token = enter(frame)
     try:
         return _run(frame, args, kwargs)
@@ -103,7 +113,7 @@ def run(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _run(frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call the method of a frame, which is the current one."""
-    plan = _plan(getattr(class_of(frame.module), frame.method))
+    plan = _plan(frame.function)
     if frame.depth > MANY:
         make_room(frame.depth)
     try:
@@ -149,7 +159,7 @@ def _with_options(
         given |= {name: kwargs[name] for name in OPTIONS if name in kwargs}
     if "rng" in given:
         frame.give(given.pop("rng"))
-    inside = around._replace(**{name: static_value(value) for name, value in given.items()})
+    inside = around._replace(**{name: static_value(name, value) for name, value in given.items()})
     return {**kwargs, **filled} if filled else kwargs, None if inside == around else inside
 
 
@@ -247,7 +257,7 @@ def _say_where(error: Exception, frame: Frame) -> None:
     if frame.outer is None or any(note.startswith(_NOTE) for note in notes):
         return
     place = frame.place()
-    if place and place not in str(error):
+    if place and f" at {place}" not in str(error):
         error.add_note(f"{_NOTE}{frame}")
 
 
@@ -259,8 +269,8 @@ class _Child(NamedTuple):
 
     module: Any
     path: KeyPath
-    method: str = "forward"
-    prepared: Prepared | None = None
+    function: Callable[..., Any]
+    prepared: Prepared | None
 
 
 def run_child(
@@ -276,12 +286,10 @@ def run_child(
 def run_chain(module: Any, x: Any, children: tuple[Any, ...]) -> tuple[Any, Any]:
     """Call children one after another: see `Module.chain`."""
     outer = current_frame()
-    changes: dict[KeyPath, Any] = {}
     for found in [_find(module, child, outer, "chain") for child in children]:
-        child = found._replace(module=changes.get(found.path, found.module)) if changes else found
-        x, changed = _call(outer, child, (x,), {})
-        if changed is not child.module:
-            changes[found.path] = changed
+        child = node_at(module, found.path)  # an earlier call may have changed it
+        x, changed = _call(outer, found._replace(module=child), (x,), {})
+        if changed is not child:
             module = with_node(module, found.path, changed)
     return x, module
 
@@ -295,7 +303,7 @@ def _find(module: Any, child: Any, outer: Frame | None, method: str) -> _Child:
             f"{name}.{method} takes a module inside this {name}, or a method of one, got {describe(child)}"
         )
     found, function = target
-    if not found._has_forward and function == "forward":
+    if not found._has_forward and function is class_of(found).forward:
         raise TypeError(
             f"{type(module).__name__}.{method}: {class_of(found).__name__} does not define forward.\n"
             f"  Rename its __call__ to forward, and let it return (result, self)."
@@ -325,7 +333,7 @@ def _deep_path_to(child: Any, module: Any, where: str) -> KeyPath:
 
 
 def _call(outer: Frame | None, child: _Child, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    frame = Frame(child.module, child.method, outer, child.path)
+    frame = Frame(child.module, child.function, outer, child.path)
     if outer is not None and outer.giver is not None:
         frame.inherit(outer)
     if any(map(_is_traced, args)) or (kwargs and any(map(_is_traced, kwargs.values()))):
@@ -364,16 +372,16 @@ def start(
 
 def _enter(frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     module = frame.module
-    if module._has_plain_call or frame.method != "forward":
+    if module._has_plain_call or frame.function is not class_of(module).forward:
         return _run(frame, args, kwargs)
-    frame.waiting = True  # a user's own __call__, which may call that of Module
+    frame.waiting = True  # a user's own __call__, which may call that of Module, even several times
     return _pair(frame, module(*args, **kwargs), "__call__")
 
 
 def run_instead(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call another model than the module whose `forward` runs, with the same options and key."""
     outer = current_frame()
-    frame = Frame(model, "forward", outer, ())
+    frame = Frame(model, class_of(model).forward, outer, ())
     if outer is not None:
         frame.stand_in(outer)
     return start(frame, None, args, kwargs)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from mlax._jax.trees import KeyPath
@@ -34,6 +35,7 @@ __all__ = [
     "current_frame",
     "enter",
     "is_key",
+    "is_one_key",
     "leave",
     "static_options",
     "static_value",
@@ -98,8 +100,15 @@ def with_static_options(options: StaticOptions) -> AbstractContextManager[None]:
     return context
 
 
-def static_value(value: Any) -> Any:
+_TRUTH_VALUES: Any = (bool, int, float, np.bool_)
+
+
+def static_value(name: str, value: Any) -> Any:
     """Return what of an explicitly passed static option is inherited: itself, or a marker that it cannot be."""
+    if name == "inference_mode" and isinstance(
+        value, _TRUTH_VALUES
+    ):  # 1 and True would share a trace
+        return bool(value)
     if isinstance(value, list):
         return tuple(cast("list[object]", value))
     is_array = isinstance(value, jax.Array) or not isinstance(value, Hashable)
@@ -111,7 +120,7 @@ class Frame:
 
     Attributes:
         module: The module, as it was when it was called.
-        method: The name of the function that runs, such as `forward`.
+        function: The function that runs: `forward`, or another method.
         outer: The call in which it was called, or None.
         path: Its path in the module of the outer call; None if it was called directly.
         giver: The frame whose key this one inherits, itself if it was given its own, or None.
@@ -124,6 +133,7 @@ class Frame:
 
     giver: "Frame | None" = None
     waiting = False
+    _times = 0
     _key: Array | None = None
     _trace: object = None
     _lenient = False
@@ -131,10 +141,14 @@ class Frame:
     _counts: dict[KeyPath, int] | None = None
 
     def __init__(
-        self, module: Any, method: str, outer: "Frame | None", path: KeyPath | None = None
+        self,
+        module: Any,
+        function: Callable[..., Any],
+        outer: "Frame | None",
+        path: KeyPath | None = None,
     ) -> None:
         self.module = module
-        self.method = method
+        self.function = function
         self.outer = outer
         self.path = path
         self.hints: dict[str, int] = {}
@@ -171,9 +185,11 @@ class Frame:
             counts[self.path] = self._count + 1
 
     def stand_in(self, outer: "Frame") -> None:
-        """Let this call have exactly the key of the outer call, in whose place it runs."""
+        """Let this call have the key of the outer call, in whose place it runs; another, if it is not the first."""
         self.giver = outer.giver
         self.path = ()
+        self._count = outer._times
+        outer._times += 1
 
     def key(self) -> Array | None:
         """Return the key of this call, or None if there is none.
@@ -197,8 +213,8 @@ class Frame:
     def _folded(self) -> Array | None:
         if self._key is None and self.outer is not None:
             key = self.outer._folded()
-            if self.path and key is not None:
-                text = f"{keystr(self.path)}#{self._count}"
+            if (self.path or self._count) and key is not None:
+                text = f"{keystr(self.path or ())}#{self._count}"
                 key = jax.random.fold_in(key, zlib.crc32(text.encode()))
             self._key = key
         return self._key
@@ -228,7 +244,10 @@ class Frame:
 
     def described(self, signature: str = "", method: str = "") -> str:
         """Return the call for a message: `Linear.forward at layers[0]`."""
-        return f"{type(self.module).__name__}.{method or self.method}{signature}{self.standing()}"
+        return f"{type(self.module).__name__}.{method or self._name()}{signature}{self.standing()}"
+
+    def _name(self) -> str:
+        return getattr(self.function, "__name__", "forward")
 
     def standing(self) -> str:
         """Return where the module stands for a message: ` at layers[0]`; "" for the model itself."""
@@ -276,5 +295,10 @@ def is_key(rng: object) -> bool:
     """Whether this is a PRNG key or several: typed, or raw as returned by `jax.random.PRNGKey`."""
     return isinstance(rng, jax.Array) and (
         jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
-        or jnp.issubdtype(rng.dtype, jnp.unsignedinteger)
+        or (jnp.issubdtype(rng.dtype, jnp.unsignedinteger) and rng.ndim > 0)
     )
+
+
+def is_one_key(rng: Any) -> bool:
+    """Whether a key is one, not several."""
+    return bool(rng.ndim == (0 if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) else 1))

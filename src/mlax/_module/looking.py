@@ -5,13 +5,16 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from mlax._jax.dtypes import is_inexact
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import KeyPath, flatten_with_path, leaves
 from mlax._module import calls
 from mlax._module.flattening import is_flattened
 from mlax._module.frames import Frame, StaticOptions, current_frame, trace_state
 from mlax._module.module import HasForward
+from mlax._module.nodes import is_state
 from mlax._module.places import paths_to
 from mlax._module.prepared import Prepared, target_of
 from mlax.tree import describe, keystr
@@ -31,7 +34,8 @@ def capture(
         y, model, (features, logits) = mlax.capture(model, lambda m: (m.blocks, m.head))(x)
 
     Args:
-        model: A Module, or what `mlax.training` or `mlax.inference` returns for one.
+        model: A Module, or what `mlax.training` or `mlax.inference` returns for one. Called inside a
+            `forward`, it inherits the static options; give it a key with `mlax.training`.
         where: Function from the model to modules inside it: one, or any PyTree of them.
 
     Returns:
@@ -92,9 +96,9 @@ class _Watched(Prepared):
     is_for_call = False
 
     @property
-    def target(self) -> tuple[Any, str]:
-        """The module, and the name of the method that is called."""
-        return cast("tuple[Any, str]", target_of(self.function))
+    def target(self) -> tuple[Any, Callable[..., Any]]:
+        """The module, and the function that runs."""
+        return cast("tuple[Any, Callable[..., Any]]", target_of(self.function))
 
     def _watched(
         self, args: Any, kwargs: Any, watch: Callable[[KeyPath, Any], None]
@@ -155,7 +159,7 @@ class _Capturing(_Watched):
 
     def _places(self, model: Any) -> tuple[list[KeyPath], Any]:
         chosen = self.where(model)
-        found, treedef = flatten_with_path(chosen, is_leaf=is_flattened)
+        found, treedef = flatten_with_path(chosen, is_leaf=is_state)
         if not found:
             raise TypeError(f"mlax.capture: where must return modules of the model, got {chosen!r}")
         places: list[KeyPath] = []
@@ -193,13 +197,13 @@ class _Searching(_Watched):
 
 
 def _is_finite(leaf: Any) -> bool:
-    if (
-        not isinstance(leaf, jax.Array)
-        or is_tracer(leaf)
-        or not jnp.issubdtype(leaf.dtype, jnp.inexact)
-    ):
+    if is_tracer(leaf) or not isinstance(leaf, _NUMBERS):
         return True
-    return bool(jnp.isfinite(leaf).all())
+    dtype = getattr(leaf, "dtype", None) or np.result_type(leaf)
+    return not is_inexact(dtype) or bool(jnp.isfinite(jnp.asarray(leaf)).all())
+
+
+_NUMBERS: Any = (jax.Array, np.ndarray, np.generic, float, complex)
 
 
 def _name(model: Any, path: KeyPath) -> str:

@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 from jaxtyping import Array
 
 from mlax._module import calls
-from mlax._module.flattening import is_flattened
 from mlax._module.frames import (
     NOT_GIVEN,
     Frame,
     StaticOptions,
     current_frame,
     is_key,
+    is_one_key,
     with_static_options,
 )
 from mlax._module.prepared import Prepared, target_of
@@ -31,20 +31,26 @@ class _WithOptions(Prepared):
         target = target_of(self.function)
         if target is not None:
             return calls.start(Frame(*target, current_frame()), self, args, kwargs)
-        named = self._named()
+        named = self._named(args, kwargs)
         with with_static_options(self.merged()):
             return self.function(*args, **{**named, **kwargs})
 
-    def _named(self) -> dict[str, Any]:
+    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the options that a function other than a module takes as arguments.
 
         A jitted or mapped module finds the static options in JAX's user context. As arguments, they
         would be traced.
         """
+        names, given = frozenset[str](), frozenset(kwargs)
         try:
-            names = frozenset(inspect.signature(self.function).parameters)
-        except (TypeError, ValueError):  # a function of C without a signature
-            names = frozenset[str]()
+            signature = inspect.signature(self.function)
+            names = frozenset(signature.parameters)
+            given = frozenset(signature.bind_partial(*args, **kwargs).arguments)
+        except (
+            TypeError,
+            ValueError,
+        ):  # no signature, as for some functions in C; or the call will fail
+            pass
         named: dict[str, Any] = {}
         if self.rng is not None:
             if "rng" not in names:
@@ -59,15 +65,18 @@ class _WithOptions(Prepared):
             named |= {
                 name: value for name, value in pairs if value is not NOT_GIVEN and name in names
             }
-        return named
+        return {name: value for name, value in named.items() if name not in given}
 
     def __getattr__(self, name: str) -> Any:
-        # Type checkers see the type of the model, so its attributes are here, too.
-        if name.startswith("__"):
-            raise AttributeError(name)
-        found = getattr(self.function, name)
-        is_own = is_flattened(self.function) and inspect.ismethod(found)
-        return _WithOptions(found, self.rng, self.static, self.name) if is_own else found
+        # Type checkers see the type of the model. But options are those of one call: parts would not have them.
+        cure = (
+            ""
+            if name.startswith("__")
+            else f"\n  Take it from the model: {self.name}(model.{name})"
+        )
+        raise AttributeError(
+            f"{self.name}(...) can only be called, it has no attribute {name!r}{cure}"
+        )
 
 
 def training(model: F, *, rng: Array | None = None, batch_axis_name: Hashable = NOT_GIVEN) -> F:
@@ -83,7 +92,7 @@ def training(model: F, *, rng: Array | None = None, batch_axis_name: Hashable = 
     Args:
         model: A Module, a method of one, or any function with a signature, such as
             `jax.jit(model)`. A function that is not a module has to name `rng` to be given one.
-        rng: PRNG key, shape (). Without one, the call inherits that of the call around it.
+        rng: PRNG key, shape (). Without one, a call through `self.call` inherits that of the call around it.
         batch_axis_name: Name of the axis, or tuple of names, over which examples are mapped, as in
             `jax.vmap(..., axis_name="batch")`. Without one, it is inherited.
 
@@ -120,10 +129,17 @@ def inference(model: F, *, rng: Array | None = None, batch_axis_name: Hashable =
 def _prepared(name: str, model: Any, rng: Any, static: StaticOptions) -> Any:
     if isinstance(model, type) or not callable(model):
         raise TypeError(f"{name} takes a model or a function, got {describe(model)}")
+    axis: object = static.batch_axis_name
+    if not isinstance(axis, (Hashable, list)):
+        raise TypeError(
+            f"{name}: batch_axis_name must be the name of an axis or a tuple of names, got {describe(axis)}"
+        )
     if rng is not None and not is_key(rng):
         raise TypeError(
             f"{name}: rng must be a key, such as jax.random.key(0), got {describe(rng)}"
         )
+    if rng is not None and target_of(model) is not None and not is_one_key(rng):
+        raise TypeError(f"{name}: rng must be one key, of shape (), got several: {describe(rng)}")
     known = (
         model if isinstance(model, Prepared) else _WithOptions(model, None, StaticOptions(), name)
     )

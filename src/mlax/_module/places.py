@@ -25,6 +25,7 @@ from mlax.tree import keystr
 __all__ = [
     "map_modules",
     "modules_inside",
+    "node_at",
     "own_nodes",
     "own_path_to",
     "paths_to",
@@ -206,6 +207,18 @@ def paths_to(child: Any, node: Any, *, deep: bool) -> list[KeyPath]:
 def _inside(node: Any) -> list[tuple[KeyPath, Any]]:
     """Return the children of a node with their keys."""
     return leaves_with_path(node, is_leaf=lambda inner: inner is not node)
+
+
+def node_at(node: Any, path: KeyPath) -> Any:
+    """Return the node of a tree that is at a path."""
+    for key in path:
+        if isinstance(key, GetAttrKey):
+            node = getattr(node, key.name)
+        elif isinstance(key, SequenceKey):
+            node = node[key.idx]
+        else:
+            node = next(inner for found, inner in _inside(node) if found == (key,))
+    return node
 
 
 def with_node(node: Any, path: KeyPath, new: Any) -> Any:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from mlax._jax.trees import class_of
 from mlax._module.flattening import Flattened, is_flattened
 from mlax._module.frames import NOT_GIVEN, StaticOptions, static_options, static_value
 
@@ -42,8 +43,8 @@ class Prepared:
         """Return the static options of the call: its own where it has them, else those around it."""
         around = static_options()
         own = (
-            outer if value is NOT_GIVEN else static_value(value)
-            for value, outer in zip(self.static, around, strict=True)
+            outer if value is NOT_GIVEN else static_value(name, value)
+            for name, value, outer in zip(around._fields, self.static, around, strict=True)
         )
         return StaticOptions(*own)
 
@@ -51,10 +52,10 @@ class Prepared:
         return f"<{self.name} of {self.function!r}>"
 
 
-def target_of(function: Any) -> tuple[Any, str] | None:
-    """Return the module that a callable belongs to, and the name of the method that it is; None if it is neither."""
+def target_of(function: Any) -> tuple[Any, Callable[..., Any]] | None:
+    """Return the module that a callable is or is a method of, and the function that runs; None for anything else."""
     if isinstance(function, Flattened):
-        return function, "forward"
+        return function, class_of(function).forward
     if inspect.ismethod(function) and is_flattened(function.__self__):
-        return function.__self__, function.__name__
+        return function.__self__, function.__func__
     return None

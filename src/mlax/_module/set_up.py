@@ -176,7 +176,7 @@ def set_up_one(frame: Frame, given: inspect.BoundArguments) -> Any:
     run = _current.get()
     module = frame.module
     if run is None:
-        return _made(module, given, frame.key, frame.standing())
+        return _made(module, given, functools.partial(_key_of_lazy, frame), frame.standing())
     path = module._aux_data.label
     if path is None:  # made by a `forward` during the run: the model has no place for its nodes
         raise ValueError(
@@ -184,6 +184,12 @@ def set_up_one(frame: Frame, given: inspect.BoundArguments) -> Any:
             f"  Make it in __init__ or set_up, as a field of its parent."
         )
     return run.ask(path, given)
+
+
+def _key_of_lazy(frame: Frame) -> Array | None:
+    """Return a key for the nodes of a module that is set up in a call: not the one that its `forward` gets."""
+    key = frame.key()
+    return None if key is None else jax.random.fold_in(key, zlib.crc32(b"set_up"))
 
 
 def _reads_values(module: Any, path: KeyPath) -> TypeError:
@@ -311,7 +317,7 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         labelled = run.labelled(model, place)
     found, treedef = flatten((inputs, options, rng))
     arrays = [leaf for leaf in found if _has_shape(leaf)]
-    frame = Frame(labelled, "forward", current_frame())
+    frame = Frame(labelled, class_of(labelled).forward, current_frame())
     inside = static_options()._replace(inference_mode=True)
 
     def call(arrays: list[Any]) -> None:

@@ -358,3 +358,125 @@ def test_forward_may_be_wrapped():
     assert y.shape == (3,)
     jitted, plain = mlax.set_up(Jitted(2), X, rng=KEY), mlax.set_up(Linear(2), X, rng=KEY)
     assert jnp.allclose(jitted(X)[0], plain(X)[0])
+
+
+class Counts(Module):
+    calls: Variable = Variable(0)
+
+    def forward(self, x: Any) -> tuple[Any, Self]:
+        return x, self.replace(calls=Variable(self.calls.data + 1))
+
+
+class Around(Module):
+    inner: Counts
+    again: Any = None
+
+    def forward(self, x: Any) -> tuple[Any, Self]:
+        return self.call(self.inner, x)
+
+
+def test_chain_calls_one_after_another():
+    class Chains(Module):
+        layers: tuple[Any, ...]
+
+        def forward(self, x: Any) -> tuple[Any, Self]:
+            return self.chain(x, *self.layers, self.layers[0])
+
+    model = Chains((Counts(), Around(Counts()), linear(3, 2)))
+    with pytest.raises(mlax.AnnotationMismatchError):
+        Chains((linear(3, 2), linear(3, 2)))(X)
+    y, model = model(X)
+    assert y.shape == (4, 2)
+    assert int(model.layers[0].calls.data) == 2
+    assert int(model.layers[1].inner.calls.data) == 1
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_chain_keeps_what_a_module_and_one_inside_it_return(order):
+    class Chains(Module):
+        block: Around
+
+        def forward(self, x: Any) -> tuple[Any, Self]:
+            children = (self.block, self.block.inner)
+            return self.chain(x, *(children[::-1] if order else children))
+
+    assert int(Chains(Around(Counts()))(1)[1].block.inner.calls.data) == 2
+
+
+def test_chain_finds_all_children_before_the_first_call():
+    class Chains(Module):
+        counts: Counts
+
+        def forward(self, x: Any) -> tuple[Any, Self]:
+            return self.chain(x, self.counts, Counts())
+
+    with pytest.raises(
+        ValueError, match=r"^Chains\.chain: this Counts object is not in the Chains"
+    ):
+        Chains(Counts())(1)
+
+
+def test_an_unchanged_child_leaves_the_module_as_it_is():
+    class Same(Module):
+        def forward(self, x: Any) -> tuple[Any, Self]:
+            return x, self
+
+    class Whole(Module):
+        parts: tuple[Any, ...]
+
+        def forward(self, x: Any) -> tuple[Any, Self]:
+            before = self
+            x, self = self.chain(x, *self.parts)
+            assert self is before
+            return self.call(self.parts[0], x)
+
+    model = Whole((Same(), Same()))
+    assert model(1)[1] is model
+
+
+def test_endless_recursion_is_an_error_of_python():
+    class Endless(Module):
+        def forward(self, x: Any) -> Any:
+            return self(x)
+
+    with pytest.raises(RecursionError):
+        Endless()(1)
+
+
+def test_errors_say_where_the_module_stands():
+    class Fails(Module):
+        def forward(self, x: Any) -> Any:
+            raise RuntimeError("num_heads must divide 3")
+
+    class Block(Module):
+        heads: Any
+
+        def forward(self, x: Any) -> Any:
+            return self.call(self.heads, x)
+
+    class Direct(Module):
+        blocks: Any
+
+        def forward(self, x: Any) -> Any:
+            return self.blocks["a"][1](x)[0], self
+
+    model = Direct({"a": (None, Block(Fails()))})
+    with pytest.raises(RuntimeError) as error:
+        model(1)
+    assert error.value.__notes__ == ["in Fails.forward at blocks['a'][1].heads"]
+    with pytest.raises(
+        mlax.AnnotationMismatchError, match=r"^Linear\.forward at blocks\['a'\]\[1\].heads: x"
+    ):
+        Direct({"a": (None, Block(linear(2, 2)))})(X)
+
+
+def test_paths_are_named_scopes_while_tracing():
+    class Block(Module):
+        layers: tuple[Any, ...]
+
+        def forward(self, x: Any) -> Any:
+            return self.chain(x, *self.layers)
+
+    model = Block((linear(3, 3), Block((linear(3, 3),))))
+    text = jax.jit(lambda x: model(x)[0]).lower(X).as_text(debug_info=True)
+    assert "layers[1]/layers[0]" in text

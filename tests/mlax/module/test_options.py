@@ -668,10 +668,11 @@ def test_reentrant_calls_and_models_inside_other_losses():
 def test_it_looks_like_the_model():
     model = Names(Sees())
     prepared = mlax.training(model, rng=KEY)
-    assert prepared.child is model.child
     assert list(inspect.signature(prepared).parameters) == ["x"]
-    with pytest.raises(AttributeError):
-        prepared.nothing  # noqa: B018
+    with pytest.raises(
+        AttributeError, match=r"mlax\.training\(model\.child\)"
+    ):  # it would have no options
+        prepared.child  # noqa: B018
     assert "mlax.training" in repr(prepared)
 
 
@@ -688,11 +689,10 @@ class Attention(Module):
 
 def test_methods_are_called_with_options_too():
     model = Attention(Sees())
-    for call in (mlax.training(model.decode, rng=KEY), mlax.training(model, rng=KEY).decode):
-        (inner, rng, mode, cache), _ = call(X, 3)
-        assert same_key(rng, KEY)
-        assert not same_key(inner, KEY)
-        assert (mode, cache) == (False, 3)
+    (inner, rng, mode, cache), _ = mlax.training(model.decode, rng=KEY)(X, 3)
+    assert same_key(rng, KEY)
+    assert not same_key(inner, KEY)
+    assert (mode, cache) == (False, 3)
 
     def decodes(self: Any, x: Any) -> Any:
         return self.call(self.child.decode, x, cache=4)
@@ -833,3 +833,115 @@ class Keys(Module):
         (one,), self = self.call(self.drop, x)
         (other,), self = self.call(self.again, x)
         return (one, other), self
+
+
+class Base(Module):
+    def forward(self, x: Any, rng: Any = None) -> Any:
+        return (x, rng), self
+
+    def apply(self, x: Any) -> Any:
+        return self.forward(x)
+
+    renamed = apply
+    nameless = lambda self, x: ((x, "nameless"), self)  # noqa: E731
+
+
+class Derived(Base):
+    def forward(self, x: Any, rng: Any = None) -> Any:
+        (y, inner), _ = mlax.training(super().forward)(x)
+        return (y + 1, inner), self
+
+
+def test_the_method_that_was_passed_runs():
+    """Not the one that the class has under its name."""
+    assert mlax.training(Derived())(1)[0] == (2, None)
+    assert mlax.training(Derived().renamed)(1)[0] == (2, None)
+    assert mlax.training(Derived().nameless)(1)[0] == (1, "nameless")
+    assert (
+        Names(Derived(), lambda self, x: self.call(self.child.nameless, x))(1)[0][1] == "nameless"
+    )
+
+
+def test_a_users_own_call_may_call_several_times():
+    class Twice(Module):
+        calls: Variable = Variable(0)
+
+        def forward(self, x: Any, rng: Any = None) -> Any:
+            return rng, self.replace(calls=Variable(self.calls.data + 1))
+
+        def __call__(self, x: Any) -> Any:
+            first, self = super().__call__(x)
+            second, self = super().__call__(x)
+            return (first, second), self
+
+    (first, second), model = mlax.training(Twice(), rng=KEY)(X)
+    assert int(model.calls.data) == 2
+    assert not same_key(first, second)
+    (first, second), model = mlax.training(Names(Twice()), rng=KEY)(X)
+    assert isinstance(first, jax.Array)
+    assert not same_key(first, second)
+
+
+def test_a_lazy_set_up_and_the_forward_after_it_have_different_keys():
+    class Noisy(Module):
+        noise: Parameter = Parameter()
+
+        def set_up(self, x: Any, rng: Any) -> Self:
+            return self.replace(noise=Parameter(jax.random.normal(rng, x.shape)))
+
+        def forward(self, x: Any, rng: Any = None) -> Any:
+            return jax.random.normal(rng, x.shape) - self.noise.data, self
+
+    assert jnp.all(mlax.training(Noisy(), rng=KEY)(X)[0] != 0)
+
+
+def test_options_cannot_be_positional_only():
+    class Positional(Module):
+        def forward(self, x: Any, rng: Any = None, /) -> Any:
+            return rng, self
+
+    with pytest.raises(TypeError, match=r"Positional\.forward: the option rng is positional-only"):
+        mlax.training(Positional(), rng=KEY)(X)
+
+
+def test_truth_values_of_other_types_share_no_trace():
+    for value in (1, np.True_, True, 1.0):
+        assert mlax.inference(Names(Sees()))(X)[0][1] is True
+
+        class Passes(Module):
+            child: Any
+
+            def forward(self, x: Any, inference_mode: Any = None) -> Any:
+                return self.call(self.child, x)
+
+        assert Passes(Sees())(X, value)[0][1] is True
+    assert mlax.training(Names(Sees()), batch_axis_name=0)(X)[0][2] == 0
+    assert mlax.training(Names(Sees()), batch_axis_name=0)(X)[0][2] is not False
+
+
+def test_functions_take_options_by_position_too():
+    def function(model: Any, rng: Any, x: Any, inference_mode: Any = None) -> Any:
+        return rng, inference_mode
+
+    other = jax.random.key(8)
+    rng, mode = mlax.training(function, rng=KEY)(Sees(), other, X)
+    assert same_key(rng, other)
+    assert mode is False
+    assert mlax.training(function, rng=KEY)(Sees(), other, X, True)[1] is True
+
+
+def test_several_keys_and_names_that_are_none_are_refused():
+    for keys in (jax.random.split(KEY, 3), jax.random.split(jax.random.PRNGKey(0), 3)):
+        with pytest.raises(TypeError, match="must be one key"):
+            mlax.training(Sees(), rng=keys)
+    mlax.training(Sees(), rng=jax.random.PRNGKey(0))(X)
+    with pytest.raises(TypeError, match="rng must be a key"):
+        mlax.training(Sees(), rng=jnp.uint32(3))
+    with pytest.raises(TypeError, match="batch_axis_name must be the name of an axis"):
+        mlax.training(Sees(), batch_axis_name={"a": 1})
+
+
+def test_an_option_that_forward_does_not_name_names_the_cure():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'rng'") as error:
+        Names(Sees())(X, rng=KEY)
+    assert "mlax.training(model, rng=key)(x)" in str(error.value)
