@@ -97,7 +97,7 @@ def start(key: Array, optimizer: optim.Adam, data: Task, dtype: DTypeLike) -> Ru
     return model, optimizer.init(model)
 
 
-@functools.partial(jax.jit, static_argnames="optimizer", donate_argnames="run")
+@jax.jit(static_argnames="optimizer", donate_argnames="run")
 def train_on(run: Run, key: Array, optimizer: optim.Adam, data: Task) -> tuple[Run, Array]:
     """Take `STEPS_PER_CALL` steps in one call, for all seeds at once.
 
