@@ -299,24 +299,25 @@ def test_values_that_do_not_fit(annotation, values):
         assert jax.tree.structure(jax.jit(lambda m: m)(again)) == jax.tree.structure(again)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 has type aliases")
-def test_type_statements():
-    namespace: dict[str, Any] = {"Linear": Linear}
-    statements = (
-        "type Layers[T] = tuple[T, ...]",
-        "type Late = list[Defined]",
-        "type Nested = Linear | tuple[Nested, ...]",
-    )
-    exec("\n".join(statements), namespace)
-    holder(namespace["Nested"])((LINEAR, (Dense(3),)))
-    with pytest.raises(AnnotationMismatchError, match=r"^Layer\.x\[1\]\[0\] must be"):
-        holder(namespace["Nested"])((LINEAR, (Box(3),)))
-    for annotation in (namespace["Layers"][Linear], namespace["Layers"][Linear] | None):
-        holder(annotation)((LINEAR,))
-        with pytest.raises(AnnotationMismatchError, match=r"^Layer\.x\[0\] must be Linear"):
-            holder(annotation)((Box(3),))
-    with pytest.warns(UserWarning, match="no Defined at run time"):
-        holder(namespace["Late"])([LINEAR])
+if sys.version_info >= (3, 12):  # which has type statements
+
+    def test_type_statements():
+        namespace: dict[str, Any] = {"Linear": Linear}
+        statements = (
+            "type Layers[T] = tuple[T, ...]",
+            "type Late = list[Defined]",
+            "type Nested = Linear | tuple[Nested, ...]",
+        )
+        exec("\n".join(statements), namespace)
+        holder(namespace["Nested"])((LINEAR, (Dense(3),)))
+        with pytest.raises(AnnotationMismatchError, match=r"^Layer\.x\[1\]\[0\] must be"):
+            holder(namespace["Nested"])((LINEAR, (Box(3),)))
+        for annotation in (namespace["Layers"][Linear], namespace["Layers"][Linear] | None):
+            holder(annotation)((LINEAR,))
+            with pytest.raises(AnnotationMismatchError, match=r"^Layer\.x\[0\] must be Linear"):
+                holder(annotation)((Box(3),))
+        with pytest.warns(UserWarning, match="no Defined at run time"):
+            holder(namespace["Late"])([LINEAR])
 
 
 @pytest.mark.parametrize(
