@@ -21,7 +21,6 @@ from mlax._checking.hints import are_final, hints_of, hints_of_fields, warn_unre
 from mlax._jax.trees import class_of, flatten
 from mlax._module import annotations
 from mlax._module.annotations import Checked
-from mlax._module.nodes import is_leaf_state
 
 __all__ = ["CallChecks", "scope"]
 
@@ -67,15 +66,16 @@ class CallChecks:
             if type(module) in self._computing:
                 found.append(_of_computed(module, args, kwargs))
             for node in nodes:
-                if is_leaf_state(node):
-                    found += class_of(node), _seen(node.data)
-                else:
+                if node is None or type(node) is _TreeDef:
                     found.append(node)
+                else:
+                    found += class_of(node), _seen(node.data)
             for value in values:
                 see = _see.get(type(value)) or _way_to_see(value)
                 found.append(see(value))
-            for name, value in kwargs.items():
-                found += name, _seen(value)
+            if kwargs:
+                for name, value in kwargs.items():
+                    found += name, _seen(value)
         except _UnknownError:
             return None
         return tuple(found)

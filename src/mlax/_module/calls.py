@@ -4,7 +4,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import jax
 
@@ -264,37 +264,31 @@ def _say_where(error: Exception, frame: Frame) -> None:
 _NOTE = "in "
 
 
-class _Child(NamedTuple):
-    """A child of a module, where it stands, and how it is to be called."""
-
-    module: Any
-    path: KeyPath
-    function: Callable[..., Any]
-    prepared: Prepared | None
-
-
 def run_child(
     module: Any, child: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, Any]:
     """Call a child and put the module that it returns in its place: see `Module.call`."""
-    outer = current_frame()
-    found = _find(module, child, outer, "call")
-    result, changed = _call(outer, found, args, kwargs)
-    return result, module if changed is found.module else with_node(module, found.path, changed)
+    frame, path, prepared = _find(module, child, current_frame(), "call")
+    before = frame.module
+    result, changed = _call(frame, path, prepared, args, kwargs)
+    return result, module if changed is before else with_node(module, path, changed)
 
 
 def run_chain(module: Any, x: Any, children: tuple[Any, ...]) -> tuple[Any, Any]:
     """Call children one after another: see `Module.chain`."""
     outer = current_frame()
-    for found in [_find(module, child, outer, "chain") for child in children]:
-        child = node_at(module, found.path)  # an earlier call may have changed it
-        x, changed = _call(outer, found._replace(module=child), (x,), {})
-        if changed is not child:
-            module = with_node(module, found.path, changed)
+    for frame, path, prepared in [_find(module, child, outer, "chain") for child in children]:
+        before = frame.module = node_at(module, path)  # an earlier call may have changed it
+        x, changed = _call(frame, path, prepared, (x,), {})
+        if changed is not before:
+            module = with_node(module, path, changed)
     return x, module
 
 
-def _find(module: Any, child: Any, outer: Frame | None, method: str) -> _Child:
+def _find(
+    module: Any, child: Any, outer: Frame | None, method: str
+) -> tuple[Frame, KeyPath, Prepared | None]:
+    """Return the frame of the call of a child, the child's path in the module, and the options it is to have."""
     prepared = child if isinstance(child, Prepared) and child.is_for_call else None
     target = target_of(child if prepared is None else prepared.function)
     if target is None:
@@ -311,7 +305,7 @@ def _find(module: Any, child: Any, outer: Frame | None, method: str) -> _Child:
     path = own_path_to(found, module, {} if outer is None else outer.hints)
     if path is None:
         path = _deep_path_to(found, module, f"{type(module).__name__}.{method}")
-    return _Child(found, path, function, prepared)
+    return Frame(found, function, outer, path), path, prepared
 
 
 def _deep_path_to(child: Any, module: Any, where: str) -> KeyPath:
@@ -332,25 +326,30 @@ def _deep_path_to(child: Any, module: Any, where: str) -> KeyPath:
     return paths[0]
 
 
-def _call(outer: Frame | None, child: _Child, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    frame = Frame(child.module, child.function, outer, child.path)
-    if outer is not None and outer.giver is not None:
-        frame.inherit(outer)
+def _call(
+    frame: Frame,
+    path: KeyPath,
+    prepared: Prepared | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    if frame.outer is not None and frame.outer.giver is not None:
+        frame.inherit(frame.outer)
     if any(map(_is_traced, args)) or (kwargs and any(map(_is_traced, kwargs.values()))):
-        with jax.named_scope(keystr(child.path).removeprefix(".")):  # seen in profiles and in HLO
-            return start(frame, child.prepared, args, kwargs)
-    return start(frame, child.prepared, args, kwargs)
+        with jax.named_scope(keystr(path).removeprefix(".")):  # seen in profiles and in HLO
+            return start(frame, prepared, args, kwargs)
+    return start(frame, prepared, args, kwargs)
 
 
 _tracers: dict[type, bool] = {}
 
 
-def _is_traced(argument: Any) -> bool:
-    traced = _tracers.get(class_of(argument))
+def _is_traced(argument: object) -> bool:
+    traced = _tracers.get(type(argument))
     if traced is None:
         if not isinstance(argument, jax.Array):
             return any(map(is_tracer, leaves(argument)))
-        traced = _tracers[class_of(argument)] = is_tracer(argument)
+        traced = _tracers[type(argument)] = is_tracer(argument)
     return traced
 
 

@@ -11,11 +11,11 @@ passed it; the others inherit it, until a call is given its own. They travel in 
 """
 
 import functools
-import threading
 import zlib
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
+from threading import get_ident
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -152,7 +152,7 @@ class Frame:
         self.outer = outer
         self.path = path
         self.hints: dict[str, int] = {}
-        self.thread = threading.get_ident()
+        self.thread = get_ident()
         self.depth: int = 1 if outer is None else outer.depth + 1
         self.watch: Callable[[Frame, Any], None] | None = None if outer is None else outer.watch
 
@@ -265,7 +265,7 @@ def current_frame() -> Frame | None:
     """Return the innermost call that runs in this thread."""
     frame = _frame.get()
     # asyncio.to_thread and others copy context variables to another thread, where JAX's user contexts are unset.
-    return frame if frame is None or frame.thread == threading.get_ident() else None
+    return frame if frame is None or frame.thread == get_ident() else None
 
 
 def enter(frame: Frame) -> Token[Frame | None]:
