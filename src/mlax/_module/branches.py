@@ -7,6 +7,7 @@ import jax
 from jax.tree_util import GetAttrKey
 
 from mlax._jax.trees import KeyPath, flatten, flatten_with_path, leaves_with_path
+from mlax._module.containers import frozen
 from mlax._module.nodes import ENode, State, is_leaf_state, is_state_or_unset, is_unfrozen_param
 from mlax.tree import describe, flatten_given, keystr
 
@@ -184,18 +185,19 @@ jax.tree_util.register_pytree_with_keys(
 
 
 def copy_states(name: str, states: Any) -> Any:
-    """Copy the containers of a PyTree of States; raise an error if it holds anything else."""
+    """Copy the containers of a PyTree of States, into ones that cannot be changed in place.
 
-    def check(path: KeyPath, leaf: Any) -> Any:
-        if isinstance(leaf, State):
-            return leaf
-        raise TypeError(
-            f"{name}{keystr(path)} must be a State (Variable, Parameter, Container, Module), got {describe(leaf)}.\n"
-            f"  Wrap arrays in a Parameter or a Variable; anything else belongs in a field of a Module."
-        )
-
-    found, treedef = flatten_given(name, states, is_state_or_unset)
-    return treedef.unflatten(check(path, leaf) for path, leaf in found)
+    Raises:
+        TypeError: It holds anything else.
+    """
+    for path, leaf in flatten_given(name, states, is_state_or_unset)[0]:
+        if not isinstance(leaf, State):
+            raise TypeError(
+                f"{name}{keystr(path)} must be a State (Variable, Parameter, Container, Module), got "
+                f"{describe(leaf)}.\n"
+                f"  Wrap arrays in a Parameter or a Variable; anything else belongs in a field of a Module."
+            )
+    return frozen(states)
 
 
 def is_branch_state(node: object) -> TypeGuard[INode]:

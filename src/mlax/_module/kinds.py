@@ -231,7 +231,7 @@ def _misfit_inside(value: Any, hint: Any, owner: type) -> _Misfit | None:
     if any(_misfit(key, arguments[0], owner) is not None for key in keys):
         return _Misfit("", value, hint)
     if (
-        kind in (tuple, list)
+        issubclass(kind, (tuple, list))
         and origin in (tuple, list)
         and (origin is list or arguments[-1] is ...)
     ):

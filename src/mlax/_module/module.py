@@ -97,7 +97,7 @@ class Module(INode, Flattened, metaclass=ABCMeta):
 
     A subclass becomes a frozen dataclass and a PyTree without a decorator. A field is a child if
     its value is a State or None, or a tuple, list or dict of those. Every other field is static,
-    and its value must be hashable.
+    and its value must be hashable. Lists and dicts are copied, and cannot be changed in place.
 
     A subclass implements `forward`, and `set_up` if it has nodes to make from the first input:
 

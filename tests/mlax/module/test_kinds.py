@@ -348,7 +348,7 @@ if sys.version_info >= (3, 12):  # which has type statements
             tuple[Linear, ...],
             [LINEAR],
             "Layer.x must be tuple[Linear, ...], got [Linear(out_features=3, kernel=Parameter(f32[2,3]), "
-            "bias=... (list).\n  Pass a tuple.",
+            "bias=... (FrozenList).\n  Pass a tuple.",
         ),
         (
             list[Box[int]],

@@ -2,9 +2,11 @@
 
 `older.safetensors` was written by `python -m tests.mlax.saving.test_older_files` on 2026-11-29, at commit dc3637b,
 before the files of the library moved into folders. It holds what `saved` returns: static fields, hyperparameters,
-schedules, wrappers and a packed tree, whose text the file keeps.
+schedules, wrappers and a packed tree, whose text the file keeps. `older_lists.safetensors` was written in the same way
+on 2026-11-29, at commit 028cb60, before modules stored lists and dicts as frozen ones.
 """
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import jax
 import jax.numpy as jnp
 
 import mlax
-from mlax import Module, Parameter, Variable, optim, tree_equal
+from mlax import Container, Module, Parameter, Variable, optim, tree_equal
 
 FILE = Path(__file__).with_name("older.safetensors")
+FILE_OF_LISTS = Path(__file__).with_name("older_lists.safetensors")
 
 
 class Dense(Module):
@@ -61,6 +64,31 @@ def test_a_file_from_before_the_folders_loads() -> None:
     assert tree_equal(loaded["net"], expected["net"])
 
 
+class Layers(Module):
+    """Layers in lists and dicts."""
+
+    layers: list[Dense]
+    named: dict[str, Any]
+
+
+def saved_lists() -> dict[str, Any]:
+    """Return what the file of lists holds."""
+    net = Layers([model(), model()], {"b": [model()], "a": OrderedDict(y=model(), x=None)})
+    optimizer = optim.AdamW(1e-2)
+    gradients = jax.tree.map(jnp.ones_like, net.filter())
+    updated = optimizer.update(net, gradients, optimizer.init(net))
+    return {"net": net, "updated": updated, "packed": mlax.pack(net), "box": Container([model()])}
+
+
+def test_a_file_from_before_lists_were_frozen_loads() -> None:
+    expected = saved_lists()
+    loaded = mlax.load(FILE_OF_LISTS, like=jax.eval_shape(saved_lists))
+    assert jax.tree.structure(loaded) == jax.tree.structure(expected)
+    jax.tree.map(_same, loaded, expected)
+    assert tree_equal(loaded["net"], expected["net"])
+    assert tree_equal(loaded["packed"].unpack(), expected["net"])
+
+
 def _same(a: Any, b: Any) -> None:
     assert (a.shape, a.dtype) == (b.shape, b.dtype)
     assert jnp.allclose(a.astype(float), b.astype(float), rtol=1e-6, atol=1e-7)
@@ -68,3 +96,4 @@ def _same(a: Any, b: Any) -> None:
 
 if __name__ == "__main__":
     mlax.save(FILE, saved())
+    mlax.save(FILE_OF_LISTS, saved_lists())
