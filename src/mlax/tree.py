@@ -24,6 +24,7 @@ __all__ = [
     "leaves_by_name",
     "mismatches",
     "refuse_shared",
+    "structure_differences",
     "tree_equal",
 ]
 
@@ -235,7 +236,69 @@ def mismatches(
             if key not in reference_children:
                 yield from (f"{name}{key}{path}: not in {reference_name}" for path in _paths(child))
         if children.keys() == reference_children.keys() and node != reference_node:
-            yield f"{name}: static data in {_summary(tree)} differs from that in {reference_name}"
+            found = _static_differences(node[1], reference_node[1])
+            for field, value, expected in found:
+                yield f"{name}.{field}: {value}, but {reference_name}.{field}: {expected}"
+            if not found:
+                yield f"{name}: static data in {_summary(tree)} differs from that in {reference_name}"
+
+
+def structure_differences(
+    tree: object,
+    other: object,
+    is_leaf: Callable[[Any], bool] = lambda _: False,
+    path: str = "",
+) -> list[str]:
+    """Return how the structures of two trees differ, a line for each place: `layers[0].width: 3 against 4`.
+
+    Args:
+        tree: A tree.
+        other: Another tree.
+        is_leaf: Whether a node counts as a leaf, besides what is one to JAX. Leaves do not differ.
+        path: The path of both.
+    """
+    if is_leaf(tree) and is_leaf(other):
+        return []
+    children, node = _children(tree)
+    others, other_node = _children(other)
+    place = path.removeprefix(".") or "the tree"
+    if node is None or other_node is None or node[0] is not other_node[0]:
+        same = node is other_node
+        return [] if same else [f"{place}: {_kind(tree)} against {_kind(other)}"]
+    lines = [
+        f"{path}.{name}".removeprefix(".") + f": {value} against {other_value}"
+        for name, value, other_value in _static_differences(node[1], other_node[1])
+    ]
+    for key in {**children, **others}:
+        inside = f"{path}{key}"
+        if key in children and key in others:
+            lines += structure_differences(children[key], others[key], is_leaf, inside)
+        else:
+            pair = [_kind(each[key]) if key in each else "nothing" for each in (children, others)]
+            lines.append(f"{inside.removeprefix('.')}: {pair[0]} against {pair[1]}")
+    if not lines and node != other_node:
+        lines.append(f"{place}: different static data in two {_kind(tree)}")
+    return lines
+
+
+def _kind(tree: object) -> str:
+    node = _children(tree)[1]
+    return "a leaf" if node is None else "None" if tree is None else node[0].__name__
+
+
+def _static_differences(aux_data: Any, other: Any) -> list[tuple[str, str, str]]:
+    """Return the name and both values of each static field that differs, if aux data can tell."""
+    differences = getattr(aux_data, "differences", None)
+    found: list[tuple[str, Any, Any]] = differences(other) if differences else []
+    return [(name, *_told_apart(*values)) for name, *values in found]
+
+
+def _told_apart(value: object, other: object) -> tuple[str, str]:
+    """Return texts of two values that differ; with their types if the values look the same."""
+    texts = [
+        repr(one) if len(repr(one)) <= _LONGEST_REPR else describe(one) for one in (value, other)
+    ]
+    return (texts[0], texts[1]) if texts[0] != texts[1] else (describe(value), describe(other))
 
 
 def _children(tree: object) -> tuple[dict[str, Any], tuple[type, Any] | None]:

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from mlax import Module, Parameter
 from mlax.tree import describe, keystr, mismatches, refuse_shared, tree_equal
 
 
@@ -221,6 +222,18 @@ TREE = {"a": jnp.ones(2), "b": (jnp.ones(3), None)}
 )
 def test_mismatches(tree: object, lines: list[str]) -> None:
     assert list(mismatches("t", tree, "r", TREE)) == lines
+
+
+class Wide(Module):
+    w: Any
+    width: int = 3
+
+
+def test_mismatches_in_static_fields_of_modules() -> None:
+    tree, reference = {"a": [Wide(Parameter(1.0), 4)]}, {"a": [Wide(Parameter(1.0))]}
+    assert list(mismatches("t", tree, "r", reference)) == [
+        "t['a'][0].width: 4, but r['a'][0].width: 3"
+    ]
 
 
 def test_mismatches_in_static_data() -> None:

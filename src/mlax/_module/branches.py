@@ -9,7 +9,7 @@ from jax.tree_util import GetAttrKey
 from mlax._jax.trees import KeyPath, flatten, flatten_with_path, leaves_with_path
 from mlax._module.containers import frozen
 from mlax._module.nodes import ENode, State, is_leaf_state, is_state_or_unset, is_unfrozen_param
-from mlax.tree import describe, flatten_given, keystr
+from mlax.tree import describe, flatten_given, keystr, structure_differences
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -129,7 +129,12 @@ def _difference(tree: Any, other: Any) -> str:
             for what, paths in (("it lacks", here - there), ("it also has", there - here))
             if paths
         )
-    return "the classes or static fields of its modules differ"
+    found = structure_differences(tree, other, is_leaf_state)
+    more = [f"{len(found) - _MOST} more"] if len(found) > _MOST else []
+    return "; ".join(found[:_MOST] + more)
+
+
+_MOST = 5  # differences in one message
 
 
 @final

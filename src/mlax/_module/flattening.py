@@ -179,6 +179,22 @@ class AuxData:
     def __hash__(self) -> int:
         return self._hash
 
+    def differences(self, other: "AuxData") -> list[tuple[str, Any, Any]]:
+        """Return name and both values of each static field that differs in two modules of one class."""
+        theirs = {
+            name: (tag, value)
+            for name, tag, value in zip(
+                other.flattening.static, other._tags, other.values, strict=True
+            )
+        }
+        return [
+            (name, value, theirs[name][1])
+            for name, tag, value in zip(
+                self.flattening.static, self._tags, self.values, strict=True
+            )
+            if name in theirs and theirs[name][0] != tag
+        ]
+
     def __repr__(self) -> str:
         return ", ".join(
             f"{name}={value!r}"

@@ -18,12 +18,12 @@ from typing import (
     cast,
 )
 
-from mlax._jax.trees import TreeDef, flatten
+from mlax._jax.trees import flatten
 from mlax._module import calls
 from mlax._module.module import HasForward, Module
 from mlax._module.nodes import ENode
 from mlax._packing.layout import PackedLayout, Place
-from mlax.tree import describe
+from mlax.tree import describe, structure_differences
 
 __all__ = ["Packed", "is_packed", "layouts"]
 
@@ -99,9 +99,9 @@ class Packed(Module, Generic[T]):
             for place in self.layout.places
         ]
         there = [None if one is None else True for one in data]
-        treedef = flatten(self.layout.tree(there))[1]
-        given = iter(self._leaves_of("tree", tree, treedef))
-        kept = iter([] if before is None else self._leaves_of("before", before, treedef))
+        like = self.layout.tree(there)
+        given = iter(_leaves_of("tree", tree, like))
+        kept = iter([] if before is None else _leaves_of("before", before, like))
         small, large = dict(self.small), dict(self.large)
         inside: dict[str, list[Any]] = {}
         changed: dict[str, None] = {}
@@ -120,15 +120,6 @@ class Packed(Module, Generic[T]):
         for key in changed:
             small[key] = small[key].with_data(join(inside[key], self._shapes(key)))
         return self.replace(small=small, large=large)
-
-    def _leaves_of(self, name: str, tree: Any, expected: TreeDef) -> list[Any]:
-        leaves, treedef = flatten(tree)
-        if treedef != expected:
-            raise ValueError(
-                f"Packed.repack: {name} has a different structure than the tree that was packed; pack it again: "
-                "mlax.pack(tree)"
-            )
-        return leaves
 
     def _shapes(self, key: str) -> tuple[tuple[int, ...], ...]:
         return tuple(place.shape for place in self.layout.inside(key))
@@ -183,6 +174,17 @@ class Packed(Module, Generic[T]):
             raise TypeError(
                 f"Packed has no item {key!r}; it is packed: packed.unpack() returns the original tree"
             )
+
+
+def _leaves_of(name: str, tree: Any, packed: Any) -> list[Any]:
+    leaves, treedef = flatten(tree)
+    if treedef != flatten(packed)[1]:
+        first, *more = structure_differences(tree, packed)
+        raise ValueError(
+            f"Packed.repack: {name} has a different structure than the tree that was packed ({first}"
+            f"{f', and {len(more)} more' if more else ''}); pack it again: mlax.pack(tree)"
+        )
+    return leaves
 
 
 def _refuse_other(place: Place, leaf: Any, data: Any) -> None:

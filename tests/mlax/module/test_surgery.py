@@ -1,6 +1,7 @@
 """filter, partition and combine, with and without paths."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -113,7 +114,8 @@ def test_combine_takes_the_first_that_is_not_empty():
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (lambda: linear(2, 4), "the classes or static fields of its modules differ"),
+        (lambda: linear(2, 4), "out_features: 3 against 4"),
+        (lambda: Named(kernel=Parameter(), bias=Parameter()), "the tree: Linear against Named"),
         (net, "it lacks .bias, .kernel; it also has .layers[0].bias"),
         (lambda: linear().replace(bias=None), "it lacks .bias"),
     ],
@@ -125,6 +127,73 @@ def test_combine_refuses_other_trees(other, message):
     ) as error:
         model.combine(model, other())
     assert message in str(error.value)
+
+
+class Named(Module):
+    kernel: Any
+    bias: Any
+    inner: Any = None
+    name: Any = "a"
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        (lambda x: x.replace(name="b"), "name: 'a' against 'b'"),
+        (lambda x: x.replace(name=1.0), "name: 'a' against 1.0"),
+        (lambda x: x.replace(name=None), "name: nothing against None"),
+        (lambda x: x.replace(name="c", kernel=None), "it lacks .kernel"),
+        (
+            lambda x: x.replace(bias=[x.bias[0], linear(2, 4)]),
+            "bias[1].out_features: 3 against 4",
+        ),
+        (
+            lambda x: x.replace(bias=[linear(3, 4), linear(3, 5)], name="b"),
+            "name: 'a' against 'b'; bias[0].out_features: 3 against 4; bias[1].out_features: 3 against 5",
+        ),
+        (lambda x: x.replace(bias=tuple(x.bias)), "bias: FrozenList against tuple"),
+        (
+            lambda x: x.replace(
+                inner={"a": Named(Parameter(1.0), None, None, True), "b": Container([])}
+            ),
+            "inner['a'].name: 1 against True",
+        ),
+        (
+            lambda x: x.replace(inner={**x.inner, "b": Container([None])}),
+            "inner['b'].states[0]: nothing against None",
+        ),
+    ],
+)
+def test_combine_names_what_differs(change, difference):
+    model = Named(
+        Parameter(1.0),
+        [linear(), linear()],
+        {"a": Named(Parameter(1.0), None, None, 1), "b": Container([])},
+    )
+    with pytest.raises(ValueError, match="is not a part of the same tree") as error:
+        model.filter().combine(change(model))
+    assert difference in str(error.value)
+
+
+def test_a_long_list_of_differences_is_cut_off():
+    def model(width: int) -> Container:
+        return Container([linear(2, width) for _ in range(7)])
+
+    with pytest.raises(ValueError, match=r"\[4\].out_features: 3 against 4; 2 more$"):
+        model(3).combine(model(4))
+
+
+def test_values_that_look_the_same_are_told_apart():
+    class Quiet:
+        def __repr__(self) -> str:
+            return "quiet"
+
+    class Other(Quiet):
+        pass
+
+    model = Named(Parameter(1.0), None, None, Quiet())
+    with pytest.raises(ValueError, match=r"name: quiet \(Quiet\) against quiet \(Other\)$"):
+        model.combine(model.replace(name=Other()))
 
 
 def test_combine_requires_branch_nodes():
