@@ -294,7 +294,7 @@ def _find(
     if target is None:
         name = type(module).__name__
         raise TypeError(
-            f"{name}.{method} takes a module inside this {name}, or a method of one, got {describe(child)}"
+            f"{name}.{method} takes a module inside this {name}, or a method of one, got {_called(child)}"
         )
     found, function = target
     if not found._has_forward and function is class_of(found).forward:
@@ -306,6 +306,13 @@ def _find(
     if path is None:
         path = _deep_path_to(found, module, f"{type(module).__name__}.{method}")
     return Frame(found, function, outer, path), path, prepared
+
+
+def _called(child: object) -> str:
+    name: object = getattr(child, "__name__", None)
+    if callable(child) and isinstance(name, str):
+        return f"the function {name}.\n  Call a function yourself, between calls of modules: x = {name}(x)"
+    return describe(child)
 
 
 def _deep_path_to(child: Any, module: Any, where: str) -> KeyPath:

@@ -480,3 +480,14 @@ def test_paths_are_named_scopes_while_tracing():
     model = Block((linear(3, 3), Block((linear(3, 3),))))
     text = jax.jit(lambda x: model(x)[0]).lower(X).as_text(debug_info=True)
     assert "layers[1]/layers[0]" in text
+
+
+def test_a_function_among_modules_is_refused_with_the_cure():
+    class Chains(Module):
+        linear: Any
+
+        def forward(self, x: Any) -> tuple[Any, Self]:
+            return self.chain(x, self.linear, jax.nn.relu)
+
+    with pytest.raises(TypeError, match=r"got the function relu\.\n.*: x = relu\(x\)$"):
+        Chains(linear(3, 2))(X)
