@@ -114,10 +114,11 @@ def test_ctrl_c(folder: Path) -> None:
     """The spec is a pipe that this test holds open, so the command is waiting in `read` when the signal comes."""
     os.mkfifo(folder / "slow.toml")
     command = [*CODEGEN, "generate", "slow.toml", "--output", "mine"]
-    with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
-        (folder / "slow.toml").open("w"),  # returns when the command opens it, too
-    ):
+    # What was started in the background ignores Ctrl-C, and so would all that it starts.
+    ignoring = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    signal.signal(signal.SIGINT, ignoring)
+    with process, (folder / "slow.toml").open("w"):  # returns when the command opens it, too
         process.send_signal(signal.SIGINT)
         output, error = process.communicate(timeout=60)
     assert (process.returncode, output, error) == (-signal.SIGINT, b"", b"")
