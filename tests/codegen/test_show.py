@@ -47,6 +47,7 @@ def test_state_of_all_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     assert "rich.start(state, weights)\n" in text
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("path", [*built_in_specs(), *sorted(SPECS.glob("*.toml"))], ids=str)
 def test_no_latex_is_left(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, str(path))

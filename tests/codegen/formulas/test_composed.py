@@ -18,6 +18,9 @@ from mlax_codegen.language import GRADIENT, RESULT, UPDATE
 from mlax_codegen.reading.spec import Phase, Spec, read_spec
 from mlax_codegen.resources import built_in_specs
 
+# Other Pythons compare what they write with what this one has written.
+pytestmark = pytest.mark.one_python
+
 SPECS = [*built_in_specs(), *sorted((Path(__file__).parents[1] / "specs").glob("*.toml"))]
 LEAVES = [(1, False), (2, True), (3, True)]  # number of axes, and whether there are axes to factor
 

@@ -65,6 +65,7 @@ def test_every_class_has_options_to_test_it_with():
     assert EXPORTED.keys() >= {"zeros", "ones", "he_normal", "orthogonal"}
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("name", ALL)
 def test_the_same_values_as_jax(name):
     value = ALL[name]
@@ -143,6 +144,7 @@ def test_they_can_be_static_fields(value):
     assert tree_equal(model, pickle.loads(pickle.dumps(model)))
 
 
+@pytest.mark.one_python
 @random
 def test_moments(value):
     """Mean and variance are those that the options promise."""
