@@ -107,10 +107,11 @@ def hints_of_fields(cls: type) -> Mapping[str, Any]:
     """
     hints = _known(cls)
     if hints is None:
-        hints = _hints[cls] = _Hints({}, [])
+        hints = _Hints({}, [])
         for base in reversed(cls.__mro__):
             namespace = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
             hints.resolve(base, namespace, {**vars(base), **_names_in(base)})
+        _hints[cls] = hints  # only when it is whole: other threads read it
     return hints.found
 
 
@@ -129,7 +130,7 @@ def hints_of(function: Callable[..., Any], cls: type = object) -> Mapping[str, A
     """
     hints = _known(function)
     if hints is None:
-        hints = _hints[function] = _Hints({}, [])
+        hints = _Hints({}, [])
         plain = inspect.unwrap(function)
         namespace: dict[str, Any] = getattr(plain, "__globals__", {})
         names: dict[str, Any] = {}
@@ -137,6 +138,7 @@ def hints_of(function: Callable[..., Any], cls: type = object) -> Mapping[str, A
             names |= _names_in(base)
         names |= {item.__name__: item for item in getattr(plain, "__type_params__", ())}
         hints.resolve(plain, namespace, names)
+        _hints[function] = hints
     return hints.found
 
 

@@ -1,6 +1,7 @@
 """Common mistakes with modules and their error messages, and leaks that would go unnoticed."""
 
 import dataclasses
+import sys
 import threading
 from typing import Any
 
@@ -117,6 +118,16 @@ def test_containers_hold_states_only():
     assert "must be a State" in refused(lambda: Container((Parameter(1.0), UNSET)))
 
 
+@pytest.fixture
+def busy_threads():
+    """Threads take turns a thousand times as often as usual."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(interval / 1000)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("busy_threads")
 def test_a_class_first_used_by_many_threads_has_one_layout():
     for _ in range(20):
 
