@@ -28,6 +28,7 @@ from typing import (
 
 import jax
 
+from mlax._jax.recursion import make_room
 from mlax._jax.trees import class_of, map_leaves
 from mlax._module import annotations, calls
 from mlax._module.branches import INode, copy_states
@@ -40,7 +41,7 @@ from mlax._module.fields import (
 )
 from mlax._module.flattening import AuxData, Flattened, Unfinished, flattening_of
 from mlax._module.nodes import UNSET, ENode
-from mlax._module.places import own_nodes, separated
+from mlax._module.places import depth_of, own_nodes, separated
 from mlax._module.printing import shorten
 from mlax._module.static import StaticError, tag
 
@@ -320,6 +321,7 @@ class Module(INode, Flattened, metaclass=ABCMeta):
         return module
 
     def __reduce__(self) -> tuple[Any, ...]:
+        make_room(depth_of(self))
         return type(self)._restored, (_values(self),)
 
 

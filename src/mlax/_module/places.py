@@ -23,6 +23,7 @@ from mlax._module.recipes import Recipe
 from mlax.tree import keystr
 
 __all__ = [
+    "depth_of",
     "map_modules",
     "modules_inside",
     "node_at",
@@ -144,6 +145,23 @@ def modules_inside(module: Any) -> list[tuple[KeyPath, Any]]:
     """Return the modules directly inside a module, with their paths."""
     found = leaves_with_path(module, is_leaf=lambda node: node is not module and is_flattened(node))
     return [(path, node) for path, node in found if is_flattened(node)]
+
+
+def depth_of(module: Any) -> int:
+    """Return how many modules are nested in one another."""
+    depth, level = 0, [module]
+    while level:
+        depth += 1
+        inside: list[Any] = []
+        for outer in level:
+            children, _ = outer._aux_data.flattening.flatten(outer)
+            for child in children:
+                if is_flattened(child):
+                    inside.append(child)
+                elif child is not None and not is_leaf_state(child):
+                    inside += filter(is_flattened, leaves(child, is_leaf=is_flattened))
+        level = inside
+    return depth
 
 
 def map_modules(function: Callable[[KeyPath, Any], Any], module: Any) -> Any:

@@ -26,6 +26,7 @@ import numpy as np
 from jax.errors import ConcretizationTypeError, TracerArrayConversionError, UnexpectedTracerError
 from jaxtyping import Array
 
+from mlax._jax.recursion import make_room
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import KeyPath, class_of, flatten, leaves
 from mlax._module.flattening import is_flattened
@@ -39,7 +40,7 @@ from mlax._module.frames import (
     with_static_options,
 )
 from mlax._module.nodes import State
-from mlax._module.places import map_modules, modules_inside, with_nodes_of
+from mlax._module.places import depth_of, map_modules, modules_inside, with_nodes_of
 from mlax._module.recipes import NoKeyError, noting_uses
 from mlax._module.unset import refuse_unset
 from mlax.tree import describe, keystr, refuse_shared
@@ -95,6 +96,8 @@ class _Run:
         Modules that are set up have the same structure as in any other call, so that `forward` can
         compare, stack, combine and scan over them.
         """
+        if self.modules.get(path) is module:  # labelled before
+            return module
         module = self._labelled_inside(module, path)
         self.modules[path] = _with_label(module, None if module.is_set_up else path)
         return self.modules[path]
@@ -305,6 +308,7 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         raise TypeError(
             f"mlax.set_up: rng must be a key, such as jax.random.key(0), got {describe(cast('object', rng))}"
         )
+    make_room(depth_of(model))
     refuse_shared("mlax.set_up", "model", model)
     _refuse_shared_modules(model, (), {})
     around = _current.get()

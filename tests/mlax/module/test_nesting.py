@@ -1,0 +1,115 @@
+"""Modules nested 300 deep work, although Python's limit of recursion would not let them."""
+
+import copy
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array, Float
+
+import mlax
+from mlax import Module, Parameter
+
+DEPTH = 300
+
+
+class Nested(Module):
+    inner: "Nested | tuple[Nested] | None"
+    added: Parameter[Float[Array, "n"]] = Parameter()
+
+    def set_up(self, x: Float[Array, "n"]) -> Self:
+        return self.replace(added=Parameter(jnp.ones_like(x)))
+
+    def forward(self, x: Float[Array, "n"]) -> tuple[Float[Array, "n"], Self]:
+        x = x + self.added.data
+        match self.inner:
+            case None:
+                return x, self
+            case (inner,):
+                return self.call(inner, x)
+            case inner:
+                return self.call(inner, x)
+
+
+def nested(is_set_up: bool = True, in_tuples: bool = False) -> Nested:
+    model = None
+    for _ in range(DEPTH):
+        added = Parameter(jnp.ones(2)) if is_set_up else Parameter()
+        model = Nested((model,) if in_tuples and model is not None else model, added)
+    assert model is not None
+    return model
+
+
+X = jnp.ones(2)
+
+
+@pytest.fixture(autouse=True)
+def limit_of_recursion_as_python_starts() -> Iterator[None]:
+    """The limit is only ever raised, so an earlier test may have made enough room."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
+def loss(model: Nested) -> tuple[Array, Nested]:
+    y, model = model(X)
+    return y.sum(), model
+
+
+CALLS: dict[str, Callable[[bool], Array]] = {
+    "call": lambda tuples: nested(in_tuples=tuples)(X)[0],
+    "jit": lambda tuples: jax.jit(lambda m: m(X)[0])(nested(in_tuples=tuples)),
+    "eval_shape": lambda tuples: (
+        X + jnp.zeros(jax.eval_shape(nested(in_tuples=tuples), X)[0].shape) + DEPTH
+    ),
+    "options": lambda tuples: mlax.inference(nested(in_tuples=tuples))(X)[0],
+    "set_up": lambda tuples: mlax.set_up(nested(False, tuples), X)(X)[0],
+    "set_up in a call": lambda tuples: nested(False, tuples)(X)[0],
+    "pickle": lambda tuples: pickle.loads(pickle.dumps(nested(in_tuples=tuples)))(X)[0],
+    "deepcopy": lambda tuples: copy.deepcopy(nested(in_tuples=tuples))(X)[0],
+}
+
+
+@pytest.mark.parametrize("in_tuples", [False, True], ids=["fields", "tuples"])
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_deeply_nested_modules_are_called(call, in_tuples):
+    np.testing.assert_array_equal(call(in_tuples), X + DEPTH)
+
+
+GRADIENTS: dict[str, Callable[[Nested], Nested]] = {
+    "grad": jax.grad(lambda model: loss(model)[0]),
+    "value_and_grad": lambda model: mlax.value_and_grad(loss)(model)[1],
+}
+
+
+@pytest.mark.parametrize("gradients", GRADIENTS.values(), ids=GRADIENTS.keys())
+def test_deeply_nested_modules_have_gradients(gradients):
+    found = jax.tree.leaves(gradients(nested()))
+    assert len(found) == DEPTH
+    np.testing.assert_array_equal(np.stack(found), np.ones((DEPTH, 2)))
+
+
+SAME: dict[str, Callable[[Nested], Any]] = {
+    "flatten": lambda model: jax.tree.unflatten(jax.tree.structure(model), jax.tree.leaves(model)),
+    "paths": lambda model: jax.tree_util.tree_map_with_path(lambda _, leaf: leaf, model),
+    "copy": copy.copy,
+    "replace": lambda model: model.replace(added=model.added),
+    "combine": lambda model: model.partition()[0].combine(model.partition()[1]),
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+}
+
+
+@pytest.mark.parametrize("make", SAME.values(), ids=SAME.keys())
+def test_deeply_nested_modules_are_taken_apart_and_put_together(make):
+    model = nested()
+    assert mlax.tree_equal(make(model), model)
+
+
+def test_deeply_nested_modules_print():
+    assert repr(nested()).count("Nested") == DEPTH
