@@ -2,10 +2,11 @@
 
 import inspect
 import sys
+import types
 import typing
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple, Self, TypeVar, get_args, get_origin
 
 from mlax._checking.spelling import spelled
 from mlax._jax.trees import class_of
@@ -17,6 +18,7 @@ __all__ = [
     "items_beside",
     "unaliased",
     "warn_unresolved",
+    "with_self",
 ]
 
 
@@ -186,6 +188,26 @@ def unaliased(hint: Any) -> Any:
             )
         else:
             return hint
+
+
+def with_self(hint: Any, cls: Any) -> Any:
+    """Return an annotation with a class in place of `Self`. Without `Self` in it, it is the same object."""
+    if hint is Self:
+        return cls
+    if class_of(hint) is list:  # the parameters of a Callable
+        return [with_self(one, cls) for one in hint]
+    origin, arguments = get_origin(hint), get_args(hint)
+    replaced = tuple(with_self(one, cls) for one in arguments)
+    if replaced == arguments:
+        return hint
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[replaced]  # noqa: UP007
+    if origin is typing.Annotated:
+        return typing.Annotated[replaced]
+    try:
+        return origin[replaced]
+    except TypeError:  # an origin that does not take these arguments
+        return Any
 
 
 def _is_alias(hint: Any) -> bool:

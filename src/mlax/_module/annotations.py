@@ -8,7 +8,7 @@ import functools
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self, cast, get_args
+from typing import Any, NamedTuple, cast
 
 import jax
 import jaxtyping
@@ -27,7 +27,6 @@ __all__ = [
     "Checked",
     "check_changes",
     "check_fields",
-    "names_self",
     "node_items",
     "scoped",
     "verify",
@@ -182,11 +181,6 @@ def _is_checkable(data: Any) -> bool:
         and data is not None
         and all(isinstance(leaf, jax.Array) for leaf in leaves(data))
     )
-
-
-def names_self(annotation: Any) -> bool:
-    """Whether an annotation contains `Self`, which typeguard cannot check outside a class."""
-    return annotation is Self or any(map(names_self, get_args(annotation)))
 
 
 @scoped

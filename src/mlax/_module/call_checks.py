@@ -17,7 +17,7 @@ import jax
 import jaxtyping
 import numpy as np
 
-from mlax._checking.hints import are_final, hints_of, hints_of_fields, warn_unresolved
+from mlax._checking.hints import are_final, hints_of, hints_of_fields, warn_unresolved, with_self
 from mlax._jax.trees import class_of, flatten
 from mlax._module import annotations
 from mlax._module.annotations import Checked
@@ -140,8 +140,9 @@ class CallChecks:
             AnnotationMismatchError: The result does not match its annotation.
         """
         hint = _of_result(hints_of(self._function, class_of(module)).get("return", Any))
-        if hint is not Any and not annotations.names_self(hint):
+        if hint is not Any:
             items = self._items(module, given, nodes=True)
+            hint = with_self(hint, class_of(module))
             self._verify(where, given, [*items, Checked("the result", result, hint)])
 
     def _items(self, module: Any, given: inspect.BoundArguments, *, nodes: bool) -> list[Checked]:
@@ -149,7 +150,8 @@ class CallChecks:
         hints = hints_of(self._function, class_of(module))
         for name, value in given.arguments.items():
             hint = hints.get(name, Any)
-            if hint is not Any and not annotations.names_self(hint):
+            if hint is not Any:
+                hint = with_self(hint, class_of(module))
                 items += _arguments(self._signature.parameters[name], value, hint)
         return items
 

@@ -3,13 +3,13 @@
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import GenericAlias
 from typing import Any, ParamSpec, TypeVar, cast, get_origin
 
 import jaxtyping
 
-from mlax._checking.hints import hints_of, hints_of_fields, warn_unresolved
+from mlax._checking.hints import hints_of, hints_of_fields, warn_unresolved, with_self
 from mlax._checking.values import checks_enabled
 from mlax._jax.trees import leaves
 from mlax._module.unset import refuse_unset
@@ -35,9 +35,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     `Entries` must have the shapes that follow from those of the weights. All other annotations are
     checked by typeguard, with dimensions and structures tied by name as in jaxtyping.
 
-    Annotations are resolved when the function is first called. If an argument of `init` is also a
-    field of the hyperparameters in its result, it is not checked here, because that class validates
-    it.
+    In a method, `Self` is the class of the first argument. Annotations are resolved when the
+    function is first called. If an argument of `init` is also a field of the hyperparameters in its
+    result, it is not checked here, because that class validates it.
 
     Args:
         function: A plain function. Its type does not change.
@@ -63,9 +63,10 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         if arguments is None:
             return function(*args, **kwargs)  # raises Python's own error
         with cast("Any", jaxtyping).jaxtyped("context"):
-            reference = plan.check_arguments(arguments)
+            called = plan.of_method(arguments)
+            reference = called.check_arguments(arguments)
             result = function(*args, **kwargs)
-            plan.check_result(result, reference)
+            called.check_result(result, reference)
         return result
 
     return wrapper
@@ -80,6 +81,7 @@ class _Plan:
     hints: dict[str, Any]
     result_hint: Any
     optimizer: str | None  # the class whose state the function returns
+    names_self: bool  # whether `Self` is in an annotation
 
     @classmethod
     def of(cls, function: Callable[..., Any], module: str) -> "_Plan":
@@ -96,6 +98,9 @@ class _Plan:
             hints={k: v for k, v in hints.items() if v is not Any and k not in validated},
             result_hint=result_hint,
             optimizer=getattr(optimizer, "__name__", None),
+            names_self=any(
+                with_self(hint, Any) is not hint for hint in (*hints.values(), result_hint)
+            ),
         )
 
     def bind(self, args: Any, kwargs: Any) -> dict[str, Any] | None:
@@ -104,6 +109,17 @@ class _Plan:
             return self.signature.bind(*args, **kwargs).arguments
         except TypeError:
             return None
+
+    def of_method(self, arguments: dict[str, Any]) -> "_Plan":
+        """Return the plan with the class of the first argument for `Self`; if that is annotated, with Any."""
+        if not self.names_self:
+            return self
+        name, first = next(iter(arguments.items()), ("", None))
+        cls: Any = first if isinstance(first, type) else type(first)
+        if name in self.hints or next(iter(self.signature.parameters), None) != name:
+            cls = Any  # not a method
+        hints = {name: with_self(hint, cls) for name, hint in self.hints.items()}
+        return replace(self, hints=hints, result_hint=with_self(self.result_hint, cls))
 
     def check_arguments(self, arguments: dict[str, Any]) -> Reference | None:
         found = Found()

@@ -197,3 +197,17 @@ def test_a_call_that_passed_says_nothing_about_nodes_in_other_places(case, in_tu
         made(other(), ones(3))(x)
         with pytest.raises(AnnotationMismatchError, match=r"\.forward: x does not match"):
             made(ones(3), other())(x)
+
+
+def test_self_in_the_annotations_of_a_call_is_the_class_of_the_module():
+    class Cell(Module):
+        def forward(
+            self, x: int, other: Self | None = None, wrong: bool = False
+        ) -> tuple[tuple[Self, int], Self]:
+            return ((3 if wrong else self), x), self
+
+    assert Cell()(1, Cell())[0][1] == 1
+    with pytest.raises(AnnotationMismatchError, match=r"^Cell\.forward: other"):
+        Cell()(1, linear())
+    with pytest.raises(AnnotationMismatchError, match=r"^Cell\.forward: the result"):
+        Cell()(1, wrong=True)

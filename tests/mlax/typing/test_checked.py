@@ -6,7 +6,8 @@ import pickle
 import subprocess
 import sys
 import threading
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, Generic, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -234,3 +235,76 @@ def test_checks_do_not_run_in_compiled_code() -> None:
     step(ONE)
     step(ONE + 1)
     assert len(calls) == 1
+
+
+class Counter:
+    """Methods whose annotations contain `Self`."""
+
+    @checked
+    def step(self, x: Float[Array, "n"]) -> Self:
+        return self
+
+    @checked
+    def wrong(self) -> Self:
+        return 3  # type: ignore[return-value]
+
+    @checked
+    def merged(self, other: Self, *more: Self, by: "Self | None" = None) -> tuple[Self, int]:
+        return self, len(more)
+
+    @checked
+    def each(
+        self,
+        others: list[Self],
+        named: dict[str, Self],
+        f: Callable[[Self], Self],
+        kind: type[Self],
+    ) -> "list[Self | None]":
+        return [*others, *named.values(), f(self), None]
+
+    @checked
+    def of_weights(self, weights: Weights, pair: Annotated[tuple[Self, int], "pair"]) -> Self:
+        return pair[0]
+
+    @classmethod
+    @checked
+    def made(cls, other: Self | None = None) -> Self:
+        return cls()
+
+    @staticmethod
+    @checked
+    def alone(other: Self) -> Self:  # type: ignore[misc]
+        return other
+
+
+class SubCounter(Counter):
+    pass
+
+
+def test_self_is_the_class_of_the_object() -> None:
+    counter, sub = Counter(), SubCounter()
+    assert counter.step(jnp.ones(3)) is counter
+    assert counter.merged(sub, counter, by=counter) == (counter, 1)
+    assert sub.each([sub], {"a": sub}, lambda x: x, SubCounter) == [sub, sub, sub, None]
+    assert counter.of_weights({"a": ONE}, (sub, 1)) is sub
+    assert type(SubCounter.made(sub)) is SubCounter
+    assert Counter.alone(3) == 3  # type: ignore[arg-type]
+    for wrong, message in (
+        (counter.wrong, r"wrong: result must be Counter, got 3"),
+        (lambda: counter.merged(3), r"merged: other must be Counter, got 3"),
+        (lambda: sub.merged(counter), r"merged: other must be SubCounter, got "),
+        (lambda: counter.merged(counter, 3), r"merged: more\[0\] must be Counter"),
+        (lambda: counter.merged(counter, by=3), r"merged: by must be Counter \| None"),
+        (lambda: counter.each([3], {}, len, Counter), r"each: others\[0\] must be Counter"),
+        (lambda: counter.each([], {"a": 3}, len, Counter), r"each: named\['a'\] must be"),
+        (
+            lambda: counter.each([], {}, 3, Counter),
+            r"each: f must be Callable\[\[Counter\], Counter",
+        ),
+        (lambda: counter.each([], {}, lambda x: x, int), r"each: kind must be type\[Counter\]"),
+        (lambda: counter.each([], {}, lambda x: 3, Counter), r"each: result\[0\] must be"),
+        (lambda: counter.of_weights({"a": ONE}, (3, 1)), r"of_weights: pair\b.* must be"),
+        (lambda: SubCounter.made(counter), r"made: other must be SubCounter"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            wrong()
