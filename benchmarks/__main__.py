@@ -19,6 +19,7 @@ from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
 from benchmarks import (
+    calls,
     checks,
     half_precision,
     imports,
@@ -42,6 +43,7 @@ from benchmarks.timing import Progress, within
 # not the same for all.
 AREAS: Mapping[str, Callable[[Results, Effort, Progress], None]] = {
     "modules": modules.measure,
+    "calls": calls.measure,
     "checks": checks.measure,
     "imports": imports.measure,
     "steps": steps.measure,

@@ -20,6 +20,7 @@ class Effort:
         large: The tree on which optimizers, number formats and memory are compared.
         triad: MiB of each array in the measurement of the memory bandwidth.
         leaves: Number of leaves of the tree on which the cost of checks is measured.
+        blocks: Number of blocks of the language model whose forward pass is traced.
         imports: How often each library is imported, in a new process.
         splits: Numbers of leaves that the large tree's weights are divided into.
         on_demand: Areas that are measured only on request.
@@ -33,6 +34,7 @@ class Effort:
     large: Tree
     triad: int
     leaves: int
+    blocks: int
     imports: int
     splits: tuple[int, ...]
     on_demand: tuple[str, ...] = ()
@@ -64,6 +66,7 @@ FULL = Effort(
     large=large_leaves(),
     triad=256,
     leaves=1_000,
+    blocks=24,
     imports=9,
     splits=(1, 8, 64, 512),
 )
@@ -77,6 +80,7 @@ QUICK = Effort(
     large=large_leaves(),
     triad=256,
     leaves=300,
+    blocks=24,
     imports=3,
     splits=(1, 8, 64),
     on_demand=("memory", "imports"),

@@ -27,6 +27,8 @@ Cases = dict[str, dict[str, Callable[[], Any]]]
 FLATTEN = f"flatten and unflatten {MODULES} modules"
 READ = "read a field a thousand times"
 CONSTRUCT = "construct one module"
+FUNCTION = "construct one module, a jitted function in a field"
+CLOSURE = "construct one module, a function that refers to another in a field"
 REPLACE = "replace one array of one module"
 CALL = f"call a jitted identity, {3 * MODULES} arrays in and out"
 
@@ -44,6 +46,11 @@ class Model(Module):
     layers: list[Layer]
 
 
+class Activation(Module):
+    scale: Parameter[Array]
+    function: Callable[[Array], Array]
+
+
 class PlainLayer:
     def __init__(self, arrays: tuple[Array, Array, Array], static: tuple[int, str, float]) -> None:
         self.a, self.b, self.c = arrays
@@ -51,6 +58,17 @@ class PlainLayer:
 
 
 STATIC = (1, "relu", 0.5)
+
+
+@jax.jit
+def squared(x: Array) -> Array:
+    """Return the square."""
+    return x * x
+
+
+def twice(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Return a function that refers to another one."""
+    return lambda x: function(function(x))
 
 
 def array() -> Array:
@@ -116,12 +134,14 @@ def cases() -> Cases:
 def _cases_of_mlax() -> Cases:
     model = Model([Layer(*parameters(), *STATIC) for _ in range(MODULES)])
     layer, nodes = model.layers[0], parameters()
-    call = jax.jit(_identity)
+    call, closure = jax.jit(_identity), twice(jnp.tanh)
     output = call(model).layers[0]
     return {
         FLATTEN: {"mlax": round_trip(model)},
         READ: {"mlax": reading(layer), "mlax, out of jit": reading(output)},
         CONSTRUCT: {"mlax": lambda: Layer(*nodes, *STATIC)},
+        FUNCTION: {"mlax": lambda: Activation(nodes[0], squared)},
+        CLOSURE: {"mlax": lambda: Activation(nodes[0], closure)},
         REPLACE: {"mlax": lambda: layer.replace(a=nodes[0])},
         CALL: {"mlax": lambda: call(model)},
     }
@@ -131,15 +151,18 @@ def _cases_of_equinox() -> Cases:
 
     import equinox as eqx
 
-    from benchmarks.peers.with_equinox import EquinoxLayer, EquinoxModel
+    from benchmarks.peers.with_equinox import EquinoxActivation, EquinoxLayer, EquinoxModel
 
     model = EquinoxModel([EquinoxLayer(*arrays(), *STATIC) for _ in range(MODULES)])
     layer, leaves = model.layers[0], arrays()
     call, filtered = jax.jit(_identity), eqx.filter_jit(_identity)
+    closure = twice(jnp.tanh)
     return {
         FLATTEN: {"Equinox": round_trip(model)},
         READ: {"Equinox": reading(layer)},
         CONSTRUCT: {"Equinox": lambda: EquinoxLayer(*leaves, *STATIC)},
+        FUNCTION: {"Equinox": lambda: EquinoxActivation(leaves[0], squared)},
+        CLOSURE: {"Equinox": lambda: EquinoxActivation(leaves[0], closure)},
         REPLACE: {"Equinox": lambda: eqx.tree_at(lambda module: module.a, layer, leaves[0])},
         CALL: {
             "Equinox, jax.jit": lambda: call(model),
@@ -152,14 +175,16 @@ def _cases_of_flax() -> Cases:
 
     from flax import nnx
 
-    from benchmarks.peers.with_flax import FlaxLayer, FlaxModel
+    from benchmarks.peers.with_flax import FlaxActivation, FlaxLayer, FlaxModel
 
     model = FlaxModel([FlaxLayer(arrays(), STATIC) for _ in range(MODULES)])
-    leaves, call = arrays(), nnx.jit(_identity)
+    leaves, call, closure = arrays(), nnx.jit(_identity), twice(jnp.tanh)
     return {
         FLATTEN: {"flax.nnx": lambda: nnx.merge(*nnx.split(model))},
         READ: {"flax.nnx": reading(model.layers[0])},
         CONSTRUCT: {"flax.nnx": lambda: FlaxLayer(leaves, STATIC)},
+        FUNCTION: {"flax.nnx": lambda: FlaxActivation(leaves[0], squared)},
+        CLOSURE: {"flax.nnx": lambda: FlaxActivation(leaves[0], closure)},
         CALL: {"flax.nnx, nnx.jit": lambda: call(model)},
     }
 

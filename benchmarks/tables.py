@@ -193,6 +193,7 @@ AREAS: dict[str, Callable[[Results], Iterator[Table]]] = {
     "memory": _memory,
     "checks": _against("checks", "trace", "with checks"),
     "modules": _against("modules", "time", "mlax"),
+    "calls": _against("calls", "time", "mlax"),
     "imports": _against("imports", "time", "mlax"),
 }
 

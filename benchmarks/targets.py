@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks import calls
 from benchmarks.algorithms import ALGORITHMS
 from benchmarks.results import Results, Spread
 from benchmarks.trees import large_leaves, small_leaves
@@ -93,6 +94,18 @@ TARGETS = (
     Target("read a field", "modules", "read", "time", "mlax", "plain class", 1.05),
     Target("call with a model", "modules", "call", "time", "mlax", "Equinox, jax.jit", 1.05),
     Target("call with a model", "modules", "call", "time", "mlax", "Equinox, filter_jit", 0.5),
+    *(
+        Target(text, "calls", case, "time", of, to, at_most)
+        for text, case, of, to, at_most in (
+            ("call one module", calls.ONE, "mlax", "mlax, without checks", 2),
+            ("call ten modules, without checks", calls.TEN, "mlax, without checks", "Equinox", 5),
+            ("call ten modules", calls.TEN, "mlax", "Equinox", 10),
+            ("call each of many", calls.EAGER, "mlax", f"mlax, of {calls.FEW}", 1.1),
+            ("trace each of many", calls.TRACED, "mlax", f"mlax, of {calls.FEW}", 1.1),
+            ("trace 24 blocks", calls.BLOCKS, "mlax", "flax.nnx", 1.05),
+            ("trace 24 blocks", calls.BLOCKS, "mlax", "Equinox", 0.65),
+        )
+    ),
     Target("import", "imports", "import", "time", "mlax", "jax", 1.2),
 )
 

@@ -1,5 +1,6 @@
 """Equinox: modules, and a step of Optax under `eqx.filter_jit`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -10,7 +11,14 @@ from benchmarks.algorithms import Algorithm
 from benchmarks.peers.with_jax import JaxRun
 from benchmarks.trees import Tree
 
-__all__ = ["EquinoxLayer", "EquinoxModel", "EquinoxRun"]
+__all__ = [
+    "EquinoxActivation",
+    "EquinoxLayer",
+    "EquinoxModel",
+    "EquinoxRun",
+    "EquinoxSame",
+    "EquinoxTen",
+]
 
 
 class _Model(eqx.Module):
@@ -57,7 +65,47 @@ class EquinoxLayer(eqx.Module):
     rate: float = eqx.field(static=True)
 
 
+class EquinoxActivation(eqx.Module):
+    """A module of an array and a static function."""
+
+    scale: Array
+    function: Callable[[Array], Array] = eqx.field(static=True)
+
+
 class EquinoxModel(eqx.Module):
     """Many such modules."""
 
     layers: list[EquinoxLayer]
+
+
+class EquinoxSame(eqx.Module):
+    """A module that returns its argument."""
+
+    scale: Array
+
+    def __call__(self, x: Array) -> Array:
+        """Return the argument."""
+        return x
+
+
+class EquinoxTen(eqx.Module):
+    """A module that calls ten others."""
+
+    a: EquinoxSame
+    b: EquinoxSame
+    c: EquinoxSame
+    d: EquinoxSame
+    e: EquinoxSame
+    f: EquinoxSame
+    g: EquinoxSame
+    h: EquinoxSame
+    i: EquinoxSame
+    j: EquinoxSame
+
+    def __call__(self, x: Array) -> Array:
+        """Call all in turn."""
+        first = self.a, self.b, self.c, self.d, self.e
+        last = self.f, self.g, self.h, self.i, self.j
+        for layer in (*first, *last):
+            x = layer(x)
+        return x

@@ -1,5 +1,6 @@
 """flax.nnx: modules, and a step of `nnx.Optimizer` under `nnx.jit`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from benchmarks.algorithms import Algorithm
 from benchmarks.peers.with_jax import JaxRun, put
 from benchmarks.trees import Arrays, Tree
 
-__all__ = ["FlaxLayer", "FlaxModel", "FlaxRun"]
+__all__ = ["FlaxActivation", "FlaxLayer", "FlaxModel", "FlaxRun", "FlaxSame", "FlaxTen"]
 
 
 class _FlaxModel(nnx.Module):
@@ -62,9 +63,45 @@ class FlaxLayer(nnx.Module):
         self.size, self.name, self.rate = static
 
 
+class FlaxActivation(nnx.Module):
+    """A module of an array and a function."""
+
+    def __init__(self, scale: Array, function: Callable[[Array], Array]) -> None:
+        """Set the fields."""
+        self.scale, self.function = nnx.Param(scale), function
+
+
 class FlaxModel(nnx.Module):
     """Many such modules."""
 
     def __init__(self, layers: list[FlaxLayer]) -> None:
         """Set the fields."""
         self.layers = nnx.List(layers)
+
+
+class FlaxSame(nnx.Module):
+    """A module that returns its argument."""
+
+    def __init__(self, scale: Array) -> None:
+        """Set the field."""
+        self.scale = nnx.Param(scale)
+
+    def __call__(self, x: Array) -> Array:
+        """Return the argument."""
+        return x
+
+
+class FlaxTen(nnx.Module):
+    """A module that calls ten others."""
+
+    def __init__(self, *layers: FlaxSame) -> None:
+        """Set the fields."""
+        self.a, self.b, self.c, self.d, self.e, self.f, self.g, self.h, self.i, self.j = layers
+
+    def __call__(self, x: Array) -> Array:
+        """Call all in turn."""
+        first = self.a, self.b, self.c, self.d, self.e
+        last = self.f, self.g, self.h, self.i, self.j
+        for layer in (*first, *last):
+            x = layer(x)
+        return x

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks import imports, memory, modules, optimizers, page, peers, steps
+from benchmarks import calls, imports, language, memory, modules, optimizers, page, peers, steps
 from benchmarks.agreement import DisagreementError
 from benchmarks.algorithms import ADAM, ALGORITHMS
 from benchmarks.effort import FULL, QUICK, Effort
@@ -25,6 +25,7 @@ from benchmarks.results import Results
 from benchmarks.timing import Progress
 from benchmarks.trees import large_leaves, small_leaves, transformer
 from mlax import optim
+from mlax._module import calls as module_calls
 
 pytestmark = pytest.mark.one_python
 
@@ -38,6 +39,7 @@ TINY = Effort(
     large=large_leaves(1),
     triad=1,
     leaves=2,
+    blocks=1,
     imports=2,
     splits=(1, 2),
 )
@@ -88,6 +90,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         two = {name: ALGORITHMS[name] for name in ("Adam", "Adafactor")}
         patch.setattr(optimizers, "ALGORITHMS", two)
         patch.setattr(modules, "MODULES", 2)
+        patch.setattr(calls, "FEW", 1)
+        patch.setattr(calls, "MANY", 2)
         patch.setattr(imports, "MODULES", ("mlax", "json"))
         patch.setattr(imports, "_importing", lambda module: lambda: None)
         only_mlax = {"mlax": PEERS["mlax"]}, dict[str, str]()
@@ -184,6 +188,37 @@ def test_different_results_are_found_before_timing(changes: dict[str, Any], dtyp
     ):
         steps.measure_tree(results, small_leaves(1).of(dtype), both, TINY, quietly)
     assert not results.measurements
+
+
+def test_a_language_model_that_computes_something_else_is_found() -> None:
+    """All libraries compute the same logits, before their traces are timed."""
+    models = language.forwards(language.LIBRARIES, 1)
+    assert list(models) == ["mlax", "Equinox", "flax.nnx"]
+    language.agree(models)
+    function, weights = models["flax.nnx"]
+    for factor in (1.001, np.nan):
+        other = language.Forward(lambda w, x, factor=factor: factor * function(w, x), weights)
+        with pytest.raises(DisagreementError, match=r"flax\.nnx's logits differ"):
+            language.agree({**models, "flax.nnx": other})
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_block_of_the_language_model_makes_twelve_calls(
+    blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the rest makes four, so that 24 blocks make 292. Checks are off in the candidate without them."""
+    checked, run = list[bool](), module_calls._run
+
+    def counted(*args: Any) -> Any:
+        checked.append(module_calls.checks_enabled())
+        return run(*args)
+
+    monkeypatch.setattr(module_calls, "_run", counted)
+    (candidates,) = calls.traces({}, blocks).values()
+    for name in ("mlax", "mlax, without checks"):
+        candidates[name].function()
+    count = 12 * blocks + 4
+    assert checked == [*[True] * count, *[False] * count]
 
 
 def test_not_a_number_is_a_difference() -> None:
@@ -307,6 +342,9 @@ def test_libraries_that_cannot_be_imported_are_left_out() -> None:
         assert missing["flax.nnx"].startswith("flax.nnx is left out: flax.nnx cannot be imported")
         compared = {name for case in modules.cases().values() for name in case}
         assert compared == {"mlax", "mlax, out of jit", "plain class", "tuples"}
+        called = calls.cases(there) | calls.traces(there, 1)
+        compared = {name for case in called.values() for name in case}
+        assert compared == {"mlax", "mlax, without checks", "mlax, of 100"}
 
 
 def test_blocked_imports_are_not_needed_to_start() -> None:

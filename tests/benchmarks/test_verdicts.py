@@ -65,6 +65,13 @@ def test_targets_are_those_of_their_issue() -> None:
         ("read a field", "plain class"): 1.05,
         ("call with a model", "Equinox, jax.jit"): 1.05,
         ("call with a model", "Equinox, filter_jit"): 0.5,
+        ("call one module", "mlax, without checks"): 2,
+        ("call ten modules, without checks", "Equinox"): 5,
+        ("call ten modules", "Equinox"): 10,
+        ("call each of many", "mlax, of 100"): 1.1,
+        ("trace each of many", "mlax, of 100"): 1.1,
+        ("trace 24 blocks", "flax.nnx"): 1.05,
+        ("trace 24 blocks", "Equinox"): 0.65,
         ("import", "jax"): 1.2,
     }
 
