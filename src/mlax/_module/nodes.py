@@ -307,10 +307,18 @@ class ENode(State, Generic[T]):
         if recipe is not None:
             yield from recipe.parts()
 
+    @classmethod
+    def _restored(
+        cls, data: Any, frozen: Any, init: Initializer | None = None, dtype: Any = None
+    ) -> Any:
+        """Make a node that has been checked before. Used by `copy` and `pickle`."""
+        recipe = Recipe(init, dtype)
+        return _unflatten[cls](frozen if recipe.is_empty else (frozen, recipe, None), (data,))
+
     def __reduce__(self) -> tuple[Any, ...]:
         recipe = recipe_of(self)
         made = () if recipe is None else (recipe.init, recipe.dtype)
-        return _restored, (type(self), self.data, getattr(self, "frozen", None), *made)
+        return type(self)._restored, (self.data, getattr(self, "frozen", None), *made)
 
     def with_data(self, data: Any) -> Self:
         """Return a copy with other data. The data are not checked as in the constructor.
@@ -361,17 +369,6 @@ class ENode(State, Generic[T]):
 def recipe_of(node: ENode[Any]) -> Recipe | None:
     """Return how an unset node is to be made, if it was told; None for all other nodes."""
     return getattr(node, "_recipe", None) if node.data is UNSET else None
-
-
-def _restored(
-    cls: type[Any], data: Any, frozen: Any, init: Initializer | None = None, dtype: Any = None
-) -> Any:
-    """Make a node that has been checked before, for `copy` and `pickle`.
-
-    A plain function: cloudpickle takes a class method by value, with all that it refers to.
-    """
-    recipe = Recipe(init, dtype)
-    return _unflatten[cls](frozen if recipe.is_empty else (frozen, recipe, None), (data,))
 
 
 class Variable(ENode[T]):

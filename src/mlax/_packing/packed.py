@@ -136,11 +136,15 @@ class Packed(Module, Generic[T]):
     def _original(self) -> Any:
         return self.layout.numbered()
 
+    @classmethod
+    def _unpickled(cls, small: Any, large: Any, numbered: Any, places: Any) -> Self:
+        return cls(small, large, PackedLayout.restored(numbered, places))
+
     def __reduce__(self) -> tuple[Any, ...]:
         # A treedef cannot be pickled, but the tree of numbers built from it can.
         places = tuple(map(tuple, self.layout.places))
         numbered = self.layout.numbered()
-        return _restored, (dict(self.small), dict(self.large), numbered, places)
+        return type(self)._unpickled, (dict(self.small), dict(self.large), numbered, places)
 
     if TYPE_CHECKING:
 
@@ -170,10 +174,6 @@ class Packed(Module, Generic[T]):
             raise TypeError(
                 f"Packed has no item {key!r}; it is packed: packed.unpack() returns the original tree"
             )
-
-
-def _restored(small: Any, large: Any, numbered: Any, places: Any) -> Packed[Any]:
-    return Packed(small, large, PackedLayout.restored(numbered, places))
 
 
 def _leaves_of(name: str, tree: Any, packed: Any) -> list[Any]:
