@@ -8,6 +8,10 @@ from mlax._module.branches import Container as Container
 from mlax._module.branches import INode as INode
 from mlax._module.branches import is_branch_state as is_branch_state
 from mlax._module.branches import is_container as is_container
+from mlax._module.containers import FrozenDefaultDict as FrozenDefaultDict
+from mlax._module.containers import FrozenDict as FrozenDict
+from mlax._module.containers import FrozenList as FrozenList
+from mlax._module.containers import FrozenOrderedDict as FrozenOrderedDict
 from mlax._module.fields import field as field
 from mlax._module.gradients import value_and_grad as value_and_grad
 from mlax._module.kinds import AnnotationMismatchError as AnnotationMismatchError

@@ -156,13 +156,19 @@ class CallChecks:
         return items
 
     def _verify(self, where: object, given: inspect.BoundArguments, items: list[Checked]) -> None:
+        # What jaxtyping makes of a function is freed only by Python's garbage collector. It must not hold arrays.
+        held: list[Any] = [where, items]
+
         def verify(*_: Any, **__: Any) -> None:
-            annotations.verify(where, items)
+            annotations.verify(*held)
 
         # A shape may name an argument, as in Float[Array, "{self.out_features}"]: jaxtyping looks them up.
         verify.__signature__ = self._signature  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
-        if items:
-            annotations.scoped(verify)(*given.args, **given.kwargs)
+        try:
+            if items:
+                annotations.scoped(verify)(*given.args, **given.kwargs)
+        finally:
+            held.clear()
 
 
 def _of_result(returned: Any) -> Any:
