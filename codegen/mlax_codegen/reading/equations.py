@@ -11,7 +11,7 @@ from mlax_codegen.language import FUNCTIONS, Function
 from mlax_codegen.reading.document import Document
 from mlax_codegen.reading.mistakes import either_of, suggestion
 from mlax_codegen.reading.positions import KeyPath
-from mlax_codegen.reading.trees import in_short
+from mlax_codegen.reading.trees import SIGNS, in_short
 
 __all__ = ["BlockCode", "Code", "ExpressionCode", "read_block", "read_expression"]
 
@@ -39,13 +39,6 @@ _OPERATORS: dict[type[ast.AST], str] = {
     ast.Invert: "~",
     ast.In: "in",
     ast.NotIn: "not in",
-}
-_SIGNS: dict[type[ast.operator], str] = {
-    ast.Add: "+",
-    ast.Sub: "-",
-    ast.Mult: "*",
-    ast.Div: "/",
-    ast.Pow: "**",
 }
 _FORBIDDEN: dict[type[ast.AST], str] = {
     ast.Attribute: "attributes are not part of the language",
@@ -216,7 +209,7 @@ def _check_block(code: Code, body: list[ast.stmt]) -> None:
             case ast.Assign():
                 code.note(statement.targets[0], "assign to a single name")
             case ast.AugAssign(target=ast.Name(id=name)):
-                sign = _SIGNS.get(type(statement.op))
+                sign = SIGNS.get(type(statement.op))
                 cure = f"`{sign}=` is not part of the language; write `{name} = {name} {sign} ...`"
                 code.note(statement, cure if sign else _refusal(statement))
             case ast.If(test=test, body=then, orelse=otherwise):

@@ -1,11 +1,20 @@
-"""What the syntax trees of equations read, assign and call."""
+"""Names, assignments and calls in the syntax trees of equations, and how these are written."""
 
 import ast
 from collections.abc import Iterable, Iterator
 
 from mlax_codegen.language import FUNCTIONS
 
-__all__ = ["assignments_in", "calls_in", "in_short", "names_in", "target_of"]
+__all__ = ["SIGNS", "assignments_in", "calls_in", "in_short", "names_in", "target_of"]
+
+SIGNS: dict[type[ast.operator], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.Pow: "**",
+}
+"""How the operators of the language are written."""
 
 _LONGEST = 60  # characters of an expression in a message
 

@@ -27,18 +27,11 @@ from mlax_codegen.checking.trial.values import (
 )
 from mlax_codegen.language import GRADIENT, NDIM, SHAPE, WEIGHT
 from mlax_codegen.reading.mistakes import either_of
-from mlax_codegen.reading.trees import in_short, names_in
+from mlax_codegen.reading.trees import SIGNS, in_short, names_in
 
 __all__ = ["MOST_AXES", "Expressions"]
 
 MOST_AXES = 64  # as many as NumPy allows
-_SIGNS: dict[type[ast.operator], str] = {
-    ast.Add: "+",
-    ast.Sub: "-",
-    ast.Mult: "*",
-    ast.Div: "/",
-    ast.Pow: "**",
-}
 
 
 class Expressions(Run, ABC):
@@ -68,7 +61,7 @@ class Expressions(Run, ABC):
                     else found
                 )
             case ast.BinOp(left=left, op=op, right=right):
-                return self.operation(node, left, _SIGNS[type(op)], right)
+                return self.operation(node, left, SIGNS[type(op)], right)
             case ast.BoolOp(op=op, values=values):
                 return self.several(values, deciding=isinstance(op, ast.Or))
             case ast.IfExp(test=test, body=body, orelse=otherwise):
