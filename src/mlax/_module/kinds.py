@@ -1,9 +1,9 @@
 """Whether the values of a module's fields are of the kinds that its annotations name.
 
 The data of nodes are checked elsewhere, in `annotations`. Here a value is only refused if its
-class, or that of an item, cannot be what the annotation says. What an annotation says beyond that
-(the signature of a callable, the types of a protocol's members, the arguments of a generic class)
-is left to type checkers. So are annotations that are not understood.
+class, or that of an item, cannot be what the annotation says. The rest is left to type checkers: the
+signature of a callable, the types of a protocol's members, the arguments of a generic class, and
+annotations that are not understood.
 """
 
 import collections.abc

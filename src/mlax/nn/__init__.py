@@ -1,8 +1,3 @@
-"""Layers, and what they are made of.
-
-from mlax import nn
-
-nn.init.he_normal
-"""
+"""Building blocks of models. So far these are the initializers, `nn.init`."""
 
 from mlax.nn import init as init
