@@ -23,6 +23,7 @@ __all__ = [
     "keystr",
     "leaves_by_name",
     "mismatches",
+    "path_text",
     "refuse_shared",
     "structure_differences",
     "tree_equal",
@@ -51,6 +52,11 @@ def describe(leaf: object) -> str:
 def keystr(path: KeyPath) -> str:
     """Return a key path as the Python expression that reaches the leaf: `['dense'][0].w`."""
     return jax.tree_util.keystr(path)
+
+
+def path_text(path: KeyPath) -> str:
+    """Return a key path as it is read inside a model: `layers[0].kernel`; for the whole tree, `""`."""
+    return keystr(path).removeprefix(".")
 
 
 def dotted(path: KeyPath) -> str:

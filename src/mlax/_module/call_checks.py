@@ -1,4 +1,4 @@
-"""What a call checks, and how it remembers what has passed.
+"""The checks of a call, and the memory of those that passed.
 
 The module's own nodes, the arguments and the result are checked together, so that one name of a
 dimension has one size. That takes 30 us and more. A check sees only structure, shapes, dtypes,
@@ -156,7 +156,7 @@ class CallChecks:
         return items
 
     def _verify(self, where: object, given: inspect.BoundArguments, items: list[Checked]) -> None:
-        # What jaxtyping makes of a function is freed only by Python's garbage collector. It must not hold arrays.
+        # jaxtyping wraps the function in objects that only the garbage collector frees. They must not hold arrays.
         held: list[Any] = [where, items]
 
         def verify(*_: Any, **__: Any) -> None:

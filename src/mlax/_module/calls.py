@@ -28,9 +28,16 @@ from mlax._module.frames import (
     with_static_options,
 )
 from mlax._module.nodes import UNSET, ENode
-from mlax._module.places import node_at, own_nodes, own_path_to, paths_to, with_node
+from mlax._module.places import (
+    is_module_or_node,
+    node_at,
+    own_nodes,
+    own_path_to,
+    paths_to,
+    with_node,
+)
 from mlax._module.prepared import Prepared, target_of
-from mlax.tree import describe, keystr
+from mlax.tree import describe, keystr, path_text
 
 __all__ = ["run", "run_chain", "run_child", "run_instead", "start"]
 
@@ -207,15 +214,11 @@ def _own_nodes(module: Any) -> list[Any]:
         elif value is None or isinstance(value, Flattened):
             nodes.append(None)
         else:
-            found, treedef = flatten(value, is_leaf=_is_node_or_module)
+            found, treedef = flatten(value, is_leaf=is_module_or_node)
             nodes.append(treedef)
             if not all(map(is_flattened, found)):
                 nodes += [None if is_flattened(node) else node for node in found]
     return nodes
-
-
-def _is_node_or_module(node: object) -> bool:
-    return isinstance(node, (ENode, Flattened))
 
 
 def _holds(data: object, nodes: list[Any]) -> bool:
@@ -343,7 +346,7 @@ def _call(
     if frame.outer is not None and frame.outer.giver is not None:
         frame.inherit(frame.outer)
     if any(map(_is_traced, args)) or (kwargs and any(map(_is_traced, kwargs.values()))):
-        with jax.named_scope(keystr(path).removeprefix(".")):  # seen in profiles and in HLO
+        with jax.named_scope(path_text(path)):  # seen in profiles and in HLO
             return start(frame, prepared, args, kwargs)
     return start(frame, prepared, args, kwargs)
 

@@ -222,7 +222,7 @@ class Flattened:
     __slots__ = ()
 
     def _original(self) -> Any:
-        """Return the model that this one stands for, with any leaves: its classes and paths are what counts."""
+        """Return the model that this one stands for. Its leaves may be anything: only classes and paths are used."""
         return self
 
 

@@ -1,4 +1,4 @@
-"""What holds for a call and for everything called inside it: the three options, and where the module stands.
+"""Frames of calls: the three options that hold for a call and everything inside it, and where the module stands.
 
 `rng`, `inference_mode` and `batch_axis_name` are options of a call. A `forward` that names one is
 passed it; the others inherit it, until a call is given its own. They travel in two ways:
@@ -23,15 +23,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from mlax._jax import dtypes
 from mlax._jax.trees import KeyPath
 from mlax._module.places import paths_to
-from mlax.tree import keystr
+from mlax.tree import keystr, path_text
 
 __all__ = [
     "NOT_GIVEN",
     "OPTIONS",
     "Frame",
     "StaticOptions",
+    "at",
     "current_frame",
     "enter",
     "is_key",
@@ -104,15 +106,18 @@ _TRUTH_VALUES: Any = (bool, int, float, np.bool_)
 
 
 def static_value(name: str, value: Any) -> Any:
-    """Return what of an explicitly passed static option is inherited: itself, or a marker that it cannot be."""
-    if name == "inference_mode" and isinstance(
-        value, _TRUTH_VALUES
-    ):  # 1 and True would share a trace
-        return bool(value)
+    """Return the value that calls inside inherit when one is passed: the same, or a marker that it cannot be."""
+    if name == "inference_mode" and isinstance(value, _TRUTH_VALUES):
+        return bool(value)  # 1 and True would share a trace
     if isinstance(value, list):
         return tuple(cast("list[object]", value))
     is_array = isinstance(value, jax.Array) or not isinstance(value, Hashable)
     return _NOT_STATIC if is_array else value
+
+
+def at(path: KeyPath) -> str:
+    """Return where a module stands, for a message: ` at layers[0]`; "" for the model itself."""
+    return f" at {path_text(path)}" if path else ""
 
 
 class Frame:
@@ -125,9 +130,9 @@ class Frame:
         path: Its path in the module of the outer call; None if it was called directly.
         giver: The frame whose key this one inherits, itself if it was given its own, or None.
         depth: How many calls are around this one, itself included.
-        hints: Where to look for a child first; see `places.path_to`.
+        hints: Where to look for a child first; see `places.own_path_to`.
         thread: The thread that it runs in.
-        waiting: Whether the call has been prepared, but has not reached `Module.__call__` yet.
+        waiting: Whether a user's own `__call__` runs, which may call that of Module.
         watch: Called with each frame and result inside; see `mlax.capture`.
     """
 
@@ -204,8 +209,8 @@ class Frame:
             if giver._lenient:
                 return None
             raise ValueError(
-                f"{self}: a key is not inherited by what a `forward` calls inside jit, vmap, scan, cond, checkpoint, "
-                f"grad or a custom derivative.\n"
+                f"{self}: a key is not inherited inside a jit, vmap, scan, cond, checkpoint, grad or custom derivative "
+                f"that a `forward` has begun.\n"
                 f"  Pass the key in: mlax.training(child, rng=key)"
             )
         return self._folded()
@@ -221,7 +226,7 @@ class Frame:
 
     def place(self) -> str:
         """Return where the module stands in the model that was called, such as `layers[0].norm`; "" for the model."""
-        return keystr(self.place_in_model()).removeprefix(".")
+        return path_text(self.place_in_model())
 
     def place_in_model(self) -> KeyPath:
         """Return the path of the module in the model that was called, as far out as it is known."""
@@ -251,8 +256,7 @@ class Frame:
 
     def standing(self) -> str:
         """Return where the module stands for a message: ` at layers[0]`; "" for the model itself."""
-        place = self.place()
-        return place and f" at {place}"
+        return at(self.place_in_model())
 
     def __str__(self) -> str:
         return self.described()
@@ -287,18 +291,18 @@ def _opaque_trace_state() -> Callable[..., object]:
 
 
 def trace_state() -> object:
-    """Return what is different inside every transformation, and the same under `named_scope`."""
+    """Return a value that differs inside every transformation, and stays the same under `named_scope`."""
     return _opaque_trace_state()(convention="nnx")
 
 
 def is_key(rng: object) -> bool:
     """Whether this is a PRNG key or several: typed, or raw as returned by `jax.random.PRNGKey`."""
-    return isinstance(rng, jax.Array) and (
-        jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
-        or (jnp.issubdtype(rng.dtype, jnp.unsignedinteger) and rng.ndim > 0)
-    )
+    if not isinstance(rng, jax.Array):
+        return False
+    is_raw = rng.ndim > 0 and jnp.issubdtype(rng.dtype, jnp.unsignedinteger)
+    return is_raw or dtypes.is_key(rng.dtype)
 
 
 def is_one_key(rng: Any) -> bool:
     """Whether a key is one, not several."""
-    return bool(rng.ndim == (0 if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) else 1))
+    return bool(rng.ndim == (0 if dtypes.is_key(rng.dtype) else 1))

@@ -17,7 +17,7 @@ from mlax._module.module import HasForward
 from mlax._module.nodes import is_state
 from mlax._module.places import paths_to
 from mlax._module.prepared import Prepared, target_of
-from mlax.tree import describe, keystr
+from mlax.tree import describe, keystr, path_text
 
 __all__ = ["capture", "first_non_finite"]
 
@@ -73,7 +73,7 @@ def first_non_finite(model: HasForward[P, Any]) -> Callable[P, str | None]:
         the model's class for the model itself, or None if all outputs are finite.
 
     Raises:
-        TypeError: `model` is not a Module, or it is called under `jit`, where there are no values.
+        TypeError: `model` is not a Module, or it is called under `jit`, where values are not known.
     """
     call: Any = _Searching(*_parts("mlax.first_non_finite", model))
     searching: Callable[P, str | None] = call
@@ -81,7 +81,7 @@ def first_non_finite(model: HasForward[P, Any]) -> Callable[P, str | None]:
 
 
 def _parts(name: str, model: Any) -> tuple[Any, Any, StaticOptions, str]:
-    """Return what a `Prepared` is made of, given a model with options or without."""
+    """Return the parts of a `Prepared`, given a model with options or without."""
     known = model if isinstance(model, Prepared) else Prepared(model, None, StaticOptions(), name)
     if target_of(known.function) is None:
         raise TypeError(
@@ -190,7 +190,7 @@ class _Searching(_Watched):
         result, _ = self._watched(args, kwargs, watch)
         if any(map(is_tracer, leaves(result))):
             raise TypeError(
-                "mlax.first_non_finite reads values, which there are none of under jit, vmap or grad.\n"
+                "mlax.first_non_finite reads values, and under jit, vmap or grad there are only shapes.\n"
                 "  Call it outside of them."
             )
         return _name(model, found[0]) if found else None
@@ -207,4 +207,4 @@ _NUMBERS: Any = (jax.Array, np.ndarray, np.generic, float, complex)
 
 
 def _name(model: Any, path: KeyPath) -> str:
-    return keystr(path).removeprefix(".") or type(model).__name__
+    return path_text(path) or type(model).__name__

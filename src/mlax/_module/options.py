@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _WithOptions(Prepared):
-    """What `training` and `inference` return."""
+    """The result of `training` and `inference`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         target = target_of(self.function)
@@ -46,11 +46,8 @@ class _WithOptions(Prepared):
             signature = inspect.signature(self.function)
             names = frozenset(signature.parameters)
             given = frozenset(signature.bind_partial(*args, **kwargs).arguments)
-        except (
-            TypeError,
-            ValueError,
-        ):  # no signature, as for some functions in C; or the call will fail
-            pass
+        except (TypeError, ValueError):
+            pass  # a function in C without a signature, or the call will fail
         named: dict[str, Any] = {}
         if self.rng is not None:
             if "rng" not in names:
@@ -69,14 +66,10 @@ class _WithOptions(Prepared):
 
     def __getattr__(self, name: str) -> Any:
         # Type checkers see the type of the model. But options are those of one call: parts would not have them.
-        cure = (
-            ""
-            if name.startswith("__")
-            else f"\n  Take it from the model: {self.name}(model.{name})"
-        )
-        raise AttributeError(
-            f"{self.name}(...) can only be called, it has no attribute {name!r}{cure}"
-        )
+        message = f"{self.name}(...) can only be called, it has no attribute {name!r}"
+        if not name.startswith("__"):
+            message += f"\n  Take it from the model: {self.name}(model.{name})"
+        raise AttributeError(message)
 
 
 def training(model: F, *, rng: Array | None = None, batch_axis_name: Hashable = NOT_GIVEN) -> F:

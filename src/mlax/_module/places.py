@@ -20,10 +20,11 @@ from mlax._module.branches import Container, is_container
 from mlax._module.flattening import is_flattened
 from mlax._module.nodes import UNSET, ENode, is_leaf_state, is_state, recipe_of
 from mlax._module.recipes import Recipe
-from mlax.tree import keystr
+from mlax.tree import keystr, path_text
 
 __all__ = [
     "depth_of",
+    "is_module_or_node",
     "map_modules",
     "modules_inside",
     "node_at",
@@ -94,7 +95,7 @@ def with_nodes_of(made: Any, given: Any, used: Iterable[Recipe]) -> Any:
 
 
 def _ignored(where: str, path: KeyPath, old: Any, new: Any) -> TypeError:
-    name = keystr(path).removeprefix(".")
+    name = path_text(path)
     return TypeError(
         f"{where}: {name} is {old!r}, but set_up replaced it by {new!r} and did not use its init and dtype.\n"
         f"  Make the node with self.{name}.made(rng, shape, init, dtype)."
@@ -116,7 +117,7 @@ def separated(owner: str, name: str, value: Any, seen: dict[int, str]) -> Any:
     Raises:
         ValueError: A module with nodes is in two places.
     """
-    found, treedef = flatten_with_path(value, is_leaf=_is_module_or_node)
+    found, treedef = flatten_with_path(value, is_leaf=is_module_or_node)
     changed = False
     nodes: list[Any] = []
     for path, node in found:
@@ -137,7 +138,8 @@ def separated(owner: str, name: str, value: Any, seen: dict[int, str]) -> Any:
     return treedef.unflatten(nodes) if changed else value
 
 
-def _is_module_or_node(node: object) -> bool:
+def is_module_or_node(node: object) -> bool:
+    """Whether `node` is a Module, a Variable or a Parameter."""
     return is_flattened(node) or is_leaf_state(node)
 
 

@@ -1,4 +1,4 @@
-"""A callable with the options of its call: what `training`, `inference` and `capture` return."""
+"""A callable with the options of its call: the result of `training`, `inference` and `capture`."""
 
 import inspect
 from collections.abc import Callable

@@ -32,6 +32,7 @@ from mlax._jax.trees import KeyPath, class_of, flatten, leaves
 from mlax._module.flattening import is_flattened
 from mlax._module.frames import (
     Frame,
+    at,
     current_frame,
     enter,
     is_key,
@@ -149,7 +150,7 @@ class _Run:
         module = self.modules[path]
         self.making += 1
         try:
-            made = _made(module, given, functools.partial(self.key_for, path), _at(path))
+            made = _made(module, given, functools.partial(self.key_for, path), at(path))
             return _with_label(self._labelled_inside(made, path), None)
         except (
             ConcretizationTypeError,
@@ -329,15 +330,15 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         args, kwargs, key = treedef.unflatten(
             next(given) if _has_shape(leaf) else leaf for leaf in found
         )
-        # It is there to make nodes. A `forward` in inference mode, inside a scan for example, can do without.
+        # The key is for nodes. A `forward` that cannot inherit it, as inside a scan, does without in inference mode.
         frame.give(key, lenient=True)
-        calls_in = enter(frame)
+        before = enter(frame)
         try:
             with with_static_options(inside):
                 frame.waiting = True
                 labelled(*args, **kwargs)
         finally:
-            leave(calls_in)
+            leave(before)
 
     token = _current.set(run)
     try:
@@ -398,10 +399,6 @@ def _assembled(module: Any, path: KeyPath, made: Mapping[KeyPath, Any]) -> Any:
     return _with_label(
         map_modules(lambda inside, child: _assembled(child, path + inside, made), module), None
     )
-
-
-def _at(path: KeyPath) -> str:
-    return f" at {keystr(path).removeprefix('.')}" if path else ""
 
 
 def _name(path: KeyPath) -> str:
