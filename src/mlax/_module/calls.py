@@ -343,7 +343,7 @@ def _call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    if frame.outer is not None and frame.outer.giver is not None:
+    if frame.outer is not None:
         frame.inherit(frame.outer)
     if any(map(_is_traced, args)) or (kwargs and any(map(_is_traced, kwargs.values()))):
         with jax.named_scope(path_text(path)):  # seen in profiles and in HLO

@@ -128,7 +128,7 @@ class Frame:
         function: The function that runs: `forward`, or another method.
         outer: The call in which it was called, or None.
         path: Its path in the module of the outer call; None if it was called directly.
-        giver: The frame whose key this one inherits, itself if it was given its own, or None.
+        giver: The frame whose key this one inherits, or None.
         depth: How many calls are around this one, itself included.
         hints: Where to look for a child first; see `places.own_path_to`.
         thread: The thread that it runs in.
@@ -138,6 +138,7 @@ class Frame:
 
     giver: "Frame | None" = None
     waiting = False
+    _was_given = False
     _times = 0
     _key: Array | None = None
     _trace: object = None
@@ -168,18 +169,20 @@ class Frame:
             key: Anything but a key counts as none.
             lenient: Whether calls that cannot inherit it go without, instead of raising an error.
         """
-        self._lenient = lenient
-        if is_key(key):
-            self.giver, self._key, self._trace = self, key, trace_state()
-        else:
-            self.giver = None
+        # `giver` is never the frame itself: only the garbage collector would free such a frame, and its arrays.
+        self.giver, self._lenient = None, lenient
+        self._was_given = is_key(key)
+        self._key, self._trace = (key, trace_state()) if self._was_given else (None, None)
+
+    def _giver_inside(self) -> "Frame | None":
+        """Return the frame whose key calls inside inherit."""
+        return self if self._was_given else self.giver
 
     def inherit(self, outer: "Frame") -> None:
-        """Let this call have a key that is folded from that of the outer call."""
-        giver = outer.giver
+        """Let this call have a key that is folded from that of the outer call, if that has one."""
+        giver = self.giver = outer._giver_inside()
         if giver is None:
             return
-        self.giver = giver
         # A body that JAX has cached does not run again. If calls in it counted, keys of later calls would depend
         # on what was cached.
         if self.path is not None and trace_state() == giver._trace:
@@ -191,7 +194,7 @@ class Frame:
 
     def stand_in(self, outer: "Frame") -> None:
         """Let this call have the key of the outer call, in whose place it runs; another, if it is not the first."""
-        self.giver = outer.giver
+        self.giver = outer._giver_inside()
         self.path = ()
         self._count = outer._times
         outer._times += 1
@@ -203,8 +206,8 @@ class Frame:
             ValueError: A transformation was begun since the key was given.
         """
         giver = self.giver
-        if giver is None or giver is self:
-            return self._key if giver is self else None
+        if giver is None:
+            return self._key
         if trace_state() != giver._trace:
             if giver._lenient:
                 return None

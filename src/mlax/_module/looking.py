@@ -115,7 +115,10 @@ class _Watched(Prepared):
                 watch(path, result[0])
 
         root.watch = see
-        result: tuple[Any, Any] = calls.start(root, self, args, kwargs)
+        try:
+            result: tuple[Any, Any] = calls.start(root, self, args, kwargs)
+        finally:
+            root.watch = None  # which refers to root
         return result
 
 
