@@ -6,7 +6,10 @@ import types
 import typing
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple, Self, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple, Self, TypeVar, cast, get_args, get_origin
+
+import jax
+import jaxtyping
 
 from mlax._checking.spelling import spelled
 from mlax._jax.trees import class_of
@@ -73,7 +76,7 @@ class _Hints(NamedTuple):
             alone = type("_", (), {"__annotations__": {name: annotation}})
             try:
                 hints = typing.get_type_hints(alone, namespace, names, include_extras=True)
-                self.found[name] = unaliased(hints[name])
+                self.found[name] = _changed(unaliased(hints[name]), _with_array)
             except Exception as error:  # evaluating a string may raise anything
                 text = annotation if isinstance(annotation, str) else spelled(annotation)
                 self.unresolved.append(
@@ -192,12 +195,18 @@ def unaliased(hint: Any) -> Any:
 
 def with_self(hint: Any, cls: Any) -> Any:
     """Return an annotation with a class in place of `Self`. Without `Self` in it, it is the same object."""
-    if hint is Self:
-        return cls
+    return _changed(hint, lambda one: cls if one is Self else one)
+
+
+def _changed(hint: Any, change: Callable[[Any], Any]) -> Any:
+    """Return an annotation with its parts changed by a function; if it changes none, the same object."""
+    new = change(hint)
+    if new is not hint:
+        return new
     if class_of(hint) is list:  # the parameters of a Callable
-        return [with_self(one, cls) for one in hint]
+        return [_changed(one, change) for one in hint]
     origin, arguments = get_origin(hint), get_args(hint)
-    replaced = tuple(with_self(one, cls) for one in arguments)
+    replaced = tuple([_changed(one, change) for one in arguments])
     if replaced == arguments:
         return hint
     if origin in (typing.Union, types.UnionType):
@@ -208,6 +217,28 @@ def with_self(hint: Any, cls: Any) -> Any:
         return origin[replaced]
     except TypeError:  # an origin that does not take these arguments
         return Any
+
+
+def _with_array(hint: Any) -> Any:
+    """Return part of an annotation with `jax.Array` in place of a copy of it.
+
+    JAX's class cannot be found by its name. So cloudpickle takes it by value, and a class that was
+    loaded names a copy, of which no array is an instance.
+    """
+    if not isinstance(hint, type) or hint is jax.Array:
+        return hint
+    if (hint.__module__, hint.__qualname__) == (jax.Array.__module__, jax.Array.__qualname__):
+        return jax.Array
+    array: Any = hint
+    if hasattr(hint, "dim_str"):
+        array_type = _changed(array.array_type, _with_array)
+        return hint if array_type is array.array_type else array.dtype[array_type, array.dim_str]
+    if hasattr(hint, "leaftype"):
+        leaf = _changed(array.leaftype, _with_array)
+        if leaf is not array.leaftype:
+            arguments = leaf if array.structure is None else (leaf, array.structure)
+            return cast("Any", jaxtyping).PyTree[arguments]
+    return hint
 
 
 def _is_alias(hint: Any) -> bool:

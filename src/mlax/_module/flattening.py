@@ -213,6 +213,8 @@ class Unfinished:
         self.failed = failed
 
     def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__") or name in ("refusal", "failed"):  # asked for by copy and pickle
+            raise AttributeError(name)
         raise TypeError(self.refusal)
 
 

@@ -298,7 +298,8 @@ class Module(INode, Flattened, metaclass=ABCMeta):
                 else f"the fields are {', '.join(cls._names)}"
             )
             raise TypeError(f"{cls.__name__}.replace: no field {name!r}, {hint}")
-        new = self._restored(_values(self) | changes, self._aux_data.label)
+        new = object.__new__(cls)
+        _fill(new, _values(self) | changes, self._aux_data.label)
         annotations.check_changes(self, new, changes)
         return new
 
@@ -311,18 +312,16 @@ class Module(INode, Flattened, metaclass=ABCMeta):
             if each.repr:
                 yield each.name, getattr(self, each.name, "<not assigned>")
 
-    @classmethod
-    def _restored(cls, values: Mapping[str, Any], label: Hashable = None) -> Self:
-        """Make a module from its fields. Used by `replace`, `copy` and `pickle`."""
-        module = object.__new__(cls)
-        for name, value in values.items():
-            object.__setattr__(module, name, value)
-        _finish(module, label)
-        return module
-
+    # cloudpickle takes a function that rebuilds objects by value, with all that it refers to, if its name is not
+    # public. So none of ours is named here.
     def __reduce__(self) -> tuple[Any, ...]:
         make_room(depth_of(self))
-        return type(self)._restored, (_values(self),)
+        return object.__new__, (type(self),), _values(self)
+
+    def __setstate__(self, values: Mapping[str, Any]) -> None:
+        if _is_finished(self):
+            raise dataclasses.FrozenInstanceError(f"this {type(self).__name__} is frozen")
+        _fill(self, values)
 
 
 _RESERVED = frozenset(dir(Module)) | {"_aux_data", "_mutable"}
@@ -357,6 +356,8 @@ def _make_dataclass(cls: Any, *, kw_only: bool) -> None:
     for name, annotation in inspect.get_annotations(cls).items():
         if not is_class_variable(annotation):
             refuse_default(cls, name, cls.__dict__.get(name))
+    for base in cls.__mro__[1:]:
+        _mend_fields(base)
     # With a custom __init__, fields with defaults may come first: the rule against it is for generated ones.
     init = "__init__" not in cls.__dict__
     dataclasses.dataclass(frozen=True, eq=False, repr=False, init=init, kw_only=kw_only)(cls)
@@ -387,6 +388,17 @@ def _make_dataclass(cls: Any, *, kw_only: bool) -> None:
     cls._fresh_defaults = {each.name: each.default for each in fields if is_to_copy(each.default)}
     cls._params = cls.__dict__["__dataclass_params__"]
     cls.__init__ = _freezing(cls, cls.__init__)
+
+
+def _mend_fields(cls: type) -> None:
+    """Put `dataclasses.MISSING` in place of its copies in the fields of a class that cloudpickle has loaded.
+
+    dataclasses compares it by identity.
+    """
+    for each in cls.__dict__.get("__dataclass_fields__", {}).values():
+        for name in ("default", "default_factory", "kw_only"):
+            if isinstance(getattr(each, name), type(dataclasses.MISSING)):
+                setattr(each, name, dataclasses.MISSING)
 
 
 def _values(module: Any) -> dict[str, Any]:
@@ -447,6 +459,13 @@ def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., Non
     return __init__
 
 
+def _fill(module: Module, values: Mapping[str, Any], label: Hashable = None) -> None:
+    """Give a new module its fields, without its `__init__`: for `replace`, `copy` and `pickle`."""
+    for name, value in values.items():
+        object.__setattr__(module, name, value)
+    _finish(module, label)
+
+
 def _finish(module: Module, label: Hashable = None) -> None:
     """Sort the fields of a new module into children and static fields, and freeze it.
 
@@ -497,6 +516,7 @@ def _value(module: Module, name: str) -> Any:
         # A default is an attribute of the class. A user's __getattr__ is not called: it may read other fields.
         return object.__getattribute__(module, name)
     except AttributeError:
+        _mend_fields(cls)
         factory = cls.__dataclass_fields__[name].default_factory
         if factory is dataclasses.MISSING:
             raise TypeError(

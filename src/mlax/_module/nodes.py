@@ -7,6 +7,7 @@ is an immutable PyTree.
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import FrozenInstanceError
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -307,18 +308,21 @@ class ENode(State, Generic[T]):
         if recipe is not None:
             yield from recipe.parts()
 
-    @classmethod
-    def _restored(
-        cls, data: Any, frozen: Any, init: Initializer | None = None, dtype: Any = None
-    ) -> Any:
-        """Make a node that has been checked before. Used by `copy` and `pickle`."""
-        recipe = Recipe(init, dtype)
-        return _unflatten[cls](frozen if recipe.is_empty else (frozen, recipe, None), (data,))
-
     def __reduce__(self) -> tuple[Any, ...]:
         recipe = recipe_of(self)
-        made = () if recipe is None else (recipe.init, recipe.dtype)
-        return type(self)._restored, (self.data, getattr(self, "frozen", None), *made)
+        made: tuple[Any, ...] = () if recipe is None else (recipe.init, recipe.dtype)
+        state: tuple[Any, ...] = (self.data, getattr(self, "frozen", None), *made)
+        return object.__new__, (type(self),), state  # as in Module
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if hasattr(self, "data"):
+            raise FrozenInstanceError(f"this {type(self).__name__} is frozen")
+        data, frozen, *made = state  # checked before, by the constructor
+        object.__setattr__(self, "data", data)
+        if frozen is not None:
+            object.__setattr__(self, "frozen", frozen)
+        if made:
+            object.__setattr__(self, "_recipe", Recipe(*made))
 
     def with_data(self, data: Any) -> Self:
         """Return a copy with other data. The data are not checked as in the constructor.
