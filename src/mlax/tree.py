@@ -68,13 +68,13 @@ def dotted(path: KeyPath) -> str:
     parts: list[str] = []
     for key in path:
         match key:
-            case GetAttrKey():
+            case GetAttrKey() if str(key):  # empty for the array inside a node
                 parts.append(key.name)
             case SequenceKey():
                 parts.append(str(key.idx))
             case DictKey() | FlattenedIndexKey():
                 parts.append(str(key.key))
-            case _ if part := str(key).removeprefix("."):  # empty for the array inside a node
+            case _ if part := str(key).removeprefix("."):
                 parts.append(part)
             case _:
                 pass

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.tree_util import GetAttrKey
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
@@ -65,39 +66,35 @@ __all__ = [
 ]
 
 
-class _DataKey:
-    """The key of a node's `data`. A single array needs no key of its own: `model.kernel`, not
+class _DataKey(GetAttrKey):  # type: ignore[misc]  # mypy sees no class there
+    """The key of a node's `data`, if that is a PyTree: `model.kernel.data['a']`."""
+
+    def __init__(self) -> None:
+        super().__init__("data")
+
+    def __repr__(self) -> str:
+        return "<data>"
+
+
+class _ArrayKey(_DataKey):
+    """The key of a node's `data`, if that is one array. It adds nothing to a path: `model.kernel`, not
     `model.kernel.data`.
 
     The keys of all nodes are equal, whatever the nodes hold: JAX compares keys to explain why trees
     do not match.
     """
 
-    name = "data"
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
     def __str__(self) -> str:
-        return self._text
-
-    def __repr__(self) -> str:
-        return "<data>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _DataKey)
-
-    def __hash__(self) -> int:
-        return hash(_DataKey)
+        return ""
 
 
-_ONE_ARRAY = _DataKey("")
-_TREE = _DataKey(".data")
+_ARRAY = _ArrayKey()
+_TREE = _DataKey()
 
 
 def _data_key(data: Any) -> object:
     empty = data is UNSET or data is None
-    return _ONE_ARRAY if empty or jax.tree_util.all_leaves([data]) else _TREE
+    return _ARRAY if empty or jax.tree_util.all_leaves([data]) else _TREE
 
 
 def _strong_array(cls: type, leaf: Any) -> Any:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 import mlax
 from mlax import UNSET, Container, ENode, Module, Parameter, Variable, tree_equal
@@ -165,6 +166,36 @@ def test_key_paths_do_not_mention_the_data_of_one_array():
         ".states['c'][0].kernel",
         ".states['c'][0].bias",
     ]
+
+
+KEYS = (GetAttrKey, SequenceKey, DictKey, FlattenedIndexKey)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        Parameter(1.0),
+        Variable({"a": [1.0, (2.0,)]}),
+        Container([Parameter(1.0), {"b": Variable((2,))}]),
+        linear(),
+    ],
+    ids=lambda tree: type(tree).__name__,
+)
+def test_key_paths_are_made_of_keys_of_jax_with_names(tree):
+    def parts(path):
+        return jax.tree_util.keystr(path, simple=True, separator="/").split("/")
+
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        assert all(isinstance(key, KEYS) for key in path)
+        assert all(parts(path))
+        again = pickle.loads(pickle.dumps(path))
+        assert again == path
+        assert jax.tree_util.keystr(again) == jax.tree_util.keystr(path)
+        if isinstance(tree, Module):
+            reached = tree
+            for name in parts(path):
+                reached = getattr(reached, name)
+            assert reached is leaf
 
 
 @pytest.mark.parametrize(
