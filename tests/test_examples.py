@@ -101,13 +101,16 @@ def interrupted(folder: Path, checkpoint: Path, kind: signal.Signals) -> tuple[i
     rng = random.Random()
     # What was started in the background ignores Ctrl-C, and so would all that it starts.
     ignoring = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [sys.executable, "-u", ROOT / training_script()],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    printed = (
+        folder / "printed.txt"
+    )  # a pipe would be full before it is read: XLA may warn at length
+    with printed.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-u", ROOT / training_script()],
+            cwd=folder,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
     signal.signal(signal.SIGINT, ignoring)
     with process:
         seen = {version(checkpoint)}
@@ -117,9 +120,7 @@ def interrupted(folder: Path, checkpoint: Path, kind: signal.Signals) -> tuple[i
             seen.add(version(checkpoint))
         time.sleep(rng.uniform(0, 0.03))  # an epoch takes that long
         process.send_signal(kind)
-        assert process.stdout is not None
-        printed = process.stdout.read()
-    return process.returncode, printed
+    return process.returncode, printed.read_text()
 
 
 def version(path: Path) -> int:
