@@ -10,15 +10,39 @@ import numpy as np
 
 from mlax._jax.trees import class_of, leaves, leaves_with_path
 from mlax._module.branches import INode
+from mlax._module.contracts import CONVERTER
 from mlax._module.nodes import State
 from mlax._module.static import StaticError
 from mlax.tree import UNSORTABLE_KEYS, describe, keystr
 
 __all__ = ["field", "is_child", "is_class_variable", "is_to_copy", "refuse_default"]
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
+@overload
+def field(
+    *,
+    converter: Callable[[S], T],
+    default: S,
+    init: bool = ...,
+    repr: bool = ...,
+    kw_only: bool = ...,
+) -> T: ...
+@overload
+def field(
+    *,
+    converter: Callable[[S], T],
+    default_factory: Callable[[], S],
+    init: bool = ...,
+    repr: bool = ...,
+    kw_only: bool = ...,
+) -> T: ...
+@overload
+def field(
+    *, converter: Callable[[S], T], init: bool = ..., repr: bool = ..., kw_only: bool = ...
+) -> T: ...
 @overload
 def field(*, default: T, init: bool = ..., repr: bool = ..., kw_only: bool = ...) -> T: ...
 @overload
@@ -27,16 +51,25 @@ def field(
 ) -> T: ...
 @overload
 def field(*, init: bool = ..., repr: bool = ..., kw_only: bool = ...) -> Any: ...
-def field(**options: Any) -> Any:  # noqa: D417 - what the overloads take
+def field(  # noqa: D417 - what the overloads take
+    *, converter: Callable[[Any], Any] | None = None, **options: Any
+) -> Any:
     """Describe a field of a Module, as `dataclasses.field` does.
 
     Args:
+        converter: Function that is applied to each value given to the field: to arguments of the
+            generated `__init__` and to defaults, when `__init__` or `__post_init__` assigns the
+            field, and by `replace`. Its results must be valid arguments, too.
         default: Value of the field where none is given.
         default_factory: Function that makes it; for lists and dicts of States, or States of one's own.
         init: Whether `__init__` takes it. If not, `__post_init__` assigns it.
         repr: Whether `repr` shows it.
         kw_only: Whether `__init__` takes it by keyword only.
     """
+    if converter is not None:
+        if not callable(converter):
+            raise TypeError(f"mlax.field: converter must be a function, got {describe(converter)}")
+        options["metadata"] = {**options.get("metadata", {}), CONVERTER: converter}
     return dataclasses.field(**options)
 
 

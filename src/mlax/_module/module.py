@@ -32,6 +32,17 @@ from mlax._jax.recursion import make_room
 from mlax._jax.trees import class_of, map_leaves
 from mlax._module import annotations, calls
 from mlax._module.branches import INode, copy_states
+from mlax._module.contracts import (
+    NotAssigned,
+    checks_of,
+    convert_defaults,
+    converted,
+    converted_value,
+    converters_of,
+    converting,
+    hides_property,
+    run_checks,
+)
 from mlax._module.fields import (
     field,
     is_child,
@@ -131,6 +142,8 @@ class Module(INode, Flattened, metaclass=ABCMeta):
     _has_plain_call: ClassVar[bool] = True
     _has_plain_is_set_up: ClassVar[bool] = True
     _fresh_defaults: ClassVar[Mapping[str, Any]] = {}
+    _converters: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+    _checks: ClassVar[tuple[Callable[[Any], object], ...]] = ()
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def __init_subclass__(cls, *, kw_only: bool = False, **kwargs: Any) -> None:
@@ -160,7 +173,7 @@ class Module(INode, Flattened, metaclass=ABCMeta):
                     f"{type(self).__name__}.{name} is assigned in __init__, but is not a field of the class.\n"
                     f"  Declare it in the body of {type(self).__name__}: `{name}: {type(value).__name__}`"
                 )
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, converted_value(type(self), name, value))
 
         def __delattr__(self, name: str) -> None:
             if _is_finished(self):
@@ -270,6 +283,14 @@ class Module(INode, Flattened, metaclass=ABCMeta):
         """
         return calls.run_chain(self, x, children)
 
+    def __check__(self) -> None:
+        """Raise an error if the values of the fields do not fit together. A class may define this.
+
+        It runs at the end of the constructor and of `replace`, when the fields have passed the checks
+        of their annotations; first for base classes, of which each may have its own. It cannot
+        assign anything. While JAX traces, arrays have shapes and dtypes, but no values.
+        """
+
     @property
     def is_set_up(self) -> bool:
         """Whether no node in the module's own fields is UNSET. Submodules do not count."""
@@ -282,10 +303,11 @@ class Module(INode, Flattened, metaclass=ABCMeta):
         """Return a copy with some fields changed. Neither `__init__` nor `__post_init__` is called.
 
         Args:
-            **changes: New values by field name.
+            **changes: New values by field name. Converters of their fields are applied to them.
 
         Raises:
             TypeError: A name is not that of a field, or a value is not valid for its field.
+            Exception: What a `__check__` of the class or a converter raises.
         """
         cls = type(self)
         unknown = changes.keys() - set(cls._names)
@@ -298,9 +320,11 @@ class Module(INode, Flattened, metaclass=ABCMeta):
                 else f"the fields are {', '.join(cls._names)}"
             )
             raise TypeError(f"{cls.__name__}.replace: no field {name!r}, {hint}")
+        changes = converted(cls, changes)
         new = object.__new__(cls)
         _fill(new, _values(self) | changes, self._aux_data.label)
         annotations.check_changes(self, new, changes)
+        run_checks(new)
         return new
 
     def __replace__(self, **changes: Any) -> Self:
@@ -333,6 +357,7 @@ def _complete(cls: Any, *, kw_only: bool = False) -> None:
         return
     _make_dataclass(cls, kw_only=kw_only)
     cls._mutable = _mutable(cls)
+    cls._checks = checks_of(cls, Module)
     cls._has_forward = cls.forward is not Module.forward
     cls._has_plain_call = cls.__call__ is Module.__call__
     cls._has_plain_is_set_up = cls.is_set_up is Module.is_set_up
@@ -356,6 +381,8 @@ def _make_dataclass(cls: Any, *, kw_only: bool) -> None:
     for name, annotation in inspect.get_annotations(cls).items():
         if not is_class_variable(annotation):
             refuse_default(cls, name, cls.__dict__.get(name))
+            if hides_property(cls, name):
+                setattr(cls, name, dataclasses.field())  # else the property would be the default
     for base in cls.__mro__[1:]:
         _mend_fields(base)
     # With a custom __init__, fields with defaults may come first: the rule against it is for generated ones.
@@ -375,19 +402,25 @@ def _make_dataclass(cls: Any, *, kw_only: bool) -> None:
             raise TypeError(
                 f"{cls.__name__}.{each.name}: a field cannot have the name of a method of Module; choose another name"
             )
-        if isinstance(inspect.getattr_static(cls, each.name, None), property):
+        if hides_property(cls, each.name):
+            setattr(cls, each.name, hiding := NotAssigned())
+            hiding.__set_name__(cls, each.name)
+        elif isinstance(inspect.getattr_static(cls, each.name, None), property):
             holder = next(base for base in cls.__mro__ if each.name in base.__dict__)
             declares = next(
                 base for base in cls.__mro__ if each.name in inspect.get_annotations(base)
             )
             raise TypeError(
                 f"{holder.__name__}.{each.name} is a property, but {declares.__name__} declares a field "
-                f"{each.name}; rename one"
+                f"{each.name}; rename one.\n"
+                f"  To leave it to subclasses how they provide {each.name}, make it an abstract property in "
+                f"{declares.__name__}."
             )
     cls._names = tuple(each.name for each in fields)
     cls._fresh_defaults = {each.name: each.default for each in fields if is_to_copy(each.default)}
     cls._params = cls.__dict__["__dataclass_params__"]
-    cls.__init__ = _freezing(cls, cls.__init__)
+    cls._converters = converters_of(cls)
+    cls.__init__ = _freezing(cls, converting(cls, cls.__init__) if init else cls.__init__)
 
 
 def _mend_fields(cls: type) -> None:
@@ -450,8 +483,10 @@ def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., Non
         try:
             object.__setattr__(self, "_aux_data", running)
             init(self, *args, **kwargs)
+            convert_defaults(self)
             _finish(self)
             annotations.check_fields(self)
+            run_checks(self)
         except BaseException:
             object.__setattr__(self, "_aux_data", failed)
             raise
