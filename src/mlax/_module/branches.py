@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeGuard, cast,
 import jax
 from jax.tree_util import GetAttrKey
 
+from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import KeyPath, flatten, flatten_with_path, leaves_with_path
 from mlax._module.containers import frozen
 from mlax._module.nodes import ENode, State, is_leaf_state, is_state_or_unset, is_unfrozen_param
@@ -78,6 +79,7 @@ class INode(State):
             parts[chosen][-1] = node
         return tuple(treedef.unflatten(part) for part in parts)
 
+    @trimmed
     def combine(self, *others: Self) -> Self:
         """Put together the parts that `partition` or `filter` made.
 

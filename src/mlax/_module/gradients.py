@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mlax._jax.tracebacks import trimmed
 from mlax._module.branches import INode
 from mlax._module.printing import shorten
 from mlax._module.unset import refuse_unset
@@ -43,6 +44,7 @@ def value_and_grad(
     name = getattr(loss_fn, "__name__", "loss_fn")
     where = f"value_and_grad({name})"
 
+    @trimmed
     @functools.wraps(loss_fn)
     def wrapped(model: M, /, *args: P.args, **kwargs: P.kwargs) -> tuple[R, M]:
         _refuse_other(where, model)

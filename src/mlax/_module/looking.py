@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlax._jax.dtypes import is_inexact
+from mlax._jax.tracebacks import trimmed
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import KeyPath, flatten_with_path, leaves
 from mlax._module import calls
@@ -26,6 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@trimmed
 def capture(
     model: HasForward[P, tuple[R, M]], where: Callable[[M], Any]
 ) -> Callable[P, tuple[R, M, Any]]:
@@ -55,6 +57,7 @@ def capture(
     return capturing
 
 
+@trimmed
 def first_non_finite(model: HasForward[P, Any]) -> Callable[P, str | None]:
     """Return a function that calls a model and names the first module with an output that is not finite.
 
@@ -130,6 +133,7 @@ class _Capturing(_Watched):
         changed.where = self.where
         return changed
 
+    @trimmed
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
         model = self.target[0]._original()
         places, treedef = self._places(model)
@@ -182,6 +186,7 @@ class _Capturing(_Watched):
 
 
 class _Searching(_Watched):
+    @trimmed
     def __call__(self, *args: Any, **kwargs: Any) -> str | None:
         model = self.target[0]._original()
         found: list[KeyPath] = []

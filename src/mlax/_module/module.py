@@ -29,6 +29,7 @@ from typing import (
 import jax
 
 from mlax._jax.recursion import make_room
+from mlax._jax.tracebacks import trim, trimmed
 from mlax._jax.trees import class_of, map_leaves
 from mlax._module import annotations, calls
 from mlax._module.branches import INode, copy_states
@@ -165,6 +166,7 @@ class Module(INode, Flattened, metaclass=ABCMeta):
 
     if not TYPE_CHECKING:
 
+        @trimmed
         def __setattr__(self, name: str, value: Any) -> None:
             if _is_finished(self):
                 super().__setattr__(name, value)  # refuses
@@ -175,6 +177,7 @@ class Module(INode, Flattened, metaclass=ABCMeta):
                 )
             object.__setattr__(self, name, converted_value(type(self), name, value))
 
+        @trimmed
         def __delattr__(self, name: str) -> None:
             if _is_finished(self):
                 super().__delattr__(name)
@@ -197,7 +200,11 @@ class Module(INode, Flattened, metaclass=ABCMeta):
 
     def __call__(self: HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the module: set it up if needed, check nodes and arguments, and return the result of `forward`."""
-        result: R = calls.run(self, args, kwargs)
+        try:
+            result: R = calls.run(self, args, kwargs)
+        except Exception as error:
+            trim(error)
+            raise
         return result
 
     def call(  # noqa: D417 - **kwargs with *args
@@ -217,7 +224,11 @@ class Module(INode, Flattened, metaclass=ABCMeta):
         Raises:
             ValueError: The child is not in this module.
         """
-        return calls.run_child(self, child, args, kwargs)
+        try:
+            return calls.run_child(self, child, args, kwargs)
+        except Exception as error:
+            trim(error)
+            raise
 
     if TYPE_CHECKING:
 
@@ -281,7 +292,11 @@ class Module(INode, Flattened, metaclass=ABCMeta):
         Raises:
             ValueError: One of them is not in this module.
         """
-        return calls.run_chain(self, x, children)
+        try:
+            return calls.run_chain(self, x, children)
+        except Exception as error:
+            trim(error)
+            raise
 
     def __check__(self) -> None:
         """Raise an error if the values of the fields do not fit together. A class may define this.
@@ -299,6 +314,7 @@ class Module(INode, Flattened, metaclass=ABCMeta):
     def _unset(self) -> list[str]:
         return [name for name, node in own_nodes(self) if node.data is UNSET]
 
+    @trimmed
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed. Neither `__init__` nor `__post_init__` is called.
 
@@ -487,8 +503,9 @@ def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., Non
             _finish(self)
             annotations.check_fields(self)
             run_checks(self)
-        except BaseException:
+        except BaseException as error:
             object.__setattr__(self, "_aux_data", failed)
+            trim(error)
             raise
 
     return __init__

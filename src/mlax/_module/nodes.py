@@ -27,6 +27,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from mlax._jax.dtypes import is_inexact
+from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import leaves_with_path
 from mlax._module.recipes import (
     Initializer,
@@ -283,6 +284,7 @@ class ENode(State, Generic[T]):
     else:
         __slots__ = ("_recipe", "data")
 
+        @trimmed
         def __init__(self, data: Any = UNSET, *, init: Any = None, dtype: Any = None) -> None:
             cls = type(self)
             if cls is ENode:
@@ -331,6 +333,7 @@ class ENode(State, Generic[T]):
         copy: Self = _unflatten[type(self)](aux_data, (data,))
         return copy
 
+    @trimmed
     def made(
         self, rng: Array | None, shape: Sequence[int], init: Initializer, dtype: DTypeLike
     ) -> Self:
@@ -433,6 +436,7 @@ class Parameter(ENode[T]):
     else:
         __slots__ = ("frozen",)
 
+        @trimmed
         def __init__(
             self, data: Any = UNSET, *, frozen: bool = False, init: Any = None, dtype: Any = None
         ) -> None:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from jaxtyping import Array
 
+from mlax._jax.tracebacks import trimmed
 from mlax._module import calls
 from mlax._module.frames import (
     NOT_GIVEN,
@@ -27,6 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _WithOptions(Prepared):
     """The result of `training` and `inference`."""
 
+    @trimmed
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         target = target_of(self.function)
         if target is not None:
@@ -72,6 +74,7 @@ class _WithOptions(Prepared):
         raise AttributeError(message)
 
 
+@trimmed
 def training(model: F, *, rng: Array | None = None, batch_axis_name: Hashable = NOT_GIVEN) -> F:
     """Return a model that is called in training mode, as are all modules inside it.
 
@@ -99,6 +102,7 @@ def training(model: F, *, rng: Array | None = None, batch_axis_name: Hashable = 
     return prepared
 
 
+@trimmed
 def inference(model: F, *, rng: Array | None = None, batch_axis_name: Hashable = NOT_GIVEN) -> F:
     """Return a model that is called in inference mode, as are all modules inside it.
 

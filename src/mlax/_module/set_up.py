@@ -27,6 +27,7 @@ from jax.errors import ConcretizationTypeError, TracerArrayConversionError, Unex
 from jaxtyping import Array
 
 from mlax._jax.recursion import make_room
+from mlax._jax.tracebacks import trimmed
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import KeyPath, class_of, flatten, leaves
 from mlax._module.flattening import is_flattened
@@ -282,6 +283,7 @@ def _not_set_up(module: Any, at: str = "") -> str:
     return f"{type(module).__name__}{at} is not set up" + (f" (UNSET: {unset})" if unset else "")
 
 
+@trimmed
 def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> M:
     """Set up a whole model from a sample of its input, without running it.
 

@@ -4,6 +4,7 @@ import copy
 from dataclasses import FrozenInstanceError
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import map_leaves
 from mlax._module.printing import Printed
 
@@ -17,12 +18,14 @@ class State(Printed):
 
     if not TYPE_CHECKING:  # if type checkers saw these, they would no longer check attributes
 
+        @trimmed
         def __setattr__(self, name: str, value: Any) -> NoReturn:
             raise FrozenInstanceError(
                 f"cannot assign to {type(self).__name__}.{name}: {type(self).__name__} is frozen; "
                 f"make a changed copy instead"
             )
 
+        @trimmed
         def __delattr__(self, name: str) -> NoReturn:
             raise FrozenInstanceError(
                 f"cannot delete {type(self).__name__}.{name}: {type(self).__name__} is frozen"

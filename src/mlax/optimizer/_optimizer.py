@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, Self, TypeVar, cast
 
+from mlax._jax.tracebacks import trimmed
 from mlax.optimizer._hyperparameters import HELD, is_array, is_schedule, refuse_vanishing
 from mlax.optimizer._specified import Specified, shown, specifications
 from mlax.optimizer._stepping import initial
@@ -34,6 +35,9 @@ class Optimizer(Specified):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         setattr(cls, "__hash__", _naming_arrays(cls.__hash__))  # noqa: B010
+        for name in ("init", "step", "apply_gradients", "update"):
+            if name in cls.__dict__:
+                setattr(cls, name, trimmed(cls.__dict__[name]))
 
     def _hint(self, name: str, value: object) -> str:
         schedulable = self._schedulable()

@@ -26,6 +26,7 @@ from weakref import WeakKeyDictionary
 import jax
 import numpy as np
 
+from mlax._jax.tracebacks import trimmed
 from mlax._jax.tracing import is_tracer
 from mlax.tree import describe
 
@@ -97,6 +98,7 @@ class Specified:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         jax.tree_util.register_static(dataclass(frozen=True)(cls))
+        setattr(cls, "__init__", trimmed(cls.__init__))  # noqa: B010
 
     def __post_init__(self) -> None:
         """Bring every field into its normal form. Raise an error if it does not accept its value."""

@@ -11,6 +11,7 @@ import jaxtyping
 
 from mlax._checking.hints import hints_of, hints_of_fields, warn_unresolved, with_self
 from mlax._checking.values import checks_enabled
+from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import leaves
 from mlax._module.unset import refuse_unset
 from mlax.tree import refuse_shared
@@ -52,6 +53,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """
     plan: _Plan | None = None
 
+    @trimmed
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         nonlocal plan

@@ -1,0 +1,105 @@
+"""Tracebacks without mlax's own frames: they end at the line of the user's code that was wrong.
+
+An error passes up to ten frames of mlax on its way out of the call of a module, and again for each
+module around it. They say nothing to a user. So public functions leave them out:
+
+    try:
+        ...
+    except Exception as error:
+        trim(error)
+        raise
+
+After a bare `raise`, Python adds the frame of the caller to the traceback, but not this one. All
+frames of the user's own code stay. `JAX_TRACEBACK_FILTERING=off`, by which JAX shows all of its
+frames, shows those of mlax too.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, TypeVar, cast
+
+import jax
+
+__all__ = ["trim", "trimmed"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MOST = 300
+"""Longer tracebacks stay as they are: each module around the error would go through all of it again."""
+
+_REFUSALS = (TypeError, ValueError, FrozenInstanceError, NotImplementedError)
+"""What mlax raises if it is used in a way that cannot be right."""
+
+
+def trim(error: BaseException) -> None:
+    """Leave the frames of mlax out of the traceback of an error, and of the errors that led to it.
+
+    They stay in an error that mlax does not raise on purpose, such as a KeyError, if the innermost
+    frame is mlax's: whoever mends mlax needs them.
+    """
+    if cast("Any", jax.config).jax_traceback_filtering == "off":
+        return
+    one: BaseException | None = error
+    while one is not None:
+        one.__traceback__ = _without_ours(one)
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+
+
+def trimmed(function: F) -> F:
+    """Return a function that trims the errors that it raises."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            trim(error)
+            raise
+
+    return cast("F", wrapper)
+
+
+def _without_ours(error: BaseException) -> TracebackType | None:
+    entries: list[TracebackType] = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        if not _is_marked(traceback.tb_frame):
+            entries.append(traceback)
+        traceback = traceback.tb_next
+        if len(entries) > _MOST:
+            return error.__traceback__
+    if isinstance(error, _REFUSALS) or (entries and not _is_ours(entries[-1].tb_frame)):
+        entries = [entry for entry in entries if not _is_ours(entry.tb_frame)]
+    for entry in reversed(entries):
+        traceback = TracebackType(traceback, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return traceback
+
+
+def _is_ours(frame: FrameType) -> bool:
+    code = frame.f_code
+    made_by_dataclasses = code.co_qualname.startswith("__create_fn__.")
+    return made_by_dataclasses or code.co_filename.startswith(_ours())
+
+
+def _is_marked(frame: FrameType) -> bool:
+    """Whether this is a frame of JAX that JAX hides from IPython."""
+    hers = frame.f_code.co_filename.startswith(_folder("jax"))
+    return hers and bool(frame.f_locals.get("__tracebackhide__"))
+
+
+@functools.cache
+def _ours() -> tuple[str, ...]:
+    """Return how the file names of mlax's code begin. jaxtyping runs some of the checks."""
+    generated = "<mlax: "
+    return generated, *map(_folder, ("mlax", "mlax_optimizers", "jaxtyping"))
+
+
+@functools.cache
+def _folder(package: str) -> str:
+    spec = find_spec(package)
+    assert spec is not None
+    return f"{Path(str(spec.origin)).parent}/"
