@@ -378,7 +378,7 @@ def sees_leaf(call: ast.Call) -> bool:
 _MODULE = """
     Annotated Array Count Dtype Entries Generic Key Literal NamedTuple Number Optimizer Output Scalar Sequence Shape
     State Totals Weights
-    apply_gradients apply_updates check_dtype checked copies folded follow_schedules full gradients h held
+    apply_gradients apply_updates check_dtype checked copies exportable folded follow_schedules full gradients h held
     hyperparameters identities init initial inputs integer isinstance jax jnp largest map_leaves merged mlax model
     no_steps number output own reduce_leaves refuse_complex refuse_packed replace require rounding scalar scheduled self
     slot_dtype slots state step stochastic_rounding sums totals trainable updates warn_if_narrow weights zeros

@@ -61,6 +61,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     initial,
     integer,
@@ -174,6 +175,7 @@ def _v_shape(h: Adafactor, shape: Shape) -> Shape | list[Shape]:
     return shape if not (h.factored and axes) else []
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What Adafactor remembers between steps."""
 

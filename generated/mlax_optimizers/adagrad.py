@@ -31,6 +31,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     full,
     initial,
@@ -97,6 +98,7 @@ class Adagrad(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What Adagrad remembers between steps."""
 

@@ -35,6 +35,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -106,6 +107,7 @@ class AdamW(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What AdamW remembers between steps."""
 

@@ -32,6 +32,7 @@ from mlax.optimizer import (
     Number,
     Optimizer,
     copies,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -99,6 +100,7 @@ class ASGD(Optimizer):
         return merged(evaluation_weights(self.own(state), trainable(weights)), weights)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What Averaged SGD remembers between steps."""
 

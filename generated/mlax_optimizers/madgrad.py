@@ -30,6 +30,7 @@ from mlax.optimizer import (
     Number,
     Optimizer,
     copies,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -93,6 +94,7 @@ class MADGRAD(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What MADGRAD remembers between steps."""
 

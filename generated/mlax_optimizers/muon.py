@@ -57,6 +57,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     initial,
     integer,
@@ -163,6 +164,7 @@ def _v_shape(h: Muon, shape: Shape) -> Shape | list[Shape]:
     return shape if not matrix and h.others == "adam" else []
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What Muon remembers between steps."""
 

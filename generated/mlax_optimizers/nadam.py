@@ -35,6 +35,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -105,6 +106,7 @@ class NAdam(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What NAdam remembers between steps."""
 

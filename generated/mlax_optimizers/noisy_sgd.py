@@ -25,6 +25,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     folded,
     follow_schedules,
     initial,
@@ -88,6 +89,7 @@ class NoisySGD(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What NoisySGD remembers between steps."""
 

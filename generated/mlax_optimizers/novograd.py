@@ -24,6 +24,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -97,6 +98,7 @@ def _v_shape(h: NovoGrad, shape: Shape) -> Shape:
     return ()
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What NovoGrad remembers between steps."""
 

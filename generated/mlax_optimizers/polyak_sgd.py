@@ -31,6 +31,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -98,6 +99,7 @@ class PolyakSGD(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What SGD with Polyak's step size remembers between steps."""
 

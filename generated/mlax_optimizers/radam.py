@@ -42,6 +42,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -120,6 +121,7 @@ class RAdam(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What RAdam remembers between steps."""
 

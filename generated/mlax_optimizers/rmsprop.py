@@ -39,6 +39,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     full,
     initial,
@@ -123,6 +124,7 @@ class RMSprop(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What RMSprop remembers between steps."""
 

@@ -31,6 +31,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -100,6 +101,7 @@ def _mu_shape(h: SM3, shape: Shape) -> list[Shape]:
     return vectors(shape)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What SM3 remembers between steps."""
 

@@ -30,6 +30,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     full,
     initial,
@@ -101,6 +102,7 @@ class Yogi(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What Yogi remembers between steps."""
 

@@ -260,7 +260,7 @@ class Module:
     def runtime(self) -> list[str]:
         """What is imported from `mlax.optimizer`."""
         words = {"zeros": "zeros", "copy": "copies", "identity": "identities", "": "full"}
-        names: set[str] = {"Dtype", "Optimizer", "merged", "no_steps", "trainable"}
+        names: set[str] = {"Dtype", "Optimizer", "exportable", "merged", "no_steps", "trainable"}
         names |= {_specifier(h) for h in self.spec.hyperparameters} - {""}
         names |= {"Number", "follow_schedules", "initial"} if self.schedules else set()
         names |= {words[slot.init.word] for slot in self.spec.slots}

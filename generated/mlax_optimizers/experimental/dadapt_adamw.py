@@ -34,6 +34,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -104,6 +105,7 @@ class DAdaptAdamW(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What D-Adapt AdamW remembers between steps."""
 

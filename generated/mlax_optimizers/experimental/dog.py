@@ -36,6 +36,7 @@ from mlax.optimizer import (
     Number,
     Optimizer,
     copies,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -101,6 +102,7 @@ class DoG(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What DoG remembers between steps."""
 

@@ -37,6 +37,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -107,6 +108,7 @@ class MARS(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What MARS remembers between steps."""
 

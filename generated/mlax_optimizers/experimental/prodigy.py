@@ -40,6 +40,7 @@ from mlax.optimizer import (
     Number,
     Optimizer,
     copies,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -124,6 +125,7 @@ class Prodigy(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What Prodigy remembers between steps."""
 

@@ -35,6 +35,7 @@ from mlax.optimizer import (
     Number,
     Optimizer,
     copies,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -109,6 +110,7 @@ class ScheduleFreeAdamW(Optimizer):
         return merged(evaluation_weights(self.own(state), trainable(weights)), weights)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What Schedule-free AdamW remembers between steps."""
 

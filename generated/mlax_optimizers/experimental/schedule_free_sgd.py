@@ -33,6 +33,7 @@ from mlax.optimizer import (
     Number,
     Optimizer,
     copies,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -102,6 +103,7 @@ class ScheduleFreeSGD(Optimizer):
         return merged(evaluation_weights(self.own(state), trainable(weights)), weights)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What Schedule-free SGD remembers between steps."""
 

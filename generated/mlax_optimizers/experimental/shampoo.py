@@ -31,6 +31,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     identities,
     initial,
@@ -110,6 +111,7 @@ def _moments_and_roots_shape(h: Shampoo, shape: Shape) -> list[Shape]:
     return matrices(shape, h.longest)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What Shampoo remembers between steps."""
 

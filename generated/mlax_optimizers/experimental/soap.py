@@ -48,6 +48,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     identities,
     initial,
@@ -133,6 +134,7 @@ def _moments_and_bases_shape(h: SOAP, shape: Shape) -> list[Shape]:
     return matrices(shape, longest)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What SOAP remembers between steps."""
 

@@ -28,6 +28,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     Optimizer,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -90,6 +91,7 @@ class Tiger(Optimizer):
         return merged(weights, model), state
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What Tiger remembers between steps."""
 

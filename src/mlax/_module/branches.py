@@ -9,6 +9,7 @@ from jax.tree_util import GetAttrKey
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import KeyPath, flatten, flatten_with_path, leaves_with_path
 from mlax._module.containers import frozen
+from mlax._module.exporting import register_plain
 from mlax._module.nodes import ENode, State, is_leaf_state, is_state_or_unset, is_unfrozen_param
 from mlax.tree import describe, flatten_given, keystr, structure_differences
 
@@ -189,6 +190,7 @@ jax.tree_util.register_pytree_with_keys(
     _unflatten,
     lambda container: ((container.states,), None),
 )
+register_plain(Container, _unflatten)
 
 
 def copy_states(name: str, states: Any) -> Any:

@@ -14,7 +14,9 @@ import jax
 from jax.tree_util import DictKey, SequenceKey
 
 from mlax._jax.trees import class_of, flatten
+from mlax._module.exporting import register_node, register_plain
 from mlax._module.state import State
+from mlax._module.written import read, written
 
 __all__ = ["FrozenDefaultDict", "FrozenDict", "FrozenList", "FrozenOrderedDict", "frozen"]
 
@@ -146,7 +148,14 @@ def _register_dict(
         factory, keys = aux_data
         return make(factory, zip(keys, children, strict=True))
 
+    def write(aux_data: Any) -> Any:
+        return [written(part, cls.__name__) for part in aux_data]
+
+    def read_aux_data(text: Any) -> Any:
+        return tuple(read(part, cls.__name__) for part in text)
+
     _pytree.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    register_node(cls, write=write, read=read_aux_data, unflatten=unflatten)
 
 
 def _items_of_list(node: Any) -> tuple[Any, None]:
@@ -163,6 +172,7 @@ def _list_of_items(_: None, children: Any) -> FrozenList:
 
 _pytree: Any = jax.tree_util
 _pytree.register_pytree_with_keys(FrozenList, _items_of_list, _list_of_items, _of_list)
+register_plain(FrozenList, _list_of_items)
 _register_dict(
     FrozenDict,
     lambda node: (None, tuple(sorted(node))),

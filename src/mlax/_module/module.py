@@ -44,6 +44,7 @@ from mlax._module.contracts import (
     hides_property,
     run_checks,
 )
+from mlax._module.exported_modules import register_module
 from mlax._module.fields import (
     field,
     is_child,
@@ -377,6 +378,7 @@ def _complete(cls: Any, *, kw_only: bool = False) -> None:
     cls._has_forward = cls.forward is not Module.forward
     cls._has_plain_call = cls.__call__ is Module.__call__
     cls._has_plain_is_set_up = cls.is_set_up is Module.is_set_up
+    register_module(cls)
     if "__init_subclass__" in cls.__dict__:
         cls.__init_subclass__ = classmethod(_completing(cls.__dict__["__init_subclass__"].__func__))
 

@@ -15,6 +15,7 @@ from typing import (
     Self,
     TypeAlias,
     TypeGuard,
+    cast,
     overload,
 )
 
@@ -29,6 +30,7 @@ from jaxtyping import Array
 from mlax._jax.dtypes import is_inexact
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import leaves_with_path
+from mlax._module.exporting import register_node
 from mlax._module.recipes import (
     Initializer,
     Recipe,
@@ -39,6 +41,7 @@ from mlax._module.recipes import (
 )
 from mlax._module.state import State
 from mlax._module.unset import UNSET, Unset
+from mlax._module.written import read, written
 from mlax.tree import describe, flatten_given, keystr
 
 if TYPE_CHECKING:
@@ -189,6 +192,7 @@ def _register(cls: type["ENode[Any]"]) -> None:
 
     _unflatten[cls] = unflatten
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    register_node(cls, write=_written_aux_data, read=_read_aux_data, unflatten=unflatten)
 
 
 # The aux data of a node are None, or whether it is frozen. Those of an unset node with a recipe are a tuple of that,
@@ -199,6 +203,20 @@ def _register(cls: type["ENode[Any]"]) -> None:
 def _aux_data_if_unset(node: Any) -> Any:
     frozen, recipe = getattr(node, "frozen", None), recipe_of(node)
     return frozen if recipe is None else (frozen, recipe, current_uses())
+
+
+def _written_aux_data(aux_data: Any) -> Any:
+    if not isinstance(aux_data, tuple):
+        return aux_data
+    frozen, own, _ = cast("tuple[Any, Recipe, Any]", aux_data)
+    return [frozen, written(own.init, "init"), written(own.dtype, "dtype")]
+
+
+def _read_aux_data(text: Any) -> Any:
+    if text is None or isinstance(text, bool):
+        return text
+    frozen, init, dtype = text
+    return frozen, Recipe(read(init, "init"), read(dtype, "dtype")), None
 
 
 def _with_data(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:

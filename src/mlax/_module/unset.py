@@ -8,6 +8,7 @@ from typing import Any, ClassVar, final
 import jax
 
 from mlax._jax.trees import leaves, leaves_with_path
+from mlax._module.exporting import register_plain
 from mlax.tree import keystr
 
 __all__ = ["UNSET", "Unset", "refuse_unset"]
@@ -36,6 +37,7 @@ class Unset:
 UNSET = Unset()
 _is_unset: Callable[[object], bool] = functools.partial(operator.is_, UNSET)
 jax.tree_util.register_pytree_node(Unset, lambda _: ((), None), lambda _, __: UNSET)
+register_plain(Unset, lambda _, __: UNSET)
 
 
 def refuse_unset(where: str, name: str, tree: Any, why: str) -> None:

@@ -12,6 +12,8 @@ from jax.tree_util import DictKey, GetAttrKey
 from mlax._jax.trees import KeyPath, TreeDef, flatten
 from mlax._module.nodes import is_leaf_state
 from mlax._module.static_texts import StaticParts
+from mlax._module.written import writable
+from mlax._module.written_structures import read_structure, written_structure
 
 __all__ = ["PackedLayout", "Place"]
 
@@ -128,6 +130,16 @@ class PackedLayout(StaticParts):
             else node
             for old, node in zip(before, after, strict=True)
         )
+
+
+writable(
+    PackedLayout,
+    lambda layout: [written_structure(layout.treedef), layout.places],
+    lambda text: PackedLayout.of(
+        read_structure(text[0]),
+        tuple(Place(path, tuple(shape), *rest) for path, shape, *rest in text[1]),
+    ),
+)
 
 
 def _digest(leaves: Sequence[Any], structure: str = "") -> str:

@@ -4,6 +4,7 @@ They can be used for handwritten optimizers too. To train models, use `mlax.opti
 """
 
 from mlax._faces import claim as _claim
+from mlax._module.exporting import exportable
 from mlax._packing.weights import refuse_packed
 from mlax.optimizer._hyperparameters import HELD as HELD  # pickles refer to it here
 from mlax.optimizer._hyperparameters import Dtype, Number, Schedule, integer, number, scheduled
@@ -30,6 +31,7 @@ __all__ = [
     "Schedule",
     "apply_updates",
     "copies",
+    "exportable",
     "folded",
     "follow_schedules",
     "full",

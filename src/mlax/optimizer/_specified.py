@@ -28,6 +28,7 @@ import numpy as np
 
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.tracing import is_tracer
+from mlax._module.exporting import register_static
 from mlax.tree import describe
 
 __all__ = ["Specification", "Specified", "is_plain", "shown", "specifications"]
@@ -99,6 +100,7 @@ class Specified:
         super().__init_subclass__(**kwargs)
         jax.tree_util.register_static(dataclass(frozen=True)(cls))
         setattr(cls, "__init__", trimmed(cls.__init__))  # noqa: B010
+        register_static(cls)
 
     def __post_init__(self) -> None:
         """Bring every field into its normal form. Raise an error if it does not accept its value."""

@@ -10,7 +10,7 @@ from mlax._jax.tracing import is_tracer
 from mlax.optim._optax.to_optax import import_optax
 from mlax.optim.transformations._protocol import arguments_after_trees
 from mlax.optim.transformations._wrapping import Arguments, Move, Transformation
-from mlax.optimizer import no_steps, trainable
+from mlax.optimizer import exportable, no_steps, trainable
 from mlax.tree import describe, mismatches
 from mlax.typing import Count, LeafMismatchError, Weights, checked, checks_enabled
 
@@ -119,6 +119,7 @@ class FromOptax(Transformation):
         return move.along(updates, weights), State(state.step + 1, inner, state.hyperparameters)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What the optimizer remembers between steps.
 

@@ -6,7 +6,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, made_or_skipped
-from mlax.optimizer import Dtype, integer, no_steps, trainable, warn_if_narrow, zeros
+from mlax.optimizer import Dtype, exportable, integer, no_steps, trainable, warn_if_narrow, zeros
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["AccumulateGradients", "State"]
@@ -69,6 +69,7 @@ class AccumulateGradients(Wrapper):
         return result, State(state.step + 1, slot, inner, state.hyperparameters)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What the optimizer remembers between micro-batches.
 

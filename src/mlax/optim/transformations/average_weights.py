@@ -10,6 +10,7 @@ from mlax.optimizer import (
     Dtype,
     Number,
     copies,
+    exportable,
     follow_schedules,
     initial,
     merged,
@@ -88,6 +89,7 @@ class AverageWeights(Wrapper):
         return merged(_evaluation_weights(self.own(state), trainable(weights)), weights)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What the optimizer remembers between steps.
 

@@ -9,7 +9,7 @@ from mlax.optim.clipping import (
     clip_grad_value,
 )
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
-from mlax.optimizer import no_steps, number, refuse_packed, trainable
+from mlax.optimizer import exportable, no_steps, number, refuse_packed, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["ClipGradients", "State"]
@@ -77,6 +77,7 @@ class ClipGradients(Wrapper):
         return result, State(state.step + 1, inner, state.hyperparameters)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What the optimizer remembers between steps.
 

@@ -8,7 +8,15 @@ from mlax._jax.trees import flatten, leaves
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._paths import PathPredicate, answers, as_callable
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
-from mlax.optimizer import Number, follow_schedules, initial, no_steps, scheduled, trainable
+from mlax.optimizer import (
+    Number,
+    exportable,
+    follow_schedules,
+    initial,
+    no_steps,
+    scheduled,
+    trainable,
+)
 from mlax.optimizer._specified import Specification
 from mlax.typing import Count, Scalar, Weights, checked
 
@@ -78,6 +86,7 @@ class DecayWeights(Wrapper):
         return result, state._replace(step=state.step + 1, inner=inner)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What the optimizer remembers between steps.
 

@@ -3,7 +3,7 @@
 from typing import Generic, NamedTuple
 
 from mlax.optim.transformations._wrapping import Arguments, Move, Transformation
-from mlax.optimizer import no_steps, trainable
+from mlax.optimizer import exportable, no_steps, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["Frozen", "State"]
@@ -37,6 +37,7 @@ class Frozen(Transformation):
         return move.nowhere(gradients, weights), state._replace(step=state.step + 1)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What the optimizer remembers between steps.
 

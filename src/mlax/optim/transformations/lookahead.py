@@ -7,7 +7,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, cast_like, where
-from mlax.optimizer import Dtype, copies, integer, merged, no_steps, number, trainable
+from mlax.optimizer import Dtype, copies, exportable, integer, merged, no_steps, number, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["Lookahead", "State"]
@@ -82,6 +82,7 @@ class Lookahead(Wrapper):
         return merged(_evaluation_weights(self.own(state), trainable(weights)), weights)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What the optimizer remembers between steps.
 

@@ -7,7 +7,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, cast_like
-from mlax.optimizer import Dtype, copies, merged, no_steps, trainable
+from mlax.optimizer import Dtype, copies, exportable, merged, no_steps, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["MasterWeights", "State"]
@@ -72,6 +72,7 @@ class MasterWeights(Wrapper):
         return merged(cast_like(wide, trainable(weights)), weights)
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What the optimizer remembers between steps.
 

@@ -7,7 +7,7 @@ from mlax._jax.trees import flatten, leaves
 from mlax.optim.transformations._paths import PathPredicate, answers
 from mlax.optim.transformations._protocol import OptimizerLike, accepted, arguments_of
 from mlax.optim.transformations._wrapping import Arguments, Move, Transformation, as_optimizer
-from mlax.optimizer import no_steps, trainable
+from mlax.optimizer import exportable, no_steps, trainable
 from mlax.optimizer._specified import Specification
 from mlax.typing import Count, Weights, checked
 
@@ -127,6 +127,7 @@ class MultiOptimizer(Transformation):
         ]
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What the optimizer remembers between steps.
 

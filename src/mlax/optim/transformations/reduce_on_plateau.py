@@ -9,7 +9,7 @@ from jaxtyping import Array
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._protocol import accepted
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
-from mlax.optimizer import integer, no_steps, number, scalar, trainable
+from mlax.optimizer import exportable, integer, no_steps, number, scalar, trainable
 from mlax.tree import describe
 from mlax.typing import Count, Scalar, Weights, checked
 
@@ -113,6 +113,7 @@ class ReduceOnPlateau(Wrapper):
         )
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What the optimizer remembers between steps.
 

@@ -13,7 +13,7 @@ from mlax._jax.dtypes import compute_dtype
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._paths import answers, as_callable
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
-from mlax.optimizer import no_steps, trainable
+from mlax.optimizer import exportable, no_steps, trainable
 from mlax.optimizer._specified import Specification
 from mlax.tree import describe
 from mlax.typing import Count, Weights, checked
@@ -76,6 +76,7 @@ class ScaleUpdates(Wrapper):
         return number
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What the optimizer remembers between steps.
 

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from mlax._jax.trees import leaves
 from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, made_or_skipped
-from mlax.optimizer import integer, no_steps, trainable
+from mlax.optimizer import exportable, integer, no_steps, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["SkipNonFinite", "State"]
@@ -68,6 +68,7 @@ class SkipNonFinite(Wrapper):
         )
 
 
+@exportable
 class State(NamedTuple, Generic[Weights]):
     """What the optimizer remembers between steps.
 
