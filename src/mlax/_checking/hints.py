@@ -22,6 +22,7 @@ __all__ = [
     "unaliased",
     "warn_unresolved",
     "with_self",
+    "written",
 ]
 
 
@@ -145,6 +146,25 @@ def hints_of(function: Callable[..., Any], cls: type = object) -> Mapping[str, A
         hints.resolve(plain, namespace, names)
         _hints[function] = hints
     return hints.found
+
+
+def written(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function of which jaxtyping made an empty copy to check calls; another function as it is.
+
+    The copy has the module and the qualified name of the original, but not its globals.
+    """
+    module = sys.modules.get(function.__module__)
+    if module is None or getattr(function, "__globals__", None) is vars(module):
+        return function
+    found: Any = module
+    for name in function.__qualname__.split("."):  # nothing is called <locals>
+        found = inspect.getattr_static(found, name, None)
+    found = getattr(found, "fget", None) or getattr(found, "__func__", found)
+    if not inspect.isfunction(found):
+        return function
+    original = inspect.unwrap(found)
+    named, given = (list(inspect.signature(one).parameters) for one in (original, function))
+    return original if [name for name in given if name in named] == named else function
 
 
 def warn_unresolved(thing: Any, where: str, names: Collection[str] | None = None) -> None:

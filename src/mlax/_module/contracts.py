@@ -65,6 +65,8 @@ def converting(cls: Any, init: Callable[..., None]) -> Callable[..., None]:
     """Return a generated `__init__`, changed to convert its arguments and the defaults of those not given."""
     if not cls._converters:
         return init
+    # The annotation of a field says what its converter returns, not what it takes.
+    init.__annotations__ |= dict.fromkeys(cls._converters.keys() & init.__annotations__, Any)
     parameters = list(inspect.signature(init).parameters.values())[1:]
     positional = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
     defaults = [

@@ -9,12 +9,12 @@ from typing import Any, ParamSpec, TypeVar, cast, get_origin
 
 import jaxtyping
 
-from mlax._checking.hints import hints_of, hints_of_fields, warn_unresolved, with_self
+from mlax._checking.hints import hints_of, hints_of_fields, warn_unresolved, with_self, written
 from mlax._checking.values import checks_enabled
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import leaves
 from mlax._module.unset import refuse_unset
-from mlax.tree import refuse_shared
+from mlax.tree import describe, refuse_shared
 from mlax.typing._collecting import Found, Tree, collect
 from mlax.typing._complaints import Reference, refuse_leaves, refuse_lines, refuse_trees
 from mlax.typing._entries import entry_mismatches, expected_entries
@@ -40,10 +40,16 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     function is first called. If an argument of `init` is also a field of the hyperparameters in its
     result, it is not checked here, because that class validates it.
 
+    This is also a type checker for jaxtyping: `@jaxtyped(typechecker=checked)`, and for a whole package
+    `jaxtyping.install_import_hook("package", "mlax.typing.checked")`, or
+    `pytest --jaxtyping-packages=package,mlax.typing.checked`.
+
     Args:
-        function: A plain function. Its type does not change.
+        function: A function, which may be async. Its type does not change. Put the decorator below
+            `@property`, `@classmethod` and the like.
 
     Raises:
+        TypeError: This is not a function.
         LeafMismatchError: The decorated function raises it, with a line for each leaf that does not
             correspond.
         ValueError: The decorated function raises it if the argument `weights` holds one array in
@@ -51,6 +57,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         TypeError: The decorated function raises it for other arguments or results that do not match
             their annotations.
     """
+    _require_function(function)
     plan: _Plan | None = None
 
     @trimmed
@@ -68,10 +75,23 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             called = plan.of_method(arguments)
             reference = called.check_arguments(arguments)
             result = function(*args, **kwargs)
-            called.check_result(result, reference)
-        return result
+            if not is_async:
+                called.check_result(result, reference)
+        return cast("R", called.awaited(result, arguments)) if is_async else result
 
+    is_async = inspect.iscoroutinefunction(function)
+    if is_async and hasattr(inspect, "markcoroutinefunction"):  # since Python 3.12
+        inspect.markcoroutinefunction(wrapper)
     return wrapper
+
+
+def _require_function(function: Any) -> None:
+    """Raise an error for a class, a property and the like."""
+    if callable(function) and not isinstance(function, type | classmethod | staticmethod):
+        return
+    kind = type(function).__name__
+    cure = "Decorate its methods" if isinstance(function, type) else f"Put @checked below @{kind}"
+    raise TypeError(f"checked takes a function, got {describe(function)}.\n  {cure}.")
 
 
 @dataclass
@@ -87,10 +107,11 @@ class _Plan:
 
     @classmethod
     def of(cls, function: Callable[..., Any], module: str) -> "_Plan":
-        hints = dict(hints_of(function))
+        hints = _hints_of(function)
         # A private function is called by a public one of the same name, which users know.
-        label = f"{_short(module)}.{function.__name__.lstrip('_')}"
-        warn_unresolved(function, label)
+        name = function.__qualname__.rpartition("<locals>.")[2]
+        label = f"{_short(module)}.{name if '.' in name else name.lstrip('_')}"
+        warn_unresolved(written(function), label)
         result_hint = hints.pop("return", Any)
         optimizer = _hyperparameter_class(result_hint)
         validated = getattr(optimizer, "__dataclass_fields__", ())
@@ -161,6 +182,15 @@ class _Plan:
         collect(self.label, Tree("result", "result", result), self.result_hint, found)
         self._hold_together(found, reference)
 
+    async def awaited(self, result: Any, arguments: dict[str, Any]) -> Any:
+        """Await the result of an async function and check it. Other functions may run meanwhile, so names of
+        dimensions are bound to those of the arguments anew.
+        """
+        result = await result
+        with cast("Any", jaxtyping).jaxtyped("context"):
+            self.check_result(result, self.check_arguments(arguments))
+        return result
+
     def _hold_together(self, found: Found, reference: Reference | None) -> Reference | None:
         """Bind all trees to the reference, or to the first of them. If they do not correspond, report every
         leaf.
@@ -228,6 +258,25 @@ class _Plan:
                 "(slot_dtype is not None)"
             )
         return trees[0]
+
+
+def _hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations of a function. jaxtyping gives an empty copy of one, which has Any for names that
+    were not defined when the function was decorated, and the result as one more argument if that is to be checked.
+    """
+    hints = dict(hints_of(function))
+    original = written(function)
+    if original is not function:
+        of_original = hints_of(original)
+        checks_result = len(inspect.signature(function).parameters) > len(
+            inspect.signature(original).parameters
+        )
+        hints |= {
+            name: hint
+            for name, hint in of_original.items()
+            if hints.get(name, Any) is Any and (name != "return" or checks_result)
+        }
+    return hints
 
 
 def _short(module: str) -> str:

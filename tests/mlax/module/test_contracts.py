@@ -1,6 +1,7 @@
 """What classes say about their fields: abstract properties, converters, and checks of their own."""
 
 import copy
+import inspect
 import pickle
 from abc import abstractmethod
 from collections.abc import Callable
@@ -164,6 +165,7 @@ def test_converters_apply_to_arguments_and_defaults_and_in_replace():
     changed = conv.replace(strides=2, name="OTHER", scale=2.0)
     assert (changed.strides, changed.name, changed.scale.data) == ((2, 2), "other", 2)
     assert changed.kernel_size is conv.kernel_size
+    assert str(inspect.signature(Conv)).startswith("(kernel_size: Any, strides: Any = 1, *, name:")
     with pytest.raises(AnnotationMismatchError, match="must be tuple"):
         Conv("3")
     with pytest.raises(TypeError, match="takes from 2 to 3 positional arguments but 4"):

@@ -1,5 +1,6 @@
 """`checked` on users' own functions, the switches, and values checked one by one."""
 
+import asyncio
 import inspect
 import os
 import pickle
@@ -235,6 +236,38 @@ def test_checks_do_not_run_in_compiled_code() -> None:
     step(ONE)
     step(ONE + 1)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("thing", "message"),
+    [
+        (Pair, r"got <class .*Pair'>.*\n  Decorate its methods\."),
+        (property(lambda self: 1), r"got <property.*\n  Put @checked below @property\."),
+        (staticmethod(len), r"Put @checked below @staticmethod\."),
+    ],
+)
+def test_other_things_than_functions_are_refused(thing: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        checked(thing)
+
+
+def test_results_of_async_functions_are_checked_when_they_are_there() -> None:
+    @checked
+    async def first(x: Float[Array, "n"], wait: float) -> Float[Array, "n"]:
+        await asyncio.sleep(wait)
+        return x if wait else x[1:]
+
+    async def both() -> Any:
+        return await asyncio.gather(first(ONE, 0.01), first(TWO, 0.01))  # the names do not mix
+
+    assert inspect.iscoroutinefunction(first) is (sys.version_info >= (3, 12))
+    one, two = asyncio.run(both())
+    assert one is ONE
+    assert two is TWO
+    with pytest.raises(TypeError, match=r"first: result must be .*, got float32\[1\]"):
+        asyncio.run(first(ONE, 0))
+    with pytest.raises(TypeError, match="first: x must be"):
+        asyncio.run(first(3, 0))  # type: ignore[arg-type]
 
 
 class Counter:
