@@ -80,17 +80,19 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         return cast("R", called.awaited(result, arguments)) if is_async else result
 
     is_async = inspect.iscoroutinefunction(function)
-    if is_async and hasattr(inspect, "markcoroutinefunction"):  # since Python 3.12
-        inspect.markcoroutinefunction(wrapper)
+    mark: Any = getattr(inspect, "markcoroutinefunction", None)  # since Python 3.12
+    if is_async and mark is not None:
+        mark(wrapper)
     return wrapper
 
 
-def _require_function(function: Any) -> None:
+def _require_function(function: object) -> None:
     """Raise an error for a class, a property and the like."""
-    if callable(function) and not isinstance(function, type | classmethod | staticmethod):
+    kind = type(function)
+    if callable(function) and not issubclass(kind, type | classmethod | staticmethod):
         return
-    kind = type(function).__name__
-    cure = "Decorate its methods" if isinstance(function, type) else f"Put @checked below @{kind}"
+    is_class = issubclass(kind, type)
+    cure = "Decorate its methods" if is_class else f"Put @checked below @{kind.__name__}"
     raise TypeError(f"checked takes a function, got {describe(function)}.\n  {cure}.")
 
 
