@@ -33,6 +33,7 @@ from mlax._module.nodes import is_variable as is_variable
 from mlax._module.options import inference as inference
 from mlax._module.options import training as training
 from mlax._module.set_up import set_up as set_up
+from mlax._module.summary import summary as summary
 from mlax._packing.pack import pack as pack
 from mlax._packing.packed import Packed as Packed
 from mlax._saving.saving import flatten as flatten

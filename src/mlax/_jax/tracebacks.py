@@ -10,8 +10,8 @@ module around it. They say nothing to a user. So public functions leave them out
         raise
 
 After a bare `raise`, Python adds the frame of the caller to the traceback, but not this one. All
-frames of the user's own code stay. `JAX_TRACEBACK_FILTERING=off`, by which JAX shows all of its
-frames, shows those of mlax too.
+frames of the user's own code stay. Those of JAX inside are left out as well, as JAX does it for
+most of its functions. `JAX_TRACEBACK_FILTERING=off` shows all frames.
 """
 
 import functools
@@ -36,7 +36,7 @@ _REFUSALS = (TypeError, ValueError, FrozenInstanceError, NotImplementedError)
 
 
 def trim(error: BaseException) -> None:
-    """Leave the frames of mlax out of the traceback of an error, and of the errors that led to it.
+    """Leave the frames of mlax and JAX out of the traceback of an error, and of the errors that led to it.
 
     They stay in an error that mlax does not raise on purpose, such as a KeyError, if the innermost
     frame is mlax's: whoever mends mlax needs them.
@@ -67,7 +67,7 @@ def _without_ours(error: BaseException) -> TracebackType | None:
     entries: list[TracebackType] = []
     traceback = error.__traceback__
     while traceback is not None:
-        if not _is_marked(traceback.tb_frame):
+        if not traceback.tb_frame.f_code.co_filename.startswith(_folder("jax")):
             entries.append(traceback)
         traceback = traceback.tb_next
         if len(entries) > _MOST:
@@ -83,12 +83,6 @@ def _is_ours(frame: FrameType) -> bool:
     code = frame.f_code
     made_by_dataclasses = code.co_qualname.startswith("__create_fn__.")
     return made_by_dataclasses or code.co_filename.startswith(_ours())
-
-
-def _is_marked(frame: FrameType) -> bool:
-    """Whether this is a frame of JAX that JAX hides from IPython."""
-    hers = frame.f_code.co_filename.startswith(_folder("jax"))
-    return hers and bool(frame.f_locals.get("__tracebackhide__"))
 
 
 @functools.cache

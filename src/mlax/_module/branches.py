@@ -1,7 +1,7 @@
 """Branch nodes: `INode` with the five methods of model surgery, and `Container`."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeGuard, cast, final
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, TypeGuard, cast, final
 
 import jax
 from jax.tree_util import GetAttrKey
@@ -167,6 +167,8 @@ class Container(INode, Generic[S]):
 
     def __init_subclass__(cls) -> NoReturn:
         raise TypeError(f"{cls.__name__}: a Container cannot have subclasses; inherit from Module")
+
+    _only: ClassVar = "states"
 
     def _parts(self) -> Iterable[tuple[str | None, Any]]:
         yield None, self.states

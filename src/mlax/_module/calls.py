@@ -137,7 +137,7 @@ def _run(frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         _say_where(error, frame)
         raise
     if frame.watch is not None:
-        frame.watch(frame, result)
+        frame.watch(frame, args, kwargs, result)
     return result
 
 
@@ -178,6 +178,7 @@ def _forward(plan: _Plan, frame: Frame, args: tuple[Any, ...], kwargs: dict[str,
         given = plan.bind(frame, args, kwargs)
         if checks_enabled():  # before set_up makes nodes from a wrong input
             plan.checks.verify(frame, module, given, nodes=False)
+        frame.find_path()  # while the module is the one that the outer module holds
         module = frame.module = set_up.set_up_one(frame, given)
         nodes = _own_nodes(module)
     if _holds(None, nodes):

@@ -227,6 +227,10 @@ class Flattened:
         """Return the model that this one stands for. Its leaves may be anything: only classes and paths are used."""
         return self
 
+    def _unpacked(self) -> Any:
+        """Return the model that this one stands for, with its arrays."""
+        return self
+
 
 def is_flattened(node: object) -> bool:
     """Whether a node is a Module."""

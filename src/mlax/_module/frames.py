@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from threading import get_ident
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ __all__ = [
     "OPTIONS",
     "Frame",
     "StaticOptions",
+    "Watch",
     "at",
     "current_frame",
     "enter",
@@ -120,6 +121,9 @@ def at(path: KeyPath) -> str:
     return f" at {path_text(path)}" if path else ""
 
 
+Watch: TypeAlias = "Callable[[Frame, tuple[Any, ...], dict[str, Any], Any], None]"
+
+
 class Frame:
     """One call of a module, while it runs.
 
@@ -133,7 +137,7 @@ class Frame:
         hints: Where to look for a child first; see `places.own_path_to`.
         thread: The thread that it runs in.
         waiting: Whether a user's own `__call__` runs, which may call that of Module.
-        watch: Called with each frame and result inside; see `mlax.capture`.
+        watch: Called with each frame inside, the arguments and keywords of its call, and the result.
     """
 
     giver: "Frame | None" = None
@@ -160,7 +164,7 @@ class Frame:
         self.hints: dict[str, int] = {}
         self.thread = get_ident()
         self.depth: int = 1 if outer is None else outer.depth + 1
-        self.watch: Callable[[Frame, Any], None] | None = None if outer is None else outer.watch
+        self.watch: Watch | None = None if outer is None else outer.watch
 
     def give(self, key: Any, *, lenient: bool = False) -> None:
         """Let this call and everything inside have a key of its own.
@@ -243,6 +247,10 @@ class Frame:
         path = self._path_in_outer()
         around = None if path is None or self.outer is None else self.outer.path_within(root)
         return None if path is None or around is None else around + path
+
+    def find_path(self) -> None:
+        """Find out the path of a module that was called directly."""
+        self.path = self._path_in_outer()
 
     def _path_in_outer(self) -> KeyPath | None:
         if self.path is not None or self.outer is None:

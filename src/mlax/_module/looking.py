@@ -110,9 +110,9 @@ class _Watched(Prepared):
         root = Frame(*self.target, current_frame())
         around = root.watch
 
-        def see(frame: Frame, result: Any) -> None:
+        def see(frame: Frame, args: Any, kwargs: Any, result: Any) -> None:
             if around is not None:
-                around(frame, result)
+                around(frame, args, kwargs, result)
             path = frame.path_within(root)
             if path is not None:
                 watch(path, result[0])

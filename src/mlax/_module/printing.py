@@ -1,8 +1,9 @@
 """How States are printed: as an indented tree, with `f32[64,10]` in place of arrays, and functions by name."""
 
+import importlib
 import reprlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +18,17 @@ class Printed:
     """
 
     __slots__ = ()
+    _only: ClassVar = "data"
 
     def _parts(self) -> Iterable[tuple[str | None, Any]]:
-        """Yield the name and value of each part. A name of None is not printed."""
+        """Yield the name and value of each part. A name of None is not printed: that of the attribute `_only`."""
         return ()
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
+        """Return what treescope shows in notebooks: the class around its parts."""
+        repr_lib: Any = importlib.import_module("treescope.repr_lib")
+        parts = {name or self._only: part for name, part in self._parts()}
+        return repr_lib.render_object_constructor(type(self), parts, path, subtree_renderer)
 
     @reprlib.recursive_repr()  # a field may hold a bound method, whose repr prints the object it is bound to
     def __repr__(self) -> str:

@@ -18,7 +18,8 @@ import contextvars
 import functools
 import inspect
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import jax
@@ -47,7 +48,7 @@ from mlax._module.recipes import NoKeyError, noting_uses
 from mlax._module.unset import refuse_unset
 from mlax.tree import describe, keystr, refuse_shared
 
-__all__ = ["set_up", "set_up_one"]
+__all__ = ["assembled", "has_shape", "needs_values", "only_shapes", "set_up", "set_up_one"]
 
 M = TypeVar("M", bound=State)
 
@@ -323,14 +324,14 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         place = ()
         labelled = run.labelled(model, place)
     found, treedef = flatten((inputs, options, rng))
-    arrays = [leaf for leaf in found if _has_shape(leaf)]
+    arrays = [leaf for leaf in found if has_shape(leaf)]
     frame = Frame(labelled, class_of(labelled).forward, current_frame())
     inside = static_options()._replace(inference_mode=True)
 
     def call(arrays: list[Any]) -> None:
         given = iter(arrays)
         args, kwargs, key = treedef.unflatten(
-            next(given) if _has_shape(leaf) else leaf for leaf in found
+            next(given) if has_shape(leaf) else leaf for leaf in found
         )
         # The key is for nodes. A `forward` that cannot inherit it, as inside a scan, does without in inference mode.
         frame.give(key, lenient=True)
@@ -347,16 +348,37 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         cast("Any", jax.eval_shape)(call, arrays)
         made = run.finish(place)
     except (ConcretizationTypeError, TracerArrayConversionError) as error:
-        raise TypeError(
-            f"mlax.set_up calls {class_of(model).__name__} with only shapes and dtypes, but a forward in it needs "
-            f"values, for example in an `if`.\n"
-            f"  Call the model on data instead: result, model = model(x, ...)"
-        ) from error
+        cure = "Call the model on data instead: result, model = model(x, ...)"
+        raise TypeError(f"{needs_values('mlax.set_up', model)}\n  {cure}") from error
     finally:
         _current.reset(token)
-    model = _assembled(model, place, made)
+    model = assembled(model, place, made)
     refuse_unset("mlax.set_up", "model", model, "their modules were not called with these inputs")
     return model
+
+
+def needs_values(where: str, model: Any) -> str:
+    """Return the message about a model that cannot be called with only shapes."""
+    return (
+        f"{where} calls {class_of(model).__name__} with only shapes and dtypes, but a forward in it needs values, "
+        f"for example in an `if`."
+    )
+
+
+@contextmanager
+def only_shapes(model: M, key: Array | None) -> Generator[M]:
+    """Yield a model whose calls set up its modules on the way, for a call under `eval_shape`.
+
+    Args:
+        model: It holds tracers, so that what its `set_up` methods return is traced too.
+        key: Key of the model, a tracer or None.
+    """
+    run = _Run(key, eager=False)
+    token = _current.set(run)
+    try:
+        yield run.labelled(model, ())
+    finally:
+        _current.reset(token)
 
 
 def _place_of(module: Any) -> KeyPath | None:
@@ -385,7 +407,7 @@ def _refuse_shared_modules(module: Any, path: KeyPath, seen: dict[int, KeyPath])
         _refuse_shared_modules(child, path + inside, seen)
 
 
-def _has_shape(leaf: object) -> bool:
+def has_shape(leaf: object) -> bool:
     """Whether only the shape and dtype of an input's leaf are used."""
     return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
 
@@ -396,10 +418,11 @@ def _with_label(module: Any, label: KeyPath | None) -> Any:
     return aux_data.flattening.unflatten(aux_data.labelled(label), children)
 
 
-def _assembled(module: Any, path: KeyPath, made: Mapping[KeyPath, Any]) -> Any:
+def assembled(module: Any, path: KeyPath, made: Mapping[KeyPath, Any]) -> Any:
+    """Return a module, and all inside, with those that were made in their places."""
     module = made.get(path, module)
     return _with_label(
-        map_modules(lambda inside, child: _assembled(child, path + inside, made), module), None
+        map_modules(lambda inside, child: assembled(child, path + inside, made), module), None
     )
 
 

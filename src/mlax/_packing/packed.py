@@ -20,7 +20,7 @@ from typing import (
 
 from mlax._jax.trees import flatten
 from mlax._module import calls
-from mlax._module.module import HasForward, Module
+from mlax._module.module import HasForward, Module, is_module
 from mlax._module.nodes import ENode
 from mlax._packing.layout import PackedLayout, Place
 from mlax.tree import describe, structure_differences
@@ -135,6 +135,10 @@ class Packed(Module, Generic[T]):
 
     def _original(self) -> Any:
         return self.layout.numbered()
+
+    def _unpacked(self) -> Any:
+        tree: Any = self.unpack()
+        return tree if is_module(tree) else self
 
     @classmethod
     def _unpickled(cls, small: Any, large: Any, numbered: Any, places: Any) -> Self:

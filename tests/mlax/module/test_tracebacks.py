@@ -153,6 +153,9 @@ class Dropout(Module):
 class Embedding(Module):
     table: Any
 
+    def forward(self, x: Array) -> tuple[Array, Self]:
+        return x @ jnp.ones((7, 8)), self
+
 x = jnp.ones((2, 3))
 unset = Net((Linear(4), Linear(5)))
 net = mlax.set_up(unset, x, rng=jax.random.key(0))
@@ -169,6 +172,8 @@ MISTAKES = [
     ("wrong(x)", "x: float32[2,4], expected Float[Array,"),
     ("mlax.inference(wrong)(x)", "x: float32[2,4], expected Float[Array,"),
     ("mlax.set_up(unset, x.astype(int))", "x: int32[2,3], expected Float[Array,"),
+    ("Embedding(None)(x)", "return x @ jnp.ones((7, 8)), self"),
+    ("mlax.summary(unset, x.astype(int))", "x: int32[2,3], expected Float[Array,"),
     ("Embedding(x)", "float32[2,3] is an array"),
     ("Linear('3')", "Linear.out_features must be int"),
     ("Linear()", "missing 1 required positional argument: 'out_features'"),
