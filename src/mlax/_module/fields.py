@@ -1,6 +1,8 @@
 """The fields of a Module: how to describe them, which are children, and which defaults are refused."""
 
 import dataclasses
+import functools
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, cast, get_origin, overload
@@ -11,11 +13,20 @@ import numpy as np
 from mlax._jax.trees import class_of, leaves, leaves_with_path
 from mlax._module.branches import INode
 from mlax._module.contracts import CONVERTER
-from mlax._module.nodes import State
+from mlax._module.hidden import ARRAYS
+from mlax._module.nodes import State, is_state_or_unset
+from mlax._module.printing import with_article
 from mlax._module.static import StaticError
 from mlax.tree import UNSORTABLE_KEYS, describe, keystr
 
-__all__ = ["field", "is_child", "is_class_variable", "is_to_copy", "refuse_default"]
+__all__ = [
+    "field",
+    "is_child",
+    "is_class_variable",
+    "is_to_copy",
+    "refuse_attributes",
+    "refuse_default",
+]
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -124,9 +135,9 @@ def is_class_variable(annotation: object) -> bool:
 
 def refuse_default(cls: type, name: str, default: object) -> None:
     """Raise an error for a default that all instances would share. The message is for users new to this."""
-    if isinstance(default, (jax.Array, np.ndarray)):
+    if isinstance(default, ARRAYS):
         raise TypeError(
-            f"{cls.__name__}.{name} = {describe(cast('object', default))}: a field cannot hold a bare array.\n"
+            f"{cls.__name__}.{name} = {describe(default)}: a field cannot hold a bare array.\n"
             f"  Wrap it in a Parameter (trained) or a Variable (not trained)."
         )
     if isinstance(default, (list, dict, set)):
@@ -135,6 +146,61 @@ def refuse_default(cls: type, name: str, default: object) -> None:
             f"{cls.__name__}.{name}: all instances would share the default {kind}.\n"
             f"  Use mlax.field(default_factory=lambda: ...)."
         )
+
+
+def refuse_attributes(cls: Any, base: type) -> None:
+    """Raise an error for attributes of a class of modules that hide something of the model, and are no fields.
+
+    Args:
+        cls: The class, after it has become a dataclass.
+        base: The class itself, or one of its bases that is not a Module.
+    """
+    declared = inspect.get_annotations(base)
+    for name, value in vars(base).items():
+        if isinstance(value, functools.cached_property):
+            raise TypeError(
+                f"{cls.__name__}.{name}: a cached_property would write into a module, which is frozen, and under "
+                f"jit it would keep a tracer.\n"
+                f"  Make it a property, or compute it in the constructor and store it in a Variable."
+            )
+        is_field = name in cls.__dataclass_fields__ and (base is not cls or name in declared)
+        if is_field or is_class_variable(declared.get(name)):
+            continue
+        found = _of_the_model(value)
+        if found is not None:
+            raise TypeError(
+                f"{cls.__name__}.{name} is {_said(value, found)}, but not a field, because {base.__name__} does not "
+                f"declare it as one: JAX would not see it, and it would not be trained or saved.\n"
+                f"  Declare it in the body of {cls.__name__}: {_declaration(name, value, found)}"
+            )
+
+
+def _of_the_model(value: Any) -> Any:
+    """Return the first State or array in a value and in tuples, lists and dicts in it; None if there is none."""
+    if isinstance(value, ARRAYS) or is_state_or_unset(value):
+        return value
+    kind = class_of(value)
+    if not issubclass(kind, (tuple, list, dict)):
+        return None
+    inside: Any = value.values() if issubclass(kind, dict) else value
+    return next((one for one in map(_of_the_model, inside) if one is not None), None)
+
+
+def _said(value: Any, found: Any) -> str:
+    what = describe(found) if isinstance(found, ARRAYS) else with_article(class_of(found).__name__)
+    return what if value is found else f"{with_article(class_of(value).__name__)} with {what}"
+
+
+def _declaration(name: str, value: Any, found: Any) -> str:
+    if isinstance(found, ARRAYS):
+        return (
+            f"`{name}: Parameter = ...` if it is trained, `{name}: Variable = ...` if not, or, if it is a constant "
+            f"that is no part of the model, `{name}: ClassVar = ...`."
+        )
+    kind = class_of(value).__name__
+    if isinstance(value, (list, dict)):
+        return f"`{name}: {kind} = mlax.field(default_factory=lambda: ...)`."
+    return f"`{name}: {kind} = ...`."
 
 
 def is_to_copy(default: object) -> bool:

@@ -11,7 +11,7 @@ import gc
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import jax
 import numpy as np
@@ -20,7 +20,10 @@ from mlax._jax.trees import class_of
 from mlax._module.state import State
 from mlax._module.unset import Unset
 
-__all__ = ["Hidden", "hidden_in"]
+__all__ = ["ARRAYS", "Hidden", "hidden_in"]
+
+ARRAYS: tuple[type, ...] = (jax.Array, np.ndarray, cast("Any", jax).Ref)
+"""The classes of arrays, mutable ones included."""
 
 # The search ends after this many objects: a static value may be a tokenizer, or a logger, which refers to
 # everything.
@@ -86,7 +89,7 @@ def _search_of(one: Any) -> _Search:
 def _new_search(one: Any) -> _Search:
     if isinstance(one, _PLAIN):
         return _plain
-    if isinstance(one, (State, Unset, jax.Array, np.ndarray)):
+    if isinstance(one, (State, Unset, *ARRAYS)):
         return _found
     if isinstance(one, types.FunctionType):
         return _of_function

@@ -50,6 +50,7 @@ from mlax._module.fields import (
     is_child,
     is_class_variable,
     is_to_copy,
+    refuse_attributes,
     refuse_default,
 )
 from mlax._module.flattening import AuxData, Flattened, Unfinished, flattening_of
@@ -410,6 +411,9 @@ def _make_dataclass(cls: Any, *, kw_only: bool) -> None:
         # Those of dataclasses would not work with a custom __init__.
         if name in cls.__dict__:
             delattr(cls, name)
+    for base in cls.__mro__:
+        if base is cls or not (issubclass(base, Module) or base in Module.__mro__):
+            refuse_attributes(cls, base)
     fields = dataclasses.fields(cls)
     for each in fields:
         if each.name == "self":

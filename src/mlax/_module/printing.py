@@ -1,6 +1,7 @@
 """How States are printed: as an indented tree, with `f32[64,10]` in place of arrays, and functions by name."""
 
 import importlib
+import re
 import reprlib
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -8,7 +9,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-__all__ = ["Printed", "pretty", "shorten"]
+__all__ = ["Printed", "pretty", "shorten", "with_article"]
 
 
 class Printed:
@@ -79,3 +80,11 @@ def shorten(value: Any, limit: int = 60) -> str:
     """Return a value on one line, with `f32[64,10]` in place of arrays, cut off if it is long."""
     text = " ".join(pretty(value).split())
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def with_article(name: str) -> str:
+    """Return the name of a class after "a" or "an": `an Adam`, `a Linear`, `an LSTM`."""
+    plain = name.lstrip("_")
+    spelled = plain[:2].isupper()  # said letter by letter
+    vowel = re.match("[AEFHILMNORSX]" if spelled else "[aeio]|un|up", plain, re.IGNORECASE)
+    return f"{'an' if vowel else 'a'} {name}"

@@ -2,11 +2,12 @@
 
 import abc
 import dataclasses
-from functools import cached_property
+import functools
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from mlax import Module, Parameter, Variable, tree_equal
@@ -22,10 +23,6 @@ def test_class_variables_properties_and_methods():
         @property
         def size(self) -> int:
             return self.weight.data.size
-
-        @cached_property
-        def doubled(self) -> Any:
-            return 2 * self.weight.data
 
         @classmethod
         def ones(cls, size: int) -> "Mine":
@@ -45,7 +42,6 @@ def test_class_variables_properties_and_methods():
         "affine",
         1,
     )
-    assert module.doubled is module.doubled
     assert len(jax.tree.leaves(module)) == 1
     assert jax.jit(Mine.total)(module) == 3
     with pytest.raises(TypeError, match="no field 'kind'"):
@@ -201,6 +197,63 @@ def test_class_variables_may_be_anything(annotation):
     layer = type("Layer", (Module,), namespace)
     assert layer().registry is layer.registry
     assert not dataclasses.fields(layer)
+
+
+UNDECLARED: dict[str, tuple[Any, str]] = {
+    "parameter": (Parameter(jnp.ones(3)), "a Parameter, .*`it: Parameter = "),
+    "unset": (Variable(), "a Variable, .*`it: Variable = "),
+    "module": (Linear(3), "a Linear, .*`it: Linear = "),
+    "array": (jnp.arange(3.0), r"float32\[3\], .*`it: Variable = .*`it: ClassVar = "),
+    "numpy": (np.arange(3), r"int64\[3\], .*`it: Variable = .*`it: ClassVar = "),
+    "key": (jax.random.key(0), r"key.*\[\], .*`it: ClassVar = "),
+    "ref": (jax.new_ref(jnp.ones(3)), r"float32\[3\], "),
+    "list": ([Linear(3), None], r"a list with a Linear, .*`it: list = mlax\.field\("),
+    "dict": ({"a": (1, Parameter())}, r"a dict with a Parameter, .*`it: dict = mlax\.field\("),
+    "tuple": ((1, jnp.ones(2)), r"a tuple with float32\[2\], "),
+}
+
+
+@pytest.mark.parametrize(("value", "message"), UNDECLARED.values(), ids=UNDECLARED)
+def test_what_belongs_to_the_model_is_declared(value, message):
+    class Base(Module):
+        it: Any = None
+
+    body = {"__module__": __name__, "it": value}
+    for bases in ((Module,), (Base,), (type("Mixin", (), body), Module)):
+        own = {} if len(bases) == 2 else body
+        with pytest.raises(TypeError, match=rf"(?s)^Net\.it is {message}"):
+            type("Net", bases, own)
+    for annotation in (ClassVar, "ClassVar[Any]"):
+        declared = type("Net", (Module,), body | {"__annotations__": {"it": annotation}})
+        assert declared().it is value
+    mixin = type("Mixin", (), body | {"__annotations__": {"it": ClassVar[Any]}})
+    assert type("Net", (mixin, Module), {})().it is value
+
+
+def test_other_attributes_of_a_class_need_no_annotation():
+    class Net(Module):
+        w: Parameter = Parameter(1.0)
+        sizes = (1, 2)
+        names = ["a"]  # noqa: RUF012
+        activation = staticmethod(jax.nn.relu)
+        partial = functools.partial(jnp.sum, axis=0)
+
+    class Deeper(Net):
+        sizes = (3,)
+
+    assert (Net().sizes, Deeper().sizes, Deeper().names) == ((1, 2), (3,), ["a"])
+    assert len(jax.tree.leaves(Deeper())) == 1
+
+
+def test_a_cached_property_is_refused():
+    def total(self):
+        return self.w.data.sum()
+
+    body = {"total": functools.cached_property(total)}
+    body["total"].__set_name__(None, "total")
+    for bases, own in (((Module,), body), ((type("Mixin", (), body), Module), {})):
+        with pytest.raises(TypeError, match=r"^Net\.total: .*\n  Make it a property.*Variable"):
+            type("Net", bases, own)
 
 
 def test_a_field_cannot_be_called_self():
