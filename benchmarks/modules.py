@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from benchmarks.effort import Effort
 from benchmarks.peers import available
@@ -29,7 +29,9 @@ READ = "read a field a thousand times"
 CONSTRUCT = "construct one module"
 FUNCTION = "construct one module, a jitted function in a field"
 CLOSURE = "construct one module, a function that refers to another in a field"
+SHAPED = "construct one module, shaped annotations"
 REPLACE = "replace one array of one module"
+REPLACE_SHAPED = "replace one array of one module, shaped annotations"
 CALL = f"call a jitted identity, {3 * MODULES} arrays in and out"
 
 
@@ -37,6 +39,15 @@ class Layer(Module):
     a: Parameter[Array]
     b: Parameter[Array]
     c: Parameter[Array]
+    size: int
+    name: str
+    rate: float
+
+
+class ShapedLayer(Module):
+    a: Parameter[Float[Array, "n"]]
+    b: Parameter[Float[Array, "n"]]
+    c: Parameter[Float[Array, "n"]]
     size: int
     name: str
     rate: float
@@ -134,6 +145,7 @@ def cases() -> Cases:
 def _cases_of_mlax() -> Cases:
     model = Model([Layer(*parameters(), *STATIC) for _ in range(MODULES)])
     layer, nodes = model.layers[0], parameters()
+    shaped = ShapedLayer(*nodes, *STATIC)
     call, closure = jax.jit(_identity), twice(jnp.tanh)
     output = call(model).layers[0]
     return {
@@ -142,7 +154,9 @@ def _cases_of_mlax() -> Cases:
         CONSTRUCT: {"mlax": lambda: Layer(*nodes, *STATIC)},
         FUNCTION: {"mlax": lambda: Activation(nodes[0], squared)},
         CLOSURE: {"mlax": lambda: Activation(nodes[0], closure)},
+        SHAPED: {"mlax": lambda: ShapedLayer(*nodes, *STATIC)},
         REPLACE: {"mlax": lambda: layer.replace(a=nodes[0])},
+        REPLACE_SHAPED: {"mlax": lambda: shaped.replace(a=nodes[0])},
         CALL: {"mlax": lambda: call(model)},
     }
 
@@ -151,10 +165,16 @@ def _cases_of_equinox() -> Cases:
 
     import equinox as eqx
 
-    from benchmarks.peers.with_equinox import EquinoxActivation, EquinoxLayer, EquinoxModel
+    from benchmarks.peers.with_equinox import (
+        EquinoxActivation,
+        EquinoxLayer,
+        EquinoxModel,
+        EquinoxShapedLayer,
+    )
 
     model = EquinoxModel([EquinoxLayer(*arrays(), *STATIC) for _ in range(MODULES)])
     layer, leaves = model.layers[0], arrays()
+    shaped = EquinoxShapedLayer(*leaves, *STATIC)
     call, filtered = jax.jit(_identity), eqx.filter_jit(_identity)
     closure = twice(jnp.tanh)
     return {
@@ -163,7 +183,9 @@ def _cases_of_equinox() -> Cases:
         CONSTRUCT: {"Equinox": lambda: EquinoxLayer(*leaves, *STATIC)},
         FUNCTION: {"Equinox": lambda: EquinoxActivation(leaves[0], squared)},
         CLOSURE: {"Equinox": lambda: EquinoxActivation(leaves[0], closure)},
-        REPLACE: {"Equinox": lambda: eqx.tree_at(lambda module: module.a, layer, leaves[0])},
+        SHAPED: {"Equinox": lambda: EquinoxShapedLayer(*leaves, *STATIC)},
+        REPLACE: {"Equinox": lambda: eqx.tree_at(_a, layer, leaves[0])},
+        REPLACE_SHAPED: {"Equinox": lambda: eqx.tree_at(_a, shaped, leaves[0])},
         CALL: {
             "Equinox, jax.jit": lambda: call(model),
             "Equinox, filter_jit": lambda: filtered(model),
@@ -198,6 +220,10 @@ def _cases_without_library() -> Cases:
         CONSTRUCT: {"plain class": lambda: PlainLayer(leaves, STATIC)},
         CALL: {"tuples": lambda: call(tuples)},
     }
+
+
+def _a(module: Any) -> Any:
+    return module.a
 
 
 def _identity(tree: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from benchmarks.algorithms import Algorithm
 from benchmarks.peers.with_jax import JaxRun
@@ -17,6 +17,7 @@ __all__ = [
     "EquinoxModel",
     "EquinoxRun",
     "EquinoxSame",
+    "EquinoxShapedLayer",
     "EquinoxTen",
 ]
 
@@ -60,6 +61,17 @@ class EquinoxLayer(eqx.Module):
     a: Array
     b: Array
     c: Array
+    size: int = eqx.field(static=True)
+    name: str = eqx.field(static=True)
+    rate: float = eqx.field(static=True)
+
+
+class EquinoxShapedLayer(eqx.Module):
+    """The same with shapes, which Equinox does not check."""
+
+    a: Float[Array, "n"]
+    b: Float[Array, "n"]
+    c: Float[Array, "n"]
     size: int = eqx.field(static=True)
     name: str = eqx.field(static=True)
     rate: float = eqx.field(static=True)

@@ -7,7 +7,7 @@ name. A shape may refer to a static field: `Float[Array, "in {self.out_features}
 import functools
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -16,17 +16,16 @@ import numpy as np
 
 from mlax._checking.hints import hints_of_fields, items_beside
 from mlax._checking.spelling import spelled
-from mlax._checking.values import check_value, checks_enabled
-from mlax._jax.trees import class_of, flatten, leaves, map_leaves
+from mlax._checking.values import check_value
+from mlax._jax.trees import class_of, leaves, map_leaves
 from mlax._module.branches import Container
-from mlax._module.kinds import AnnotationMismatchError, check_kinds, form_of
+from mlax._module.kinds import AnnotationMismatchError, form_of
 from mlax._module.nodes import UNSET, ENode
 from mlax.tree import describe
 
 __all__ = [
     "Checked",
-    "check_changes",
-    "check_fields",
+    "dimensions",
     "node_items",
     "scoped",
     "verify",
@@ -60,13 +59,14 @@ def scoped(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def verify(where: object, items: Sequence[Checked], before: Sequence[Checked] = ()) -> None:
+def verify(where: object, items: Sequence[Checked], *, all_sized: bool = True) -> None:
     """Check values in the current jaxtyping context.
 
     Args:
         where: The function that checks, for the message; its text is `Linear.forward`.
         items: The values to check.
-        before: Values already checked in this context, for the message.
+        all_sized: Whether values are refused whose shapes are computed from the size of a dimension, as in
+            `n+1`, that none before it has. If not, they pass.
 
     Raises:
         AnnotationMismatchError: A value does not match its annotation.
@@ -77,14 +77,14 @@ def verify(where: object, items: Sequence[Checked], before: Sequence[Checked] = 
         try:
             check_value(item.value, item.annotation)
         except jaxtyping.AnnotationError as error:
+            if not all_sized:
+                continue
             raise TypeError(
                 f"{where}: {item.name}: {spelled(item.annotation)} cannot be checked: {error}\n"
                 f"  Names of dimensions have a size from the nodes and arguments before this one on."
             ) from None
         except TypeCheckError:
-            raise AnnotationMismatchError(
-                _message(where, item, [*before, *items[:number]])
-            ) from None
+            raise AnnotationMismatchError(_message(where, item, items[:number])) from None
 
 
 def _message(where: object, item: Checked, before: Sequence[Checked]) -> str:
@@ -92,10 +92,10 @@ def _message(where: object, item: Checked, before: Sequence[Checked]) -> str:
         f"{where}: {item.name} does not match its annotation",
         f"  {item.name}: {_summary(item.value)}, expected {spelled(item.annotation)}",
     ]
-    tied = [other for other in before if _dimensions(other.annotation)]
+    tied = [other for other in before if dimensions(other.annotation)]
     if isinstance(item.value, np.ndarray):
         lines.append(f"  NumPy arrays are not converted in a call: pass jnp.asarray({item.name})")
-    if tied and _dimensions(item.annotation):
+    if tied and dimensions(item.annotation):
         lines.append("  dimensions are tied by name to")
         lines += [
             f"    {other.name}: {_summary(other.value)} as {spelled(other.annotation)}"
@@ -123,18 +123,23 @@ class _Bare:
         return self._text
 
 
-def _dimensions(annotation: Any) -> str:
+def dimensions(annotation: Any) -> str:
     """Return the dimensions of an array annotation; "" for anything else."""
     return getattr(annotation, "dim_str", "")
 
 
-def node_items(module: Any) -> list[Checked]:
-    """Return the data of the module's own nodes with their annotations. Empty nodes are left out."""
+def node_items(module: Any, names: Collection[str] | None = None) -> list[Checked]:
+    """Return the data of the module's own nodes with their annotations. Empty nodes are left out.
+
+    Args:
+        module: The module.
+        names: The fields to look at. Default: all.
+    """
     annotations = hints_of_fields(class_of(module))
     found: list[Checked] = []
     for name in module._aux_data.flattening.children:
         annotation = annotations.get(name, Any)
-        if annotation is not Any:
+        if annotation is not Any and (names is None or name in names):
             found += _nodes(name, getattr(module, name), annotation)
     return found
 
@@ -184,50 +189,8 @@ def _is_checkable(data: Any) -> bool:
 
 
 @scoped
-def verify_together(self: Any, where: str, items: Sequence[Checked]) -> None:
+def verify_together(
+    self: Any, where: str, items: Sequence[Checked], *, all_sized: bool = True
+) -> None:
     """Check values in a new context. The parameter is called `self` because shapes may contain `{self.field}`."""
-    verify(where, items)
-
-
-def check_fields(module: Any) -> None:
-    """Check the fields of a new module: the kinds of their values, and the data of nodes."""
-    if not checks_enabled():
-        return
-    check_kinds(module)
-    if items := node_items(module):
-        verify_together(module, type(module).__name__, items)
-
-
-def check_changes(old: Any, new: Any, changes: Mapping[str, Any]) -> None:
-    """Check a copy in which fields were replaced: these, and the nodes whose shape or dtype differs from before."""
-    if not checks_enabled():
-        return
-    check_kinds(new, [name for name, value in changes.items() if value is not getattr(old, name)])
-    before = {item.name: _signature(item.value) for item in node_items(old)}
-    items = [
-        _of_stack(item)
-        for item in node_items(new)
-        if before.get(item.name) != _signature(item.value)
-    ]
-    if items:
-        verify_together(new, f"{type(new).__name__}.replace", items)
-
-
-def _of_stack(item: Checked) -> Checked:
-    """Allow more axes in front than the annotation of a node has.
-
-    So a stack of modules, as `vmap` makes one, can be cast and sliced. In a call, fewer axes are seen.
-    """
-    dimensions = _dimensions(item.annotation)
-    several = "*" in dimensions or "..." in dimensions
-    if several or not dimensions or not isinstance(item.value, jax.Array):
-        return item
-    if item.value.ndim <= len(dimensions.split()):
-        return item
-    array: Any = item.annotation
-    return item._replace(annotation=array.dtype[array.array_type, f"... {dimensions}"])
-
-
-def _signature(data: Any) -> Any:
-    found, treedef = flatten(data)
-    return treedef, [(leaf.shape, leaf.dtype) for leaf in found]
+    verify(where, items, all_sized=all_sized)

@@ -1,26 +1,23 @@
 """The checks of a call, and the memory of those that passed.
 
 The module's own nodes, the arguments and the result are checked together, so that one name of a
-dimension has one size. That takes 30 us and more. A check sees only structure, shapes, dtypes,
-static fields and plain values. So where all of these are as in an earlier call that passed, nothing
-is checked again: to compare them takes about 1 us.
+dimension has one size. Where all that these checks can see (`seen`) is as in an earlier call that
+passed, nothing is checked again.
 """
 
 import contextlib
 import inspect
-import operator
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, cast, get_args, get_origin
 
-import jax
 import jaxtyping
-import numpy as np
 
 from mlax._checking.hints import are_final, hints_of, hints_of_fields, warn_unresolved, with_self
-from mlax._jax.trees import class_of, flatten
+from mlax._jax.trees import class_of
 from mlax._module import annotations
 from mlax._module.annotations import Checked
+from mlax._module.seen import UnknownError, computes_shapes, seen, seen_in_nodes, seen_in_tree
 
 __all__ = ["CallChecks", "scope"]
 
@@ -54,29 +51,22 @@ class CallChecks:
 
         Args:
             module: The module that is called.
-            nodes: Its own nodes, with the structures of fields that hold several, and None for other fields.
+            nodes: Its own nodes, as `nodes_in` returns them.
             args: The arguments of the call.
             kwargs: The keywords of the call.
         """
         if type(module) not in self._final:
             self._look_up_hints(class_of(module))
         found: list[Hashable] = [module._aux_data]
-        values: tuple[object, ...] = args
         try:
             if type(module) in self._computing:
                 found.append(_of_computed(module, args, kwargs))
-            for node in nodes:
-                if node is None or type(node) is _TreeDef:
-                    found.append(node)
-                else:
-                    found += class_of(node), _seen(node.data)
-            for value in values:
-                see = _see.get(type(value)) or _way_to_see(value)
-                found.append(see(value))
+            found += seen_in_nodes(nodes)
+            found += map(seen, args)
             if kwargs:
                 for name, value in kwargs.items():
-                    found += name, _seen(value)
-        except _UnknownError:
+                    found += name, seen(value)
+        except UnknownError:
             return None
         return tuple(found)
 
@@ -88,38 +78,36 @@ class CallChecks:
             if self._hints.get(thing) is not hints:
                 self._passed.clear()
                 self._hints[thing] = hints
-        if any(
-            "{" in repr(hint) for hint in (*function_hints.values(), *hints_of_fields(cls).values())
-        ):
+        if computes_shapes(function_hints) or computes_shapes(hints_of_fields(cls)):
             self._computing.add(cls)
         if are_final(self._function) and are_final(cls):
             self._final.add(cls)
 
-    def passed(self, seen: Hashable | None) -> set[Hashable] | None:
-        """Return what was seen of the results of such calls; None if none has passed."""
+    def passed(self, call: Hashable | None) -> set[Hashable] | None:
+        """Return what was seen of the results of calls like this; None if none has passed."""
         try:
-            return None if seen is None else self._passed.get(seen)
+            return None if call is None else self._passed.get(call)
         except Exception:  # a foreign tree whose structures cannot be hashed or compared
             return None
 
     def was_seen(self, result: Any, passed: set[Hashable]) -> bool:
         """Whether a result like this one was checked."""
         try:
-            return _seen(result) in passed
+            return seen(result) in passed
         except Exception:  # as in `passed`, or a result of an unknown kind
             return False
 
-    def remember(self, seen: Hashable | None, result: Any) -> None:
+    def remember(self, call: Hashable | None, result: Any) -> None:
         """Remember a call that passed."""
-        if seen is None:
+        if call is None:
             return
         if len(self._passed) >= _MOST:
             self._passed.clear()
         with contextlib.suppress(Exception):  # as in `passed`, or a result of an unknown kind
-            results = self._passed.setdefault(seen, set())
+            results = self._passed.setdefault(call, set())
             if len(results) >= _MOST:
                 results.clear()
-            results.add(_seen(result))
+            results.add(seen(result))
 
     def verify(
         self, where: object, module: Any, given: inspect.BoundArguments, *, nodes: bool = True
@@ -185,52 +173,9 @@ def _arguments(parameter: inspect.Parameter, value: Any, hint: Any) -> list[Chec
     return [Checked(parameter.name, value, hint)]
 
 
-class _UnknownError(Exception):
-    """Raised for a value whose check may depend on what cannot be remembered."""
-
-
-_of_array: Callable[[Any], Hashable] = operator.attrgetter("aval")
-
-
-def _of_numpy(value: Any) -> Hashable:
-    return class_of(value), value.shape, value.dtype
-
-
-def _of_plain(value: Any) -> Hashable:
-    return class_of(value), value
-
-
-def _of_tree(value: Any) -> Hashable:
-    found, treedef = flatten(value)
-    if len(found) == 1 and found[0] is value:
-        raise _UnknownError
-    return treedef, tuple(map(_seen, found))
-
-
 def _of_computed(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
     """Return what shapes such as `{self.child.width}` and `{n}` may read: all of the module, and numbers."""
     for value in (*args, *kwargs.values()):
         if getattr(value, "shape", None) == ():
-            raise _UnknownError
-    return _of_tree(module)
-
-
-_TreeDef: type = cast("Any", jax.tree_util).PyTreeDef
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), jax.ShapeDtypeStruct, _TreeDef)
-_see: dict[type, Callable[[Any], Hashable]] = dict.fromkeys(_PLAIN, _of_plain)
-
-
-def _seen(value: object) -> Hashable:
-    """Return what a check can see of a value."""
-    see = _see.get(type(value)) or _way_to_see(value)
-    return see(value)
-
-
-_numpy: Any = (np.ndarray, np.generic)
-
-
-def _way_to_see(value: Any) -> Callable[[Any], Hashable]:
-    is_array = isinstance(value, jax.Array)  # a tracer, too
-    see = _of_array if is_array else _of_numpy if isinstance(value, _numpy) else _of_tree
-    _see[class_of(value)] = see
-    return see
+            raise UnknownError
+    return seen_in_tree(module)

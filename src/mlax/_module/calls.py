@@ -11,10 +11,9 @@ import jax
 from mlax._checking.values import checks_enabled
 from mlax._jax.recursion import MANY, make_room
 from mlax._jax.tracing import is_tracer
-from mlax._jax.trees import KeyPath, class_of, flatten, leaves
+from mlax._jax.trees import KeyPath, class_of, leaves
 from mlax._module import set_up
 from mlax._module.call_checks import CallChecks, scope
-from mlax._module.flattening import Flattened, is_flattened
 from mlax._module.frames import (
     NOT_GIVEN,
     OPTIONS,
@@ -29,7 +28,6 @@ from mlax._module.frames import (
 )
 from mlax._module.nodes import UNSET, ENode
 from mlax._module.places import (
-    is_module_or_node,
     node_at,
     own_nodes,
     own_path_to,
@@ -37,6 +35,7 @@ from mlax._module.places import (
     with_node,
 )
 from mlax._module.prepared import Prepared, target_of
+from mlax._module.seen import nodes_in
 from mlax.tree import describe, keystr, path_text
 
 __all__ = ["run", "run_chain", "run_child", "run_instead", "start"]
@@ -204,22 +203,8 @@ def _forward(plan: _Plan, frame: Frame, args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _own_nodes(module: Any) -> list[Any]:
-    """Return the nodes in the module's own fields, for each container its structure before its nodes, and None in
-    place of a module or an empty field.
-    """
-    nodes: list[Any] = []
-    children, _ = module._aux_data.flattening.flatten(module)
-    for value in children:
-        if isinstance(value, ENode):
-            nodes.append(value)
-        elif value is None or isinstance(value, Flattened):
-            nodes.append(None)
-        else:
-            found, treedef = flatten(value, is_leaf=is_module_or_node)
-            nodes.append(treedef)
-            if not all(map(is_flattened, found)):
-                nodes += [None if is_flattened(node) else node for node in found]
-    return nodes
+    """Return the nodes in the module's own fields, as `nodes_in` does."""
+    return nodes_in(module._aux_data.flattening.flatten(module)[0])
 
 
 def _holds(data: object, nodes: list[Any]) -> bool:

@@ -31,7 +31,7 @@ import jax
 from mlax._jax.recursion import make_room
 from mlax._jax.tracebacks import trim, trimmed
 from mlax._jax.trees import class_of, map_leaves
-from mlax._module import annotations, calls
+from mlax._module import calls, field_checks
 from mlax._module.branches import INode, copy_states
 from mlax._module.contracts import (
     NotAssigned,
@@ -341,7 +341,7 @@ class Module(INode, Flattened, metaclass=ABCMeta):
         changes = converted(cls, changes)
         new = object.__new__(cls)
         _fill(new, _values(self) | changes, self._aux_data.label)
-        annotations.check_changes(self, new, changes)
+        field_checks.check_changes(self, new, changes)
         run_checks(new)
         return new
 
@@ -507,7 +507,7 @@ def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., Non
             init(self, *args, **kwargs)
             convert_defaults(self)
             _finish(self)
-            annotations.check_fields(self)
+            field_checks.check_fields(self)
             run_checks(self)
         except BaseException as error:
             object.__setattr__(self, "_aux_data", failed)

@@ -113,8 +113,12 @@ def test_shapes_may_refer_to_static_fields():
         AnnotationMismatchError, match=re.escape('expected Float[Array, "in {self.size}"]')
     ):
         Head(4, ones(2, 3))
+    with pytest.raises(AnnotationMismatchError, match=r"^Head\.replace: kernel"):
+        head.replace(size=4)
+    with mlax.runtime_checks(False):
+        other = head.replace(size=4)
     with pytest.raises(AnnotationMismatchError, match=r"^Head\.forward: kernel"):
-        head.replace(size=4)(X)
+        other(X)
 
 
 def test_arguments_of_every_kind():
