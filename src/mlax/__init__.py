@@ -13,6 +13,8 @@ from mlax._module.containers import FrozenDict as FrozenDict
 from mlax._module.containers import FrozenList as FrozenList
 from mlax._module.containers import FrozenOrderedDict as FrozenOrderedDict
 from mlax._module.fields import field as field
+from mlax._module.freezing import freeze as freeze
+from mlax._module.freezing import unfreeze as unfreeze
 from mlax._module.gradients import value_and_grad as value_and_grad
 from mlax._module.kinds import AnnotationMismatchError as AnnotationMismatchError
 from mlax._module.looking import capture as capture
@@ -34,6 +36,8 @@ from mlax._module.options import inference as inference
 from mlax._module.options import training as training
 from mlax._module.set_up import set_up as set_up
 from mlax._module.summary import summary as summary
+from mlax._module.surgery import At as At
+from mlax._module.surgery import at as at
 from mlax._packing.pack import pack as pack
 from mlax._packing.packed import Packed as Packed
 from mlax._saving.saving import flatten as flatten

@@ -31,6 +31,10 @@ class TreeDef(Protocol):
         """Return the tree with these leaves."""
         ...
 
+    def flatten_up_to(self, tree: Any, /) -> list[Any]:
+        """Return what another tree has where this structure has leaves."""
+        ...
+
 
 def class_of(value: object) -> Any:
     """Return `type(value)`, as Any. For a value of type Any, checkers would find `type(value)` partly unknown."""

@@ -1,7 +1,19 @@
 """Branch nodes: `INode` with the five methods of model surgery, and `Container`."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, TypeGuard, cast, final
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NoReturn,
+    Self,
+    TypeAlias,
+    TypeGuard,
+    cast,
+    final,
+    overload,
+)
 
 import jax
 from jax.tree_util import GetAttrKey
@@ -24,6 +36,9 @@ else:
 
 __all__ = ["Container", "INode", "is_branch_state", "is_container"]
 
+_Of: TypeAlias = Callable[[ENode[Any]], bool]
+_At: TypeAlias = Callable[[KeyPath, ENode[Any]], bool]
+
 
 class INode(State):
     """A branch node: it holds other States, and can be taken apart and put together again.
@@ -45,7 +60,24 @@ class INode(State):
         """
         return self.partition_with_path(predicate)[0]
 
-    def partition(self, *predicates: Callable[[ENode[Any]], bool]) -> tuple[Self, ...]:
+    if TYPE_CHECKING:  # one tree for each predicate, and one for the rest
+
+        @overload
+        def partition(self) -> tuple[Self, Self]: ...
+        @overload
+        def partition(self, a: _Of, /) -> tuple[Self, Self]: ...
+        @overload
+        def partition(self, a: _Of, b: _Of, /) -> tuple[Self, Self, Self]: ...
+        @overload
+        def partition(self, a: _Of, b: _Of, c: _Of, /) -> tuple[Self, Self, Self, Self]: ...
+        @overload
+        def partition(
+            self, a: _Of, b: _Of, c: _Of, d: _Of, /
+        ) -> tuple[Self, Self, Self, Self, Self]: ...
+        @overload
+        def partition(self, *predicates: _Of) -> tuple[Self, ...]: ...
+
+    def partition(self, *predicates: _Of) -> tuple[Self, ...]:
         """Split the tree into one tree for each predicate, and one for the rest.
 
         Args:
@@ -59,9 +91,26 @@ class INode(State):
             *(_without_path(predicate) for predicate in predicates or (is_unfrozen_param,))
         )
 
-    def partition_with_path(
-        self, *predicates: Callable[[KeyPath, ENode[Any]], bool]
-    ) -> tuple[Self, ...]:
+    if TYPE_CHECKING:
+
+        @overload
+        def partition_with_path(self) -> tuple[Self]: ...
+        @overload
+        def partition_with_path(self, a: _At, /) -> tuple[Self, Self]: ...
+        @overload
+        def partition_with_path(self, a: _At, b: _At, /) -> tuple[Self, Self, Self]: ...
+        @overload
+        def partition_with_path(
+            self, a: _At, b: _At, c: _At, /
+        ) -> tuple[Self, Self, Self, Self]: ...
+        @overload
+        def partition_with_path(
+            self, a: _At, b: _At, c: _At, d: _At, /
+        ) -> tuple[Self, Self, Self, Self, Self]: ...
+        @overload
+        def partition_with_path(self, *predicates: _At) -> tuple[Self, ...]: ...
+
+    def partition_with_path(self, *predicates: _At) -> tuple[Self, ...]:
         """Split the tree like `partition`, with predicates of a key path and a node.
 
         Args:

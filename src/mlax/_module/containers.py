@@ -5,9 +5,10 @@ originals. Each is a PyTree node of its own, with the keys and the order that JA
 original, and stays frozen in every transformation. Slices, sums and copies are plain.
 """
 
+import copy
 import operator
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
@@ -18,7 +19,14 @@ from mlax._module.exporting import register_node, register_plain
 from mlax._module.state import State
 from mlax._module.written import read, written
 
-__all__ = ["FrozenDefaultDict", "FrozenDict", "FrozenList", "FrozenOrderedDict", "frozen"]
+__all__ = [
+    "FrozenDefaultDict",
+    "FrozenDict",
+    "FrozenList",
+    "FrozenOrderedDict",
+    "frozen",
+    "with_items",
+]
 
 
 def _refuse(self: Any, *_: Any, **__: Any) -> NoReturn:
@@ -219,3 +227,11 @@ def frozen(states: Any) -> Any:
         return states
     made = treedef.unflatten(inside)
     return _FREEZE[kind](made) if kind in _FREEZE else made
+
+
+def with_items(node: Any, items: Mapping[Any, Any]) -> Any:
+    """Return a copy of a list or dict with some items replaced. It is frozen if the original is."""
+    new = copy.copy(node)  # of a frozen one: plain
+    for key, item in items.items():
+        new[key] = item
+    return new if class_of(new) is class_of(node) else _FREEZE[class_of(new)](new)

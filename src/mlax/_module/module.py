@@ -88,6 +88,19 @@ class _HasForwardPair(Protocol[P, R]):
 _Called: TypeAlias = _HasForwardPair[P, T] | Callable[P, tuple[T, Any]]
 
 
+class _HasReplace(Protocol[P]):
+    def __replace__(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+
+class _Replacing(Protocol):
+    """What `replace` is to type checkers: it takes the arguments of `__replace__`.
+
+    For Python 3.13 and later, checkers give each dataclass one that takes its fields.
+    """
+
+    def __get__(self, module: T, cls: type[_HasReplace[P]]) -> Callable[P, T]: ...
+
+
 class _HasForwardOfOne(Protocol[A, B]):
     def forward(self, x: A, /) -> tuple[B, Any]: ...
 
@@ -316,34 +329,24 @@ class Module(INode, Flattened, metaclass=ABCMeta):
     def _unset(self) -> list[str]:
         return [name for name, node in own_nodes(self) if node.data is UNSET]
 
-    @trimmed
-    def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed. Neither `__init__` nor `__post_init__` is called.
+    if TYPE_CHECKING:
+        replace: ClassVar[_Replacing]
+        """Return a copy with some fields changed. Neither `__init__` nor `__post_init__` is called."""
 
-        Args:
-            **changes: New values by field name. Converters of their fields are applied to them.
+    else:
 
-        Raises:
-            TypeError: A name is not that of a field, or a value is not valid for its field.
-            Exception: What a `__check__` of the class or a converter raises.
-        """
-        cls = type(self)
-        unknown = changes.keys() - set(cls._names)
-        if unknown:
-            name = min(unknown)
-            close = difflib.get_close_matches(name, cls._names, 1)
-            hint = (
-                f"did you mean {close[0]!r}?"
-                if close
-                else f"the fields are {', '.join(cls._names)}"
-            )
-            raise TypeError(f"{cls.__name__}.replace: no field {name!r}, {hint}")
-        changes = converted(cls, changes)
-        new = object.__new__(cls)
-        _fill(new, _values(self) | changes, self._aux_data.label)
-        field_checks.check_changes(self, new, changes)
-        run_checks(new)
-        return new
+        @trimmed
+        def replace(self, **changes: Any) -> Self:
+            """Return a copy with some fields changed. Neither `__init__` nor `__post_init__` is called.
+
+            Args:
+                **changes: New values by field name. Converters of their fields are applied to them.
+
+            Raises:
+                TypeError: A name is not that of a field, or a value is not valid for its field.
+                Exception: What a `__check__` of the class or a converter raises.
+            """
+            return _replaced(self, changes)
 
     def __replace__(self, **changes: Any) -> Self:
         """Same as `replace`, for `copy.replace` in Python 3.13."""
@@ -454,6 +457,24 @@ def _mend_fields(cls: type) -> None:
         for name in ("default", "default_factory", "kw_only"):
             if isinstance(getattr(each, name), type(dataclasses.MISSING)):
                 setattr(each, name, dataclasses.MISSING)
+
+
+def _replaced(module: Any, changes: dict[str, Any]) -> Any:
+    """Return a copy of a module with some fields changed: see `Module.replace`."""
+    cls = class_of(module)
+    names: tuple[str, ...] = cls._names
+    unknown = changes.keys() - set(names)
+    if unknown:
+        name = min(unknown)
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(names)}"
+        raise TypeError(f"{cls.__name__}.replace: no field {name!r}, {hint}")
+    changes = converted(cls, changes)
+    new = object.__new__(cls)
+    _fill(new, _values(module) | changes, module._aux_data.label)
+    field_checks.check_changes(module, new, changes)
+    run_checks(new)
+    return new
 
 
 def _values(module: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from jaxtyping import Array
 
 from mlax._jax.dtypes import is_inexact
 from mlax._jax.tracebacks import trimmed
-from mlax._jax.trees import leaves_with_path
+from mlax._jax.trees import class_of, leaves, leaves_with_path
 from mlax._module.exporting import register_node
 from mlax._module.recipes import (
     Initializer,
@@ -67,6 +67,8 @@ __all__ = [
     "is_unfrozen_param",
     "is_variable",
     "recipe_of",
+    "with_frozen",
+    "with_parts",
 ]
 
 
@@ -146,15 +148,20 @@ def is_state_or_unset(node: object) -> bool:
     return isinstance(node, (State, Unset))
 
 
-def _refuse_exact(data: Any) -> None:
-    for path, leaf in leaves_with_path(data):
-        _refuse_exact_dtype(f"Parameter.data{keystr(path)}", describe(leaf), leaf.dtype)
-
-
 _OR_UNTRAINED = "Make it a Variable, or Parameter(..., frozen=True)."
 
 
-def _refuse_exact_dtype(name: str, given: str, dtype: Any, cure: str = _OR_UNTRAINED) -> None:
+def _refuse_exact(name: str, node: Any, cure: str = _OR_UNTRAINED) -> None:
+    """Raise an error if a Parameter holds, or is to hold, arrays that cannot be trained."""
+    for path, leaf in leaves_with_path(node.data):
+        if hasattr(leaf, "dtype"):  # transformations put other things into nodes
+            _refuse_exact_dtype(f"{name}.data{keystr(path)}", describe(leaf), leaf.dtype, cure)
+    own = recipe_of(node)
+    if own is not None and own.dtype is not None:
+        _refuse_exact_dtype(f"{name}.dtype", own.dtype.name, own.dtype, cure)
+
+
+def _refuse_exact_dtype(name: str, given: str, dtype: Any, cure: str) -> None:
     if not is_inexact(dtype):
         raise TypeError(
             f"{name} is {given}: only floating-point and complex arrays can be trained.\n  {cure}"
@@ -459,20 +466,53 @@ class Parameter(ENode[T]):
             self, data: Any = UNSET, *, frozen: bool = False, init: Any = None, dtype: Any = None
         ) -> None:
             super().__init__(data, init=init, dtype=dtype)
-            if not isinstance(frozen, bool):
-                raise TypeError(f"Parameter.frozen must be a bool, got {frozen!r}")
+            _refuse_other_than_bool(frozen)
             object.__setattr__(self, "frozen", frozen)
-            if frozen:
-                return
-            _refuse_exact(self.data)
-            own = recipe_of(self)
-            if own is not None and own.dtype is not None:
-                _refuse_exact_dtype("Parameter.dtype", own.dtype.name, own.dtype)
+            if not frozen:
+                _refuse_exact("Parameter", self)
 
     def _parts(self) -> Iterable[tuple[str | None, Any]]:
         yield from super()._parts()
         if self.frozen:
             yield "frozen", True
+
+
+def _refuse_other_than_bool(frozen: object) -> None:
+    if not isinstance(frozen, bool):
+        raise TypeError(f"Parameter.frozen must be a bool, got {frozen!r}")
+
+
+def with_frozen(node: Any, frozen: bool, name: str = "Parameter", cure: str = _OR_UNTRAINED) -> Any:
+    """Return a Parameter that is frozen or not. An unset one keeps its init and dtype.
+
+    Args:
+        node: The Parameter.
+        frozen: Whether optimizers are to leave it alone.
+        name: What messages call it.
+        cure: What messages advise.
+
+    Raises:
+        TypeError: It cannot be trained, because of the dtype of its data.
+    """
+    _refuse_other_than_bool(frozen)
+    if frozen is node.frozen:
+        return node
+    if not frozen:
+        _refuse_exact(name, node, cure)
+    own = recipe_of(node)
+    return _unflatten[class_of(node)](frozen if own is None else (frozen, own, None), (node.data,))
+
+
+def with_parts(node: Any, **parts: Any) -> Any:
+    """Return a node with other `data`, or `frozen`, or both, checked as in the constructor."""
+    if "data" not in parts:
+        return with_frozen(node, parts["frozen"])
+    if not all(hasattr(leaf, "dtype") for leaf in leaves(node.data)):
+        return node.with_data(
+            parts["data"]
+        )  # a tree of other things than arrays, such as `in_axes`
+    parts = {"frozen": node.frozen} | parts if hasattr(node, "frozen") else parts
+    return class_of(node)(**parts)
 
 
 def is_state(node: object) -> TypeGuard[State]:
