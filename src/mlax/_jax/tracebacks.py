@@ -14,6 +14,7 @@ frames of the user's own code stay. Those of JAX inside are left out as well, as
 most of its functions. `JAX_TRACEBACK_FILTERING=off` shows all frames.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
@@ -31,7 +32,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _MOST = 300
 """Longer tracebacks stay as they are: each module around the error would go through all of it again."""
 
-_REFUSALS = (TypeError, ValueError, FrozenInstanceError, NotImplementedError)
+_REFUSALS = (TypeError, ValueError, OSError, FrozenInstanceError, NotImplementedError)
 """What mlax raises if it is used in a way that cannot be right."""
 
 
@@ -87,9 +88,9 @@ def _is_ours(frame: FrameType) -> bool:
 
 @functools.cache
 def _ours() -> tuple[str, ...]:
-    """Return how the file names of mlax's code begin. jaxtyping runs some of the checks."""
-    generated = "<mlax: "
-    return generated, *map(_folder, ("mlax", "mlax_optimizers", "jaxtyping"))
+    """Return how the file names of mlax's code begin, and of what runs in between."""
+    folders = map(_folder, ("mlax", "mlax_optimizers", "jaxtyping"))
+    return "<mlax: ", contextlib.__file__, *folders
 
 
 @functools.cache

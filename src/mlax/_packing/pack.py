@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array
 
 from mlax._jax.dtypes import is_inexact, is_key
+from mlax._jax.tracebacks import trimmed
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import flatten
 from mlax._module.nodes import ENode, Parameter, Variable, is_leaf_state
@@ -33,6 +34,7 @@ DEFAULT_THRESHOLD = 2**15
 _WEIGHT: Parameter[Any] = Parameter()
 
 
+@trimmed
 def pack(
     tree: S,
     *,

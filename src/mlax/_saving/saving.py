@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeVar, cast
 import jax
 import numpy as np
 
+from mlax._jax.tracebacks import trimmed
 from mlax._module.static_texts import static_texts
 from mlax._module.unset import refuse_unset
 from mlax._saving.leaves import ArrayType, array_type, as_in, decoded, encoded, stored_type
@@ -43,6 +44,7 @@ T = TypeVar("T")
 _Path: TypeAlias = str | os.PathLike[str]
 
 
+@trimmed
 def flatten(tree: object) -> dict[str, Any]:
     """Return the leaves of a tree by dotted path: `{"layers.0.kernel": ...}`.
 
@@ -58,6 +60,7 @@ def flatten(tree: object) -> dict[str, Any]:
     return leaves_by_name("mlax.flatten", "tree", tree)[0]
 
 
+@trimmed
 def unflatten(flat: Mapping[str, Any], like: T, *, strict: bool = True) -> T:
     """Return a tree like another, with leaves from a dict of dotted paths.
 
@@ -102,6 +105,7 @@ def _require_named(where: str, flat: object) -> None:
             raise TypeError(f"{where}: {expected}, got the key {describe(name)}")
 
 
+@trimmed
 def save(path: _Path, tree: object, metadata: Mapping[str, str] | None = None) -> None:
     """Save a tree in one safetensors file.
 
@@ -165,6 +169,7 @@ def _strings(where: str, metadata: Mapping[str, str]) -> Mapping[str, str]:
     return metadata
 
 
+@trimmed
 def load(path: _Path, like: T, *, strict: bool = True) -> T:
     """Return a tree like another, with leaves from a safetensors file.
 
@@ -200,6 +205,7 @@ def load(path: _Path, like: T, *, strict: bool = True) -> T:
     return cast("T", target.filled(values))
 
 
+@trimmed
 def load_metadata(path: _Path) -> dict[str, str]:
     """Return the metadata of a file: the strings given to `save`, or written by another program.
 
@@ -294,7 +300,7 @@ class _Target:
             )
         warnings.warn(
             f"{self._where}: {source} and `like` differ; only leaves that fit are loaded:{listed}",
-            stacklevel=3,
+            stacklevel=4,
         )
         return fits
 

@@ -15,6 +15,7 @@ from mlax._checking.bounds import Bounds
 from mlax._checking.spelling import spelled
 from mlax._checking.values import checks_enabled
 from mlax._jax.dtypes import compute_dtype
+from mlax._jax.tracebacks import trimmed
 from mlax._jax.tracing import is_tracer
 from mlax.tree import describe
 from mlax.typing._checked import checked
@@ -55,6 +56,7 @@ def loss(function: Callable[P, R]) -> Callable[P, R]:
     )
     checked_call = checked(call)
 
+    @trimmed
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         if not checks_enabled():

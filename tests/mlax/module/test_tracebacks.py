@@ -75,6 +75,11 @@ def functions(call: Any) -> list[str]:
         (lambda: mlax.optim.Adam(b1=2.0), []),
         (lambda: mlax.optim.Adam().init({"w": 1}), []),
         (lambda: mlax.optim.apply_updates(X, X[0]), []),
+        (lambda: mlax.losses.squared_error(X, X[0]), []),
+        (lambda: mlax.unflatten({}, X), []),
+        (lambda: mlax.load("nothing/there", X), []),
+        (lambda: mlax.load(__file__, X), []),
+        (lambda: mlax.pack({1: X, "one": X}), []),
     ],
 )
 def test_tracebacks_hold_the_frames_of_users_only(call, expected):
