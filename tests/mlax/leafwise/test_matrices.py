@@ -24,7 +24,7 @@ from mlax.leafwise import (
     rotate_back,
 )
 
-pytestmark = [pytest.mark.one_python, pytest.mark.optimized]
+pytestmark = pytest.mark.one_python
 
 SHAPES = [(3, 3), (2, 5), (6, 2), (1, 4), (4, 1)]
 MAGNITUDES = [0.0, 1e-30, 1e-3, 1.0, 1e15]
@@ -167,6 +167,7 @@ def test_inverse_root(p: int, eigenvalues: list[float]) -> None:
         np.testing.assert_allclose(inverse_root(jnp.asarray(matrix), p, 0.1), expected, atol=1e-12)
 
 
+@pytest.mark.optimized  # the singular vectors are exact to 1 %, with LLVM's rounding
 @pytest.mark.parametrize("scale", MAGNITUDES)
 def test_shampoo_of_any_magnitude(scale: float) -> None:
     g = values((3, 4), scale=scale)

@@ -32,7 +32,7 @@ from mlax.leafwise import (
     without,
 )
 
-pytestmark = [pytest.mark.one_python, pytest.mark.optimized]
+pytestmark = pytest.mark.one_python
 
 SHAPES = [(), (1,), (5,), (0,), (2, 3), (3, 0, 2), (2, 1, 4), (2, 3, 1, 2)]
 MAGNITUDES = [0.0, 1e-38, 1e-30, 1e-20, 1.0, 1e15, 1e30]
@@ -59,6 +59,7 @@ def exact(x: Array) -> Any:
     return np.asarray(x).astype(np.complex128 if jnp.iscomplexobj(x) else np.float64)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("scale", MAGNITUDES)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [np.float32, np.complex64])
@@ -90,6 +91,7 @@ def test_norms_of_complex_leaves_are_complex() -> None:
     np.testing.assert_allclose(norm(trust_ratio(w, direction) * direction), norm(w), rtol=1e-6)
 
 
+@pytest.mark.optimized
 def test_norms_of_large_leaves_of_any_magnitude() -> None:
     """They are scaled only where squares overflow or vanish; one by one, under vmap, and in their gradients."""
     magnitudes = np.array([1e-30, 1e-24, 3e-18, 1e-17, 1e-10, 1.0, 1e15, 1e18, 1e30], np.float32)
@@ -111,6 +113,7 @@ def test_norms_of_large_leaves_of_any_magnitude() -> None:
     np.testing.assert_allclose(norm(mixed), np.linalg.norm(exact(mixed)), rtol=1e-6)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("size", [4, LARGE])
 def test_gradients_near_the_largest_numbers(size: int) -> None:
     """Twice an element is infinite."""
@@ -129,12 +132,14 @@ def test_an_eager_norm_is_compiled_once(caplog: pytest.LogCaptureFixture) -> Non
         assert not caplog.records
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("size", [2, LARGE - 100, LARGE])
 def test_infinities_and_nan_reach_the_norm(size: int) -> None:
     assert norm(jnp.ones(size).at[0].set(jnp.inf)) == jnp.inf
     assert jnp.isnan(norm(jnp.ones(size).at[0].set(jnp.nan)))
 
 
+@pytest.mark.optimized
 def test_the_gradient_of_a_norm() -> None:
     x = jnp.array([3.0, -4.0])
     np.testing.assert_allclose(jax.grad(norm)(x), [0.6, -0.8], rtol=1e-6)
@@ -253,6 +258,7 @@ def test_outer_mean_is_the_second_moment_of_optax(shape: tuple[int, ...]) -> Non
     np.testing.assert_allclose(g / jnp.sqrt(second), expected, rtol=2e-6)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("magnitude", [0.0, 1e-30, 1e15])
 def test_outer_mean_of_any_magnitude(magnitude: float) -> None:
     g = values((3, 4), magnitude).at[0].set(0.0)

@@ -18,6 +18,8 @@ from mlax.experimental import losses as strict
 from tests.mlax.losses.compiling import quick
 from tests.test_import import loaded_after
 
+pytestmark = pytest.mark.one_python
+
 X = jnp.array([0.3, 0.5, 0.2])
 T = jnp.array([0.1, 0.2, 0.7])
 LABEL = jnp.array(1)
@@ -74,7 +76,6 @@ def first_dimensions(function: Any) -> str:
 every = pytest.mark.parametrize("function", ALL, ids=lambda f: f"{f.__module__}.{f.__name__}")
 
 
-@pytest.mark.one_python
 @every
 def test_half_precision_is_computed_in_float32(function: Any) -> None:
     """The result is that of float32, rounded once, no weak type comes out, and no NaN is lost."""
@@ -205,7 +206,6 @@ def test_what_all_losses_share_is_appended_to_their_docstrings() -> None:
     assert "is out of bounds" not in str(losses.nll.__doc__)
 
 
-@pytest.mark.one_python
 @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int32, jnp.uint32])
 @pytest.mark.parametrize(
     "function",

@@ -17,6 +17,8 @@ from jax.nn import initializers
 from mlax import Module, Parameter, tree_equal
 from mlax.nn import init
 
+pytestmark = pytest.mark.one_python
+
 KEY = jax.random.key(3)
 NARROW = [jnp.bfloat16, jnp.float16, jnp.float8_e4m3fn, jnp.float8_e5m2]
 EXPORTED = {name: getattr(init, name) for name in init.__all__ if name != "Initializer"}
@@ -65,7 +67,6 @@ def test_every_class_has_options_to_test_it_with():
     assert EXPORTED.keys() >= {"zeros", "ones", "he_normal", "orthogonal"}
 
 
-@pytest.mark.one_python
 @pytest.mark.parametrize("name", ALL)
 def test_the_same_values_as_jax(name):
     value = ALL[name]
@@ -144,7 +145,6 @@ def test_they_can_be_static_fields(value):
     assert tree_equal(model, pickle.loads(pickle.dumps(model)))
 
 
-@pytest.mark.one_python
 @random
 def test_moments(value):
     """Mean and variance are those that the options promise."""

@@ -24,6 +24,8 @@ from mlax.typing import LeafMismatchError, runtime_checks
 from mlax_optimizers import adam
 from tests.mlax.devices import run_on_devices
 
+pytestmark = pytest.mark.one_python
+
 
 def test_no_steps() -> None:
     assert (no_steps().dtype, no_steps().shape, int(no_steps())) == (jnp.int32, (), 0)

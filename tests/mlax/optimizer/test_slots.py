@@ -22,6 +22,8 @@ from mlax.optimizer import (
 )
 from mlax.tree import tree_equal
 
+pytestmark = pytest.mark.one_python
+
 WEIGHTS: Any = {
     "a": jnp.linspace(-1, 1, 6).reshape(2, 3),
     "b": [jnp.ones((), jnp.bfloat16), None, np.full((4,), 1 + 1j, np.complex64)],

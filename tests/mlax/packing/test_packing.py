@@ -20,6 +20,8 @@ from mlax.typing import LeafMismatchError
 from tests.mlax.models import Net, linear, net
 from tests.mlax.trees import any_arrays, modules, nested
 
+pytestmark = pytest.mark.one_python
+
 ALL = 2**62
 X = jnp.linspace(-1, 1, 20).reshape(5, 4)
 
@@ -195,7 +197,6 @@ def test_only_flat_arrays_that_changed_are_made_anew() -> None:
     assert jaxpr.count("mlax_join") == 1
 
 
-@pytest.mark.one_python
 def test_derivatives_of_every_kind() -> None:
     tree = {"a": jnp.linspace(0, 1, 4).reshape(2, 2), "b": jnp.asarray(0.5), "c": jnp.ones((0, 2))}
     weights = mlax.pack(tree)

@@ -18,6 +18,8 @@ from mlax._module.static_texts import dotted
 from tests.mlax.devices import run_on_devices
 from tests.mlax.trees import modules
 
+pytestmark = pytest.mark.one_python
+
 REAL = [
     *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
     *("float16", "bfloat16", "float32", "float64", "int2", "uint2", "int4", "uint4"),

@@ -17,6 +17,8 @@ from jax import lax
 from mlax import optim
 from mlax.optim import schedules
 
+pytestmark = pytest.mark.one_python
+
 LARGEST = 2**31 - 1
 BIG = 2**24 + 1  # the first integer that float32 cannot represent
 
@@ -89,7 +91,6 @@ def test_every_schedule_is_tested() -> None:
     assert set(schedules.__all__) <= set(optim.__all__)
 
 
-@pytest.mark.one_python
 @named(EXACT)
 def test_values_at_boundaries_are_exact(case: Any) -> None:
     """Each is the stated number, rounded once; steps are given in all the ways there are."""
@@ -127,7 +128,6 @@ def test_schedules_are_values(case: Any) -> None:
     assert jax.jit(lambda schedule: schedule(0))(case) == case(0)  # static to JAX
 
 
-@pytest.mark.one_python
 @pytest.mark.parametrize(
     "case", {type(each): each for each in ALL}.values(), ids=lambda each: type(each).__name__
 )

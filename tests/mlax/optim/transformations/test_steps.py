@@ -23,6 +23,8 @@ from tests.mlax.optim.transformations.examples import (
     half_of_first,
 )
 
+pytestmark = pytest.mark.one_python
+
 every_example = pytest.mark.parametrize("optimizer", EXAMPLES.values(), ids=EXAMPLES)
 
 
@@ -66,7 +68,6 @@ def test_every_transformation_has_an_example() -> None:
     assert {type(optimizer) for optimizer in EXAMPLES.values()} == set(EXPORTED)
 
 
-@pytest.mark.one_python
 @every_example
 def test_state_stays_the_same_and_the_loop_compiles_once(optimizer: Transformation) -> None:
     """Structure, shapes, dtypes and weak types: under `jit`, eagerly and in a scan; nothing is shared or given away."""
@@ -122,7 +123,6 @@ def test_new_weights_are_weights_plus_updates(optimizer: Transformation) -> None
         w = new
 
 
-@pytest.mark.one_python
 @pytest.mark.optimized
 @every_example
 def test_vmap_is_a_loop(optimizer: Transformation) -> None:
@@ -165,7 +165,6 @@ def test_integer_weights_are_refused(optimizer: Transformation) -> None:
         optimizer.init({"a": jnp.arange(3)})
 
 
-@pytest.mark.one_python
 @every_example
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 @pytest.mark.filterwarnings("ignore:.*bfloat16:UserWarning", "ignore:.*float16:UserWarning")
@@ -405,7 +404,6 @@ def test_arguments_with_defaults_are_passed() -> None:
     assert [float(value) for value in seen] == [7, 7]
 
 
-@pytest.mark.one_python
 @every_example
 def test_nothing_is_promoted(optimizer: Transformation) -> None:
     """Even if the user asks JAX to promote, and with leaves of different dtypes."""
