@@ -15,6 +15,7 @@ most of its functions. `JAX_TRACEBACK_FILTERING=off` shows all frames.
 """
 
 import contextlib
+import dis
 import functools
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
@@ -33,14 +34,16 @@ _MOST = 300
 """Longer tracebacks stay as they are: each module around the error would go through all of it again."""
 
 _REFUSALS = (TypeError, ValueError, OSError, FrozenInstanceError, NotImplementedError)
-"""What mlax raises if it is used in a way that cannot be right."""
+"""What mlax raises, or lets pass, if it is used in a way that cannot be right."""
+
+_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 def trim(error: BaseException) -> None:
     """Leave the frames of mlax and JAX out of the traceback of an error, and of the errors that led to it.
 
-    They stay in an error that mlax does not raise on purpose, such as a KeyError, if the innermost
-    frame is mlax's: whoever mends mlax needs them.
+    They stay if mlax itself failed, as with a KeyError at an operation in the innermost frame:
+    whoever mends mlax needs them.
     """
     if cast("Any", jax.config).jax_traceback_filtering == "off":
         return
@@ -73,11 +76,17 @@ def _without_ours(error: BaseException) -> TracebackType | None:
         traceback = traceback.tb_next
         if len(entries) > _MOST:
             return error.__traceback__
-    if isinstance(error, _REFUSALS) or (entries and not _is_ours(entries[-1].tb_frame)):
+    if isinstance(error, _REFUSALS) or (entries and not _has_failed(entries[-1])):
         entries = [entry for entry in entries if not _is_ours(entry.tb_frame)]
     for entry in reversed(entries):
         traceback = TracebackType(traceback, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return traceback
+
+
+def _has_failed(innermost: TracebackType) -> bool:
+    """Whether the innermost frame is mlax's, and not at a `raise` statement."""
+    instruction = innermost.tb_frame.f_code.co_code[innermost.tb_lasti]
+    return _is_ours(innermost.tb_frame) and instruction != _RAISE
 
 
 def _is_ours(frame: FrameType) -> bool:

@@ -70,6 +70,7 @@ def functions(call: Any) -> list[str]:
         (lambda: Net(3, 4), []),  # pyright: ignore
         (lambda: Net(()).replace(layer=3), []),
         (lambda: setattr(Net(()), "layers", 3), []),
+        (lambda: mlax.at(Net(()), lambda net: net.layer).get(), ["<lambda>"]),  # type: ignore
         (lambda: Parameter(1), []),
         (lambda: mlax.value_and_grad(lambda model: model)(X), []),  # type: ignore
         (lambda: mlax.optim.Adam(b1=2.0), []),
@@ -97,7 +98,7 @@ def test_jaxs_setting_shows_all_frames():
 
 def test_frames_stay_if_mlax_itself_fails(monkeypatch):
     namespace: dict[str, Any] = {}
-    exec(compile("def fails(*_): raise KeyError", mlax.__file__, "exec"), namespace)
+    exec(compile("def fails(*_): {}[0]", mlax.__file__, "exec"), namespace)
     monkeypatch.setattr("mlax._module.calls._forward", namespace["fails"])
     assert functions(lambda: Net(())(X))[-1] == "fails"
 
