@@ -164,6 +164,14 @@ class _Run:
             self.making -= 1
 
 
+class _OfShapes(_Run):
+    """A run of which only shapes and dtypes are used."""
+
+    def key_for(self, path: KeyPath) -> Array | None:
+        """Return the model's key, because folding takes time."""
+        return self.key
+
+
 _current = contextvars.ContextVar[_Run | None]("mlax_set_up", default=None)
 
 
@@ -373,7 +381,7 @@ def only_shapes(model: M, key: Array | None) -> Generator[M]:
         model: It holds tracers, so that what its `set_up` methods return is traced too.
         key: Key of the model, a tracer or None.
     """
-    run = _Run(key, eager=False)
+    run = _OfShapes(key, eager=False)
     token = _current.set(run)
     try:
         yield run.labelled(model, ())
