@@ -452,9 +452,27 @@ def test_one_module_is_checked_with_all_its_new_values():
     class Two(Module):
         left: Parameter[Float[Array, "n"]]
         right: Parameter[Float[Array, "n"]]
+        heads: int = 2
+        width: int = 4
+
+        def __check__(self) -> None:
+            if self.width % self.heads:
+                raise ValueError("heads must divide width")
 
     two = Two(Parameter(jnp.ones(2)), Parameter(jnp.ones(2)))
-    changed = mlax.at(two, lambda m: (m.left.data, m.right.data)).set((jnp.ones(3), jnp.ones(3)))
-    assert changed.right.data.shape == (3,)
+    both = mlax.at(two, lambda m: (m.left.data, m.right.data)).set((jnp.ones(3), jnp.ones(3)))
+    assert both.right.data.shape == (3,)
+    assert mlax.at(two, lambda m: (m.heads, m.width)).set((3, 9)).width == 9
+    with pytest.raises(ValueError, match="heads must divide width"):
+        mlax.at(two, lambda m: m.heads).set(3)
     with pytest.raises(ValueError, match="are the same Block"):
         mlax.at(net(), lambda m: m.blocks).apply(lambda blocks: (blocks[0], blocks[0]))
+
+
+def test_values_of_several_places_may_be_a_list_or_a_tuple():
+    model = net()
+    in_tuple = mlax.at(model, lambda m: (m.layers[0].rate, m.layers[1].rate))
+    in_list = mlax.at(model, lambda m: [m.layers[0].rate, m.layers[1].rate])
+    expected = in_tuple.set((0.8, 0.9))
+    assert tree_equal(in_tuple.set([0.8, 0.9]), in_list.set((0.8, 0.9)), expected)
+    assert in_list.apply(lambda values: (values[1], values[0])).layers[0].rate == 0.4
