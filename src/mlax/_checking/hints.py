@@ -1,12 +1,13 @@
-"""Annotations at run time: resolved, and walked side by side with the values that they describe."""
+"""Annotations at run time, resolved."""
 
+import functools
 import inspect
 import sys
 import types
 import typing
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple, Self, TypeVar, cast, get_args, get_origin
+from typing import Any, ForwardRef, NamedTuple, Self, TypeVar, Unpack, cast, get_args, get_origin
 
 import jax
 import jaxtyping
@@ -16,9 +17,11 @@ from mlax._jax.trees import class_of
 
 __all__ = [
     "are_final",
+    "bounds_of",
     "hints_of",
     "hints_of_fields",
-    "items_beside",
+    "is_unpacked",
+    "substituted",
     "unaliased",
     "warn_unresolved",
     "with_self",
@@ -74,16 +77,92 @@ class _Hints(NamedTuple):
         """Add the annotations of a class or function. Strings are evaluated; if that fails, they become `Any`."""
         for name, annotation in inspect.get_annotations(owner).items():
             self.unresolved[:] = [one for one in self.unresolved if one.name != name]
-            alone = type("_", (), {"__annotations__": {name: annotation}})
+            where: Mapping[str, Any] = namespace
             try:
-                hints = typing.get_type_hints(alone, namespace, names, include_extras=True)
-                self.found[name] = _changed(unaliased(hints[name]), _with_array)
+                hint = _evaluated(annotation, namespace, names)
+                for variable in _variables_in(hint):
+                    where = _namespace_of(variable)
+                    bounds_of(variable)
+                self.found[name] = hint
             except Exception as error:  # evaluating a string may raise anything
                 text = annotation if isinstance(annotation, str) else spelled(annotation)
                 self.unresolved.append(
-                    _Unresolved(owner, name, text, error.with_traceback(None), namespace)
+                    _Unresolved(owner, name, text, error.with_traceback(None), where)
                 )
                 self.found[name] = Any
+
+
+def _evaluated(annotation: Any, namespace: dict[str, Any], names: dict[str, Any]) -> Any:
+    """Return an annotation without strings and aliases.
+
+    Args:
+        annotation: The annotation, or a string.
+        namespace: The globals of what has it.
+        names: What it may name besides these.
+    """
+    alone = type("_", (), {"__annotations__": {"it": annotation}})
+    hint = typing.get_type_hints(alone, namespace, names, include_extras=True)["it"]
+
+    def change(part: Any) -> Any:
+        if isinstance(part, ForwardRef):  # an alias that names itself
+            return _Recursive(part.__forward_arg__, namespace, names)
+        return _with_array(part)
+
+    return _changed(unaliased(hint), change)
+
+
+class _Recursive:
+    """An alias inside itself, as in `Tree = int | tuple["Tree", ...]`. It is evaluated when it is needed."""
+
+    def __init__(self, text: str, namespace: dict[str, Any], names: dict[str, Any]) -> None:
+        self.__name__ = text
+        self._namespaces = namespace, names
+        self._key = (text, id(namespace), id(names))
+
+    @functools.cached_property
+    def __value__(self) -> Any:
+        return _evaluated(self.__name__, *self._namespaces)
+
+    def __call__(self) -> None:
+        """Do nothing: `typing` takes what can be called for a type."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Recursive) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+def _variables_in(hint: Any) -> list[TypeVar]:
+    """Return the type variables in an annotation, each of which may have a bound."""
+    if isinstance(hint, TypeVar):
+        return [hint]
+    if isinstance(hint, type):  # a generic class without arguments
+        return []
+    return [one for one in getattr(hint, "__parameters__", ()) if isinstance(one, TypeVar)]
+
+
+def _namespace_of(variable: TypeVar) -> dict[str, Any]:
+    """Return the globals of the module that defines a type variable."""
+    return vars(sys.modules[variable.__module__]) if variable.__module__ in sys.modules else {}
+
+
+@functools.cache
+def bounds_of(variable: TypeVar) -> list[Any]:
+    """Return the annotations of which a type variable stands for one: its constraints, its bound, or `Any`.
+
+    Raises:
+        NameError: One names something that is not defined.
+    """
+    given: Any = variable.__constraints__ or (variable.__bound__,)
+    return [
+        Any
+        if one is None
+        else _evaluated(one, _namespace_of(variable), {})
+        if isinstance(one, str | ForwardRef)
+        else one
+        for one in given
+    ]
 
 
 _hints: dict[object, _Hints] = {}
@@ -206,7 +285,7 @@ def unaliased(hint: Any) -> Any:
         elif _is_alias(hint):
             hint = hint.__value__
         elif _is_alias(origin):  # a generic one, with arguments
-            hint = _substituted(
+            hint = substituted(
                 origin.__value__, dict(zip(origin.__type_params__, arguments, strict=False))
             )
         else:
@@ -234,7 +313,7 @@ def _changed(hint: Any, change: Callable[[Any], Any]) -> Any:
     if origin is typing.Annotated:
         return typing.Annotated[replaced]
     try:
-        return origin[replaced]
+        return Unpack[origin[replaced]] if is_unpacked(hint) else origin[replaced]
     except TypeError:  # an origin that does not take these arguments
         return Any
 
@@ -263,51 +342,15 @@ def _with_array(hint: Any) -> Any:
 
 def _is_alias(hint: Any) -> bool:
     """Whether this was made by `type X = ...` or TypeAliasType, that of Python 3.12 or of typing_extensions."""
-    return type(hint).__name__ == "TypeAliasType"
+    return type(hint).__name__ in ("TypeAliasType", "_Recursive")
 
 
-_HOLDERS: Any = (tuple, list, dict)
+def is_unpacked(argument: Any) -> bool:
+    """Whether an argument of a generic class stands for several: `*tuple[int, ...]`, `Unpack[Ts]`."""
+    return get_origin(argument) is Unpack or getattr(argument, "__unpacked__", False)
 
 
-def items_beside(value: Any, annotation: Any) -> list[tuple[str, Any, Any]] | None:
-    """Return the items of a tuple, list, dict or NamedTuple, each with its own annotation.
-
-    Args:
-        value: Any value.
-        annotation: `tuple[A, B]`, `tuple[A, ...]`, `list[A]`, `Sequence[A]`, `dict[str, A]`, or a
-            NamedTuple.
-
-    Returns:
-        For each item: how it is reached from the value, such as `.m` or `['w']`; the item; and its
-        annotation. None if the annotation does not describe items, or does not fit the value.
-    """
-    cls, arguments = get_origin(annotation) or annotation, get_args(annotation)
-    kind = class_of(value)
-    if not isinstance(cls, type) or getattr(cls, "_is_protocol", False):
-        return None
-    if not issubclass(kind, _HOLDERS) or not issubclass(kind, cls):
-        return None
-    if hasattr(cls, "_fields"):
-        hints = hints_of_fields(cls)
-        given = dict(zip(getattr(cls, "__parameters__", ()), arguments, strict=False))
-        return [
-            (f".{name}", getattr(value, name), _substituted(hints.get(name, Any), given))
-            for name in kind._fields
-        ]
-    if not arguments or cls.__module__ not in ("builtins", "collections", "collections.abc"):
-        return None  # a generic class of one's own says nothing about its items
-    if cls is tuple and arguments[-1] is not Ellipsis:
-        if len(arguments) != len(value):
-            return None
-        return [(f"[{i}]", *both) for i, both in enumerate(zip(value, arguments, strict=True))]
-    if issubclass(kind, tuple | list):
-        return [(f"[{i}]", item, arguments[0]) for i, item in enumerate(value)]
-    if issubclass(kind, dict) and len(arguments) == 2:
-        return [(f"[{key!r}]", item, arguments[-1]) for key, item in value.items()]
-    return None
-
-
-def _substituted(hint: Any, given: Mapping[Any, Any]) -> Any:
+def substituted(hint: Any, given: Mapping[Any, Any]) -> Any:
     """Replace the type variables in an annotation by the arguments of the generic class."""
     if isinstance(hint, TypeVar):
         return given.get(hint, hint)

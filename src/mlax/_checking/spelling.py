@@ -4,7 +4,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable
-from typing import Annotated, Any, ForwardRef, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, ForwardRef, Literal, Unpack, cast, get_args, get_origin
 
 import jax.typing
 import jaxtyping
@@ -35,6 +35,8 @@ def spelled(annotation: Any) -> str:
         return _union(list(arguments))
     if origin is Annotated:
         return spelled(arguments[0])
+    if origin is Unpack:
+        return f"*{spelled(arguments[0])}"
     if origin is Literal:
         return f"Literal[{', '.join(map(repr, arguments))}]"
     if origin is not None and arguments:

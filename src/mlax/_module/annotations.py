@@ -14,7 +14,8 @@ import jax
 import jaxtyping
 import numpy as np
 
-from mlax._checking.hints import hints_of_fields, items_beside
+from mlax._checking.hints import hints_of_fields
+from mlax._checking.items import is_typed_dict, items_beside
 from mlax._checking.spelling import spelled
 from mlax._checking.values import check_value
 from mlax._jax.trees import class_of, leaves, map_leaves
@@ -173,6 +174,8 @@ def _nodes(name: str, value: Any, annotation: Any) -> Iterator[Checked]:
 def _fits(value: Any, annotation: Any) -> bool:
     hint, origin, _, _ = form_of(annotation)
     kind = origin or hint
+    if is_typed_dict(kind):
+        return isinstance(value, dict)
     try:
         return kind is not Any and isinstance(kind, type) and isinstance(value, kind)
     except Exception:  # most protocols do not allow it, and classes may define what an instance is

@@ -7,7 +7,6 @@ annotations that are not understood.
 """
 
 import collections.abc
-import functools
 import inspect
 import numbers
 import types
@@ -17,12 +16,11 @@ from typing import (
     Annotated,
     Any,
     Literal,
+    LiteralString,
     NamedTuple,
     NewType,
-    Protocol,
     Self,
     TypeVar,
-    Unpack,
     cast,
     get_args,
     get_origin,
@@ -32,7 +30,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlax._checking.hints import hints_of_fields, items_beside, unaliased, warn_unresolved
+from mlax._checking.hints import bounds_of, hints_of_fields, unaliased, warn_unresolved
+from mlax._checking.items import is_empty_tuple, is_typed_dict, items_beside, says_items, wrong_keys
+from mlax._checking.protocols import has_members
 from mlax._checking.spelling import spelled
 from mlax._jax.trees import class_of
 from mlax._module.branches import Container, is_container
@@ -179,7 +179,7 @@ def _sure(hint: Any) -> frozenset[type]:
         return frozenset({types.FunctionType})
     if not isinstance(cls, type) or hasattr(cls, "_fields"):
         return frozenset()
-    if arguments and issubclass(cls, (*_CONTAINERS, type)):
+    if is_empty_tuple(hint) or (arguments and issubclass(cls, (*_CONTAINERS, type))):
         return frozenset()
     return frozenset({cls, int} if cls in (float, complex) else {cls})
 
@@ -200,8 +200,13 @@ def _misfit(value: Any, annotation: Any, owner: type) -> _Misfit | None:
         fits = any(type(value) is type(one) and value == one for one in arguments)
         return None if fits else whole
     if isinstance(hint, TypeVar):
-        bounds = hint.__constraints__ or ([hint.__bound__] if hint.__bound__ else [Any])
+        try:
+            bounds = bounds_of(hint)
+        except Exception:  # inside an alias, where it was not evaluated before
+            return None
         return None if any(_misfit(value, one, owner) is None for one in bounds) else whole
+    if hint is typing.Never or hint is typing.NoReturn:
+        return whole
     if origin is type:
         return None if _is_subclass(value, arguments[0], owner) else whole
     cls = owner if hint is Self else hint if origin is None else origin
@@ -218,22 +223,29 @@ def _misfit_inside(value: Any, hint: Any, owner: type) -> _Misfit | None:
     """Return what does not fit among the items of a value whose own class fits."""
     _, origin, arguments, _ = form_of(hint)
     kind = class_of(value)
-    if not arguments and not hasattr(kind, "_fields"):
+    cls = hint if origin is None else origin
+    if is_typed_dict(cls):
+        if wrong_keys(value, cls):
+            return _Misfit("", value, hint)
+    elif is_empty_tuple(hint):
+        return _Misfit("", value, hint) if value else None
+    elif not arguments and not hasattr(kind, "_fields"):
         return None
     if is_container(value):
         wrong = _misfit(value.states, arguments[0], owner)
         return wrong and wrong._replace(place=f".states{wrong.place}")
-    if any(map(_is_unpacked, arguments)):
-        return None
     keys: Any = ()  # what is in it besides items
-    if issubclass(kind, frozenset) or (issubclass(kind, dict) and len(arguments) == 2):
-        keys = value
+    if arguments and says_items(cls):
+        if issubclass(kind, (frozenset, dict)):
+            keys = value
+        elif issubclass(kind, (str, bytes, range)):
+            keys = value[:1]  # all have one type
     if any(_misfit(key, arguments[0], owner) is not None for key in keys):
         return _Misfit("", value, hint)
     if (
         issubclass(kind, (tuple, list))
         and origin in (tuple, list)
-        and (origin is list or arguments[-1] is ...)
+        and (origin is list or arguments[1:] == (...,))
     ):
         sure = form_of(arguments[0]).sure
         if all(type(item) in sure for item in value):
@@ -259,6 +271,8 @@ def _stripped(annotation: Any) -> Any:
             annotation = get_args(annotation)[0]
         elif isinstance(annotation, NewType):
             annotation = annotation.__supertype__
+        elif annotation is LiteralString:
+            annotation = str
         else:
             return annotation
 
@@ -278,11 +292,11 @@ def _is_instance(value: Any, cls: Any, owner: type) -> bool:
         return isinstance(value, np.dtype) or _is_subclass(value, np.generic, owner)
     if cls is jax.Array and isinstance(value, jax.ShapeDtypeStruct):
         return True
-    if typing.is_typeddict(cls):
+    if is_typed_dict(cls):
         return isinstance(value, dict)
     try:
         if getattr(cls, "_is_protocol", False):
-            return all(_has(value, name) for name in _members(cls))
+            return has_members(value, cls)
         if isinstance(value, cls):
             return True
     except Exception:  # classes may define what an instance is, and attributes may be computed
@@ -302,6 +316,8 @@ def _is_subclass(value: Any, bound: Any, owner: type) -> bool:
     cls = get_origin(value) or value
     if not isinstance(cls, type):
         return False
+    if _is_scalar_type(cls) and _is_scalar_type(bound):
+        return bool(jnp.issubdtype(cast("Any", cls), bound))
     if bound is Any or not isinstance(bound, type) or class_of(cls) is _SCALAR_TYPE:
         return True
     try:
@@ -310,31 +326,9 @@ def _is_subclass(value: Any, bound: Any, owner: type) -> bool:
         return True
 
 
-class _NoMembers(Protocol):
-    """What every protocol has."""
-
-
-@functools.cache
-def _members(protocol: type) -> list[str]:
-    """Return the names of the attributes that a protocol asks for."""
-    found: dict[str, None] = {}
-    for base in protocol.__mro__:
-        if getattr(base, "_is_protocol", False):
-            members = {**inspect.get_annotations(base), **vars(base)}
-            for name, member in members.items():
-                is_own = name not in vars(_NoMembers) and not name.startswith(("_abc_", "_is_"))
-                if is_own and (not name.startswith("__") or inspect.isfunction(member)):
-                    found[name] = None
-    return list(found)
-
-
-def _has(value: Any, name: str) -> bool:
-    # First without computing properties.
-    return hasattr(class_of(value), name) or hasattr(value, name)
-
-
-def _is_unpacked(argument: Any) -> bool:
-    return get_origin(argument) is Unpack or getattr(argument, "__unpacked__", False)
+def _is_scalar_type(cls: Any) -> bool:
+    """Whether this is a type of NumPy's scalars, or one of JAX's names for them."""
+    return class_of(cls) is _SCALAR_TYPE or (isinstance(cls, type) and issubclass(cls, np.generic))
 
 
 def _cure(wrong: _Misfit) -> str:
@@ -347,6 +341,9 @@ def _cure(wrong: _Misfit) -> str:
     def holds(cls: type) -> bool:
         return any(isinstance(kind, type) and issubclass(kind, cls) for kind in kinds)
 
+    for one in kinds:
+        if is_typed_dict(one) and issubclass(kind, dict) and (problem := wrong_keys(value, one)):
+            return f".\n  {problem}"
     if value is None:
         return f".\n  Annotate it with `{spelled(hint)} | None` if it may be None."
     if issubclass(kind, list) and holds(tuple):

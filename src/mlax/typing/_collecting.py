@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlax._checking.hints import items_beside
+from mlax._checking.items import items_beside
 from mlax._checking.spelling import spelled
 from mlax._checking.values import check_value
 from mlax.tree import describe

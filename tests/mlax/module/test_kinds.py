@@ -5,7 +5,8 @@ import functools
 import operator
 import pathlib
 import sys
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+import typing
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import (
     Annotated,
@@ -14,13 +15,21 @@ from typing import (
     Final,
     Generic,
     Literal,
+    LiteralString,
     NamedTuple,
+    Never,
     NewType,
+    NoReturn,
+    NotRequired,
     Optional,
     Protocol,
+    Required,
     Self,
+    TypedDict,
     TypeVar,
+    TypeVarTuple,
     Union,
+    Unpack,
     runtime_checkable,
 )
 
@@ -28,6 +37,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import typing_extensions
 from jaxtyping import Array, ArrayLike, Float, PyTree
 from typing_extensions import TypeAliasType
 
@@ -39,6 +49,7 @@ from tests.mlax.models import Linear, linear, squash
 B = TypeVar("B", bound=Module)
 C = TypeVar("C", int, str)
 F = TypeVar("F")
+Ts = TypeVarTuple("Ts")
 
 
 def holder(annotation: Any) -> Any:
@@ -92,6 +103,38 @@ class Both(HasForward, HasFeatures, Protocol):
     pass
 
 
+class Act(Protocol):
+    def __call__(self, x: Any) -> Any: ...
+
+
+class Measures(Protocol):
+    def __len__(self) -> int: ...
+
+    def __hash__(self) -> int: ...
+
+
+class Pair(TypedDict):
+    first: Linear
+    second: "NotRequired[Box[int] | None]"
+
+
+class Options(Pair, total=False):
+    act: "Required[Parameter]"
+    more: typing_extensions.ReadOnly[tuple[Linear, ...]]
+
+
+class Item(TypedDict, Generic[F]):
+    item: F
+
+
+class Open(typing_extensions.TypedDict, extra_items=Any):
+    first: Linear
+
+
+class Words(str, Generic[F]):
+    pass
+
+
 class Delegates(Module):
     inner: Linear
 
@@ -106,6 +149,11 @@ class Layerlike(Module):
     def __subclasshook__(cls, other: type) -> bool:
         return hasattr(other, "forward")
 
+
+M = TypeVar("M", bound="Linear")
+N = TypeVar("N", "Linear", "int | str")
+Json = Union[int, tuple["Json", ...]]  # noqa: UP007
+Trees = Union["Linear", list["Trees"], dict[str, "Trees"]]
 
 LINEAR = linear()
 WIDTH = NewType("WIDTH", int)
@@ -130,10 +178,48 @@ GOOD: list[tuple[Any, list[Any]]] = [
     (Union[int, tuple[int, int]], [3, (3, 4)]),  # noqa: UP007
     (float | Literal["auto"], [1, 1.0, "auto"]),
     (tuple, [(), (1, "a")]),
+    (typing.Tuple, [(), (1, "a"), Size(1)]),  # noqa: UP006
     (tuple[int, ...], [(), (1, 2)]),
     (tuple[int, str], [(1, "a")]),
     (tuple[()], [()]),
+    (tuple[()] | None, [(), None]),
     (tuple[int, *tuple[str, ...]], [(1,), (1, "a", "b")]),
+    (tuple[int, Unpack[tuple[str, ...]], float], [(1, 2.0), (1, "a", "b", 2)]),  # noqa: UP044
+    (tuple[*tuple[int, str], float], [(1, "a", 2.0)]),
+    (tuple[*tuple[int, *tuple[str, ...]], float], [(1, 2.0), (1, "a", 2.0)]),
+    (tuple[int, *Ts], [(1,), (1, "a", None)]),
+    (LiteralString, ["a"]),
+    (int, [1]),
+    (Words[int], [Words("a")]),
+    (Sequence[str], ["", "abc", ("a",)]),
+    (Sequence[int], [b"ab", range(0), ()]),
+    (Collection[str] | int, [frozenset({"a"}), 1]),
+    (Iterable[str], [{"a": LINEAR}]),
+    (type[jnp.floating], [jnp.bfloat16, np.float64, jnp.bfloat16.dtype.type]),
+    (type[jnp.float32] | type[np.integer], [jnp.float32, np.float32, jnp.int8]),
+    (type[np.generic], [jnp.bfloat16, np.str_]),
+    (Json, [1, (), (1, (2, (3,)))]),
+    (Trees, [LINEAR, [linear(), [LINEAR]], {"a": [linear(), {"b": LINEAR}]}]),
+    (M, [LINEAR, Dense(3)]),
+    (N | None, [LINEAR, 3, "a", None]),
+    (tuple[M, ...], [(LINEAR,)]),
+    (Pair, [{"first": LINEAR}, {"second": Box(3), "first": Dense(3)}]),
+    (Pair | None, [{"first": LINEAR, "second": None}, None]),
+    (Options, [{"first": LINEAR, "act": Parameter(1.0), "more": (linear(),)}]),
+    (list[Pair], [[{"first": LINEAR}]]),
+    (Item[Linear], [{"item": LINEAR}]),
+    (Item, [{"item": Box(3)}]),
+    (Open, [{"first": LINEAR, "other": Box(3)}]),
+    (Mapping[str, Linear] | Pair, [{"first": LINEAR}]),
+    (
+        Act,
+        [
+            *(squash, jnp.tanh, jnp.add, jax.jit(squash), jax.vmap(squash), len, Linear, LINEAR),
+            *(functools.partial(squash), "a".join, jax.custom_jvp(squash), Delegates(LINEAR)),
+        ],
+    ),
+    (Act | None, [None, squash]),
+    (Measures, ["abc", (), frozenset()]),
     (tuple[tuple[float, float], ...], [((1, 2.0),)]),
     (Sequence[int], [(1, 2), range(3)]),
     (Iterable[str], ["ab", ("a",)]),
@@ -234,7 +320,38 @@ BAD: list[tuple[Any, list[Any]]] = [
     (Union[int, tuple[int, int]], ["a", (3, "b")]),  # noqa: UP007
     (tuple[int, ...], [3, (1, "a"), ((1,),), None]),
     (tuple[int, str], [(1,), (1, 2), (1, "a", "b")]),
-    (Sequence[int], [3, ("a",)]),
+    (Sequence[int], [3, ("a",), "abc", Words("abc")]),
+    (Sequence[str], [b"abc", range(3), (1,)]),
+    (Iterable[str], [{1: LINEAR}, (1,), range(1)]),
+    (Collection[str] | None, [frozenset({1}), b"a"]),
+    (tuple[()], [(1,), (1, 2), None]),
+    (tuple[()] | None, [(1,)]),
+    (tuple[int, *tuple[str, ...]], [(), ("a",), (1, 2), (1, "a", 2)]),
+    (tuple[int, Unpack[tuple[str, ...]], float], [(1,), (1, "a"), (1, 2, 3.0)]),  # noqa: UP044
+    (tuple[*tuple[int, str], float], [(1, 2.0), (1, 2, 3.0), (1, "a", 2.0, 3)]),
+    (tuple[int, *Ts], [(), ("a",)]),
+    (LiteralString, [1, b"a"]),
+    (Never, [1, None]),
+    (NoReturn, ["a"]),
+    (type[jnp.floating], [jnp.int32, np.int8, int, jnp.complex64]),
+    (type[jnp.float32], [jnp.int32, np.float64]),
+    (Json, ["a", ("a",), (1, ("a",)), (1, (2, ("a",)))]),
+    (Trees, [3, [LINEAR, [Box(3)]], {"a": {"b": [Box(3)]}}]),
+    (M, [3, Box(LINEAR)]),
+    (N | None, [3.0, Box(3)]),
+    (tuple[M, ...], [(Box(3),)]),
+    (
+        Pair,
+        [{}, {"second": None}, {"first": Box(3)}, {"first": LINEAR, "second": linear()}, [LINEAR]],
+    ),
+    (Pair | None, [{"first": LINEAR, "third": Box(3)}, (LINEAR,)]),
+    (Options, [{"first": LINEAR}, {"act": Parameter()}, {"first": LINEAR, "act": linear()}]),
+    (list[Pair], [[{"first": Box(3)}], [{}]]),
+    (Item[Linear], [{"item": Box(3)}]),
+    (Open, [{"other": LINEAR}]),
+    (Act, ["relu", 3, (squash,), None, Parameter(1.0)]),
+    (jax.nn.initializers.Initializer, ["zeros", 5]),
+    (Measures, [3, [LINEAR]]),
     (frozenset[int], [frozenset({"a"}), (1,)]),
     (Size, [(1, 2), Size("1"), Size(1, (2,))]),
     (Config, [1.0]),
@@ -307,6 +424,7 @@ if sys.version_info >= (3, 12):  # which has type statements
             "type Layers[T] = tuple[T, ...]",
             "type Late = list[Defined]",
             "type Nested = Linear | tuple[Nested, ...]",
+            "type Bound[T: Linear] = tuple[T, ...]",
         )
         exec("\n".join(statements), namespace)
         holder(namespace["Nested"])((LINEAR, (Dense(3),)))
@@ -363,6 +481,33 @@ if sys.version_info >= (3, 12):  # which has type statements
             "  Wrap it in a Parameter (trained) or a Variable (not trained).",
         ),
         (
+            tuple[int, *tuple[str, ...]],
+            (1, 2),
+            "Layer.x[1] must be str, got 2 (int)",
+        ),
+        (
+            tuple[int, *tuple[str, ...]],
+            (),
+            "Layer.x must be tuple[int, *tuple[str, ...]], got () (tuple)",
+        ),
+        (
+            list[Pair],
+            [{"second": None}],
+            "Layer.x[0] must be Pair, got {'second': None} (FrozenDict).\n  The key 'first' is missing.",
+        ),
+        (
+            Pair | None,
+            {"first": LINEAR, "rest": None},
+            "Layer.x must be Pair | None, got {'first': Linear(out_features=3, kernel=Parameter(f32[2,3... "
+            "(FrozenDict).\n  It has no key 'rest': its keys are 'first', 'second'.",
+        ),
+        (
+            Pair,
+            {"first": Box(3)},
+            "Layer.x['first'] must be Linear, got Box(content=3) (Box).\n"
+            "  If it may hold other modules, annotate it with a common base class, or with Module.",
+        ),
+        (
             dict[str, list[Linear]],
             {"a": [Box(3)]},
             "Layer.x['a'][0] must be Linear, got Box(content=3) (Box).\n"
@@ -388,6 +533,49 @@ class Tree(Module):
 
 class Leaf(Tree):
     pass
+
+
+def test_nodes_in_a_typed_dict_are_checked_by_shape():
+    class Weights(TypedDict):
+        kernel: Parameter[Float[Array, "in out"]]
+        bias: "NotRequired[Parameter[Float[Array, 'out']] | None]"
+
+    class Dense(Module):
+        weights: Weights
+        rest: Weights | None = None
+
+        def forward(self, x: Float[Array, "in"]) -> tuple[Float[Array, "out"], Self]:
+            return x @ self.weights["kernel"].data, self
+
+    kernel, bias = Parameter(jnp.ones((2, 3))), Parameter(jnp.ones(3))
+    model = Dense({"kernel": kernel, "bias": bias}, {"kernel": kernel})
+    assert jax.jit(lambda m, x: m(x)[0])(model, jnp.ones(2)).shape == (3,)
+    with pytest.raises(AnnotationMismatchError, match=r"^Dense\.forward: x does not match"):
+        model(jnp.ones(3))
+    for place in ("weights", "rest"):
+        with pytest.raises(
+            AnnotationMismatchError, match=rf"Dense: {place}\['bias'\] does not match"
+        ):
+            Dense(
+                **{
+                    "weights": model.weights,
+                    place: {"kernel": kernel, "bias": Parameter(jnp.ones(4))},
+                }
+            )
+
+
+def test_a_bound_that_is_defined_nowhere_warns_once():
+    absent = TypeVar("absent", bound="Absent")
+    cls = holder(tuple[absent, ...])
+    with pytest.warns(UserWarning, match=r"^Layer: the annotation of x, .*no Absent at run time"):
+        cls((1,))
+    assert cls((1,)).x == (1,)  # a second warning would be an error
+
+    class Bounded(Module, Generic[absent]):
+        pass
+
+    with pytest.raises(AnnotationMismatchError):  # without arguments, the bound says nothing
+        holder(Bounded)(3)
 
 
 def test_self_is_the_class_that_declares_the_field():
