@@ -249,7 +249,7 @@ _ALL = [
     _runtime(
         "matrices(shape: sizes, longest: static?) -> shapes",
         _operator("matrices"),
-        "The shapes of one square matrix for each axis; an empty matrix for an axis longer than `longest`.",
+        "The shapes of one square matrix for each axis; a scalar for an axis longer than `longest`.",
     ),
     # factored and per axis
     _runtime(
@@ -297,7 +297,7 @@ _ALL = [
     _runtime(
         "gram(x, axis: static, longest: static?)",
         r"\operatorname{{gram}}_{{{1}}}({0})",
-        "Inner products of all slices across an axis: a square matrix; empty if the axis is longer than `longest`.",
+        "Inner products of all slices across an axis: a square matrix; a scalar if the axis is longer than `longest`.",
     ),
     _runtime(
         "inverse_root(matrix, p: static, eps)",

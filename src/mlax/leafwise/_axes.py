@@ -84,16 +84,16 @@ def vectors(shape: Shape) -> list[Shape]:
 
 
 def matrices(shape: Shape, longest: int | None = None) -> list[Shape]:
-    """Return the shapes of a square matrix for each axis. Axes that are too long get an empty one, (0, 0).
+    """Return the shapes of a square matrix for each axis. Axes that are too long get a scalar, ().
 
-    Empty matrices stay empty in all arithmetic, and every function here that takes matrices skips
-    them. So leaf code need not ask which axes have a matrix.
+    Every function here that takes matrices skips scalars. So leaf code need not ask which axes have
+    a matrix. An empty matrix would do too, but Orbax does not save arrays without elements.
 
     Args:
         shape: The shape of a leaf.
         longest: Length of the longest axis that gets a matrix. None: all axes get one.
     """
-    return [(0, 0) if longest is not None and n > longest else (n, n) for n in shape]
+    return [() if longest is not None and n > longest else (n, n) for n in shape]
 
 
 def outer_mean(

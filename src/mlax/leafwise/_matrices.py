@@ -144,11 +144,11 @@ def gram(g: Array, axis: int, longest: int | None = None) -> Array:
         longest: Length of the longest axis that has a matrix, as in `matrices`.
 
     Returns:
-        A symmetric matrix, (n, n); (0, 0) if the axis is too long.
+        A symmetric matrix, (n, n); a scalar, (), if the axis is too long.
     """
     length = g.shape[axis]
     if longest is not None and length > longest:
-        return jnp.zeros((0, 0), g.dtype)
+        return jnp.zeros((), g.dtype)
     slices = jnp.moveaxis(g, axis, 0).reshape(length, g.size // max(length, 1))
     return jnp.matmul(slices, slices.T.conj(), precision=lax.Precision.HIGHEST)
 
@@ -160,11 +160,11 @@ def inverse_root(matrix: Array, p: int, eps: float) -> Array:
     axes: Gupta et al. 2018, https://arxiv.org/abs/1802.09568
 
     Args:
-        matrix: Symmetric, (n, n), n may be 0.
+        matrix: Symmetric, (n, n), n may be 0; a scalar is returned as it is.
         p: Which root.
         eps: Added to the eigenvalues, positive. So the result is finite even for a matrix of zeros.
     """
-    if matrix.size == 0:
+    if _is_empty(matrix):
         return matrix
     values, vectors = _eigh(matrix)
     roots = (jnp.maximum(values, 0.0) + eps) ** (-1 / p)
@@ -173,7 +173,12 @@ def inverse_root(matrix: Array, p: int, eps: float) -> Array:
 
 def eigenbasis(matrix: Array) -> Array:
     """Return the eigenvectors of a symmetric matrix as columns, by decreasing eigenvalue: (n, n), n may be 0."""
-    return _eigh(matrix)[1][:, ::-1] if matrix.size else matrix
+    return matrix if _is_empty(matrix) else _eigh(matrix)[1][:, ::-1]
+
+
+def _is_empty(matrix: Array) -> bool:
+    """Whether an axis has no matrix, but a scalar, or one without elements."""
+    return matrix.ndim == 0 or matrix.size == 0
 
 
 def refreshed_basis(matrix: Array, basis: Array, step: Array) -> Array:
@@ -184,11 +189,11 @@ def refreshed_basis(matrix: Array, basis: Array, step: Array) -> Array:
     https://arxiv.org/abs/2409.11321, algorithm 4. Columns keep their signs.
 
     Args:
-        matrix: Symmetric, (n, n), n may be 0.
+        matrix: Symmetric, (n, n), n may be 0; a scalar is returned as it is.
         basis: The last result, (n, n). Ignored in the first step.
         step: Number of steps done, int32, shape ().
     """
-    if matrix.size == 0:
+    if _is_empty(matrix):
         return matrix
 
     def refresh() -> Array:
@@ -214,8 +219,8 @@ def rotate(x: Array, bases: Sequence[Array]) -> Array:
 
     Args:
         x: Any shape.
-        bases: For each axis a matrix with the basis as its columns, (n, n); (0, 0) leaves an axis
-            as it is.
+        bases: For each axis a matrix with the basis as its columns, (n, n); a scalar leaves an
+            axis as it is.
     """
     return _apply(x, [basis.conj() for basis in bases])
 
@@ -228,7 +233,7 @@ def rotate_back(x: Array, bases: Sequence[Array]) -> Array:
 
     Args:
         x: Any shape.
-        bases: A matrix for each axis, (n, n); (0, 0) leaves an axis as it is.
+        bases: A matrix for each axis, (n, n); a scalar leaves an axis as it is.
     """
     return _apply(x, [basis.T for basis in bases])
 
@@ -238,7 +243,7 @@ def _apply(x: Array, bases: Sequence[Array]) -> Array:
     if len(bases) != x.ndim:
         raise ValueError(f"expected a matrix for each of {x.ndim} axes, got {len(bases)}")
     for axis, basis in enumerate(bases):
-        if basis.size:
+        if not _is_empty(basis):
             product = jnp.tensordot(x, basis, axes=(axis, 0), precision=lax.Precision.HIGHEST)
             x = jnp.moveaxis(product, -1, axis)
     return x

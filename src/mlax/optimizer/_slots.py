@@ -89,12 +89,12 @@ def identities(
 ) -> Weights:
     """Return a slot of identity matrices.
 
-    The arguments are those of `zeros`. Each shape must be (n, n), or (0, 0).
+    The arguments are those of `zeros`. Each shape must be (n, n), or () for an axis without a
+    matrix.
     """
 
     def identity(_: Any, size: Shape, dtype: Any) -> Array:
-        rows, columns = size
-        return jnp.eye(rows, columns, dtype=dtype)
+        return jnp.eye(size[0], dtype=dtype) if size else jnp.ones(size, dtype)
 
     return _slot(weights, slot_dtype, _once(identity), shape=shape, h=h)
 

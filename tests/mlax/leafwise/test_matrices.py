@@ -177,8 +177,8 @@ def test_shampoo_of_any_magnitude(scale: float) -> None:
     assert abs(direction).max() < 2
     if scale == 1e15:  # what is left are the singular vectors
         np.testing.assert_allclose(direction @ direction.T, np.eye(3), atol=1e-2)
-    empty = jnp.zeros((0, 0))
-    assert inverse_root(empty, 4, 1e-6).shape == (0, 0)
+    for shape in [(0, 0), ()]:
+        assert inverse_root(jnp.zeros(shape), 4, 1e-6).shape == shape
 
 
 def test_eigenbasis() -> None:
@@ -211,7 +211,9 @@ def test_bases_of_any_magnitude_are_orthogonal(scale: float) -> None:
     for step in range(3):
         basis = refreshed_basis(matrix, basis, jnp.int32(step))
         np.testing.assert_allclose(basis.T @ basis, np.eye(4), atol=1e-5)
-    assert refreshed_basis(jnp.zeros((0, 0)), jnp.zeros((0, 0)), jnp.int32(0)).shape == (0, 0)
+    for shape in [(0, 0), ()]:
+        none = jnp.zeros(shape)
+        assert refreshed_basis(none, none, jnp.int32(0)).shape == eigenbasis(none).shape == shape
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (3, 1, 2), (2, 0)])
@@ -226,10 +228,11 @@ def test_rotations(shape: tuple[int, ...]) -> None:
     assert rotate(x, bases).shape == shape
 
 
-def test_axes_without_a_matrix_stay_as_they_are() -> None:
+@pytest.mark.parametrize("empty", [jnp.zeros(()), jnp.zeros((0, 0))], ids=["scalar", "empty"])
+def test_axes_without_a_matrix_stay_as_they_are(empty: Array) -> None:
     x = values((2, 3))
     basis = jnp.asarray(spectrum(np.ones(2))[1], jnp.float32)
-    empty = jnp.zeros((0, 0))
+    assert gram(x, 1, longest=2).shape == ()
     np.testing.assert_allclose(rotate(x, (basis, empty)), basis.T @ x, atol=1e-6)
     np.testing.assert_allclose(rotate_back(x, (basis, empty)), basis @ x, atol=1e-6)
     np.testing.assert_array_equal(rotate(x, (empty, empty)), x)

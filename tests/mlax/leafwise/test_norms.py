@@ -212,7 +212,7 @@ def test_shapes(shape: tuple[int, ...], smallest: int) -> None:
     assert two_axes(shape, "last", smallest) == tuple(range(len(shape)))[-2:] * (len(shape) > 1)
     assert vectors(shape) == ([(n,) for n in shape] if shape else [()])
     assert matrices(shape) == [(n, n) for n in shape]
-    assert matrices(shape, 2) == [(n, n) if n <= 2 else (0, 0) for n in shape]
+    assert matrices(shape, 2) == [(n, n) if n <= 2 else () for n in shape]
 
 
 def test_two_axes_are_chosen_in_ways_that_there_are() -> None:

@@ -95,7 +95,7 @@ def test_what_is_in_them() -> None:
     }
     assert tree_equal(rows, expected)
     eyes: Any = identities(WEIGHTS["a"], None, shape=lambda _, s: matrices(s, 2))
-    assert tree_equal(eyes, (jnp.eye(2), jnp.zeros((0, 0))))
+    assert tree_equal(eyes, (jnp.eye(2), jnp.ones(())))
 
 
 def test_begin_at_a_hyperparameter() -> None:

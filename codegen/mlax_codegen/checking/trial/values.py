@@ -174,7 +174,7 @@ def _alike(one: str | None, other: str | None) -> bool:
 
 
 def limited(axis: str | None, longest: str) -> str:
-    """Return the size of an axis's matrix, which is empty if the axis is longer than `longest`."""
+    """Return the size of an axis's matrix, which is a scalar if the axis is longer than `longest`."""
     return f"{axis or '?'}{_LIMIT}{longest}"
 
 
