@@ -17,6 +17,7 @@ from mlax._jax.trees import KeyPath, TreeDef, flatten, flatten_with_path
 
 __all__ = [
     "UNSORTABLE_KEYS",
+    "are_namesakes",
     "describe",
     "dotted",
     "flatten_given",
@@ -47,6 +48,15 @@ def describe(leaf: object) -> str:
     if len(text) > _LONGEST_REPR:
         text = f"{text[: _LONGEST_REPR - 3]}..."
     return f"{text} ({type(leaf).__name__})"
+
+
+def are_namesakes(cls: type, other: type) -> bool:
+    """Return whether two different classes have the same name: one was defined again, as in a notebook."""
+    names = [(each.__module__, each.__qualname__) for each in (cls, other)]
+    return cls is not other and names[0] == names[1]
+
+
+_REDEFINED = " (the class was defined again)"
 
 
 def keystr(path: KeyPath) -> str:
@@ -228,7 +238,8 @@ def mismatches(
         if type(None) in (node[0], reference_node[0]):
             yield f"{name}: {_summary(tree)}, but {reference_name}{suffix}: {_summary(reference)}"
         else:
-            yield f"{name}: a different container, {_summary(tree)} instead of {_summary(reference)}"
+            again = _REDEFINED if are_namesakes(node[0], reference_node[0]) else ""
+            yield f"{name}: a different container, {_summary(tree)} instead of {_summary(reference)}{again}"
     else:
         for key, child in reference_children.items():
             if key in children:
@@ -269,8 +280,10 @@ def structure_differences(
     others, other_node = _children(other)
     place = path.removeprefix(".") or "the tree"
     if node is None or other_node is None or node[0] is not other_node[0]:
-        same = node is other_node
-        return [] if same else [f"{place}: {_kind(tree)} against {_kind(other)}"]
+        if node is other_node:
+            return []
+        again = node and other_node and are_namesakes(node[0], other_node[0])
+        return [f"{place}: {_kind(tree)} against {_kind(other)}{_REDEFINED if again else ''}"]
     lines = [
         f"{path}.{name}".removeprefix(".") + f": {value} against {other_value}"
         for name, value, other_value in _static_differences(node[1], other_node[1])

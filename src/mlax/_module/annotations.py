@@ -20,7 +20,7 @@ from mlax._checking.spelling import spelled
 from mlax._checking.values import check_value
 from mlax._jax.trees import class_of, leaves, map_leaves
 from mlax._module.branches import Container
-from mlax._module.kinds import AnnotationMismatchError, form_of
+from mlax._module.kinds import AnnotationMismatchError, form_of, redefined
 from mlax._module.nodes import UNSET, ENode
 from mlax.tree import describe
 
@@ -96,6 +96,8 @@ def _message(where: object, item: Checked, before: Sequence[Checked]) -> str:
     tied = [other for other in before if dimensions(other.annotation)]
     if isinstance(item.value, np.ndarray):
         lines.append(f"  NumPy arrays are not converted in a call: pass jnp.asarray({item.name})")
+    if again := redefined(cast("object", item.value), item.annotation):
+        lines.append(f"  {again}")
     if tied and dimensions(item.annotation):
         lines.append("  dimensions are tied by name to")
         lines += [

@@ -38,7 +38,7 @@ from mlax._jax.trees import class_of
 from mlax._module.branches import Container, is_container
 from mlax._module.flattening import Flattened, is_flattened
 from mlax._module.nodes import ENode
-from mlax.tree import describe
+from mlax.tree import are_namesakes, describe
 
 __all__ = ["AnnotationMismatchError", "check_kinds", "form_of"]
 
@@ -331,12 +331,31 @@ def _is_scalar_type(cls: Any) -> bool:
     return class_of(cls) is _SCALAR_TYPE or (isinstance(cls, type) and issubclass(cls, np.generic))
 
 
+def _kinds(annotation: Any) -> list[Any]:
+    """Return the classes that an annotation names, without their arguments."""
+    hint = _stripped(annotation)
+    arms: Any = get_args(hint) if get_origin(hint) in _UNIONS else (hint,)
+    forms = [form_of(getattr(arm, "array_type", arm)) for arm in arms]
+    return [form.hint if form.origin is None else form.origin for form in forms]
+
+
+def redefined(value: object, annotation: Any) -> str:
+    """Return what to do if the annotation names a class that was defined again after the value was made, else ""."""
+    for kind in _kinds(annotation):
+        if isinstance(kind, type) and any(
+            are_namesakes(kind, base) for base in type(value).__mro__
+        ):
+            return (
+                f"{kind.__name__} was defined again after this object was made, as when a cell of a notebook is run "
+                "again: make the object again."
+            )
+    return ""
+
+
 def _cure(wrong: _Misfit) -> str:
     """Return the end of a message: what to do, if it is known."""
     value, kind, hint = wrong.value, class_of(wrong.value), _stripped(wrong.annotation)
-    arms: Any = get_args(hint) if get_origin(hint) in _UNIONS else (hint,)
-    forms = [form_of(getattr(arm, "array_type", arm)) for arm in arms]
-    kinds = [form.hint if form.origin is None else form.origin for form in forms]
+    kinds = _kinds(hint)
 
     def holds(cls: type) -> bool:
         return any(isinstance(kind, type) and issubclass(kind, cls) for kind in kinds)
@@ -346,6 +365,8 @@ def _cure(wrong: _Misfit) -> str:
             return f".\n  {problem}"
     if value is None:
         return f".\n  Annotate it with `{spelled(hint)} | None` if it may be None."
+    if again := redefined(value, hint):
+        return f".\n  {again}"
     if issubclass(kind, list) and holds(tuple):
         return ".\n  Pass a tuple."
     if issubclass(kind, tuple) and holds(list):

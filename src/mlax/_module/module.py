@@ -28,6 +28,7 @@ from typing import (
 
 import jax
 
+from mlax._jax.pickling import pickle_wrapped_functions_by_name
 from mlax._jax.recursion import make_room
 from mlax._jax.tracebacks import trim, trimmed
 from mlax._jax.trees import class_of, map_leaves
@@ -369,6 +370,8 @@ class Module(INode, Flattened, metaclass=ABCMeta):
         _fill(self, values)
 
 
+pickle_wrapped_functions_by_name()
+
 _RESERVED = frozenset(dir(Module)) | {"_aux_data", "_mutable"}
 
 
@@ -498,7 +501,7 @@ def _mutable(cls: type[Module]) -> type | None:
     field. Python does not allow it, for example, if `cls` has another base class before Module.
     """
     plain = {
-        "_mutable": cls,
+        "_mutable": object,
         "__slots__": (),
         "__init__": object.__init__,
         "__setattr__": object.__setattr__,
@@ -535,6 +538,7 @@ def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., Non
             trim(error)
             raise
 
+    __init__.__module__ = __name__
     return __init__
 
 
