@@ -39,6 +39,9 @@ types: .venv/test ## mypy, pyright and the completeness of the public types
 	@echo "== types"
 	@.ci/types
 
+mistakes: .venv/test ## which mistakes pyright, mypy, pyrefly and ty see in tests/typed/programs
+	@$(bin)/python -m tests.typed
+
 suite: .venv/test ## the tests on the Python of .venv
 	@.ci/suite .venv
 
@@ -73,4 +76,4 @@ clean: ## remove what the other targets made, the environments too
 	@.ci/environment .venv $*
 
 FORCE:
-.PHONY: help train precision test quick lint structure types suite versions latest oldest lock bench generate format clean FORCE
+.PHONY: help train precision test quick lint structure types mistakes suite versions latest oldest lock bench generate format clean FORCE

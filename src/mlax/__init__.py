@@ -4,6 +4,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mlax._faces import claim as _claim
+from mlax._jax.transforms import checkpoint as checkpoint
+from mlax._jax.transforms import grad as grad
+from mlax._jax.transforms import jit as jit
 from mlax._module.branches import Container as Container
 from mlax._module.branches import INode as INode
 from mlax._module.branches import is_branch_state as is_branch_state

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.once import once
-from tests.typed.checkers import Findings, run_all
-from tests.typed.expectations import Checker
+from tests.typed import corpus
+from tests.typed.checkers import Reports, run_all
 
 HERE = Path(__file__).parent
 SNIPPETS = sorted((HERE / "snippets").glob("*.py"))
@@ -15,12 +15,13 @@ WRONG = sorted((HERE / "wrong").glob("*.py"))
 
 
 @pytest.fixture(scope="session")
-def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[Checker, Findings]:
-    """What both checkers say about every snippet."""
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
+    """What the checkers say about every snippet and every file of the corpus."""
 
     def run(folder: Path) -> None:
-        (folder / "findings").write_bytes(pickle.dumps(run_all([*SNIPPETS, *WRONG])))
+        said = run_all([*SNIPPETS, *WRONG], corpus.FILES)
+        (folder / "reports").write_bytes(pickle.dumps(said))
 
     folder = once(tmp_path_factory, "typed", run)
-    result: dict[Checker, Findings] = pickle.loads((folder / "findings").read_bytes())
+    result: Reports = pickle.loads((folder / "reports").read_bytes())
     return result

@@ -16,10 +16,10 @@ import re
 import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
-Checker = Literal["pyright", "mypy"]
-CHECKERS: tuple[Checker, ...] = ("pyright", "mypy")
+SnippetChecker: TypeAlias = Literal["pyright", "mypy"]
+SNIPPET_CHECKERS: tuple[SnippetChecker, ...] = ("pyright", "mypy")
 
 _ERROR = re.compile(r"#\s*error:\s*(?P<pyright>.+?)\s*//\s*(?P<mypy>.+?)\s*$")
 _REVEALS = re.compile(r"#\s*reveals:\s*(?P<pyright>.+?)(?:\s*//\s*(?P<mypy>.+?))?\s*$")
@@ -44,7 +44,7 @@ class Line:
     texts: list[str] = field(default_factory=list[str])
 
 
-def expected(source: str, checker: Checker) -> dict[int, Line]:
+def expected(source: str, checker: SnippetChecker) -> dict[int, Line]:
     """Return what the comments of `source` ask of one checker, by line number.
 
     Raises:
@@ -78,7 +78,7 @@ def found(findings: Iterable[Finding]) -> dict[int, Line]:
     return lines
 
 
-def complaints(source: str, findings: Iterable[Finding], checker: Checker) -> list[str]:
+def complaints(source: str, findings: Iterable[Finding], checker: SnippetChecker) -> list[str]:
     """Return one line for each place where the checker and the snippet's comments disagree."""
     want, got = expected(source, checker), found(findings)
     result: list[str] = []

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from tests.typed.checkers import Findings
+from tests.typed.checkers import VERSIONS, Reports
 from tests.typed.conftest import WRONG
-from tests.typed.expectations import CHECKERS, Checker, complaints, expected
+from tests.typed.expectations import SNIPPET_CHECKERS, SnippetChecker, complaints, expected
 
 pytestmark = pytest.mark.one_python
 
@@ -14,7 +14,7 @@ RETURN = {"pyright": "reportReturnType", "mypy": "return-value"}
 ARGUMENT = {"pyright": "reportArgumentType", "mypy": "arg-type"}
 
 
-def disagreements(checker: Checker) -> dict[str, str]:
+def disagreements(checker: SnippetChecker) -> dict[str, str]:
     """Return the complaint due to each function of the wrong snippet."""
     result = {
         "unmarked_error": f"reports {RETURN[checker]}, not nothing",
@@ -30,10 +30,8 @@ def disagreements(checker: Checker) -> dict[str, str]:
     return result
 
 
-@pytest.mark.parametrize("checker", CHECKERS)
-def test_wrong_expectations_are_reported(
-    checker: Checker, findings: dict[Checker, Findings]
-) -> None:
+@pytest.mark.parametrize("checker", SNIPPET_CHECKERS)
+def test_wrong_expectations_are_reported(checker: SnippetChecker, reports: Reports) -> None:
     """Each function but `right` holds one wrong expectation, and gets one complaint."""
     (file,) = WRONG
     source = file.read_text()
@@ -43,7 +41,7 @@ def test_wrong_expectations_are_reported(
         for line in source.splitlines()
     ]
     reported: dict[str, str] = {}
-    for complaint in complaints(source, findings[checker][file], checker):
+    for complaint in complaints(source, reports[checker, VERSIONS[0]][file], checker):
         match = re.match(rf"line (\d+): {checker} (.*)", complaint)
         assert match
         name = functions[int(match[1]) - 1]

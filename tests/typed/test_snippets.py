@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.typed.checkers import Findings
+from tests.typed.checkers import VERSIONS, Reports
 from tests.typed.conftest import SNIPPETS
-from tests.typed.expectations import CHECKERS, Checker, complaints
+from tests.typed.expectations import SNIPPET_CHECKERS, SnippetChecker, complaints
 
 pytestmark = pytest.mark.one_python
 
 
-@pytest.mark.parametrize("checker", CHECKERS)
+@pytest.mark.parametrize("checker", SNIPPET_CHECKERS)
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda path: path.stem)
 def test_checkers_report_what_the_snippet_says(
-    snippet: Path, checker: Checker, findings: dict[Checker, Findings]
+    snippet: Path, checker: SnippetChecker, reports: Reports
 ) -> None:
     """Every marked line gets its diagnosis, every other line gets none."""
-    wrong = complaints(snippet.read_text(), findings[checker].get(snippet, []), checker)
+    wrong = complaints(snippet.read_text(), reports[checker, VERSIONS[0]].get(snippet, []), checker)
     if wrong:
         pytest.fail(f"{snippet.name}:\n" + "\n".join(wrong), pytrace=False)
 

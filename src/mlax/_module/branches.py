@@ -1,6 +1,6 @@
 """Branch nodes: `INode` with the five methods of model surgery, and `Container`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -28,7 +28,11 @@ from mlax.tree import describe, flatten_given, keystr, structure_differences
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
+    _States: TypeAlias = State | tuple["_States", ...] | list[Any] | Mapping[Any, "_States"] | None
     S = TypeVar("S", covariant=True, default=Any)
+    D = TypeVar("D", bound=_States)
+    K = TypeVar("K")
+    V = TypeVar("V", bound=State | None)
 else:
     from typing import TypeVar
 
@@ -211,7 +215,14 @@ class Container(INode, Generic[S]):
     else:
         __slots__ = ("states",)
 
-    def __init__(self, states: S) -> None:
+    if TYPE_CHECKING:
+
+        @overload  # for pyrefly, which would not see what is in a dict
+        def __init__(self: "Container[dict[K, V]]", states: dict[K, V]) -> None: ...
+        @overload
+        def __init__(self: "Container[D]", states: D) -> None: ...
+
+    def __init__(self, states: Any) -> None:
         object.__setattr__(self, "states", copy_states("Container.states", states))
 
     def __init_subclass__(cls) -> NoReturn:

@@ -16,9 +16,9 @@ from mlax.tree import describe, refuse_shared
 
 __all__ = ["value_and_grad"]
 
-M = TypeVar("M", bound=INode)
+M = TypeVar("M", bound=Any)  # so that checkers take any expression with the parameter of a lambda
 P = ParamSpec("P")
-R = TypeVar("R", bound=tuple[Any, ...])
+R = TypeVar("R", bound=tuple[Any, INode, *tuple[Any, ...]])
 
 
 def value_and_grad(

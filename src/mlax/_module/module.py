@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
-from abc import ABCMeta
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import (
     TYPE_CHECKING,
@@ -148,7 +148,15 @@ class Module(INode, Flattened, metaclass=ABCMeta):
             with other values, or does not match its annotation.
     """
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+
+        @property
+        @abstractmethod
+        def __match_args__(self) -> tuple[str, ...]:
+            """Checkers define it in every subclass, as in all dataclasses. So to them, Module alone is abstract."""
+            ...
+
+    else:
         __signature__ = _SignatureOfForward()
 
     _aux_data: AuxData
@@ -174,11 +182,20 @@ class Module(INode, Flattened, metaclass=ABCMeta):
         super().__init_subclass__(**kwargs)
         _complete(cls, kw_only=kw_only)
 
-    def __init__(self) -> None:
-        """Do nothing. Subclasses may call `super().__init__()` or not."""
+    def __init__(self, **fields: Any) -> None:
+        """Assign fields. For the `__init__` of a subclass, which may also assign them itself and not call this.
+
+        Args:
+            **fields: Values by field name.
+
+        Raises:
+            TypeError: A name is not that of a field.
+        """
         if type(self) is Module:
             raise TypeError("Module is abstract: inherit from it")
         super().__init__()
+        for name, value in fields.items():
+            setattr(self, name, value)
 
     if not TYPE_CHECKING:
 

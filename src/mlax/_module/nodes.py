@@ -12,6 +12,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Generic,
+    Never,
     Self,
     TypeAlias,
     TypeGuard,
@@ -45,9 +46,28 @@ from mlax._module.written import read, written
 from mlax.tree import describe, flatten_given, keystr
 
 if TYPE_CHECKING:
+    from typing import ClassVar, Protocol
+
     from typing_extensions import TypeVar
 
+    # What arrays may be in, by a method: given `list` or `Mapping`, some checkers take `[x]` for a `list[Any]`.
+    class _List(Protocol):
+        def reverse(self) -> None: ...
+
+    class _Mapping(Protocol):
+        def keys(self) -> Any: ...
+
+    class _Registered(Protocol):
+        def tree_flatten(self) -> tuple[Any, Any]: ...
+
+    class _Dataclass(Protocol):
+        __dataclass_fields__: ClassVar[dict[str, Any]]
+        __dict__: dict[str, Any]  # to tell it from a Module
+
+    _Tree: TypeAlias = tuple[Any, ...] | _List | _Mapping | _Registered | _Dataclass
     T = TypeVar("T", covariant=True, default=Array)
+    K = TypeVar("K")
+    D = TypeVar("D", bound=Array | jax.ShapeDtypeStruct | _Tree, default=Array)
 else:
     from typing import TypeVar
 
@@ -296,15 +316,8 @@ class ENode(State, Generic[T]):
             """The array or PyTree of arrays. Declared as a property so that checkers see it is read-only."""
             ...
 
-        @overload
-        def __init__(self: "ENode[Array]", data: np.ndarray | np.generic | complex) -> None: ...
-        @overload
-        def __init__(self, data: T | Unset | None = ...) -> None: ...
-        @overload
-        def __init__(
-            self, *, init: Initializer | None = ..., dtype: DTypeLike | None = ...
-        ) -> None: ...
-        def __init__(self, data: Any = UNSET, **recipe: Any) -> None: ...
+        def __init__(self, *, an_enode_is_abstract: Never) -> None:
+            """Checkers report `ENode(...)`, since nothing can be given for this."""
 
     else:
         __slots__ = ("_recipe", "data")
@@ -414,6 +427,22 @@ class Variable(ENode[T]):
 
     __slots__ = ()
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(self, data: Unset | None) -> None: ...
+        @overload
+        def __init__(
+            self, *, init: Initializer | None = ..., dtype: DTypeLike | None = ...
+        ) -> None: ...
+        @overload
+        def __init__(self: "Variable[Array]", data: np.ndarray | np.generic | complex) -> None: ...
+        @overload
+        def __init__(self: "Variable[dict[K, D]]", data: dict[K, D]) -> None: ...
+        @overload
+        def __init__(self: "Variable[D]", data: D) -> None: ...
+        def __init__(self, data: Any = UNSET, **recipe: Any) -> None: ...
+
 
 class Parameter(ENode[T]):
     """Data that are trained: a floating-point or complex array, or a PyTree of them.
@@ -440,14 +469,7 @@ class Parameter(ENode[T]):
             ...
 
         @overload
-        def __init__(
-            self: "Parameter[Array]",
-            data: np.ndarray | np.generic | complex,
-            *,
-            frozen: bool = ...,
-        ) -> None: ...
-        @overload
-        def __init__(self, data: T | Unset | None = ..., *, frozen: bool = ...) -> None: ...
+        def __init__(self, data: Unset | None, *, frozen: bool = ...) -> None: ...
         @overload
         def __init__(
             self,
@@ -456,6 +478,19 @@ class Parameter(ENode[T]):
             init: Initializer | None = ...,
             dtype: DTypeLike | None = ...,
         ) -> None: ...
+        @overload
+        def __init__(
+            self: "Parameter[Array]",
+            data: np.ndarray | np.generic | complex,
+            *,
+            frozen: bool = ...,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: "Parameter[dict[K, D]]", data: dict[K, D], *, frozen: bool = ...
+        ) -> None: ...
+        @overload
+        def __init__(self: "Parameter[D]", data: D, *, frozen: bool = ...) -> None: ...
         def __init__(self, data: Any = UNSET, **options: Any) -> None: ...
 
     else:

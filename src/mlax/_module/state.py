@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import FrozenInstanceError
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from mlax._jax.tracebacks import trimmed
@@ -15,6 +16,12 @@ class State(Printed):
     """Base class of everything in a model that holds arrays: an immutable PyTree."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def __dict__(self) -> MappingProxyType[str, Any]:  # type: ignore[override]
+            ...
 
     if not TYPE_CHECKING:  # if type checkers saw these, they would no longer check attributes
 

@@ -15,7 +15,7 @@ import stat
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias, TypeVar, cast, overload
 
 import jax
 import numpy as np
@@ -41,6 +41,15 @@ from mlax.typing._complaints import LeafMismatchError
 __all__ = ["flatten", "load", "load_metadata", "save", "unflatten"]
 
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class _NamedTuple(Protocol):
+    def _asdict(self) -> dict[str, Any]: ...
+
+
+N = TypeVar("N", bound=_NamedTuple)
 _Path: TypeAlias = str | os.PathLike[str]
 
 
@@ -169,8 +178,17 @@ def _strings(where: str, metadata: Mapping[str, str]) -> Mapping[str, str]:
     return metadata
 
 
+# With the last alone, pyright and ty would take the 0 of `(model, 0)` for a `Literal[0]`.
+@overload
+def load(path: _Path, like: N, *, strict: bool = ...) -> N: ...
+@overload
+def load(path: _Path, like: tuple[A, int], *, strict: bool = ...) -> tuple[A, int]: ...
+@overload
+def load(path: _Path, like: tuple[A, B, int], *, strict: bool = ...) -> tuple[A, B, int]: ...
+@overload
+def load(path: _Path, like: T, *, strict: bool = ...) -> T: ...
 @trimmed
-def load(path: _Path, like: T, *, strict: bool = True) -> T:
+def load(path: _Path, like: Any, *, strict: bool = True) -> Any:
     """Return a tree like another, with leaves from a safetensors file.
 
     Everything is compared before any array is read. Nothing in the file is ever executed.
@@ -202,7 +220,7 @@ def load(path: _Path, like: T, *, strict: bool = True) -> T:
         for name, data in read_arrays(file, header, names):
             array = decoded(data, header.entries[name], own.dtypes.get(name))
             values[name] = target.placed(name, array)
-    return cast("T", target.filled(values))
+    return target.filled(values)
 
 
 @trimmed

@@ -7,13 +7,14 @@ hashable, and without leaves.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 from mlax._jax.tracebacks import trimmed
 from mlax.optimizer._hyperparameters import HELD, is_array, is_schedule, refuse_vanishing
 from mlax.optimizer._specified import Specified, shown, specifications
 from mlax.optimizer._stepping import initial
 from mlax.tree import describe
+from mlax.typing import Weights
 
 __all__ = ["Optimizer"]
 
@@ -31,6 +32,29 @@ class Optimizer(Specified):
     __module__ = "mlax.optim"
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    if TYPE_CHECKING:  # what each of them has, for functions that take some optimizer
+
+        def init(self, weights: Any) -> Any:
+            """Return the state before the first step. For a Module: of its unfrozen parameters."""
+
+        def step(
+            self, gradients: Weights, state: Any, weights: Weights, *args: Any, **kwargs: Any
+        ) -> tuple[Weights, Any]:
+            """Return the updates and the next state."""
+            ...
+
+        def apply_gradients(
+            self, gradients: Weights, state: Any, weights: Weights, *args: Any, **kwargs: Any
+        ) -> tuple[Weights, Any]:
+            """Return the weights after one more step, and the next state."""
+            ...
+
+        def update(
+            self, model: Weights, gradients: Weights, state: Any, *args: Any, **kwargs: Any
+        ) -> tuple[Weights, Any]:
+            """Return the model after one more step of its unfrozen parameters, and the next state."""
+            ...
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -174,6 +174,22 @@ def test_assigning_what_is_not_declared_says_how_to_declare_it():
         Mine("kind", "b")
 
 
+def test_init_may_pass_fields_to_that_of_module():
+    class Mine(Module):
+        size: int
+        weight: Parameter
+
+        def __init__(self, size: int, more: dict[str, Any]):
+            super().__init__(size=size, weight=Parameter(float(size)), **more)
+
+    module = Mine(3, {})
+    assert (module.size, float(module.weight.data)) == (3, 3.0)
+    with pytest.raises(TypeError, match="is not a field of the class"):
+        Mine(3, {"other": 4})
+    with pytest.raises(TypeError, match="size must be int"):
+        Mine("3", {})
+
+
 def test_a_field_that_gets_no_value_is_named():
     class Mine(Module):
         size: int

@@ -49,11 +49,11 @@ def taken(own: Own, adafactor: optim.Adafactor, polyak: optim.PolyakSGD) -> list
 
 def kept(encoder: Encoder, gradients: Encoder) -> None:
     optimizer = optim.AverageWeights(optim.Adam(1e-3), decay=0.99)
-    reveal_type(optimizer)  # reveals: AverageWeights
+    reveal_type(optimizer)  # reveals: AverageWeights[State[Any], ()] // AverageWeights[State[Any], []]
     state = optimizer.init(encoder)
     reveal_type(state.average)  # reveals: Encoder
-    reveal_type(optimizer.step(gradients, state, encoder))  # reveals: tuple[Encoder, State[Encoder]]
-    reveal_type(optimizer.update(encoder, gradients, state))  # reveals: tuple[Encoder, State[Encoder]]
+    reveal_type(optimizer.step(gradients, state, encoder))  # reveals: tuple[Encoder, State[Encoder, State[Any]]]
+    reveal_type(optimizer.update(encoder, gradients, state))  # reveals: tuple[Encoder, State[Encoder, State[Any]]]
     reveal_type(optimizer.evaluation_weights(state, encoder))  # reveals: Encoder
     reveal_type(optim.clip_grad_norm(gradients, 1.0))  # reveals: tuple[Encoder, Array]
     optimizer.decay = 0.5  # error: reportAttributeAccessIssue // misc

@@ -92,6 +92,30 @@ class FromOptax(Transformation):
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(trainable(weights))
 
+    if TYPE_CHECKING:
+
+        def step(
+            self,
+            gradients: Weights,
+            state: "State[Weights]",
+            weights: Weights | None = None,
+            **arguments: Any,
+        ) -> "tuple[Weights, State[Weights]]": ...
+        def apply_gradients(
+            self,
+            gradients: Weights,
+            state: "State[Weights]",
+            weights: Weights,
+            **arguments: Any,
+        ) -> "tuple[Weights, State[Weights]]": ...
+        def update(
+            self,
+            model: Weights,
+            gradients: Weights,
+            state: "State[Weights]",
+            **arguments: Any,
+        ) -> "tuple[Weights, State[Weights]]": ...
+
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":
         return State(no_steps(), _strong_copies(self.transformation.init(weights)), self.held())

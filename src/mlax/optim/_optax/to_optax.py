@@ -3,7 +3,7 @@
 import dataclasses
 import importlib
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mlax.optim.transformations._protocol import OptimizerLike, accepted
 from mlax.optim.transformations._wrapping import Wrapper, as_optimizer
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["import_optax", "to_optax"]
 
 
-def to_optax(optimizer: OptimizerLike) -> "optax.GradientTransformationExtraArgs":
+def to_optax(optimizer: OptimizerLike[Any, ...]) -> "optax.GradientTransformationExtraArgs":
     """Return an optimizer as a gradient transformation of Optax.
 
         transformation = optax.chain(optax.clip_by_global_norm(1.0),
@@ -73,7 +73,7 @@ def import_optax(user: str) -> Any:
         raise ImportError(f'{user} needs Optax: pip install "mlax[optax]"') from None
 
 
-def _needs_weights(optimizer: OptimizerLike) -> bool:
+def _needs_weights(optimizer: OptimizerLike[Any, ...]) -> bool:
     """Return whether the third argument of `step` has no default."""
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(optimizer.step).parameters.values()
@@ -81,7 +81,7 @@ def _needs_weights(optimizer: OptimizerLike) -> bool:
     return any(p.default is p.empty for p in third)
 
 
-def _injected(optimizer: OptimizerLike, state: Any) -> Any:
+def _injected(optimizer: OptimizerLike[Any, ...], state: Any) -> Any:
     """Return the state with numbers replaced by the arrays that the optimizer was made with, at any depth."""
     if not isinstance(optimizer, Optimizer):
         return state
@@ -89,7 +89,7 @@ def _injected(optimizer: OptimizerLike, state: Any) -> Any:
     given = {name: getattr(optimizer, name) for name in names}
     changes: dict[str, Any] = {name: initial(x) for name, x in given.items() if is_array(x)}
     if isinstance(optimizer, Wrapper):
-        changes["inner"] = _injected(optimizer.optimizer, state.inner)
+        changes["inner"] = _injected(cast("Any", optimizer).optimizer, state.inner)
     elif isinstance(optimizer, MultiOptimizer):
         changes["inner"] = tuple(map(_injected, optimizer.optimizers, state.inner))
     return state._replace(**changes)

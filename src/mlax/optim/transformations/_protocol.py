@@ -2,13 +2,26 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
-__all__ = ["OptimizerLike", "accepted", "arguments_after_trees", "arguments_of"]
+if TYPE_CHECKING:  # with defaults, so that `Lookahead` alone is a type
+    from typing_extensions import ParamSpec, TypeVar
+
+    S_co = TypeVar("S_co", covariant=True, default=Any)
+    Inner = TypeVar("Inner", default=Any)
+    P = ParamSpec("P", default=...)
+else:
+    from typing import ParamSpec, TypeVar
+
+    S_co = TypeVar("S_co", covariant=True)
+    Inner = TypeVar("Inner")
+    P = ParamSpec("P")
+
+__all__ = ["Inner", "OptimizerLike", "P", "accepted", "arguments_after_trees", "arguments_of"]
 
 
 @runtime_checkable
-class OptimizerLike(Protocol):
+class OptimizerLike(Protocol[S_co, P]):
     """Anything with `init` and `step`: mlax's optimizers, and your own, which need not inherit from anything.
 
         state = optimizer.init(weights)
@@ -24,12 +37,15 @@ class OptimizerLike(Protocol):
         """Return the state before the first step."""
         ...
 
-    def step(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    # The type of the state is taken from here alone: mypy makes `object` of two places that say it.
+    def step(
+        self, gradients: Any, state: Any, weights: Any, /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Any, S_co]:
         """Return the updates and the next state, given gradients, state, weights and keyword arguments."""
         ...
 
 
-def arguments_of(optimizer: OptimizerLike) -> frozenset[str] | None:
+def arguments_of(optimizer: OptimizerLike[Any, ...]) -> frozenset[str] | None:
     """Return the names of `step`'s arguments after its three trees; None if it takes any name."""
     if hasattr(optimizer, "arguments"):
         names: frozenset[str] | None = cast("Any", optimizer).arguments
@@ -46,7 +62,7 @@ def arguments_after_trees(function: Callable[..., Any]) -> frozenset[str] | None
     return frozenset(p.name for p in parameters if p.name not in trees)
 
 
-def accepted(optimizer: OptimizerLike, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def accepted(optimizer: OptimizerLike[Any, ...], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments that an optimizer's `step` takes."""
     names = arguments_of(optimizer)
     return {name: value for name, value in arguments.items() if names is None or name in names}

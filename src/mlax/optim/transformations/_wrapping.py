@@ -11,7 +11,7 @@ their own slots.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, cast
 
 import jax
 from jax import lax
@@ -20,14 +20,16 @@ from jaxtyping import Array
 from mlax._jax.tracing import cond, is_tracer
 from mlax._jax.trees import leaves
 from mlax.leafwise import Output, Rounding, map_leaves
-from mlax.optim.transformations._protocol import OptimizerLike, arguments_of
+from mlax.optim.transformations._protocol import Inner, OptimizerLike, P, arguments_of
 from mlax.optimizer import Optimizer, apply_updates, merged, trainable, zeros
 from mlax.optimizer._specified import Specification
 from mlax.typing import Weights
 
 __all__ = [
     "Arguments",
+    "Inner",
     "Move",
+    "P",
     "Transformation",
     "Wrapper",
     "as_optimizer",
@@ -55,7 +57,7 @@ class Move:
 
     def by(
         self,
-        optimizer: OptimizerLike,
+        optimizer: OptimizerLike[Any, ...],
         gradients: T,
         state: S,
         weights: T | None,
@@ -129,7 +131,7 @@ def made_or_skipped(made: Array, make: Callable[[], T], skip: Callable[[], T]) -
     return cond(made, make, skip)
 
 
-def as_optimizer(value: Any) -> OptimizerLike:
+def as_optimizer(value: Any) -> OptimizerLike[Any, ...]:
     """Return an optimizer; raise an error for anything else.
 
     Raises:
@@ -142,7 +144,7 @@ def as_optimizer(value: Any) -> OptimizerLike:
         elif hasattr(value, "init") and hasattr(value, "update"):
             cure = " (for Optax's, use optim.from_optax)"
         raise TypeError(f"an object with init and step{cure}")
-    return value
+    return cast("OptimizerLike[Any, ...]", value)
 
 
 def _inside(optimizer: Optimizer) -> Iterator[Optimizer]:
@@ -158,6 +160,8 @@ def _inside(optimizer: Optimizer) -> Iterator[Optimizer]:
 class Transformation(Optimizer):
     """Base class of all optimizers that are not generated. A subclass has `init`, `_step`, and a NamedTuple as
     its state.
+
+    For type checkers it declares `step`, `apply_gradients` and `update` again, with its own state.
     """
 
     @property
@@ -187,32 +191,34 @@ class Transformation(Optimizer):
     ) -> tuple[Any, Any]:
         raise NotImplementedError
 
-    def step(
-        self, gradients: Weights, state: S, weights: Weights | None = None, **arguments: Any
-    ) -> tuple[Weights, S]:
-        """Return the updates and the next state.
+    if not TYPE_CHECKING:  # each class declares them for its state
 
-        Args:
-            gradients: Gradients of the loss, like the weights.
-            state: From `init` or from the last step; it must belong to an optimizer with equal
-                hyperparameters.
-            weights: The weights. Only needed if this optimizer or one inside reads them.
-            **arguments: Keyword arguments for the optimizers inside, such as the loss.
-        """
-        return self._checked_step(Move(new_weights=False), gradients, state, weights, arguments)
+        def step(
+            self, gradients: Weights, state: Any, weights: Weights | None = None, **arguments: Any
+        ) -> tuple[Weights, Any]:
+            """Return the updates and the next state.
 
-    def apply_gradients(
-        self, gradients: Weights, state: S, weights: Weights, **arguments: Any
-    ) -> tuple[Weights, S]:
-        """Return the weights after one more step, and the next state."""
-        return self._checked_step(Move(new_weights=True), gradients, state, weights, arguments)
+            Args:
+                gradients: Gradients of the loss, like the weights.
+                state: From `init` or from the last step; it must belong to an optimizer with equal
+                    hyperparameters.
+                weights: The weights. Only needed if this optimizer or one inside reads them.
+                **arguments: Keyword arguments for the optimizers inside, such as the loss.
+            """
+            return self._checked_step(Move(new_weights=False), gradients, state, weights, arguments)
 
-    def update(
-        self, model: Weights, gradients: Weights, state: S, **arguments: Any
-    ) -> tuple[Weights, S]:
-        """Return the model after one more step of its unfrozen parameters, and the next state."""
-        weights, state = self.apply_gradients(gradients, state, trainable(model), **arguments)
-        return merged(weights, model), state
+        def apply_gradients(
+            self, gradients: Weights, state: Any, weights: Weights, **arguments: Any
+        ) -> tuple[Weights, Any]:
+            """Return the weights after one more step, and the next state."""
+            return self._checked_step(Move(new_weights=True), gradients, state, weights, arguments)
+
+        def update(
+            self, model: Weights, gradients: Weights, state: Any, **arguments: Any
+        ) -> tuple[Weights, Any]:
+            """Return the model after one more step of its unfrozen parameters, and the next state."""
+            weights, state = self.apply_gradients(gradients, state, trainable(model), **arguments)
+            return merged(weights, model), state
 
     def _checked_step(
         self, move: Move, gradients: Any, state: Any, weights: Any, arguments: Arguments
@@ -236,7 +242,7 @@ class Transformation(Optimizer):
         return weights
 
 
-class Wrapper(Transformation):
+class Wrapper(Transformation, Generic[Inner, P]):
     """Base class of transformations that change the steps of one other optimizer.
 
     The state has the other optimizer's state as `inner`.
@@ -248,7 +254,7 @@ class Wrapper(Transformation):
     has_the_last_word: ClassVar[bool] = False
     """Whether it records the weights after a step, or may skip the step."""
 
-    optimizer: Annotated[OptimizerLike, Specification(as_optimizer)]
+    optimizer: Annotated[OptimizerLike[Inner, P], Specification(as_optimizer)]
 
     def __post_init__(self) -> None:
         """Check each hyperparameter, and that wrappers that record or skip a step are outside those that change

@@ -1,18 +1,18 @@
 """One step for several micro-batches, on their mean gradient."""
 
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NamedTuple
 
 from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
-from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, made_or_skipped
+from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper, made_or_skipped
 from mlax.optimizer import Dtype, exportable, integer, no_steps, trainable, warn_if_narrow, zeros
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["AccumulateGradients", "State"]
 
 
-class AccumulateGradients(Wrapper):
+class AccumulateGradients(Wrapper[Inner, P]):
     """Makes one step for every `every` calls, on the mean of their gradients. The other calls change no weights.
 
     The step gets the keyword arguments of the last call.
@@ -28,12 +28,39 @@ class AccumulateGradients(Wrapper):
     every: Annotated[int, integer(at_least=1)]
     slot_dtype: Dtype | None = None
 
-    def init(self, weights: Weights) -> "State[Weights]":
+    def init(self, weights: Weights) -> "State[Weights, Inner]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(trainable(weights))
 
+    if TYPE_CHECKING:
+
+        def step(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights | None = None,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def apply_gradients(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def update(
+            self,
+            model: Weights,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+
     @checked
-    def _init(self, weights: Weights) -> "State[Weights]":
+    def _init(self, weights: Weights) -> "State[Weights, Inner]":
         inner = self.optimizer.init(weights)
         state = State(no_steps(), zeros(weights, self.slot_dtype), inner, self.held())
         warn_if_narrow(state, kept={"mean": 1 - 1 / self.every})
@@ -44,10 +71,10 @@ class AccumulateGradients(Wrapper):
         self,
         move: Move,
         gradients: Weights,
-        state: "State[Weights]",
+        state: "State[Weights, Inner]",
         weights: Weights | None,
         arguments: Arguments,
-    ) -> "tuple[Weights, State[Weights]]":
+    ) -> "tuple[Weights, State[Weights, Inner]]":
         number = state.step % self.every
         mean, slot = map_leaves(
             _accumulate,
@@ -70,7 +97,7 @@ class AccumulateGradients(Wrapper):
 
 
 @exportable
-class State(NamedTuple, Generic[Weights]):
+class State(NamedTuple, Generic[Weights, Inner]):
     """What the optimizer remembers between micro-batches.
 
     Attributes:
@@ -82,7 +109,7 @@ class State(NamedTuple, Generic[Weights]):
 
     step: Count
     mean: Weights
-    inner: Any
+    inner: Inner
     hyperparameters: AccumulateGradients
 
 

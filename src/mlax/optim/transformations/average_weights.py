@@ -1,11 +1,11 @@
 """A moving average of the weights, to evaluate and to save."""
 
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, NamedTuple
 
 from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
-from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, cast_like
+from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper, cast_like
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -24,7 +24,7 @@ from mlax.typing import Count, Scalar, Weights, checked
 __all__ = ["AverageWeights", "State"]
 
 
-class AverageWeights(Wrapper):
+class AverageWeights(Wrapper[Inner, P]):
     """Keeps a moving average of the weights beside the weights that are trained.
 
     ```text
@@ -48,12 +48,39 @@ class AverageWeights(Wrapper):
     decay: Annotated[Number, scheduled(at_least=0, at_most=1)] = 0.999
     slot_dtype: Dtype | None = None
 
-    def init(self, weights: Weights) -> "State[Weights]":
+    def init(self, weights: Weights) -> "State[Weights, Inner]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(trainable(weights))
 
+    if TYPE_CHECKING:
+
+        def step(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights | None = None,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def apply_gradients(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def update(
+            self,
+            model: Weights,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+
     @checked
-    def _init(self, weights: Weights) -> "State[Weights]":
+    def _init(self, weights: Weights) -> "State[Weights, Inner]":
         inner = self.optimizer.init(weights)
         average = copies(weights, self.slot_dtype)
         state = State(no_steps(), initial(self.decay), average, inner, self.held())
@@ -65,10 +92,10 @@ class AverageWeights(Wrapper):
         self,
         move: Move,
         gradients: Weights,
-        state: "State[Weights]",
+        state: "State[Weights, Inner]",
         weights: Weights | None,
         arguments: Arguments,
-    ) -> "tuple[Weights, State[Weights]]":
+    ) -> "tuple[Weights, State[Weights, Inner]]":
         weights = self._needs(weights)
         result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
         state = follow_schedules(state)
@@ -82,7 +109,7 @@ class AverageWeights(Wrapper):
         )
         return result, state._replace(step=state.step + 1, average=average, inner=inner)
 
-    def evaluation_weights(self, state: "State[Weights]", weights: Weights) -> Weights:
+    def evaluation_weights(self, state: "State[Weights, Inner]", weights: Weights) -> Weights:
         """Return the average in the dtypes of the weights. For a Module: the model with the average as its
         parameters.
         """
@@ -90,7 +117,7 @@ class AverageWeights(Wrapper):
 
 
 @exportable
-class State(NamedTuple, Generic[Weights]):
+class State(NamedTuple, Generic[Weights, Inner]):
     """What the optimizer remembers between steps.
 
     Attributes:
@@ -104,7 +131,7 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     decay: Scalar
     average: Weights
-    inner: Any
+    inner: Inner
     hyperparameters: AverageWeights
 
 
@@ -113,5 +140,5 @@ def _average(_: None, w: Array, average: Array, *, decay: Array) -> tuple[Array,
 
 
 @checked
-def _evaluation_weights(state: State[Weights], weights: Weights) -> Weights:
+def _evaluation_weights(state: State[Weights, Inner], weights: Weights) -> Weights:
     return cast_like(state.average, weights)

@@ -1,6 +1,6 @@
 """Gradient clipping, as part of an optimizer."""
 
-from typing import Annotated, Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple
 
 from mlax.optim.clipping import (
     clip_grad_adaptive,
@@ -8,14 +8,14 @@ from mlax.optim.clipping import (
     clip_grad_norm,
     clip_grad_value,
 )
-from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
+from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
 from mlax.optimizer import exportable, no_steps, number, refuse_packed, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["ClipGradients", "State"]
 
 
-class ClipGradients(Wrapper):
+class ClipGradients(Wrapper[Inner, P]):
     """Clips the gradients before the optimizer inside sees them.
 
     If several limits are given, elements are clipped first, then leaves, then units, then all
@@ -44,12 +44,39 @@ class ClipGradients(Wrapper):
             "at least one of max_norm, max_value, max_leaf_norm and adaptive is required, all are None",
         )
 
-    def init(self, weights: Weights) -> "State[Weights]":
+    def init(self, weights: Weights) -> "State[Weights, Inner]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(trainable(weights))
 
+    if TYPE_CHECKING:
+
+        def step(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights | None = None,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def apply_gradients(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def update(
+            self,
+            model: Weights,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+
     @checked
-    def _init(self, weights: Weights) -> "State[Weights]":
+    def _init(self, weights: Weights) -> "State[Weights, Inner]":
         if self.max_leaf_norm is not None or self.adaptive is not None:
             refuse_packed(
                 weights, "ClipGradients", "max_leaf_norm is not None or adaptive is not None"
@@ -61,10 +88,10 @@ class ClipGradients(Wrapper):
         self,
         move: Move,
         gradients: Weights,
-        state: "State[Weights]",
+        state: "State[Weights, Inner]",
         weights: Weights | None,
         arguments: Arguments,
-    ) -> "tuple[Weights, State[Weights]]":
+    ) -> "tuple[Weights, State[Weights, Inner]]":
         if self.max_value is not None:
             gradients = clip_grad_value(gradients, self.max_value)
         if self.max_leaf_norm is not None:
@@ -78,7 +105,7 @@ class ClipGradients(Wrapper):
 
 
 @exportable
-class State(NamedTuple, Generic[Weights]):
+class State(NamedTuple, Generic[Weights, Inner]):
     """What the optimizer remembers between steps.
 
     Attributes:
@@ -88,5 +115,5 @@ class State(NamedTuple, Generic[Weights]):
     """
 
     step: Count
-    inner: Any
+    inner: Inner
     hyperparameters: ClipGradients

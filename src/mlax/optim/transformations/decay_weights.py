@@ -1,13 +1,13 @@
 """Decoupled weight decay, for any optimizer, and for all weights or some."""
 
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NamedTuple
 
 from jaxtyping import Array
 
 from mlax._jax.trees import flatten, leaves
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._paths import PathPredicate, answers, as_callable
-from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
+from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
 from mlax.optimizer import (
     Number,
     exportable,
@@ -23,7 +23,7 @@ from mlax.typing import Count, Scalar, Weights, checked
 __all__ = ["DecayWeights", "State"]
 
 
-class DecayWeights(Wrapper):
+class DecayWeights(Wrapper[Inner, P]):
     """Subtracts a fraction of the weights in each step, in addition to the updates of the optimizer inside.
 
     ```text
@@ -51,12 +51,39 @@ class DecayWeights(Wrapper):
     mask: Annotated[PathPredicate | None, Specification(as_callable)] = None
     independent: bool = False
 
-    def init(self, weights: Weights) -> "State[Weights]":
+    def init(self, weights: Weights) -> "State[Weights, Inner]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(trainable(weights))
 
+    if TYPE_CHECKING:
+
+        def step(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights | None = None,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def apply_gradients(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def update(
+            self,
+            model: Weights,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+
     @checked
-    def _init(self, weights: Weights) -> "State[Weights]":
+    def _init(self, weights: Weights) -> "State[Weights, Inner]":
         inner = self.optimizer.init(weights)
         self.require(
             self.independent or _learning_rate(inner) is not None,
@@ -70,10 +97,10 @@ class DecayWeights(Wrapper):
         self,
         move: Move,
         gradients: Weights,
-        state: "State[Weights]",
+        state: "State[Weights, Inner]",
         weights: Weights | None,
         arguments: Arguments,
-    ) -> "tuple[Weights, State[Weights]]":
+    ) -> "tuple[Weights, State[Weights, Inner]]":
         weights = self._needs(weights)
         result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
         state = follow_schedules(state)
@@ -87,7 +114,7 @@ class DecayWeights(Wrapper):
 
 
 @exportable
-class State(NamedTuple, Generic[Weights]):
+class State(NamedTuple, Generic[Weights, Inner]):
     """What the optimizer remembers between steps.
 
     Attributes:
@@ -99,7 +126,7 @@ class State(NamedTuple, Generic[Weights]):
 
     step: Count
     weight_decay: Scalar
-    inner: Any
+    inner: Inner
     hyperparameters: DecayWeights
 
 

@@ -1,6 +1,6 @@
 """An optimizer that makes no steps, for weights that should not change."""
 
-from typing import Generic, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from mlax.optim.transformations._wrapping import Arguments, Move, Transformation
 from mlax.optimizer import exportable, no_steps, trainable
@@ -20,6 +20,27 @@ class Frozen(Transformation):
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(trainable(weights))
+
+    if TYPE_CHECKING:
+
+        def step(
+            self,
+            gradients: Weights,
+            state: "State[Weights]",
+            weights: Weights | None = None,
+        ) -> "tuple[Weights, State[Weights]]": ...
+        def apply_gradients(
+            self,
+            gradients: Weights,
+            state: "State[Weights]",
+            weights: Weights,
+        ) -> "tuple[Weights, State[Weights]]": ...
+        def update(
+            self,
+            model: Weights,
+            gradients: Weights,
+            state: "State[Weights]",
+        ) -> "tuple[Weights, State[Weights]]": ...
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":

@@ -1,19 +1,27 @@
 """Lookahead: k steps forward, one step back."""
 
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
-from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, cast_like, where
+from mlax.optim.transformations._wrapping import (
+    Arguments,
+    Inner,
+    Move,
+    P,
+    Wrapper,
+    cast_like,
+    where,
+)
 from mlax.optimizer import Dtype, copies, exportable, integer, merged, no_steps, number, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["Lookahead", "State"]
 
 
-class Lookahead(Wrapper):
+class Lookahead(Wrapper[Inner, P]):
     """After every few steps, moves the weights back to a point between the slow weights and themselves.
 
     ```text
@@ -41,12 +49,39 @@ class Lookahead(Wrapper):
     slow_step_size: Annotated[float, number(at_least=0, at_most=1)] = 0.5
     slot_dtype: Dtype | None = None
 
-    def init(self, weights: Weights) -> "State[Weights]":
+    def init(self, weights: Weights) -> "State[Weights, Inner]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(trainable(weights))
 
+    if TYPE_CHECKING:
+
+        def step(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights | None = None,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def apply_gradients(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def update(
+            self,
+            model: Weights,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+
     @checked
-    def _init(self, weights: Weights) -> "State[Weights]":
+    def _init(self, weights: Weights) -> "State[Weights, Inner]":
         inner = self.optimizer.init(weights)
         return State(no_steps(), copies(weights, self.slot_dtype), inner, self.held())
 
@@ -55,10 +90,10 @@ class Lookahead(Wrapper):
         self,
         move: Move,
         gradients: Weights,
-        state: "State[Weights]",
+        state: "State[Weights, Inner]",
         weights: Weights | None,
         arguments: Arguments,
-    ) -> "tuple[Weights, State[Weights]]":
+    ) -> "tuple[Weights, State[Weights, Inner]]":
         weights = self._needs(weights)
         result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
         step = state.step + 1
@@ -75,7 +110,7 @@ class Lookahead(Wrapper):
         result = where(now, move.to(back, weights), result)
         return result, State(step, slow, inner, state.hyperparameters)
 
-    def evaluation_weights(self, state: "State[Weights]", weights: Weights) -> Weights:
+    def evaluation_weights(self, state: "State[Weights, Inner]", weights: Weights) -> Weights:
         """Return the slow weights in the dtypes of the weights. For a Module: the model with them as its
         parameters.
         """
@@ -83,7 +118,7 @@ class Lookahead(Wrapper):
 
 
 @exportable
-class State(NamedTuple, Generic[Weights]):
+class State(NamedTuple, Generic[Weights, Inner]):
     """What the optimizer remembers between steps.
 
     Attributes:
@@ -95,7 +130,7 @@ class State(NamedTuple, Generic[Weights]):
 
     step: Count
     slow: Weights
-    inner: Any
+    inner: Inner
     hyperparameters: Lookahead
 
 
@@ -105,5 +140,5 @@ def _back(rate: float, w: Array, slow: Array, *, now: Array) -> tuple[Array, Arr
 
 
 @checked
-def _evaluation_weights(state: State[Weights], weights: Weights) -> Weights:
+def _evaluation_weights(state: State[Weights, Inner], weights: Weights) -> Weights:
     return cast_like(state.slow, weights)

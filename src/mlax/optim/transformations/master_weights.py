@@ -1,19 +1,19 @@
 """Weights in half precision, trained in single precision."""
 
-from typing import Any, ClassVar, Generic, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
-from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, cast_like
+from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper, cast_like
 from mlax.optimizer import Dtype, copies, exportable, merged, no_steps, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["MasterWeights", "State"]
 
 
-class MasterWeights(Wrapper):
+class MasterWeights(Wrapper[Inner, P]):
     """Keeps a copy of the weights in a wider dtype and trains that. The model's own weights are the rounded
     copy.
 
@@ -37,12 +37,39 @@ class MasterWeights(Wrapper):
 
     slot_dtype: Dtype = jnp.float32
 
-    def init(self, weights: Weights) -> "State[Weights]":
+    def init(self, weights: Weights) -> "State[Weights, Inner]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(trainable(weights))
 
+    if TYPE_CHECKING:
+
+        def step(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights | None = None,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def apply_gradients(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def update(
+            self,
+            model: Weights,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+
     @checked
-    def _init(self, weights: Weights) -> "State[Weights]":
+    def _init(self, weights: Weights) -> "State[Weights, Inner]":
         master = copies(weights, self.slot_dtype)
         return State(no_steps(), master, self.optimizer.init(master), self.held())
 
@@ -51,10 +78,10 @@ class MasterWeights(Wrapper):
         self,
         move: Move,
         gradients: Weights,
-        state: "State[Weights]",
+        state: "State[Weights, Inner]",
         weights: Weights | None,
         arguments: Arguments,
-    ) -> "tuple[Weights, State[Weights]]":
+    ) -> "tuple[Weights, State[Weights, Inner]]":
         weights = self._needs(weights)
         master, inner = Move(new_weights=True).by(
             self.optimizer, cast_like(gradients, state.master), state.inner, state.master, arguments
@@ -65,7 +92,7 @@ class MasterWeights(Wrapper):
         (updates,) = map_leaves(_difference, None, (weights, master), ())
         return updates, next_state
 
-    def evaluation_weights(self, state: "State[Weights]", weights: Weights) -> Weights:
+    def evaluation_weights(self, state: "State[Weights, Inner]", weights: Weights) -> Weights:
         """Return the weights to evaluate, in the dtypes of the weights, if the optimizer inside has others."""
         state = self.own(state)
         wide = self._inside_evaluation_weights(state.inner, state.master)
@@ -73,7 +100,7 @@ class MasterWeights(Wrapper):
 
 
 @exportable
-class State(NamedTuple, Generic[Weights]):
+class State(NamedTuple, Generic[Weights, Inner]):
     """What the optimizer remembers between steps.
 
     Attributes:
@@ -85,7 +112,7 @@ class State(NamedTuple, Generic[Weights]):
 
     step: Count
     master: Weights
-    inner: Any
+    inner: Inner
     hyperparameters: MasterWeights
 
 

@@ -1,7 +1,7 @@
 """Different optimizers for different weights."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar, cast
 
 from mlax._jax.trees import flatten, leaves
 from mlax.optim.transformations._paths import PathPredicate, answers
@@ -16,7 +16,7 @@ __all__ = ["MultiOptimizer", "State"]
 T = TypeVar("T")
 
 
-def _optimizers(value: Any) -> tuple[OptimizerLike, ...]:
+def _optimizers(value: Any) -> tuple[OptimizerLike[Any, ...], ...]:
     if not isinstance(value, Sequence) or not value:
         raise TypeError("a list of optimizers")
     return tuple(as_optimizer(one) for one in cast("Any", value))
@@ -47,7 +47,7 @@ class MultiOptimizer(Transformation):
             and dtype are known under `jit`.
     """
 
-    optimizers: Annotated[Sequence[OptimizerLike], Specification(_optimizers)]
+    optimizers: Annotated[Sequence[OptimizerLike[Any, ...]], Specification(_optimizers)]
     filters: Annotated[Sequence[PathPredicate], Specification(_filters)] = ()
 
     def __post_init__(self) -> None:
@@ -73,6 +73,30 @@ class MultiOptimizer(Transformation):
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(trainable(weights))
+
+    if TYPE_CHECKING:
+
+        def step(
+            self,
+            gradients: Weights,
+            state: "State[Weights]",
+            weights: Weights | None = None,
+            **arguments: Any,
+        ) -> "tuple[Weights, State[Weights]]": ...
+        def apply_gradients(
+            self,
+            gradients: Weights,
+            state: "State[Weights]",
+            weights: Weights,
+            **arguments: Any,
+        ) -> "tuple[Weights, State[Weights]]": ...
+        def update(
+            self,
+            model: Weights,
+            gradients: Weights,
+            state: "State[Weights]",
+            **arguments: Any,
+        ) -> "tuple[Weights, State[Weights]]": ...
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":

@@ -1,6 +1,6 @@
 """Smaller steps once the loss has stopped falling."""
 
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, NamedTuple
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._protocol import accepted
-from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
+from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
 from mlax.optimizer import exportable, integer, no_steps, number, scalar, trainable
 from mlax.tree import describe
 from mlax.typing import Count, Scalar, Weights, checked
@@ -16,7 +16,7 @@ from mlax.typing import Count, Scalar, Weights, checked
 __all__ = ["ReduceOnPlateau", "State"]
 
 
-class ReduceOnPlateau(Wrapper):
+class ReduceOnPlateau(Wrapper[Inner, P]):
     """Multiplies the updates by a scale that is reduced whenever the loss has not improved for a while.
 
     Pass the loss to `step`, `apply_gradients` or `update` as `value`. It has improved if it is
@@ -56,12 +56,39 @@ class ReduceOnPlateau(Wrapper):
         inside = super().arguments
         return None if inside is None else inside | {"value"}
 
-    def init(self, weights: Weights) -> "State[Weights]":
+    def init(self, weights: Weights) -> "State[Weights, Inner]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(trainable(weights))
 
+    if TYPE_CHECKING:
+
+        def step(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights | None = None,
+            *,
+            value: ArrayLike,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def apply_gradients(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights,
+            *,
+            value: ArrayLike,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def update(
+            self,
+            model: Weights,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            *,
+            value: ArrayLike,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+
     @checked
-    def _init(self, weights: Weights) -> "State[Weights]":
+    def _init(self, weights: Weights) -> "State[Weights, Inner]":
         return State(
             step=no_steps(),
             scale=scalar(1.0),
@@ -78,10 +105,10 @@ class ReduceOnPlateau(Wrapper):
         self,
         move: Move,
         gradients: Weights,
-        state: "State[Weights]",
+        state: "State[Weights, Inner]",
         weights: Weights | None,
         arguments: Arguments,
-    ) -> "tuple[Weights, State[Weights]]":
+    ) -> "tuple[Weights, State[Weights, Inner]]":
         state = self._seen(state, _loss(arguments))
         updates, inner = Move(new_weights=False).by(
             self.optimizer, gradients, state.inner, weights, accepted(self.optimizer, arguments)
@@ -90,7 +117,7 @@ class ReduceOnPlateau(Wrapper):
         (result,) = map_leaves(_scaled, None, (updates,), (), output, scale=state.scale)
         return result, state._replace(step=state.step + 1, inner=inner)
 
-    def _seen(self, state: "State[Weights]", loss: Array) -> "State[Weights]":
+    def _seen(self, state: "State[Weights, Inner]", loss: Array) -> "State[Weights, Inner]":
         """Return the state after one more loss."""
         seen = state.step % self.accumulation_size
         mean = state.mean + (loss - state.mean) / (seen + 1).astype(float)
@@ -114,7 +141,7 @@ class ReduceOnPlateau(Wrapper):
 
 
 @exportable
-class State(NamedTuple, Generic[Weights]):
+class State(NamedTuple, Generic[Weights, Inner]):
     """What the optimizer remembers between steps.
 
     Attributes:
@@ -134,7 +161,7 @@ class State(NamedTuple, Generic[Weights]):
     mean: Scalar
     waited: Count
     resting: Count
-    inner: Any
+    inner: Inner
     hyperparameters: ReduceOnPlateau
 
 

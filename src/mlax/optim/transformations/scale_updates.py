@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from numbers import Real
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array
 from mlax._jax.dtypes import compute_dtype
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._paths import answers, as_callable
-from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper
+from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
 from mlax.optimizer import exportable, no_steps, trainable
 from mlax.optimizer._specified import Specification
 from mlax.tree import describe
@@ -21,7 +21,7 @@ from mlax.typing import Count, Weights, checked
 __all__ = ["ScaleUpdates", "State"]
 
 
-class ScaleUpdates(Wrapper):
+class ScaleUpdates(Wrapper[Inner, P]):
     """Multiplies the updates of each weight by its own factor, like a learning rate per weight.
 
         ScaleUpdates(optim.AdamW(1e-3), lambda path, w: 0.1 if path.startswith("embedding.") else
@@ -37,12 +37,39 @@ class ScaleUpdates(Wrapper):
 
     scale: Annotated[Callable[[str, Array], float], Specification(as_callable)]
 
-    def init(self, weights: Weights) -> "State[Weights]":
+    def init(self, weights: Weights) -> "State[Weights, Inner]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(trainable(weights))
 
+    if TYPE_CHECKING:
+
+        def step(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights | None = None,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def apply_gradients(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def update(
+            self,
+            model: Weights,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+
     @checked
-    def _init(self, weights: Weights) -> "State[Weights]":
+    def _init(self, weights: Weights) -> "State[Weights, Inner]":
         answers("ScaleUpdates.scale", self._scale, weights)
         return State(no_steps(), self.optimizer.init(weights), self.held())
 
@@ -51,10 +78,10 @@ class ScaleUpdates(Wrapper):
         self,
         move: Move,
         gradients: Weights,
-        state: "State[Weights]",
+        state: "State[Weights, Inner]",
         weights: Weights | None,
         arguments: Arguments,
-    ) -> "tuple[Weights, State[Weights]]":
+    ) -> "tuple[Weights, State[Weights, Inner]]":
         updates, inner = Move(new_weights=False).by(
             self.optimizer, gradients, state.inner, weights, arguments
         )
@@ -77,7 +104,7 @@ class ScaleUpdates(Wrapper):
 
 
 @exportable
-class State(NamedTuple, Generic[Weights]):
+class State(NamedTuple, Generic[Weights, Inner]):
     """What the optimizer remembers between steps.
 
     Attributes:
@@ -87,7 +114,7 @@ class State(NamedTuple, Generic[Weights]):
     """
 
     step: Count
-    inner: Any
+    inner: Inner
     hyperparameters: ScaleUpdates
 
 

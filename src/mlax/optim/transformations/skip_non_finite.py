@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,14 @@ from jax import lax
 from jaxtyping import Array
 
 from mlax._jax.trees import leaves
-from mlax.optim.transformations._wrapping import Arguments, Move, Wrapper, made_or_skipped
+from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper, made_or_skipped
 from mlax.optimizer import exportable, integer, no_steps, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["SkipNonFinite", "State"]
 
 
-class SkipNonFinite(Wrapper):
+class SkipNonFinite(Wrapper[Inner, P]):
     """Skips a step if any gradient holds an infinity or NaN: weights and state stay as they are.
 
     Args:
@@ -30,12 +30,39 @@ class SkipNonFinite(Wrapper):
 
     at_most: Annotated[int | None, integer(at_least=0)] = None
 
-    def init(self, weights: Weights) -> "State[Weights]":
+    def init(self, weights: Weights) -> "State[Weights, Inner]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
         return self._init(trainable(weights))
 
+    if TYPE_CHECKING:
+
+        def step(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights | None = None,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def apply_gradients(
+            self,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            weights: Weights,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+        def update(
+            self,
+            model: Weights,
+            gradients: Weights,
+            state: "State[Weights, Inner]",
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> "tuple[Weights, State[Weights, Inner]]": ...
+
     @checked
-    def _init(self, weights: Weights) -> "State[Weights]":
+    def _init(self, weights: Weights) -> "State[Weights, Inner]":
         inner = self.optimizer.init(weights)
         return State(no_steps(), no_steps(), no_steps(), inner, self.held())
 
@@ -44,18 +71,18 @@ class SkipNonFinite(Wrapper):
         self,
         move: Move,
         gradients: Weights,
-        state: "State[Weights]",
+        state: "State[Weights, Inner]",
         weights: Weights | None,
         arguments: Arguments,
-    ) -> "tuple[Weights, State[Weights]]":
+    ) -> "tuple[Weights, State[Weights, Inner]]":
         finite = functools.reduce(lax.bitwise_and, map(_finite, leaves(gradients)), jnp.array(True))
         given_up = self.at_most is not None and state.consecutive >= self.at_most
         made = finite | given_up
 
-        def make() -> tuple[Weights, Any]:
+        def make() -> tuple[Weights, Inner]:
             return move.by(self.optimizer, gradients, state.inner, weights, arguments)
 
-        def skip() -> tuple[Weights, Any]:
+        def skip() -> tuple[Weights, Inner]:
             return move.nowhere(gradients, weights), state.inner
 
         result, inner = made_or_skipped(made, make, skip)
@@ -69,7 +96,7 @@ class SkipNonFinite(Wrapper):
 
 
 @exportable
-class State(NamedTuple, Generic[Weights]):
+class State(NamedTuple, Generic[Weights, Inner]):
     """What the optimizer remembers between steps.
 
     Attributes:
@@ -83,7 +110,7 @@ class State(NamedTuple, Generic[Weights]):
     step: Count
     skipped: Count
     consecutive: Count
-    inner: Any
+    inner: Inner
     hyperparameters: SkipNonFinite
 
 
