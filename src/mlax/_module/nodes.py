@@ -32,6 +32,8 @@ from mlax._jax.dtypes import is_inexact
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import class_of, leaves, leaves_with_path
 from mlax._module.exporting import register_node
+from mlax._module.hidden import Ref
+from mlax._module.printing import with_article
 from mlax._module.recipes import (
     Initializer,
     Recipe,
@@ -138,6 +140,11 @@ def _strong_array(cls: type, leaf: Any) -> Any:
         )
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf
+    if isinstance(leaf, Ref):
+        raise TypeError(
+            f"{cls.__name__}.data must be an array that does not change, got {describe(leaf)} in a Ref.\n"
+            f"  Use what it holds now, `{cls.__name__}(ref[...])`, and return changed copies of the module."
+        )
     if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, bool, int, float, complex)):
         raise TypeError(
             f"{cls.__name__}.data must be an array or a PyTree of arrays, got {describe(leaf)}.\n"
@@ -150,7 +157,7 @@ def _strong_array(cls: type, leaf: Any) -> Any:
         raise TypeError(f"{cls.__name__}.data: {describe(data)} is too large for JAX") from None
     except (TypeError, ValueError):
         raise TypeError(
-            f"{cls.__name__}.data: JAX has no array type for {describe(data)}, a {type(data).__name__}"
+            f"{cls.__name__}.data: JAX has no array type for {describe(data)}, {with_article(type(data).__name__)}"
         ) from None
     weak = getattr(array, "weak_type", False)  # keys have none
     return lax.convert_element_type(array, array.dtype) if weak else array

@@ -7,6 +7,7 @@ type.
 """
 
 import dataclasses
+import enum
 import functools
 import types
 from collections.abc import Hashable, Iterable
@@ -17,7 +18,8 @@ import numpy as np
 from jax.tree_util import all_leaves
 
 from mlax._jax.trees import class_of, leaves
-from mlax._module.hidden import hidden_in
+from mlax._module.hidden import ARRAYS, Ref, attributes_of, hidden_in
+from mlax._module.printing import with_article
 from mlax._module.state import State
 from mlax._module.unset import UNSET, Unset
 from mlax.tree import describe
@@ -28,6 +30,9 @@ _PLAIN = frozenset({str, int, bool, bytes, type(None)})  # nothing can be hidden
 # These are compared by identity.
 _FUNCTIONS = {types.FunctionType, class_of(jax.jit(class_of)), jax.custom_jvp, jax.custom_vjp}
 _ATOMS = _PLAIN | _FUNCTIONS | {type}
+
+
+_WITHOUT_ATTRIBUTES = (str, bytes, int, float, complex, tuple, frozenset, functools.partial)
 
 
 class StaticError(TypeError):
@@ -48,22 +53,61 @@ def tag(value: Any) -> Hashable:
     if cls in _PLAIN:
         return cls, value
     found = _tag(value)
-    hidden = hidden_in(value)
-    if hidden is not None:
-        is_array = isinstance(hidden.value, jax.Array | np.ndarray)
-        what = describe(hidden.value) if is_array else f"a {type(hidden.value).__name__}"
-        raise StaticError(
-            f"{hidden.holder} holds {what}, which JAX does not see there",
-            "Give it a field of its own (an array in a Parameter or a Variable) and pass it as an argument.",
-        )
+    _refuse_hidden(value)
     return found
+
+
+def _refuse_hidden(value: object) -> None:
+    hidden = hidden_in(value)
+    if hidden is None:
+        return
+    if isinstance(hidden.value, Ref):
+        problem = f"{hidden.holder} holds {describe(hidden.value)} in a Ref, which changes in place"
+        raise StaticError(problem, _REF_CURE)
+    is_array = isinstance(hidden.value, ARRAYS)
+    what = describe(hidden.value) if is_array else with_article(class_of(hidden.value).__name__)
+    raise StaticError(
+        f"{hidden.holder} holds {what}, which JAX does not see there",
+        "Give it a field of its own (an array in a Parameter or a Variable) and pass it as an argument.",
+    )
 
 
 def _tag(value: Any) -> Hashable:
     cls = class_of(value)
     if cls in _ATOMS:
         return cls, value
-    if isinstance(value, (jax.Array, np.ndarray, State, Unset)):
+    tagged = _tag_without_attributes(value)
+    if not isinstance(value, _WITHOUT_ATTRIBUTES) or isinstance(value, enum.Enum):
+        return tagged
+    # The equality of these, which come from Python, ignores the attributes of an object of a subclass.
+    attributes = sorted((name, one) for name, one in attributes_of(value))
+    return (tagged, *map(_tag_of_attribute, attributes)) if attributes else tagged
+
+
+def _tag_of_attribute(attribute: tuple[str, Any]) -> Hashable:
+    name, value = attribute
+    try:
+        return name, _tag(value)
+    except StaticError:
+        return name, _Same(value)
+
+
+class _Same:
+    """Stands for an attribute that is not hashable, such as `__annotations__`: equal only to itself."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def _tag_without_attributes(value: Any) -> Hashable:
+    cls = class_of(value)
+    if isinstance(value, (*ARRAYS, State, Unset)):
         raise _misplaced(value)
     parts = _parts(value)
     if parts is not None:
@@ -114,10 +158,10 @@ def _is_generated(function: Any) -> bool:
 
 def _refuse_arrays(value: Any, inside: Iterable[Any]) -> None:
     for item in inside:
-        if isinstance(item, (jax.Array, np.ndarray, State)):
+        if isinstance(item, (*ARRAYS, State)):
             kind = "a State" if isinstance(item, State) else "an array"
             raise StaticError(
-                f"a {type(value).__name__} contains {kind}, {describe(cast('object', item))}",
+                f"{with_article(type(value).__name__)} contains {kind}, {describe(item)}",
                 "A static value cannot contain arrays or States: give them fields of their own (an array in a "
                 "Parameter or a Variable).",
             )
@@ -126,7 +170,7 @@ def _refuse_arrays(value: Any, inside: Iterable[Any]) -> None:
 def _misplaced(value: Any) -> StaticError:
     if isinstance(value, State):
         return StaticError(
-            f"a {type(value).__name__} is hidden in a static value",
+            f"{with_article(type(value).__name__)} is hidden in a static value",
             "Give it a field of its own: States are children of the tree.",
         )
     if value is UNSET:
@@ -134,12 +178,17 @@ def _misplaced(value: Any) -> StaticError:
             "UNSET is the data of a node, not a value by itself",
             "Use Parameter() or Variable() for a node that set_up will make.",
         )
+    if isinstance(value, Ref):
+        return StaticError(f"{describe(value)} is in a Ref, which changes in place", _REF_CURE)
     return StaticError(
         f"{describe(value)} is an array",
         "Wrap it in a Parameter (trained) or a Variable (not trained).",
     )
 
 
+_REF_CURE = (
+    "Keep the array in a Variable, and return a changed copy of the module: self.replace(...)."
+)
 _CURES: dict[type, str] = {
     list: "Use a tuple.",
     dict: "Use a tuple of pairs, or a frozen dataclass.",
@@ -150,9 +199,10 @@ _CURES: dict[type, str] = {
 def _refuse_unhashable(value: Any) -> None:
     try:
         hash(value)
-    except TypeError:
+    except (TypeError, ValueError):  # a memoryview raises a ValueError
+        _refuse_hidden(value)  # more likely to be the cause
         cures = [_CURES[base] for base in type(value).__mro__ if base in _CURES]
         raise StaticError(
-            f"a static field must be hashable, and a {type(value).__name__} is not",
+            f"a static field must be hashable, and {with_article(type(value).__name__)} is not",
             *(cures or ["Use a hashable value, such as a frozen dataclass of hashable fields."]),
         ) from None

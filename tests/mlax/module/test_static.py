@@ -5,7 +5,7 @@ import datetime
 import enum
 import functools
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -72,6 +72,22 @@ class Mine(float):
     pass
 
 
+class Text(str):
+    __slots__ = ("__dict__",)
+
+
+class Point(NamedTuple):
+    x: int
+
+
+class Annotated(Point): ...
+
+
+def with_attribute(value: Any, inside: Any) -> Any:
+    value.inside = inside
+    return value
+
+
 def double(x: Any, factor: Any = 2) -> Any:
     return factor * x
 
@@ -106,6 +122,16 @@ GROUPS: list[list[Any]] = [
     [Config(Config(0.0)), Config(Config(-0.0))],
     [fine(1, 2), fine(1, 3), fine(1.0, 2)],
     [Color.RED, Color.BLUE, "RED", 1],
+    [
+        with_attribute(make(), inside)
+        for make in (
+            lambda: Text("a"),
+            lambda: Annotated(1),
+            lambda: Mine(1),
+            lambda: functools.partial(len),
+        )
+        for inside in (1, 1.0, (1,), -0.0)
+    ],
     [
         functools.partial(double, 1),
         functools.partial(double, 1.0),
@@ -161,6 +187,9 @@ def test_values_that_differ_never_share_a_trace(values):
         lambda: "a".join,
         lambda: slice(1, 2),
         lambda: frozenset({1, 2.0}),
+        lambda: with_attribute(Text("a"), (1,)),
+        lambda: with_attribute(Annotated(1), with_attribute(Mine(1), 2)),
+        lambda: functools.update_wrapper(functools.partial(double, 1), double),
         lambda: Color.RED,
         lambda: np.datetime64(1, "s"),
         lambda: 10**30,
