@@ -109,7 +109,7 @@ trees = short(
         st.dictionaries(st.sampled_from("ab"), modules, min_size=1),
     )
 )
-laws = settings(max_examples=40)
+laws = settings(max_examples=30)
 
 
 @given(trees, st.data())
