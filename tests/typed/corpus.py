@@ -4,7 +4,7 @@ A comment on a line says what the checkers must do there:
 
     net.widht  # wrong
     state.inner.mm  # wrong: unseen by ty
-    net.replace(wdth=3)  # wrong from 3.13
+    net.replace(wdth=3)  # wrong: unseen by mypy, ty before 3.13
     mlax.grad(lambda m: m(x)[0])  # false alarm: pyright
 
 `wrong` alone is: all of them report something, for all Pythons. Each other line must get no diagnosis. So a checker
@@ -24,7 +24,9 @@ from tests.typed.expectations import Finding
 
 FILES = sorted((Path(__file__).parent / "programs").glob("*.py"))
 
-_WRONG = re.compile(r"#\s*wrong(?: from (?P<since>3\.\d+))?(?:: unseen by (?P<names>[\w, ]+))?\s*$")
+_WRONG = re.compile(
+    r"#\s*wrong(?:: unseen by (?P<names>[\w, ]+?)(?: before (?P<since>3\.\d+))?)?\s*$"
+)
 _FALSE_ALARM = re.compile(r"#\s*false alarm: (?P<names>[\w, ]+?)\s*$")
 _MENTIONED = re.compile(r"#\s*(wrong|false)\b")
 
@@ -47,10 +49,11 @@ def marks(source: str) -> dict[int, Mark]:
     for number, line in enumerate(source.splitlines(), 1):
         wrong, alarm = _WRONG.search(line), _FALSE_ALARM.search(line)
         if wrong:
-            seen = frozenset(CHECKERS) - _checkers(number, wrong["names"])
-            none = frozenset[Checker]()
-            since = wrong["since"] or VERSIONS[0]
-            result[number] = Mark(True, {v: seen if v >= since else none for v in VERSIONS})
+            every = frozenset(CHECKERS)
+            seen, since = every - _checkers(number, wrong["names"]), wrong["since"]
+            result[number] = Mark(
+                True, {v: every if since and v >= since else seen for v in VERSIONS}
+            )
         elif alarm:
             result[number] = Mark(False, dict.fromkeys(VERSIONS, _checkers(number, alarm["names"])))
         elif _MENTIONED.search(line):

@@ -44,7 +44,8 @@ def test_file_can_be_imported(file: Path) -> None:
 
 def test_each_difference_is_a_disagreement() -> None:
     """A mistake no longer seen, one seen in spite of its mark, and a report on a right line."""
-    source = "a.b  # wrong\nc.d  # wrong: unseen by ty\ne.f\ng.h  # false alarm: ty\ni.j  # wrong from 3.13\n"
+    source = "a.b  # wrong\nc.d  # wrong: unseen by ty\ne.f\ng.h  # false alarm: ty\n"
+    source += "i.j  # wrong: unseen by ty before 3.13\n"
     said = [Finding(number, "rule", "text") for number in (2, 3)]
     assert disagreements(source, said, "ty", "3.11") == [
         "line 1: ty reports nothing\n    a.b  # wrong",
@@ -58,11 +59,19 @@ def test_each_difference_is_a_disagreement() -> None:
     assert [line[:6] for line in disagreements(source, as_marked, "mypy", "3.11")] == [
         "line 2",
         "line 4",
+        "line 5",
     ]
 
 
 @pytest.mark.parametrize(
-    "comment", ["# wrong by ty", "# wrong: ty", "# wrong: unseen by me", "# false alarm"]
+    "comment",
+    [
+        "# wrong by ty",
+        "# wrong: ty",
+        "# wrong before 3.13",
+        "# wrong: unseen by me",
+        "# false alarm",
+    ],
 )
 def test_what_cannot_be_read_is_refused(comment: str) -> None:
     """A misspelt comment would otherwise expect nothing, silently."""
