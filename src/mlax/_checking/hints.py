@@ -16,6 +16,7 @@ from mlax._checking.spelling import spelled
 from mlax._jax.trees import class_of
 
 __all__ = [
+    "Recursive",
     "are_final",
     "bounds_of",
     "hints_of",
@@ -105,13 +106,13 @@ def _evaluated(annotation: Any, namespace: dict[str, Any], names: dict[str, Any]
 
     def change(part: Any) -> Any:
         if isinstance(part, ForwardRef):  # an alias that names itself
-            return _Recursive(part.__forward_arg__, namespace, names)
+            return Recursive(part.__forward_arg__, namespace, names)
         return _with_array(part)
 
     return _changed(unaliased(hint), change)
 
 
-class _Recursive:
+class Recursive:
     """An alias inside itself, as in `Tree = int | tuple["Tree", ...]`. It is evaluated when it is needed."""
 
     def __init__(self, text: str, namespace: dict[str, Any], names: dict[str, Any]) -> None:
@@ -127,7 +128,7 @@ class _Recursive:
         """Do nothing: `typing` takes what can be called for a type."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Recursive) and self._key == other._key
+        return isinstance(other, Recursive) and self._key == other._key
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -342,7 +343,7 @@ def _with_array(hint: Any) -> Any:
 
 def _is_alias(hint: Any) -> bool:
     """Whether this was made by `type X = ...` or TypeAliasType, that of Python 3.12 or of typing_extensions."""
-    return type(hint).__name__ in ("TypeAliasType", "_Recursive")
+    return isinstance(hint, Recursive) or type(hint).__name__ == "TypeAliasType"
 
 
 def is_unpacked(argument: Any) -> bool:

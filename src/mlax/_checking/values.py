@@ -4,8 +4,10 @@ import contextlib
 import contextvars
 import os
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, get_args
+
+from mlax._checking.hints import Recursive
 
 __all__ = ["check_value", "checks_enabled", "runtime_checks"]
 
@@ -50,8 +52,16 @@ def check_value(value: object, annotation: Any) -> None:
             value.
     """
     # Imported at the first check, so that `import mlax` stays fast and disabled checks cost nothing.
-    from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeHintWarning, check_type
+    from typeguard import (
+        CollectionCheckStrategy,
+        ForwardRefPolicy,
+        TypeHintWarning,
+        check_type,
+        checker_lookup_functions,
+    )
 
+    if _checker_of not in checker_lookup_functions:
+        checker_lookup_functions.append(_checker_of)
     # jaxtyping's own `jaxtyped(typechecker=typeguard.typechecked)` would check nothing: since typeguard 4 that
     # decorator rewrites the source of a function, and jaxtyping passes it a function without source.
     quiet: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
@@ -65,6 +75,17 @@ def check_value(value: object, annotation: Any) -> None:
             forward_ref_policy=ForwardRefPolicy.IGNORE,
             collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
         )
+
+
+def _checker_of(origin: Any, _: tuple[Any, ...], __: tuple[Any, ...]) -> Callable[..., None] | None:
+    """Return how typeguard is to check an alias that names itself; None for all other annotations."""
+    return _check_recursive if isinstance(origin, Recursive) else None
+
+
+def _check_recursive(value: Any, origin: Recursive, _: tuple[Any, ...], memo: Any) -> None:
+    from typeguard import check_type_internal
+
+    check_type_internal(value, origin.__value__, memo)
 
 
 def _has_string(annotation: Any) -> bool:

@@ -15,7 +15,7 @@ from mlax._checking.hints import hints_of_fields
 from mlax._checking.values import checks_enabled
 from mlax._jax.trees import class_of, flatten
 from mlax._module.annotations import Checked, dimensions, node_items, verify_together
-from mlax._module.kinds import check_kinds
+from mlax._module.kinds import AnnotationMismatchError, check_kinds
 from mlax._module.nodes import ENode
 from mlax._module.seen import UnknownError, computes_shapes, nodes_in, seen_in_nodes, seen_in_tree
 
@@ -67,12 +67,22 @@ def check_changes(old: Any, new: Any, changes: Collection[str]) -> None:
     if items:
         verify_together(new, where, list(map(_of_stack, items)), all_sized=False)
     if memory.computes and not all(isinstance(getattr(new, name), ENode) for name in changed):
-        for item in node_items(new, set(new._names).difference(changed)):
-            if "{" in dimensions(
-                item.annotation
-            ):  # its shape follows from a field that was replaced
-                verify_together(new, where, [_of_stack(item)], all_sized=False)
+        _check_computed(new, where, set(new._names).difference(changed))
     memory.add(seen)
+
+
+def _check_computed(new: Any, where: str, unchanged: Collection[str]) -> None:
+    """Check the nodes that were not replaced, but whose shape follows from what was: `{self.width}`."""
+    for item in node_items(new, unchanged):
+        if "{" not in dimensions(item.annotation):
+            continue
+        try:
+            verify_together(new, where, [_of_stack(item)], all_sized=False)
+        except AnnotationMismatchError as error:
+            message = (
+                f"{error}\n  Replace it in the same call as the field that its shape follows from."
+            )
+            raise AnnotationMismatchError(message) from None
 
 
 def _children(module: Any, names: Collection[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Calls check the nodes, the arguments and the result together, under every transformation."""
 
 import re
-from typing import Any, Self
+from typing import Any, Self, Union
 
 import jax
 import jax.numpy as jnp
@@ -215,3 +215,31 @@ def test_self_in_the_annotations_of_a_call_is_the_class_of_the_module():
         Cell()(1, linear())
     with pytest.raises(AnnotationMismatchError, match=r"^Cell\.forward: the result"):
         Cell()(1, wrong=True)
+
+
+Data = Union[Float[Array, "n"], dict[str, "Data"]]  # noqa: UP007
+
+
+@pytest.mark.parametrize("depth", range(5))
+def test_aliases_that_name_themselves_are_checked_at_any_depth(depth):
+    class Holds(Module):
+        data: Parameter[Data]
+
+        def forward(self, x: Data) -> tuple[Data, Self]:
+            return x, self
+
+    def nested(*shape: int) -> Any:
+        found: Any = jnp.ones(shape)
+        for _ in range(depth):
+            found = {"a": found}
+        return found
+
+    model = Holds(Parameter(nested(3)))
+    assert jax.tree.leaves(model(nested(3))[0])[0].shape == (3,)
+    for wrong in (
+        lambda: Holds(Parameter(nested(3, 3))),
+        lambda: model(nested(4)),
+        lambda: model(nested(3, 3)),
+    ):
+        with pytest.raises(AnnotationMismatchError):
+            wrong()

@@ -147,8 +147,11 @@ def test_shapes_that_are_computed_see_the_whole_module():
 def test_a_size_that_is_replaced_has_to_fit_the_nodes_that_follow_from_it(changes):
     model = Sized(3, Inner(4)).replace(own=ones(3), other=ones(4, 9))
     for _ in range(2):
-        with pytest.raises(AnnotationMismatchError, match=r"^Sized\.replace: (own|other) does not"):
+        with pytest.raises(
+            AnnotationMismatchError, match=r"^Sized\.replace: (own|other) does not"
+        ) as error:
             model.replace(**changes)
+        assert ("in the same call" in str(error.value)) == ("own" not in changes)
         assert model.replace(inner=Inner(4)).replace(size=3).size == 3
         fitting = model.replace(size=5, inner=Inner(6), own=ones(5), other=ones(6, 9))
         assert fitting.other.data.shape == (6, 9)
