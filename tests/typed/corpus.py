@@ -108,10 +108,8 @@ def table(reports: Reports) -> str:
                 {finding.line for finding in reports[checker, version].get(file, [])}
                 for checker in CHECKERS
             ]
-            seen, alarms = (
-                [len(lines & wrong) for lines in said],
-                [len(lines - wrong) for lines in said],
-            )
+            seen = [len(lines & wrong) for lines in said]
+            alarms = [len(lines - wrong) for lines in said]
             counted.append([len(wrong), *seen, right_programs(source), *alarms])
             rows.append([file.stem, *map(str, counted[-1])])
         rows.append(["all", *(str(sum(column)) for column in zip(*counted, strict=True))])

@@ -159,16 +159,18 @@ class Module(INode, Flattened, metaclass=ABCMeta):
     else:
         __signature__ = _SignatureOfForward()
 
-    _aux_data: AuxData
-    _mutable: ClassVar[type | None]
-    _names: ClassVar[tuple[str, ...]] = ()
-    _params: ClassVar[object] = None
-    _has_forward: ClassVar[bool] = False
-    _has_plain_call: ClassVar[bool] = True
-    _has_plain_is_set_up: ClassVar[bool] = True
-    _fresh_defaults: ClassVar[Mapping[str, Any]] = {}
-    _converters: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
-    _checks: ClassVar[tuple[Callable[[Any], object], ...]] = ()
+        # Not declared to checkers, so that editors do not offer them.
+        _aux_data: AuxData
+        _mutable: ClassVar[type | None]
+        _names: ClassVar[tuple[str, ...]] = ()
+        _params: ClassVar[object] = None
+        _has_forward: ClassVar[bool] = False
+        _has_plain_call: ClassVar[bool] = True
+        _has_plain_is_set_up: ClassVar[bool] = True
+        _fresh_defaults: ClassVar[Mapping[str, Any]] = {}
+        _converters: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+        _checks: ClassVar[tuple[Callable[[Any], object], ...]] = ()
+
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def __init_subclass__(cls, *, kw_only: bool = False, **kwargs: Any) -> None:
