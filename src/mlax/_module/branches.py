@@ -1,6 +1,7 @@
 """Branch nodes: `INode` with the five methods of model surgery, and `Container`."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import FrozenInstanceError
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -223,6 +224,8 @@ class Container(INode, Generic[S]):
         def __init__(self: "Container[D]", states: D) -> None: ...
 
     def __init__(self, states: Any) -> None:
+        if hasattr(self, "states"):
+            raise FrozenInstanceError("Container.__init__ was called before")
         object.__setattr__(self, "states", copy_states("Container.states", states))
 
     def __init_subclass__(cls) -> NoReturn:
@@ -268,7 +271,7 @@ def copy_states(name: str, states: Any) -> Any:
                 f"{describe(leaf)}.\n"
                 f"  Wrap arrays in a Parameter or a Variable; anything else belongs in a field of a Module."
             )
-    return frozen(states)
+    return frozen(name, states)
 
 
 def is_branch_state(node: object) -> TypeGuard[INode]:

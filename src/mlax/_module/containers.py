@@ -16,8 +16,11 @@ from jax.tree_util import DictKey, SequenceKey
 
 from mlax._jax.trees import class_of, flatten
 from mlax._module.exporting import register_node, register_plain
+from mlax._module.hidden import hidden_in
+from mlax._module.printing import with_article
 from mlax._module.state import State
 from mlax._module.written import read, written
+from mlax.tree import describe
 
 __all__ = [
     "FrozenDefaultDict",
@@ -44,6 +47,13 @@ class FrozenList(list[Any]):
     __slots__ = ()
 
     if not TYPE_CHECKING:
+
+        def __new__(cls, items=()):
+            new = list.__new__(cls)
+            list.extend(new, items)
+            return new
+
+        __init__ = object.__init__  # does nothing, as in tuples: it may be called again
         append = extend = insert = pop = remove = clear = sort = reverse = _refuse
         __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
 
@@ -60,6 +70,13 @@ class FrozenDict(dict[Any, Any]):
     __slots__ = ()
 
     if not TYPE_CHECKING:
+
+        def __new__(cls, items=()):
+            new = dict.__new__(cls)
+            dict.update(new, items)
+            return new
+
+        __init__ = object.__init__
         setdefault = update = pop = popitem = clear = _refuse
         __setitem__ = __delitem__ = __ior__ = _refuse
 
@@ -76,8 +93,15 @@ class FrozenDefaultDict(defaultdict[Any, Any]):
     __slots__ = ()
 
     if not TYPE_CHECKING:
+
+        def __new__(cls, default_factory=None, items=()):
+            new = defaultdict.__new__(cls)
+            defaultdict.__init__(new, default_factory, items)
+            return new
+
+        __init__ = object.__init__
         setdefault = update = pop = popitem = clear = _refuse
-        __setitem__ = __delitem__ = __ior__ = __setattr__ = _refuse
+        __setitem__ = __delitem__ = __ior__ = __setattr__ = __delattr__ = _refuse
 
         def copy(self):
             return defaultdict(self.default_factory, self)
@@ -105,13 +129,17 @@ class FrozenOrderedDict(OrderedDict[Any, Any]):
 
     __slots__ = ()
 
-    def __init__(self, items: Any = ()) -> None:
-        for key, value in dict(items).items():  # the __init__ of OrderedDict calls __setitem__
-            OrderedDict.__setitem__(self, key, value)
-
     if not TYPE_CHECKING:
+
+        def __new__(cls, items=()):
+            new = OrderedDict.__new__(cls)
+            for key, value in dict(items).items():  # the __init__ of OrderedDict calls __setitem__
+                OrderedDict.__setitem__(new, key, value)
+            return new
+
+        __init__ = object.__init__
         setdefault = update = pop = popitem = clear = move_to_end = _refuse
-        __setitem__ = __delitem__ = __ior__ = _refuse
+        __setitem__ = __delitem__ = __ior__ = __setattr__ = __delattr__ = _refuse
 
         def copy(self):
             return OrderedDict(self)
@@ -175,7 +203,9 @@ def _of_list(node: Any) -> tuple[Any, None]:
 
 
 def _list_of_items(_: None, children: Any) -> FrozenList:
-    return FrozenList(children)
+    new = list.__new__(FrozenList)  # not a call of the class, which takes longer
+    list.extend(new, children)
+    return new
 
 
 _pytree: Any = jax.tree_util
@@ -207,25 +237,41 @@ _FROZEN = (FrozenList, FrozenDict, FrozenDefaultDict, FrozenOrderedDict)
 _is: Callable[[object, object], bool] = operator.is_
 
 
-def frozen(states: Any) -> Any:
+def frozen(name: str, states: Any) -> Any:
     """Return a tree of States in which no list or dict can be changed in place.
 
     Args:
+        name: What the tree is called in messages.
         states: A State or None, or containers of these.
 
     Returns:
         The same object if it can be shared: a State, or frozen lists and dicts and tuples of these.
         Other containers are copied.
+
+    Raises:
+        TypeError: A container is a list or dict of another class, or an array hides in the factory of a
+            defaultdict.
     """
     if states is None or isinstance(states, State):
         return states
     children, treedef = flatten(states, is_leaf=lambda node: node is not states)
-    inside = [frozen(child) for child in children]
+    inside = [frozen(name, child) for child in children]
     kind = class_of(states)
     is_frozen = issubclass(kind, tuple) or kind in _FROZEN
     if is_frozen and all(map(_is, inside, children)):
         return states
+    if issubclass(kind, (list, dict)) and kind not in (*_FREEZE, *_FROZEN):
+        raise TypeError(
+            f"{name} holds States in {with_article(kind.__name__)}, which can be changed in place.\n"
+            f"  Use a tuple, list or dict, or a Module of your own."
+        )
     made = treedef.unflatten(inside)
+    if kind is defaultdict and (hidden := hidden_in(made.default_factory)) is not None:
+        raise TypeError(
+            f"{name} is a defaultdict, and its factory leads to {describe(hidden.value)}, which JAX does not see "
+            f"there: {hidden.holder} holds it.\n"
+            f"  Use a dict: a module never adds a key."
+        )
     return _FREEZE[kind](made) if kind in _FREEZE else made
 
 

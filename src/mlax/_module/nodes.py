@@ -30,7 +30,7 @@ from jaxtyping import Array
 
 from mlax._jax.dtypes import is_inexact
 from mlax._jax.tracebacks import trimmed
-from mlax._jax.trees import class_of, leaves, leaves_with_path
+from mlax._jax.trees import class_of, leaves, leaves_with_path, map_leaves
 from mlax._module.exporting import register_node
 from mlax._module.hidden import Ref
 from mlax._module.printing import with_article
@@ -336,6 +336,8 @@ class ENode(State, Generic[T]):
                 raise TypeError(
                     "ENode is abstract: make a Parameter (trained) or a Variable (not trained)"
                 )
+            if hasattr(self, "data"):
+                raise FrozenInstanceError(f"{cls.__name__}.__init__ was called before")
             object.__setattr__(self, "data", _strong_arrays(cls, data))
             if init is not None or dtype is not None:
                 object.__setattr__(self, "_recipe", recipe(cls.__name__, data, init, dtype))
@@ -369,10 +371,12 @@ class ENode(State, Generic[T]):
             object.__setattr__(self, "_recipe", Recipe(*made))
 
     def with_data(self, data: Any) -> Self:
-        """Return a copy with other data. The data are not checked as in the constructor.
+        """Return a copy with other data. The data are not checked as in the constructor; containers are copied.
 
         An unset node that gets data, or None, forgets its init and dtype.
         """
+        if isinstance(data, (tuple, list, dict)):
+            data = map_leaves(lambda leaf: leaf, cast("Any", data))
         frozen = getattr(self, "frozen", None)
         aux_data = _aux_data_if_unset(self) if data is UNSET else frozen
         copy: Self = _unflatten[type(self)](aux_data, (data,))

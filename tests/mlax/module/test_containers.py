@@ -1,11 +1,13 @@
 """Lists and dicts of States cannot be changed in place, wherever they come from. They are lists and dicts otherwise."""
 
+import contextlib
 import copy
 import json
 import operator
 import pickle
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
+from dataclasses import FrozenInstanceError
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -116,6 +118,57 @@ def test_nothing_changes_in_place(make, change):
         change(model.content)
     assert list(model.content) == before
     assert type(model.replace(content=make()).content) is type(model.content)
+
+
+@pytest.mark.parametrize("make", [a_list, *DICTS.values()], ids=["list", *DICTS])
+def test_init_and_attributes_change_nothing(make):
+    content = Holder(make()).content
+    for args in ([], [[]], [{}], [None, {}], [make()]):
+        with contextlib.suppress(TypeError):
+            content.__init__(*args)
+        assert len(content) == 2
+    with pytest.raises((TypeError, AttributeError)):
+        content.note = 1
+    with pytest.raises((TypeError, AttributeError)):
+        del content.note
+    container = Container(content)
+    with pytest.raises(FrozenInstanceError, match=r"^Container\.__init__ was called before"):
+        container.__init__([])  # type: ignore[misc]
+    assert container.states is content
+
+
+class Layers(list):
+    """A list that JAX knows as a PyTree."""
+
+
+class Table(dict):
+    """A dict that JAX knows as a PyTree."""
+
+
+jax.tree_util.register_pytree_node(Layers, lambda x: (list(x), None), lambda _, x: Layers(x))
+jax.tree_util.register_pytree_node(
+    Table, lambda x: (list(x.values()), tuple(x)), lambda keys, x: Table(zip(keys, x, strict=True))
+)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x, None), lambda x: {"a": [x]}])
+def test_other_lists_and_dicts_are_refused(wrap):
+    for other in (Layers([scalar()]), Table(a=scalar()), Layers([None, linear()])):
+        kind = type(other).__name__
+        for make, name in ((Holder, "Holder.content"), (Container, "Container.states")):
+            with pytest.raises(TypeError, match=rf"^{name} holds States in a {kind}, .*\n.*tuple"):
+                make(wrap(other))
+
+
+def test_a_default_factory_hides_nothing():
+    def factory(hidden):
+        return lambda: hidden
+
+    with pytest.raises(
+        TypeError, match=r"^Holder\.content is a defaultdict, .*float32\[2\].*\n.*dict"
+    ):
+        Holder(defaultdict(factory(jnp.ones(2)), a=scalar()))
+    assert Holder(defaultdict(factory(1), a=scalar())).content["a"].data == 1
 
 
 def test_the_message():

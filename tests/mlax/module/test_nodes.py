@@ -291,3 +291,21 @@ def test_predicates():
     for name, holds in expected.items():
         predicate = getattr(mlax, name)
         assert {kind for kind, node in nodes.items() if predicate(node)} == holds, name
+
+
+@pytest.mark.parametrize("node", [Variable(1), Parameter(1.0), Parameter(), Parameter(None)])
+def test_init_cannot_be_called_again(node):
+    before = node.data
+    with pytest.raises(FrozenInstanceError, match=r"__init__ was called before"):
+        node.__init__(jnp.zeros(4))
+    assert node.data is before
+
+
+@pytest.mark.parametrize("make", [Variable, lambda data: Variable().with_data(data)])
+def test_containers_given_to_a_node_are_copied(make):
+    given = {"a": [jnp.ones(2)], "b": (jnp.ones(1),)}
+    node = make(given)
+    given["a"].append(1)
+    given.clear()
+    assert jax.tree.structure(node.data) == jax.tree.structure({"a": [0], "b": (0,)})
+    assert jax.tree.leaves(jax.tree.map(jnp.add, node.data, {"a": [1], "b": (2,)}))[1] == 3
