@@ -33,6 +33,7 @@ from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import class_of, leaves, leaves_with_path, map_leaves
 from mlax._module.exporting import register_node
 from mlax._module.hidden import Ref
+from mlax._module.operators import refuse_operators
 from mlax._module.printing import with_article
 from mlax._module.recipes import (
     Initializer,
@@ -417,6 +418,9 @@ class ENode(State, Generic[T]):
             _refuse_exact_dtype(f"{where}: dtype", known.name, known, cure)
         array = initialized(where, rng, shape, init, dtype)
         return self.with_data(_strong_array(type(self), array))
+
+
+refuse_operators(ENode)
 
 
 def recipe_of(node: ENode[Any]) -> Recipe | None:

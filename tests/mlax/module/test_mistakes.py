@@ -1,6 +1,7 @@
 """Common mistakes with modules and their error messages, and leaks that would go unnoticed."""
 
 import dataclasses
+import operator as op
 import sys
 import threading
 from typing import Any
@@ -268,3 +269,16 @@ def test_a_nested_module_prints_as_it_says():
             return "Quiet()"
 
     assert repr(Holder([Quiet()])) == "Holder(held=[Quiet()])"
+
+
+@pytest.mark.parametrize("other", [jnp.ones(2), np.ones(2), 2.0, np.float32(2), Parameter(1.0)])
+@pytest.mark.parametrize("operator", [op.matmul, op.add, op.truediv, op.pow, op.lt, op.ge])
+def test_a_forgotten_data_is_named(operator, other):
+    for node in (Parameter(jnp.ones(2)), Variable(jnp.ones(2)), Parameter()):
+        for args in ((node, other), (other, node)):
+            with pytest.raises(TypeError, match=r"^a \w+ is a node, .*\n.*node\.data\.$"):
+                operator(*args)
+        with pytest.raises(TypeError, match=r"node\.data\.$"):
+            op.neg(node)
+        assert node == node  # noqa: PLR0124
+        assert node != other
