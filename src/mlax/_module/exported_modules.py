@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mlax._module.exporting import register_node
-from mlax._module.flattening import AuxData, flattening_of
+from mlax._module.exporting import codec_of, export_name, register_node
+from mlax._module.flattening import AuxData, flattening_of, register_redefined
 from mlax._module.static import tag
 from mlax._module.written import read, require_fields, written
 
@@ -12,6 +12,8 @@ __all__ = ["register_module"]
 
 def register_module(cls: Any) -> None:
     """Let `jax.export` write modules of a class, and read them back."""
+    if codec_of(export_name(cls)) is not None:
+        register_redefined(cls)
 
     def write(aux_data: AuxData) -> Any:
         flattening = aux_data.flattening

@@ -22,13 +22,24 @@ from typing import Any, NoReturn
 import jax
 from jax.tree_util import GetAttrKey
 
-__all__ = ["AuxData", "Flattened", "Flattening", "Unfinished", "flattening_of", "is_flattened"]
+from mlax._jax.trees import class_of
+
+__all__ = [
+    "AuxData",
+    "Flattened",
+    "Flattening",
+    "Unfinished",
+    "flattening_of",
+    "is_flattened",
+    "register_redefined",
+]
 
 
 class Flattening:
     """Which fields of a class are children and which are static, and functions for exactly these fields.
 
     Attributes:
+        cls: The class.
         children: Names of the fields that are children, in their order.
         static: Names of the other fields, in their order.
         flatten: From a module to children and AuxData.
@@ -36,7 +47,8 @@ class Flattening:
         unflatten: From AuxData and children to a module. Runs no user code and no checks.
     """
 
-    __slots__ = ("children", "flatten", "flatten_with_keys", "static", "unflatten")
+    __slots__ = ("children", "cls", "flatten", "flatten_with_keys", "static", "unflatten")
+    cls: type
     children: tuple[str, ...]
     static: tuple[str, ...]
     flatten: Callable[[Any], tuple[tuple[Any, ...], "AuxData"]]
@@ -44,6 +56,7 @@ class Flattening:
     unflatten: Callable[["AuxData", Any], Any]
 
     def __init__(self, cls: Any, children: tuple[str, ...], static: tuple[str, ...]) -> None:
+        self.cls = cls
         self.children = children
         self.static = static
         namespace: dict[str, Any] = {"cls": cls, "flattening": self, "mutable": cls._mutable}
@@ -116,6 +129,51 @@ def _source(children: tuple[str, ...], static: tuple[str, ...], *, swaps: bool) 
     return "\n".join(lines) + "\n"
 
 
+class _OfItsModules:
+    """Flattens each module as that module says. For a class that was defined again.
+
+    IPython's `%autoreload` makes the objects of the class before objects of this one. They bring their
+    aux data along, and the first of them may come before any module of this class is constructed.
+    """
+
+    @staticmethod
+    def flatten(module: Any) -> Any:
+        return _adopted(module).flatten(module)
+
+    @staticmethod
+    def flatten_with_keys(module: Any) -> Any:
+        return _adopted(module).flatten_with_keys(module)
+
+    @staticmethod
+    def unflatten(aux_data: "AuxData", children: Any) -> Any:
+        return aux_data.flattening.unflatten(aux_data, children)
+
+
+def _adopted(module: Any) -> Flattening:
+    """Return the flattening of a module, for its own class."""
+    aux_data: AuxData = module._aux_data
+    cls = class_of(module)
+    old = aux_data.flattening
+    if old.cls is not cls and {*old.children, *old.static} == {*cls._names}:
+        aux_data = aux_data.of(flattening_of(cls, old.children, old.static))
+        object.__setattr__(module, "_aux_data", aux_data)
+    return aux_data.flattening
+
+
+def register_redefined(cls: type) -> None:
+    """Register a class that was defined again with JAX at once, not when its first module is constructed."""
+    _register(cls, _OfItsModules)
+    _redefined.add(cls)
+
+
+def _register(cls: type, functions: Any) -> None:
+    if cls not in _redefined:
+        jax.tree_util.register_pytree_with_keys(
+            cls, functions.flatten_with_keys, functions.unflatten, functions.flatten
+        )
+
+
+_redefined: set[type] = set()
 _lock = threading.Lock()
 _flattenings: dict[type, dict[tuple[str, ...], Flattening]] = {}
 
@@ -127,9 +185,7 @@ def flattening_of(cls: type, children: tuple[str, ...], static: tuple[str, ...])
         if children not in flattenings:
             flattening = Flattening(cls, children, static)
             if not flattenings:
-                jax.tree_util.register_pytree_with_keys(
-                    cls, flattening.flatten_with_keys, flattening.unflatten, flattening.flatten
-                )
+                _register(cls, flattening)
             flattenings[children] = flattening
         return flattenings[children]
 
@@ -163,6 +219,10 @@ class AuxData:
         self.label = label
         self._tags = tags
         self._hash = hash((tags, label))
+
+    def of(self, flattening: Flattening) -> "AuxData":
+        """Return a copy with another flattening, of the same fields."""
+        return AuxData(flattening, self.values, self._tags, self.label)
 
     def labelled(self, label: Hashable) -> "AuxData":
         """Return a copy with another label."""
