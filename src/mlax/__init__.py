@@ -43,8 +43,10 @@ from mlax._module.surgery import At as At
 from mlax._module.surgery import at as at
 from mlax._packing.pack import pack as pack
 from mlax._packing.packed import Packed as Packed
+from mlax._saving.contents import Contents as Contents
 from mlax._saving.saving import flatten as flatten
 from mlax._saving.saving import load as load
+from mlax._saving.saving import load_contents as load_contents
 from mlax._saving.saving import load_metadata as load_metadata
 from mlax._saving.saving import save as save
 from mlax._saving.saving import unflatten as unflatten

@@ -18,7 +18,16 @@ from mlax._jax.trees import class_of
 from mlax._saving.safetensors import DamagedError, Entry
 from mlax.tree import describe
 
-__all__ = ["ArrayType", "array_type", "as_in", "decoded", "encoded", "stored_type"]
+__all__ = [
+    "ArrayType",
+    "array_type",
+    "as_in",
+    "as_jax",
+    "decoded",
+    "encoded",
+    "is_known",
+    "stored_type",
+]
 
 _DTYPES = {
     "BOOL": np.dtype(np.bool_),
@@ -173,6 +182,11 @@ def stored_type(entry: Entry, stated: str | None) -> ArrayType:
     raise DamagedError(f"{entry.name!r} is {entry.dtype}{list(shape)} and cannot be {stated!r}")
 
 
+def is_known(kind: ArrayType) -> bool:
+    """Whether arrays of this dtype can be made."""
+    return kind.dtype in _KNOWN or kind.dtype.startswith("key<")
+
+
 @functools.cache
 def _key_type(implementation: str) -> ArrayType:
     """Return the shape of one key's data, and the name of its dtype."""
@@ -223,6 +237,13 @@ def as_in(leaf: Any, value: Any) -> Any:
         array: Any = np.array(value, leaf.dtype)
         return array if issubclass(class_of(leaf), np.ndarray) else array[()]
     return type(leaf)(np.asarray(value).item())
+
+
+def as_jax(value: Any) -> Any:
+    """Return an array as a JAX array if JAX has its dtype; otherwise, without x64, as it is. See `as_in`."""
+    if isinstance(value, jax.Array) or canonical(value.dtype) != value.dtype:
+        return value
+    return jax.device_put(value)
 
 
 def _is_placed(leaf: Any) -> bool:

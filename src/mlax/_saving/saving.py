@@ -13,7 +13,7 @@ import json
 import os
 import stat
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias, TypeVar, cast, overload
 
@@ -23,7 +23,18 @@ import numpy as np
 from mlax._jax.tracebacks import trimmed
 from mlax._module.static_texts import static_texts
 from mlax._module.unset import refuse_unset
-from mlax._saving.leaves import ArrayType, array_type, as_in, decoded, encoded, stored_type
+from mlax._saving.changes import Described, changes, shown_name
+from mlax._saving.contents import Contents, classes_by_path
+from mlax._saving.leaves import (
+    ArrayType,
+    array_type,
+    as_in,
+    as_jax,
+    decoded,
+    encoded,
+    is_known,
+    stored_type,
+)
 from mlax._saving.replacing import replacing
 from mlax._saving.safetensors import (
     DamagedError,
@@ -38,7 +49,7 @@ from mlax._saving.safetensors import (
 from mlax.tree import describe, leaves_by_name
 from mlax.typing._complaints import LeafMismatchError
 
-__all__ = ["flatten", "load", "load_metadata", "save", "unflatten"]
+__all__ = ["flatten", "load", "load_contents", "load_metadata", "save", "unflatten"]
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -50,6 +61,8 @@ class _NamedTuple(Protocol):
 
 
 N = TypeVar("N", bound=_NamedTuple)
+
+NO_LIKE: Any = object()  # None is a tree
 _Path: TypeAlias = str | os.PathLike[str]
 
 
@@ -94,7 +107,7 @@ def unflatten(flat: Mapping[str, Any], like: T, *, strict: bool = True) -> T:
     for name, leaf in flat.items():
         with _complaining(where, "flat", name):
             found[name] = array_type(leaf)
-    names = target.fitting("`flat`", found, None, strict)
+    names = target.fitting("`flat`", found, None, None, strict)
     values: dict[str, Any] = {}
     for name in names:
         value = flat[name]  # copied if it is a NumPy array: the caller may write to it later
@@ -144,10 +157,17 @@ def save(path: _Path, tree: object, metadata: Mapping[str, str] | None = None) -
         entries.append(entry)
         if dtype is not None:
             dtypes[name] = dtype
-    own = json.dumps({"dtypes": dtypes, "static": dict(static_texts(tree))})
-    strings = {"mlax": own, **_strings(where, metadata or {})}
+    own = {"dtypes": dtypes, "static": dict(static_texts(tree)), **_numbered(classes_by_path(tree))}
+    strings = {"mlax": json.dumps(own), **_strings(where, metadata or {})}
     with replacing(Path(path)) as file:
         write(file, entries, strings)
+
+
+def _numbered(classes: Mapping[str, str]) -> dict[str, Any]:
+    """Return the classes of nodes as a file has them: each name once, and its number for each node."""
+    numbers: dict[str, int] = {}
+    nodes = {path: numbers.setdefault(cls, len(numbers)) for path, cls in classes.items()}
+    return {"nodes": nodes, "classes": [*numbers]}
 
 
 def _storable(name: str) -> str:
@@ -180,6 +200,8 @@ def _strings(where: str, metadata: Mapping[str, str]) -> Mapping[str, str]:
 
 # With the last alone, pyright and ty would take the 0 of `(model, 0)` for a `Literal[0]`.
 @overload
+def load(path: _Path) -> dict[str, Any]: ...
+@overload
 def load(path: _Path, like: N, *, strict: bool = ...) -> N: ...
 @overload
 def load(path: _Path, like: tuple[A, int], *, strict: bool = ...) -> tuple[A, int]: ...
@@ -188,8 +210,8 @@ def load(path: _Path, like: tuple[A, B, int], *, strict: bool = ...) -> tuple[A,
 @overload
 def load(path: _Path, like: T, *, strict: bool = ...) -> T: ...
 @trimmed
-def load(path: _Path, like: Any, *, strict: bool = True) -> Any:
-    """Return a tree like another, with leaves from a safetensors file.
+def load(path: _Path, like: Any = NO_LIKE, *, strict: bool = True) -> Any:
+    """Return a tree like another, with leaves from a safetensors file; or all arrays of the file by name.
 
     Everything is compared before any array is read. Nothing in the file is ever executed.
 
@@ -197,30 +219,75 @@ def load(path: _Path, like: Any, *, strict: bool = True) -> Any:
         path: A file written by `save` or by another program.
         like: Determines the structure of the result, and the shape, dtype, sharding and kind of
             each leaf: a model, or what `jax.eval_shape` returns for one. Its values are not used.
-            JAX arrays in the result are never weakly typed.
+            JAX arrays in the result are never weakly typed. Without it, the result is a dict of
+            arrays by dotted path: JAX arrays, or NumPy arrays if JAX does not have the dtype
+            (64 bits without `jax_enable_x64`).
         strict: Whether everything has to fit, including static fields. If False, leaves that do not
             fit keep the value from `like`, with a warning.
 
     Raises:
         LeafMismatchError: A leaf is missing, unexpected, or has a different shape or dtype, or
-            static data differ. The message names all differences.
+            static data differ. The message names all differences, also names that may have been
+            changed and classes with other names.
         ValueError: The file is damaged or not a safetensors file; or a node of `like` is UNSET.
         OSError: The file cannot be read.
     """
     where = "mlax.load"
-    refuse_unset(where, "like", like, "pass the model that mlax.set_up returns")
-    target = _Target(where, like)
+    if like is not NO_LIKE:
+        refuse_unset(where, "like", like, "pass the model that mlax.set_up returns")
+    target = None if like is NO_LIKE else _Target(where, like)
     with _opened(where, path) as (file, header):
         own = _own(header.metadata)
         found = {
             name: stored_type(entry, own.dtypes.get(name)) for name, entry in header.entries.items()
         }
-        names = target.fitting(str(path), found, own.static, strict)
+        if target is not None:
+            names = target.fitting(str(path), found, own.static, own.classes, strict)
+        else:
+            names = [*found]
+            _refuse_unknown(where, found)
         values: dict[str, Any] = {}
         for name, data in read_arrays(file, header, names):
             array = decoded(data, header.entries[name], own.dtypes.get(name))
-            values[name] = target.placed(name, array)
-    return target.filled(values)
+            values[name] = as_jax(array) if target is None else target.placed(name, array)
+    return values if target is None else target.filled(values)
+
+
+def _refuse_unknown(where: str, found: Mapping[str, ArrayType]) -> None:
+    for name, kind in found.items():
+        if not is_known(kind):
+            raise ValueError(
+                f"{where}: {shown_name(name)} has the dtype {kind.dtype}, which JAX does not have.\n"
+                f"  Pass a `like` with the arrays that you need, and strict=False."
+            )
+
+
+@trimmed
+def load_contents(path: _Path) -> Contents:
+    """Return what is in a file, without the values of its arrays: print it for a table.
+
+    Neither the code that made what was saved is needed, nor a `like`.
+
+    Args:
+        path: A file written by `save` or by another program.
+
+    Returns:
+        Shapes and dtypes of the arrays; static values and qualified names of classes, as text; and
+        the metadata. Files of older versions of mlax have no classes, and those of other programs
+        neither these nor static values.
+
+    Raises:
+        ValueError: The file is damaged or not a safetensors file.
+        OSError: The file cannot be read.
+    """
+    with _opened("mlax.load_contents", path) as (_, header):
+        own = _own(header.metadata)
+        arrays = {
+            name: stored_type(entry, own.dtypes.get(name)) for name, entry in header.entries.items()
+        }
+        return Contents(
+            arrays, dict(own.static or {}), dict(own.classes or {}), _others(header.metadata)
+        )
 
 
 @trimmed
@@ -234,7 +301,11 @@ def load_metadata(path: _Path) -> dict[str, str]:
         OSError: The file cannot be read.
     """
     with _opened("mlax.load_metadata", path) as (_, header):
-        return {key: value for key, value in header.metadata.items() if key != "mlax"}
+        return _others(header.metadata)
+
+
+def _others(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in metadata.items() if key != "mlax"}
 
 
 @contextlib.contextmanager
@@ -251,20 +322,32 @@ def _opened(where: str, path: _Path) -> Generator[tuple[BinaryIO, File], None, N
 
 
 class _Own(NamedTuple):
-    """What mlax writes beside the arrays. For files of other programs `static` is None: it is unknown."""
+    """What mlax writes beside the arrays. It is None where it is unknown, as in files of other programs."""
 
     dtypes: Mapping[str, str]
     static: Mapping[str, str] | None
+    classes: Mapping[str, str] | None
 
 
 def _own(metadata: Mapping[str, str]) -> _Own:
     if "mlax" not in metadata:
-        return _Own({}, None)
+        return _Own({}, None, None)
     own = parsed(metadata["mlax"].encode(errors="surrogatepass"))
-    parts = [own.get("dtypes"), own.get("static")]
+    parts = [own.get("dtypes"), own.get("static"), _classes(own)]
     if not all(map(is_strings, parts)):
         raise DamagedError("its metadata under 'mlax' were not written by mlax")
-    return _Own(*cast("Any", parts))
+    dtypes, static, classes = cast("Any", parts)
+    return _Own(dtypes, static, classes if "nodes" in own else None)
+
+
+def _classes(own: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the classes of nodes by path; None if they are not as `_numbered` writes them."""
+    names: Any = own.get("classes", [])
+    nodes: Any = own.get("nodes", {})
+    try:
+        return {path: names[number] for path, number in nodes.items()}
+    except (AttributeError, LookupError, TypeError):
+        return None
 
 
 class _Target:
@@ -284,6 +367,7 @@ class _Target:
         source: str,
         found: Mapping[str, ArrayType],
         static: Mapping[str, str] | None,
+        classes: Mapping[str, str] | None,
         strict: bool,
     ) -> list[str]:
         """Return the names of the leaves that fit. If some do not, raise an error or warn.
@@ -292,21 +376,29 @@ class _Target:
             source: Where the leaves come from, for the message.
             found: The arrays that there are.
             static: The static data there; None if unknown.
+            classes: The classes of nodes there; None if unknown.
             strict: Whether to raise an error.
         """
-        lines = list(_differences(found, self._types, describe))
         expected = dict(static_texts(self._like)) if static is not None else {}
         static = static or {}
-        lines += _differences(static, expected, str)
+        own = classes_by_path(self._like) if classes is not None else {}
+        there = Described(found, static, classes or {})
+        here = Described(self._types, expected, own)
+        lines, others = changes(there, here)
         # A flat array of packed leaves has static text too: the list of these leaves.
         fits = [
             name
             for name, kind in self._types.items()
             if found.get(name) == kind and static.get(name) == expected.get(name)
         ]
+        listed = "".join(f"\n  {line}" for line in others + lines)
         if not lines:
+            if others:
+                warnings.warn(
+                    f"{self._where}: everything in {source} fits `like`, but classes have other names:{listed}",
+                    stacklevel=3,
+                )
             return fits
-        listed = "".join(f"\n  {line}" for line in lines)
         if strict:
             raise LeafMismatchError(
                 f"{self._where}: {source} and `like` differ (strict=False loads what fits):{listed}"
@@ -333,28 +425,10 @@ class _Target:
         )
 
 
-def _differences(
-    found: Mapping[str, Any], expected: Mapping[str, Any], shown: Callable[[Any], str]
-) -> Iterator[str]:
-    """Yield a line for each path at which two dicts differ."""
-    for name in [*expected, *(name for name in found if name not in expected)]:
-        if name not in found:
-            yield f"{_shown(name)}: missing, `like` has {shown(expected[name])}"
-        elif name not in expected:
-            yield f"{_shown(name)}: {shown(found[name])}, not in `like`"
-        elif found[name] != expected[name]:
-            yield f"{_shown(name)}: {shown(found[name])}, but {shown(expected[name])} in `like`"
-
-
-def _shown(name: str) -> str:
-    """Return a name for a message. Names in a stranger's file may contain anything."""
-    return name if name and name.isprintable() else repr(name)
-
-
 @contextlib.contextmanager
 def _complaining(where: str, tree: str, name: str) -> Generator[None, None, None]:
     """Prefix errors with the function, tree and leaf that they are about."""
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{where}: {_shown(name)} in `{tree}`: {error}") from None
+        raise type(error)(f"{where}: {shown_name(name)} in `{tree}`: {error}") from None

@@ -1,0 +1,161 @@
+"""What changed between the contents of a file and a tree: a line for each path, with guesses at what was renamed."""
+
+import difflib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from mlax.tree import describe
+
+__all__ = ["Changes", "Described", "changes", "shown_name"]
+
+
+class Described(NamedTuple):
+    """A tree or file in words: shapes and dtypes of arrays, static values and classes of nodes, by dotted path.
+
+    Static values and classes are empty if nothing is known about them on one of the two sides.
+    """
+
+    arrays: Mapping[str, Any]
+    static: Mapping[str, str]
+    classes: Mapping[str, str]
+
+    def entries(self) -> dict[str, tuple[Any, str | None]]:
+        """Return for each path the array and the static value there."""
+        names = {**self.arrays, **self.static}
+        return {name: (self.arrays.get(name), self.static.get(name)) for name in names}
+
+    def with_renamed(self, renames: "list[_Rename]") -> "Described":
+        """Return the same with other names."""
+        names = {(*before, old): new for before, old, new in renames}
+        return Described(*({_new_name(name, names): part[name] for name in part} for part in self))
+
+
+_Path: TypeAlias = tuple[str, ...]
+
+
+class _Rename(NamedTuple):
+    """One part of a path that has another name in `like`: the path before it, and its name in both."""
+
+    before: _Path
+    old: str
+    new: str
+
+
+class Changes(NamedTuple):
+    """Lines for a message: what does not fit, and nodes whose class has another name."""
+
+    misfits: list[str]
+    classes: list[str]
+
+
+def changes(found: Described, like: Described) -> Changes:
+    """Return a line for each array, static value and class that a file and `like` do not have in common.
+
+    If a name is only in the file, and another one in its place only in `like`, with the same arrays
+    or static values inside, they are told as one change: it may have been renamed.
+    """
+    lines: list[str] = []
+    expected = like.entries()
+    while renames := _renames(found.entries(), expected):
+        found = found.with_renamed(renames)
+        entries = found.entries()
+        inside = Counter(start for name in expected for start in _starts([name]))
+        fitting = Counter(
+            start
+            for name, entry in expected.items()
+            if entries.get(name) == entry
+            for start in _starts([name])
+        )
+        for before, old, new in renames:
+            path = (*before, new)
+            what = f" ({fitting[path]} of {inside[path]} values inside fit)"
+            lines.append(
+                f"{shown_name('.'.join(path))}: missing; renamed from {shown_name('.'.join((*before, old)))}?"
+                f"{'' if inside[path] == 1 else what}"
+            )
+    lines += _differences(found.arrays, like.arrays, describe)
+    lines += _differences(found.static, like.static, str)
+    return Changes(lines, list(_changed_classes(found, like)))
+
+
+def _changed_classes(found: Described, like: Described) -> Iterator[str]:
+    """Yield a line for each node whose class has another name in `like`; that it was moved does not count."""
+    for path, cls in like.classes.items():
+        old = found.classes.get(path, cls)
+        # The name of an optimizer's class is a static value as well.
+        if old.rpartition(".")[2] != cls.rpartition(".")[2] and path not in like.static:
+            yield f"{shown_name(path) if path else 'the whole tree'}: {old}, but {cls} in `like`"
+
+
+def _renames(found: Mapping[str, Any], like: Mapping[str, Any]) -> list[_Rename]:
+    """Return what may have been renamed: first what explains most, then what is spelled most alike."""
+    inside_found, inside_like = _starts(found), _starts(like)
+    places: dict[tuple[_Path, _Path, Any], list[str]] = defaultdict(list)
+    for before, part, after, value in _parts(found, like, inside_like):
+        places[before, after, value].append(part)
+    votes = Counter(
+        _Rename(before, old, new)
+        for before, new, after, value in _parts(like, found, inside_found)
+        for old in places.get((before, after, value), ())
+        if not (old.isdigit() and new.isdigit())
+    )
+
+    def alike(rename: _Rename) -> float:
+        return difflib.SequenceMatcher(None, rename.old, rename.new).ratio()
+
+    chosen: list[_Rename] = []
+    taken: set[tuple[_Path, str, bool]] = set()
+    for rename in sorted(votes, key=lambda one: (votes[one], alike(one)), reverse=True):
+        ends = {(rename.before, rename.old, True), (rename.before, rename.new, False)}
+        if not ends & taken:
+            chosen.append(rename)
+            taken |= ends
+    return chosen
+
+
+def _starts(names: Iterable[str]) -> set[_Path]:
+    """Return all paths that lead to names or into them."""
+    split = [tuple(name.split(".")) for name in names]
+    return {parts[: i + 1] for parts in split for i in range(len(parts))}
+
+
+def _parts(
+    names: Mapping[str, Any], others: Mapping[str, Any], starts: set[_Path]
+) -> Iterator[tuple[_Path, str, _Path, Any]]:
+    """Yield each part of each name that the others lack, if they lack the path up to it too: with what stands before
+    it and after it, and the value.
+    """
+    for name in names:
+        if name not in others:
+            parts = tuple(name.split("."))
+            for i, part in enumerate(parts):
+                if parts[: i + 1] not in starts:
+                    yield parts[:i], part, parts[i + 1 :], names[name]
+
+
+def _new_name(name: str, names: Mapping[_Path, str]) -> str:
+    """Return a path in which one part is renamed, if a path that leads to it is among those with new names."""
+    parts = name.split(".")
+    for i in range(len(parts)):
+        if new := names.get(tuple(parts[: i + 1])):
+            return ".".join((*parts[:i], new, *parts[i + 1 :]))
+    return name
+
+
+def _differences(
+    found: Mapping[str, Any], expected: Mapping[str, Any], shown: Callable[[Any], str]
+) -> Iterator[str]:
+    """Yield a line for each path at which two dicts differ."""
+    for name in [*expected, *(name for name in found if name not in expected)]:
+        if name not in found:
+            yield f"{shown_name(name)}: missing, `like` has {shown(expected[name])}"
+        elif name not in expected:
+            yield f"{shown_name(name)}: {shown(found[name])}, not in `like`"
+        elif found[name] != expected[name]:
+            yield f"{shown_name(name)}: {shown(found[name])}, but {shown(expected[name])} in `like`"
+
+
+def shown_name(name: str) -> str:
+    """Return a name for a message. Names in a stranger's file may contain anything."""
+    return name if name and name.isprintable() else repr(name)
