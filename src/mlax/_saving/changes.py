@@ -42,6 +42,9 @@ class _Rename(NamedTuple):
     new: str
 
 
+_ROUNDS = 4  # a part inside a part that was renamed, and so on
+
+
 class Changes(NamedTuple):
     """Lines for a message: what does not fit, and nodes whose class has another name."""
 
@@ -57,7 +60,10 @@ def changes(found: Described, like: Described) -> Changes:
     """
     lines: list[str] = []
     expected = like.entries()
-    while renames := _renames(found.entries(), expected):
+    for _ in range(_ROUNDS):
+        renames = _renames(found.entries(), expected)
+        if not renames:
+            break
         found = found.with_renamed(renames)
         entries = found.entries()
         inside = Counter(start for name in expected for start in _starts([name]))

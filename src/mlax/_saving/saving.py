@@ -107,7 +107,7 @@ def unflatten(flat: Mapping[str, Any], like: T, *, strict: bool = True) -> T:
     for name, leaf in flat.items():
         with _complaining(where, "flat", name):
             found[name] = array_type(leaf)
-    names = target.fitting("`flat`", found, None, None, strict)
+    names = target.fitting("`flat`", found, None, {}, strict)
     values: dict[str, Any] = {}
     for name in names:
         value = flat[name]  # copied if it is a NumPy array: the caller may write to it later
@@ -285,9 +285,7 @@ def load_contents(path: _Path) -> Contents:
         arrays = {
             name: stored_type(entry, own.dtypes.get(name)) for name, entry in header.entries.items()
         }
-        return Contents(
-            arrays, dict(own.static or {}), dict(own.classes or {}), _others(header.metadata)
-        )
+        return Contents(arrays, dict(own.static or {}), dict(own.classes), _others(header.metadata))
 
 
 @trimmed
@@ -322,22 +320,21 @@ def _opened(where: str, path: _Path) -> Generator[tuple[BinaryIO, File], None, N
 
 
 class _Own(NamedTuple):
-    """What mlax writes beside the arrays. It is None where it is unknown, as in files of other programs."""
+    """What mlax writes beside the arrays. For files of other programs `static` is None: it is unknown."""
 
     dtypes: Mapping[str, str]
     static: Mapping[str, str] | None
-    classes: Mapping[str, str] | None
+    classes: Mapping[str, str]
 
 
 def _own(metadata: Mapping[str, str]) -> _Own:
     if "mlax" not in metadata:
-        return _Own({}, None, None)
+        return _Own({}, None, {})
     own = parsed(metadata["mlax"].encode(errors="surrogatepass"))
     parts = [own.get("dtypes"), own.get("static"), _classes(own)]
     if not all(map(is_strings, parts)):
         raise DamagedError("its metadata under 'mlax' were not written by mlax")
-    dtypes, static, classes = cast("Any", parts)
-    return _Own(dtypes, static, classes if "nodes" in own else None)
+    return _Own(*cast("Any", parts))
 
 
 def _classes(own: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -367,7 +364,7 @@ class _Target:
         source: str,
         found: Mapping[str, ArrayType],
         static: Mapping[str, str] | None,
-        classes: Mapping[str, str] | None,
+        classes: Mapping[str, str],
         strict: bool,
     ) -> list[str]:
         """Return the names of the leaves that fit. If some do not, raise an error or warn.
@@ -376,14 +373,13 @@ class _Target:
             source: Where the leaves come from, for the message.
             found: The arrays that there are.
             static: The static data there; None if unknown.
-            classes: The classes of nodes there; None if unknown.
+            classes: The classes of nodes there, as far as they are known.
             strict: Whether to raise an error.
         """
         expected = dict(static_texts(self._like)) if static is not None else {}
         static = static or {}
-        own = classes_by_path(self._like) if classes is not None else {}
-        there = Described(found, static, classes or {})
-        here = Described(self._types, expected, own)
+        there = Described(found, static, classes)
+        here = Described(self._types, expected, classes_by_path(self._like))
         lines, others = changes(there, here)
         # A flat array of packed leaves has static text too: the list of these leaves.
         fits = [

@@ -185,13 +185,14 @@ class Net(Module):
     [
         # Names that are spelled alike, where the shapes do not decide.
         (["q", "k", "v"], ["value", "query", "key"], {"query": "q", "key": "k", "value": "v"}),
-        (["w1", "w2"], ["weight_2", "weight_1"], {"weight_1": "w1", "weight_2": "w2"}),
+        (["a1", "b2"], ["x2", "y1"], {"x2": "b2", "y1": "a1"}),
         (["a.x", "a.y", "c"], ["b.x", "b.y", "c"], {"b": "a"}),
         (["a.deep.x"], ["a.deeper.x"], {"a.deeper": "a.deep"}),
         (["0.x", "1.x"], ["first.x", "second.x"], {"first": "0", "second": "1"}),
         # Not renamed: it is still there, or an item of a list more.
         (["a", "b"], ["a", "c", "b", "d"], {}),
         (["0.x"], ["0.x", "1.x"], {}),
+        (["a.x", "a.y"], ["a.x", "b.y"], {}),
         (["1.x"], ["2.x"], {}),
     ],
 )
@@ -235,7 +236,7 @@ def test_a_class_with_another_name_warns_and_one_that_moved_does_not(tmp_path: P
     mlax.save(tmp_path / "x", optim.Adam().init(jnp.ones(2)))
     with pytest.raises(mlax.LeafMismatchError) as refused:
         mlax.load(tmp_path / "x", like=optim.AdamW().init(jnp.ones(2)))
-    assert str(refused.value).count("Adam, but AdamW") == 1
+    assert str(refused.value).count("  hyperparameters: ") == 1
 
 
 @pytest.mark.parametrize(
