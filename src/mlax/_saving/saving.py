@@ -392,7 +392,7 @@ class _Target:
             if others:
                 warnings.warn(
                     f"{self._where}: everything in {source} fits `like`, but classes have other names:{listed}",
-                    stacklevel=3,
+                    stacklevel=4,
                 )
             return fits
         if strict:

@@ -354,3 +354,20 @@ def test_classes_with_contracts_travel_by_value():
     assert loaded("3", "x").twice() == 6
     with pytest.raises(ValueError, match="negative"):
         loaded("-1", "x")
+
+
+def test_at_converts_and_checks() -> None:
+    class Inner(Module):
+        width: int = field(converter=int)
+
+        def __check__(self) -> None:
+            if self.width < 0:
+                raise ValueError("width must be >= 0")
+
+    class Outer(Module):
+        inner: Inner
+
+    width = mlax.at(Outer(Inner(1)), lambda m: m.inner.width)
+    assert width.set("3").inner.width == 3
+    with pytest.raises(ValueError, match="must be >= 0"):
+        width.set(-1)
