@@ -23,4 +23,4 @@ def loads(net: Net, weights: dict[str, Array], step: int) -> None:
     reveal_type(mlax.load_contents("x").arrays["w"].shape)  # reveals: tuple[int, ...]
     reveal_type(mlax.load_metadata("x"))  # reveals: dict[str, str]
     mlax.load("x", strict=False)  # error: reportCallIssue // call-overload
-    mlax.load(3, like=net)  # error: reportArgumentType // call-overload
+    mlax.load(3, like=net)  # error: reportArgumentType, reportCallIssue // call-overload
