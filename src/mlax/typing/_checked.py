@@ -110,9 +110,12 @@ class _Plan:
     @classmethod
     def of(cls, function: Callable[..., Any], module: str) -> "_Plan":
         hints = _hints_of(function)
-        # A private function is called by a public one of the same name, which users know.
-        name = function.__qualname__.rpartition("<locals>.")[2]
-        label = f"{_short(module)}.{name if '.' in name else name.lstrip('_')}"
+        name = function.__name__
+        if name.startswith("_") and not name.startswith("__"):
+            name = name.lstrip("_")  # called by a public one of the same name, which users know
+        else:
+            name = function.__qualname__.rpartition("<locals>.")[2]
+        label = f"{_short(module)}.{name}"
         warn_unresolved(written(function), label)
         result_hint = hints.pop("return", Any)
         optimizer = _hyperparameter_class(result_hint)
