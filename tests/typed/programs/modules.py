@@ -360,7 +360,8 @@ def wrong_methods(net: Net, dense: Dense, x: Array) -> None:
     mlax.is_variabel(net)  # wrong
     mlax.load("file.safetensors", like=net).wdth  # wrong
     mlax.load("file.safetensors", like=(net, 0))[2]  # wrong
-    mlax.load("file.safetensors")  # wrong
+    mlax.load(like=net)  # wrong
+    mlax.load("file.safetensors", lik=net)  # wrong
     mlax.save("file.safetensors")  # wrong
 
 
