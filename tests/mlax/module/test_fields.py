@@ -222,7 +222,9 @@ class Unhashable:
 
 
 def test_an_unhashable_object_is_refused():
-    with pytest.raises(TypeError, match="a static field must be hashable, and an Unhashable is not"):
+    with pytest.raises(
+        TypeError, match="a static field must be hashable, and an Unhashable is not"
+    ):
         One(Unhashable())
 
 
