@@ -96,13 +96,17 @@ def convert_defaults(module: Any) -> None:
 
 
 def _has_default(field: "dataclasses.Field[Any]") -> bool:
-    missing = (field.default, field.default_factory) == (dataclasses.MISSING, dataclasses.MISSING)
-    return not missing
+    return not (_is_missing(field.default) and _is_missing(field.default_factory))
 
 
 def _default(field: "dataclasses.Field[Any]") -> Any:
-    factory = field.default_factory
-    return field.default if factory is dataclasses.MISSING else factory()
+    factory: Any = field.default_factory
+    return field.default if _is_missing(factory) else factory()
+
+
+def _is_missing(default: object) -> bool:
+    """Whether this is `dataclasses.MISSING`, or a copy of it in a class that cloudpickle has loaded."""
+    return isinstance(default, type(dataclasses.MISSING))
 
 
 def checks_of(cls: type, root: type) -> tuple[Callable[[Any], object], ...]:

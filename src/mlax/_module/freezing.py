@@ -2,10 +2,12 @@
 
 from typing import Any, TypeVar
 
+from mlax._jax.recursion import make_room
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import KeyPath, class_of, flatten_with_path
 from mlax._module.flattening import is_flattened
 from mlax._module.nodes import is_leaf_state, is_parameter, with_frozen
+from mlax._module.places import depth_of
 from mlax.tree import path_text
 
 __all__ = ["freeze", "unfreeze"]
@@ -23,6 +25,7 @@ def freeze(tree: T) -> T:
         tree: A model, a node, or any PyTree of them. What has nothing to change stays the same
             object.
     """
+    make_room(depth_of(tree))
     frozen: T = _with_frozen(tree, (), frozen=True)
     return frozen
 
@@ -38,6 +41,7 @@ def unfreeze(tree: T) -> T:
     Raises:
         TypeError: A frozen Parameter holds integers, bools or keys, which cannot be trained.
     """
+    make_room(depth_of(tree))
     unfrozen: T = _with_frozen(tree, (), frozen=False)
     return unfrozen
 

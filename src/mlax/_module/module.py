@@ -386,6 +386,14 @@ class Module(INode, Flattened, metaclass=ABCMeta):
     def __setstate__(self, values: Mapping[str, Any]) -> None:
         if _is_finished(self):
             raise dataclasses.FrozenInstanceError(f"this {type(self).__name__} is frozen")
+        cls: Any = type(self)
+        unknown = [name for name in values if name not in cls._names]
+        if unknown:
+            fields = ", ".join(cls._names) or "(none)"
+            raise TypeError(
+                f"{cls.__name__}: the pickle holds {', '.join(unknown)}, but the class has the fields {fields}.\n"
+                "  Load it with the version of the class that was pickled, and store it with mlax.save."
+            )
         _fill(self, values)
 
 

@@ -149,9 +149,9 @@ def modules_inside(module: Any) -> list[tuple[KeyPath, Any]]:
     return [(path, node) for path, node in found if is_flattened(node)]
 
 
-def depth_of(module: Any) -> int:
-    """Return how many modules are nested in one another."""
-    depth, level = 0, [module]
+def depth_of(tree: Any) -> int:
+    """Return how many modules are nested in one another in a module, or any other tree."""
+    depth, level = 0, list(filter(is_flattened, leaves(tree, is_leaf=is_flattened)))
     while level:
         depth += 1
         inside: list[Any] = []

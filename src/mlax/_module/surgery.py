@@ -4,9 +4,11 @@ from collections.abc import Callable
 from types import GeneratorType
 from typing import Any, Generic, TypeVar, cast
 
+from mlax._jax.recursion import make_room
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import KeyPath, class_of, flatten
 from mlax._module.parts import parts_of, with_changes
+from mlax._module.places import depth_of
 from mlax._module.recording import Place, is_place, path_of, place_text, value_at
 from mlax.tree import describe
 
@@ -90,6 +92,7 @@ class At(Generic[T, V]):
         """
         values = self._spread(value)
         changes = [(path_of(place), new) for place, new in zip(self._places, values, strict=True)]
+        make_room(depth_of(self._tree))
         tree: T = _changed(self._tree, changes, ())
         return tree
 

@@ -299,3 +299,28 @@ def test_what_pickle_calls_does_not_change_a_finished_object(node):
     for one in (node, Local(node)):
         with pytest.raises(dataclasses.FrozenInstanceError, match="is frozen"):
             one.__setstate__(one.__reduce__()[2])
+
+
+def test_a_pickle_of_other_fields_is_refused():
+    class Local(Module):
+        w: Any
+
+    blank = Local.__new__(Local)
+    with pytest.raises(
+        TypeError, match=r"^Local: the pickle holds v, but the class has the fields w"
+    ):
+        blank.__setstate__({"v": Parameter(1.0)})
+
+
+def test_converters_of_classes_that_were_loaded_know_what_has_no_default():
+    class Local(Module):
+        n: int = mlax.field(converter=int)
+        k: int = mlax.field(converter=int, default=3)
+
+    for field in Local.__dataclass_fields__.values():  # as cloudpickle leaves them
+        for name in ("default", "default_factory"):
+            if getattr(field, name) is dataclasses.MISSING:
+                setattr(field, name, object.__new__(type(dataclasses.MISSING)))
+    assert (Local("1").n, Local("1").k) == (1, 3)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'n'"):
+        Local()

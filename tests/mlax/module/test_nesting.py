@@ -113,3 +113,25 @@ def test_deeply_nested_modules_are_taken_apart_and_put_together(make):
 
 def test_deeply_nested_modules_print():
     assert repr(nested()).count("Nested") == DEPTH
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: mlax.unfreeze(mlax.freeze((model,))[0]),
+        lambda model: mlax.at(model, innermost).apply(lambda node: node),
+        lambda model: mlax.at(model, innermost).set(Parameter(jnp.ones(2))),
+    ],
+    ids=["freeze", "apply", "set"],
+)
+def test_more_deeply_nested_modules_are_changed(change):
+    model = nested()
+    for _ in range(DEPTH):
+        model = Nested(model, Parameter(jnp.ones(2)))
+    assert mlax.tree_equal(change(model), model)
+
+
+def innermost(model: Any) -> Any:
+    for _ in range(2 * DEPTH - 1):
+        model = model.inner
+    return model.added
