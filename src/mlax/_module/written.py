@@ -11,13 +11,16 @@ functions and classes by name. To read a name, its module has to be imported alr
 import dataclasses
 import enum
 import functools
+import pathlib
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from mlax._jax.trees import class_of
 from mlax.tree import describe
@@ -37,6 +40,12 @@ _PLAIN = (type(None), bool, int, str)  # JSON tells these apart
 _PUBLIC_JAX = ("jax.nn", "jax.numpy", "jax.lax", "jax.random", "jax")
 
 
+_OF_DEVICES: Any = (
+    jax.Device,
+    jax.sharding.Sharding,
+    jax.sharding.Mesh,
+    jax.sharding.AbstractMesh,
+)
 _others: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
 
 
@@ -49,6 +58,10 @@ def writable(cls: type, write: Callable[[Any], Any], read: Callable[[Any], Any])
     _others[cls] = write, read
 
 
+for _cls in (type(pathlib.Path()), pathlib.PurePosixPath, pathlib.PureWindowsPath):
+    writable(_cls, str, _cls)
+
+
 def written(value: Any, place: str) -> Any:
     """Return a static value as a tree of JSON's types.
 
@@ -57,13 +70,16 @@ def written(value: Any, place: str) -> Any:
         place: What to call it in messages: `Net.act`.
 
     Raises:
-        TypeError: It has a part that has no name, such as a lambda.
+        TypeError: It has a part that has no name, such as a lambda, or that cannot be read back as it is.
     """
     cls = class_of(value)
     if cls in _PLAIN:
         return value
     if _is_enum(cls) and value.name in cls.__members__:
         return {"enum": [named(cls, place), value.name]}
+    if isinstance(value, enum.Flag):
+        bits = {each.name: each.value for each in cls if each in value}
+        return {"flags": [named(cls, place), list(bits), value.value & ~sum(bits.values())]}
     if cls is float:
         return {"float": value.hex()}
     if cls is complex:
@@ -71,18 +87,21 @@ def written(value: Any, place: str) -> Any:
     if cls is bytes:
         return {"bytes": value.hex()}
     if issubclass(cls, np.dtype):
-        return {"dtype": value.name}
-    if issubclass(cls, np.generic):
-        return {"number": [value.dtype.name, value.tobytes().hex()]}
+        return {"dtype": _dtype_text(value, place)}
+    if issubclass(cls, np.generic) and cls not in (np.str_, np.bytes_, np.void):
+        return {"number": [_dtype_text(value.dtype, place), value.tobytes().hex()]}
     if cls is tuple:
         return {"tuple": [written(each, f"{place}[{i}]") for i, each in enumerate(value)]}
     if _is_namedtuple(cls):
-        return {"namedtuple": [named(cls, place), dict(_parts(value, cls._fields, place))]}
+        names: tuple[str, ...] = value._fields
+        _refuse_other_attributes(value, names, place)
+        return {"namedtuple": [named(cls, place), dict(_parts(value, names, place))]}
     if cls is frozenset:
         return {"frozenset": sorted((written(each, place) for each in value), key=repr)}
     if cls in (slice, range):
         return {cls.__name__: [written(each, place) for each in _bounds(value)]}
     if cls is functools.partial:
+        _refuse_other_attributes(value, (), place)
         return {
             "partial": [
                 written(value.func, f"{place}.func"),
@@ -94,12 +113,14 @@ def written(value: Any, place: str) -> Any:
         return {"other": [named(cls, place), _others[cls][0](value)]}
     if _is_dataclass(cls):
         return {"dataclass": [named(cls, place), written_fields(value, place)]}
+    if value is PartitionSpec.UNCONSTRAINED:
+        return {"name": "jax.sharding:PartitionSpec.UNCONSTRAINED"}
     return {"name": named(value, place)}
 
 
 def written_fields(value: Any, place: str) -> dict[str, Any]:
     """Return the fields of a dataclass as a tree of JSON's types, by name. See `written`."""
-    names = [field.name for field in dataclasses.fields(value)]
+    names = tuple(field.name for field in dataclasses.fields(value))
     _refuse_other_attributes(value, names, place)
     return dict(_parts(value, names, place))
 
@@ -113,15 +134,28 @@ def _bounds(value: Any) -> tuple[Any, Any, Any]:
     return value.start, value.stop, value.step
 
 
-def _refuse_other_attributes(value: Any, names: list[str], place: str) -> None:
-    """Raise an error if a dataclass has attributes besides its fields: they would be missing when it is read."""
+def _dtype_text(dtype: Any, place: str) -> str:
+    """Return a text of which `jnp.dtype` makes the same dtype. NumPy's and ml_dtypes' have different ones."""
+    texts: tuple[str, ...] = dtype.name, dtype.str, dtype.char
+    for text in texts:
+        try:
+            found: Any = jnp.dtype(text)
+        except TypeError:
+            continue
+        if (type(found), found, found.metadata) == (type(dtype), dtype, dtype.metadata):
+            return text
+    raise _unwritable(dtype, place)
+
+
+def _refuse_other_attributes(value: Any, names: Sequence[str], place: str) -> None:
+    """Raise an error if an object has attributes besides its fields: they would be missing when it is read."""
     cls = class_of(value)
     for name in getattr(value, "__dict__", {}):
         cached = isinstance(getattr(cls, name, None), functools.cached_property)
         if name not in names and not cached:
             raise TypeError(
-                f"{place}: {cls.__name__}.{name} is not a field of the dataclass, so it cannot be written to a file.\n"
-                f"  Declare it as a field, or make it a property."
+                f"{place}: {cls.__name__}.{name} is not a field, so it cannot be written to a file.\n"
+                f"  Declare it as a field of a dataclass, or make it a property."
             )
 
 
@@ -135,12 +169,14 @@ def named(value: Any, place: str) -> str:
     Raises:
         TypeError: It has no name, or another object has this name now.
     """
-    home: object = getattr(value, "__module__", None)
+    home: object = getattr(value, "__module__", None) or "builtins"  # as of Ellipsis
     name: object = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     if not isinstance(name, str):
         name = _reduced(value)
     if isinstance(home, str) and isinstance(name, str):
-        homes = [*_PUBLIC_JAX, home] if home.startswith("jax._src.") else [home]
+        homes = [home, "types"] if home == "builtins" else [home]  # as of NoneType
+        if home.startswith("jax._src."):
+            homes = [*_PUBLIC_JAX, home]
         for each in homes:
             found = _global(each, name)
             if found is value or (isinstance(value, types.MethodType) and found == value):
@@ -151,11 +187,25 @@ def named(value: Any, place: str) -> str:
             f"{', or it was defined again' if '<locals>' not in str(name) else ''}.\n"
             f"  Define it at the top level of a module."
         )
-    raise TypeError(
-        f"{place} is {describe(value)}, which cannot be written to a file: it has no name by which another process "
-        f"could find it.\n"
-        f"  Use a function defined at the top level of a module, or a frozen dataclass, in place of a lambda, "
-        f"a closure or an object."
+    raise _unwritable(value, place)
+
+
+def _unwritable(value: Any, place: str) -> TypeError:
+    problem = f"{place} is {describe(value)}, which cannot be written to a file"
+    if hasattr(value, "__name__"):
+        return TypeError(
+            f"{problem}: it has no name by which another process could find it.\n"
+            f"  Use a function defined at the top level of a module, or a frozen dataclass, in place of a lambda, "
+            f"a closure or a method."
+        )
+    if isinstance(value, _OF_DEVICES):
+        return TypeError(
+            f"{problem}: it is of the devices of this process.\n"
+            f"  Keep names of axes or a PartitionSpec in its place, and make it from these where it is used."
+        )
+    return TypeError(
+        f"{problem}: no text of it could be read back.\n"
+        f"  Keep what it is made of in its place, such as strings, numbers, tuples, or a frozen dataclass of these."
     )
 
 
@@ -220,11 +270,11 @@ def read(text: Any, place: str) -> Any:
             )
         case "enum":
             cls = _found(parts[0], place, _is_enum)
-            if parts[1] not in cls.__members__:
-                raise UnreadableError(
-                    f"{place} is {cls.__name__}.{parts[1]}, which does not exist here"
-                )
-            return cls.__members__[parts[1]]
+            return _member(cls, parts[1], place)
+        case "flags":
+            cls = _found(parts[0], place, _is_enum)
+            bits = sum(_member(cls, name, place).value for name in parts[1])
+            return _flags(cls, bits | parts[2], place)
         case "namedtuple":
             cls = _found(parts[0], place, _is_namedtuple)
             return tuple.__new__(cls, _fields(cls, cls._fields, parts[1], place).values())
@@ -248,6 +298,32 @@ def read_dataclass(cls: Any, fields: dict[str, Any], place: str) -> Any:
     for name, part in _fields(cls, names, fields, place).items():
         object.__setattr__(value, name, part)  # no __init__: it would run code
     return value
+
+
+def _member(cls: Any, name: str, place: str) -> Any:
+    if name not in cls.__members__:
+        raise UnreadableError(f"{place} is {cls.__name__}.{name}, which does not exist here")
+    return cls.__members__[name]
+
+
+def _flags(cls: Any, bits: int, place: str) -> Any:
+    try:
+        return cls(bits)
+    except ValueError as error:
+        raise UnreadableError(f"{place} is not a {cls.__name__} here: {error}") from error
+
+
+def _written_spec(spec: Any) -> Any:
+    parts: tuple[Any, ...] = spec.partitions, spec.unreduced, spec.reduced
+    return [written(part, "PartitionSpec") for part in parts]
+
+
+def _read_spec(text: Any) -> PartitionSpec:
+    axes, unreduced, reduced = (read(part, "PartitionSpec") for part in text)
+    return PartitionSpec(*axes, unreduced=unreduced, reduced=reduced)
+
+
+writable(PartitionSpec, _written_spec, _read_spec)
 
 
 def _is_enum(value: Any) -> bool:

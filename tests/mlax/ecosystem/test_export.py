@@ -4,9 +4,10 @@ import dataclasses
 import enum
 import functools
 import math
+import operator
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 import jax
@@ -14,9 +15,11 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 import mlax
 from mlax import Module, Parameter, Variable, optim
+from mlax._module.static import tag
 from tests.mlax.ecosystem.things import (
     ADAM,
     WRAPPED,
@@ -140,6 +143,46 @@ class Flag(enum.IntFlag):
     B = 2
 
 
+class Strict(enum.Flag):
+    A = 1
+    B = 2
+    C = 8
+    AC = 9
+
+
+class Keeps(enum.Flag, boundary=enum.KEEP):
+    A = 1
+
+
+class Word(enum.StrEnum):
+    A = "a"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Loose(Pair):
+    """A NamedTuple that can have attributes."""
+
+
+class Name(str):
+    __slots__ = ()
+
+
+def with_attribute(value):
+    value.note = "mine"
+    return value
+
+
+DTYPES = ["?", "i1", "q", "l", "f2", "f8", "g", "F", ">f4", "M8", "M8[ns]", "m8[25s]"]
+DTYPES += [">U3", "U5", "U", "S3", "S", "V3", "O", "T"]
+ML_DTYPES = ["bfloat16", "float8_e4m3fn", "float8_e5m2", "int4", "uint2", "float4_e2m1fn"]
+UNCONSTRAINED: Any = PartitionSpec.UNCONSTRAINED
+DEVICE = jax.devices()[0]
+MESH = Mesh(np.array([DEVICE]), ("data",))
+
+
 @dataclasses.dataclass(frozen=True)
 class Remembers:
     x: int
@@ -229,15 +272,58 @@ VALUES = [
         functools.partial(jax.nn.gelu, approximate=False),
         mlax.nn.init.he_normal,
     ),
+    *(
+        Flag.A | Flag.B,
+        Flag(0),
+        Flag(9),
+        ~Flag.A,
+        Strict.A | Strict.B,
+        Strict.AC,
+        ~Strict.AC,
+        Strict(0),
+        Keeps(5),
+        Keeps(4),
+        Word.A,
+        Level.LOW,
+    ),
+    *map(np.dtype, DTYPES),
+    *map(jnp.dtype, ML_DTYPES),
+    *(
+        np.longlong(3),
+        np.longdouble(1.5),
+        np.datetime64("2020-01-01"),
+        np.bool_(True),
+        np.complex64(-0.0),
+    ),
+    *(jnp.bfloat16.dtype.type(1.5), jnp.float8_e4m3fn.dtype.type(-2.0), jnp.int4.dtype.type(-3)),
+    *(
+        PartitionSpec(),
+        PartitionSpec("data", None, ("x", "y")),
+        PartitionSpec(UNCONSTRAINED, "data"),
+        PartitionSpec(None, "x", unreduced={"y"}, reduced={"z"}),
+        UNCONSTRAINED,
+        ("data", "model"),
+        jax.lax.Precision.HIGHEST,
+        jax.lax.DotAlgorithmPreset.BF16_BF16_F32,
+        jax.lax.ConvDimensionNumbers((0, 1), (0, 1), (0, 1)),
+        jax.checkpoint_policies.dots_saveable,
+    ),
+    *(Path("a/b"), Path(), PurePosixPath("/a"), PureWindowsPath("c:/a")),
+    *(math.nan, -math.inf, complex(math.nan, -0.0), slice(None), range(5, 1, -2), frozenset()),
+    *(..., NotImplemented, type(None), jax.nn.softmax, jax.nn.gelu, jnp.linalg.norm, operator.add),
+    (frozenset({(1, 1.0)}), Pair(Scaled(((1j,),)), slice(1, (2, "é")))),
 ]
 
 
 def test_static_values_come_back():
+    """Equal, of the same type, and with the same hash."""
     holders = [Holder(value, Variable(0)) for value in VALUES]
     (read,) = read_back(holders)
     for holder, again in zip(holders, read, strict=True):
         assert jax.tree.structure(again) == jax.tree.structure(holder), holder
         assert type(again.value) is type(holder.value)
+        assert tag(again.value) == tag(holder.value)
+        assert hash(tag(again.value)) == hash(tag(holder.value))
     assert "_src" not in str(exported(Holder(jax.nn.relu, Variable(0))).serialize())
 
 
@@ -260,17 +346,64 @@ def closure(factor):
             r"^Holder\.value\[1\]\.second\.factor is <function closure",
         ),
         (functools.partial(closure(2), 3), r"^Holder\.value\.func is"),
-        (Flag.A | Flag.B, r"^Holder\.value is <Flag.A|B: 3>"),
         (
             Remembers(1),
             r"^Holder\.value: Remembers\.other is not a field.*\n  Declare it as a field",
         ),
-        (object(), r"^Holder\.value is <object"),
+        (
+            with_attribute(Loose(1, 2)),
+            r"^Holder\.value: Loose\.note is not a field.*\n  Declare it as a field",
+        ),
+        (
+            with_attribute(functools.partial(double)),
+            r"^Holder\.value: partial\.note is not a field",
+        ),
+        *(
+            (
+                value,
+                r"^Holder\.value is .*no text of it could be read back\.\n  Keep what it is made of",
+            )
+            for value in (
+                object(),
+                Name("a"),
+                np.str_("a"),
+                np.bytes_(b"a\0"),
+                np.void(b"a"),
+                np.dtype([("a", "f4")]),
+                np.dtype([("a", jnp.bfloat16)]),
+                np.dtype(("f4", (2,))),
+                np.dtype("f4", metadata={"a": 1}),
+                np.dtypes.StringDType(na_object=None),
+                jax.random.key(0).dtype,
+                operator.itemgetter(1),
+            )
+        ),
+        *(
+            (
+                value,
+                r"^Holder\.value is .*the devices of this process\.\n  Keep names of axes or a Part",
+            )
+            for value in (
+                NamedSharding(MESH, PartitionSpec("data")),
+                SingleDeviceSharding(DEVICE),
+                MESH,
+                AbstractMesh((1,), ("data",)),
+                DEVICE,
+            )
+        ),
     ],
 )
 def test_what_cannot_be_written_is_refused(value, message):
     with pytest.raises(TypeError, match=message):
         exported(Holder(value, Variable(0))).serialize()
+
+
+def test_flags_that_do_not_exist_here_are_named(monkeypatch):
+    blob = exported(Holder(Strict.A | Strict.B, Variable(0))).serialize()
+    fewer = enum.Flag("Strict", {"A": 1}, module=__name__)
+    monkeypatch.setitem(globals(), "Strict", fewer)
+    with pytest.raises(ValueError, match=r"^Holder\.value is Strict\.B, which does not exist here"):
+        jax.export.deserialize(blob)
 
 
 def test_schedules_without_a_name_are_refused_by_hyperparameter():
