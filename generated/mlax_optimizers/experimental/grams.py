@@ -113,6 +113,7 @@ class State(NamedTuple, Generic[Weights]):
     """All other hyperparameters: static, not leaves of the tree."""
 
 
+@checked
 def init(
     weights: Weights,
     *,

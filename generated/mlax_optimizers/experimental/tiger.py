@@ -107,6 +107,7 @@ class State(NamedTuple, Generic[Weights]):
     """All other hyperparameters: static, not leaves of the tree."""
 
 
+@checked
 def init(
     weights: Weights,
     *,

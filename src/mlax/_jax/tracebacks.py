@@ -15,10 +15,10 @@ most of its functions. `JAX_TRACEBACK_FILTERING=off` shows all frames.
 """
 
 import contextlib
+import dataclasses
 import dis
 import functools
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -33,7 +33,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _MOST = 300
 """Longer tracebacks stay as they are: each module around the error would go through all of it again."""
 
-_REFUSALS = (TypeError, ValueError, OSError, FrozenInstanceError, NotImplementedError)
+_REFUSALS = (TypeError, ValueError, OSError, dataclasses.FrozenInstanceError, NotImplementedError)
 """What mlax raises, or lets pass, if it is used in a way that cannot be right."""
 
 _RAISE = dis.opmap["RAISE_VARARGS"]
@@ -99,7 +99,7 @@ def _is_ours(frame: FrameType) -> bool:
 def _ours() -> tuple[str, ...]:
     """Return how the file names of mlax's code begin, and of what runs in between."""
     folders = map(_folder, ("mlax", "mlax_optimizers", "jaxtyping"))
-    return "<mlax: ", contextlib.__file__, *folders
+    return "<mlax: ", contextlib.__file__, dataclasses.__file__, *folders
 
 
 @functools.cache

@@ -228,6 +228,7 @@ class Container(INode, Generic[S]):
             raise FrozenInstanceError("Container.__init__ was called before")
         object.__setattr__(self, "states", copy_states("Container.states", states))
 
+    @trimmed
     def __init_subclass__(cls) -> NoReturn:
         raise TypeError(f"{cls.__name__}: a Container cannot have subclasses; inherit from Module")
 

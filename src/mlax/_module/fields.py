@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar, cast, get_origin, overload
 import jax
 import numpy as np
 
+from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import class_of, leaves, leaves_with_path
 from mlax._module.branches import INode
 from mlax._module.contracts import CONVERTER
@@ -62,6 +63,7 @@ def field(
 ) -> T: ...
 @overload
 def field(*, init: bool = ..., repr: bool = ..., kw_only: bool = ...) -> Any: ...
+@trimmed
 def field(  # noqa: D417 - what the overloads take
     *, converter: Callable[[Any], Any] | None = None, **options: Any
 ) -> Any:

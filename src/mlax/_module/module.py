@@ -173,6 +173,7 @@ class Module(INode, Flattened, metaclass=ABCMeta):
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
+    @trimmed
     def __init_subclass__(cls, *, kw_only: bool = False, **kwargs: Any) -> None:
         """Make the subclass a frozen dataclass.
 
@@ -420,6 +421,7 @@ def _complete(cls: Any, *, kw_only: bool = False) -> None:
 def _completing(init_subclass: Callable[..., None]) -> Callable[..., None]:
     """Return a user's `__init_subclass__`, changed to work even if it does not call that of Module."""
 
+    @trimmed
     @functools.wraps(init_subclass)
     def completed(cls: Any, *args: Any, **kwargs: Any) -> None:
         init_subclass(cls, *args, **kwargs)

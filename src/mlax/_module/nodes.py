@@ -343,6 +343,7 @@ class ENode(State, Generic[T]):
             if init is not None or dtype is not None:
                 object.__setattr__(self, "_recipe", recipe(cls.__name__, data, init, dtype))
 
+    @trimmed
     def __init_subclass__(cls, *, register: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if register:

@@ -56,6 +56,7 @@ class Optimizer(Specified):
             """Return the model after one more step of its unfrozen parameters, and the next state."""
             ...
 
+    @trimmed
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         setattr(cls, "__hash__", _naming_arrays(cls.__hash__))  # noqa: B010

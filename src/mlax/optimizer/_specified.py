@@ -96,6 +96,7 @@ class Specified:
     instance is made.
     """
 
+    @trimmed
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         jax.tree_util.register_static(dataclass(frozen=True)(cls))

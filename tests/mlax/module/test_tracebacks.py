@@ -73,7 +73,19 @@ def functions(call: Any) -> list[str]:
         (lambda: mlax.at(Net(()), lambda net: net.layer).get(), ["<lambda>"]),  # type: ignore
         (lambda: Parameter(1), []),
         (lambda: mlax.value_and_grad(lambda model: model)(X), []),  # type: ignore
+        # `__new__` is that of abc.ABCMeta.
+        (lambda: type("Net", (Module,), {"kernel": Parameter()}), ["__new__"]),
+        (lambda: type("Net", (Module,), {"__annotations__": {"replace": int}}), ["__new__"]),
+        (
+            lambda: type("Net", (Net,), {"a": 1, "__annotations__": {"a": int, "b": int}}),
+            ["__new__"],
+        ),
+        (lambda: type("Own", (mlax.Variable,), {"__annotations__": {"more": int}}), []),
+        (lambda: type("Own", (mlax.Container,), {}), []),
+        (lambda: mlax.field(default=1, converter=2), []),  # type: ignore
         (lambda: mlax.optim.Adam(b1=2.0), []),
+        (lambda: mlax.optim.adam.init({"w": X}, b1=2.0), []),
+        (lambda: mlax.optim.adam.init({"w": 1}), []),
         (lambda: mlax.optim.Adam().init({"w": 1}), []),
         (lambda: mlax.optim.apply_updates(X, X[0]), []),
         (lambda: mlax.losses.squared_error(X, X[0]), []),
@@ -186,6 +198,18 @@ MISTAKES = [
     ("Dropout(0.5)(x)", "missing a required argument: 'rng'"),
     ("net.layers = ()", "cannot assign to Net.layers"),
     ("net.replace(layer=())", "did you mean 'layers'?"),
+    (
+        "class A(Module):\n    kernel = Parameter()",
+        "Declare it in the body of A: `kernel: Parameter",
+    ),
+    ("class A(Module):\n    layers: list = []", "Use mlax.field(default_factory="),
+    ("class A(Module):\n    w: Any = jnp.ones(3)", "Wrap it in a Parameter (trained) or a Var"),
+    ("class A(Module):\n    a: int = 3\n    b: int", "non-default argument 'b' follows default"),
+    ("class A(Module):\n    replace: int", "a field cannot have the name of a method"),
+    ("class A(mlax.Variable):\n    more: int", "Put anything else"),
+    ("optim.adam.init({'w': 1})", "weights['w']: 1 (int)"),
+    ("optim.adam.init(net, slot_dtype='x')", "slot_dtype must be a floating-point dtype or None"),
+    ("optim.adam.step({'w': x}, state, net.filter())", "gradients: a different container, dict"),
     ("optim.adam.step(half, state, net.filter())", "gradients.layers[0].kernel: bfloat16[3,4]"),
     ("adam.step(half, state, net.filter())", "gradients.layers[0].kernel: bfloat16[3,4]"),
     ("adam.update(net, half, state)", "gradients.layers[0].kernel: bfloat16[3,4]"),
@@ -223,7 +247,7 @@ def test_ipython_shows_the_mistake_on_one_screen(tmp_path, monkeypatch):
     prelude, *printed, jitted = json.loads(done.stdout)
     assert not prelude
     for (line, message), text in zip(MISTAKES, printed, strict=True):
-        assert f"----> 1 {line}\n" in text
+        assert f"----> 1 {line.splitlines()[0]}\n" in text
         assert message in text
         assert len(text.strip().splitlines()) <= 15, text
         assert "/mlax" not in text
