@@ -6,7 +6,7 @@ is an immutable PyTree.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import FrozenInstanceError
 from typing import (
     TYPE_CHECKING,
@@ -24,28 +24,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.tree_util import GetAttrKey
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from mlax._jax.dtypes import is_inexact
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import class_of, leaves, leaves_with_path, map_leaves
-from mlax._module.exporting import register_node
 from mlax._module.hidden import Ref
+from mlax._module.node_trees import recipe_of, register_as_tree, unflattened
 from mlax._module.operators import refuse_operators
 from mlax._module.printing import with_article
-from mlax._module.recipes import (
-    Initializer,
-    Recipe,
-    current_uses,
-    dtype_of,
-    initialized,
-    recipe,
-)
+from mlax._module.recipes import Initializer, Recipe, dtype_of, initialized, recipe
 from mlax._module.state import State
 from mlax._module.unset import UNSET, Unset
-from mlax._module.written import read, written
 from mlax.tree import describe, flatten_given, keystr
 
 if TYPE_CHECKING:
@@ -89,41 +80,9 @@ __all__ = [
     "is_state",
     "is_unfrozen_param",
     "is_variable",
-    "recipe_of",
     "with_frozen",
     "with_parts",
 ]
-
-
-class _DataKey(GetAttrKey):  # type: ignore[misc]  # mypy sees no class there
-    """The key of a node's `data`, if that is a PyTree: `model.kernel.data['a']`."""
-
-    def __init__(self) -> None:
-        super().__init__("data")
-
-    def __repr__(self) -> str:
-        return "<data>"
-
-
-class _ArrayKey(_DataKey):
-    """The key of a node's `data`, if that is one array. It adds nothing to a path: `model.kernel`, not
-    `model.kernel.data`.
-
-    The keys of all nodes are equal, whatever the nodes hold: JAX compares keys to explain why trees
-    do not match.
-    """
-
-    def __str__(self) -> str:
-        return ""
-
-
-_ARRAY = _ArrayKey()
-_TREE = _DataKey()
-
-
-def _data_key(data: Any) -> object:
-    empty = data is UNSET or data is None
-    return _ARRAY if empty or jax.tree_util.all_leaves([data]) else _TREE
 
 
 def _strong_array(cls: type, leaf: Any) -> Any:
@@ -196,101 +155,6 @@ def _refuse_exact_dtype(name: str, given: str, dtype: Any, cure: str) -> None:
         )
 
 
-_Flatten: TypeAlias = Callable[[Any], tuple[tuple[Any], Any]]
-_Unflatten: TypeAlias = Callable[[Any, Any], Any]
-_unflatten: dict[type, _Unflatten] = {}
-
-
-def _register(cls: type["ENode[Any]"]) -> None:
-    """Register `cls` as a PyTree.
-
-    An object is filled while its class is `mutable`, which has the same layout and plain
-    assignment; then its class is set to `cls`. This is a third faster than bypassing
-    `State.__setattr__` for each attribute.
-    """
-    mutable = type(
-        cls.__name__,
-        (cls,),
-        {
-            "__slots__": (),
-            "__init__": object.__init__,
-            "__setattr__": object.__setattr__,
-            "__delattr__": object.__delattr__,  # one slot of the type serves both
-        },
-        register=False,
-    )
-    flatten, unflatten = (_with_frozen if hasattr(cls, "frozen") else _with_data)(cls, mutable)
-
-    def flatten_with_keys(node: Any) -> tuple[tuple[tuple[Any, Any]], Any]:
-        (data,), aux_data = flatten(node)
-        return ((_data_key(data), data),), aux_data
-
-    _unflatten[cls] = unflatten
-    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-    register_node(cls, write=_written_aux_data, read=_read_aux_data, unflatten=unflatten)
-
-
-# The aux data of a node are None, or whether it is frozen. Those of an unset node with a recipe are a tuple of that,
-# the recipe and the uses of recipes in the running `set_up`. So a recipe ends with the unset data, however a node gets
-# its data, and other nodes cost no more.
-
-
-def _aux_data_if_unset(node: Any) -> Any:
-    frozen, recipe = getattr(node, "frozen", None), recipe_of(node)
-    return frozen if recipe is None else (frozen, recipe, current_uses())
-
-
-def _written_aux_data(aux_data: Any) -> Any:
-    if not isinstance(aux_data, tuple):
-        return aux_data
-    frozen, own, _ = cast("tuple[Any, Recipe, Any]", aux_data)
-    return [frozen, written(own.init, "init"), written(own.dtype, "dtype")]
-
-
-def _read_aux_data(text: Any) -> Any:
-    if text is None or isinstance(text, bool):
-        return text
-    frozen, init, dtype = text
-    return frozen, Recipe(read(init, "init"), read(dtype, "dtype")), None
-
-
-def _with_data(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
-    """Return flatten and unflatten for nodes that have only `data`."""
-
-    def flatten(node: Any) -> tuple[tuple[Any], Any]:
-        data = node.data
-        return (data,), _aux_data_if_unset(node) if data is UNSET else None
-
-    def unflatten(aux_data: Any, children: Any) -> Any:
-        node = mutable()
-        (node.data,) = children
-        if aux_data is not None:
-            _, node._recipe, _ = aux_data
-        node.__class__ = cls
-        return node
-
-    return flatten, unflatten
-
-
-def _with_frozen(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
-    """Return flatten and unflatten for nodes that have `data` and `frozen`."""
-
-    def flatten(node: Any) -> tuple[tuple[Any], Any]:
-        data = node.data
-        return (data,), _aux_data_if_unset(node) if data is UNSET else node.frozen
-
-    def unflatten(aux_data: Any, children: Any) -> Any:
-        node = mutable()
-        (node.data,) = children
-        if aux_data is not False and aux_data is not True:
-            aux_data, node._recipe, _ = aux_data
-        node.frozen = aux_data
-        node.__class__ = cls
-        return node
-
-    return flatten, unflatten
-
-
 def _refuse_own_attributes(cls: type) -> None:
     """Raise an error for a class of nodes that has its own attributes: transformations would lose them."""
     if cls.__module__ == __name__:
@@ -348,7 +212,7 @@ class ENode(State, Generic[T]):
         super().__init_subclass__(**kwargs)
         if register:
             _refuse_own_attributes(cls)
-            _register(cls)
+            register_as_tree(cls)
 
     def _parts(self) -> Iterable[tuple[str | None, Any]]:
         yield None, self.data
@@ -379,9 +243,7 @@ class ENode(State, Generic[T]):
         """
         if isinstance(data, (tuple, list, dict)):
             data = map_leaves(lambda leaf: leaf, cast("Any", data))
-        frozen = getattr(self, "frozen", None)
-        aux_data = _aux_data_if_unset(self) if data is UNSET else frozen
-        copy: Self = _unflatten[type(self)](aux_data, (data,))
+        copy: Self = unflattened(self, data, getattr(self, "frozen", None))
         return copy
 
     @trimmed
@@ -422,11 +284,6 @@ class ENode(State, Generic[T]):
 
 
 refuse_operators(ENode)
-
-
-def recipe_of(node: ENode[Any]) -> Recipe | None:
-    """Return how an unset node is to be made, if it was told; None for all other nodes."""
-    return getattr(node, "_recipe", None) if node.data is UNSET else None
 
 
 class Variable(ENode[T]):
@@ -550,8 +407,7 @@ def with_frozen(node: Any, frozen: bool, name: str = "Parameter", cure: str = _O
         return node
     if not frozen:
         _refuse_exact(name, node, cure)
-    own = recipe_of(node)
-    return _unflatten[class_of(node)](frozen if own is None else (frozen, own, None), (node.data,))
+    return unflattened(node, node.data, frozen)
 
 
 def with_parts(node: Any, **parts: Any) -> Any:

@@ -18,7 +18,8 @@ from mlax._jax.trees import (
 )
 from mlax._module.branches import Container, is_container
 from mlax._module.flattening import is_flattened
-from mlax._module.nodes import UNSET, ENode, is_leaf_state, is_state, recipe_of
+from mlax._module.node_trees import recipe_of
+from mlax._module.nodes import UNSET, ENode, is_leaf_state, is_state
 from mlax._module.recipes import Recipe
 from mlax.tree import keystr, path_text
 
