@@ -1,7 +1,8 @@
 """What a class says about its own fields, in code: converters, checks, and fields in place of abstract properties.
 
 Converters run wherever a value is given to a field: by an argument of the generated `__init__`, by an
-assignment in `__init__` or `__post_init__`, by a default, and by `replace`. Checks (`__check__`) run
+assignment in `__init__` or `__post_init__`, by a default, and by `replace`; those of `InitVar`s, before
+`__post_init__` gets the value. Checks (`__check__`) run
 when everything has its value. Neither runs when JAX unflattens a module, nor when one is copied or
 unpickled.
 """
@@ -22,11 +23,15 @@ __all__ = [
     "NotAssigned",
     "checks_of",
     "convert_defaults",
+    "convert_factory",
     "converted",
     "converted_value",
     "converters_of",
     "converting",
+    "defaults_to_convert",
     "hides_property",
+    "refuse_converter",
+    "refuse_property",
     "run_checks",
 ]
 
@@ -36,10 +41,10 @@ _Converters: TypeAlias = Mapping[str, Callable[[Any], Any]]
 
 
 def converters_of(cls: Any) -> _Converters:
-    """Return the converters of a dataclass, by the names of the fields."""
+    """Return the converters of a dataclass, by the names of the fields and `InitVar`s."""
     return {
-        each.name: each.metadata[CONVERTER]
-        for each in dataclasses.fields(cls)
+        name: each.metadata[CONVERTER]
+        for name, each in cls.__dataclass_fields__.items()
         if CONVERTER in each.metadata
     }
 
@@ -52,56 +57,105 @@ def converted(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 def converted_value(cls: Any, name: str, value: Any) -> Any:
     """Return the value of one field as its converter returns it."""
     converter = cls._converters.get(name)
-    if converter is None:
+    return value if converter is None else _convert(cls.__name__, name, converter, value)
+
+
+def _convert(owner: str, name: str, converter: Callable[[Any], Any], value: Any) -> Any:
+    if class_of(value) is converter:  # a class need not take its own instances
         return value
     try:
         return converter(value)
     except Exception as error:
-        error.add_note(f"in the converter of {cls.__name__}.{name}, which got {shorten(value)}")
+        error.add_note(f"in the converter of {owner}.{name}, which got {shorten(value)}")
         raise
 
 
+def convert_factory(cls: type, name: str, declared: Any) -> None:
+    """Change what the body of a class declares as a field to convert what its `default_factory` makes.
+
+    So the `__init__` that dataclasses generates assigns nothing else, also for a field that it does not take.
+    """
+    if not _has_converter(declared) or _is_missing(declared.default_factory):
+        return
+    convert = functools.partial(_convert, cls.__name__, name, declared.metadata[CONVERTER])
+    declared.default_factory = functools.partial(_made, convert, declared.default_factory)
+
+
+def _made(convert: Callable[[Any], Any], factory: Callable[[], Any]) -> Any:
+    return convert(factory())
+
+
+def refuse_converter(cls: type, name: str, declared: Any) -> None:
+    """Raise an error for a class variable with a converter."""
+    if _has_converter(declared):
+        raise TypeError(
+            f"{cls.__name__}.{name} is a ClassVar, to which no converter is applied.\n"
+            f"  Convert the value where it is given, or make it a field."
+        )
+
+
 def converting(cls: Any, init: Callable[..., None]) -> Callable[..., None]:
-    """Return a generated `__init__`, changed to convert its arguments and the defaults of those not given."""
-    if not cls._converters:
-        return init
+    """Return a generated `__init__`, changed to convert its arguments and the defaults of those not given.
+
+    The `__init__` of a subclass may call it, and pass it fields of that subclass, too.
+    """
     # The annotation of a field says what its converter returns, not what it takes.
     init.__annotations__ |= dict.fromkeys(cls._converters.keys() & init.__annotations__, Any)
-    parameters = list(inspect.signature(init).parameters.values())[1:]
-    positional = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
-    defaults = [
-        cls.__dataclass_fields__[each.name] for each in parameters if each.name in cls._converters
-    ]
+    code = init.__code__
+    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    positional = names[: code.co_argcount - 1]
 
     @functools.wraps(init)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        given = dict(zip(positional, args, strict=False))
-        for field in defaults:
-            if field.name not in given and field.name not in kwargs and _has_default(field):
-                kwargs[field.name] = _default(field)
         own = class_of(self)  # a subclass may have declared a field anew
+        given = dict(zip(positional, args, strict=False))
+        for name in names:
+            if name in own._converters and name not in given and name not in kwargs:
+                kwargs |= _default_to_convert(cls, own, name)
+        if own is not cls:
+            for name in [name for name in kwargs if name in own._names and name not in cls._names]:
+                setattr(self, name, kwargs.pop(name))
         first = converted(own, given).values()
         init(self, *first, *args[len(given) :], **converted(own, kwargs))
 
     return __init__
 
 
-def convert_defaults(module: Any) -> None:
-    """Give a module the converted defaults of those fields to which its `__init__` did not assign anything."""
+def _default_to_convert(cls: Any, own: Any, name: str) -> dict[str, Any]:
+    """Return the default of a field, by its name, unless there is none or its factory converts it."""
+    field = cls.__dataclass_fields__[name]
+    if not _is_missing(field.default):
+        return {name: field.default}
+    if _is_missing(field.default_factory) or own._converters[name] is cls._converters.get(name):
+        return {}
+    return {name: field.default_factory()}
+
+
+def defaults_to_convert(cls: Any, *, generated: bool) -> tuple[str, ...]:
+    """Return the names of the fields whose converted default a module gets before its `__init__` runs.
+
+    Args:
+        cls: The class.
+        generated: Whether its `__init__` is generated, and so takes fields.
+    """
+    fields = [each for each in dataclasses.fields(cls) if each.name in cls._converters]
+    return tuple(
+        each.name
+        for each in fields
+        if not _is_missing(each.default) and not (generated and each.init)
+    )
+
+
+def convert_defaults(module: Any, names: tuple[str, ...]) -> None:
+    """Give a module the converted defaults of fields."""
     cls = class_of(module)
-    for name in cls._converters:
-        field = cls.__dataclass_fields__[name]
-        if name not in vars(module) and _has_default(field):
-            object.__setattr__(module, name, converted_value(cls, name, _default(field)))
+    for name in names:
+        default = cls.__dataclass_fields__[name].default
+        object.__setattr__(module, name, converted_value(cls, name, default))
 
 
-def _has_default(field: "dataclasses.Field[Any]") -> bool:
-    return not (_is_missing(field.default) and _is_missing(field.default_factory))
-
-
-def _default(field: "dataclasses.Field[Any]") -> Any:
-    factory: Any = field.default_factory
-    return field.default if _is_missing(factory) else factory()
+def _has_converter(declared: Any) -> bool:
+    return isinstance(declared, dataclasses.Field) and CONVERTER in declared.metadata
 
 
 def _is_missing(default: object) -> bool:
@@ -156,6 +210,40 @@ def hides_property(cls: type, name: str) -> bool:
     """Whether a field stands before a property of its name, an abstract one perhaps, in the order of base classes."""
     if not isinstance(inspect.getattr_static(cls, name, None), property):
         return False
-    mro = cls.__mro__
-    declares = next(i for i, base in enumerate(mro) if name in inspect.get_annotations(base))
-    return declares < next(i for i, base in enumerate(mro) if name in vars(base))
+    declares, holder = _field_and_property(cls, name)
+    return cls.__mro__.index(declares) < cls.__mro__.index(holder)
+
+
+def refuse_property(cls: type, name: str) -> None:
+    """Raise an error if a property stands before a field of its name in the order of base classes."""
+    if hides_property(cls, name) or not isinstance(
+        inspect.getattr_static(cls, name, None), property
+    ):
+        return
+    declares, holder = _field_and_property(cls, name)
+    if issubclass(holder, declares):
+        what = "; rename one"
+        cure = (
+            f"To leave it to subclasses how they provide {name}, make it an abstract property in "
+            f"{declares.__name__}."
+        )
+    else:
+        what = f", and comes after {holder.__name__} in the bases of {cls.__name__}"
+        cure = (
+            f"Name {_base_with(cls, declares)} before {_base_with(cls, holder)} in these bases, or declare the "
+            f"field in the body of {cls.__name__} again."
+        )
+    raise TypeError(
+        f"{holder.__name__}.{name} is a property, but {declares.__name__} declares a field {name}{what}.\n"
+        f"  {cure}"
+    )
+
+
+def _field_and_property(cls: type, name: str) -> tuple[type, type]:
+    """Return the first class that declares a field, and the first that has an attribute of its name."""
+    declares = next(base for base in cls.__mro__ if name in inspect.get_annotations(base))
+    return declares, next(base for base in cls.__mro__ if name in vars(base))
+
+
+def _base_with(cls: type, base: type) -> str:
+    return next(one.__name__ for one in cls.__bases__ if issubclass(one, base))

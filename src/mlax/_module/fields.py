@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar, cast, get_origin, overload
 
 import jax
@@ -16,7 +16,7 @@ from mlax._module.branches import INode
 from mlax._module.contracts import CONVERTER
 from mlax._module.hidden import ARRAYS
 from mlax._module.nodes import State, is_state_or_unset
-from mlax._module.printing import with_article
+from mlax._module.printing import shorten, with_article
 from mlax._module.static import StaticError
 from mlax.tree import UNSORTABLE_KEYS, describe, keystr
 
@@ -41,6 +41,7 @@ def field(
     init: bool = ...,
     repr: bool = ...,
     kw_only: bool = ...,
+    metadata: Mapping[Any, Any] | None = ...,
 ) -> T: ...
 @overload
 def field(
@@ -50,19 +51,43 @@ def field(
     init: bool = ...,
     repr: bool = ...,
     kw_only: bool = ...,
+    metadata: Mapping[Any, Any] | None = ...,
 ) -> T: ...
 @overload
 def field(
-    *, converter: Callable[[S], T], init: bool = ..., repr: bool = ..., kw_only: bool = ...
+    *,
+    converter: Callable[[S], T],
+    init: bool = ...,
+    repr: bool = ...,
+    kw_only: bool = ...,
+    metadata: Mapping[Any, Any] | None = ...,
 ) -> T: ...
-@overload
-def field(*, default: T, init: bool = ..., repr: bool = ..., kw_only: bool = ...) -> T: ...
 @overload
 def field(
-    *, default_factory: Callable[[], T], init: bool = ..., repr: bool = ..., kw_only: bool = ...
+    *,
+    default: T,
+    init: bool = ...,
+    repr: bool = ...,
+    kw_only: bool = ...,
+    metadata: Mapping[Any, Any] | None = ...,
 ) -> T: ...
 @overload
-def field(*, init: bool = ..., repr: bool = ..., kw_only: bool = ...) -> Any: ...
+def field(
+    *,
+    default_factory: Callable[[], T],
+    init: bool = ...,
+    repr: bool = ...,
+    kw_only: bool = ...,
+    metadata: Mapping[Any, Any] | None = ...,
+) -> T: ...
+@overload
+def field(
+    *,
+    init: bool = ...,
+    repr: bool = ...,
+    kw_only: bool = ...,
+    metadata: Mapping[Any, Any] | None = ...,
+) -> Any: ...
 @trimmed
 def field(  # noqa: D417 - what the overloads take
     *, converter: Callable[[Any], Any] | None = None, **options: Any
@@ -72,17 +97,19 @@ def field(  # noqa: D417 - what the overloads take
     Args:
         converter: Function that is applied to each value given to the field: to arguments of the
             generated `__init__` and to defaults, when `__init__` or `__post_init__` assigns the
-            field, and by `replace`. Its results must be valid arguments, too.
+            field, and by `replace`. Its results must be valid arguments, too. That of an `InitVar`
+            is applied to what `__post_init__` gets.
         default: Value of the field where none is given.
         default_factory: Function that makes it; for lists and dicts of States, or States of one's own.
         init: Whether `__init__` takes it. If not, `__post_init__` assigns it.
         repr: Whether `repr` shows it.
         kw_only: Whether `__init__` takes it by keyword only.
+        metadata: Data of your own, for `dataclasses.fields(module)`.
     """
     if converter is not None:
         if not callable(converter):
             raise TypeError(f"mlax.field: converter must be a function, got {describe(converter)}")
-        options["metadata"] = {**options.get("metadata", {}), CONVERTER: converter}
+        options["metadata"] = {**(options.get("metadata") or {}), CONVERTER: converter}
     return dataclasses.field(**options)
 
 
@@ -158,6 +185,7 @@ def refuse_attributes(cls: Any, base: type) -> None:
         base: The class itself, or one of its bases that is not a Module.
     """
     declared = inspect.get_annotations(base)
+    names = {each.name for each in dataclasses.fields(cls)}
     for name, value in vars(base).items():
         if isinstance(value, functools.cached_property):
             raise TypeError(
@@ -174,6 +202,12 @@ def refuse_attributes(cls: Any, base: type) -> None:
                 f"{cls.__name__}.{name} is {_said(value, found)}, but not a field, because {base.__name__} does not "
                 f"declare it as one: JAX would not see it, and it would not be trained or saved.\n"
                 f"  Declare it in the body of {cls.__name__}: {_declaration(name, value, found)}"
+            )
+        if base is cls and name in names and not isinstance(value, property):
+            raise TypeError(
+                f"{cls.__name__}.{name} = {shorten(value)} is no default of the field {name}, because {cls.__name__} "
+                f"does not declare it: constructors would not use it.\n"
+                f"  Declare it in the body of {cls.__name__} too: `{name}: {class_of(value).__name__} = ...`."
             )
 
 

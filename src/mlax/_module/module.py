@@ -38,11 +38,15 @@ from mlax._module.contracts import (
     NotAssigned,
     checks_of,
     convert_defaults,
+    convert_factory,
     converted,
     converted_value,
     converters_of,
     converting,
+    defaults_to_convert,
     hides_property,
+    refuse_converter,
+    refuse_property,
     run_checks,
 )
 from mlax._module.exported_modules import register_module
@@ -187,6 +191,8 @@ class Module(INode, Flattened, metaclass=ABCMeta):
 
     def __init__(self, **fields: Any) -> None:
         """Assign fields. For the `__init__` of a subclass, which may also assign them itself and not call this.
+
+        Below another base class: `Module.__init__(self, width=3)`.
 
         Args:
             **fields: Values by field name.
@@ -433,8 +439,12 @@ def _completing(init_subclass: Callable[..., None]) -> Callable[..., None]:
 def _make_dataclass(cls: Any, *, kw_only: bool) -> None:
     """Turn a new class into a frozen dataclass, and store on it what constructors need."""
     for name, annotation in inspect.get_annotations(cls).items():
-        if not is_class_variable(annotation):
-            refuse_default(cls, name, cls.__dict__.get(name))
+        declared = cls.__dict__.get(name)
+        if is_class_variable(annotation):
+            refuse_converter(cls, name, declared)
+        else:
+            refuse_default(cls, name, declared)
+            convert_factory(cls, name, declared)
             if hides_property(cls, name):
                 setattr(cls, name, dataclasses.field())  # else the property would be the default
     for base in cls.__mro__[1:]:
@@ -462,22 +472,13 @@ def _make_dataclass(cls: Any, *, kw_only: bool) -> None:
         if hides_property(cls, each.name):
             setattr(cls, each.name, hiding := NotAssigned())
             hiding.__set_name__(cls, each.name)
-        elif isinstance(inspect.getattr_static(cls, each.name, None), property):
-            holder = next(base for base in cls.__mro__ if each.name in base.__dict__)
-            declares = next(
-                base for base in cls.__mro__ if each.name in inspect.get_annotations(base)
-            )
-            raise TypeError(
-                f"{holder.__name__}.{each.name} is a property, but {declares.__name__} declares a field "
-                f"{each.name}; rename one.\n"
-                f"  To leave it to subclasses how they provide {each.name}, make it an abstract property in "
-                f"{declares.__name__}."
-            )
+        else:
+            refuse_property(cls, each.name)
     cls._names = tuple(each.name for each in fields)
     cls._fresh_defaults = {each.name: each.default for each in fields if is_to_copy(each.default)}
     cls._params = cls.__dict__["__dataclass_params__"]
     cls._converters = converters_of(cls)
-    cls.__init__ = _freezing(cls, converting(cls, cls.__init__) if init else cls.__init__)
+    cls.__init__ = _freezing(cls, cls.__init__, generated=init)
 
 
 def _mend_fields(cls: type) -> None:
@@ -544,21 +545,25 @@ def _mutable(cls: type[Module]) -> type | None:
     return mutable
 
 
-def _freezing(cls: type[Module], init: Callable[..., None]) -> Callable[..., None]:
-    """Return an `__init__` that freezes the object when it returns or fails."""
+def _freezing(cls: Any, init: Callable[..., None], *, generated: bool) -> Callable[..., None]:
+    """Return an `__init__` that converts what a generated one is given, and freezes the object in the end."""
     running, failed = Unfinished(cls, failed=False), Unfinished(cls, failed=True)
+    defaults = defaults_to_convert(cls, generated=generated)
+    inner = converting(cls, init) if generated else init
+    outer = inner if cls._converters else init
 
     @functools.wraps(init)
     def __init__(self: Module, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         if type(self) is not cls:  # called by the __init__ of a subclass, which is not done yet
-            init(self, *args, **kwargs)
+            inner(self, *args, **kwargs)
             return
         if _is_finished(self):
             raise dataclasses.FrozenInstanceError(f"{cls.__name__}.__init__ was called before")
         try:
             object.__setattr__(self, "_aux_data", running)
-            init(self, *args, **kwargs)
-            convert_defaults(self)
+            if defaults:
+                convert_defaults(self, defaults)
+            outer(self, *args, **kwargs)
             _finish(self)
             field_checks.check_fields(self)
             run_checks(self)
@@ -623,7 +628,7 @@ def _finish(module: Module, label: Hashable = None) -> None:
 
 def _value(module: Module, name: str) -> Any:
     """Return the value of a field, or its default if `__init__` did not assign one."""
-    cls = type(module)
+    cls: Any = type(module)
     try:
         # A default is an attribute of the class. A user's __getattr__ is not called: it may read other fields.
         return object.__getattribute__(module, name)
@@ -631,9 +636,12 @@ def _value(module: Module, name: str) -> Any:
         _mend_fields(cls)
         factory = cls.__dataclass_fields__[name].default_factory
         if factory is dataclasses.MISSING:
+            where = "in __post_init__" if cls._params.init else "there"
+            cure = f"Assign it {where}, or give it a default."
+            if not cls._params.init and hasattr(cls, "__post_init__"):
+                cure += " A __post_init__ runs in a generated __init__, not after one of your own."
             raise TypeError(
-                f"{cls.__name__}.__init__ did not assign the field {name!r}.\n"
-                f"  Assign it there or in __post_init__, or give it a default."
+                f"{cls.__name__}.__init__ did not assign the field {name!r}.\n  {cure}"
             ) from None
         object.__setattr__(module, name, factory())
         return getattr(module, name)

@@ -190,6 +190,119 @@ def test_init_may_pass_fields_to_that_of_module():
         Mine("3", {})
 
 
+class Layer(Module):
+    """A base class without fields."""
+
+
+class Sized(Module, Generic[A]):
+    size: int
+    kind: A
+    double: int = mlax.field(init=False)
+
+    def __post_init__(self):
+        events.append(f"post {self.size}")
+        self.double = 2 * self.size
+
+    def __check__(self):
+        events.append(f"check {self.double}")
+
+
+class Scaled(Module):
+    scale: float = mlax.field(converter=float, kw_only=True)
+
+
+events: list[str] = []
+
+
+class BelowLayer(Layer):
+    size: int
+
+    def __init__(self, size: int):
+        super().__init__(size=size)
+
+
+class BelowSized(Sized[str]):
+    more: int = mlax.field(converter=int)
+    width: int
+
+    def __init__(self, size: int):
+        super().__init__(size, "kind", more="5")
+        self.width = self.double + 1
+
+
+class Below(BelowSized):
+    last: int
+
+    def __init__(self):
+        super().__init__(3)
+        Module.__init__(self, last=self.width)
+
+    def __check__(self):
+        events.append(f"check {self.last}")
+
+
+class Mixed(Scaled, Sized[int]):
+    size: int = mlax.field(converter=int)  # whatever the base says
+    more: int
+
+    def __init__(self, more: int):
+        Sized.__init__(self, "1", kind=2, more=more)
+        super().__init__(scale="2")
+
+
+@pytest.mark.parametrize(
+    ("make", "values", "happened"),
+    [
+        (lambda: BelowLayer(3), {"size": 3}, []),
+        (
+            lambda: BelowSized(3),
+            {"size": 3, "kind": "kind", "double": 6, "more": 5, "width": 7},
+            ["post 3", "check 6"],
+        ),
+        (
+            Below,
+            {"size": 3, "kind": "kind", "double": 6, "more": 5, "width": 7, "last": 7},
+            ["post 3", "check 6", "check 7"],
+        ),
+        (
+            lambda: Mixed(7),
+            {"size": 1, "kind": 2, "double": 2, "scale": 2.0, "more": 7},
+            ["post 1", "check 2"],
+        ),
+    ],
+    ids=["base without fields", "base with fields", "two levels", "two bases"],
+)
+def test_init_may_pass_fields_to_that_of_any_base(make, values, happened):
+    events.clear()
+    module = make()
+    assert {name: getattr(module, name) for name in module._names} == values
+    assert events == happened
+    assert tree_equal(module.replace(), module)
+    with pytest.raises(FrozenInstanceError):
+        module.size = 3
+
+
+def test_init_of_a_base_takes_only_fields():
+    class Mine(Sized[str]):
+        more: int
+
+        def __init__(self, *args: Any, **fields: Any):
+            super().__init__(*args, **fields)
+
+    with pytest.raises(TypeError, match="unexpected keyword argument 'mroe'"):
+        Mine(1, "a", mroe=2)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'double'"):
+        Mine(1, "a", more=2, double=2)
+    with pytest.raises(TypeError, match="takes 3 positional arguments but 4"):
+        Mine(1, "a", 2)
+    with pytest.raises(TypeError, match="did not assign the field 'more'"):
+        Mine(1, "a")
+    with pytest.raises(TypeError, match="more must be int"):
+        Mine(1, "a", more="2")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'more'"):
+        Sized(1, "a", more=2)
+
+
 def test_a_field_that_gets_no_value_is_named():
     class Mine(Module):
         size: int
@@ -197,8 +310,16 @@ def test_a_field_that_gets_no_value_is_named():
         def __init__(self):
             pass
 
-    with pytest.raises(TypeError, match=r"^Mine\.__init__ did not assign the field 'size'"):
+        def __post_init__(self):
+            self.size = 3
+
+    with pytest.raises(TypeError) as error:
         Mine()
+    assert str(error.value) == (
+        "Mine.__init__ did not assign the field 'size'.\n"
+        "  Assign it there, or give it a default. A __post_init__ runs in a generated __init__, not after one of "
+        "your own."
+    )
 
 
 def test_defaults_factories_and_init_vars():

@@ -6,7 +6,7 @@ import pickle
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import KW_ONLY, InitVar
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import cloudpickle
 import jax
@@ -134,11 +134,30 @@ def test_the_nearer_of_a_field_and_a_property_counts():
 
     assert (Own(3).size, Inherited(3).size) == (3, 3)
     assert Inherited(3).replace(size=4).size == 4
-    with pytest.raises(
-        TypeError, match=r"Plain\.size is a property, but Base declares a field size"
-    ):
 
-        class Wrong(Plain, Base): ...
+    class Deeper(Base): ...
+
+    with pytest.raises(TypeError) as error:
+
+        class Wrong(Plain, Deeper): ...
+
+    assert str(error.value) == (
+        "Plain.size is a property, but Base declares a field size, and comes after Plain in the bases of Wrong.\n"
+        "  Name Deeper before Plain in these bases, or declare the field in the body of Wrong again."
+    )
+
+    class Swapped(Deeper, Plain): ...
+
+    class Repeated(Plain, Deeper):
+        size: int
+
+    assert (Swapped(3).size, Repeated(3).size) == (3, 3)
+    with pytest.raises(TypeError, match=r"rename one\.\n.* make it an abstract property in Base"):
+
+        class Overrides(Base):
+            @property
+            def size(self) -> int:
+                return 1
 
 
 def pair(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -207,6 +226,99 @@ def test_converters_apply_where_init_and_post_init_assign():
     made = WithPostInit("1", 5)
     assert (made.a, made.b, made.c) == (1, 7, 8)
     assert (Calls("2").b, Anew("2").a, Anew("2").b) == (13, 200, 211)
+
+
+def test_nobody_sees_a_default_that_is_not_converted():
+    class Base(Module):
+        a: int = field(converter=int, init=False, default="1")
+        b: tuple[int, ...] = field(converter=tuple, init=False, default_factory=lambda: [1])
+        c: Any = field(converter=str, default=3)
+        d: Any = field(converter=str, default_factory=lambda: made.append(1) or len(made))
+        seen: Any = field(init=False)
+
+        def __post_init__(self) -> None:
+            self.seen = (self.a, self.b, self.c, self.d)
+
+    class ByHand(Base):
+        def __init__(self) -> None:
+            self.seen = (self.a, self.c)
+
+    class Calls(Base):
+        c: Any = field(converter=lambda x: 2 * x, default=3)
+        d: Any = field(converter=lambda x: 2 * x)
+
+        def __init__(self) -> None:
+            super().__init__()
+
+    made: list[int] = []
+    assert Base().seen == (1, (1,), "3", "1")
+    assert Base(c=4, d=5).seen == (1, (1,), "4", "5")
+    assert made == [1]
+    by_hand = ByHand()
+    assert (by_hand.seen, by_hand.b, by_hand.d) == ((1, "3"), (1,), "2")
+    assert Calls().seen == (1, (1,), 6, "33")
+    loaded: Any = pickle.loads(cloudpickle.dumps(Base))
+    assert loaded().seen == (1, (1,), "3", "4")
+
+
+def test_converters_apply_to_init_vars():
+    class Scaled(Module):
+        size: int
+        scale: InitVar[float] = field(converter=float)
+        more: "InitVar[int]" = field(converter=int, default="7", kw_only=True)
+        total: Any = field(init=False)
+
+        def __post_init__(self, scale: float, more: int) -> None:
+            self.total = (scale, more)
+
+    class Calls(Scaled):
+        def __init__(self) -> None:
+            super().__init__(1, scale="3", more="4")
+
+    assert Scaled(1, "2").total == (2.0, 7)
+    assert Calls().total == (3.0, 4)
+    with pytest.raises(ValueError, match="could not convert") as caught:
+        Scaled(1, "wide")
+    assert caught.value.__notes__ == ["in the converter of Scaled.scale, which got 'wide'"]
+    with pytest.raises(TypeError, match=r"Constant\.kind is a ClassVar, to which no converter is"):
+
+        class Constant(Module):
+            kind: ClassVar[int] = field(converter=int, default="3")
+
+
+def test_a_class_as_converter_leaves_its_instances_as_they_are():
+    class Scale(Module):
+        scale: Parameter = field(converter=Parameter, default=1.0)
+        flag: int = field(converter=int, default=True)
+
+    scale = Parameter(2.0)
+    assert Scale(scale).scale is scale
+    assert Scale().replace(scale=scale).scale is scale
+    assert type(Scale().flag) is int
+
+
+def test_a_default_is_declared_with_its_field():
+    class Base(Module):
+        size: int = field(converter=int, default="3", metadata={"unit": "px"})
+        kind: ClassVar[str] = "base"
+
+    class Anew(Base):
+        size: int = 5
+        kind = "anew"
+
+    assert Base.__dataclass_fields__["size"].metadata["unit"] == "px"
+    assert (Base().size, Anew().size, Anew.kind) == (3, 5, "anew")
+    with pytest.raises(AnnotationMismatchError):
+        Anew("5")
+    with pytest.raises(TypeError) as error:
+
+        class Wrong(Base):
+            size = 5
+
+    assert str(error.value) == (
+        "Wrong.size = 5 is no default of the field size, because Wrong does not declare it: constructors would not "
+        "use it.\n  Declare it in the body of Wrong too: `size: int = ...`."
+    )
 
 
 def test_error_of_a_converter_keeps_its_type_and_names_the_field():

@@ -74,6 +74,22 @@ class ByHand(Module):
         return self.kernel.data * x, self
 
 
+class BelowByHand(ByHand):
+    bias: Parameter
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        Module.__init__(self, bias=Parameter(self.kernel.data))
+
+
+class BelowDense(Dense):
+    name: str = ""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(3)
+        Module.__init__(self, name=name)
+
+
 class KeywordOnly(Module, kw_only=True):
     width: int
     scale: float = 1.0
@@ -88,6 +104,14 @@ class Wrapped(Module, Generic[M]):
 
     def again(self) -> M:
         return self.inside
+
+
+class BelowWrapped(Wrapped[Dense]):
+    name: str
+
+    def __init__(self, name: str) -> None:
+        super().__init__(inside=Dense(3))
+        Module.__init__(self, name=name)
 
 
 class Pair(NamedTuple):
@@ -107,6 +131,12 @@ def constructed() -> None:
     assert_type(Deeper(3, Parameter(), 2), Deeper)
     assert_type(KeywordOnly(width=3), KeywordOnly)
     assert_type(ByHand(3, scale=2.0), ByHand)
+
+
+def constructed_below_other_classes() -> None:
+    assert_type(BelowByHand().kernel.data, Array)
+    assert_type(BelowDense("a").width, int)
+    assert_type(BelowWrapped("a").again(), Dense)
 
 
 def without_fields_or_forward(net: Net) -> None:
@@ -275,6 +305,8 @@ def wrong_construction(dense: Dense) -> None:
     Relu(3)  # wrong
     KeywordOnly(3)  # wrong
     ByHand(3, kernel=Parameter())  # wrong
+    BelowDense(3)  # wrong
+    BelowByHand(3)  # wrong
     ByHand(scale=2.0)  # wrong
     Deeper(3, depth="2")  # wrong
     Pairs((dense, dense))  # wrong
