@@ -243,6 +243,8 @@ def _kind(value: object) -> str:
 def _say_where(error: Exception, frame: Frame) -> None:
     """Add to an error where the innermost module stands in the model, unless the message has it."""
     notes = getattr(error, "__notes__", ())
+    if isinstance(error, NameError) and "unbound axis" in str(error) and _UNMAPPED not in notes:
+        error.add_note(_UNMAPPED)
     if frame.outer is None or any(note.startswith(_NOTE) for note in notes):
         return
     place = frame.place()
@@ -251,6 +253,10 @@ def _say_where(error: Exception, frame: Frame) -> None:
 
 
 _NOTE = "in "
+_UNMAPPED = (
+    '  Map over examples around the call: jax.vmap(call, axis_name="batch"). mlax.set_up and mlax.summary need no map '
+    'if they are given the name: batch_axis_name="batch".'
+)
 
 
 def run_child(

@@ -199,7 +199,7 @@ class _Searching(_Watched):
         if any(map(is_tracer, leaves(result))):
             raise TypeError(
                 "mlax.first_non_finite reads values, and under jit, vmap or grad there are only shapes.\n"
-                "  Call it outside of them."
+                "  Call it outside of them, or look at outputs with mlax.capture, which works inside."
             )
         return _name(model, found[0]) if found else None
 

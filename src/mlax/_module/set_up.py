@@ -18,7 +18,7 @@ import contextvars
 import functools
 import inspect
 import zlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -31,6 +31,7 @@ from mlax._jax.recursion import make_room
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import KeyPath, class_of, flatten, leaves
+from mlax._module.batch_axes import with_batch_axes
 from mlax._module.flattening import is_flattened
 from mlax._module.frames import (
     Frame,
@@ -40,11 +41,14 @@ from mlax._module.frames import (
     is_key,
     leave,
     static_options,
+    static_value,
+    trace_state,
     with_static_options,
 )
 from mlax._module.nodes import State
 from mlax._module.places import depth_of, map_modules, modules_inside, with_nodes_of
 from mlax._module.recipes import NoKeyError, noting_uses
+from mlax._module.seen import UnknownError, seen
 from mlax._module.unset import refuse_unset
 from mlax.tree import describe, keystr, refuse_shared
 
@@ -165,11 +169,36 @@ class _Run:
 
 
 class _OfShapes(_Run):
-    """A run of which only shapes and dtypes are used."""
+    """A run of which only shapes and dtypes are used. Modules that are alike share the arrays of the first."""
+
+    def __init__(self, key: Array | None) -> None:
+        super().__init__(key, eager=False)
+        self._alike: dict[Hashable, tuple[Any, object]] = {}  # with the trace of the arrays
 
     def key_for(self, path: KeyPath) -> Array | None:
         """Return the model's key, because folding takes time."""
         return self.key
+
+    def _make(self, path: KeyPath, given: inspect.BoundArguments) -> Any:
+        try:
+            kind = self._kind(path, given)
+        except UnknownError:
+            return super()._make(path, given)
+        known, trace = self._alike.get(kind, (None, None))
+        if known is None or trace != trace_state():
+            known = super()._make(path, given)
+            self._alike[kind] = known, trace_state()
+            return known
+        return _with_label(self._labelled_inside(known, path), None)
+
+    def _kind(self, path: KeyPath, given: inspect.BoundArguments) -> Hashable:
+        """Return everything that the shapes of what `set_up` makes may depend on."""
+        module = self.modules[path]
+        children, aux_data = module._aux_data.flattening.flatten(module)
+        arguments = [(name, seen(value)) for name, value in list(given.arguments.items())[1:]]
+        found, treedef = flatten(children)
+        own = aux_data.labelled(None), treedef, tuple(map(seen, found)), static_options()
+        return class_of(module), *own, tuple(arguments)
 
 
 _current = contextvars.ContextVar[_Run | None]("mlax_set_up", default=None)
@@ -303,7 +332,8 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         *inputs: Arrays, of which only shape and dtype are used, or `jax.ShapeDtypeStruct`s.
         rng: PRNG key. Each module gets its own key, derived from its path in the model. A layer
             added elsewhere does not change it.
-        **options: Passed to the model.
+        **options: Passed to the model. `batch_axis_name` holds for all modules inside, and an axis
+            of this name has one example unless a `vmap` around maps over it.
 
     Returns:
         The model with all nodes made, and nothing else changed. For example, running statistics
@@ -331,10 +361,13 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         run = _Run(rng, eager=not any(map(is_tracer, leaves((model, rng)))))
         place = ()
         labelled = run.labelled(model, place)
+    inside = static_options()._replace(inference_mode=True)
+    if "batch_axis_name" in options:
+        name = static_value("batch_axis_name", options.pop("batch_axis_name"))
+        inside = inside._replace(batch_axis_name=name)
     found, treedef = flatten((inputs, options, rng))
     arrays = [leaf for leaf in found if has_shape(leaf)]
     frame = Frame(labelled, class_of(labelled).forward, current_frame())
-    inside = static_options()._replace(inference_mode=True)
 
     def call(arrays: list[Any]) -> None:
         given = iter(arrays)
@@ -353,7 +386,7 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
 
     token = _current.set(run)
     try:
-        cast("Any", jax.eval_shape)(call, arrays)
+        cast("Any", jax.eval_shape)(with_batch_axes(call, inside), arrays)
         made = run.finish(place)
     except (ConcretizationTypeError, TracerArrayConversionError) as error:
         cure = "Call the model on data instead: result, model = model(x, ...)"
@@ -381,7 +414,7 @@ def only_shapes(model: M, key: Array | None) -> Generator[M]:
         model: It holds tracers, so that what its `set_up` methods return is traced too.
         key: Key of the model, a tracer or None.
     """
-    run = _OfShapes(key, eager=False)
+    run = _OfShapes(key)
     token = _current.set(run)
     try:
         yield run.labelled(model, ())

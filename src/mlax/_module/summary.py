@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import jax
+import numpy as np
 from jax.errors import ConcretizationTypeError, TracerArrayConversionError
 from jaxtyping import Array
 
@@ -14,8 +15,15 @@ from mlax._jax.recursion import make_room
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import KeyPath, class_of, flatten, leaves, map_leaves
 from mlax._module import calls
+from mlax._module.batch_axes import with_batch_axes
 from mlax._module.flops import flops as flops_of
-from mlax._module.frames import Frame, is_key, static_options, with_static_options
+from mlax._module.frames import (
+    Frame,
+    is_key,
+    static_options,
+    static_value,
+    with_static_options,
+)
 from mlax._module.nodes import UNSET, is_parameter, is_unfrozen_param
 from mlax._module.places import depth_of, modules_inside, own_nodes
 from mlax._module.prepared import Prepared, target_of
@@ -157,18 +165,20 @@ def summary(
         *inputs: Its arguments: arrays, or `jax.ShapeDtypeStruct`s. Without any arguments the model
             is not called, and the table has no outputs.
         rng: PRNG key of the call. Only its type matters, and by default it is a typed one.
-        depth: How many levels of modules inside the model are shown: 1 is the model and the modules
-            directly inside. By default all are.
+        depth: How many levels of modules inside the model are shown: 0 is the model itself, 1 also
+            the modules directly inside. By default all are.
         flops: Whether to count floating-point operations. Each module is compiled in part for that,
             equal ones with equal inputs once.
-        **options: Passed to the model.
+        **options: Passed to the model. `batch_axis_name` holds for all modules inside, and an axis
+            of this name has one example unless a `vmap` around maps over it.
 
     Returns:
         A Summary with a row for each module. A module that was called several times has one row.
         Inside `vmap` and `scan`, shapes are those of one example and one step.
 
     Raises:
-        TypeError: `model` is not a Module, or a `forward` in it needs values.
+        TypeError: `model` is not a Module, a `forward` in it needs values, or `depth` is not an integer.
+        ValueError: `depth` is negative.
     """
     prepared = model if isinstance(model, Prepared) else None
     target = target_of(model if prepared is None else prepared.function)
@@ -179,9 +189,13 @@ def summary(
         raise TypeError(
             f"mlax.summary: rng must be a key, such as jax.random.key(0), got {describe(rng)}"
         )
+    _require_depth(depth)
     static = static_options()._replace(inference_mode=True)
     if prepared is not None:
         static, rng = prepared.merged(), prepared.rng if rng is None else rng
+    if "batch_axis_name" in options:
+        name = static_value("batch_axis_name", options.pop("batch_axis_name"))
+        static = static._replace(batch_axis_name=name)
     module, function = target
     make_room(depth_of(module))
     key: Any = cast("Any", jax.eval_shape)(jax.random.key, 0) if rng is None else rng
@@ -198,6 +212,19 @@ def summary(
             for found in looking.found
             if depth is None or found.depth <= depth
         )
+    )
+
+
+_INTEGERS: Any = (int, np.integer)
+
+
+def _require_depth(depth: object) -> None:
+    is_integer = isinstance(depth, _INTEGERS) and not isinstance(depth, bool)
+    if depth is None or (is_integer and cast("int", depth) >= 0):
+        return
+    raise (ValueError if is_integer else TypeError)(
+        f"mlax.summary: depth must be None or an integer >= 0, got {describe(depth)}.\n"
+        f"  0 is the model itself, 1 also the modules directly inside it, None all."
     )
 
 
@@ -300,7 +327,8 @@ class _Looking:
             self._add((), (), model, 0, seen)
 
         try:
-            cast("Any", jax.eval_shape)(call, [leaf for leaf in found if has_shape(leaf)])
+            arrays = [leaf for leaf in found if has_shape(leaf)]
+            cast("Any", jax.eval_shape)(with_batch_axes(call, self.static), arrays)
         except (ConcretizationTypeError, TracerArrayConversionError) as error:
             cure = "Leave out the inputs: the table then has no outputs."
             raise TypeError(f"{needs_values('mlax.summary', module)}\n  {cure}") from error
@@ -389,7 +417,8 @@ class _Looking:
                     result = calls.start(frame, None, args, kwargs)
                 return [leaf for leaf in leaves(result) if isinstance(leaf, jax.Array)]
 
-            known[kind] = flops_of(run, [leaf for leaf in found if has_shape(leaf)])
+            arrays = [leaf for leaf in found if has_shape(leaf)]
+            known[kind] = flops_of(with_batch_axes(run, call.static), arrays)
         return known[kind]
 
 

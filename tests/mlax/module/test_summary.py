@@ -124,6 +124,16 @@ def test_depth(depth, paths):
 
 
 @pytest.mark.parametrize(
+    ("depth", "error"), [(-1, ValueError), (True, TypeError), (1.0, TypeError), ("1", TypeError)]
+)
+def test_depth_is_refused_at_once(depth, error):
+    with pytest.raises(
+        error, match=r"depth must be None or an integer >= 0, got .*\n  0 is the mod"
+    ):
+        mlax.summary(net(), depth=depth)
+
+
+@pytest.mark.parametrize(
     ("layers", "path"),
     [
         ((Linear(2),), "layers[0]"),
@@ -176,6 +186,114 @@ def test_options():
         assert mlax.summary(call, X).rows[1].outputs[0][1].dtype == KEY.dtype
     given = mlax.summary(Dropout(), X, inference_mode=False, rng=jax.random.PRNGKey(0))
     assert given.rows[0].outputs[0][1].dtype == jnp.uint32
+
+
+class Centred(Module):
+    """Needs the axis that the option names."""
+
+    scale: Parameter = Parameter()
+
+    def set_up(self, x: Array) -> Self:
+        return self.replace(scale=Parameter(jnp.ones(x.shape)))
+
+    def forward(self, x: Array, batch_axis_name: Any) -> tuple[Array, Self]:
+        centred = x - lax.pmean(x, batch_axis_name) + lax.axis_index(batch_axis_name)
+        return centred * self.scale.data, self
+
+
+class CentredOver(Centred):
+    """Needs an axis of its own."""
+
+    axis: str = "a"
+
+    def forward(self, x: Array) -> tuple[Array, Self]:  # type: ignore[override]
+        return super().forward(x, self.axis)
+
+
+class MapsOver(Module):
+    inner: Any
+
+    def forward(self, x: Array) -> tuple[Array, Self]:
+        inner = mlax.training(self.inner, batch_axis_name="a")
+        return jax.vmap(inner, axis_name="a", out_axes=(0, None))(x)[0], self
+
+
+@pytest.mark.parametrize(
+    ("inner", "names"),
+    [(Centred(), "a"), (CentredOver(), "a"), (MapsOver(Centred()), "a"), (Centred(), ("a", "b"))],
+)
+def test_an_axis_that_nothing_maps_over_has_one_example(inner, names):
+    model = Chain((inner, Centred()))
+    found = mlax.summary(mlax.training(model, batch_axis_name=names), X, flops=True)
+    assert found.rows[0].output == "f32[5,3]"
+    assert repr(found) == repr(mlax.summary(model, X, batch_axis_name=names, flops=True))
+    ready: Any = mlax.set_up(model, X, batch_axis_name=names)
+    assert ready.layers[1].scale.data.shape == (5, 3)
+    call: Any = mlax.capture(mlax.training(ready, batch_axis_name=names), lambda m: m.layers[1])
+    xs = jnp.ones(X.shape)
+    for name in names:
+        call, xs = jax.vmap(call, axis_name=name, out_axes=(0, None, 0)), jnp.stack([xs, xs])
+    assert call(xs)[2].shape == xs.shape
+
+
+def test_an_axis_that_is_mapped_keeps_its_size():
+    class Sized(Module):
+        kernel: Parameter = Parameter()
+
+        def set_up(self, x: Array, rng: Array) -> Self:
+            return self.replace(kernel=Parameter(jnp.ones(lax.all_gather(x, "a").shape)))
+
+        def forward(self, x: Array) -> tuple[Array, Self]:
+            return x, self
+
+    def shape(x: Any) -> tuple[int, ...]:
+        return mlax.set_up(Sized(), x, rng=KEY, batch_axis_name="a").kernel.data.shape
+
+    assert shape(X) == (1, 5, 3)
+    shapes: list[tuple[int, ...]] = []
+    jax.vmap(lambda x: shapes.append(shape(x)), axis_name="a")(jnp.ones((2, 5, 3)))
+    assert shapes == [(2, 5, 3)]
+
+
+def test_without_an_axis_the_error_says_how_to_name_it():
+    x, model = jnp.ones(3), Chain((CentredOver(),))
+    ready = Chain((CentredOver(Parameter(x)),))
+    for call in (
+        lambda: mlax.summary(model, x),
+        lambda: mlax.set_up(model, x),
+        lambda: ready(x),
+        lambda: mlax.capture(ready, lambda m: m.layers)(x),
+        lambda: mlax.first_non_finite(ready)(x),
+    ):
+        with pytest.raises(NameError, match="unbound axis name: a") as caught:
+            call()
+        assert caught.value.__notes__[0].startswith("  Map over examples around the call")
+        assert len([note for note in caught.value.__notes__ if note.startswith("  Map")]) == 1
+
+
+def test_modules_that_are_alike_are_made_once():
+    """For each trace, and never of other shapes, dtypes or static fields."""
+    made: list[Any] = []
+
+    class Makes(Linear):
+        def set_up(self, x: Array, rng: Array) -> Self:
+            made.append((self.size, x.shape))
+            return super().set_up(x, rng)
+
+    class Inside(Module):
+        inner: Any
+        transform: Any = jax.vmap
+
+        def forward(self, x: Array) -> tuple[Array, Self]:
+            return self.transform(lambda x: self.call(self.inner, x)[0])(x), self
+
+    layers = (Makes(3), Makes(3), Inside(Makes(3)), Makes(3), Makes(4), Makes(4), Makes(4))
+    last = Inside(Makes(4), jax.jit)
+    found = mlax.summary(Chain((*layers, Chain((Makes(4), Makes(4))), last)), X)
+    outputs = [row.output for row in found.rows if row.class_name == "Makes"]
+    assert outputs == ["f32[5,3]"] * 2 + ["f32[3]"] + ["f32[5,3]"] + ["f32[5,4]"] * 6
+    assert found.parameters == 4 * 9 + 12 + 5 * 16
+    assert made == [(3, (5, 3)), (3, (3,)), (4, (5, 3)), (4, (5, 4)), (4, (5, 4))]
 
 
 def test_methods():
