@@ -99,8 +99,8 @@ def converting(cls: Any, init: Callable[..., None]) -> Callable[..., None]:
 
     The `__init__` of a subclass may call it, and pass it fields of that subclass, too.
     """
-    # The annotation of a field says what its converter returns, not what it takes.
-    init.__annotations__ |= dict.fromkeys(cls._converters.keys() & init.__annotations__, Any)
+    if cls._converters:  # annotations say what converters return, not what they take
+        init.__annotations__ |= dict.fromkeys(cls._converters.keys() & init.__annotations__, Any)
     code = init.__code__
     names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
     positional = names[: code.co_argcount - 1]

@@ -106,6 +106,11 @@ def field(  # noqa: D417 - what the overloads take
         kw_only: Whether `__init__` takes it by keyword only.
         metadata: Data of your own, for `dataclasses.fields(module)`.
     """
+    if "static" in options:
+        raise TypeError(
+            "mlax.field: there is no option static.\n"
+            "  Leave it out: a field is static if its value holds no Parameter, Variable or Module."
+        )
     if converter is not None:
         if not callable(converter):
             raise TypeError(f"mlax.field: converter must be a function, got {describe(converter)}")
@@ -162,8 +167,10 @@ def is_class_variable(annotation: object) -> bool:
     return annotation is ClassVar or get_origin(annotation) is ClassVar
 
 
-def refuse_default(cls: type, name: str, default: object) -> None:
+def refuse_default(cls: type, name: str, declared: Any) -> None:
     """Raise an error for a default that all instances would share. The message is for users new to this."""
+    is_field = class_of(declared) is dataclasses.Field and CONVERTER not in declared.metadata
+    default: object = declared.default if is_field else declared
     if isinstance(default, ARRAYS):
         raise TypeError(
             f"{cls.__name__}.{name} = {describe(default)}: a field cannot hold a bare array.\n"
@@ -185,7 +192,10 @@ def refuse_attributes(cls: Any, base: type) -> None:
         base: The class itself, or one of its bases that is not a Module.
     """
     declared = inspect.get_annotations(base)
-    names = {each.name for each in dataclasses.fields(cls)}
+    fields = cls.__dataclass_fields__.items()
+    names = {name for name, each in fields if not is_class_variable(each.type)}
+    if "__check_init__" in vars(base):
+        raise TypeError(f"{base.__name__}.__check_init__ would not run.\n  Name it __check__.")
     for name, value in vars(base).items():
         if isinstance(value, functools.cached_property):
             raise TypeError(
@@ -207,7 +217,7 @@ def refuse_attributes(cls: Any, base: type) -> None:
             raise TypeError(
                 f"{cls.__name__}.{name} = {shorten(value)} is no default of the field {name}, because {cls.__name__} "
                 f"does not declare it: constructors would not use it.\n"
-                f"  Declare it in the body of {cls.__name__} too: `{name}: {class_of(value).__name__} = ...`."
+                f"  Declare it in the body of {cls.__name__}, `{name}: {class_of(value).__name__} = ...`, or rename it."
             )
 
 

@@ -451,7 +451,14 @@ def _make_dataclass(cls: Any, *, kw_only: bool) -> None:
         _mend_fields(base)
     # With a custom __init__, fields with defaults may come first: the rule against it is for generated ones.
     init = "__init__" not in cls.__dict__
-    dataclasses.dataclass(frozen=True, eq=False, repr=False, init=init, kw_only=kw_only)(cls)
+    try:
+        dataclasses.dataclass(frozen=True, eq=False, repr=False, init=init, kw_only=kw_only)(cls)
+    except TypeError as error:
+        if "follows default argument" not in str(error):
+            raise
+        raise TypeError(
+            f"{cls.__name__}: {error}.\n  Give it a default, or declare it with mlax.field(kw_only=True)."
+        ) from None
     for name in ("__setattr__", "__delattr__", "__replace__"):
         # Those of dataclasses would not work with a custom __init__.
         if name in cls.__dict__:

@@ -301,6 +301,10 @@ def test_a_default_is_declared_with_its_field():
     class Base(Module):
         size: int = field(converter=int, default="3", metadata={"unit": "px"})
         kind: ClassVar[str] = "base"
+        more: "InitVar[int]" = 1
+
+        def __post_init__(self, more: int) -> None:
+            assert more == 1
 
     class Anew(Base):
         size: int = 5
@@ -317,8 +321,10 @@ def test_a_default_is_declared_with_its_field():
 
     assert str(error.value) == (
         "Wrong.size = 5 is no default of the field size, because Wrong does not declare it: constructors would not "
-        "use it.\n  Declare it in the body of Wrong too: `size: int = ...`."
+        "use it.\n  Declare it in the body of Wrong, `size: int = ...`, or rename it."
     )
+    with pytest.raises(TypeError, match="is no default of the field more"):
+        type("Wrong", (Base,), {"more": 5})
 
 
 def test_error_of_a_converter_keeps_its_type_and_names_the_field():
@@ -483,3 +489,30 @@ def test_at_converts_and_checks() -> None:
     assert width.set("3").inner.width == 3
     with pytest.raises(ValueError, match="must be >= 0"):
         width.set(-1)
+
+
+@pytest.mark.one_python
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("__check_init__", print, r"Wrong\.__check_init__ would not run\.\n  Name it __check__"),
+        ("x", field(default=[]), r"Wrong\.x: all instances would share the default list"),
+        ("x", field(default=jnp.ones(2)), r"Wrong\.x = float32\[2\]: a field cannot hold a bare"),
+        (
+            "x",
+            field(),
+            r"Wrong: non-default argument 'x' follows .*\n.*mlax\.field\(kw_only=True\)",
+        ),
+    ],
+)
+def test_habits_from_elsewhere_are_refused_with_what_helps(name: str, value: Any, message: str):
+    class Base(Module):
+        first: int = 1
+
+    with pytest.raises(TypeError, match=message):
+        type("Wrong", (Base,), {"__annotations__": {"x": Any} if name == "x" else {}, name: value})
+
+
+def test_fields_have_no_option_static():
+    with pytest.raises(TypeError, match=r"no option static\.\n  Leave it out"):
+        field(static=True)  # type: ignore[call-overload]
