@@ -35,7 +35,7 @@ lint: .venv/test ## ruff, the generated code against its specs, and the directio
 structure: .venv/test ## the import graph in figures: files, levels, imports, cycles
 	@$(bin)/python .ci/structure.py
 
-types: .venv/test ## mypy, pyright and the completeness of the public types
+types: .venv/test ## pyright, mypy, pyrefly, ty and the completeness of the public types
 	@echo "== types"
 	@.ci/types
 

@@ -77,10 +77,10 @@ _WORDS = {
     "quad": " ",
     "Leftrightarrow": "⇔",
 }
-_BELOW = dict(
+_BELOW: dict[str, str] = dict(
     zip("0123456789+-()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True)
 )
-_ABOVE = dict(zip("0123456789+-()tikn*", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ᵗⁱᵏⁿ*", strict=True))
+_ABOVE: dict[str, str] = dict(zip("0123456789+-()tikn*", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ᵗⁱᵏⁿ*", strict=True))
 
 
 def plain_text(latex: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 __all__ = [
     "SOFT",
@@ -47,7 +48,7 @@ class IfBroken:
     text: str
 
 
-Doc = str | Line | Group | Indent | IfBroken | Sequence["Doc"]
+Doc: TypeAlias = "str | Line | Group | Indent | IfBroken | Sequence[Doc]"
 
 SPACE = Line(" ")
 SOFT = Line("")
@@ -68,7 +69,7 @@ def brackets(opening: str, body: Doc, closing: str) -> Doc:
 
 def render(doc: Doc, indent: int = 0, *, every_group_broken: bool = False) -> list[str]:
     """Return the lines of a document that begins at some indent."""
-    lines = [" " * indent]
+    lines: list[str] = [" " * indent]
     stack: list[tuple[int, bool, Doc]] = [(indent, False, doc)]
     while stack:
         level, flat, part = stack.pop()

@@ -12,7 +12,7 @@ from typing import Any, ForwardRef, NamedTuple, Self, TypeVar, Unpack, cast, get
 import jax
 import jaxtyping
 
-from mlax._checking.spelling import spelled
+from mlax._checking.spelling import qualname, spelled
 from mlax._jax.trees import class_of
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "hints_of",
     "hints_of_fields",
     "is_unpacked",
+    "of_all",
     "substituted",
     "unaliased",
     "warn_unresolved",
@@ -237,7 +238,7 @@ def written(function: Callable[..., Any]) -> Callable[..., Any]:
     if module is None or getattr(function, "__globals__", None) is vars(module):
         return function
     found: Any = module
-    for name in function.__qualname__.split("."):  # nothing is called <locals>
+    for name in qualname(function).split("."):  # nothing is called <locals>
         found = inspect.getattr_static(found, name, None)
     found = getattr(found, "fget", None) or getattr(found, "__func__", found)
     if not inspect.isfunction(found):
@@ -305,18 +306,36 @@ def _changed(hint: Any, change: Callable[[Any], Any]) -> Any:
         return new
     if class_of(hint) is list:  # the parameters of a Callable
         return [_changed(one, change) for one in hint]
-    origin, arguments = get_origin(hint), get_args(hint)
+    if isinstance(hint, type):
+        if hasattr(hint, "dim_str") or hasattr(hint, "leaftype"):
+            return _changed_by_jaxtyping(hint, change)
+        if get_origin(hint) is None:
+            return hint
+    arguments = get_args(hint)
     replaced = tuple([_changed(one, change) for one in arguments])
     if replaced == arguments:
         return hint
-    if origin in (typing.Union, types.UnionType):
-        return typing.Union[replaced]  # noqa: UP007
-    if origin is typing.Annotated:
-        return typing.Annotated[replaced]
+    origin: Any = get_origin(hint)
+    if origin is types.UnionType:
+        origin = typing.Union
     try:
-        return Unpack[origin[replaced]] if is_unpacked(hint) else origin[replaced]
+        new = origin[replaced[0] if len(replaced) == 1 else replaced]
     except TypeError:  # an origin that does not take these arguments
         return Any
+    is_starred = origin is not Unpack and is_unpacked(hint)
+    return cast("Any", Unpack)[new] if is_starred else new
+
+
+def _changed_by_jaxtyping(hint: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a type that jaxtyping made, of arrays or of trees, changed as by `_changed`."""
+    if hasattr(hint, "dim_str"):
+        array_type = _changed(hint.array_type, change)
+        return hint if array_type is hint.array_type else hint.dtype[array_type, hint.dim_str]
+    leaf = _changed(hint.leaftype, change)
+    if leaf is hint.leaftype:
+        return hint
+    arguments = leaf if hint.structure is None else (leaf, hint.structure)
+    return cast("Any", jaxtyping).PyTree[arguments]
 
 
 def _with_array(hint: Any) -> Any:
@@ -327,18 +346,8 @@ def _with_array(hint: Any) -> Any:
     """
     if not isinstance(hint, type) or hint is jax.Array:
         return hint
-    if (hint.__module__, hint.__qualname__) == (jax.Array.__module__, jax.Array.__qualname__):
-        return jax.Array
-    array: Any = hint
-    if hasattr(hint, "dim_str"):
-        array_type = _changed(array.array_type, _with_array)
-        return hint if array_type is array.array_type else array.dtype[array_type, array.dim_str]
-    if hasattr(hint, "leaftype"):
-        leaf = _changed(array.leaftype, _with_array)
-        if leaf is not array.leaftype:
-            arguments = leaf if array.structure is None else (leaf, array.structure)
-            return cast("Any", jaxtyping).PyTree[arguments]
-    return hint
+    is_copy = (hint.__module__, hint.__qualname__) == (jax.Array.__module__, jax.Array.__qualname__)
+    return jax.Array if is_copy else hint
 
 
 def _is_alias(hint: Any) -> bool:
@@ -349,6 +358,24 @@ def _is_alias(hint: Any) -> bool:
 def is_unpacked(argument: Any) -> bool:
     """Whether an argument of a generic class stands for several: `*tuple[int, ...]`, `Unpack[Ts]`."""
     return get_origin(argument) is Unpack or getattr(argument, "__unpacked__", False)
+
+
+def of_all(parameter: inspect.Parameter, hint: Any) -> Any:
+    """Return the annotation of all that a parameter takes: of the tuple for `*args`, of the dict for `**kwargs`.
+
+    Args:
+        parameter: The parameter.
+        hint: Its annotation, which may be `*tuple[int, str]` or `Unpack[...]` of a TypedDict.
+    """
+    inside = get_args(hint)[0] if get_origin(hint) is Unpack else hint
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        if is_unpacked(hint):  # a tuple, or a TypeVarTuple
+            items: Any = get_args(inside) if get_origin(inside) is tuple else hint
+            return types.GenericAlias(tuple, items)
+        return types.GenericAlias(tuple, (hint, ...))
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return inside if is_unpacked(hint) else types.GenericAlias(dict, (str, hint))
+    return hint
 
 
 def substituted(hint: Any, given: Mapping[Any, Any]) -> Any:

@@ -4,7 +4,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
-from mlax._checking.hints import hints_of_fields, is_unpacked, substituted
+from mlax._checking.hints import hints_of_fields, is_unpacked, substituted, with_self
 from mlax._jax.trees import class_of
 
 __all__ = ["is_empty_tuple", "is_typed_dict", "items_beside", "says_items", "wrong_keys"]
@@ -29,7 +29,7 @@ def items_beside(value: Any, annotation: Any) -> list[tuple[str, Any, Any]] | No
     if not isinstance(cls, type) or getattr(cls, "_is_protocol", False):
         return None
     if is_typed_dict(cls):
-        hints, given = _fields_of(cls, arguments)
+        hints, given = _fields_of(cls, annotation)
         if not issubclass(kind, dict):
             return None
         return [
@@ -40,7 +40,7 @@ def items_beside(value: Any, annotation: Any) -> list[tuple[str, Any, Any]] | No
     if not issubclass(kind, _HOLDERS) or not issubclass(kind, cls):
         return None
     if hasattr(cls, "_fields"):
-        hints, given = _fields_of(cls, arguments)
+        hints, given = _fields_of(cls, annotation)
         return [
             (f".{name}", getattr(value, name), substituted(hints.get(name, Any), given))
             for name in kind._fields
@@ -61,10 +61,16 @@ def items_beside(value: Any, annotation: Any) -> list[tuple[str, Any, Any]] | No
     return None
 
 
-def _fields_of(cls: Any, arguments: tuple[Any, ...]) -> tuple[Mapping[str, Any], Mapping[Any, Any]]:
-    """Return the annotations of a class, and what its type variables stand for."""
-    given = dict(zip(getattr(cls, "__parameters__", ()), arguments, strict=False))
-    return hints_of_fields(cls), given
+def _fields_of(cls: Any, annotation: Any) -> tuple[Mapping[str, Any], Mapping[Any, Any]]:
+    """Return the annotations of a class, and what its type variables and `Self` stand for.
+
+    Args:
+        cls: The class.
+        annotation: The class, with arguments if it is generic.
+    """
+    given = dict(zip(getattr(cls, "__parameters__", ()), get_args(annotation), strict=False))
+    hints = hints_of_fields(cls)
+    return {name: with_self(hint, annotation) for name, hint in hints.items()}, given
 
 
 def says_items(cls: type) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ForwardRef, Literal, Unpack, cast, get_args, 
 import jax.typing
 import jaxtyping
 
-__all__ = ["spelled"]
+__all__ = ["qualname", "spelled"]
 
 
 def spelled(annotation: Any) -> str:
@@ -68,6 +68,12 @@ def _union(members: list[Any]) -> str:
     rest = [member for member in members if member is not type(None)]
     names += map(spelled, rest)
     return " | ".join(names + ["None"] * (len(rest) < len(members)))
+
+
+def qualname(function: object) -> str:
+    """Return the qualified name of a function; of another callable, that of its class."""
+    name: object = getattr(function, "__qualname__", None)
+    return name if isinstance(name, str) else type(function).__qualname__
 
 
 def _name(thing: Any) -> str:

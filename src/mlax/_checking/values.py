@@ -5,7 +5,7 @@ import contextvars
 import os
 import warnings
 from collections.abc import Callable, Generator
-from typing import Any, get_args
+from typing import Any, Never, NoReturn, get_args
 
 from mlax._checking.hints import Recursive
 
@@ -78,8 +78,16 @@ def check_value(value: object, annotation: Any) -> None:
 
 
 def _checker_of(origin: Any, _: tuple[Any, ...], __: tuple[Any, ...]) -> Callable[..., None] | None:
-    """Return how typeguard is to check an alias that names itself; None for all other annotations."""
-    return _check_recursive if isinstance(origin, Recursive) else None
+    """Return how typeguard is to check what it does not know; None for all other annotations."""
+    if isinstance(origin, Recursive):
+        return _check_recursive
+    return _refuse if origin in (Never, NoReturn) else None
+
+
+def _refuse(value: Any, origin: Any, _: tuple[Any, ...], __: Any) -> None:
+    from typeguard import TypeCheckError
+
+    raise TypeCheckError(f"there is no {origin}")
 
 
 def _check_recursive(value: Any, origin: Recursive, _: tuple[Any, ...], memo: Any) -> None:

@@ -27,6 +27,8 @@ _tree_util: Any = jax.tree_util
 class TreeDef(Protocol):
     """The structure of a tree."""
 
+    def __hash__(self) -> int: ...
+
     def unflatten(self, leaves: Iterable[Any], /) -> Any:
         """Return the tree with these leaves."""
         ...

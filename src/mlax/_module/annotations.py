@@ -157,7 +157,7 @@ def _nodes(name: str, value: Any, annotation: Any) -> Iterator[Checked]:
         elif isinstance(value, ENode) and _is_checkable(value.data):
             kinds = [form.arguments[0] for form in map(form_of, fitting) if form.arguments]
             if len(kinds) == len(fitting) > 1:
-                yield Checked(name, value.data, typing.Union[tuple(kinds)])  # noqa: UP007
+                yield Checked(name, value.data, cast("Any", typing.Union)[tuple(kinds)])
     elif isinstance(value, ENode):
         if not (isinstance(origin, type) and issubclass(origin, ENode)):
             return

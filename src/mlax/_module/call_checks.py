@@ -13,7 +13,16 @@ from typing import Any, cast, get_args, get_origin
 
 import jaxtyping
 
-from mlax._checking.hints import are_final, hints_of, hints_of_fields, warn_unresolved, with_self
+from mlax._checking.hints import (
+    are_final,
+    hints_of,
+    hints_of_fields,
+    is_unpacked,
+    of_all,
+    warn_unresolved,
+    with_self,
+)
+from mlax._checking.spelling import qualname
 from mlax._jax.trees import class_of
 from mlax._module import annotations
 from mlax._module.annotations import Checked
@@ -73,7 +82,9 @@ class CallChecks:
     def _look_up_hints(self, cls: type) -> None:
         """Forget what has passed if an annotation has changed, because a name in it has been defined since."""
         function_hints = hints_of(self._function, cls)
-        warn_unresolved(self._function, f"{cls.__name__}.{self._function.__name__}")
+        warn_unresolved(
+            self._function, f"{cls.__name__}.{qualname(self._function).rpartition('.')[2]}"
+        )
         for thing, hints in (((cls, "arguments"), function_hints), (cls, hints_of_fields(cls))):
             if self._hints.get(thing) is not hints:
                 self._passed.clear()
@@ -151,7 +162,7 @@ class CallChecks:
             annotations.verify(*held)
 
         # A shape may name an argument, as in Float[Array, "{self.out_features}"]: jaxtyping looks them up.
-        verify.__signature__ = self._signature  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
+        vars(verify)["__signature__"] = self._signature
         try:
             if items:
                 annotations.scoped(verify)(*given.args, **given.kwargs)
@@ -166,6 +177,8 @@ def _of_result(returned: Any) -> Any:
 
 
 def _arguments(parameter: inspect.Parameter, value: Any, hint: Any) -> list[Checked]:
+    if is_unpacked(hint):
+        return [Checked(parameter.name, value, of_all(parameter, hint))]
     if parameter.kind is parameter.VAR_POSITIONAL:
         return [Checked(f"{parameter.name}[{i}]", item, hint) for i, item in enumerate(value)]
     if parameter.kind is parameter.VAR_KEYWORD:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import jax
 
+from mlax._checking.spelling import qualname
 from mlax._checking.values import checks_enabled
 from mlax._jax.recursion import MANY, make_room
 from mlax._jax.tracing import is_tracer
@@ -60,7 +61,7 @@ class _Plan:
         for each in parameters[1:]:
             if each.name in OPTIONS and each.kind is each.POSITIONAL_ONLY:
                 raise TypeError(
-                    f"{function.__qualname__}: the option {each.name} is positional-only, but options are passed by "
+                    f"{qualname(function)}: the option {each.name} is positional-only, but options are passed by "
                     f"name.\n  Name it after the `/`."
                 )
         self.takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)

@@ -121,7 +121,7 @@ def at(path: KeyPath) -> str:
     return f" at {path_text(path)}" if path else ""
 
 
-Watch: TypeAlias = "Callable[[Frame, tuple[Any, ...], dict[str, Any], Any], None]"
+Watch: TypeAlias = Callable[["Frame", tuple[Any, ...], dict[str, Any], Any], None]
 
 
 class Frame:

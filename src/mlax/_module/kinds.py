@@ -301,10 +301,13 @@ def _is_instance(value: Any, cls: Any, owner: type) -> bool:
             return True
     except Exception:  # classes may define what an instance is, and attributes may be computed
         return True
-    if is_flattened(value):
-        original = cast("Any", value)._original()
-        return original is not value and isinstance(original, cls)
-    return False
+    original = _original(value)
+    return original is not value and isinstance(original, cls)
+
+
+def _original(value: Any) -> Any:
+    """Return the model that a module stands for; any other value as it is."""
+    return value._original() if is_flattened(value) else value
 
 
 def _is_subclass(value: Any, bound: Any, owner: type) -> bool:
@@ -317,7 +320,7 @@ def _is_subclass(value: Any, bound: Any, owner: type) -> bool:
     if not isinstance(cls, type):
         return False
     if _is_scalar_type(cls) and _is_scalar_type(bound):
-        return bool(jnp.issubdtype(cast("Any", cls), bound))
+        return jnp.issubdtype(cast("Any", cls), bound)
     if bound is Any or not isinstance(bound, type) or class_of(cls) is _SCALAR_TYPE:
         return True
     try:

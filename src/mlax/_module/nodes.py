@@ -5,6 +5,7 @@ for. Branch nodes (`INode`, for interior, in `branches` and `module`) hold other
 is an immutable PyTree.
 """
 
+import functools
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import FrozenInstanceError
@@ -230,11 +231,12 @@ class ENode(State, Generic[T]):
         if hasattr(self, "data"):
             raise FrozenInstanceError(f"this {type(self).__name__} is frozen")
         data, frozen, *made = state  # checked before, by the constructor
-        object.__setattr__(self, "data", data)
+        fill = functools.partial(object.__setattr__, self)
+        fill("data", data)
         if frozen is not None:
-            object.__setattr__(self, "frozen", frozen)
+            fill("frozen", frozen)
         if made:
-            object.__setattr__(self, "_recipe", Recipe(*made))
+            fill("_recipe", Recipe(*made))
 
     def with_data(self, data: Any) -> Self:
         """Return a copy with other data. The data are not checked as in the constructor; containers are copied.

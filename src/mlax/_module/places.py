@@ -152,7 +152,7 @@ def modules_inside(module: Any) -> list[tuple[KeyPath, Any]]:
 
 def depth_of(tree: Any) -> int:
     """Return how many modules are nested in one another in a module, or any other tree."""
-    depth, level = 0, list(filter(is_flattened, leaves(tree, is_leaf=is_flattened)))
+    depth, level = 0, _modules_in(tree)
     while level:
         depth += 1
         inside: list[Any] = []
@@ -162,9 +162,14 @@ def depth_of(tree: Any) -> int:
                 if is_flattened(child):
                     inside.append(child)
                 elif child is not None and not is_leaf_state(child):
-                    inside += filter(is_flattened, leaves(child, is_leaf=is_flattened))
+                    inside += _modules_in(child)
         level = inside
     return depth
+
+
+def _modules_in(tree: Any) -> list[Any]:
+    """Return the outermost modules in a tree, which may itself be one."""
+    return [node for node in leaves(tree, is_leaf=is_flattened) if is_flattened(node)]
 
 
 def map_modules(function: Callable[[KeyPath, Any], Any], module: Any) -> Any:

@@ -27,7 +27,7 @@ class Described(NamedTuple):
 
     def with_renamed(self, renames: "list[_Rename]") -> "Described":
         """Return the same with other names."""
-        names = {(*before, old): new for before, old, new in renames}
+        names: dict[_Path, str] = {(*before, old): new for before, old, new in renames}
         return Described(*({_new_name(name, names): part[name] for name in part} for part in self))
 
 

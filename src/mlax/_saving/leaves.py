@@ -50,7 +50,7 @@ _DTYPES = {
     "F8_E4M3FNUZ": np.dtype(jnp.float8_e4m3fnuz),
     "F8_E5M2FNUZ": np.dtype(jnp.float8_e5m2fnuz),
 }
-_FORMATS = {dtype.name: form for form, dtype in _DTYPES.items()}
+_FORMATS: dict[str, str] = {dtype.name: form for form, dtype in _DTYPES.items()}
 
 # NumPy keeps each element in a byte, of which only some bits are used.
 _NARROW = ("int2", "uint2", "int4", "uint4", "float4_e2m1fn")
@@ -61,7 +61,7 @@ _BYTES = {
     if hasattr(jnp, name)  # not every JAX has all of them
 }
 
-_KNOWN = {
+_KNOWN: dict[str, np.dtype[Any]] = {
     dtype.name: dtype for dtype in (*_DTYPES.values(), *_BYTES.values(), np.dtype(np.complex128))
 }
 
@@ -84,8 +84,9 @@ def array_type(leaf: Any) -> ArrayType:
         ValueError: Without x64, JAX has no values of this dtype; the message is one phrase.
     """
     if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
-        result = ArrayType(leaf.shape, cast("Any", leaf.dtype).name)
-        if not is_key(leaf.dtype) and canonical(leaf.dtype) != leaf.dtype:
+        dtype: Any = leaf.dtype
+        result = ArrayType(leaf.shape, dtype.name)
+        if not is_key(dtype) and canonical(dtype) != dtype:
             raise ValueError(f"{describe(leaf)}: JAX has {result.dtype} only with jax_enable_x64")
         return result
     if _is_numpy(leaf):

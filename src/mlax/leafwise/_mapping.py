@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from mlax._checking.spelling import qualname
 from mlax._jax.dtypes import compute_dtype, is_inexact, is_key
 from mlax._jax.tracing import cond
 from mlax._jax.trees import TreeDef, flatten
@@ -149,7 +150,7 @@ def _results(
     stochastic = output.rounding.step is not None
     read = output.applied or (stochastic and output.weights is not None)
     weights = treedef.flatten_up_to(output.weights) if read else [None] * len(gradients)
-    key = output.rounding.key(leaf.__name__)
+    key = output.rounding.key(qualname(leaf).rpartition(".")[2])
     positions: list[Any] = [None] * len(gradients)
     if key is not None or any(_is_key(scalar) for scalar in scalars.values()):
         # Positions are arrays, so that leaves that differ only in their position are traced once.
@@ -332,7 +333,7 @@ def _like(old: Any, result: Any) -> Array:
 
 
 def _name(leaf: Leaf) -> str:
-    return f"{leaf.__module__}.{leaf.__qualname__}"
+    return f"{leaf.__module__}.{qualname(leaf)}"
 
 
 def every(interval: int, step: Array, new: Callable[[], T], old: T) -> T:

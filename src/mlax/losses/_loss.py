@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mlax._checking.bounds import Bounds
-from mlax._checking.spelling import spelled
+from mlax._checking.spelling import qualname, spelled
 from mlax._checking.values import checks_enabled
 from mlax._jax.dtypes import compute_dtype
 from mlax._jax.tracebacks import trimmed
@@ -50,7 +50,7 @@ def loss(function: Callable[P, R]) -> Callable[P, R]:
     function.__doc__ = _completed(function.__doc__ or "", hints)
     call = _with_precision(function, signature)
     check = _Check(
-        f"{function.__module__.removeprefix('mlax.')}.{function.__name__}",
+        f"{function.__module__.removeprefix('mlax.')}.{qualname(function)}",
         signature,
         hints,
     )

@@ -4,12 +4,20 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import GenericAlias
-from typing import Any, ParamSpec, TypeVar, cast, get_origin
+from typing import Any, ParamSpec, Self, TypeVar, cast, get_args, get_origin
 
 import jaxtyping
 
-from mlax._checking.hints import hints_of, hints_of_fields, warn_unresolved, with_self, written
+from mlax._checking.hints import (
+    hints_of,
+    hints_of_fields,
+    is_unpacked,
+    of_all,
+    warn_unresolved,
+    with_self,
+    written,
+)
+from mlax._checking.spelling import qualname
 from mlax._checking.values import checks_enabled
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import leaves
@@ -106,29 +114,31 @@ class _Plan:
     result_hint: Any
     optimizer: str | None  # the class whose state the function returns
     names_self: bool  # whether `Self` is in an annotation
+    receiver: inspect.Parameter | None  # what takes the object or class, in a method
 
     @classmethod
     def of(cls, function: Callable[..., Any], module: str) -> "_Plan":
         hints = _hints_of(function)
-        name = function.__name__
-        if name.startswith("_") and not name.startswith("__"):
-            name = name.lstrip("_")  # called by a public one of the same name, which users know
-        else:
-            name = function.__qualname__.rpartition("<locals>.")[2]
+        name = qualname(function).rpartition("<locals>.")[2]
+        outer, _, last = name.rpartition(".")
+        if last.startswith("_") and not last.startswith("__"):
+            name = last.lstrip("_")  # called by a public one of the same name, which users know
         label = f"{_short(module)}.{name}"
         warn_unresolved(written(function), label)
         result_hint = hints.pop("return", Any)
         optimizer = _hyperparameter_class(result_hint)
         validated = getattr(optimizer, "__dataclass_fields__", ())
+        signature = inspect.signature(function)
         return cls(
             label=label,
-            signature=inspect.signature(function),
+            signature=signature,
             hints={k: v for k, v in hints.items() if v is not Any and k not in validated},
             result_hint=result_hint,
             optimizer=getattr(optimizer, "__name__", None),
             names_self=any(
                 with_self(hint, Any) is not hint for hint in (*hints.values(), result_hint)
             ),
+            receiver=_receiver(signature, hints) if outer else None,
         )
 
     def bind(self, args: Any, kwargs: Any) -> dict[str, Any] | None:
@@ -139,27 +149,26 @@ class _Plan:
             return None
 
     def of_method(self, arguments: dict[str, Any]) -> "_Plan":
-        """Return the plan with the class of the first argument for `Self`; if that is annotated, with Any."""
+        """Return the plan with the class of the object that has the method for `Self`."""
         if not self.names_self:
             return self
-        name, first = next(iter(arguments.items()), ("", None))
-        cls: Any = first if isinstance(first, type) else type(first)
-        if name in self.hints or next(iter(self.signature.parameters), None) != name:
-            cls = Any  # not a method
+        cls: Any = Any
+        if self.receiver is not None and self.receiver.name in arguments:
+            first = arguments[self.receiver.name]
+            if self.receiver.kind is inspect.Parameter.VAR_POSITIONAL:
+                first = first[0]
+            cls = first if isinstance(first, type) else type(first)
         hints = {name: with_self(hint, cls) for name, hint in self.hints.items()}
         return replace(self, hints=hints, result_hint=with_self(self.result_hint, cls))
 
     def check_arguments(self, arguments: dict[str, Any]) -> Reference | None:
         found = Found()
-        for argument, value in arguments.items():
-            if argument not in self.hints:
-                continue
-            hint, kind = self.hints[argument], self.signature.parameters[argument].kind
-            if kind is inspect.Parameter.VAR_POSITIONAL:
-                hint = GenericAlias(tuple, (hint, ...))
-            elif kind is inspect.Parameter.VAR_KEYWORD:
-                hint = GenericAlias(dict, (str, hint))
-            collect(self.label, Tree(argument, argument, value), hint, found)
+        for argument, parameter in self.signature.parameters.items():
+            hint = self.hints.get(argument, Any)
+            if hint is not Any and (argument in arguments or is_unpacked(hint)):
+                nothing: Any = () if parameter.kind is parameter.VAR_POSITIONAL else {}
+                tree = Tree(argument, argument, arguments.get(argument, nothing))
+                collect(self.label, tree, of_all(parameter, hint), found)
         for at in found.trees:
             if at.name == "weights":
                 self._refuse_none(at, found.trees)
@@ -282,6 +291,19 @@ def _hints_of(function: Callable[..., Any]) -> dict[str, Any]:
             if hints.get(name, Any) is Any and (name != "return" or checks_result)
         }
     return hints
+
+
+def _receiver(signature: inspect.Signature, hints: dict[str, Any]) -> inspect.Parameter | None:
+    """Return the parameter that takes the object of a method, or the class of a classmethod; None if its annotation
+    says that it takes something else: then Python's rules allow no `Self`.
+    """
+    first = next(iter(signature.parameters.values()), None)
+    if first is None or first.kind in (first.KEYWORD_ONLY, first.VAR_KEYWORD):
+        return None
+    hint = hints.get(first.name, Any)
+    of_class = get_args(hint)[0] if get_origin(hint) is type else hint
+    own = first.kind is first.VAR_POSITIONAL or of_class in (Any, Self)
+    return first if own else None
 
 
 def _short(module: str) -> str:

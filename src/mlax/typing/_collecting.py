@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlax._checking.items import items_beside
+from mlax._checking.items import is_typed_dict, items_beside, wrong_keys
 from mlax._checking.spelling import spelled
 from mlax._checking.values import check_value
+from mlax._jax.trees import class_of
 from mlax.tree import describe
 from mlax.typing._entries import Entries
 from mlax.typing._weights import Scalar, Weights
@@ -70,6 +71,10 @@ def collect(label: str, at: Tree, hint: Any, found: Found) -> None:
         if len(options) == 1:
             collect(label, at._replace(optional=True), options[0], found)
             return
+    if is_typed_dict(origin or hint) and issubclass(class_of(at.tree), dict):
+        if problem := wrong_keys(at.tree, origin or hint):
+            got = f"{_hint_name(hint)}, got {describe(at.tree)}"
+            raise TypeError(f"{label}: {at.name} must be {got}.\n  {problem}")
     items = items_beside(at.tree, hint)
     if items is None:
         _check(label, at, hint, found)

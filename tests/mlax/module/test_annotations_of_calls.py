@@ -1,7 +1,7 @@
 """Calls check the nodes, the arguments and the result together, under every transformation."""
 
 import re
-from typing import Any, Self, Union
+from typing import Any, Self, TypedDict, Union, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -119,6 +119,26 @@ def test_shapes_may_refer_to_static_fields():
         other = head.replace(size=4)
     with pytest.raises(AnnotationMismatchError, match=r"^Head\.forward: kernel"):
         other(X)
+
+
+class Sizes(TypedDict):
+    width: int
+
+
+def test_unpacked_arguments():
+    class Many(Module):
+        def forward(self, *pair: *tuple[Self, int], **sizes: Unpack[Sizes]) -> tuple[int, Self]:
+            return pair[1], self
+
+    Many()(Many(), 3, width=3)
+    for args, sizes, name in (
+        ((Many(),), {"width": 3}, "pair"),
+        ((Many(), "3"), {"width": 3}, "pair"),
+        ((3, 3), {"width": 3}, "pair"),
+        ((Many(), 3), {"width": "3"}, "sizes"),
+    ):
+        with pytest.raises(AnnotationMismatchError, match=rf"^Many\.forward: {name} does not"):
+            Many()(*args, **sizes)
 
 
 def test_arguments_of_every_kind():

@@ -1,5 +1,6 @@
 """Decoupled weight decay, for any optimizer, and for all weights or some."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NamedTuple
 
 from jaxtyping import Array
@@ -130,7 +131,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
     hyperparameters: DecayWeights
 
 
-def _masked(weights: Weights, mask: PathPredicate) -> Weights:
+def _masked(weights: Weights, mask: Callable[[str, Array], object]) -> Weights:
     """Return the weights, with None in place of those that do not decay."""
 
     def decays(path: str, weight: Array) -> bool:
