@@ -94,7 +94,7 @@ def refuse_converter(cls: type, name: str, declared: Any) -> None:
         )
 
 
-def converting(cls: Any, init: Callable[..., None]) -> Callable[..., None]:
+def converting(cls: Any, init: Any) -> Callable[..., None]:
     """Return a generated `__init__`, changed to convert its arguments and the defaults of those not given.
 
     The `__init__` of a subclass may call it, and pass it fields of that subclass, too.

@@ -11,7 +11,6 @@ import numpy as np
 from mlax._checking.items import is_typed_dict, items_beside, wrong_keys
 from mlax._checking.spelling import spelled
 from mlax._checking.values import check_value
-from mlax._jax.trees import class_of
 from mlax.tree import describe
 from mlax.typing._entries import Entries
 from mlax.typing._weights import Scalar, Weights
@@ -71,10 +70,8 @@ def collect(label: str, at: Tree, hint: Any, found: Found) -> None:
         if len(options) == 1:
             collect(label, at._replace(optional=True), options[0], found)
             return
-    if is_typed_dict(origin or hint) and issubclass(class_of(at.tree), dict):
-        if problem := wrong_keys(at.tree, origin or hint):
-            got = f"{_hint_name(hint)}, got {describe(at.tree)}"
-            raise TypeError(f"{label}: {at.name} must be {got}.\n  {problem}")
+    if is_typed_dict(origin or hint):
+        _check_keys(label, at, hint)
     items = items_beside(at.tree, hint)
     if items is None:
         _check(label, at, hint, found)
@@ -83,6 +80,14 @@ def collect(label: str, at: Tree, hint: Any, found: Found) -> None:
     slots_of = getattr(at.tree, "hyperparameters", None) if is_state else at.slots_of
     for suffix, item, item_hint in items:
         collect(label, Tree(at.argument, at.name + suffix, item, slots_of), item_hint, found)
+
+
+def _check_keys(label: str, at: Tree, hint: Any) -> None:
+    """Raise an error for a dict whose keys are not those of a TypedDict."""
+    problem = isinstance(at.tree, dict) and wrong_keys(at.tree, get_origin(hint) or hint)
+    if problem:
+        given = f"{_hint_name(hint)}, got {describe(at.tree)}"
+        raise TypeError(f"{label}: {at.name} must be {given}.\n  {problem}")
 
 
 def _check(label: str, at: Tree, hint: Any, found: Found) -> None:
