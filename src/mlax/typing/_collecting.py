@@ -11,6 +11,7 @@ import numpy as np
 from mlax._checking.items import is_typed_dict, items_beside, wrong_keys
 from mlax._checking.spelling import spelled
 from mlax._checking.values import check_value
+from mlax._jax.trees import class_of
 from mlax.tree import describe
 from mlax.typing._entries import Entries
 from mlax.typing._weights import Scalar, Weights
@@ -84,8 +85,8 @@ def collect(label: str, at: Tree, hint: Any, found: Found) -> None:
 
 def _check_keys(label: str, at: Tree, hint: Any) -> None:
     """Raise an error for a dict whose keys are not those of a TypedDict."""
-    problem = isinstance(at.tree, dict) and wrong_keys(at.tree, get_origin(hint) or hint)
-    if problem:
+    is_dict = issubclass(class_of(at.tree), dict)
+    if is_dict and (problem := wrong_keys(at.tree, get_origin(hint) or hint)):
         given = f"{_hint_name(hint)}, got {describe(at.tree)}"
         raise TypeError(f"{label}: {at.name} must be {given}.\n  {problem}")
 
