@@ -94,7 +94,10 @@ class _Plan:
 _CURES = {
     "rng": "Pass a key, or give one to the call around it: mlax.training(model, rng=key)(x)",
     "inference_mode": "Pass it, or call the model with mlax.training(model) or mlax.inference(model)",
-    "batch_axis_name": 'Pass it, or give it to the call around it: mlax.training(model, batch_axis_name="batch")',
+    "batch_axis_name": (
+        'Pass it, or give it to the call around it: mlax.training(model, batch_axis_name="batch")(x). '
+        'To set it up: mlax.set_up(model, x, batch_axis_name="batch")'
+    ),
 }
 
 _UNNAMED = (

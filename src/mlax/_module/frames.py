@@ -182,19 +182,31 @@ class Frame:
         """Return the frame whose key calls inside inherit."""
         return self if self._was_given else self.giver
 
-    def inherit(self, outer: "Frame") -> None:
-        """Let this call have a key that is folded from that of the outer call, if that has one."""
+    def has_key_around(self) -> bool:
+        """Whether a call further out was given a key, which this one does not inherit."""
+        outer = self.outer
+        return outer is not None and (
+            outer._giver_inside() is not self.giver or outer.has_key_around()
+        )
+
+    def inherit(self, outer: "Frame", *, counts: bool = True) -> None:
+        """Let this call have a key that is folded from that of the outer call, if that has one.
+
+        Args:
+            outer: The outer call.
+            counts: Whether it counts as one of the calls of this module.
+        """
         giver = self.giver = outer._giver_inside()
         if giver is None:
             return
         # A body that JAX has cached does not run again. If calls in it counted, keys of later calls would depend
         # on what was cached.
-        if self.path is not None and trace_state() == giver._trace:
-            counts = outer._counts
-            if counts is None:
-                counts = outer._counts = {}
-            self._count = counts.get(self.path, 0)
-            counts[self.path] = self._count + 1
+        if counts and self.path is not None and trace_state() == giver._trace:
+            known = outer._counts
+            if known is None:
+                known = outer._counts = {}
+            self._count = known.get(self.path, 0)
+            known[self.path] = self._count + 1
 
     def stand_in(self, outer: "Frame") -> None:
         """Let this call have the key of the outer call, in whose place it runs; another, if it is not the first."""
@@ -202,6 +214,10 @@ class Frame:
         self.path = ()
         self._count = outer._times
         outer._times += 1
+
+    def is_elsewhere(self) -> bool:
+        """Whether a transformation was begun since the key that this call inherits was given."""
+        return self.giver is not None and trace_state() != self.giver._trace
 
     def key(self) -> Array | None:
         """Return the key of this call, or None if there is none.
@@ -212,7 +228,7 @@ class Frame:
         giver = self.giver
         if giver is None:
             return self._key
-        if trace_state() != giver._trace:
+        if self.is_elsewhere():
             if giver._lenient:
                 return None
             raise ValueError(

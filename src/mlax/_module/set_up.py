@@ -11,7 +11,8 @@ flatten a module and build a new object from it, but aux data pass through them.
 no label, so that `forward` sees them as in any other call.
 
 If a `forward` calls `mlax.set_up` on a part of the model, that call joins the current run. If a
-`set_up` calls it, the call is a separate run.
+`set_up` calls it, or a `forward` in a lazy call, the call is a separate run; the latter has the key of
+the part in that call.
 """
 
 import contextvars
@@ -46,8 +47,9 @@ from mlax._module.frames import (
     with_static_options,
 )
 from mlax._module.nodes import State
-from mlax._module.places import depth_of, map_modules, modules_inside, with_nodes_of
-from mlax._module.recipes import NoKeyError, noting_uses
+from mlax._module.places import depth_of, map_modules, modules_inside, paths_to, with_nodes_of
+from mlax._module.prepared import Prepared
+from mlax._module.recipes import NoKeyError, current_uses, noting_uses
 from mlax._module.seen import UnknownError, seen
 from mlax._module.unset import refuse_unset
 from mlax.tree import describe, keystr, refuse_shared
@@ -55,6 +57,20 @@ from mlax.tree import describe, keystr, refuse_shared
 __all__ = ["assembled", "has_shape", "needs_values", "only_shapes", "set_up", "set_up_one"]
 
 M = TypeVar("M", bound=State)
+
+_SET_UP_FIRST = (
+    "Set up the model first, `model = mlax.set_up(model, x, rng=key)`, or call it with "
+    "mlax.training(model, rng=key)."
+)
+_CALL_INDIRECTLY = (
+    "A direct call, `self.child(x)`, inherits no key. Use `self.call(self.child, x)`, or give it one: "
+    "mlax.training(self.child, rng=key)(x)."
+)
+_PASS_ONE = "Pass one: mlax.set_up(model, x, rng=key)."
+_PASS_ONE_INSIDE = (
+    "Pass one, mlax.set_up(module, x, rng=key): it is not inherited in a `set_up`, by a module that the calling one "
+    "does not hold,\n  or inside a jit, vmap, scan and the like. What a scan calls can be set up before it."
+)
 
 
 class _Run:
@@ -68,6 +84,7 @@ class _Run:
 
     Attributes:
         key: Key of the whole model, or None.
+        cure: What an error says if a key is needed and there is none.
         eager: Whether `set_up` methods compute immediately; otherwise an outer transformation
             traces them.
         modules: The modules as they are in the model, by path.
@@ -78,8 +95,9 @@ class _Run:
             separate run.
     """
 
-    def __init__(self, key: Array | None, eager: bool) -> None:
+    def __init__(self, key: Array | None, cure: str, eager: bool) -> None:
         self.key = key
+        self.cure = cure
         self.eager = eager
         self.modules: dict[KeyPath, Any] = {}
         self.asked: dict[KeyPath, inspect.BoundArguments] = {}
@@ -156,7 +174,7 @@ class _Run:
         module = self.modules[path]
         self.making += 1
         try:
-            made = _made(module, given, functools.partial(self.key_for, path), at(path))
+            made = _made(module, given, functools.partial(self.key_for, path), self.cure, at(path))
             return _with_label(self._labelled_inside(made, path), None)
         except (
             ConcretizationTypeError,
@@ -172,7 +190,7 @@ class _OfShapes(_Run):
     """A run of which only shapes and dtypes are used. Modules that are alike share the arrays of the first."""
 
     def __init__(self, key: Array | None) -> None:
-        super().__init__(key, eager=False)
+        super().__init__(key, _PASS_ONE, eager=False)
         self._alike: dict[Hashable, tuple[Any, object]] = {}  # with the trace of the arrays
 
     def key_for(self, path: KeyPath) -> Array | None:
@@ -219,7 +237,8 @@ def set_up_one(frame: Frame, given: inspect.BoundArguments) -> Any:
     run = _current.get()
     module = frame.module
     if run is None:
-        return _made(module, given, functools.partial(_key_of_lazy, frame), frame.standing())
+        key_of = functools.partial(_key_of_lazy, frame)
+        return _made(module, given, key_of, _cure_of_lazy(frame), frame.standing())
     path = module._aux_data.label
     if path is None:  # made by a `forward` during the run: the model has no place for its nodes
         raise ValueError(
@@ -235,6 +254,30 @@ def _key_of_lazy(frame: Frame) -> Array | None:
     return None if key is None else jax.random.fold_in(key, zlib.crc32(b"set_up"))
 
 
+def _cure_of_lazy(frame: Frame) -> str:
+    """Return what the error says if a module that is set up in a call needs a key, and has none."""
+    return _CALL_INDIRECTLY if frame.has_key_around() else _SET_UP_FIRST
+
+
+def _inherited(model: Any, frame: Frame | None) -> tuple[Array | None, str]:
+    """Return the key of a part that a `forward` sets up in a lazy call, and what an error says if it has none.
+
+    Args:
+        model: The part.
+        frame: The call of the module whose `forward` runs, or None.
+    """
+    if frame is None:
+        return None, _PASS_ONE
+    paths = paths_to(model, frame.module, deep=True)
+    if not paths or current_uses() is not None:  # a `set_up` is given its key, and passes it on
+        return None, _PASS_ONE_INSIDE
+    part = Frame(model, class_of(model).forward, frame, paths[0])
+    part.inherit(frame, counts=False)
+    if part.is_elsewhere():
+        return None, _PASS_ONE_INSIDE
+    return _key_of_lazy(part), _cure_of_lazy(part)
+
+
 def _reads_values(module: Any, path: KeyPath) -> TypeError:
     return TypeError(
         f"{type(module).__name__}.set_up of {_name(path)} reads the values of its input, but mlax.set_up knows only "
@@ -244,7 +287,11 @@ def _reads_values(module: Any, path: KeyPath) -> TypeError:
 
 
 def _made(
-    module: Any, given: inspect.BoundArguments, key_of: Callable[[], Array | None], at: str
+    module: Any,
+    given: inspect.BoundArguments,
+    key_of: Callable[[], Array | None],
+    cure: str,
+    at: str,
 ) -> Any:
     """Call the `set_up` of a module with the arguments that it names.
 
@@ -252,6 +299,7 @@ def _made(
         module: The module.
         given: The arguments of its call.
         key_of: Returns its key; called only if its `set_up` names `rng`.
+        cure: What an error says if it needs a key and has none.
         at: Where it stands in the model, for messages: ` at layers[0]`.
     """
     cls = class_of(module)
@@ -264,9 +312,7 @@ def _made(
                 passed[name] = key
             elif required:
                 raise ValueError(
-                    f"{_not_set_up(module, at)}, and its set_up needs a key.\n"
-                    f"  Set up the model first, `model = mlax.set_up(model, x, rng=key)`, or call it with "
-                    f"mlax.training(model, rng=key)."
+                    f"{_not_set_up(module, at)}, and its set_up needs a key.\n  {cure}"
                 )
         elif name in given.arguments:
             passed[name] = given.arguments[name]
@@ -328,10 +374,12 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
     Args:
         model: It is called as `model(*inputs, **options)` to find out which inputs its modules get.
             As in `mlax.inference(model, rng=rng)`, modules whose `forward` names `inference_mode`
-            or `rng` are passed these.
+            or `rng` are passed these. If it is `mlax.training(model, ...)` or
+            `mlax.inference(model, ...)`, they are passed the options that these were given.
         *inputs: Arrays, of which only shape and dtype are used, or `jax.ShapeDtypeStruct`s.
         rng: PRNG key. Each module gets its own key, derived from its path in the model. A layer
-            added elsewhere does not change it.
+            added elsewhere does not change it. A part that a `forward` sets up has, without this,
+            the key of that part in the running call.
         **options: Passed to the model. `batch_axis_name` holds for all modules inside, and an axis
             of this name has one example unless a `vmap` around maps over it.
 
@@ -344,6 +392,13 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
             in two places.
         TypeError: A `set_up` reads the values of its input.
     """
+    static = static_options()._replace(inference_mode=True)
+    if isinstance(model, Prepared) and model.is_for_call:
+        static, rng = model.merged(), model.rng if rng is None else rng
+        model = cast("Any", model.function)
+    if "batch_axis_name" in options:
+        name = static_value("batch_axis_name", options.pop("batch_axis_name"))
+        static = static._replace(batch_axis_name=name)
     if not is_flattened(model):
         raise TypeError(f"mlax.set_up takes a Module, got {describe(model)}")
     if rng is not None and not is_key(rng):
@@ -358,13 +413,12 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
     if around is not None and place is not None:  # a `forward` sets up a part of the model
         run, labelled = around, cast("Any", model)
     else:
-        run = _Run(rng, eager=not any(map(is_tracer, leaves((model, rng)))))
+        key, cure = rng, _PASS_ONE if around is None else _PASS_ONE_INSIDE
+        if rng is None and around is None:
+            key, cure = _inherited(model, current_frame())
+        run = _Run(key, cure, eager=not any(map(is_tracer, leaves((model, key)))))
         place = ()
         labelled = run.labelled(model, place)
-    inside = static_options()._replace(inference_mode=True)
-    if "batch_axis_name" in options:
-        name = static_value("batch_axis_name", options.pop("batch_axis_name"))
-        inside = inside._replace(batch_axis_name=name)
     found, treedef = flatten((inputs, options, rng))
     arrays = [leaf for leaf in found if has_shape(leaf)]
     frame = Frame(labelled, class_of(labelled).forward, current_frame())
@@ -378,7 +432,7 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         frame.give(key, lenient=True)
         before = enter(frame)
         try:
-            with with_static_options(inside):
+            with with_static_options(static):
                 frame.waiting = True
                 labelled(*args, **kwargs)
         finally:
@@ -386,7 +440,7 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
 
     token = _current.set(run)
     try:
-        cast("Any", jax.eval_shape)(with_batch_axes(call, inside), arrays)
+        cast("Any", jax.eval_shape)(with_batch_axes(call, static), arrays)
         made = run.finish(place)
     except (ConcretizationTypeError, TracerArrayConversionError) as error:
         cure = "Call the model on data instead: result, model = model(x, ...)"

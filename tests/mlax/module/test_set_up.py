@@ -352,7 +352,7 @@ def test_forward_sees_the_same_as_in_a_call(how):
 class Inside(Module):
     """Sets its child up in `forward`: before a scan, in its body, or in a branch."""
 
-    cell: Linear
+    cell: Linear | BatchNorm
     how: str
 
     def forward(self, xs: Array) -> tuple[Array, Self]:
@@ -384,6 +384,62 @@ def test_forward_may_set_up_its_child(how):
     assert tree_equal(jitted, model)
     other = mlax.set_up(Chain({"a": Linear(3)}), X[0], rng=KEY)
     assert not tree_equal(other.parts["a"], model.cell)  # keys depend on the path
+
+
+class TwoCells(Module):
+    """Sets its children up in `forward`: with the call's key, another one, or inside a scan."""
+
+    cell: Linear
+    other: Linear
+
+    def forward(self, x: Array, how: str = "") -> tuple[Array, Self]:
+        if how == "scan":
+            step = lambda x, _: (mlax.set_up(self.cell, x)(x)[0], None)  # noqa: E731
+            return jax.lax.scan(step, x, length=2)[0], self
+        if how == "key in a scan":
+            step = lambda x, key: (mlax.set_up(self.cell, x, rng=key)(x)[0], None)  # noqa: E731
+            return jax.lax.scan(step, x, jax.random.split(KEY, 2))[0], self
+        cell = self.cell.replace() if how == "copy" else self.cell
+        self = self.replace(cell=mlax.set_up(cell, x), other=mlax.set_up(self.other, x))
+        return x, self
+
+
+class Holder(Module):
+    child: Module
+
+    def forward(self, x: Array, how: str = "") -> tuple[Array, Self]:
+        if how == "direct":
+            return self.child(x)[0], self
+        return self.call(self.child, x, how=how)
+
+
+def test_set_up_in_a_lazy_call_has_the_key_of_the_call():
+    model = Holder(TwoCells(Linear(3), Linear(3)))
+    done = mlax.training(model, rng=KEY)(X)[1].child
+    assert done.cell.is_set_up
+    assert not tree_equal(done.cell.kernel, done.other.kernel)
+    assert tree_equal(jax.jit(lambda key: mlax.training(model, rng=key)(X)[1].child)(KEY), done)
+    assert not tree_equal(mlax.training(model, rng=jax.random.key(1))(X)[1].child, done)
+    keyless = mlax.training(Inside(BatchNorm(), "body"), rng=KEY)(X)[1]  # needs no key in its scan
+    assert keyless.cell.is_set_up
+    assert mlax.training(model, rng=KEY)(X, how="key in a scan")[0].shape == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("how", "cure"),
+    [
+        ("scan", "Pass one, mlax.set_up(module, x, rng=key): it is not inherited"),
+        ("copy", "Pass one, mlax.set_up(module, x, rng=key): it is not inherited"),
+        ("direct", "A direct call, `self.child(x)`, inherits no key."),
+        ("no key", "Set up the model first, `model = mlax.set_up(model, x, rng=key)`"),
+        ("set_up", "Pass one: mlax.set_up(model, x, rng=key)"),
+    ],
+)
+def test_set_up_that_finds_no_key_names_a_cure_that_helps(how, cure):
+    model = Holder(TwoCells(Linear(3), Linear(3)))
+    call = mlax.training(model, rng=None if how == "no key" else KEY)
+    with pytest.raises(ValueError, match=rf"needs a key\.\n  {re.escape(cure)}"):
+        mlax.set_up(model, X) if how == "set_up" else call(X, how=how)
 
 
 class Careless(Module):

@@ -131,6 +131,49 @@ def test_the_result_carries_no_trace_of_the_run():
     assert y.shape == (4, 2)
 
 
+class Chain(Module):
+    """Names no option."""
+
+    child: Module
+
+    def forward(self, x: Array) -> tuple[Array, Self]:
+        return self.call(self.child, x)
+
+
+class TrainingOnly(Module):
+    """Has options without defaults, and a child that it calls in training."""
+
+    norm: BatchNorm
+    head: Linear
+
+    def forward(self, x: Array, batch_axis_name: Any, inference_mode: Any) -> tuple[Array, Self]:
+        x, self = self.call(self.norm, x)
+        return (x, self) if inference_mode else self.call(self.head, x)
+
+
+def test_a_model_with_options():
+    model = Chain(TrainingOnly(BatchNorm(), Linear(2)))
+    with pytest.raises(
+        TypeError, match=r'To set it up: mlax\.set_up\(model, x, batch_axis_name="batch"\)'
+    ):
+        mlax.set_up(model, X[0], rng=KEY)
+    done = mlax.set_up(mlax.training(model, rng=KEY, batch_axis_name="batch"), X[0])
+    assert type(done) is Chain
+    assert done.child.head.is_set_up
+    for axes in ((), ["a", "b"]):
+        prepared = mlax.training(model, rng=jax.random.key(1), batch_axis_name=axes)
+        assert tree_equal(mlax.set_up(prepared, X[0], rng=KEY), done)  # the last key holds
+    by_jit = jax.jit(
+        lambda key: mlax.set_up(mlax.training(model, batch_axis_name="batch"), X[0], rng=key)
+    )
+    assert tree_equal(by_jit(KEY), done)
+    with pytest.raises(ValueError, match=r"UNSET; [^:]*:\n  model\.child\.head\.kernel"):
+        mlax.set_up(model, X[0], rng=KEY, batch_axis_name="batch")
+    for wrong in (done.forward, lambda x: x):
+        with pytest.raises(TypeError, match=r"^mlax\.set_up takes a Module, got "):
+            mlax.set_up(mlax.training(wrong), X[0])
+
+
 def test_the_seeds_style():
     model = mlax.set_up(SeedNorm(3), X[0], rng=KEY)
     assert [layer.kernel.data.shape for layer in model.layers.states] == [(3, 4), (4, 3)]

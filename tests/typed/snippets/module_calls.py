@@ -89,5 +89,7 @@ def arguments(linear: Linear, attention: Attention, x: Array) -> None:
 def set_up(linear: Linear, x: Array, key: Array) -> None:
     reveal_type(mlax.set_up(linear, x, rng=key))  # reveals: Linear
     reveal_type(mlax.set_up(linear, jax.ShapeDtypeStruct((2, 3), "float32"), rng=key))  # reveals: Linear
+    reveal_type(mlax.set_up(mlax.training(linear, batch_axis_name="batch"), x, rng=key))  # reveals: Linear
+    reveal_type(mlax.set_up(mlax.inference(linear, rng=key), x))  # reveals: Linear
     reveal_type(linear.is_set_up)  # reveals: bool
     mlax.set_up(x, x, rng=key)  # error: reportArgumentType // type-var
