@@ -45,12 +45,13 @@ mistakes: .venv/test ## which mistakes pyright, mypy, pyrefly and ty see in test
 suite: .venv/test ## the tests on the Python of .venv
 	@.ci/suite .venv
 
-versions: .venv/test suite ## the same tests on the other Pythons that are found
+versions: .venv/test suite ## the same tests on the oldest and the newest Python, where they are found
 	@.ci/versions
 
-latest: ## the tests with the newest versions that pyproject.toml allows
+latest: .venv/test ## the tests with the newest versions that pyproject.toml allows, and on the Pythons left out
 	@.ci/environment .venv-latest test "" latest
 	@.ci/suite .venv-latest
+	@.ci/versions middle
 
 oldest: ## the tests with the lowest versions that pyproject.toml declares
 	@.ci/environment .venv-oldest test "" oldest
