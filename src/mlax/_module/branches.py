@@ -55,10 +55,12 @@ class INode(State):
 
     __slots__ = ()
 
+    @trimmed
     def filter(self, predicate: Callable[[ENode[Any]], bool] = is_unfrozen_param) -> Self:
         """Return the tree with only the nodes for which `predicate(node)` is true; the others have no data."""
         return self.partition(predicate)[0]
 
+    @trimmed
     def filter_with_path(self, predicate: Callable[[KeyPath, ENode[Any]], bool]) -> Self:
         """Return the tree with only the nodes for which `predicate(path, node)` is true; the others have no
         data.
@@ -82,6 +84,7 @@ class INode(State):
         @overload
         def partition(self, *predicates: _Of) -> tuple[Self, ...]: ...
 
+    @trimmed
     def partition(self, *predicates: _Of) -> tuple[Self, ...]:
         """Split the tree into one tree for each predicate, and one for the rest.
 
@@ -115,6 +118,7 @@ class INode(State):
         @overload
         def partition_with_path(self, *predicates: _At) -> tuple[Self, ...]: ...
 
+    @trimmed
     def partition_with_path(self, *predicates: _At) -> tuple[Self, ...]:
         """Split the tree like `partition`, with predicates of a key path and a node.
 
@@ -223,6 +227,7 @@ class Container(INode, Generic[S]):
         @overload
         def __init__(self: "Container[D]", states: D) -> None: ...
 
+    @trimmed
     def __init__(self, states: Any) -> None:
         if hasattr(self, "states"):
             raise FrozenInstanceError("Container.__init__ was called before")

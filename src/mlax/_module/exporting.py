@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax.export
 
+from mlax._jax.tracebacks import trimmed
 from mlax._module.written import read_dataclass, require_fields, written_fields
 
 __all__ = [
@@ -99,8 +100,8 @@ def register_node(
     jax.export.register_pytree_node_serialization(
         cls,
         serialized_name=_Name.of(cls),
-        serialize_auxdata=lambda aux_data: json.dumps(write(aux_data)).encode(),
-        deserialize_auxdata=lambda data: read(json.loads(data)),
+        serialize_auxdata=trimmed(lambda aux_data: json.dumps(write(aux_data)).encode()),
+        deserialize_auxdata=trimmed(lambda data: read(json.loads(data))),
         from_children=unflatten,
     )
 

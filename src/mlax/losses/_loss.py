@@ -100,6 +100,8 @@ def _with_precision(function: Callable[P, R], signature: inspect.Signature) -> C
         try:
             given = signature.bind(*args, **kwargs)
         except TypeError:
+            given = None
+        if given is None:
             return function(*args, **kwargs)  # raises Python's own error, which names the function
         floats = {name: x for name, x in given.arguments.items() if _is_float(x)}
         dtype = next((np.dtype(x.dtype) for x in floats.values()), np.dtype(np.float32))

@@ -32,6 +32,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from mlax._jax.dtypes import compute_dtype, is_complex, is_inexact, is_key
+from mlax._jax.tracebacks import trimmed
 from mlax._module.printing import Printed
 from mlax._module.recipes import Initializer, available_dtype, sizes_of
 from mlax.tree import describe
@@ -60,6 +61,13 @@ _names: dict[str, str] = {}  # `constant(value=0)` prints as `zeros`
 @dataclass(frozen=True, repr=False)
 class _Value(Printed, ABC):
     """Base class of the initializers in this file."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        setattr(cls, "__post_init__", trimmed(cls.__post_init__))  # noqa: B010
+
+    def __post_init__(self) -> None:
+        """Refuse wrong options."""
 
     def __call__(self, key: Array | None, shape: Sequence[int], dtype: DTypeLike = float) -> Array:
         """Return an array.

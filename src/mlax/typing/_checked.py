@@ -34,6 +34,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@trimmed
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Check a function's annotated arguments before it runs, and its result afterwards.
 

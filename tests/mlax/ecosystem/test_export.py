@@ -7,6 +7,7 @@ import math
 import operator
 import subprocess
 import sys
+import traceback
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ from tests.mlax.optim.transformations.examples import EXAMPLES
 ROOT = Path(__file__).parents[3]
 READ = """
 import sys
+import traceback
 from pathlib import Path
 import jax, jax.export, jax.numpy as jnp
 
@@ -394,8 +396,10 @@ def closure(factor):
     ],
 )
 def test_what_cannot_be_written_is_refused(value, message):
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises(TypeError, match=message) as caught:
         exported(Holder(value, Variable(0))).serialize()
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert not any(frame.filename.startswith(str(Path(mlax.__file__).parent)) for frame in frames)
 
 
 def test_flags_that_do_not_exist_here_are_named(monkeypatch):

@@ -82,6 +82,12 @@ def functions(call: Any) -> list[str]:
         ),
         (lambda: type("Own", (mlax.Variable,), {"__annotations__": {"more": int}}), []),
         (lambda: type("Own", (mlax.Container,), {}), []),
+        (lambda: mlax.Container("abc"), []),  # type: ignore
+        (lambda: Scale(3).filter(3), []),  # type: ignore
+        (lambda: Scale(3).partition_with_path(3), []),  # type: ignore
+        (lambda: mlax.typing.checked(3), []),  # type: ignore
+        (lambda: mlax.losses.squared_error(X), []),  # type: ignore
+        (lambda: mlax.nn.init.constant("a"), ["__init__"]),  # type: ignore - made by dataclasses
         (lambda: mlax.field(default=1, converter=2), []),  # type: ignore
         (lambda: mlax.optim.Adam(b1=2.0), []),
         (lambda: mlax.optim.adam.init({"w": X}, b1=2.0), []),
