@@ -21,6 +21,7 @@ from jax.tree_util import GetAttrKey
 
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import KeyPath, flatten, flatten_with_path, leaves_with_path
+from mlax._module.apart import moved_apart
 from mlax._module.containers import frozen
 from mlax._module.exporting import register_plain
 from mlax._module.nodes import ENode, State, is_leaf_state, is_state_or_unset, is_unfrozen_param
@@ -231,7 +232,9 @@ class Container(INode, Generic[S]):
     def __init__(self, states: Any) -> None:
         if hasattr(self, "states"):
             raise FrozenInstanceError("Container.__init__ was called before")
-        object.__setattr__(self, "states", copy_states("Container.states", states))
+        states = copy_states("Container.states", states)
+        states = moved_apart("Container", {"states": states})[0].get("states", states)
+        object.__setattr__(self, "states", states)
 
     @trimmed
     def __init_subclass__(cls) -> NoReturn:

@@ -14,6 +14,7 @@ from mlax._jax.recursion import MANY, make_room
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import KeyPath, class_of, leaves
 from mlax._module import set_up
+from mlax._module.apart import with_modules_apart
 from mlax._module.call_checks import CallChecks, scope
 from mlax._module.frames import (
     NOT_GIVEN,
@@ -111,7 +112,7 @@ def run(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a module: see `Module.__call__`."""
     outer = current_frame()
     function = class_of(module).forward
-    frame = Frame(module, function, outer)
+    frame = Frame(module if outer is not None else with_modules_apart(module), function, outer)
     if outer is not None and outer.waiting and isinstance(module, class_of(outer.module)):
         frame.stand_in(outer)
     token = enter(frame)
@@ -365,6 +366,8 @@ def start(
     """Call the module of a frame, with options of its own or without."""
     if prepared is not None and prepared.rng is not None:
         frame.give(prepared.rng)
+    if frame.outer is None:
+        frame.module = with_modules_apart(frame.module)
     token = enter(frame)
     try:
         if prepared is None:

@@ -203,9 +203,10 @@ class AuxData:
         flattening: The flattening of the module.
         values: Values of the static fields, in the order of `flattening.static`.
         label: During `mlax.set_up`, the path of the module in the whole model; otherwise None.
+        is_held: Whether another module may hold the module, a copy of it, or a part of it; see `apart`.
     """
 
-    __slots__ = ("_hash", "_tags", "flattening", "label", "values")
+    __slots__ = ("_hash", "_tags", "flattening", "is_held", "label", "values")
 
     def __init__(
         self,
@@ -213,10 +214,13 @@ class AuxData:
         values: tuple[Any, ...],
         tags: tuple[Hashable, ...],
         label: Hashable = None,
+        *,
+        is_held: bool = True,
     ) -> None:
         self.flattening = flattening
         self.values = values
         self.label = label
+        self.is_held = is_held
         self._tags = tags
         self._hash = hash((tags, label))
 

@@ -12,6 +12,7 @@ from mlax._jax.tracebacks import trimmed
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import KeyPath, flatten_with_path, leaves
 from mlax._module import calls
+from mlax._module.apart import with_modules_apart
 from mlax._module.flattening import is_flattened
 from mlax._module.frames import Frame, StaticOptions, current_frame, trace_state
 from mlax._module.module import HasForward
@@ -136,7 +137,7 @@ class _Capturing(_Watched):
     @trimmed
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
         model = self.target[0]._original()
-        places, treedef = self._places(model)
+        places, treedef = self._places(with_modules_apart(model))
         outputs: dict[KeyPath, list[Any]] = {path: [] for path in places}
         state = trace_state()
         hidden = set[KeyPath]()

@@ -33,6 +33,7 @@ from mlax._jax.recursion import make_room
 from mlax._jax.tracebacks import trim, trimmed
 from mlax._jax.trees import class_of, map_leaves
 from mlax._module import calls, field_checks
+from mlax._module.apart import moved_apart
 from mlax._module.branches import INode, copy_states
 from mlax._module.contracts import (
     NotAssigned,
@@ -60,7 +61,7 @@ from mlax._module.fields import (
 )
 from mlax._module.flattening import AuxData, Flattened, Unfinished, flattening_of
 from mlax._module.nodes import UNSET, ENode
-from mlax._module.places import depth_of, own_nodes, separated
+from mlax._module.places import depth_of, own_nodes
 from mlax._module.printing import shorten
 from mlax._module.static import StaticError, tag
 
@@ -511,7 +512,7 @@ def _replaced(module: Any, changes: dict[str, Any]) -> Any:
         raise TypeError(f"{cls.__name__}.replace: no field {name!r}, {hint}")
     changes = converted(cls, changes)
     new = object.__new__(cls)
-    _fill(new, _values(module) | changes, module._aux_data.label)
+    _fill(new, _values(module) | changes, module._aux_data.label, changes)
     field_checks.check_changes(module, new, changes)
     run_checks(new)
     return new
@@ -583,14 +584,19 @@ def _freezing(cls: Any, init: Callable[..., None], *, generated: bool) -> Callab
     return __init__
 
 
-def _fill(module: Module, values: Mapping[str, Any], label: Hashable = None) -> None:
+def _fill(
+    module: Module,
+    values: Mapping[str, Any],
+    label: Hashable = None,
+    changes: Iterable[str] | None = None,
+) -> None:
     """Give a new module its fields, without its `__init__`: for `replace`, `copy` and `pickle`."""
     for name, value in values.items():
         object.__setattr__(module, name, value)
-    _finish(module, label)
+    _finish(module, label, changes)
 
 
-def _finish(module: Module, label: Hashable = None) -> None:
+def _finish(module: Module, label: Hashable = None, changes: Iterable[str] | None = None) -> None:
     """Sort the fields of a new module into children and static fields, and freeze it.
 
     Fields are read and written as attributes, never through `__dict__`: Python stores attributes
@@ -605,7 +611,7 @@ def _finish(module: Module, label: Hashable = None) -> None:
     static: list[str] = []
     values: list[Any] = []
     tags: list[Hashable] = []
-    seen: dict[int, str] = {}
+    branches: dict[str, Any] = {}
     for name in cls._names:
         value = _value(module, name)
         if name in cls._fresh_defaults and value is cls._fresh_defaults[name]:
@@ -626,11 +632,16 @@ def _finish(module: Module, label: Hashable = None) -> None:
             value = copy_states(f"{cls.__name__}.{name}", value)
             object.__setattr__(module, name, value)
         if value is not None and not isinstance(value, ENode):
-            apart = separated(cls.__name__, name, value, seen)
-            if apart is not value:
-                object.__setattr__(module, name, apart)
+            branches[name] = value
+    is_held = False
+    if branches:
+        among = branches if changes is None else branches.keys() & changes
+        copies, is_held = moved_apart(cls.__name__, branches, among)
+        for name, value in copies.items():
+            object.__setattr__(module, name, value)
     flattening = flattening_of(cls, tuple(children), tuple(static))
-    object.__setattr__(module, "_aux_data", AuxData(flattening, tuple(values), tuple(tags), label))
+    aux_data = AuxData(flattening, tuple(values), tuple(tags), label, is_held=is_held)
+    object.__setattr__(module, "_aux_data", aux_data)
 
 
 def _value(module: Module, name: str) -> Any:

@@ -10,12 +10,11 @@ from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 from mlax._jax.trees import (
     KeyPath,
     class_of,
-    flatten,
     flatten_with_path,
-    leaves,
     leaves_with_path,
     map_with_path,
 )
+from mlax._module.apart import modules_in
 from mlax._module.branches import Container, is_container
 from mlax._module.flattening import is_flattened
 from mlax._module.node_trees import recipe_of
@@ -25,14 +24,12 @@ from mlax.tree import keystr, path_text
 
 __all__ = [
     "depth_of",
-    "is_module_or_node",
     "map_modules",
     "modules_inside",
     "node_at",
     "own_nodes",
     "own_path_to",
     "paths_to",
-    "separated",
     "with_node",
     "with_nodes_of",
 ]
@@ -103,47 +100,6 @@ def _ignored(where: str, path: KeyPath, old: Any, new: Any) -> TypeError:
     )
 
 
-def separated(owner: str, name: str, value: Any, seen: dict[int, str]) -> Any:
-    """Return the value of a field with every module in only one place.
-
-    Calls find a module by identity, and `jit` turns a module in two places into two. A module
-    without nodes is copied for its second place, which has no visible effect.
-
-    Args:
-        owner: Name of the class that has the field.
-        name: Name of the field.
-        value: A State, or a tuple, list or dict of States and None.
-        seen: The places of modules in earlier fields, by `id`. Those of this field are added.
-
-    Raises:
-        ValueError: A module with nodes is in two places.
-    """
-    found, treedef = flatten_with_path(value, is_leaf=is_module_or_node)
-    changed = False
-    nodes: list[Any] = []
-    for path, node in found:
-        if is_flattened(node):
-            place = f"{name}{keystr(path)}"
-            if id(node) in seen:
-                inside: list[object] = leaves(node, is_leaf=is_leaf_state)
-                if any(map(is_leaf_state, inside)):
-                    raise ValueError(
-                        f"{owner}: {seen[id(node)]} and {place} are the same {type(node).__name__}.\n"
-                        "  Give each place its own module. To share one module, store it in one field and "
-                        "call that field in both places."
-                    )
-                node = flatten(node)[1].unflatten(())  # noqa: PLW2901
-                changed = True
-            seen[id(node)] = place
-        nodes.append(node)
-    return treedef.unflatten(nodes) if changed else value
-
-
-def is_module_or_node(node: object) -> bool:
-    """Whether `node` is a Module, a Variable or a Parameter."""
-    return is_flattened(node) or is_leaf_state(node)
-
-
 def modules_inside(module: Any) -> list[tuple[KeyPath, Any]]:
     """Return the modules directly inside a module, with their paths."""
     found = leaves_with_path(module, is_leaf=lambda node: node is not module and is_flattened(node))
@@ -152,24 +108,15 @@ def modules_inside(module: Any) -> list[tuple[KeyPath, Any]]:
 
 def depth_of(tree: Any) -> int:
     """Return how many modules are nested in one another in a module, or any other tree."""
-    depth, level = 0, _modules_in(tree)
+    depth, level = 0, modules_in([tree])
     while level:
         depth += 1
-        inside: list[Any] = []
-        for outer in level:
-            children, _ = outer._aux_data.flattening.flatten(outer)
-            for child in children:
-                if is_flattened(child):
-                    inside.append(child)
-                elif child is not None and not is_leaf_state(child):
-                    inside += _modules_in(child)
-        level = inside
+        level = [
+            inside
+            for outer in level
+            for inside in modules_in(outer._aux_data.flattening.flatten(outer)[0])
+        ]
     return depth
-
-
-def _modules_in(tree: Any) -> list[Any]:
-    """Return the outermost modules in a tree, which may itself be one."""
-    return [node for node in leaves(tree, is_leaf=is_flattened) if is_flattened(node)]
 
 
 def map_modules(function: Callable[[KeyPath, Any], Any], module: Any) -> Any:
@@ -250,6 +197,8 @@ def node_at(node: Any, path: KeyPath) -> Any:
 def with_node(node: Any, path: KeyPath, new: Any) -> Any:
     """Return a copy of a tree with one node replaced. Everything that is not on the path stays the same object."""
     if not path:
+        if is_flattened(new):
+            new._aux_data.is_held = True
         return new
     key = path[0]
     if is_flattened(node):

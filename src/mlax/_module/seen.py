@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 from mlax._jax.trees import class_of, flatten
+from mlax._module.apart import is_module_or_node
 from mlax._module.flattening import Flattened, is_flattened
 from mlax._module.nodes import ENode
-from mlax._module.places import is_module_or_node
 
 __all__ = ["UnknownError", "computes_shapes", "nodes_in", "seen", "seen_in_nodes", "seen_in_tree"]
 

@@ -1,6 +1,7 @@
 """Calls: arguments, results, lazy set-up, and how a module calls its children."""
 
 import inspect
+import pickle
 import re
 from typing import Any, Self
 
@@ -11,7 +12,10 @@ from jaxtyping import Array
 
 import mlax
 from mlax import Container, Module, Parameter, Variable, tree_equal
+from mlax._module import apart
 from tests.mlax.models import BatchNorm, Linear, linear, net
+from tests.mlax.module.option_models import Dropout
+from tests.mlax.module.option_models import X as XS
 
 KEY = jax.random.key(0)
 X = jnp.ones((4, 3))
@@ -221,7 +225,7 @@ def test_a_child_that_is_not_there_or_there_twice():
     with pytest.raises(ValueError, match=r"^Holds\.call: this Scale object is not in the Holds\."):
         Holds([child])(stranger, 1)
     with pytest.raises(ValueError, match=re.escape(".field.field, .extra.field")):
-        Holds(Holds(child), Holds(child))(child, 1)
+        twice(child, Holds(Holds(Scale()), Holds(Scale()))).call(child, 1)
     _, changed = child(1)
     with pytest.raises(ValueError, match="put a changed copy there with replace first"):
         Holds(child)(changed, 1)
@@ -242,6 +246,10 @@ class Shift(Module):
         return x + self.by, self
 
 
+def beside_itself(model: Any) -> Any:
+    return Holds(model.field, model)
+
+
 @pytest.mark.parametrize(
     "build",
     [
@@ -251,13 +259,24 @@ class Shift(Module):
         lambda child: Holds([child], Container({"a": child})),
         lambda child: Holds(None).replace(field=(child, child)),
         lambda child: Holds(Holds(child).replace(extra=child)),
+        lambda child: Holds(child, Holds(child)),
+        lambda child: Holds(Holds(child), (None, Holds(child))),
+        lambda child: Holds(child, Container([Holds({"a": child})])),
+        lambda child: Holds(Holds(None), child).replace(field=Holds(child)),
+        lambda child: mlax.at(Holds(child, Holds(0)), lambda m: m.extra.field).set(child),
+        lambda child: Container((child, child)),
+        lambda child: Container({"a": child, "b": Holds(child)}),
+        lambda child: beside_itself(jax.tree.map(jnp.asarray, Holds(child))),
+        lambda child: beside_itself(Holds(Scale()).replace(field=child)),
+        lambda child: beside_itself(pickle.loads(pickle.dumps(Holds(child)))),
     ],
 )
-def test_one_module_in_two_places_of_the_fields(build):
+def test_one_module_in_two_places(build):
     """With nodes it is refused; without any it is copied, so that calls find it and `jit` changes nothing."""
     with pytest.raises(
         ValueError,
-        match=r"^Holds: \S+ and \S+ are the same Scale\.\n.*store it in one field and call that field in both places",
+        match=r"^(Holds|Container): \S+ and \S+ are the same Scale\.\n"
+        r".*store it in one field and call that field in both places",
     ):
         build(Scale())
     with pytest.raises(ValueError, match="are the same Holds"):
@@ -270,6 +289,59 @@ def test_one_module_in_two_places_of_the_fields(build):
 
 def is_shift(node: Any) -> bool:
     return isinstance(node, Shift)
+
+
+def twice(child: Any, model: Any) -> Any:
+    """Return a model with the child in place of each module of its class, as no constructor would make it."""
+    is_such = lambda node: isinstance(node, type(child))  # noqa: E731
+    return jax.tree.map(lambda node: child if is_such(node) else node, model, is_leaf=is_such)
+
+
+class Deep(Module):
+    """Calls what is in its second field."""
+
+    own: Any
+    other: Any
+
+    def forward(self, x: Any) -> tuple[Any, Self]:
+        return self.call(self.other.field, x)
+
+
+@pytest.mark.one_python
+def test_the_module_at_the_place_that_was_called_runs():
+    """Though the object stands elsewhere too, where calls would find it first."""
+    drop = Dropout()
+    for model in (
+        Deep(drop, Holds(drop)),
+        twice(drop, Deep(Dropout(), Holds(Dropout()))),
+        jax.tree.map(jnp.asarray, Deep(drop, Holds(drop))),
+    ):
+        call = mlax.training(model, rng=KEY)
+        there = mlax.training(Deep(Dropout(), Holds(Dropout())), rng=KEY)
+        assert jnp.array_equal(call(XS)[0], there(XS)[0])
+        assert jnp.array_equal(
+            jax.jit(lambda m: mlax.training(m, rng=KEY)(XS)[0])(model), call(XS)[0]
+        )
+    outer = Holds(Scale())
+    with pytest.raises(ValueError, match=r"^Holds: field and extra\.field are the same Scale"):
+        beside_itself(outer.call(outer.field, 1)[1])
+    with pytest.raises(ValueError, match=r"^Deep: own and other\.field are the same Scale"):
+        twice(Scale(), Deep(Scale(), Holds(Scale())))(X)
+
+
+@pytest.mark.one_python
+def test_models_that_are_built_outwards_are_not_searched(monkeypatch):
+    searched: list[Any] = []
+    search = apart._are_apart
+    monkeypatch.setattr(apart, "_are_apart", lambda found: searched.append(found) or search(found))
+    model = Holds(Shift(), Scale())
+    for _ in range(5):
+        model = Holds(model, (Scale(), Shift()))
+    model.replace(extra=(Shift(), None)).replace(field=None)
+    assert not searched
+    with pytest.raises(ValueError, match=r"field\.extra\[0\] and extra\[0\] are the same Scale"):
+        model.replace(extra=model.field.extra)
+    assert len(searched) == 1
 
 
 class Bare(Module):

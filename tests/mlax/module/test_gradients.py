@@ -177,11 +177,12 @@ def test_a_model_that_is_not_set_up():
 
 def test_shared_arrays():
     layer = linear(3, 3)
+    model = Container([layer, layer.replace()])  # two modules with the same nodes
     with pytest.raises(
         ValueError,
         match=re.escape("model.states[0].kernel and model.states[1].kernel are the same"),
     ):
-        value_and_grad(lambda m: (1.0, m))(Container([layer, layer]))
+        value_and_grad(lambda m: (1.0, m))(model)
 
 
 def batch_loss(model: Any, x: Any) -> Any:

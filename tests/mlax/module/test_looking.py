@@ -159,6 +159,20 @@ def test_captures_inside_captures():
     assert jnp.array_equal(whole, 3 * X)
 
 
+def test_one_object_in_two_blocks_has_two_outputs():
+    """An activation, say: as in any transformation, each place is a module of its own."""
+    log = Log()
+    models = [Net((Block(log), Block(log)), log), Net((Block(Log()), Block(Log())), Log())]
+    models.append(
+        jax.tree.map(lambda _: log, models[1], is_leaf=lambda node: isinstance(node, Log))
+    )
+    for model in models:
+        inner = mlax.capture(model, lambda m: [block.inner for block in m.blocks])(X + 2)[2]
+        first = jnp.log(X + 2)
+        assert jnp.allclose(inner[0], first)
+        assert jnp.allclose(inner[1], jnp.log(X + 2 + first))
+
+
 def test_call_does_not_take_a_capture():
     class Wrong(Module):
         child: Any
