@@ -40,12 +40,14 @@ def without_decay(name: str, options: dict[str, Any]) -> dict[str, Any]:
 def change(name: str, options: dict[str, Any]) -> float:
     """Return the largest change of the weights by three steps."""
 
+    def body(_: Any, carry: Any) -> Any:
+        weights, state = carry
+        updates, state = step(name, ZEROS, state, weights)
+        return apply_updates(updates, weights), state
+
     @jax.jit
     def run(state: Any) -> Any:
-        weights = WEIGHTS
-        for _ in range(3):
-            updates, state = step(name, ZEROS, state, weights)
-            weights = apply_updates(updates, weights)
+        weights, _ = jax.lax.fori_loop(0, 3, body, (WEIGHTS, state))
         return jax.tree.map(lambda w, w0: jnp.max(jnp.abs(w - w0)), weights, WEIGHTS)
 
     return max(map(float, jax.tree.leaves(run(init(name, WEIGHTS, **options)))))

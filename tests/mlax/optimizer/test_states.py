@@ -108,8 +108,16 @@ def test_rates_are_vmapped_and_share_a_trace(name: str, options: dict[str, Any])
     @jax.jit
     def train(state: Any) -> Any:
         traces.append(1)
-        _, state = step(name, GRADIENTS, state, WEIGHTS)
-        return step(name, jax.tree.map(lambda g: 0.7 * g, GRADIENTS), state, WEIGHTS)
+
+        def body(state: Any, scale: Any) -> Any:
+            updates, state = step(
+                name, jax.tree.map(lambda g: scale * g, GRADIENTS), state, WEIGHTS
+            )
+            return state, updates
+
+        # Some move only from the second step on.
+        state, updates = jax.lax.scan(body, state, jnp.array([1.0, 0.7]))
+        return updates, state
 
     looped = [train(init(name, WEIGHTS, float(rate), **options)) for rate in rates]
     assert len(traces) == 1
