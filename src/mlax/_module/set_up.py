@@ -19,7 +19,7 @@ import contextvars
 import functools
 import inspect
 import zlib
-from collections.abc import Callable, Generator, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -47,11 +47,18 @@ from mlax._module.frames import (
     with_static_options,
 )
 from mlax._module.nodes import State
-from mlax._module.places import depth_of, map_modules, modules_inside, paths_to, with_nodes_of
+from mlax._module.places import (
+    depth_of,
+    map_modules,
+    modules_inside,
+    own_nodes,
+    paths_to,
+    with_nodes_of,
+)
 from mlax._module.prepared import Prepared
 from mlax._module.recipes import NoKeyError, current_uses, noting_uses
 from mlax._module.seen import UnknownError, seen
-from mlax._module.unset import refuse_unset
+from mlax._module.unset import UNSET, refuse_unset
 from mlax.tree import describe, keystr, refuse_shared
 
 __all__ = ["assembled", "has_shape", "needs_values", "only_shapes", "set_up", "set_up_one"]
@@ -93,6 +100,10 @@ class _Run:
         made: The modules that `set_up` methods returned, by path.
         making: How many `set_up` methods are running. If one calls `mlax.set_up`, that is a
             separate run.
+        joined: How many calls of `mlax.set_up` in a `forward` are running that joined this run.
+        trace: State of the trace in which the model is called.
+        by_forward: Modules that were made in a call of `mlax.set_up` in a `forward`, or inside a
+            transformation that one has begun, by path.
     """
 
     def __init__(self, key: Array | None, cure: str, eager: bool) -> None:
@@ -103,6 +114,9 @@ class _Run:
         self.asked: dict[KeyPath, inspect.BoundArguments] = {}
         self.made: dict[KeyPath, Any] = {}
         self.making = 0
+        self.joined = 0
+        self.trace: object = None
+        self.by_forward: dict[KeyPath, Any] = {}
 
     def key_for(self, path: KeyPath) -> Array | None:
         """Return a key that depends only on the model's key and the path.
@@ -132,6 +146,12 @@ class _Run:
 
     def ask(self, path: KeyPath, given: inspect.BoundArguments) -> Any:
         """Return the module at a path after its set-up."""
+        made = self._asked(path, given)
+        if self.joined or trace_state() != self.trace:
+            self.by_forward[path] = made
+        return made
+
+    def _asked(self, path: KeyPath, given: inspect.BoundArguments) -> Any:
         if not self.eager:
             self.asked.setdefault(path, given)
             return self._make(path, given)
@@ -144,6 +164,27 @@ class _Run:
                 raise _reads_values(made, path)
             self.made[path] = made
         return self.made[path]
+
+    def refuse_changed(self, returned: Any) -> None:
+        """Raise an error if a `forward` put something else in the place of a module that it made.
+
+        For example, `mlax.set_up` under `vmap` makes a stack in a lazy call, but here each module is
+        made once.
+
+        Args:
+            returned: The model that its call returned.
+        """
+        found = dict(_modules_in(returned, ())) if self.by_forward else {}
+        for path, made in self.by_forward.items():
+            after = dict(own_nodes(found.get(path, made)))
+            for name, node in own_nodes(made):
+                new = after.get(name)
+                if new is None or _shapes(new.data) not in (_shapes(node.data), _NO_SHAPES):
+                    raise _made_by_forward(path, name, new, f"makes {describe(node.data)} there")
+        for path, module in found.items():
+            for name, node in own_nodes(module):
+                if path not in self.modules and _shapes(node.data) != _NO_SHAPES:
+                    raise _made_by_forward(path, name, node, "makes no module there")
 
     def finish(self, beneath: KeyPath = ()) -> dict[KeyPath, Any]:
         """Make the modules that could not be made during the run. Return all that were made.
@@ -278,6 +319,32 @@ def _inherited(model: Any, frame: Frame | None) -> tuple[Array | None, str]:
     return _key_of_lazy(part), _cure_of_lazy(part)
 
 
+def _modules_in(module: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield a module and all inside, with their paths."""
+    yield path, module
+    for inside, child in modules_inside(module):
+        yield from _modules_in(child, path + inside)
+
+
+def _shapes(data: Any) -> tuple[object, list[object]]:
+    """Return the structure of a node's data, and the shapes and dtypes of its arrays."""
+    found, treedef = flatten(None if data is UNSET else data)
+    return treedef, [(leaf.shape, leaf.dtype) for leaf in found]
+
+
+_NO_SHAPES = _shapes(None)
+
+
+def _made_by_forward(path: KeyPath, name: str, node: Any, instead: str) -> ValueError:
+    made = "is dropped" if node is None else f"becomes {describe(node.data)}"
+    return ValueError(
+        f"mlax.set_up: {_name(path)}.{name} {made} in a forward, but mlax.set_up makes each module of the model once, "
+        f"and {instead}.\n"
+        f"  Do it in the `set_up` of the module around it, which needs a property `is_set_up`; or call the model on "
+        f"data: result, model = mlax.training(model, rng=key)(x)"
+    )
+
+
 def _reads_values(module: Any, path: KeyPath) -> TypeError:
     return TypeError(
         f"{type(module).__name__}.set_up of {_name(path)} reads the values of its input, but mlax.set_up knows only "
@@ -409,9 +476,10 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
     refuse_shared("mlax.set_up", "model", model)
     _refuse_shared_modules(model, (), {})
     around = _current.get()
-    place = None if around is None or around.making else _place_of(model)
-    if around is not None and place is not None:  # a `forward` sets up a part of the model
-        run, labelled = around, cast("Any", model)
+    part = None if around is None or around.making else _place_of(model)
+    joins = part is not None
+    if around is not None and part is not None:  # a `forward` sets up a part of the model
+        run, place, labelled = around, part, cast("Any", model)
     else:
         key, cure = rng, _PASS_ONE if around is None else _PASS_ONE_INSIDE
         if rng is None and around is None:
@@ -434,11 +502,16 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         try:
             with with_static_options(static):
                 frame.waiting = True
-                labelled(*args, **kwargs)
+                if joins:
+                    labelled(*args, **kwargs)
+                else:
+                    run.trace = trace_state()
+                    run.refuse_changed(labelled(*args, **kwargs)[1])
         finally:
             leave(before)
 
     token = _current.set(run)
+    run.joined += joins
     try:
         cast("Any", jax.eval_shape)(with_batch_axes(call, static), arrays)
         made = run.finish(place)
@@ -446,6 +519,7 @@ def set_up(model: M, *inputs: Any, rng: Array | None = None, **options: Any) -> 
         cure = "Call the model on data instead: result, model = model(x, ...)"
         raise TypeError(f"{needs_values('mlax.set_up', model)}\n  {cure}") from error
     finally:
+        run.joined -= joins
         _current.reset(token)
     model = assembled(model, place, made)
     refuse_unset("mlax.set_up", "model", model, "their modules were not called with these inputs")

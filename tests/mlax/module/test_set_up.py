@@ -442,6 +442,79 @@ def test_set_up_that_finds_no_key_names_a_cure_that_helps(how, cure):
         mlax.set_up(model, X) if how == "set_up" else call(X, how=how)
 
 
+class Ensemble(Module):
+    """Makes in `forward` what `mlax.set_up` cannot see, or may."""
+
+    cell: Any
+    how: str
+    other: Any = None
+
+    def forward(self, x: Array, rng: Array | None = None) -> tuple[Array, Self]:
+        keys = jax.random.split(KEY if rng is None else rng, 3)
+
+        def made(key: Array) -> Linear:
+            return mlax.set_up(self.cell, x, rng=key)
+
+        def called(key: Array) -> Linear:
+            return mlax.training(self.cell, rng=key)(x)[1]
+
+        match self.how if not self.cell.is_set_up else "done":
+            case "vmap":
+                return x, self.replace(cell=jax.vmap(made)(keys))
+            case "scan":
+                return x, self.replace(
+                    cell=jax.lax.scan(lambda _, k: (None, made(k)), None, keys)[1]
+                )
+            case "calls under vmap":
+                return x, self.replace(cell=jax.vmap(called)(keys))
+            case "list":
+                return x, self.replace(cell=Container([made(key) for key in keys]))
+            case "elsewhere":
+                return x, self.replace(other=jax.vmap(made)(keys))
+            case "transposed":
+                return x, self.replace(cell=jax.tree.map(jnp.transpose, made(KEY)))
+            case "without bias":
+                return x, self.replace(cell=made(KEY).replace(bias=None))
+            case "first":
+                return x, self.replace(cell=jax.tree.map(lambda a: a[0], jax.vmap(made)(keys)))
+            case "discarded":
+                return jax.vmap(lambda key: made(key)(x)[0])(keys), self
+            case "kept aside":
+                return x, self.replace(cell=made(KEY), other=Variable(x))
+            case _:
+                return x, self
+
+
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [
+        ("vmap", r"cell\.kernel becomes float32\[3,3,2\].*makes float32\[3,2\] there"),
+        ("scan", r"cell\.kernel becomes float32\[3,3,2\].*makes float32\[3,2\] there"),
+        ("calls under vmap", r"cell\.kernel becomes float32\[3,3,2\].*makes float32\[3,2\] there"),
+        ("list", r"cell\.states\[0\]\.kernel becomes float32\[3,2\].*makes no module there"),
+        ("elsewhere", r"other\.kernel becomes float32\[3,3,2\].*makes no module there"),
+        ("transposed", r"cell\.kernel becomes float32\[2,3\].*makes float32\[3,2\] there"),
+        ("without bias", r"cell\.bias is dropped.*makes float32\[2\] there"),
+    ],
+)
+def test_what_only_a_forward_makes_is_refused(how, what):
+    model = Ensemble(Linear(2), how)
+    lazily = mlax.training(model, rng=KEY)(X[0])[1]
+    assert jax.tree.leaves(lazily)
+    with pytest.raises(ValueError, match=rf"^mlax\.set_up: model\.{what}"):
+        mlax.set_up(model, X[0], rng=KEY)
+    with pytest.raises(ValueError, match=rf"^mlax\.set_up: model\.{what}"):
+        jax.jit(lambda key: mlax.set_up(model, X[0], rng=key))(KEY)
+
+
+@pytest.mark.parametrize("how", ["first", "discarded", "kept aside"])
+def test_what_a_forward_may_do_with_a_part_that_it_sets_up(how):
+    expected = mlax.set_up(Ensemble(Linear(2), how), X[0], rng=KEY)
+    assert expected.cell.kernel.data.shape == (3, 2)
+    assert expected.other is None
+    assert tree_equal(mlax.set_up(expected, X[0], rng=KEY), expected)
+
+
 class Careless(Module):
     """Makes both nodes without asking whether one was given, as most layers do."""
 
