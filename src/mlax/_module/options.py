@@ -1,9 +1,12 @@
 """`training` and `inference`: a model, or any function, that is called with options."""
 
+import functools
 import inspect
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
+import jax
+import jax.export
 from jaxtyping import Array
 
 from mlax._jax.tracebacks import trimmed
@@ -18,6 +21,8 @@ from mlax._module.frames import (
     with_static_options,
 )
 from mlax._module.prepared import Prepared, target_of
+from mlax._module.printing import with_article
+from mlax._module.resumed import resumed_with
 from mlax.tree import describe
 
 __all__ = ["inference", "training"]
@@ -34,8 +39,10 @@ class _WithOptions(Prepared):
         if target is not None:
             return calls.start(Frame(*target, current_frame()), self, args, kwargs)
         named = self._named(args, kwargs)
-        with with_static_options(self.merged()):
-            return self.function(*args, **{**named, **kwargs})
+        options = self.merged()
+        with with_static_options(options):
+            result = self.function(*args, **{**named, **kwargs})
+        return resumed_with(options, result)
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the options that a function other than a module takes as arguments.
@@ -123,9 +130,28 @@ def inference(model: F, *, rng: Array | None = None, batch_axis_name: Hashable =
     return prepared
 
 
+def _refuse_compiled(name: str, model: Any) -> None:
+    """Raise an error for a function that was traced and compiled with options of its own."""
+    function = inspect.unwrap(model)
+    while isinstance(function, functools.partial):
+        function = inspect.unwrap(function.func)
+    owner = getattr(function, "__self__", function)
+    if isinstance(owner, jax.stages.Compiled):
+        again = f"jax.jit({name}(function)).lower(x).compile()"
+    elif isinstance(owner, jax.export.Exported):
+        again = f"jax.export.export(jax.jit({name}(function)))(x)"
+    else:
+        return
+    raise TypeError(
+        f"{name}: {with_article(type(owner).__name__)} was traced already, and always runs with the options of then.\n"
+        f"  Give them to the function before: {again}"
+    )
+
+
 def _prepared(name: str, model: Any, rng: Any, static: StaticOptions) -> Any:
     if isinstance(model, type) or not callable(model):
         raise TypeError(f"{name} takes a model or a function, got {describe(model)}")
+    _refuse_compiled(name, model)
     axis: object = static.batch_axis_name
     if not isinstance(axis, (Hashable, list)):
         raise TypeError(

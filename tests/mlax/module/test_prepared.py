@@ -1,6 +1,9 @@
 """The result of `mlax.training` and `mlax.inference`: of models, of methods, and of functions."""
 
+import asyncio
+import functools
 import inspect
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import jax
@@ -152,3 +155,115 @@ def test_several_keys_and_names_that_are_none_are_refused():
         mlax.training(Sees(), rng=jnp.uint32(3))
     with pytest.raises(TypeError, match="batch_axis_name must be the name of an axis"):
         mlax.training(Sees(), batch_axis_name={"a": 1})
+
+
+def mode() -> Any:
+    """Return the inference mode that a module called here sees."""
+    return seen(Sees())[1]
+
+
+LOG: list[Any] = []
+
+
+def stream(xs: Any) -> Generator[Any, Any, Any]:
+    try:
+        for x in xs:
+            try:
+                yield x, mode()
+            except KeyError:
+                yield "caught", mode()
+        return mode()
+    finally:
+        LOG.append(mode())
+
+
+async def serve(x: Any) -> Any:
+    before = mode()
+    await asyncio.sleep(0)
+    return x, before, mode()
+
+
+async def stream_later(xs: Any) -> AsyncGenerator[Any, Any]:
+    try:
+        for x in xs:
+            await asyncio.sleep(0)
+            try:
+                yield x, mode()
+            except KeyError:
+                yield "caught", mode()
+    finally:
+        await asyncio.sleep(0)
+        LOG.append(mode())
+
+
+@pytest.mark.one_python
+def test_what_a_function_leaves_to_be_run_has_its_options():
+    """And nothing else has them in between."""
+    LOG.clear()
+    outside = mode()
+    running = mlax.inference(stream)([1, 2, 3])
+    assert inspect.isgenerator(running)
+    assert next(running) == (1, True)
+    assert mode() == outside
+    assert running.send(5) == (2, True)
+    assert running.throw(KeyError()) == ("caught", True)
+    assert [*running, *LOG] == [(3, True), True]
+    stopped = mlax.training(stream)([1])
+    assert next(stopped) == (1, False)
+    stopped.close()
+    assert LOG == [True, False]
+
+    def delegates() -> Any:
+        return (yield from mlax.inference(stream)([])), mode()
+
+    with pytest.raises(StopIteration) as stop:
+        next(delegates())
+    assert stop.value.value == (True, outside)
+    for lazy in (map, filter):
+        assert all(mlax.inference(lambda lazy=lazy: lazy(lambda _: mode() is True, [1, 2]))())
+    assert list(mlax.inference(lambda: (mode() for _ in "ab"))()) == [True, True]
+    assert mlax.inference(mlax.training(stream))([1]).send(None) == (1, True)
+
+
+@pytest.mark.one_python
+def test_async_functions_have_their_options_while_others_run():
+    async def both() -> Any:
+        running = (mlax.inference(serve)(1), serve(2), mlax.training(serve)(3))
+        return await asyncio.gather(*running), mode()
+
+    outside = mode()
+    expected = [(1, True, True), (2, outside, outside), (3, False, False)]
+    assert asyncio.run(both()) == (expected, outside)
+    assert asyncio.run(mlax.inference(serve)(1)) == (1, True, True)
+
+    async def streams() -> Any:
+        LOG.clear()
+        assert [item async for item in mlax.inference(stream_later)([1, 2])] == [
+            (1, True),
+            (2, True),
+        ]
+        running = mlax.inference(stream_later)([1, 2])
+        assert (await running.asend(None), mode()) == ((1, True), outside)
+        assert await running.athrow(KeyError()) == ("caught", True)
+        await running.aclose()
+        assert LOG == [True, True]
+
+    asyncio.run(streams())
+
+
+@pytest.mark.one_python
+def test_functions_that_were_traced_before_are_refused():
+    jitted = jax.jit(lambda x: (x, mode())[0])
+    compiled, exported = jitted.lower(X).compile(), jax.export.export(jitted)(X)
+    for function, cure in (
+        (compiled, r"jax\.jit\(mlax\.inference\(function\)\)\.lower\(x\)\.compile\(\)"),
+        (functools.partial(compiled), "always runs with the options of then"),
+        (
+            exported.call,
+            r"an Exported was .*\n.*export\(jax\.jit\(mlax\.inference\(function\)\)\)\(x\)",
+        ),
+        (jax.jit(exported.call), "always runs with the options of then"),
+    ):
+        with pytest.raises(TypeError, match=cure):
+            mlax.inference(function)
+    assert mlax.inference(functools.partial(jitted))(X) is not None
