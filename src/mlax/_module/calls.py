@@ -3,7 +3,9 @@
 import functools
 import inspect
 import sys
+import types
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import jax
@@ -115,8 +117,13 @@ def run(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     frame = Frame(module if outer is not None else with_modules_apart(module), function, outer)
     if outer is not None and outer.waiting and isinstance(module, class_of(outer.module)):
         frame.stand_in(outer)
+    elif outer is not None and _are_traced(args, kwargs):
+        frame.find_path()
     token = enter(frame)
     try:
+        if frame.path:
+            with _scope(frame.path):
+                return _run(frame, args, kwargs)
         return _run(frame, args, kwargs)
     finally:
         leave(token)
@@ -235,9 +242,15 @@ def _pair(frame: Frame, result: Any, method: str = "") -> Any:
     if items is not None and len(items) == 2 and isinstance(items[1], type(frame.module)):
         return items
     got = _kind(cast("object", result)) if items is None else f"({', '.join(map(_kind, items))})"
+    cure = "End it with `return result, self`; self may be a changed copy."
+    if isinstance(result, types.GeneratorType):
+        cure = "It cannot `yield`: loop around the call of the model."
+    elif isinstance(result, (types.CoroutineType, types.AsyncGeneratorType)):
+        cure = "It cannot be async: await around the call of the model."
+    if isinstance(result, types.CoroutineType):
+        result.close()  # or Python warns that it was never awaited
     raise TypeError(
-        f"{frame.described(method=method)} must return (result, self), got {got}.\n"
-        f"  End it with `return result, self`; self may be a changed copy."
+        f"{frame.described(method=method)} must return (result, self), got {got}.\n  {cure}"
     )
 
 
@@ -342,13 +355,23 @@ def _call(
 ) -> Any:
     if frame.outer is not None:
         frame.inherit(frame.outer)
-    if any(map(_is_traced, args)) or (kwargs and any(map(_is_traced, kwargs.values()))):
-        with jax.named_scope(path_text(path)):  # seen in profiles and in HLO
+    if _are_traced(args, kwargs):
+        with _scope(path):
             return start(frame, prepared, args, kwargs)
     return start(frame, prepared, args, kwargs)
 
 
+def _scope(path: KeyPath) -> AbstractContextManager[Any]:
+    """Return a context that shows the place of a module in profiles and in HLO."""
+    scope: AbstractContextManager[Any] = jax.named_scope(path_text(path))
+    return scope
+
+
 _tracers: dict[type, bool] = {}
+
+
+def _are_traced(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return any(map(_is_traced, args)) or (bool(kwargs) and any(map(_is_traced, kwargs.values())))
 
 
 def _is_traced(argument: object) -> bool:

@@ -25,7 +25,7 @@ from jaxtyping import Array
 
 from mlax._jax import dtypes
 from mlax._jax.trees import KeyPath
-from mlax._module.places import paths_to
+from mlax._module.places import own_path_to, paths_to
 from mlax.tree import keystr, path_text
 
 __all__ = [
@@ -271,6 +271,9 @@ class Frame:
     def _path_in_outer(self) -> KeyPath | None:
         if self.path is not None or self.outer is None:
             return self.path
+        path = own_path_to(self.module, self.outer.module, self.outer.hints)
+        if path is not None:
+            return path
         found = paths_to(self.module, self.outer.module, deep=True)
         return found[0] if found else None
 

@@ -542,6 +542,34 @@ def test_errors_say_where_the_module_stands():
         Direct({"a": (None, Block(linear(2, 2)))})(X)
 
 
+@pytest.mark.one_python
+@pytest.mark.filterwarnings("error")
+def test_a_forward_runs_at_once():
+    class Later(Module):
+        async def forward(self, x: Any) -> Any:
+            return x, self
+
+    class Yields(Module):
+        def forward(self, x: Any) -> Any:
+            yield x, self
+
+    class YieldsLater(Module):
+        async def forward(self, x: Any) -> Any:
+            yield x, self
+
+    for model, message in (
+        (
+            Later(),
+            r"Later\.forward must return \(result, self\), got coroutine\.\n.*cannot be async",
+        ),
+        (Yields(), r"Yields\.forward .*, got generator\.\n.*cannot `yield`: loop around"),
+        (YieldsLater(), r"got async_generator\.\n.*cannot be async: await around"),
+    ):
+        for call in (model, mlax.inference(model)):
+            with pytest.raises(TypeError, match=message):
+                call(1)
+
+
 def test_paths_are_named_scopes_while_tracing():
     class Block(Module):
         layers: tuple[Any, ...]
@@ -552,6 +580,18 @@ def test_paths_are_named_scopes_while_tracing():
     model = Block((linear(3, 3), Block((linear(3, 3),))))
     text = jax.jit(lambda x: model(x)[0]).lower(X).as_text(debug_info=True)
     assert "layers[1]/layers[0]" in text
+
+    class Direct(Module):
+        inner: Any
+
+        def forward(self, x: Any) -> Any:
+            y, _ = self.inner(x)
+            return self.inner.layers[0](y)[0], self
+
+    direct = Direct(Block((linear(3, 3),)))
+    text = jax.jit(lambda x: direct(x)[0]).lower(X).as_text(debug_info=True)
+    assert "/inner/layers[0]/dot_general" in text
+    assert "/inner.layers[0]/dot_general" in text
 
 
 def test_a_function_among_modules_is_refused_with_the_cure():
