@@ -1,7 +1,7 @@
 """Looking inside a call: outputs of modules, and the first one that is not finite."""
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar, ParamSpec, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -86,6 +86,11 @@ def first_non_finite(model: HasForward[P, Any]) -> Callable[P, str | None]:
 
 def _parts(name: str, model: Any) -> tuple[Any, Any, StaticOptions, str]:
     """Return the parts of a `Prepared`, given a model with options or without."""
+    if isinstance(model, _Watched):
+        raise TypeError(
+            f"{name} takes a Module, or a Module with options, got what {model.made_by} returned.\n"
+            f"  Name all modules in one call: mlax.capture(model, lambda m: (m.a, m.b))"
+        )
     known = model if isinstance(model, Prepared) else Prepared(model, None, StaticOptions(), name)
     if target_of(known.function) is None:
         raise TypeError(
@@ -98,6 +103,7 @@ class _Watched(Prepared):
     """A module that is called while every call inside is watched."""
 
     is_for_call = False
+    made_by: ClassVar[str]
 
     @property
     def target(self) -> tuple[Any, Callable[..., Any]]:
@@ -127,6 +133,7 @@ class _Watched(Prepared):
 
 
 class _Capturing(_Watched):
+    made_by = "mlax.capture"
     where: Callable[[Any], Any]
 
     def with_options(self, name: str, rng: Any, static: Any) -> Any:
@@ -155,7 +162,8 @@ class _Capturing(_Watched):
                 why = (
                     "was called only inside a transformation, such as scan or vmap: its output has no value outside"
                     if path in hidden
-                    else "was not called"
+                    else "was not called, or only as another object: a copy from jax.tree.map or replace, or what JAX "
+                    "makes of a module that is passed to a jitted function"
                 )
                 raise ValueError(f"mlax.capture: {_name(model, path)} {why}")
         ordered = [outputs[path] for path in places]
@@ -187,6 +195,8 @@ class _Capturing(_Watched):
 
 
 class _Searching(_Watched):
+    made_by = "mlax.first_non_finite"
+
     @trimmed
     def __call__(self, *args: Any, **kwargs: Any) -> str | None:
         model = self.target[0]._original()

@@ -86,7 +86,7 @@ def test_a_module_called_twice_has_two_outputs():
 
 def test_what_cannot_be_captured_says_why():
     for where, error, message in (
-        (lambda m: m.unused, ValueError, "unused was not called"),
+        (lambda m: m.unused, ValueError, "unused was not called, or only as another object"),
         (lambda m: Times(), ValueError, "where(model) is a Times that is not in the model"),
         (lambda m: (m.head, m.head.factor.data), TypeError, "where(model)[1] is float32[]"),
         (lambda m: None, TypeError, "must return modules of the model, got None"),
@@ -171,6 +171,19 @@ def test_one_object_in_two_blocks_has_two_outputs():
         first = jnp.log(X + 2)
         assert jnp.allclose(inner[0], first)
         assert jnp.allclose(inner[1], jnp.log(X + 2 + first))
+
+
+def test_a_capture_takes_no_capture():
+    """The outputs of the inner one would be lost."""
+    inner = mlax.capture(Block(Times()), lambda m: m.inner)
+    for outer in (lambda m: mlax.capture(m, lambda m: m), mlax.first_non_finite):
+        for model in (inner, mlax.inference(inner)):
+            with pytest.raises(
+                TypeError, match=r"what mlax\.capture returned\.\n  Name all modules in one"
+            ):
+                outer(model)
+    with pytest.raises(TypeError, match=r"what mlax\.first_non_finite returned"):
+        mlax.capture(mlax.first_non_finite(Block(Times())), lambda m: m)
 
 
 def test_call_does_not_take_a_capture():
