@@ -130,7 +130,7 @@ def hidden_in(value: object) -> Hidden | None:
 def _is_searched(one: Any) -> bool:
     kind = _kind_of(one)
     if kind.search is _of_class:  # classes that can be imported are as good as globals
-        return "<locals>" in one.__qualname__ and not issubclass(one, State)
+        return not _is_importable(one) and not issubclass(one, State)
     if class_of(one) is dict and "__builtins__" in one:  # the globals of a module
         return False
     return kind.is_found or kind.search is not None
@@ -144,9 +144,31 @@ def _kind_of(one: Any) -> _Kind:
         is_found = isinstance(one, (State, Unset, *ARRAYS))
         is_built_in = module in ("builtins", "collections")
         kind = _Kind(_search_of(one), is_found, _is_of_jax(module), is_built_in)
-        if "<locals>" not in cls.__qualname__:  # or the class would never be freed
+        if _is_importable(cls):  # or the class would never be freed
             _kinds[cls] = kind
     return kind
+
+
+def _is_importable(cls: type) -> bool:
+    """Whether a class is found under its name, unlike one that a function makes, with `class` or with `type(...)`."""
+    if cls in _importable:
+        return True
+    if "<locals>" in cls.__qualname__:
+        return False
+    module = cls.__module__
+    # Some classes written in C have no name. Those of `__main__` may come from cloudpickle, without being there.
+    if cls.__flags__ & _IS_OF_PYTHON and module != "__main__" and not _is_of_jax(module):
+        found: Any = sys.modules.get(module)
+        for name in cls.__qualname__.split("."):
+            found = getattr(found, name, None)
+        if not isinstance(found, type):
+            return False
+    _importable.add(cls)
+    return True
+
+
+_IS_OF_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+_importable: set[type] = set()
 
 
 def _search_of(one: Any) -> Callable[[Any], Iterator[_Named]]:

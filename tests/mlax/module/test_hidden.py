@@ -198,6 +198,8 @@ WAYS: dict[str, Callable[[Any], Any]] = {
     "method of a class in a function": lambda inside: local_class(inside)(),
     "class in a function": local_class,
     "attribute of a class in a function": lambda inside: local_class_with_attribute(inside)(),
+    "class made by type": lambda inside: type("Made", (), {"table": inside}),
+    "attribute of a class made by type": lambda inside: type("Made", (), {"table": inside})(),
     "str with an attribute": lambda inside: with_attribute(Text("a"), inside),
     "int with an attribute": lambda inside: with_attribute(Integer(1), inside),
     "NamedTuple with an attribute": lambda inside: with_attribute(Annotated(1), inside),
