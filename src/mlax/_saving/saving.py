@@ -15,7 +15,17 @@ import stat
 import warnings
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import (
+    Any,
+    BinaryIO,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    TypeVarTuple,
+    cast,
+    overload,
+)
 
 import jax
 import numpy as np
@@ -52,8 +62,7 @@ from mlax.typing._complaints import LeafMismatchError
 __all__ = ["flatten", "load", "load_contents", "load_metadata", "save", "unflatten"]
 
 T = TypeVar("T")
-A = TypeVar("A")
-B = TypeVar("B")
+Ts = TypeVarTuple("Ts")
 
 
 class _NamedTuple(Protocol):
@@ -82,8 +91,24 @@ def flatten(tree: object) -> dict[str, Any]:
     return leaves_by_name("mlax.flatten", "tree", tree)[0]
 
 
+# With the last alone, pyright and ty take the 0 in `like=(model, 0)` for a `Literal[0]`. `tuple[*Ts]` is enough for
+# pyright, wherever the 0 is. ty has to be told what is last.
+@overload
+def unflatten(flat: Mapping[str, Any], like: N, *, strict: bool = ...) -> N: ...
+@overload
+def unflatten(
+    flat: Mapping[str, Any], like: tuple[*Ts, bool], *, strict: bool = ...
+) -> tuple[*Ts, bool]: ...
+@overload
+def unflatten(
+    flat: Mapping[str, Any], like: tuple[*Ts, int], *, strict: bool = ...
+) -> tuple[*Ts, int]: ...
+@overload
+def unflatten(flat: Mapping[str, Any], like: tuple[*Ts], *, strict: bool = ...) -> tuple[*Ts]: ...
+@overload
+def unflatten(flat: Mapping[str, Any], like: T, *, strict: bool = ...) -> T: ...
 @trimmed
-def unflatten(flat: Mapping[str, Any], like: T, *, strict: bool = True) -> T:
+def unflatten(flat: Mapping[str, Any], like: Any, *, strict: bool = True) -> Any:
     """Return a tree like another, with leaves from a dict of dotted paths.
 
     Args:
@@ -114,7 +139,7 @@ def unflatten(flat: Mapping[str, Any], like: T, *, strict: bool = True) -> T:
         copy = value if isinstance(value, jax.Array) else np.array(value)
         with _complaining(where, "flat", name):
             values[name] = target.placed(name, copy)
-    return cast("T", target.filled(values))
+    return target.filled(values)
 
 
 def _require_named(where: str, flat: object) -> None:
@@ -198,15 +223,16 @@ def _strings(where: str, metadata: Mapping[str, str]) -> Mapping[str, str]:
     return metadata
 
 
-# With the last alone, pyright and ty would take the 0 of `(model, 0)` for a `Literal[0]`.
 @overload
 def load(path: _Path) -> dict[str, Any]: ...
 @overload
 def load(path: _Path, like: N, *, strict: bool = ...) -> N: ...
 @overload
-def load(path: _Path, like: tuple[A, int], *, strict: bool = ...) -> tuple[A, int]: ...
+def load(path: _Path, like: tuple[*Ts, bool], *, strict: bool = ...) -> tuple[*Ts, bool]: ...
 @overload
-def load(path: _Path, like: tuple[A, B, int], *, strict: bool = ...) -> tuple[A, B, int]: ...
+def load(path: _Path, like: tuple[*Ts, int], *, strict: bool = ...) -> tuple[*Ts, int]: ...
+@overload
+def load(path: _Path, like: tuple[*Ts], *, strict: bool = ...) -> tuple[*Ts]: ...
 @overload
 def load(path: _Path, like: T, *, strict: bool = ...) -> T: ...
 @trimmed

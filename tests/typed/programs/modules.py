@@ -264,6 +264,16 @@ def loaded(net: Net) -> None:
     assert_type(mlax.load("file.safetensors", like={"net": net, "more": net}), dict[str, Net])
     state = optim.adam.init(net)
     assert_type(mlax.load("file.safetensors", like=(net, state, 0)), tuple[Net, optim.adam.State[Net], int])
+    key = jax.random.key(0)
+    assert_type(mlax.load("file.safetensors", like=(net, state, key, 0)), tuple[Net, optim.adam.State[Net], Array, int])
+    assert_type(mlax.load("file.safetensors", like=(net, state, key, key, 0)), tuple[Net, optim.adam.State[Net], Array, Array, int])
+    assert_type(mlax.load("file.safetensors", like=(net, 0, state)), tuple[Net, int, optim.adam.State[Net]])  # false alarm: ty
+    assert_type(mlax.load("file.safetensors", like=(0, net)), tuple[int, Net])  # false alarm: ty
+    assert_type(mlax.load("file.safetensors", like=(net, True)), tuple[Net, bool])
+    assert_type(mlax.load("file.safetensors", like=(net, 0.5)), tuple[Net, float])  # false alarm: ty
+    assert_type(mlax.unflatten({}, like=(net, state, 0)), tuple[Net, optim.adam.State[Net], int])
+    assert_type(mlax.unflatten({}, like=state), optim.adam.State[Net])
+    assert_type(mlax.unflatten({}, like={"net": net}), dict[str, Net])
     assert_type(mlax.load("file.safetensors", like=state), optim.adam.State[Net])
     assert_type(mlax.load("file.safetensors", like=optim.Frozen().init(net)).step, Array)
     model, step = mlax.load("file.safetensors", like=(net, 0))
