@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import jax
 
+from mlax._jax.trees import class_of
 from mlax._module.frames import StaticOptions
 
 __all__ = ["with_batch_axes"]
@@ -17,7 +18,7 @@ def with_batch_axes(function: Callable[..., Any], static: StaticOptions) -> Call
     an axis for them in front.
     """
     given = static.batch_axis_name
-    names: tuple[object, ...] = given if isinstance(given, tuple) else (given,)
+    names: tuple[object, ...] = given if class_of(given) is tuple else (given,)
     for name in names:
         if isinstance(name, str) and not _is_mapped(name):
             function = jax.vmap(function, in_axes=None, axis_name=name, axis_size=1)

@@ -121,7 +121,8 @@ class _Plan:
     def of(cls, function: Callable[..., Any], module: str) -> "_Plan":
         hints = _hints_of(function)
         name = qualname(function).rpartition("<locals>.")[2]
-        outer, _, last = name.rpartition(".")
+        last = name.rpartition(".")[2]
+        is_inner = qualname(function).endswith(f"<locals>.{last}")  # a function in a function
         if last.startswith("_") and not last.startswith("__"):
             name = last.lstrip("_")  # called by a public one of the same name, which users know
         label = f"{_short(module)}.{name}"
@@ -139,7 +140,7 @@ class _Plan:
             names_self=any(
                 with_self(hint, Any) is not hint for hint in (*hints.values(), result_hint)
             ),
-            receiver=_receiver(signature, hints) if outer else None,
+            receiver=None if is_inner else _receiver(signature, hints),
         )
 
     def bind(self, args: Any, kwargs: Any) -> dict[str, Any] | None:
