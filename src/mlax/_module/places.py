@@ -1,8 +1,7 @@
 """Nodes of a model by their place: found, listed and replaced."""
 
 import functools
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from jax.tree_util import DictKey, GetAttrKey, SequenceKey
@@ -17,10 +16,8 @@ from mlax._jax.trees import (
 from mlax._module.apart import modules_in
 from mlax._module.branches import Container, is_container
 from mlax._module.flattening import is_flattened
-from mlax._module.node_trees import recipe_of
-from mlax._module.nodes import UNSET, ENode, is_leaf_state, is_state
-from mlax._module.recipes import Recipe
-from mlax.tree import keystr, path_text
+from mlax._module.nodes import ENode, is_leaf_state, is_state
+from mlax.tree import keystr
 
 __all__ = [
     "depth_of",
@@ -31,7 +28,6 @@ __all__ = [
     "own_path_to",
     "paths_to",
     "with_node",
-    "with_nodes_of",
 ]
 
 
@@ -50,54 +46,6 @@ def _nodes(name: str, value: Any) -> Iterator[tuple[str, ENode[Any]]]:
         for path, node in leaves_with_path(value, is_leaf=is_state):
             if is_state(node):
                 yield from _nodes(name + keystr(path), node)
-
-
-def with_nodes_of(made: Any, given: Any, used: Iterable[Recipe]) -> Any:
-    """Return a module made by a `set_up`, keeping its own nodes that already had data.
-
-    Parameters that were frozen stay frozen.
-
-    Args:
-        made: What the `set_up` returned.
-        given: The module before.
-        used: The recipes that were used meanwhile, once for each node.
-
-    Raises:
-        TypeError: The `set_up` replaced an unset node, but did not use its init and dtype.
-    """
-
-    def is_node(node: Any) -> bool:
-        return is_leaf_state(node) or (
-            node is not given and node is not made and is_flattened(node)
-        )
-
-    uses = Counter(map(id, used))
-    before = {path: node for path, node in leaves_with_path(given, is_node) if is_leaf_state(node)}
-
-    def kept(path: KeyPath, node: Any) -> Any:
-        old = before.get(path)
-        if old is None or not is_leaf_state(node):
-            return node
-        if old.data is not UNSET or node.data is UNSET:
-            return old
-        recipe = recipe_of(old)
-        if recipe is not None:
-            if not uses[id(recipe)]:
-                raise _ignored(f"{type(given).__name__}.set_up", path, old, node)
-            uses[id(recipe)] -= 1
-        if getattr(old, "frozen", False) and type(node) is type(old):
-            return old.with_data(node.data)
-        return node
-
-    return map_with_path(kept, made, is_node)
-
-
-def _ignored(where: str, path: KeyPath, old: Any, new: Any) -> TypeError:
-    name = path_text(path)
-    return TypeError(
-        f"{where}: {name} is {old!r}, but set_up replaced it by {new!r} and did not use its init and dtype.\n"
-        f"  Make the node with self.{name}.made(rng, shape, init, dtype)."
-    )
 
 
 def modules_inside(module: Any) -> list[tuple[KeyPath, Any]]:

@@ -112,13 +112,15 @@ def _name(init: object) -> str:
 
 @contextmanager
 def noting_uses() -> Generator[list[Recipe]]:
-    """Collect the recipes that are used inside, one for each array made."""
-    uses = Uses()
+    """Collect the recipes that are used inside, one for each array made. They count in a `set_up` around, too."""
+    uses, around = Uses(), _uses.get()
     token = _uses.set(uses)
     try:
         yield uses.recipes
     finally:
         _uses.reset(token)
+        if around is not None:
+            around.recipes += uses.recipes
 
 
 def current_uses() -> Uses | None:

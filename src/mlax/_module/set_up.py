@@ -46,6 +46,7 @@ from mlax._module.frames import (
     trace_state,
     with_static_options,
 )
+from mlax._module.kept import with_nodes_of
 from mlax._module.nodes import State
 from mlax._module.places import (
     depth_of,
@@ -53,7 +54,6 @@ from mlax._module.places import (
     modules_inside,
     own_nodes,
     paths_to,
-    with_nodes_of,
 )
 from mlax._module.prepared import Prepared
 from mlax._module.recipes import NoKeyError, current_uses, noting_uses
@@ -408,9 +408,10 @@ def _made(
             f"{cls.__name__}.set_up{at} must return the set-up copy, got {describe(made)}.\n"
             f"  End it with `return self.replace(...)`: modules are frozen."
         )
+    made = with_nodes_of(made, module, used)
     if not made.is_set_up:
         raise ValueError(f"{cls.__name__}.set_up{at} was called, but {_not_set_up(made)}")
-    return with_nodes_of(made, module, used)
+    return made
 
 
 def _named(given: inspect.BoundArguments) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 import mlax
 from mlax import Container, Module, Parameter, Variable, tree_equal
+from mlax.nn import init
 from tests.mlax.models import BatchNorm, Linear, net
 
 KEY = jax.random.key(0)
@@ -545,6 +546,75 @@ def test_given_nodes_are_kept(lazily):
     frozen = done(Careless(Parameter(frozen=True)))
     assert frozen.kernel.frozen
     assert frozen.kernel.data.shape == (3,)
+
+
+class Holds(Module):
+    """Its `set_up` returns what it is told to, whatever there was."""
+
+    made: Any
+    part: Any = None
+    own: Parameter = Parameter()
+
+    def set_up(self, x: Array, rng: Array) -> Self:
+        own = self.own.made(None, (3,), init.zeros, x.dtype)
+        return self.replace(own=own, **self.made(self, x, rng))
+
+    def forward(self, x: Array) -> tuple[Array, Self]:
+        return x, self
+
+
+def wrapped(values: Any) -> Container:
+    return Container({"a": values})
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_given_nodes_inside_children_are_kept(lazily):
+    def done(model: Holds) -> Any:
+        called = mlax.training(model, rng=KEY)(X[0])[1] if lazily else None
+        return (called or mlax.set_up(model, X[0], rng=KEY)).part
+
+    given = scale(7.0)
+    for hold in (lambda part: part, lambda part: (part,), lambda part: wrapped([part, None])):
+        new = lambda self, x, rng, hold=hold: {"part": hold(scale(0.0))}  # noqa: E731
+        none = lambda self, x, rng: {"part": None}  # noqa: E731
+        for made in (new, none):
+            part = done(Holds(made, hold(given)))
+            assert tree_equal(part, hold(given))
+            assert jax.tree.leaves(part)[0] is given.w.data
+    assert done(Holds(none, given.w)).data is given.w.data
+    assert done(Holds(none, scale(7.0).replace(w=Parameter(frozen=True)))) is None
+    frozen = done(Holds(new, wrapped([Scale(Parameter(frozen=True)), None]))).states["a"][0].w
+    assert frozen.frozen
+    assert tree_equal(frozen.data, jnp.zeros(3))
+
+
+def test_given_nodes_of_children_that_become_a_stack_or_move():
+    def stacked(self: Holds, x: Array, rng: Array) -> dict[str, Any]:
+        make = jax.vmap(lambda key: mlax.set_up(self.part, x, rng=key))
+        return {"part": make(jax.random.split(rng, 2))}
+
+    block = Holds(lambda self, x, rng: {}, scale(7.0), Parameter(init=init.ones))
+    part = mlax.set_up(Holds(stacked, block), X[0], rng=KEY).part
+    assert tree_equal(part.part.w, Parameter(jnp.full((2, 3), 7.0)))
+    assert tree_equal(part.own, Parameter(jnp.ones((2, 3))))
+    moved = lambda self, x, rng: {"part": (self.part,)}  # noqa: E731
+    assert tree_equal(mlax.set_up(Holds(moved, scale(7.0)), X[0], rng=KEY).part, (scale(7.0),))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            (scale(0.0), scale(1.0)),
+            r"part\[1\]\.w was given as Parameter\(f32\[3\]\), but set_up ret",
+        ),
+        ((Scale(Parameter(init=init.ones)),), r"part\[0\]\.w is .* did not use its init and dtype"),
+    ],
+)
+def test_a_set_up_that_leaves_no_place_for_a_node_of_a_child_is_refused(given, message):
+    model = Holds(lambda self, x, rng: {"part": (scale(0.0),)}, given)
+    with pytest.raises(TypeError, match=rf"^Holds\.set_up: {message}"):
+        mlax.set_up(model, X[0], rng=KEY)
 
 
 def test_a_stack_that_sets_up_its_block_under_vmap():
