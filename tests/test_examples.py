@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import safetensors.numpy
 
-pytestmark = [pytest.mark.one_python, pytest.mark.optimized]
+pytestmark = pytest.mark.one_python
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +47,7 @@ def whole(
     return folder, done
 
 
+@pytest.mark.optimized
 def test_training_reaches_its_accuracy_and_leaves_a_picture(
     whole: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
@@ -63,6 +64,7 @@ def test_training_reaches_its_accuracy_and_leaves_a_picture(
     assert "test_accuracy=" in done.stderr
 
 
+@pytest.mark.optimized
 def test_interrupted_training_ends_with_the_same_weights(
     whole: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
