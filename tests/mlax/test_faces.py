@@ -19,6 +19,7 @@ FACES = [
     "mlax.experimental.optim",
     "mlax.leafwise",
     "mlax.losses",
+    "mlax.nn",
     "mlax.nn.init",
     "mlax.optim",
     "mlax.optimizer",

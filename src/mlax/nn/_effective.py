@@ -1,0 +1,123 @@
+"""`Effective`: the base of layers that call another model than they store."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, Self, TypeVar
+
+import jax
+from jaxtyping import Array
+
+from mlax._jax.trees import KeyPath, class_of, leaves_with_path, map_with_path
+from mlax._module import calls
+from mlax._module.module import Module
+from mlax._module.nodes import ENode, is_variable
+from mlax._module.places import node_at
+from mlax._module.set_up import set_up as set_up_model
+from mlax.nn import _inside
+from mlax.nn.repeat import Repeat
+from mlax.tree import keystr
+
+__all__ = ["Effective", "Kernel", "kernels", "matching", "with_kernels"]
+
+M = TypeVar("M", covariant=True)
+N = TypeVar("N")
+
+
+class Effective(Module, Generic[M]):
+    """Wraps a whole model, and calls one that is made of it in each call.
+
+    The model keeps its classes, fields and paths: what changes are its arrays. Its Variables are those that the call
+    returned.
+
+    A subclass declares `inner` as its first field, and defines `effective`. Its `forward`, which has its own types,
+    is `call_effective`.
+    """
+
+    inner: M
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether the model is."""
+        return not _inside.is_unset(self.inner)
+
+    def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
+        """Set up the model, with the inputs as they are given."""
+        inner: Any = self.inner
+        given, named = _inside.sample((args, kwargs))
+        return self.replace(inner=set_up_model(inner, *given, rng=rng, **named))
+
+    def effective(self) -> M:
+        """Return the model that is called."""
+        raise NotImplementedError(f"{type(self).__name__} does not define effective")
+
+    def call_effective(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Return the result of the model that `effective` makes, and this module with the Variables after the call."""
+        result, after = calls.run_instead(self.effective(), args, kwargs)
+        return result, self.replace(inner=after.filter(is_variable).combine(self.inner))
+
+
+class Kernel(NamedTuple):
+    """An array of a model.
+
+    Attributes:
+        array: Its value.
+        stacked: How many of its first axes are the blocks of a `Repeat` that it stands in.
+    """
+
+    array: Array
+    stacked: int
+
+    def mapped(self, function: Callable[..., Any], *others: Any) -> Any:
+        """Return what a function of one block's array, and of its part of others, returns for all blocks."""
+        for _ in range(self.stacked):
+            function = jax.vmap(function)
+        return function(self.array, *others)
+
+
+def kernels(model: Any, matches: Callable[[str], Any]) -> dict[str, Kernel]:
+    """Return the arrays of a model whose paths match and that have at least two axes in a block, by path.
+
+    Args:
+        model: The model.
+        matches: A predicate of paths, such as `layers[0].kernel`.
+    """
+    found: dict[str, Kernel] = {}
+    for path, leaf in leaves_with_path(model):
+        kernel = Kernel(leaf, _stacked(model, path))
+        if leaf.ndim - kernel.stacked >= 2 and matches(name := _name(path)):
+            found[name] = kernel
+    return found
+
+
+def with_kernels(model: N, new: dict[str, Array]) -> N:
+    """Return a model with other arrays at some paths."""
+    changed: N = map_with_path(lambda path, leaf: new.get(_name(path), leaf), model)
+    return changed
+
+
+def _name(path: KeyPath) -> str:
+    return keystr(path).lstrip(".")
+
+
+def _stacked(model: Any, path: KeyPath) -> int:
+    count = 0
+    for key in path:
+        count += issubclass(class_of(model), Repeat)
+        model = node_at(model, (key,))
+        if issubclass(class_of(model), ENode):
+            break
+    return count
+
+
+def matching(layer: Any, model: Any) -> dict[str, Kernel]:
+    """Return the kernels of a model that a layer's regular expressions, `where`, match.
+
+    Raises:
+        ValueError: There is none.
+    """
+    patterns: tuple[str, ...] = (layer.where,) if isinstance(layer.where, str) else layer.where
+    found = kernels(model, lambda path: any(re.fullmatch(each, path) for each in patterns))
+    if not found:
+        name = type(layer).__name__
+        raise ValueError(f"{name}: no array with two axes has a path that matches {layer.where!r}")
+    return found

@@ -1,0 +1,102 @@
+"""`BatchNorm`: a norm over the examples of a batch."""
+
+from dataclasses import KW_ONLY
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mlax._jax.dtypes import compute_dtype
+from mlax._module.module import Module
+from mlax._module.nodes import Parameter, Variable
+from mlax.nn._fields import AxisNames, check_dtype, fraction, made, wide
+from mlax.nn.init import ones, zeros
+from mlax.nn.normalization import normalized, scaled
+
+__all__ = ["BatchNorm"]
+
+
+class BatchNorm(Module):
+    """Gives each channel mean 0 and variance 1 over a batch, then scales and shifts it (Ioffe and Szegedy, 2015).
+
+    In training, statistics are over all examples of the batch and all axes but the last, and running
+    means of them are kept. In inference, the running means are used:
+
+        batched = nn.Batched(model)                           # maps examples over an axis with a name
+        y, batched = mlax.training(batched, rng=key)(xs)
+        y, batched = mlax.inference(batched)(xs)
+
+    Args:
+        momentum: Weight of the running means before; that of the new statistics is 1 - momentum. PyTorch
+            calls that of the new ones momentum.
+        eps: Added to the variance.
+        scale: Shape (channels,). By default ones; None for no scale.
+        bias: Shape (channels,). By default zeros; None for no bias.
+        mean: Running mean, shape (channels,), in float32 or wider.
+        variance: Running variance (that of the sample, divided by n), likewise.
+    """
+
+    momentum: float = 0.9
+    _: KW_ONLY
+    eps: float = 1e-5
+    scale: Parameter[Float[Array, "channels"]] | None = Parameter()
+    bias: Parameter[Float[Array, "channels"]] | None = Parameter()
+    mean: Variable[Float[Array, "channels"]] = Variable()
+    variance: Variable[Float[Array, "channels"]] = Variable()
+
+    def __check__(self) -> None:
+        fraction(self, "momentum")
+
+    def set_up(self, x: Float[Array, "*space channels"], rng: Array) -> Self:
+        """Make scale and bias in the dtype of the input, and the running statistics."""
+        scale_key, bias_key = jax.random.split(rng)
+        shape, dtype = x.shape[-1:], compute_dtype(x.dtype)
+        return self.replace(
+            scale=made(self.scale, scale_key, shape, ones, x.dtype),
+            bias=made(self.bias, bias_key, shape, zeros, x.dtype),
+            mean=self.mean.made(None, shape, zeros, dtype),
+            variance=self.variance.made(None, shape, ones, dtype),
+        )
+
+    def forward(
+        self,
+        x: Float[Array, "*space channels"],
+        inference_mode: bool = False,
+        batch_axis_name: AxisNames = (),
+    ) -> tuple[Float[Array, "*space channels"], Self]:
+        """Return the normalized array, and in training the layer with new running statistics.
+
+        Args:
+            x: One example.
+            inference_mode: Whether to use the running statistics.
+            batch_axis_name: Name of the axis that examples are mapped over, or a tuple of names.
+
+        Raises:
+            ValueError: There is no batch axis in training.
+        """
+        check_dtype(self, x, "scale", "bias")
+        y = wide(x)
+        if inference_mode:
+            y = normalized(y, self.mean.data, self.variance.data, self.eps)
+            return scaled(y, self).astype(x.dtype), self
+        if batch_axis_name == ():
+            raise ValueError(
+                "BatchNorm needs the name of the axis that examples are mapped over, to be trained.\n"
+                "  Call nn.Batched(model) with the batch, or give the name to the call: "
+                'mlax.training(model, batch_axis_name="batch") under jax.vmap(..., axis_name="batch").'
+            )
+        space = tuple(range(x.ndim - 1))
+        mean = jax.lax.pmean(y.mean(space), batch_axis_name)
+        variance = jax.lax.pmean(jnp.square(y - mean).mean(space), batch_axis_name)
+        y = scaled(normalized(y, mean, variance, self.eps), self)
+        return y.astype(x.dtype), self.replace(
+            mean=self._running(self.mean, mean), variance=self._running(self.variance, variance)
+        )
+
+    def _running(
+        self, before: Variable[Float[Array, "channels"]], new: Array
+    ) -> Variable[Float[Array, "channels"]]:
+        old = before.data
+        new = jax.lax.stop_gradient(new).astype(old.dtype)
+        return before.with_data(self.momentum * old + (1 - self.momentum) * new)

@@ -1,0 +1,84 @@
+"""Modules made of modules: `Series`, `Parallel`, `Residual`."""
+
+from typing import Any, Generic, Self, TypeVar
+
+from jaxtyping import Array
+
+from mlax._module.module import Module
+from mlax.tree import describe
+
+__all__ = ["Parallel", "Residual", "Series"]
+
+M = TypeVar("M", bound=Module, covariant=True)
+
+
+class Series(Module):
+    """Calls modules one after another, each with the result of the one before.
+
+        nn.Series(nn.Linear(32), nn.F(jax.nn.relu), nn.Linear(10))
+
+    Without modules it returns its input. Indexing, slicing, `len` and iteration are those of the tuple `layers`.
+
+    Args:
+        layers: The modules.
+    """
+
+    layers: tuple[Module, ...]
+
+    def __init__(self, *layers: Module) -> None:
+        super().__init__(layers=layers)
+
+    def forward(self, x: Any) -> tuple[Any, Self]:
+        """Return the result of the last module."""
+        return self.chain(x, *self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int) -> Module:
+        return self.layers[index]
+
+
+class Parallel(Module):
+    """Calls modules with the same input, and returns a tuple of their results.
+
+    Args:
+        branches: The modules.
+    """
+
+    branches: tuple[Module, ...]
+
+    def __init__(self, *branches: Module) -> None:
+        super().__init__(branches=branches)
+
+    def forward(self, x: Any) -> tuple[tuple[Any, ...], Self]:
+        """Return the results of all modules."""
+        results: list[Any] = []
+        for branch in self.branches:
+            result, self = self.call(branch, x)
+            results.append(result)
+        return tuple(results), self
+
+
+class Residual(Module, Generic[M]):
+    """Adds a module's result to its input: `x + inner(x)` (He et al., 2016).
+
+    Args:
+        inner: The module. Its result has the shape and the dtype of its input.
+    """
+
+    inner: M
+
+    def forward(self, x: Array) -> tuple[Array, Self]:
+        """Return the sum.
+
+        Raises:
+            ValueError: The result has another shape or dtype than the input.
+        """
+        inner: Any = self.inner
+        y, self = self.call(inner, x)
+        if y.shape != x.shape or y.dtype != x.dtype:
+            raise ValueError(
+                f"Residual: the input is {describe(x)}, but inner returned {describe(y)}"
+            )
+        return x + y, self

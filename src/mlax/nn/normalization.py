@@ -1,0 +1,176 @@
+"""Norms over the features of one example: `LayerNorm`, `RMSNorm`, `GroupNorm`, `InstanceNorm`.
+
+Statistics are computed in float32 or wider, and the result is rounded once to the dtype of the input.
+"""
+
+from dataclasses import KW_ONLY
+from typing import Any, Self, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mlax._module.module import Module
+from mlax._module.nodes import Parameter
+from mlax.nn._fields import at_least, check_dtype, made, wide
+from mlax.nn.init import ones, zeros
+
+__all__ = ["GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm", "normalized", "scaled"]
+
+M = TypeVar("M", bound=Module)
+_Axes = tuple[int, ...]
+
+
+def normalized(x: Array, mean: Any, variance: Any, eps: float) -> Array:
+    """Return `(x - mean) / sqrt(variance + eps)`."""
+    result: Array = (x - mean) * jax.lax.rsqrt(variance + eps)
+    return result
+
+
+def scaled(x: Array, layer: Any) -> Array:
+    """Return `x * scale + bias`, without those that the layer does not have."""
+    x = x if layer.scale is None else x * wide(layer.scale.data)
+    return x if layer.bias is None else x + wide(layer.bias.data)
+
+
+def _normalized(x: Array, axes: _Axes, eps: float) -> Array:
+    """Return an array with mean 0 and variance 1 over these axes."""
+    mean = x.mean(axes, keepdims=True)
+    variance = jnp.square(x - mean).mean(axes, keepdims=True)
+    return normalized(x, mean, variance, eps)
+
+
+class LayerNorm(Module):
+    """Gives the last axis mean 0 and variance 1, then scales and shifts it (Ba et al., 2016).
+
+    Args:
+        eps: Added to the variance.
+        scale: Shape (features,). By default ones; None for no scale.
+        bias: Shape (features,). By default zeros; None for no bias.
+    """
+
+    eps: float = 1e-5
+    _: KW_ONLY
+    scale: Parameter[Float[Array, "features"]] | None = Parameter()
+    bias: Parameter[Float[Array, "features"]] | None = Parameter()
+
+    def set_up(self, x: Float[Array, "*batch features"], rng: Array) -> Self:
+        """Make scale and bias, in the dtype of the input."""
+        return _with_scale_and_bias(self, x, rng)
+
+    def forward(
+        self, x: Float[Array, "*batch features"]
+    ) -> tuple[Float[Array, "*batch features"], Self]:
+        """Return the normalized array."""
+        check_dtype(self, x, "scale", "bias")
+        return scaled(_normalized(wide(x), (-1,), self.eps), self).astype(x.dtype), self
+
+
+class RMSNorm(Module):
+    """Divides the last axis by its root mean square, then scales it (Zhang and Sennrich, 2019).
+
+    Args:
+        eps: Added to the mean square.
+        scale: Shape (features,). By default ones; None for no scale.
+    """
+
+    eps: float = 1e-6
+    _: KW_ONLY
+    scale: Parameter[Float[Array, "features"]] | None = Parameter()
+
+    def set_up(self, x: Float[Array, "*batch features"], rng: Array) -> Self:
+        """Make the scale, in the dtype of the input."""
+        return self.replace(scale=made(self.scale, rng, x.shape[-1:], ones, x.dtype))
+
+    def forward(
+        self, x: Float[Array, "*batch features"]
+    ) -> tuple[Float[Array, "*batch features"], Self]:
+        """Return the normalized array."""
+        check_dtype(self, x, "scale")
+        y = wide(x)
+        y = normalized(y, 0, jnp.square(y).mean(-1, keepdims=True), self.eps)
+        return (y if self.scale is None else y * wide(self.scale.data)).astype(x.dtype), self
+
+
+class GroupNorm(Module):
+    """Gives each group of channels mean 0 and variance 1, then scales and shifts each channel (Wu and He, 2018).
+
+    A group's statistics are over its channels and all other axes.
+
+    Args:
+        num_groups: Number of groups, which divides the number of channels.
+        eps: Added to the variance.
+        scale: Shape (channels,). By default ones; None for no scale.
+        bias: Shape (channels,). By default zeros; None for no bias.
+    """
+
+    num_groups: int
+    eps: float = 1e-5
+    _: KW_ONLY
+    scale: Parameter[Float[Array, "channels"]] | None = Parameter()
+    bias: Parameter[Float[Array, "channels"]] | None = Parameter()
+
+    def __check__(self) -> None:
+        at_least(self, 1, "num_groups")
+
+    def set_up(self, x: Float[Array, "*space channels"], rng: Array) -> Self:
+        """Make scale and bias, in the dtype of the input."""
+        return _with_scale_and_bias(self, x, rng)
+
+    def forward(
+        self, x: Float[Array, "*space channels"]
+    ) -> tuple[Float[Array, "*space channels"], Self]:
+        """Return the normalized array.
+
+        Raises:
+            ValueError: The channels cannot be divided into groups.
+        """
+        check_dtype(self, x, "scale", "bias")
+        if x.shape[-1] % self.num_groups:
+            raise ValueError(
+                f"GroupNorm: {x.shape[-1]} channels cannot be divided into {self.num_groups} groups"
+            )
+        grouped = wide(x).reshape(*x.shape[:-1], self.num_groups, -1)
+        axes = (*range(x.ndim - 1), x.ndim)
+        y = _normalized(grouped, axes, self.eps).reshape(x.shape)
+        return scaled(y, self).astype(x.dtype), self
+
+
+class InstanceNorm(Module):
+    """Gives each channel of an example mean 0 and variance 1, then scales and shifts it (Ulyanov et al., 2016).
+
+    A channel's statistics are over all other axes. PyTorch's has neither scale nor bias by default:
+    `InstanceNorm(scale=None, bias=None)`.
+
+    Args:
+        eps: Added to the variance.
+        scale: Shape (channels,). By default ones; None for no scale.
+        bias: Shape (channels,). By default zeros; None for no bias.
+    """
+
+    eps: float = 1e-5
+    _: KW_ONLY
+    scale: Parameter[Float[Array, "channels"]] | None = Parameter()
+    bias: Parameter[Float[Array, "channels"]] | None = Parameter()
+
+    def set_up(self, x: Float[Array, "axis *space channels"], rng: Array) -> Self:
+        """Make scale and bias, in the dtype of the input."""
+        return _with_scale_and_bias(self, x, rng)
+
+    def forward(
+        self, x: Float[Array, "axis *space channels"]
+    ) -> tuple[Float[Array, "axis *space channels"], Self]:
+        """Return the normalized array."""
+        check_dtype(self, x, "scale", "bias")
+        axes = tuple(range(x.ndim - 1))
+        return scaled(_normalized(wide(x), axes, self.eps), self).astype(x.dtype), self
+
+
+def _with_scale_and_bias(layer: M, x: Any, rng: Array) -> M:
+    scale_key, bias_key = jax.random.split(rng)
+    of: Any = layer
+    new: M = of.replace(
+        scale=made(of.scale, scale_key, x.shape[-1:], ones, x.dtype),
+        bias=made(of.bias, bias_key, x.shape[-1:], zeros, x.dtype),
+    )
+    return new

@@ -1,0 +1,153 @@
+"""Pools over the axes of space of an input of shape (*space, channels)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import KW_ONLY
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from mlax._module.module import Module
+from mlax.nn._fields import one_per_axis, wide
+from mlax.nn._windows import Padding, check_axes, check_fit, pads, sizes
+
+__all__ = ["AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "MaxPool"]
+
+_Sizes = int | tuple[int, ...]
+
+
+class MaxPool(Module):
+    """The greatest element of each window. Padding never is the greatest.
+
+    Args:
+        kernel_size: Size of the window: one number for all axes of space, or a tuple.
+        stride: Steps between windows. By default `kernel_size`: windows do not overlap.
+        padding: Positions added around the input: `"SAME"`, `"VALID"`, or numbers (see `Padding`).
+        dilation: Steps between the elements of a window.
+    """
+
+    kernel_size: _Sizes
+    stride: _Sizes | None = None
+    _: KW_ONLY
+    padding: Padding = 0
+    dilation: _Sizes = 1
+
+    def forward(
+        self, x: Float[Array, "*space channels"]
+    ) -> tuple[Float[Array, "*new_space channels"], Self]:
+        """Return the greatest elements."""
+        return _reduced(self, x, -jnp.inf, jax.lax.max), self
+
+
+class AvgPool(Module):
+    """The mean of each window, computed in float32 or wider.
+
+    Args:
+        kernel_size: Size of the window: one number for all axes of space, or a tuple.
+        stride: Steps between windows. By default `kernel_size`: windows do not overlap.
+        padding: Positions added around the input: `"SAME"`, `"VALID"`, or numbers (see `Padding`).
+        count_include_pad: Whether added positions count as zeros; otherwise the mean is that of the others.
+    """
+
+    kernel_size: _Sizes
+    stride: _Sizes | None = None
+    _: KW_ONLY
+    padding: Padding = 0
+    count_include_pad: bool = True
+
+    def forward(
+        self, x: Float[Array, "*space channels"]
+    ) -> tuple[Float[Array, "*new_space channels"], Self]:
+        """Return the means."""
+        y = wide(x)
+        sums = _reduced(self, y, 0.0, jax.lax.add)
+        if self.count_include_pad:
+            (window,) = sizes(self, x.ndim - 1, "kernel_size")
+            return (sums / math.prod(window)).astype(x.dtype), self
+        counts = _reduced(self, jnp.ones((*x.shape[:-1], 1), y.dtype), 0.0, jax.lax.add)
+        return (sums / counts).astype(x.dtype), self
+
+
+class AdaptiveAvgPool(Module):
+    """Means over windows that divide the space into a given number of parts.
+
+    As in PyTorch, part i of m of an axis of size n is that from floor(i n / m) to ceil((i + 1) n / m).
+
+    Args:
+        output_size: Number of parts: one number for all axes of space, or a tuple.
+    """
+
+    output_size: _Sizes
+
+    def forward(
+        self, x: Float[Array, "*space channels"]
+    ) -> tuple[Float[Array, "*new_space channels"], Self]:
+        """Return the means."""
+        return _in_parts(self, wide(x), jnp.mean).astype(x.dtype), self
+
+
+class AdaptiveMaxPool(Module):
+    """Greatest elements of windows that divide the space into a given number of parts, as in `AdaptiveAvgPool`.
+
+    Args:
+        output_size: Number of parts: one number for all axes of space, or a tuple.
+    """
+
+    output_size: _Sizes
+
+    def forward(
+        self, x: Float[Array, "*space channels"]
+    ) -> tuple[Float[Array, "*new_space channels"], Self]:
+        """Return the greatest elements."""
+        return _in_parts(self, x, jnp.max), self
+
+
+def _reduced(layer: Any, x: Array, start: float, operation: Callable[[Any, Any], Any]) -> Array:
+    """Return each window's elements reduced to one."""
+    axes = _axes(layer, x, layer.kernel_size)
+    (window,) = sizes(layer, axes, "kernel_size")
+    stride = window if layer.stride is None else sizes(layer, axes, "stride")[0]
+    dilation = sizes(layer, axes, "dilation")[0] if hasattr(layer, "dilation") else (1,) * axes
+    amounts = pads(layer, x.shape[:-1], window, stride, dilation)
+    check_fit(layer, x.shape[:-1], window, dilation, amounts)
+    found: Array = jax.lax.reduce_window(
+        x,
+        np.asarray(
+            start, x.dtype
+        ),  # not an array of JAX: the gradient asks whether it is the least number
+        operation,
+        (*window, 1),
+        (*stride, 1),
+        [*amounts, (0, 0)],
+        window_dilation=(*dilation, 1),
+    )
+    return found
+
+
+def _axes(layer: Any, x: Array, given: _Sizes) -> int:
+    """Return the number of axes of space, after a check that it is that of the sizes that were given."""
+    if isinstance(given, tuple):
+        check_axes(layer, x, len(given))
+    return x.ndim - 1
+
+
+def _in_parts(layer: Any, x: Array, reduce: Callable[..., Array]) -> Array:
+    """Return each axis of space reduced to its parts, one axis after another."""
+    axes = _axes(layer, x, layer.output_size)
+    for axis, parts in enumerate(one_per_axis(layer, "output_size", axes)):
+        size = x.shape[axis]
+        if parts > size:
+            raise ValueError(
+                f"{type(layer).__name__}: an axis of size {size} cannot be divided into {parts} parts"
+            )
+        if size % parts == 0:
+            shape = (*x.shape[:axis], parts, size // parts, *x.shape[axis + 1 :])
+            x = reduce(x.reshape(shape), axis=axis + 1)
+            continue
+        bounds = [(i * size // parts, -(-(i + 1) * size // parts)) for i in range(parts)]
+        slices = [jax.lax.slice_in_dim(x, *bound, axis=axis) for bound in bounds]
+        x = jnp.stack([reduce(each, axis=axis) for each in slices], axis)
+    return x

@@ -1,0 +1,166 @@
+"""Models whose kernels are computed from others: `WeightNorm` and `SpectralNorm`."""
+
+import functools
+import math
+from dataclasses import KW_ONLY
+from typing import Any, ParamSpec, Self, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mlax._module.nodes import Parameter, Variable
+from mlax.nn import _inside
+from mlax.nn._effective import Effective, kernels, matching, with_kernels
+from mlax.nn._fields import at_least, wide
+
+__all__ = ["SpectralNorm", "WeightNorm"]
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+S = TypeVar("S", covariant=True)
+M = TypeVar("M", covariant=True)
+_linalg: Any = jnp.linalg  # its types are partly unknown
+
+
+class WeightNorm(Effective[M]):
+    """Separates the length of weights from their direction (Salimans and Kingma, 2016).
+
+    Each kernel, whose last axis are its outputs, becomes `scale * kernel / |kernel|`, with a trained scale for each
+    output, and the norm over all other axes. Scales start as the norms, so that the model starts as it was.
+
+    Args:
+        inner: The model.
+        where: A regular expression for paths of kernels. By default all that end with `kernel`.
+        scale: The scales, by path, shape (out,). In a `Repeat`,
+            each block has its own.
+    """
+
+    inner: M
+    _: KW_ONLY
+    where: str = r".*\bkernel"
+    scale: Parameter[dict[str, Array]] = Parameter()
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether the model and the scales are."""
+        return not _inside.is_unset((self.inner, self.scale))
+
+    def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
+        """Set up the model, and make the scales."""
+        new = super().set_up(*args, rng=rng, **kwargs)
+        if not _inside.is_unset(self.scale):
+            return new
+        norms = {
+            name: kernel.mapped(_norms).astype(kernel.array.dtype)
+            for name, kernel in matching(self, new.inner).items()
+        }
+        return new.replace(scale=self.scale.with_data(norms))
+
+    def forward(
+        self: "WeightNorm[_inside.Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
+    ) -> "tuple[R, WeightNorm[S]]":
+        """Return the result of the model with normalized kernels."""
+        layer: Any = self
+        result, layer = layer.call_effective(args, kwargs)
+        return result, layer
+
+    def effective(self) -> M:
+        """Return the model with normalized kernels."""
+
+        def normalized(kernel: Array, scale: Array) -> Array:
+            return (wide(kernel) * (wide(scale) / _norms(kernel))).astype(kernel.dtype)
+
+        scales = self.scale.data
+        found = kernels(self.inner, scales.__contains__)
+        new = {name: kernel.mapped(normalized, scales[name]) for name, kernel in found.items()}
+        return with_kernels(self.inner, new)
+
+
+class SpectralNorm(Effective[M]):
+    """Divides weights by their greatest singular value (Miyato et al., 2018).
+
+    It is estimated by power iteration, which continues from one training call to the next. A kernel is a matrix of its
+    last axis, the outputs, and all others.
+
+    Args:
+        inner: The model.
+        where: A regular expression for paths of kernels. By default all that end with `kernel`.
+        iterations: Power iterations in each training call.
+        eps: Least length of a vector when it is normalized.
+        vectors: The left singular vectors as far as they are known, by path, shape (out,). In a `Repeat`,
+            each block has its own.
+    """
+
+    inner: M
+    _: KW_ONLY
+    where: str = r".*\bkernel"
+    iterations: int = 1
+    eps: float = 1e-12
+    vectors: Variable[dict[str, Array]] = Variable()
+
+    def __check__(self) -> None:
+        at_least(self, 1, "iterations")
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether the model and the vectors are."""
+        return not _inside.is_unset((self.inner, self.vectors))
+
+    def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
+        """Set up the model, and make random vectors, improved by 15 iterations, as in PyTorch."""
+        model_key, own_key = jax.random.split(rng)
+        new = super().set_up(*args, rng=model_key, **kwargs)
+        if not _inside.is_unset(self.vectors):
+            return new
+        vectors: dict[str, Array] = {}
+        for i, (name, kernel) in enumerate(matching(self, new.inner).items()):
+            shape = (*kernel.array.shape[: kernel.stacked], kernel.array.shape[-1])
+            key = jax.random.fold_in(own_key, i)
+            start = jax.random.normal(key, shape, wide(kernel.array).dtype)
+            vectors[name] = kernel.mapped(functools.partial(self._improved, times=15), start)
+        return new.replace(vectors=self.vectors.with_data(vectors))
+
+    def forward(self, *args: Any, inference_mode: bool = False, **kwargs: Any) -> tuple[Any, Self]:
+        """Return the result of the model with normalized kernels, and in training the layer with better vectors."""
+        if not inference_mode:
+            improve = functools.partial(self._improved, times=self.iterations)
+            better = {
+                name: jax.lax.stop_gradient(kernel.mapped(improve, self.vectors.data[name]))
+                for name, kernel in kernels(self.inner, self.vectors.data.__contains__).items()
+            }
+            self = self.replace(vectors=self.vectors.with_data(better))
+        return self.call_effective(args, kwargs)
+
+    def effective(self) -> M:
+        """Return the model with normalized kernels."""
+
+        def normalized(kernel: Array, u: Array) -> Array:
+            matrix = _matrix(kernel)
+            v = self._unit(jax.lax.stop_gradient(matrix) @ u)
+            return (wide(kernel) / (v @ (matrix @ u))).astype(kernel.dtype)
+
+        vectors = self.vectors.data
+        found = kernels(self.inner, vectors.__contains__)
+        new = {name: kernel.mapped(normalized, vectors[name]) for name, kernel in found.items()}
+        return with_kernels(self.inner, new)
+
+    def _improved(self, kernel: Array, u: Array, times: int) -> Array:
+        """Return a better vector, after some power iterations."""
+        matrix = _matrix(jax.lax.stop_gradient(kernel))
+        for _ in range(times):
+            u = self._unit(matrix.T @ self._unit(matrix @ u))
+        return u
+
+    def _unit(self, vector: Array) -> Array:
+        return vector / jnp.maximum(_linalg.norm(vector), self.eps)
+
+
+def _norms(kernel: Array) -> Array:
+    """Return the norm of each output's weights."""
+    norms: Array = _linalg.norm(_matrix(kernel), axis=0)
+    return norms
+
+
+def _matrix(kernel: Array) -> Array:
+    return jnp.reshape(wide(kernel), (math.prod(kernel.shape[:-1]), kernel.shape[-1]))

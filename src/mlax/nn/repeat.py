@@ -1,0 +1,202 @@
+"""`Repeat`: a deep model whose compile time does not depend on its depth."""
+
+import operator
+from collections.abc import Callable
+from dataclasses import KW_ONLY
+from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mlax._jax.tracing import is_tracer
+from mlax._jax.trees import leaves_with_path, map_leaves
+from mlax._module.module import Module
+from mlax._module.nodes import is_variable
+from mlax._module.set_up import set_up as set_up_model
+from mlax.nn import _inside
+from mlax.nn._fields import at_least
+from mlax.tree import keystr
+
+__all__ = ["Repeat"]
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+S = TypeVar("S", covariant=True)
+M = TypeVar("M", covariant=True)
+N = TypeVar("N", bound=Module)
+_jax: Any = jax  # the types of its checkpoint are partly unknown
+
+
+class Repeat(Module, Generic[M]):
+    """Several blocks of one kind in series, their nodes stacked along a new first axis, run by `jax.lax.scan`.
+
+        blocks = nn.Repeat(Block(...), 24)
+        y, blocks = blocks(x)
+
+    JAX traces and compiles one block, whatever the depth. Each block has its own weights, a key of its
+    own in each call, and its own Variables. The first weights of block i and its key in a call do not depend on the
+    depth. A block's result has the shape and dtype of its input.
+
+    `len(blocks)` is the depth; `blocks[i]` is one block, `blocks[i:j]` a Repeat of several, `blocks.unstack()` a tuple
+    of all; `Repeat.stack(*blocks)` is the inverse.
+
+    Args:
+        block: A block that is not set up, which `depth` blocks are made of; or blocks that are stacked. Nodes that
+            have a value before the block is set up have the same one in each block.
+        depth: Number of blocks. With 0, the input is returned.
+        remat: Whether the backward pass computes a block's intermediate results again, in place of keeping
+            them: `jax.checkpoint`. One of `jax.checkpoint_policies` says which are kept.
+        unroll: How many blocks make one step of the loop.
+    """
+
+    block: M
+    depth: int
+    _: KW_ONLY
+    remat: bool | Callable[..., Any] = False
+    unroll: int = 1
+
+    def __check__(self) -> None:
+        at_least(self, 0, "depth")
+        at_least(self, 1, "unroll")
+        if not self.is_set_up:
+            return  # what it has already, each block will have
+        for path, leaf in leaves_with_path(self.block):
+            shape: tuple[int, ...] | None = getattr(leaf, "shape", None)
+            if shape is not None and shape[:1] != (self.depth,):
+                raise ValueError(
+                    f"Repeat: block{keystr(path)} has shape {shape}, but the first axis of a stack of "
+                    f"depth={self.depth} blocks has that size.\n"
+                    f"  Give a block that is not set up, or make a stack of blocks: nn.Repeat.stack(*blocks)."
+                )
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether the blocks are."""
+        return not _inside.is_unset(self.block)
+
+    def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
+        """Set up each block with a key of its own."""
+        given, named = _inside.sample((args, kwargs))
+        block: Any = self.block
+
+        def make(i: Array) -> Any:
+            return set_up_model(block, *given, rng=jax.random.fold_in(rng, i), **named)
+
+        return self.replace(block=jax.vmap(make)(jnp.arange(self.depth)))
+
+    def forward(
+        self: "Repeat[_inside.Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
+    ) -> "tuple[R, Repeat[S]]":
+        """Return the result of the last block.
+
+        The first argument is the input of the first block. All others are the same for each block.
+        """
+        layer: Any = self
+        y, layer = layer._run(*args, **kwargs)
+        return y, layer
+
+    def _run(self, x: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        key = _inside.key_of_call()
+        block: Any = self.block
+        variables, rest = block.partition(is_variable)
+
+        def body(x: Any, inputs: Any) -> Any:
+            variables, rest, i = inputs
+            y, after = _inside.call(
+                self,
+                "block",
+                rest.combine(variables),
+                (x, *args),
+                kwargs,
+                key=_inside.folded(key, i),
+            )
+            _inside.check_same("Repeat: a block's result", "its input", x, y)
+            return y, after.filter(is_variable)  # the Parameters would be written again
+
+        run: Callable[[Any, Any], Any] = body
+        if self.remat is not False:
+            policy = None if self.remat is True else self.remat
+            run = _jax.checkpoint(body, policy=policy, prevent_cse=False)
+        y, variables = jax.lax.scan(
+            run, x, (variables, rest, jnp.arange(self.depth)), unroll=self.unroll
+        )
+        return y, self.replace(block=rest.combine(variables))
+
+    def scan(
+        self, method: Callable[..., Any], x: Any, each: Any = None
+    ) -> tuple[tuple[Any, Any], Self]:
+        """Call another method of each block in turn, with an input of its own: `blocks.scan(Block.decode, x, caches)`.
+
+        Args:
+            method: A method of the block's class, called as `method(block, x, of_block)`, which returns
+                `((x, result), block)`.
+            x: Input of the first block.
+            each: An array or a PyTree of arrays whose first axis are the blocks.
+
+        Returns:
+            The pair of the last block's `x` and of the stacked results; and the Repeat with changed Variables.
+        """
+        called: Any = method
+        name: str = called.__name__
+        key = _inside.key_of_call()
+        block: Any = self.block
+        variables, rest = block.partition(is_variable)
+
+        def body(before: Any, inputs: Any) -> Any:
+            variables, rest, of_block, i = inputs
+            (x, result), after = _inside.call(
+                self,
+                "block",
+                rest.combine(variables),
+                (before, of_block),
+                key=_inside.folded(key, i),
+                method=name,
+            )
+            _inside.check_same("Repeat.scan: a block's result", "its input", before, x)
+            return x, (result, after.filter(is_variable))
+
+        x, (results, variables) = jax.lax.scan(
+            body, x, (variables, rest, each, jnp.arange(self.depth)), unroll=self.unroll
+        )
+        return (x, results), self.replace(block=rest.combine(variables))
+
+    def __len__(self) -> int:
+        return self.depth
+
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    @overload
+    def __getitem__(self, index: int | Array) -> M: ...
+    def __getitem__(self, index: Any) -> Any:
+        """Return one block, or a Repeat of several."""
+        if isinstance(index, slice):
+            depth = len(range(self.depth)[index])
+            return self.replace(block=map_leaves(lambda a: a[index], self.block), depth=depth)
+        if not is_tracer(index):
+            i = operator.index(index)
+            if not -self.depth <= i < self.depth:
+                raise IndexError(f"Repeat: there is no block {i} of {self.depth}")
+        return map_leaves(lambda a: a[index], self.block)
+
+    def unstack(self) -> tuple[M, ...]:
+        """Return the blocks."""
+        return tuple(self[i] for i in range(self.depth))
+
+    @staticmethod
+    def stack(*blocks: N) -> "Repeat[N]":
+        """Return a Repeat of blocks that are set up, of one structure.
+
+        Raises:
+            ValueError: There is none, or their structures, shapes or dtypes differ.
+        """
+        if not blocks:
+            raise ValueError("Repeat.stack needs at least one block")
+        for i, block in enumerate(blocks):
+            if _inside.is_unset(block):
+                raise ValueError(
+                    f"Repeat.stack: block {i} is not set up.\n"
+                    f"  Set it up, or let nn.Repeat(block, depth) make the blocks."
+                )
+            _inside.check_same(f"Repeat.stack: block {i}", "block 0", blocks[0], block)
+        return Repeat(jax.tree.map(lambda *a: jnp.stack(a), *blocks), len(blocks))

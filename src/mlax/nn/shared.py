@@ -1,0 +1,59 @@
+"""`Shared`: one array in two places of a model."""
+
+from collections.abc import Callable
+from typing import Any, Generic, Self, TypeVar
+
+from jaxtyping import Array
+
+from mlax._module.module import Module
+from mlax._module.surgery import at
+from mlax.nn import _inside
+from mlax.nn._effective import Effective
+
+__all__ = ["Shared"]
+
+M = TypeVar("M", bound=Module)
+
+
+class Shared(Effective[M], Generic[M]):
+    """A model in which one node's data are made of others in each call, such as tied weights.
+
+        nn.Shared(model, where=lambda m: m.head.kernel, get=lambda m: m.embedding.kernel.data.T)
+
+    The array is stored, trained and saved once. To call one layer twice, call its field twice: that needs no `Shared`.
+    An output layer that is tied to an `Embedding` is `self.call(self.embedding.attend, x)`.
+
+    Args:
+        inner: The model. Its node at `where` is emptied.
+        where: From a model to the node whose data are not stored.
+        get: From the model to these data, with any shape and computation.
+    """
+
+    inner: M
+    where: Callable[[M], Any]
+    get: Callable[[M], Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inner", self._emptied(self.inner))
+
+    def _emptied(self, model: M) -> M:
+        if at(model, self.where).get().data is None or _inside.is_unset(model):
+            return model  # an unset one is emptied when it is set up
+        emptied: M = at(model, self.where).apply(lambda node: node.with_data(None))
+        return emptied
+
+    def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
+        """Set up the model."""
+        new = super().set_up(*args, rng=rng, **kwargs)
+        return new.replace(inner=self._emptied(new.inner))
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, Self]:
+        """Return the result of the model with the data in both places."""
+        return self.call_effective(args, kwargs)
+
+    def effective(self) -> M:
+        """Return the model with the data in both places."""
+        data: Any = self.get(self.inner)
+        data = getattr(data, "data", data) if not isinstance(data, Array) else data
+        full: M = at(self.inner, self.where).apply(lambda node: node.with_data(data))
+        return full

@@ -1,0 +1,133 @@
+"""Each layer's result and gradients are those of Equinox, of Flax, or of a formula, with the same weights."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mlax
+from mlax import nn
+from tests.mlax.nn.cases import CASES, Case
+
+pytestmark = pytest.mark.one_python
+every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+NOT_CALLED = {nn.Cell, nn.KVCache}  # a base class, and a tuple of arrays
+
+
+def test_every_layer_has_a_case() -> None:
+    public = {each for each in vars(nn).values() if isinstance(each, type)}
+    assert public - {type(case.layer) for case in CASES.values()} == NOT_CALLED
+
+
+def is_float(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """Return a tree with all floats in another dtype."""
+    return jax.tree.map(lambda a: a.astype(dtype) if is_float(a) else a, tree)
+
+
+def cast_parameters(layer: Any, dtype: Any) -> Any:
+    """Return a layer with its Parameters in another dtype."""
+    parameters, rest = layer.partition(mlax.is_parameter)
+    return cast(parameters, dtype).combine(rest)
+
+
+def close(got: Any, expected: Any, tolerance: float) -> None:
+    """Check all arrays of a tree, relative to the greatest number in each."""
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    both = zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(expected), strict=True)
+    for (path, one), other in both:
+        a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
+        assert a.shape == b.shape
+        # The gradient of the bias of keys is 0, as a difference of numbers around 1.
+        bound = tolerance * max(np.abs(b).max(initial=0), 0.5)
+        np.testing.assert_allclose(a, b, 0, bound, err_msg=jax.tree_util.keystr(path))
+
+
+def with_gradients(call: Any, layer: Any, given: Any) -> Any:
+    """Return a result, and gradients with respect to all Parameters and all floats of the inputs."""
+    parameters, rest = layer.partition(mlax.is_parameter)
+    leaves, structure = jax.tree.flatten(given)
+
+    def loss(parameters: Any, floats: Any) -> Any:
+        numbers = iter(floats)
+        each = [next(numbers) if is_float(a) else a for a in leaves]
+        y = call(parameters.combine(rest), jax.tree.unflatten(structure, each))
+        return sum(jnp.sum(jnp.sin(3 * a.astype(np.float32))) for a in jax.tree.leaves(y)), y
+
+    floats = [a for a in leaves if is_float(a)]
+    gradients, y = jax.grad(loss, (0, 1), has_aux=True)(parameters, floats)
+    return y, *gradients
+
+
+@every
+def test_results_and_gradients(case: Case) -> None:
+    def call(layer: Any, given: Any) -> Any:
+        with jax.numpy_dtype_promotion("strict"):
+            return with_gradients(lambda *each: case.call(*each)[0], layer, given)
+
+    def compared(layer: Any, given: Any) -> Any:
+        return call(layer, given), with_gradients(case.expected, layer, given)
+
+    single = jax.jit(call)(case.model, case.given)
+    with jax.enable_x64(True):
+        wide = cast(case.model, np.float64), cast(case.given, np.float64)
+        double, exact = jax.jit(compared)(*wide)
+    # float32 is exact to 6e-8. Sums of tens of terms, twice, and a sine, lose two digits of it.
+    close(single, exact, 1e-5)
+    if not isinstance(case.layer, nn.Compute):  # which computes in float32
+        close(double, exact, case.double)
+
+
+ULP = {jnp.bfloat16: 2.0**-7, jnp.float16: 2.0**-10}
+
+
+@every
+def test_narrow_dtypes(case: Case) -> None:
+    """Weights and inputs are exact in narrow dtypes, so what their results are compared with is that of float32."""
+
+    def call(layer: Any, given: Any) -> Any:
+        with jax.numpy_dtype_promotion("strict"):
+            narrow = [
+                case.call(cast_parameters(layer, dtype), cast(given, dtype))[0] for dtype in ULP
+            ]
+        return narrow, case.call(layer, given)[0]
+
+    narrow, exact = jax.jit(call)(case.model, case.given)
+    for (dtype, ulp), got in zip(ULP.items(), narrow, strict=True):
+        for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(exact), strict=True):
+            assert one.dtype == dtype or not case.own_dtype
+            a, b = np.asarray(one, np.float32), np.asarray(other)
+            units = (
+                np.abs(b).max() if case.rounded is None else 2.0 ** np.floor(np.log2(abs(b) + 1e-9))
+            )
+            off = 2 if case.rounded is None else case.rounded + 0.02
+            assert (np.abs(a - b) <= off * ulp * units + 1e-7).all()
+
+
+@every
+def test_dtypes_of_weights_and_gradients(case: Case) -> None:
+    """Parameters are made in the dtype of the first input, statistics in float32; gradients are as the Parameters."""
+
+    def trained(given: Any) -> Any:
+        with jax.numpy_dtype_promotion("strict"):
+            layer = case.set_up(given)
+            return layer, with_gradients(lambda *each: case.call(*each)[0], layer, given)
+
+    layer, (y, gradients, of_inputs) = jax.eval_shape(trained, cast(case.given, jnp.bfloat16))
+    parameters = layer.filter(mlax.is_parameter)
+    assert mlax.tree_equal(gradients, parameters)
+    expected = np.float32 if isinstance(case.layer, nn.Embedding) else jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(parameters)} <= {np.dtype(expected)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(layer.filter(mlax.is_variable))} <= {
+        np.dtype("f4")
+    }
+    assert {leaf.dtype for leaf in of_inputs} <= {np.dtype(jnp.bfloat16)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(y)} == {
+        np.dtype(jnp.bfloat16 if case.own_dtype else np.float32)
+    }
