@@ -1,0 +1,290 @@
+"""`Compute`, `LoRA`, `Shared`, `WeightNorm`, `SpectralNorm`, `Batched`: around models, around each other."""
+
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array, Float
+
+import mlax
+from mlax import Module, Parameter, nn, optim
+from tests.mlax.nn.cases import KEY, array
+from tests.mlax.nn.test_laws import same
+
+pytestmark = pytest.mark.one_python
+
+X = array(3, 4)
+DEEP = nn.Repeat(nn.Residual(nn.MLP(5, 4)), 3)
+
+
+def made() -> Any:
+    return mlax.set_up(DEEP, X, rng=KEY)
+
+
+def gradients(model: Any, x: Any = X) -> Any:
+    def loss(model: Any, x: Any) -> Any:
+        y, model = mlax.training(model, rng=KEY)(x)
+        return jnp.sum(jnp.square(y)), model
+
+    return mlax.value_and_grad(loss)(model, x)[1]
+
+
+def dtypes(tree: Any) -> set[Any]:
+    return {leaf.dtype for leaf in jax.tree.leaves(tree)}
+
+
+class Seen(Module):
+    """Says which dtypes it was called with."""
+
+    dense: nn.Linear
+
+    def forward(self, x: Float[Array, "*batch n"]) -> tuple[Any, Self]:
+        y, self = self.call(self.dense, x)
+        return (y, jnp.zeros((), self.dense.kernel.data.dtype), jnp.arange(2)), self
+
+
+# ---- Compute
+
+
+def test_compute_casts_for_the_computation_only() -> None:
+    wrapped = mlax.set_up(nn.Compute(Seen(nn.Linear(2)), jnp.bfloat16, result=None), X, rng=KEY)
+    assert dtypes(wrapped) == {np.dtype(np.float32)}
+    (y, kernel, integers), after = wrapped(X)
+    assert (y.dtype, kernel.dtype, integers.dtype) == (jnp.bfloat16, jnp.bfloat16, jnp.int32)
+    assert mlax.tree_equal(after, wrapped)
+    y, kernel, integers = wrapped.replace(result=jnp.float32)(X)[0]
+    assert (y.dtype, kernel.dtype, integers.dtype) == (jnp.float32, jnp.float32, jnp.int32)
+    plain = jax.tree.map(lambda a: a.astype(jnp.bfloat16), wrapped.inner)
+    np.testing.assert_array_equal(y, plain(X.astype(jnp.bfloat16))[0][0].astype(jnp.float32))
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        nn.Compute(DEEP, jnp.bfloat16),
+        nn.Repeat(nn.Compute(nn.Residual(nn.MLP(5, 4)), jnp.bfloat16), 3),
+        nn.Batched(nn.Compute(DEEP, jnp.bfloat16)),
+        nn.Compute(nn.Batched(DEEP), jnp.bfloat16),
+        nn.Compute(nn.LoRA(DEEP, 2), jnp.bfloat16),
+        nn.LoRA(nn.Compute(DEEP, jnp.bfloat16), 2),
+        nn.Compute(nn.Batched(nn.Series(nn.Linear(4), nn.BatchNorm())), jnp.bfloat16),
+        nn.Batched(nn.Compute(nn.Series(nn.Linear(4), nn.BatchNorm()), jnp.bfloat16)),
+        nn.Batched(nn.LoRA(nn.Series(nn.Linear(4), nn.BatchNorm()), 2)),
+        nn.WeightNorm(nn.Compute(DEEP, jnp.bfloat16)),
+        nn.Batched(nn.SpectralNorm(nn.Compute(nn.Linear(4), jnp.bfloat16))),
+        nn.Batched(nn.Repeat(nn.SpectralNorm(nn.Linear(4)), 2)),
+        nn.Repeat(nn.Batched(nn.LoRA(nn.Linear(4), 2)), 2),
+        nn.Repeat(nn.Repeat(nn.Residual(nn.Linear(4)), 2), 2),
+        nn.Batched(nn.Batched(nn.Linear(4), axis_name="inner")),
+    ],
+    ids=lambda model: repr(model).replace("\n", "")[:60],
+)
+def test_wrappers_around_wrappers(wrapped: Any) -> None:
+    """Weights and gradients are float32. Set-up before and in the call is the same. A call leaves weights alone."""
+    x = (
+        array(2, 3, 4)
+        if "Batched(Batched"
+        in repr(wrapped).replace("\n", "").replace(" ", "").replace("inner=", "")
+        else X
+    )
+    model = mlax.set_up(wrapped, x, rng=KEY)
+    lazily = jax.eval_shape(lambda: mlax.training(wrapped, rng=KEY)(x)[1])
+    assert jax.tree.structure(lazily) == jax.tree.structure(model)
+    assert dtypes(model) == {np.dtype(np.float32)}
+
+    @jax.jit
+    def step(model: Any, x: Any) -> Any:
+        def loss(model: Any, x: Any) -> Any:
+            y, model = mlax.training(model, rng=KEY)(x)
+            return jnp.mean(jnp.square(y)), model, y
+
+        (_, model, y), found = mlax.value_and_grad(loss)(model, x)
+        return y, model, found
+
+    y, after, found = step(model, x)
+    assert y.shape == x.shape
+    assert dtypes(found) == {np.dtype(np.float32)}
+    assert jax.tree.structure(found) == jax.tree.structure(model.filter())
+    assert jax.tree.structure(after) == jax.tree.structure(model)
+    assert mlax.tree_equal(after.filter(mlax.is_parameter), model.filter(mlax.is_parameter))
+    assert type(model).__name__ in str(mlax.summary(model, x))
+    assert mlax.tree_equal(
+        jax.tree.map(lambda a: a, mlax.freeze(model)).filter(), mlax.freeze(model).filter()
+    )
+
+
+def test_computed_repeat_is_close_to_the_model() -> None:
+    deep = made()
+    y, _ = nn.Compute(deep, jnp.bfloat16)(X)
+    expected, _ = deep(X)
+    np.testing.assert_allclose(y, expected, 0, 3 * 2**-8 * float(abs(expected).max()))
+    assert not (y == expected).all()
+
+
+def test_compute_refuses_other_dtypes() -> None:
+    with pytest.raises(TypeError, match=r"Compute\.dtype must be a floating-point dtype"):
+        nn.Compute(nn.Linear(2), jnp.int32)
+
+
+# ---- LoRA
+
+
+def test_lora_starts_as_the_model_and_trains_a_and_b() -> None:
+    deep = made()
+    tuned = mlax.set_up(nn.LoRA(deep, 2), X, rng=KEY)
+    np.testing.assert_array_equal(
+        jax.jit(lambda m: m(X)[0])(tuned), jax.jit(lambda m: m(X)[0])(deep)
+    )
+    shapes = {name: a.shape for name, a in tuned.a.data.items()}
+    assert shapes == {
+        "block.inner.layers[0].kernel": (3, 4, 2),
+        "block.inner.layers[1].kernel": (3, 5, 2),
+    }
+    found = gradients(tuned)
+    assert len(jax.tree.leaves(found)) == 4
+    assert all((abs(b) > 0).any() for b in found.b.data.values())
+    optimizer = optim.Adam(0.1)
+    updates, _ = optimizer.step(found, optimizer.init(tuned.filter()), tuned.filter())
+    moved = optim.apply_updates(tuned.filter(), updates).combine(tuned)
+    assert mlax.tree_equal(moved.inner, tuned.inner)
+    assert not mlax.tree_equal(moved.b, tuned.b)
+    merged = moved.merged()
+    assert jax.tree.structure(merged) == jax.tree.structure(mlax.freeze(deep))
+    same(merged(X)[0], moved(X)[0])
+
+
+def test_lora_chooses_by_path() -> None:
+    tuned = mlax.set_up(nn.LoRA(nn.MLP(5, 4), 2, where=r"layers\[1\].*"), X, rng=KEY)
+    assert list(tuned.a.data) == ["layers[1].kernel"]
+    both = mlax.set_up(
+        nn.LoRA(nn.MLP(5, 4), 2, where=(r"layers\[1\].kernel", r".*\[0\].kernel")), X, rng=KEY
+    )
+    assert len(both.a.data) == 2
+    with pytest.raises(
+        ValueError, match="LoRA: no array with two axes has a path that matches 'nothing'"
+    ):
+        mlax.set_up(nn.LoRA(nn.MLP(5, 4), 2, where="nothing"), X, rng=KEY)
+
+
+# ---- Shared
+
+
+def tied(m: Any) -> Any:
+    return m.layers[1].kernel
+
+
+def source(m: Any) -> Any:
+    return m.layers[0].kernel.data.T
+
+
+def test_shared_trains_one_array_with_the_sum_of_gradients() -> None:
+    plain = mlax.set_up(nn.MLP(5, 4, activation=jnp.tanh), X, rng=KEY)
+    shared = nn.Shared(plain, tied, source)
+    assert len(jax.tree.leaves(shared)) == 3
+    plain = mlax.at(plain, lambda m: m.layers[1].kernel).apply(lambda n: n.with_data(source(plain)))
+    same(shared(X)[0], plain(X)[0])
+    both, one = gradients(plain), gradients(shared).inner
+    expected = both.layers[0].kernel.data + both.layers[1].kernel.data.T
+    np.testing.assert_allclose(one.layers[0].kernel.data, expected, 1e-5, 1e-6)
+    lazily = mlax.set_up(nn.Shared(nn.MLP(5, 4, activation=jnp.tanh), tied, source), X, rng=KEY)
+    assert jax.tree.structure(lazily) == jax.tree.structure(shared)
+    assert mlax.tree_equal(
+        nn.LoRA(lazily, 2, where=r".*layers\[0\].kernel").inner.inner.filter(mlax.is_parameter),
+        mlax.freeze(lazily.inner),
+    )
+
+
+# ---- reparametrizations
+
+
+def test_weight_norm_starts_as_the_model_and_keeps_the_length() -> None:
+    plain = mlax.set_up(nn.Conv(3, 3, padding=1), array(5, 2), rng=KEY)
+    wrapped = mlax.set_up(nn.WeightNorm(plain), array(5, 2), rng=KEY)
+    same(wrapped(array(5, 2))[0], plain(array(5, 2))[0])
+    longer = mlax.at(wrapped, lambda m: m.inner.kernel).apply(lambda n: n.with_data(7 * n.data))
+    same(longer(array(5, 2))[0], plain(array(5, 2))[0], 1e-5)
+    norms = np.linalg.norm(np.asarray(plain.kernel.data).reshape(-1, 3), axis=0)
+    np.testing.assert_allclose(wrapped.scale.data["kernel"], norms, 1e-6)
+
+
+def test_norms_of_stacked_kernels_are_those_of_each_block() -> None:
+    """As if each block were wrapped alone."""
+    outside = mlax.set_up(nn.WeightNorm(made()), X, rng=KEY)
+    same(outside(X)[0], made()(X)[0], 1e-5)
+    outside = mlax.at(outside, lambda m: m.inner.block.inner.layers[0].kernel).apply(
+        lambda n: n.with_data(n.data * jnp.array([2.0, 3.0, 5.0])[:, None, None])
+    )
+    same(outside(X)[0], made()(X)[0], 1e-5)
+    spectral = mlax.set_up(nn.SpectralNorm(made(), iterations=20), X, rng=KEY)
+    _, spectral = jax.jit(mlax.training(spectral))(X)
+    kernels = spectral.effective().block.inner.layers[0].kernel.data
+    largest = [np.linalg.svd(k, compute_uv=False)[0] for k in np.asarray(kernels)]
+    np.testing.assert_allclose(largest, 1, 1e-3)
+
+
+def test_spectral_norm_finds_the_greatest_singular_value_and_its_gradient() -> None:
+    plain = mlax.set_up(nn.Linear(3), X, rng=KEY)
+    wrapped = mlax.set_up(nn.SpectralNorm(plain, iterations=50), X, rng=KEY)
+    before = wrapped
+    _, wrapped = mlax.training(wrapped)(X)
+    assert not mlax.tree_equal(wrapped.vectors, before.vectors)
+    y, after = mlax.inference(wrapped)(X)
+    assert mlax.tree_equal(after, wrapped)
+    kernel = plain.kernel.data
+    np.testing.assert_allclose(y, X @ kernel / np.linalg.svd(kernel)[1][0], 1e-5, 1e-6)
+
+    def loss(kernel: Any) -> Any:
+        return jnp.sum(jnp.square(X @ (kernel / jnp.linalg.norm(kernel, 2))))
+
+    found = gradients(wrapped).inner.kernel.data
+    np.testing.assert_allclose(found, jax.grad(loss)(kernel), 1e-4, 1e-5)
+
+
+# ---- looking inside
+
+
+def test_capture_through_wrappers() -> None:
+    """What runs under scan or vmap cannot be captured, and says so; the layer around can."""
+    deep = mlax.set_up(
+        nn.Series(nn.Linear(4), DEEP, nn.Compute(nn.Linear(2), jnp.bfloat16)), X, rng=KEY
+    )
+    y, _, (first, blocks) = mlax.capture(deep, lambda m: (m.layers[0], m.layers[1]))(X)
+    assert y.shape == (3, 2)
+    assert first.shape == blocks.shape == (3, 4)
+    with pytest.raises(ValueError, match=r"scan"):
+        mlax.capture(deep, lambda m: m.layers[1].block)(X)
+    batched = nn.Batched(deep)
+    with pytest.raises(ValueError, match=r"scan"):
+        mlax.capture(batched, lambda m: m.inner.layers[0])(X)
+    infinite = mlax.at(deep, lambda m: m.layers[1].block.inner.layers[0].kernel).apply(
+        lambda n: n.with_data(n.data.at[1].set(jnp.inf))
+    )
+    assert mlax.first_non_finite(infinite)(X) == "layers[1]"
+    assert mlax.first_non_finite(nn.Batched(infinite))(X) == "Batched"
+    assert mlax.first_non_finite(deep)(X) is None
+
+
+# ---- Batched
+
+
+class Scaled(Module):
+    factor: Parameter[Float[Array, ""]] = Parameter(2.0)
+
+    def forward(
+        self, x: Float[Array, "n"], power: int = 1, *, more: Any = None
+    ) -> tuple[Any, Self]:
+        y = self.factor.data * x**power
+        return y if more is None else y + more["a"], self
+
+
+def test_batched_maps_arrays_and_passes_on_all_else() -> None:
+    batched = nn.Batched(Scaled())
+    y, again = batched(X, 2, more={"a": jnp.arange(3.0), "b": "text"})
+    np.testing.assert_allclose(y, 2 * X**2 + np.arange(3)[:, None], 1e-6)
+    assert mlax.tree_equal(again, batched)
+    with pytest.raises(ValueError, match=r"Batched takes arrays .*float32\[3,4\], float32\[2\]"):
+        batched(X, more={"a": jnp.zeros(2)})
+    with pytest.raises(ValueError, match="Batched takes arrays"):
+        batched(1.0)

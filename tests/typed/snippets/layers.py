@@ -1,0 +1,75 @@
+"""Layers of `mlax.nn` and what their calls return."""
+
+from typing import Self, reveal_type
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+import mlax
+from mlax import Module, Parameter, nn
+
+
+class Block(Module):
+    norm: nn.LayerNorm = nn.LayerNorm()
+    dense: nn.Linear = nn.Linear(8)
+
+    def forward(self, x: Float[Array, "*batch n"]) -> tuple[Float[Array, "*batch n"], Self]:
+        return self.chain(x, self.norm, self.dense)
+
+
+def batched(block: Block, x: Array) -> None:
+    model = nn.Batched(block)
+    reveal_type(model)  # reveals: Batched[Block]
+    reveal_type(model(x))  # reveals: tuple[Array, Batched[Block]]
+    reveal_type(mlax.training(model)(x))  # reveals: tuple[Array, Batched[Block]]
+    reveal_type(model.inner.dense.kernel.data)  # reveals: Array
+    model(x, x)  # error: reportCallIssue // call-arg
+
+
+def repeated(block: Block, x: Array) -> None:
+    blocks = nn.Repeat(block, 3)
+    reveal_type(blocks)  # reveals: Repeat[Block]
+    reveal_type(blocks[0])  # reveals: Block
+    reveal_type(blocks[1:])  # reveals: Repeat[Block]
+    reveal_type(blocks(x))  # reveals: tuple[Array, Repeat[Block]]
+    reveal_type(blocks.unstack())  # reveals: tuple[Block, ...]
+    reveal_type(nn.Repeat.stack(block, block))  # reveals: Repeat[Block]
+    reveal_type(blocks.block.norm.eps)  # reveals: float
+
+
+def functions(x: Array) -> None:
+    relu = nn.F(jax.nn.relu)
+    reveal_type(relu(x)[0])  # reveals: Array
+    series = nn.Series(nn.Linear(3), relu)
+    reveal_type(series)  # reveals: Series
+    reveal_type(series[0])  # reveals: Module
+    nn.Series(jax.nn.relu)  # error: reportArgumentType // arg-type
+
+
+def wrappers(block: Block, x: Array) -> None:
+    model = nn.Compute(block, jnp.bfloat16)
+    reveal_type(model)  # reveals: Compute[Block]
+    reveal_type(model.inner.norm)  # reveals: LayerNorm
+    reveal_type(model(x))  # reveals: tuple[Array, Compute[Block]]
+    reveal_type(nn.LoRA(block, 8)(x))  # reveals: tuple[Array, LoRA[Block]]
+    reveal_type(nn.Batched(model)(x))  # reveals: tuple[Array, Batched[Compute[Block]]]
+    reveal_type(nn.Compute(nn.Repeat(block, 3), "bfloat16")(x))  # reveals: tuple[Array, Compute[Repeat[Block]]]
+    reveal_type(model.effective())  # reveals: Block
+    reveal_type(nn.LoRA(block, 8).merged())  # reveals: Block
+    shared = nn.Shared(block, lambda m: m.dense.kernel, lambda m: m.dense.kernel.data)
+    reveal_type(shared.inner)  # reveals: Block
+    nn.LoRA(block, "8")  # error: reportArgumentType // arg-type
+
+
+def layers(x: Array) -> None:
+    reveal_type(nn.Linear(3)(x))  # reveals: tuple[Array, Linear]
+    reveal_type(nn.Dropout(0.1)(x))  # reveals: tuple[Array, Dropout]
+    nn.Linear(3, bias=None)
+    nn.Linear(3, kernel=Parameter(init=nn.init.he_normal))
+    nn.Linear("3")  # error: reportArgumentType // arg-type
+    nn.Conv(3)  # error: reportCallIssue // call-arg
+    nn.Conv(3, 3, padding="same")  # error: reportArgumentType // arg-type
+    attention = nn.MultiHeadAttention(2, causal=True)
+    reveal_type(attention.decode(x, attention.cache(8))[0][1].keys)  # reveals: Array
+    reveal_type(nn.Recurrent(nn.GRUCell(3)).cell)  # reveals: GRUCell
