@@ -95,7 +95,11 @@ class INode(State):
 
         Returns:
             `len(predicates) + 1` trees with the structure of this one. `combine` is the inverse.
+
+        Raises:
+            TypeError: A predicate is not a function.
         """
+        _refuse_other_than_functions(self, "node", predicates)
         return self.partition_with_path(
             *(_without_path(predicate) for predicate in predicates or (is_unfrozen_param,))
         )
@@ -129,7 +133,11 @@ class INode(State):
 
         Returns:
             `len(predicates) + 1` trees with the structure of this one.
+
+        Raises:
+            TypeError: A predicate is not a function.
         """
+        _refuse_other_than_functions(self, "path, node", predicates)
         found, treedef = flatten_with_path(self, is_leaf=is_leaf_state)
         parts: list[list[ENode[Any]]] = [[] for _ in range(len(predicates) + 1)]
         for path, node in found:
@@ -171,6 +179,15 @@ class INode(State):
             ]
         combined: Self = treedef.unflatten(nodes)
         return combined
+
+
+def _refuse_other_than_functions(tree: INode, arguments: str, predicates: Any) -> None:
+    for predicate in predicates:
+        if not callable(predicate):
+            raise TypeError(
+                f"{type(tree).__name__}: a predicate must be a function of ({arguments}), got {describe(predicate)}.\n"
+                f"  For example: lambda {arguments}: mlax.is_parameter(node)"
+            )
 
 
 def _without_path(

@@ -17,6 +17,7 @@ from jax.errors import ConcretizationTypeError
 
 from mlax._jax.trees import class_of
 from mlax._module.printing import shorten
+from mlax.tree import describe
 
 __all__ = [
     "CONVERTER",
@@ -169,9 +170,19 @@ def checks_of(cls: type, root: type) -> tuple[Callable[[Any], object], ...]:
     Args:
         cls: The class.
         root: The class that has an empty one.
+
+    Raises:
+        TypeError: A `__check__` is not a method.
     """
     owners = [base for base in reversed(cls.__mro__) if base is not root]
-    return tuple([vars(base)["__check__"] for base in owners if "__check__" in vars(base)])
+    checks = {base: vars(base)["__check__"] for base in owners if "__check__" in vars(base)}
+    for base, check in checks.items():
+        if issubclass(class_of(check), (classmethod, staticmethod, type)) or not callable(check):
+            raise TypeError(
+                f"{base.__name__}.__check__ must be a method, got {describe(check)}.\n"
+                f"  Define it in the body of the class: def __check__(self) -> None"
+            )
+    return tuple(checks.values())
 
 
 def run_checks(module: Any) -> None:
@@ -221,7 +232,7 @@ def refuse_property(cls: type, name: str) -> None:
     ):
         return
     declares, holder = _field_and_property(cls, name)
-    if issubclass(holder, declares):
+    if declares in holder.__mro__:
         what = "; rename one"
         cure = (
             f"To leave it to subclasses how they provide {name}, make it an abstract property in "
@@ -246,4 +257,5 @@ def _field_and_property(cls: type, name: str) -> tuple[type, type]:
 
 
 def _base_with(cls: type, base: type) -> str:
-    return next(one.__name__ for one in cls.__bases__ if issubclass(one, base))
+    # `issubclass` would ask `cls`, too, which is not finished: `abc` takes its answers for those of its first base.
+    return next(one.__name__ for one in cls.__bases__ if base in one.__mro__)

@@ -55,6 +55,9 @@ class _NotGiven:
     def __repr__(self) -> str:
         return "<not given>"
 
+    def __reduce__(self) -> str:
+        return "NOT_GIVEN"  # the global of this name
+
 
 class _NotStatic:
     """The type of the marker for an option that was passed as an array: it cannot be inherited."""

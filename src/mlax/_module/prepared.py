@@ -48,6 +48,9 @@ class Prepared:
         )
         return StaticOptions(*own)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.function, self.rng, self.static, self.name), vars(self)
+
     def __repr__(self) -> str:
         return f"<{self.name} of {self.function!r}>"
 

@@ -1,7 +1,7 @@
 """What `mlax.at` gives to `where` in place of the tree: it records the path to what `where` names.
 
 Attributes, items, slices, loops and `len` work as on the tree, and `isinstance` sees the class of
-what is there. Everything else needs a value, and is refused by name.
+what is there. Everything else needs a value, and is refused by name; only `is` cannot be.
 """
 
 import difflib
@@ -63,8 +63,17 @@ class Place:
         parts = parts_of(value)
         return iter([_inner(self, parts, key) for key in parts])
 
+    def __contains__(self, key: Any) -> bool:
+        value = value_at(self)
+        if isinstance(value, dict):
+            return key in cast("dict[Any, object]", value)
+        return _refusing("a comparison", _ASK)(self)
+
     def __len__(self) -> int:
         return len(value_at(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Place, (path_of(self), value_at(self))
 
     def __repr__(self) -> str:
         return f"<{_text(self)}>"
@@ -184,7 +193,7 @@ _BINARY = "add sub mul truediv floordiv mod divmod pow matmul and or xor lshift 
 _REFUSED = {
     "a call": (_COMPUTE, "call"),
     "an assignment": ("Use .set(value).", "setattr delattr setitem delitem"),
-    "a comparison": (_ASK, "eq ne lt le gt ge contains"),
+    "a comparison": (_ASK, "eq ne lt le gt ge"),
     "a truth value": (_ASK, "bool"),
     "a hash": ("Return places in a tuple, a list or a dict.", "hash"),
     "a conversion": (_COMPUTE, "int float complex index array format"),

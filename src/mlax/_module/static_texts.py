@@ -103,7 +103,7 @@ def text(value: Any, known: Sequence[Any]) -> str:
         )
         return f"{name}({', '.join(fields)})"
     if issubclass(cls, tuple):
-        return f"({', '.join(text(each, known) for each in value)})"
+        return f"({', '.join(text(each, known) for each in value)}{',' if len(value) == 1 else ''})"
     if issubclass(cls, frozenset):
         return f"{{{', '.join(sorted(text(each, known) for each in value))}}}"
     if issubclass(cls, functools.partial):

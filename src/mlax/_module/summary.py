@@ -24,6 +24,7 @@ from mlax._module.frames import (
     static_value,
     with_static_options,
 )
+from mlax._module.module import HasForward
 from mlax._module.nodes import UNSET, is_parameter, is_unfrozen_param
 from mlax._module.places import depth_of, modules_inside, own_nodes
 from mlax._module.prepared import Prepared, target_of
@@ -145,7 +146,7 @@ def _number(number: int) -> str:
 
 @trimmed
 def summary(
-    model: Any,
+    model: HasForward[..., Any] | Callable[..., Any],
     *inputs: Any,
     rng: Array | None = None,
     depth: int | None = None,

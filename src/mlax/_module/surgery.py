@@ -67,6 +67,9 @@ class At(Generic[T, V]):
             raise ValueError(f"mlax.at: `where` must return places in the tree, got {found!r}")
         _refuse_overlaps([path_of(place) for place in self._places])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._tree, self._form.unflatten(self._places))
+
     def __repr__(self) -> str:
         texts = [place_text(path_of(place)) for place in self._places]
         return f"<mlax.at: {', '.join(texts)} in {class_of(self._tree).__name__}>"

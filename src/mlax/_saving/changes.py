@@ -56,12 +56,13 @@ def changes(found: Described, like: Described) -> Changes:
     """Return a line for each array, static value and class that a file and `like` do not have in common.
 
     If a name is only in the file, and another one in its place only in `like`, with the same arrays
-    or static values inside, they are told as one change: it may have been renamed.
+    or static values inside, they are told as one change: it may have been renamed, unless it is part
+    of another optimizer.
     """
     lines: list[str] = []
     expected = like.entries()
     for _ in range(_ROUNDS):
-        renames = _renames(found.entries(), expected)
+        renames = _renames(found, like)
         if not renames:
             break
         found = found.with_renamed(renames)
@@ -88,23 +89,40 @@ def changes(found: Described, like: Described) -> Changes:
 def _changed_classes(found: Described, like: Described) -> Iterator[str]:
     """Yield a line for each node whose class has another name in `like`; that it was moved does not count."""
     for path, cls in like.classes.items():
-        old = found.classes.get(path, cls)
         # The name of an optimizer's class is a static value as well.
-        if old.rpartition(".")[2] != cls.rpartition(".")[2] and path not in like.static:
+        if _is_other_class(found, like, path) and path not in like.static:
+            old = found.classes[path]
             yield f"{shown_name(path) if path else 'the whole tree'}: {old}, but {cls} in `like`"
 
 
-def _renames(found: Mapping[str, Any], like: Mapping[str, Any]) -> list[_Rename]:
+def _is_other_class(found: Described, like: Described, path: str) -> bool:
+    """Whether the node at a path has a class of another name in `like`."""
+    cls = like.classes.get(path, "")
+    return found.classes.get(path, cls).rpartition(".")[2] != cls.rpartition(".")[2]
+
+
+def _other_optimizers(found: Described, like: Described) -> set[str]:
+    """Return where hyperparameters are of another optimizer in `like`, and where the states are that hold them.
+
+    Between these, equal values mean nothing.
+    """
+    paths = {path for path in like.static if _is_other_class(found, like, path)}
+    return paths | {path.rpartition(".")[0] for path in paths}
+
+
+def _renames(found: Described, like: Described) -> list[_Rename]:
     """Return what may have been renamed: first what explains most, then what is spelled most alike."""
-    inside_found, inside_like = _starts(found), _starts(like)
+    here, there = found.entries(), like.entries()
+    others = _other_optimizers(found, like)
+    inside_found, inside_like = _starts(here), _starts(there)
     places: dict[tuple[_Path, _Path, Any], list[str]] = defaultdict(list)
-    for before, part, after, value in _parts(found, like, inside_like):
+    for before, part, after, value in _parts(here, there, inside_like):
         places[before, after, value].append(part)
     votes = Counter(
         _Rename(before, old, new)
-        for before, new, after, value in _parts(like, found, inside_found)
+        for before, new, after, value in _parts(there, here, inside_found)
         for old in places.get((before, after, value), ())
-        if not (old.isdigit() and new.isdigit())
+        if not (old.isdigit() and new.isdigit()) and ".".join(before) not in others
     )
 
     def alike(rename: _Rename) -> float:

@@ -63,7 +63,7 @@ class Contents(NamedTuple):
     def __str__(self) -> str:
         """Return a table: the nodes with their classes, and in each its static values and arrays."""
         numbers = sum(math.prod(one.shape) for one in self.arrays.values())
-        lines = [f"{len(self.arrays):,} arrays with {numbers:,} numbers"]
+        lines = [f"{_counted(len(self.arrays), 'array')} with {_counted(numbers, 'number')}"]
         lines += [f"metadata {name}: {text}" for name, text in self.metadata.items()]
         shown = {name: describe(kind) for name, kind in self.arrays.items()}
         for path, names in _by_node(self.classes, [*self.static, *shown]).items():
@@ -81,6 +81,10 @@ class Contents(NamedTuple):
                     f"{'  ' * depth}{_below(name, path) or repr(name)}: {text}" for text in texts
                 ]
         return "\n".join(map(_printable, lines))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _printable(line: str) -> str:

@@ -403,7 +403,9 @@ class _Target:
             strict: Whether to raise an error.
         """
         expected = dict(static_texts(self._like)) if static is not None else {}
-        static = static or {}
+        # An older mlax wrote tuples of one item without the comma.
+        older = {(name, text.replace(",)", ")")): text for name, text in expected.items()}
+        static = {name: older.get((name, text), text) for name, text in (static or {}).items()}
         there = Described(found, static, classes)
         here = Described(self._types, expected, classes_by_path(self._like))
         lines, others = changes(there, here)

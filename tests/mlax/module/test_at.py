@@ -1,5 +1,7 @@
 """`mlax.at`: laws over trees of all kinds, and everything that it reaches or refuses."""
 
+import copy
+import pickle
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -255,6 +257,7 @@ PLACES: list[tuple[Callable[[Net], Any], Any]] = [
     (lambda m: [m.heads[name] for name in m.heads], [Dropout(), Dropout()]),
     (lambda m: [m.heads[name] for name in m.heads.keys()], [Dropout(), Dropout()]),  # noqa: SIM118
     (lambda m: (m.pair, [m.layers[0], {"x": m.states}]), (Pair(None, None), [Dropout(), {"x": Container([])}])),
+    (lambda m: [m.heads[name] for name in "abc" if name in m.heads], [Dropout(), Dropout()]),
     (lambda m: m.blocks[1:], (Block(), Block())),
     (lambda m: m.layers[::-1], [Dropout(0.0), Dropout(1.0)]),
     (lambda m: m.blocks[len(m.layers)].dropout.rate, 0.9),
@@ -476,3 +479,7 @@ def test_values_of_several_places_may_be_a_list_or_a_tuple():
     expected = in_tuple.set((0.8, 0.9))
     assert tree_equal(in_tuple.set([0.8, 0.9]), in_list.set((0.8, 0.9)), expected)
     assert in_list.apply(lambda values: (values[1], values[0])).layers[0].rate == 0.4
+    for copied in (copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))):
+        again = copied(in_tuple)
+        assert repr(again) == repr(in_tuple)
+        assert tree_equal(again.set((0.8, 0.9)), expected)

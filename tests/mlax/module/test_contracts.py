@@ -133,6 +133,14 @@ def test_the_nearer_of_a_field_and_a_property_counts():
     class Inherited(Base, Plain): ...
 
     assert (Own(3).size, Inherited(3).size) == (3, 3)
+
+    class WithProperty(Plain, Module): ...
+
+    with pytest.raises(TypeError, match="Name Base before WithProperty in these bases, or declare"):
+
+        class Behind(WithProperty, Base): ...
+
+    assert issubclass(WithProperty, WithProperty)
     assert Inherited(3).replace(size=4).size == 4
 
     class Deeper(Base): ...
@@ -441,6 +449,9 @@ def test_checks_that_are_no_checks_are_refused(check: Callable[[Any], Any], mess
     cls: Any = type("Odd", (Module,), {"__annotations__": {"x": Any}, "__check__": check})
     with pytest.raises((TypeError, AttributeError), match=message):
         cls(Variable(1.0))
+    for no_method in (3, classmethod(lambda _: None), staticmethod(lambda _: None)):
+        with pytest.raises(TypeError, match=r"^Odd\.__check__ must be a method, got .*\n  Define"):
+            type("Odd", (Module,), {"__check__": no_method})
 
 
 def test_check_of_values_says_why_it_cannot_run_under_jit():

@@ -1,11 +1,15 @@
 """The result of `mlax.training` and `mlax.inference`: of models, of methods, and of functions."""
 
 import asyncio
+import copy
 import functools
 import inspect
+import operator
+import pickle
 from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
+import cloudpickle
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +29,34 @@ def test_it_looks_like_the_model():
     ):  # it would have no options
         prepared.child  # noqa: B018
     assert "mlax.training" in repr(prepared)
+
+
+def _shaped(shape: Any, rng: Any) -> Any:
+    return jax.random.normal(rng, shape)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda one: pickle.loads(pickle.dumps(one)),
+        lambda one: cloudpickle.loads(cloudpickle.dumps(one)),
+    ],
+    ids=["copy", "deepcopy", "pickle", "cloudpickle"],
+)
+def test_it_can_be_copied_and_sent(copied: Any):
+    model = Attention(Sees())
+    for one, args in (
+        (mlax.training(model, rng=KEY), (X,)),
+        (mlax.inference(model.decode, batch_axis_name="batch"), (X, 3)),
+        (mlax.training(_shaped, rng=KEY), ((2,),)),
+        (mlax.capture(mlax.training(model, rng=KEY), operator.attrgetter("child")), (X,)),
+    ):
+        again = copied(one)
+        assert type(again) is type(one)
+        assert again.static == one.static
+        assert mlax.tree.tree_equal(again(*args), one(*args))
 
 
 class Attention(Module):

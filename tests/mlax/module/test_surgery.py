@@ -93,6 +93,21 @@ def test_predicates_with_paths():
     assert tree_equal(model.partition_with_path()[0], model)
 
 
+def test_what_is_no_predicate_is_refused():
+    model = parts()
+    for split, arguments in (
+        (model.partition, "(node)"),
+        (model.filter, "(node)"),
+        (model.partition_with_path, "(path, node)"),
+        (model.filter_with_path, "(path, node)"),
+    ):
+        message = (
+            f"Parts: a predicate must be a function of {arguments}, got 3 (int).\n  For example:"
+        )
+        with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+            split(3)
+
+
 def test_combine_undoes_partition_in_any_order():
     model = parts()
     trees = model.partition(mlax.is_variable, mlax.is_frozen_param)

@@ -264,6 +264,8 @@ def test_files_of_others_have_contents_too(tmp_path: Path) -> None:
     safetensors.numpy.save_file(
         {"fc.w": np.ones((3, 2)), "": np.ones(1)}, tmp_path / "x", {name: "b"}
     )
+    safetensors.numpy.save_file({"w": np.ones(1)}, tmp_path / "one")
+    assert str(mlax.load_contents(tmp_path / "one")).startswith("1 array with 1 number\n")
     contents = mlax.load_contents(tmp_path / "x")
     assert (contents.static, contents.classes) == ({}, {})
     assert sorted(str(contents).splitlines()) == [

@@ -121,6 +121,7 @@ def test_no_value_is_converted(saved: Any, like: Any, line: str, tmp_path: Path)
             Rate(functools.partial(jax.nn.gelu, approximate=True)),
             "rate: gelu(approximate=False), but gelu(approximate=True) in `like`",
         ),
+        (Rate((1,)), Rate((2,)), "rate: (1,), but (2,) in `like`"),
         (Rate(object()), Rate(Decay(1)), "rate: <object object>, but Decay("),
         ([Rate(1)], [], "0.rate: 1, not in `like`"),
     ],
@@ -141,12 +142,16 @@ def test_hyperparameters_and_schedules_are_compared(tmp_path: Path) -> None:
     loaded = mlax.load(tmp_path / "x", like=optim.Adam(learning_rate=0.1, b1=0.8).init(weights))
     assert float(loaded.learning_rate) == 0.5
 
-    saved = optim.SGD(Decay(0.1)).init(weights)
-    assert refusal(tmp_path, saved, optim.SGD(Decay(0.2)).init(weights)) == (
+    saved = optim.SGD(Decay(0.1), momentum=0.9).init(weights)
+    assert refusal(tmp_path, saved, optim.SGD(Decay(0.2), momentum=0.9).init(weights)) == (
         "  hyperparameters.learning_rate: Decay(start=0.1, steps=10), but Decay(start=0.2, steps=10) in `like`"
     )
     text = refusal(tmp_path, saved, optim.Signum(Decay(0.1)).init(weights))
     assert "  hyperparameters: SGD, but Signum in `like`" in text
+    text = refusal(tmp_path, saved, optim.Adam().init(weights))
+    assert "  hyperparameters.eps_root: missing, `like` has 0.0" in text
+    assert "  hyperparameters: SGD, but Adam in `like`" in text
+    assert "renamed" not in text  # from velocity, and the like
 
 
 def test_optimizers_inside_others_are_compared_once(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ def clipped(model: Scale) -> None:
 
 def looked_at(model: Scale, x: Array) -> None:
     assert_type(mlax.summary(model, x, flops=True).parameters, int)
+    mlax.summary(mlax.training(model), x)
+    mlax.summary(mlax.pack(model), x)
     assert_type(mlax.first_non_finite(model)(x), str | None)
     assert_type(mlax.tree_equal(model, model), bool)
 
@@ -112,6 +114,7 @@ def wrong_schedules() -> None:
 
 def wrong_looks(model: Scale, x: Array) -> None:
     mlax.summary(model, x).params  # wrong
+    mlax.summary(3)  # wrong
     mlax.capture(model, "x")(x)  # wrong
     mlax.first_non_finite(model)("x")  # wrong
     mlax.first_non_finite(3)  # wrong
