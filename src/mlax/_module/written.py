@@ -314,8 +314,8 @@ def _flags(cls: Any, bits: int, place: str) -> Any:
 
 
 def _written_spec(spec: Any) -> Any:
-    parts: tuple[Any, ...] = spec.partitions, spec.unreduced, spec.reduced
-    return [written(part, "PartitionSpec") for part in parts]
+    axes: tuple[Any, ...] = spec.partitions if hasattr(spec, "partitions") else tuple(spec)  # 0.10
+    return [written(part, "PartitionSpec") for part in (axes, spec.unreduced, spec.reduced)]
 
 
 def _read_spec(text: Any) -> PartitionSpec:

@@ -93,7 +93,7 @@ def test_trees_of_both_classes_are_told_apart(cells: Any) -> None:
     assert mlax.tree.structure_differences({"a": old}, {"a": new}) == [
         "['a']: Outer against Outer (the class was defined again)"
     ]
-    with pytest.raises(ValueError, match="types"):
+    with pytest.raises(ValueError, match="type"):
         jax.tree.map(lambda a, b: a, old, new)
 
 

@@ -147,7 +147,12 @@ def test_set_changes_one_place_and_shares_the_rest(tree, data):
         for sibling in steps(before):
             here = follow([sibling])(before)
             if here is not chosen:
-                assert follow([sibling])(after) is here
+                there = follow([sibling])(after)
+                # A list or dict in the data of a node is copied with the node, its arrays are not.
+                assert there is here or (
+                    isinstance(here, (list, dict))
+                    and [*map(id, jax.tree.leaves(there))] == [*map(id, jax.tree.leaves(here))]
+                )
         before, after = chosen, follow([step])(after)
     assert jax.tree.structure(tree) == jax.tree.structure(mlax.at(changed, where).set(where(tree)))
 
