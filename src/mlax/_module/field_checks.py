@@ -19,7 +19,7 @@ from mlax._module.kinds import AnnotationMismatchError, check_kinds
 from mlax._module.nodes import ENode
 from mlax._module.seen import UnknownError, computes_shapes, nodes_in, seen_in_nodes, seen_in_tree
 
-__all__ = ["check_changes", "check_fields"]
+__all__ = ["check_changes", "check_fields", "check_static"]
 
 _MOST = 1024  # checks remembered for each class
 
@@ -37,6 +37,15 @@ def check_fields(module: Any) -> None:
     if items := node_items(module):
         verify_together(module, type(module).__name__, items)
     memory.add(seen)
+
+
+def check_static(module: Any) -> None:
+    """Check the kinds of the static fields of a module that was pickled: its class may have changed since.
+
+    Nodes are checked in calls.
+    """
+    if checks_enabled():
+        check_kinds(module, module._aux_data.flattening.static)
 
 
 def check_changes(old: Any, new: Any, changes: Collection[str]) -> None:

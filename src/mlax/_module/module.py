@@ -396,13 +396,17 @@ class Module(INode, Flattened, metaclass=ABCMeta):
             raise dataclasses.FrozenInstanceError(f"this {type(self).__name__} is frozen")
         cls: Any = type(self)
         unknown = [name for name in values if name not in cls._names]
-        if unknown:
+        if unknown or any(
+            name not in values and not _has_default(cls, name) for name in cls._names
+        ):
             fields = ", ".join(cls._names) or "(none)"
+            holds = ", ".join(unknown or values) or "no fields"
             raise TypeError(
-                f"{cls.__name__}: the pickle holds {', '.join(unknown)}, but the class has the fields {fields}.\n"
+                f"{cls.__name__}: the pickle holds {holds}, but the class has the fields {fields}.\n"
                 "  Load it with the version of the class that was pickled, and store it with mlax.save."
             )
         _fill(self, values)
+        field_checks.check_static(self)
 
 
 pickle_wrapped_functions_by_name()
@@ -663,6 +667,12 @@ def _value(module: Module, name: str) -> Any:
             ) from None
         object.__setattr__(module, name, factory())
         return getattr(module, name)
+
+
+def _has_default(cls: Any, name: str) -> bool:
+    _mend_fields(cls)
+    factory = cls.__dataclass_fields__[name].default_factory
+    return hasattr(cls, name) or factory is not dataclasses.MISSING
 
 
 def _copied(leaf: Any) -> Any:

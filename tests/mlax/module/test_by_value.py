@@ -311,6 +311,23 @@ def test_a_pickle_of_other_fields_is_refused():
     ):
         blank.__setstate__({"v": Parameter(1.0)})
 
+    class Later(Module):
+        new: int
+        n: int
+        kind: str = "a"
+
+    for held, message in (({"n": 3}, "n"), ({}, "no fields")):
+        with pytest.raises(
+            TypeError,
+            match=f"^Later: the pickle holds {message}, but the class has the fields new, n",
+        ):
+            Later.__new__(Later).__setstate__(held)
+    with pytest.raises(mlax.AnnotationMismatchError, match=r"^Later\.n must be int, got 'b'"):
+        Later.__new__(Later).__setstate__({"n": "b", "new": 1})
+    loaded = Later.__new__(Later)
+    loaded.__setstate__({"n": 3, "new": 1})
+    assert repr(loaded) == "Later(new=1, n=3, kind='a')"
+
 
 def test_converters_of_classes_that_were_loaded_know_what_has_no_default():
     class Local(Module):
