@@ -27,6 +27,7 @@ from mlax.tree import describe
 
 __all__ = [
     "UnreadableError",
+    "is_namedtuple",
     "named",
     "read",
     "read_dataclass",
@@ -92,7 +93,7 @@ def written(value: Any, place: str) -> Any:
         return {"number": [_dtype_text(value.dtype, place), value.tobytes().hex()]}
     if cls is tuple:
         return {"tuple": [written(each, f"{place}[{i}]") for i, each in enumerate(value)]}
-    if _is_namedtuple(cls):
+    if is_namedtuple(cls):
         names: tuple[str, ...] = value._fields
         _refuse_other_attributes(value, names, place)
         return {"namedtuple": [named(cls, place), dict(_parts(value, names, place))]}
@@ -276,7 +277,7 @@ def read(text: Any, place: str) -> Any:
             bits = sum(_member(cls, name, place).value for name in parts[1])
             return _flags(cls, bits | parts[2], place)
         case "namedtuple":
-            cls = _found(parts[0], place, _is_namedtuple)
+            cls = _found(parts[0], place, is_namedtuple)
             return tuple.__new__(cls, _fields(cls, cls._fields, parts[1], place).values())
         case "dataclass":
             return read_dataclass(_found(parts[0], place, _is_dataclass), parts[1], place)
@@ -330,7 +331,8 @@ def _is_enum(value: Any) -> bool:
     return isinstance(value, enum.EnumMeta)
 
 
-def _is_namedtuple(value: Any) -> bool:
+def is_namedtuple(value: Any) -> bool:
+    """Whether this is a class of NamedTuples."""
     return (
         isinstance(value, type)
         and issubclass(value, tuple)

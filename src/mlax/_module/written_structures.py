@@ -4,7 +4,7 @@ from typing import Any
 
 from mlax._jax.trees import flatten
 from mlax._module.exporting import codec_of, export_name
-from mlax._module.written import UnreadableError, read, written
+from mlax._module.written import UnreadableError, is_namedtuple, read, require_fields, written
 
 __all__ = ["read_structure", "written_structure"]
 
@@ -25,9 +25,11 @@ def written_structure(treedef: Any) -> Any:
     if cls is dict:
         return {"dict": [[written(key, "a key") for key in aux_data], children]}
     codec = codec_of(cls)
+    if codec is None and is_namedtuple(cls):
+        return {"namedtuple": [written(cls, "a node"), cls._fields, children]}
     if codec is None:
         raise TypeError(
-            f"{export_name(cls)} is not a node that can be exported; use a Module, tuple, list or dict"
+            f"{export_name(cls)} is not a node that can be exported; use a Module, tuple, NamedTuple, list or dict"
         )
     return {"node": [codec.name, codec.write(aux_data), children]}
 
@@ -50,6 +52,16 @@ def _read_tree(text: Any) -> Any:
         case "dict":
             keys = [read(key, "a key") for key in parts[0]]
             return dict(zip(keys, map(_read_tree, parts[1]), strict=True))
+        case "namedtuple":
+            name, fields, children = parts
+            cls = read(name, "a node")
+            if not is_namedtuple(cls):
+                raise UnreadableError(
+                    f"{export_name(cls)} is in the file, but is not a NamedTuple here"
+                )
+            require_fields(export_name(cls), cls._fields, fields, cls.__qualname__)
+            by_name = dict(zip(fields, map(_read_tree, children), strict=True))
+            return tuple.__new__(cls, [by_name[field] for field in cls._fields])
         case _:
             name, aux_data, children = parts
             codec = codec_of(name)

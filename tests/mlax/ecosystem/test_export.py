@@ -129,7 +129,7 @@ def test_states_of_transformations_come_back():
 
 
 def test_packed_trees_come_back():
-    packed = mlax.pack((net(), {"w": jnp.ones(3)}))
+    packed = mlax.pack((net(), {"w": jnp.ones(3)}, Pair(jnp.ones(2), None)))
     (read,) = read_back(packed)
     assert read.layout is packed.layout
     assert jax.tree.structure(read) == jax.tree.structure(packed)

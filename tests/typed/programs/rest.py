@@ -132,6 +132,7 @@ def wrong_looks(model: Scale, x: Array) -> None:
 def out_of_reach(model: Scale, weights: dict[str, Array]) -> None:
     """Seen when the program runs."""
     mlax.summary(model, weights["x"], flop=True)  # wrong: unseen by pyright, mypy, pyrefly, ty
+    optim.Lookahead(optim.Adam()).init(model).inner.m.kernal  # wrong: unseen by pyright, mypy, pyrefly
     Parameter(3)  # wrong: unseen by pyright, mypy, pyrefly, ty
     optim.Adam(b1=2.0)  # wrong: unseen by pyright, mypy, pyrefly, ty
     optim.apply_updates((weights, optim.adam.init(weights)), weights)  # wrong: unseen by pyright, mypy, pyrefly, ty
