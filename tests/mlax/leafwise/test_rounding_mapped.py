@@ -25,7 +25,8 @@ from tests.mlax.generated_optimizers import (
 )
 from tests.quickly import WITHOUT_LLVM
 
-pytestmark = [pytest.mark.one_python, pytest.mark.optimized]
+pytestmark = pytest.mark.one_python
+optimized = pytest.mark.optimized
 
 HALF = jnp.bfloat16
 
@@ -94,6 +95,7 @@ def mapped(step: Any, tree: Any) -> Any:
     return map_leaves(moved, None, (tree,), (tree, pair), Output(tree, True, Rounding(step)))
 
 
+@optimized
 def test_each_result_is_its_own_and_reproducible() -> None:
     """The same under `jit`, `vmap` and eagerly. Float32 leaves are not affected. No two results get the same
     bits.
@@ -115,6 +117,7 @@ def third(h: Any, g: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
     return a + 1 / 768, a + 1 / 768, b + 1 / 768
 
 
+@optimized
 def test_leaves_and_results_are_rounded_independently() -> None:
     """Equal numbers, in two leaves, in two slots and as an update: no two go up together more often than by chance."""
     tree = [jnp.ones(3000, HALF), None, jnp.ones(3000, HALF)]
@@ -130,6 +133,7 @@ def summed(h: Any, g: Array, m: Array) -> tuple[tuple[Array], Totals]:
     return (m + g / 768,), totals(g=g)
 
 
+@optimized
 def test_slots_of_a_reduction_are_rounded_too() -> None:
     tree = jnp.ones(3000, HALF)
     (m,), sums = reduce_leaves(summed, None, (tree,), (tree,), Rounding(jnp.int32(0)))
@@ -143,6 +147,7 @@ def step_of(h: Any, g: Array) -> tuple[Array]:
     return (h * g,)
 
 
+@optimized
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_new_weights_are_rounded_once(dtype: str) -> None:
     """The sum, not the update before it, for all weights whatever the option."""
@@ -156,6 +161,7 @@ def test_new_weights_are_rounded_once(dtype: str) -> None:
     assert tree_equal(update, map_leaves(step_of, 0.75, (g,), ())[0])
 
 
+@optimized
 def test_updates_lead_to_the_stochastically_rounded_sum_where_they_can() -> None:
     """Always if they are smaller than half the weights; for most weights if both are of similar size."""
     random = np.random.default_rng(1)
@@ -190,6 +196,7 @@ def test_every_optimizer_rounds_all_that_is_narrow(name: str) -> None:
     assert "name=_stochastically" not in step_of_module(name, jnp.float32)[0]
 
 
+@optimized
 @pytest.mark.parametrize("name", ["adam", "dadapt_adamw"])
 def test_wide_leaves_do_not_notice(name: str) -> None:
     """In a mixed tree; bit for bit."""
@@ -226,6 +233,7 @@ def test_training_is_differentiated_as_if_nothing_were_rounded() -> None:
     assert float(slope) == pytest.approx(-3 * 0.9**2, rel=0.02)
 
 
+@optimized
 def test_equal_leaves_are_traced_once_and_share_their_loops() -> None:
     """Leaves differ only in their key, which is computed outside their loops: eight leaves have the loops of
     one.
@@ -249,6 +257,7 @@ def test_equal_leaves_are_traced_once_and_share_their_loops() -> None:
     assert len(loops) < 5
 
 
+@optimized
 def test_adam_takes_six_bytes_a_weight() -> None:
     """Weights and both moments; a step keeps no array of the weights' shape in float32, and no random bits."""
     optimizer = optim.Adam(stochastic_rounding=True)
@@ -283,6 +292,7 @@ assert not tree_equal(results[0][0], nearest[0])
 """
 
 
+@optimized
 @pytest.mark.filterwarnings("ignore:Adam. the dtype of these slots is too narrow")
 def test_sharding_changes_nothing() -> None:
     run_on_devices(2, SHARDED)

@@ -15,7 +15,7 @@ from mlax import optim
 from mlax.experimental import optim as experimental
 from mlax.leafwise import Output, _mapping, map_leaves
 from tests.mlax.devices import run_on_devices
-from tests.quickly import WITHOUT_LLVM
+from tests.quickly import QUICKLY, WITHOUT_LLVM
 
 pytestmark = [pytest.mark.one_python, pytest.mark.optimized]
 
@@ -81,6 +81,11 @@ def at_once(function: Callable[[Any], Any], slots: Any) -> Any:
     return function(slots)
 
 
+def quickly(function: Any, *trees: Any) -> Any:
+    """Compute something whose order is XLA's own affair."""
+    return jax.jit(function, compiler_options=QUICKLY)(*trees)
+
+
 @from_old_slots
 @pytest.mark.parametrize("steps", [one_step, several_steps, "vmap", "derivative"])
 def test_results_are_the_same(
@@ -94,16 +99,15 @@ def test_results_are_the_same(
         step: Any = one_step(optimizer)
         if steps == "vmap":
             many = jax.tree.map(lambda w: jnp.stack([w, -w]), weights)
-            function = jax.vmap(step, in_axes=(0, None, 0))
-            return jax.jit(function, compiler_options=WITHOUT_LLVM)(many, state, many)
+            return quickly(jax.vmap(step, in_axes=(0, None, 0)), many, state, many)
         if steps == "derivative":
 
             def loss(gradients: Any) -> Any:
                 moved = step(*step(weights, state, gradients), gradients)[0]
                 return sum((x.astype(FLOAT32) ** 2).sum() for x in jax.tree.leaves(moved))
 
-            return jax.jit(jax.grad(loss), compiler_options=WITHOUT_LLVM)(weights)
-        return jax.jit(steps(optimizer), compiler_options=WITHOUT_LLVM)(weights, state, weights)
+            return quickly(jax.grad(loss), weights)
+        return quickly(steps(optimizer), weights, state, weights)
 
     ordered = computed()
     monkeypatch.setattr(_mapping, "weights_first", at_once)

@@ -4,12 +4,8 @@ from functools import partial
 
 import jax
 
+from tests.quickly import QUICKLY
+
 __all__ = ["quick"]
 
-quick = partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
+quick = partial(jax.jit, compiler_options=QUICKLY)
