@@ -26,6 +26,41 @@ def short(x: Any) -> Any:
     return np.clip(np.round(np.asarray(x, np.float32) * 64) / 64, -3.75, 3.75)
 
 
+def is_float(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """Return a tree with all floats in another dtype."""
+    return jax.tree.map(lambda a: a.astype(dtype) if is_float(a) else a, tree)
+
+
+def with_gradients(call: Any, layer: Any, given: Any) -> Any:
+    """Return a result, and gradients with respect to all Parameters and all floats of the inputs."""
+    parameters, rest = layer.partition(mlax.is_parameter)
+    leaves, structure = jax.tree.flatten(given)
+
+    def loss(parameters: Any, floats: Any) -> Any:
+        numbers = iter(floats)
+        each = [next(numbers) if is_float(a) else a for a in leaves]
+        y = call(parameters.combine(rest), jax.tree.unflatten(structure, each))
+        return sum(jnp.sum(jnp.sin(3 * a.astype(np.float32))) for a in jax.tree.leaves(y)), y
+
+    floats = [a for a in leaves if is_float(a)]
+    gradients, y = jax.grad(loss, (0, 1), has_aux=True)(parameters, floats)
+    return y, *gradients
+
+
+def same(got: Any, expected: Any, tolerance: float = 2e-6) -> None:
+    """Check results that are computed by the same formulas, in another order."""
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        one, other = np.asarray(a, np.float32), np.asarray(b, np.float32)
+        bound = tolerance * max(1, np.abs(other).max(initial=0))
+        np.testing.assert_allclose(one, other, 0, bound)
+
+
 @dataclass
 class Case:
     """A layer that is not set up.
@@ -78,6 +113,16 @@ class Case:
         """Return the result and the layer that comes back."""
         prepared = mlax.training(layer, rng=KEY) if self.training else mlax.inference(layer)
         return prepared(*given[0], **given[1])
+
+    def with_gradients(self, layer: Any, given: Any) -> Any:
+        """Return the result, and the gradients with respect to all Parameters and all floats of the inputs."""
+        with jax.numpy_dtype_promotion("strict"):
+            return with_gradients(lambda *each: self.call(*each)[0], layer, given)
+
+    @functools.cached_property
+    def results(self) -> Any:
+        """The result with gradients, in float32."""
+        return jax.jit(self.with_gradients)(self.model, self.given)
 
     def expected(self, layer: Any, given: Any) -> Any:
         """Return the result of the reference."""

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 import mlax
 from mlax import nn
-from tests.mlax.nn.cases import KEY, array
-from tests.mlax.nn.test_laws import same
+from tests.mlax.nn.cases import KEY, array, same
 
 pytestmark = pytest.mark.one_python
 

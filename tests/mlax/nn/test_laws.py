@@ -11,21 +11,10 @@ import pytest
 
 import mlax
 from mlax import nn
-from tests.mlax.nn.cases import CASES, KEY, Case
-from tests.mlax.nn.test_parity import is_float, with_gradients
+from tests.mlax.nn.cases import CASES, KEY, Case, cast, is_float, same, with_gradients
 
 pytestmark = pytest.mark.one_python
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-
-
-def same(got: Any, expected: Any, tolerance: float = 2e-6) -> None:
-    """Check results that are computed by the same formulas, in another order."""
-    assert jax.tree.structure(got) == jax.tree.structure(expected)
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-        assert (a.dtype, a.shape) == (b.dtype, b.shape)
-        one, other = np.asarray(a, np.float32), np.asarray(b, np.float32)
-        bound = tolerance * max(1, np.abs(other).max(initial=0))
-        np.testing.assert_allclose(one, other, 0, bound)
 
 
 @every
@@ -39,43 +28,47 @@ def test_transformations(case: Case) -> None:
     @jax.jit
     def program(model: Any, given: Any) -> Any:
         twice = jax.tree.map(lambda a: jnp.stack([a, a]), given)
-        plain, checkpointed = (
-            with_gradients(call, model, given)
-            for call in (
-                lambda m, x: case.call(m, x)[0],
-                jax.checkpoint(lambda m, x: case.call(m, x)[0]),
-            )
-        )
+        checkpointed = with_gradients(jax.checkpoint(lambda m, x: case.call(m, x)[0]), model, given)
         _, scanned = jax.lax.scan(lambda m, x: case.call(m, x)[::-1], model, twice)
         mapped = jax.vmap(lambda x: case.call(model, x)[0])(twice)
-        return read.call(model, given), plain, checkpointed, scanned, mapped
+        return read.call(model, given), checkpointed, scanned, mapped
 
     y, after = case.call(model, given)
     assert jax.tree.structure((y, after)) == jax.tree.structure(shapes)
     for a, b in zip(jax.tree.leaves((y, after)), jax.tree.leaves(shapes), strict=True):
         assert (a.shape, a.dtype, a.weak_type) == (b.shape, b.dtype, False)
     assert jax.tree.structure(after) == jax.tree.structure(model)
-    by_read, plain, checkpointed, scanned, mapped = program(model, given)
+    by_read, checkpointed, scanned, mapped = program(model, given)
     same(by_read, (y, after))
-    same(plain[0], y)
-    same(checkpointed, plain, 1e-5)
+    same(checkpointed[0], y)
+    same(checkpointed[1:], case.results[1:], 1e-5)
     same(jax.tree.map(lambda a: a[0], scanned), y)
     same(mapped, jax.tree.map(lambda a: jnp.stack([a, a]), y))
 
 
 @every
-def test_first_call_sets_up_as_mlax_set_up_does(case: Case) -> None:
-    def lazily(given: Any) -> Any:
-        prepared = mlax.training if case.training else mlax.inference
-        _, model = prepared(case.layer, rng=KEY)(*given[0], **given[1])
-        return model
+def test_set_up_in_the_first_call_and_before(case: Case) -> None:
+    """Both make the same. Parameters are made in the dtype of the first input, and statistics in float32."""
+    narrow = cast(case.given, jnp.bfloat16)
 
-    shapes = jax.eval_shape(lazily, case.given)
-    assert jax.tree.structure(shapes) == jax.tree.structure(case.model)
-    assert [a.shape for a in jax.tree.leaves(shapes)] == [
-        a.shape for a in jax.tree.leaves(case.model)
-    ]
+    def lazily() -> Any:
+        prepared = mlax.training if case.training else mlax.inference
+        with jax.numpy_dtype_promotion("strict"):
+            return prepared(case.layer, rng=KEY)(*narrow[0], **narrow[1])
+
+    y, layer = jax.eval_shape(lazily)
     assert case.model.is_set_up
+    assert jax.tree.structure(layer) == jax.tree.structure(case.model)
+    shapes = [[a.shape for a in jax.tree.leaves(each)] for each in (layer, case.model)]
+    assert shapes[0] == shapes[1]
+    made = jnp.float32 if isinstance(case.layer, nn.Embedding) else jnp.bfloat16
+    assert dtypes(layer.filter(mlax.is_parameter)) <= {np.dtype(made)}
+    assert dtypes(layer.filter(mlax.is_variable)) <= {np.dtype(jnp.float32)}
+    assert dtypes(y) == {np.dtype(jnp.bfloat16 if case.own_dtype else jnp.float32)}
+
+
+def dtypes(tree: Any) -> set[Any]:
+    return {leaf.dtype for leaf in jax.tree.leaves(tree)}
 
 
 @every

@@ -9,7 +9,7 @@ import pytest
 
 import mlax
 from mlax import nn
-from tests.mlax.nn.cases import CASES, Case
+from tests.mlax.nn.cases import CASES, Case, cast, with_gradients
 
 pytestmark = pytest.mark.one_python
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -20,15 +20,6 @@ NOT_CALLED = {nn.Cell, nn.KVCache}  # a base class, and a tuple of arrays
 def test_every_layer_has_a_case() -> None:
     public = {each for each in vars(nn).values() if isinstance(each, type)}
     assert public - {type(case.layer) for case in CASES.values()} == NOT_CALLED
-
-
-def is_float(leaf: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-
-
-def cast(tree: Any, dtype: Any) -> Any:
-    """Return a tree with all floats in another dtype."""
-    return jax.tree.map(lambda a: a.astype(dtype) if is_float(a) else a, tree)
 
 
 def cast_parameters(layer: Any, dtype: Any) -> Any:
@@ -49,37 +40,16 @@ def close(got: Any, expected: Any, tolerance: float) -> None:
         np.testing.assert_allclose(a, b, 0, bound, err_msg=jax.tree_util.keystr(path))
 
 
-def with_gradients(call: Any, layer: Any, given: Any) -> Any:
-    """Return a result, and gradients with respect to all Parameters and all floats of the inputs."""
-    parameters, rest = layer.partition(mlax.is_parameter)
-    leaves, structure = jax.tree.flatten(given)
-
-    def loss(parameters: Any, floats: Any) -> Any:
-        numbers = iter(floats)
-        each = [next(numbers) if is_float(a) else a for a in leaves]
-        y = call(parameters.combine(rest), jax.tree.unflatten(structure, each))
-        return sum(jnp.sum(jnp.sin(3 * a.astype(np.float32))) for a in jax.tree.leaves(y)), y
-
-    floats = [a for a in leaves if is_float(a)]
-    gradients, y = jax.grad(loss, (0, 1), has_aux=True)(parameters, floats)
-    return y, *gradients
-
-
 @every
 def test_results_and_gradients(case: Case) -> None:
-    def call(layer: Any, given: Any) -> Any:
-        with jax.numpy_dtype_promotion("strict"):
-            return with_gradients(lambda *each: case.call(*each)[0], layer, given)
-
     def compared(layer: Any, given: Any) -> Any:
-        return call(layer, given), with_gradients(case.expected, layer, given)
+        return case.with_gradients(layer, given), with_gradients(case.expected, layer, given)
 
-    single = jax.jit(call)(case.model, case.given)
     with jax.enable_x64(True):
         wide = cast(case.model, np.float64), cast(case.given, np.float64)
         double, exact = jax.jit(compared)(*wide)
     # float32 is exact to 6e-8. Sums of tens of terms, twice, and a sine, lose two digits of it.
-    close(single, exact, 1e-5)
+    close(case.results, exact, 1e-5)
     if not isinstance(case.layer, nn.Compute):  # which computes in float32
         close(double, exact, case.double)
 
@@ -108,26 +78,3 @@ def test_narrow_dtypes(case: Case) -> None:
             )
             off = 2 if case.rounded is None else case.rounded + 0.02
             assert (np.abs(a - b) <= off * ulp * units + 1e-7).all()
-
-
-@every
-def test_dtypes_of_weights_and_gradients(case: Case) -> None:
-    """Parameters are made in the dtype of the first input, statistics in float32; gradients are as the Parameters."""
-
-    def trained(given: Any) -> Any:
-        with jax.numpy_dtype_promotion("strict"):
-            layer = case.set_up(given)
-            return layer, with_gradients(lambda *each: case.call(*each)[0], layer, given)
-
-    layer, (y, gradients, of_inputs) = jax.eval_shape(trained, cast(case.given, jnp.bfloat16))
-    parameters = layer.filter(mlax.is_parameter)
-    assert mlax.tree_equal(gradients, parameters)
-    expected = np.float32 if isinstance(case.layer, nn.Embedding) else jnp.bfloat16
-    assert {leaf.dtype for leaf in jax.tree.leaves(parameters)} <= {np.dtype(expected)}
-    assert {leaf.dtype for leaf in jax.tree.leaves(layer.filter(mlax.is_variable))} <= {
-        np.dtype("f4")
-    }
-    assert {leaf.dtype for leaf in of_inputs} <= {np.dtype(jnp.bfloat16)}
-    assert {leaf.dtype for leaf in jax.tree.leaves(y)} == {
-        np.dtype(jnp.bfloat16 if case.own_dtype else np.float32)
-    }

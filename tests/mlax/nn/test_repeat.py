@@ -11,8 +11,7 @@ from jaxtyping import Array, Float, Int
 
 import mlax
 from mlax import Module, Variable, nn
-from tests.mlax.nn.cases import KEY, array
-from tests.mlax.nn.test_laws import same
+from tests.mlax.nn.cases import KEY, array, same
 
 pytestmark = pytest.mark.one_python
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 import mlax
 from mlax import nn
 from tests.mlax.nn import peers
-from tests.mlax.nn.cases import KEY, array
-from tests.mlax.nn.test_laws import same
+from tests.mlax.nn.cases import KEY, array, same
 
 pytestmark = pytest.mark.one_python
 small = st.integers(1, 3)
@@ -114,7 +113,7 @@ def test_shapes_of_transposed_convolutions(o: Any, groups: int, more: int) -> No
     assert shape == (*expected, 6)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(windows(), st.sampled_from([1, 2]))
 def test_values_of_convolutions(o: Any, groups: int) -> None:
     """Against Equinox, and with "SAME"; its transpose is its gradient."""
@@ -126,7 +125,7 @@ def test_values_of_convolutions(o: Any, groups: int) -> None:
     np.testing.assert_allclose(y, peers.conv(conv, x), 1e-5, 1e-5)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(windows(), st.sampled_from([1, 2]))
 def test_transposed_convolutions_are_gradients(o: Any, groups: int) -> None:
     """The inner product of y with conv(x) is that of transposed(y) with x."""

@@ -10,8 +10,7 @@ from jaxtyping import Array, Float
 
 import mlax
 from mlax import Module, Parameter, nn, optim
-from tests.mlax.nn.cases import KEY, array
-from tests.mlax.nn.test_laws import same
+from tests.mlax.nn.cases import KEY, array, same
 
 pytestmark = pytest.mark.one_python
 
@@ -65,13 +64,9 @@ def test_compute_casts_for_the_computation_only() -> None:
     [
         nn.Compute(DEEP, jnp.bfloat16),
         nn.Repeat(nn.Compute(nn.Residual(nn.MLP(5, 4)), jnp.bfloat16), 3),
-        nn.Batched(nn.Compute(DEEP, jnp.bfloat16)),
-        nn.Compute(nn.Batched(DEEP), jnp.bfloat16),
-        nn.Compute(nn.LoRA(DEEP, 2), jnp.bfloat16),
         nn.LoRA(nn.Compute(DEEP, jnp.bfloat16), 2),
         nn.Compute(nn.Batched(nn.Series(nn.Linear(4), nn.BatchNorm())), jnp.bfloat16),
         nn.Batched(nn.Compute(nn.Series(nn.Linear(4), nn.BatchNorm()), jnp.bfloat16)),
-        nn.Batched(nn.LoRA(nn.Series(nn.Linear(4), nn.BatchNorm()), 2)),
         nn.WeightNorm(nn.Compute(DEEP, jnp.bfloat16)),
         nn.Batched(nn.SpectralNorm(nn.Compute(nn.Linear(4), jnp.bfloat16))),
         nn.Batched(nn.Repeat(nn.SpectralNorm(nn.Linear(4)), 2)),
@@ -153,6 +148,19 @@ def test_lora_starts_as_the_model_and_trains_a_and_b() -> None:
     merged = moved.merged()
     assert jax.tree.structure(merged) == jax.tree.structure(mlax.freeze(deep))
     same(merged(X)[0], moved(X)[0])
+
+
+def test_lora_of_attention_has_the_smallest_factors() -> None:
+    layer = nn.MultiHeadAttention(2, head_features=3, query_bias=Parameter())
+    tuned = mlax.set_up(nn.LoRA(layer, 2), X, rng=KEY)
+    a = {name: factor.shape for name, factor in tuned.a.data.items()}
+    b = {name: factor.shape for name, factor in tuned.b.data.items()}
+    assert a == {"query": (4, 2), "key": (4, 2), "value": (4, 2), "output": (6, 2)}
+    assert b == {"query": (2, 6), "key": (2, 6), "value": (2, 6), "output": (2, 4)}
+    ones = tuned.replace(b=tuned.b.with_data(jax.tree.map(jnp.ones_like, tuned.b.data)))
+    change = ones.merged().output.data - tuned.inner.output.data
+    expected = (tuned.a.data["output"].sum(1)[:, None] * jnp.ones(4)).reshape(2, 3, 4)
+    np.testing.assert_allclose(change, expected, 1e-4, 1e-5)
 
 
 def test_lora_chooses_by_path() -> None:
