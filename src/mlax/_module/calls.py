@@ -409,10 +409,20 @@ def _enter(frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return _pair(frame, module(*args, **kwargs), "__call__")
 
 
-def run_instead(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call another model than the module whose `forward` runs, with the same options and key."""
+def run_instead(
+    model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], within: KeyPath = ()
+) -> Any:
+    """Call another model than the module whose `forward` runs, with the same options and key.
+
+    Args:
+        model: The model.
+        args: Its arguments.
+        kwargs: Its keyword arguments.
+        within: Where what it is made of stands in the module, for messages.
+    """
     outer = current_frame()
     frame = Frame(model, class_of(model).forward, outer, ())
+    frame.within = within
     if outer is not None:
         frame.stand_in(outer)
     return start(frame, None, args, kwargs)

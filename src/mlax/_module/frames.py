@@ -137,6 +137,7 @@ class Frame:
         path: Its path in the module of the outer call; None if it was called directly.
         giver: The frame whose key this one inherits, or None.
         depth: How many calls are around this one, itself included.
+        within: Where it stands in the module of the outer call, if it runs in the place of that; its key is the same.
         hints: Where to look for a child first; see `places.own_path_to`.
         thread: The thread that it runs in.
         waiting: Whether a user's own `__call__` runs, which may call that of Module.
@@ -145,6 +146,7 @@ class Frame:
 
     giver: "Frame | None" = None
     waiting = False
+    within: KeyPath = ()
     _was_given = False
     _times = 0
     _key: Array | None = None
@@ -269,11 +271,14 @@ class Frame:
 
     def find_path(self) -> None:
         """Find out the path of a module that was called directly."""
-        self.path = self._path_in_outer()
+        if self.path is None:
+            self.path = self._path_in_outer()
 
     def _path_in_outer(self) -> KeyPath | None:
-        if self.path is not None or self.outer is None:
-            return self.path
+        if self.path is not None:
+            return self.path + self.within
+        if self.outer is None:
+            return None
         path = own_path_to(self.module, self.outer.module, self.outer.hints)
         if path is not None:
             return path

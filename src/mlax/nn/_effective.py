@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import jax
+from jax.tree_util import GetAttrKey
 from jaxtyping import Array
 
 from mlax._jax.trees import KeyPath, class_of, leaves_with_path, map_with_path
@@ -52,7 +53,7 @@ class Effective(Module, Generic[M]):
 
     def call_effective(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Return the result of the model that `effective` makes, and this module with the Variables after the call."""
-        result, after = calls.run_instead(self.effective(), args, kwargs)
+        result, after = calls.run_instead(self.effective(), args, kwargs, (GetAttrKey("inner"),))
         return result, self.replace(inner=after.filter(is_variable).combine(self.inner))
 
 

@@ -90,7 +90,7 @@ def test_lengths_and_segments_are_separate_sequences(make: Any) -> None:
     same(call(model, X, segment_ids=segments), packed, 1e-5)
 
 
-@pytest.mark.parametrize("split", [[6], [1] * 6, [2, 3, 1], [0, 5, 1]])
+@pytest.mark.parametrize("split", [[1] * 6, [0, 5, 1]])
 def test_decode_is_forward_of_any_split(split: list[int]) -> None:
     blocks: Any = mlax.set_up(nn.Repeat(nn.TransformerBlock(LAYER, nn.SwiGLU(5)), 2), X, rng=KEY)
 

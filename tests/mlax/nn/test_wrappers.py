@@ -274,6 +274,30 @@ def test_capture_through_wrappers() -> None:
     assert mlax.first_non_finite(deep)(X) is None
 
 
+def test_wrappers_show_the_model_inside() -> None:
+    """In tables, captures and errors it stands at `inner`, and it draws what it draws without the wrapper."""
+    plain = mlax.set_up(nn.Series(nn.Linear(4), nn.Dropout(0.5)), X, rng=KEY)
+    tuned = mlax.set_up(nn.LoRA(plain, 2), X, rng=KEY)
+    rows = [line.split() for line in str(mlax.summary(tuned, X)).splitlines()]
+    assert ["LoRA", "f32[3,4]"] in [row[:2] for row in rows]
+    assert ["inner", "Series", "f32[3,4]"] in [row[:3] for row in rows]
+    assert ["layers[0]", "Linear", "f32[3,4]"] in [row[:3] for row in rows]
+    y, _, (whole, dense) = mlax.capture(
+        mlax.inference(tuned), lambda m: (m.inner, m.inner.layers[0])
+    )(X)
+    np.testing.assert_array_equal(whole, y)
+    assert dense.shape == (3, 4)
+    infinite = mlax.at(tuned, lambda m: m.inner.layers[0].bias).apply(
+        lambda n: n.with_data(n.data + jnp.inf)
+    )
+    assert mlax.first_non_finite(mlax.inference(infinite))(X) == "inner.layers[0]"
+    with pytest.raises(TypeError, match=r"Linear\.forward at inner\.layers\[0\]"):
+        mlax.inference(tuned)(array(3, 5))
+    drawn, _ = mlax.training(tuned, rng=KEY)(X)
+    expected, _ = mlax.training(plain, rng=KEY)(X)
+    np.testing.assert_array_equal(drawn == 0, expected == 0)
+
+
 # ---- Batched
 
 
