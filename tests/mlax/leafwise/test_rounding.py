@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from mlax import optim
-from mlax.leafwise._rounding import rounded
+from mlax.leafwise import _rounding
 
 pytestmark = [pytest.mark.one_python, pytest.mark.optimized]
+
+rounded = jax.jit(_rounding.rounded, static_argnums=1)  # as it is part of a user's program
 
 # Dtypes without a sign or without zero are left out: they are not suitable for weights.
 NARROW = [
