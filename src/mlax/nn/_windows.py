@@ -28,6 +28,16 @@ PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
+def check_space(layer: Any, x: Array) -> int:
+    """Return the number of axes of space of an input; raise an error unless there are one to three."""
+    if not 2 <= x.ndim <= 4:
+        raise ValueError(
+            f"{type(layer).__name__} takes one example with one to three axes of space and one of channels, got "
+            f"{describe(x)}"
+        )
+    return x.ndim - 1
+
+
 def check_axes(layer: Any, x: Array, axes: int) -> None:
     """Raise an error unless an input has so many axes of space, and one of channels.
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mlax._module.module import Module
 from mlax._module.nodes import Parameter
+from mlax._module.unset import refuse_unset
 from mlax.nn._fields import at_least, check_dtype, made, wide
 from mlax.nn.embedding import rotary
 from mlax.nn.init import variance_scaling, zeros
@@ -164,6 +165,7 @@ class MultiHeadAttention(Module):
         Args:
             length: The greatest number of positions.
         """
+        refuse_unset("MultiHeadAttention.cache", "attention", self, "set up the model first")
         *stack, _, kv_heads, size = self.key.data.shape
         empty = jnp.zeros((*stack, length, kv_heads, size), self.key.data.dtype)
         return KVCache(empty, empty, jnp.zeros(stack, jnp.int32))
@@ -183,7 +185,15 @@ class MultiHeadAttention(Module):
 
         Returns:
             The results with the new cache, and the layer.
+
+        Raises:
+            ValueError: There are more positions than the cache is long.
         """
+        check_dtype(self, cache.keys, "key")
+        if x.shape[0] > cache.keys.shape[0]:
+            raise ValueError(
+                f"MultiHeadAttention.decode: {x.shape[0]} positions do not fit a cache of length {cache.keys.shape[0]}"
+            )
         positions = cache.used + jnp.arange(x.shape[0])
         queries, keys, values = self._projected(x, x, positions)
         keys = jax.lax.dynamic_update_slice_in_dim(cache.keys, keys, cache.used, 0)

@@ -1,7 +1,7 @@
 """Convolutions over one to three axes of space: `Conv` and `ConvTranspose`."""
 
 from dataclasses import KW_ONLY
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from mlax.nn._windows import (
     PaddingMode,
     check_axes,
     check_fit,
+    check_space,
     padded,
     pads,
     sizes,
@@ -202,8 +203,9 @@ def _check(layer: Any) -> None:
 
 def _with_kernel_and_bias(given: M, x: Any, rng: Array) -> M:
     layer: Any = given
-    axes = x.ndim - 1 if isinstance(layer.kernel_size, int) else len(layer.kernel_size)
-    check_axes(layer, x, axes)
+    axes = check_space(layer, x)
+    if isinstance(layer.kernel_size, tuple):
+        check_axes(layer, x, len(cast("tuple[int, ...]", layer.kernel_size)))
     if x.shape[-1] % layer.groups:
         raise ValueError(
             f"{type(layer).__name__}: {x.shape[-1]} channels cannot be divided into groups={layer.groups}"

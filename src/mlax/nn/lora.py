@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from mlax._module.freezing import freeze
 from mlax._module.nodes import Parameter
+from mlax._module.unset import refuse_unset
 from mlax.nn import _inside
 from mlax.nn._effective import Effective, kernels, matching, with_kernels
 from mlax.nn._fields import at_least
@@ -105,6 +106,7 @@ class LoRA(Effective[M]):
 
     def merged(self) -> M:
         """Return the model itself, with the changes in its kernels, still frozen: see `mlax.unfreeze`."""
+        refuse_unset("LoRA.merged", "lora", self, "set up the model first")
         return self.effective()
 
 

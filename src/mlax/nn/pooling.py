@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from mlax._module.module import Module
 from mlax.nn._fields import one_per_axis, wide
-from mlax.nn._windows import Padding, check_axes, check_fit, pads, sizes
+from mlax.nn._windows import Padding, check_axes, check_fit, check_space, pads, sizes
 
 __all__ = ["AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "MaxPool"]
 
@@ -131,7 +131,7 @@ def _axes(layer: Any, x: Array, given: _Sizes) -> int:
     """Return the number of axes of space, after a check that it is that of the sizes that were given."""
     if isinstance(given, tuple):
         check_axes(layer, x, len(given))
-    return x.ndim - 1
+    return check_space(layer, x)
 
 
 def _in_parts(layer: Any, x: Array, reduce: Callable[..., Array]) -> Array:

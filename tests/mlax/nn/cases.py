@@ -145,6 +145,7 @@ CONV: dict[str, Any] = {
     "wrong": (
         ((IMAGE[0],), "takes one example with 2 axes of space"),
         ((IMAGE[None],), "nn.Batched"),
+        ((X[0],), "axes of space"),
         ((IMAGE[..., :2],), "2 channels"),
         ((IMAGE.astype(jnp.int32),), "int32"),
     )

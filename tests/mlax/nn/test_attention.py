@@ -115,6 +115,14 @@ def test_decode_of_one_layer_and_in_narrow_dtypes() -> None:
     narrow = jax.tree.map(lambda a: a.astype(jnp.bfloat16), ATTENTION)
     (y, cache), _ = narrow.decode(X.astype(jnp.bfloat16), narrow.cache(6))
     assert y.dtype == cache.keys.dtype == cache.values.dtype == jnp.bfloat16
+    with pytest.raises(TypeError, match=r"MultiHeadAttention: .*bfloat16"):
+        ATTENTION.decode(X, cache)
+    with pytest.raises(ValueError, match="6 positions do not fit a cache of length 5"):
+        ATTENTION.decode(X, ATTENTION.cache(5))
+    with pytest.raises(ValueError, match=r"MultiHeadAttention\.cache"):
+        LAYER.cache(5)
+    with pytest.raises(ValueError, match=r"LoRA\.merged"):
+        nn.LoRA(LAYER, 2).merged()
 
 
 def test_rotary() -> None:
