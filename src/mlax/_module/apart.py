@@ -5,6 +5,7 @@ Calls find a module by identity, and `jit` turns a module in two places into two
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 from mlax._jax.recursion import make_room
 from mlax._jax.trees import KeyPath, class_of, flatten, flatten_with_path, leaves, leaves_with_path
@@ -67,6 +68,11 @@ def moved_apart(
     return copies, is_held or len(new) < len(found)
 
 
+# Models that were searched before, so that an eager call in a loop need not do it again. By identity: a class may have
+# an equality of its own.
+_known: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
+
 def with_modules_apart(module: Any) -> Any:
     """Return a module in which each module stands in one place only.
 
@@ -78,7 +84,10 @@ def with_modules_apart(module: Any) -> Any:
     flattening = module._aux_data.flattening
     children, aux_data = flattening.flatten(module)
     found = modules_in(children)
-    if not found or _are_apart(found):
+    if not found or _known.get(id(module)) is module:
+        return module
+    if _are_apart(found):
+        _known[id(module)] = module
         return module
     fields = dict(zip(flattening.children, children, strict=True))
     changed = fields | _copies(class_of(module).__name__, fields)

@@ -344,6 +344,20 @@ def test_models_that_are_built_outwards_are_not_searched(monkeypatch):
     assert len(searched) == 1
 
 
+@pytest.mark.one_python
+def test_a_model_is_searched_in_its_first_outermost_call_only(monkeypatch):
+    searched: list[Any] = []
+    search = apart._are_apart
+    monkeypatch.setattr(apart, "_are_apart", lambda found: searched.append(found) or search(found))
+    model = Holds(Scale())
+    for _ in range(3):
+        model(model.field, X)
+    assert len(searched) == 1
+    copy = jax.tree.map(lambda leaf: leaf, model)
+    copy(copy.field, X)
+    assert len(searched) == 2
+
+
 class Bare(Module):
     """Defines `__call__` only."""
 
