@@ -11,7 +11,7 @@ from mlax._jax.trees import leaves, leaves_with_path
 from mlax._module.exporting import register_plain
 from mlax.tree import keystr
 
-__all__ = ["UNSET", "Unset", "refuse_unset"]
+__all__ = ["UNSET", "Unset", "holds_unset", "refuse_unset"]
 
 
 @final
@@ -40,6 +40,11 @@ jax.tree_util.register_pytree_node(Unset, lambda _: ((), None), lambda _, __: UN
 register_plain(Unset, lambda _, __: UNSET)
 
 
+def holds_unset(tree: Any) -> bool:
+    """Whether a tree has a node that is yet to be made."""
+    return any(map(_is_unset, leaves(tree, is_leaf=_is_unset)))
+
+
 def refuse_unset(where: str, name: str, tree: Any, why: str) -> None:
     """Raise an error if nodes of a tree are UNSET. They have no leaves, so JAX would pass over them.
 
@@ -52,7 +57,7 @@ def refuse_unset(where: str, name: str, tree: Any, why: str) -> None:
     Raises:
         ValueError: Names the path of each such node.
     """
-    if any(map(_is_unset, leaves(tree, is_leaf=_is_unset))):
+    if holds_unset(tree):
         found = leaves_with_path(tree, is_leaf=_is_unset)  # only now: key paths are the costly part
         unset = [f"  {name}{keystr(path)}" for path, node in found if _is_unset(node)]
         count = "a node is" if len(unset) == 1 else f"{len(unset)} nodes are"

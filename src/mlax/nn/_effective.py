@@ -14,6 +14,7 @@ from mlax._module.module import Module
 from mlax._module.nodes import ENode, is_variable
 from mlax._module.places import node_at
 from mlax._module.set_up import set_up as set_up_model
+from mlax._module.unset import holds_unset
 from mlax.nn import _inside
 from mlax.nn.repeat import Repeat
 from mlax.tree import keystr
@@ -39,7 +40,7 @@ class Effective(Module, Generic[M]):
     @property
     def is_set_up(self) -> bool:
         """Whether the model is."""
-        return not _inside.is_unset(self.inner)
+        return not holds_unset(self.inner)
 
     def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
         """Set up the model, with the inputs as they are given."""

@@ -14,10 +14,9 @@ from mlax._jax.trees import class_of, leaves, leaves_with_path
 from mlax._module import calls
 from mlax._module.frames import NOT_GIVEN, Frame, StaticOptions, current_frame
 from mlax._module.prepared import Prepared
-from mlax._module.unset import UNSET
 from mlax.tree import describe, path_text
 
-__all__ = ["Model", "call", "check_same", "folded", "is_unset", "key_of_call", "sample"]
+__all__ = ["Model", "call", "check_same", "folded", "key_of_call", "sample"]
 
 _tree: Any = jax.tree  # its types are partly unknown
 P = ParamSpec("P")
@@ -73,15 +72,6 @@ def call(
     options = StaticOptions(batch_axis_name=batch_axis_name)
     prepared = Prepared(child, key, options, type(layer).__name__)
     return calls.start(frame, prepared, args, kwargs or {})
-
-
-def is_unset(tree: Any) -> bool:
-    """Whether a tree has a node that is yet to be made."""
-
-    def unset(node: object) -> bool:
-        return node is UNSET
-
-    return any(map(unset, leaves(tree, is_leaf=unset)))
 
 
 def sample(tree: Any, *, first: bool = False) -> Any:

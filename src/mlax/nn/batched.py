@@ -12,6 +12,7 @@ from mlax._module.frames import NOT_GIVEN, static_options
 from mlax._module.module import Module
 from mlax._module.nodes import is_variable
 from mlax._module.set_up import set_up as set_up_model
+from mlax._module.unset import holds_unset
 from mlax.nn import _inside
 from mlax.nn._fields import axis_names
 from mlax.tree import describe, path_text
@@ -45,7 +46,7 @@ class Batched(Module, Generic[M]):
     @property
     def is_set_up(self) -> bool:
         """Whether the model is."""
-        return not _inside.is_unset(self.inner)
+        return not holds_unset(self.inner)
 
     def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
         """Set up the model from one example."""

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from mlax._module.freezing import freeze
 from mlax._module.nodes import Parameter
-from mlax._module.unset import refuse_unset
+from mlax._module.unset import holds_unset, refuse_unset
 from mlax.nn import _inside
 from mlax.nn._effective import Effective, kernels, matching, with_kernels
 from mlax.nn._fields import at_least
@@ -78,12 +78,12 @@ class LoRA(Effective[M]):
         return new.replace(a=self._made(self.a, a), b=self._made(self.b, b))
 
     def _made(self, node: Parameter[Any], data: dict[str, Array]) -> Parameter[Any]:
-        return node.with_data(data) if _inside.is_unset(node) else node
+        return node.with_data(data) if holds_unset(node) else node
 
     @property
     def is_set_up(self) -> bool:
         """Whether the model and the factors are."""
-        return not _inside.is_unset((self.inner, self.a, self.b))
+        return not holds_unset((self.inner, self.a, self.b))
 
     def forward(
         self: "LoRA[_inside.Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs

@@ -12,6 +12,7 @@ from mlax._jax.trees import leaves, map_leaves
 from mlax._module.module import Module
 from mlax._module.nodes import Parameter, is_variable
 from mlax._module.set_up import set_up as set_up_model
+from mlax._module.unset import holds_unset
 from mlax.nn import _inside
 from mlax.nn._fields import at_least, check_dtype, made
 from mlax.nn.init import lecun_normal, orthogonal, zeros
@@ -176,7 +177,7 @@ class Recurrent(Module, Generic[C]):
     @property
     def is_set_up(self) -> bool:
         """Whether the cell is."""
-        return not _inside.is_unset(self.cell)
+        return not holds_unset(self.cell)
 
     def set_up(self, x: Any, rng: Array, carry: Any = None) -> Self:
         """Set up the cell from the first step."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax._module.nodes import Parameter, Variable
+from mlax._module.unset import holds_unset
 from mlax.nn import _inside
 from mlax.nn._effective import Effective, kernels, matching, with_kernels
 from mlax.nn._fields import at_least, wide
@@ -44,12 +45,12 @@ class WeightNorm(Effective[M]):
     @property
     def is_set_up(self) -> bool:
         """Whether the model and the scales are."""
-        return not _inside.is_unset((self.inner, self.scale))
+        return not holds_unset((self.inner, self.scale))
 
     def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
         """Set up the model, and make the scales."""
         new = super().set_up(*args, rng=rng, **kwargs)
-        if not _inside.is_unset(self.scale):
+        if not holds_unset(self.scale):
             return new
         norms = {
             name: kernel.mapped(_norms).astype(kernel.array.dtype)
@@ -105,13 +106,13 @@ class SpectralNorm(Effective[M]):
     @property
     def is_set_up(self) -> bool:
         """Whether the model and the vectors are."""
-        return not _inside.is_unset((self.inner, self.vectors))
+        return not holds_unset((self.inner, self.vectors))
 
     def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
         """Set up the model, and make random vectors, improved by 15 iterations, as in PyTorch."""
         model_key, own_key = jax.random.split(rng)
         new = super().set_up(*args, rng=model_key, **kwargs)
-        if not _inside.is_unset(self.vectors):
+        if not holds_unset(self.vectors):
             return new
         vectors: dict[str, Array] = {}
         for i, (name, kernel) in enumerate(matching(self, new.inner).items()):

@@ -14,6 +14,7 @@ from mlax._jax.trees import leaves_with_path, map_leaves
 from mlax._module.module import Module
 from mlax._module.nodes import is_variable
 from mlax._module.set_up import set_up as set_up_model
+from mlax._module.unset import holds_unset
 from mlax.nn import _inside
 from mlax.nn._fields import at_least
 from mlax.tree import keystr
@@ -73,7 +74,7 @@ class Repeat(Module, Generic[M]):
     @property
     def is_set_up(self) -> bool:
         """Whether the blocks are."""
-        return not _inside.is_unset(self.block)
+        return not holds_unset(self.block)
 
     def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
         """Set up each block with a key of its own."""
@@ -193,7 +194,7 @@ class Repeat(Module, Generic[M]):
         if not blocks:
             raise ValueError("Repeat.stack needs at least one block")
         for i, block in enumerate(blocks):
-            if _inside.is_unset(block):
+            if holds_unset(block):
                 raise ValueError(
                     f"Repeat.stack: block {i} is not set up.\n"
                     f"  Set it up, or let nn.Repeat(block, depth) make the blocks."

@@ -7,7 +7,7 @@ from jaxtyping import Array
 
 from mlax._module.module import Module
 from mlax._module.surgery import at
-from mlax.nn import _inside
+from mlax._module.unset import holds_unset
 from mlax.nn._effective import Effective
 
 __all__ = ["Shared"]
@@ -37,7 +37,7 @@ class Shared(Effective[M], Generic[M]):
         object.__setattr__(self, "inner", self._emptied(self.inner))
 
     def _emptied(self, model: M) -> M:
-        if at(model, self.where).get().data is None or _inside.is_unset(model):
+        if at(model, self.where).get().data is None or holds_unset(model):
             return model  # an unset one is emptied when it is set up
         emptied: M = at(model, self.where).apply(lambda node: node.with_data(None))
         return emptied
