@@ -1,6 +1,7 @@
 """`Effective`: the base of layers that call another model than they store."""
 
 import re
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
@@ -48,9 +49,9 @@ class Effective(Module, Generic[M]):
         given, named = _inside.sample((args, kwargs))
         return self.replace(inner=set_up_model(inner, *given, rng=rng, **named))
 
+    @abstractmethod
     def effective(self) -> M:
         """Return the model that is called."""
-        raise NotImplementedError(f"{type(self).__name__} does not define effective")
 
     def call_effective(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Return the result of the model that `effective` makes, and this module with the Variables after the call."""

@@ -31,8 +31,7 @@ class Batched(Module, Generic[M]):
         ys, batched = mlax.training(nn.Batched(model), rng=key)(xs)
 
     The first axis of every array in the arguments is that of the examples; arguments without arrays are the same
-    for all.
-    BatchNorm computes statistics over the axis, and Dropout draws for each example.
+    for all. BatchNorm computes statistics over the axis, and Dropout draws for each example.
 
     Args:
         inner: The model.

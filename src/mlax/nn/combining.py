@@ -17,7 +17,7 @@ class Series(Module):
 
         nn.Series(nn.Linear(32), nn.F(jax.nn.relu), nn.Linear(10))
 
-    Without modules it returns its input. Indexing, slicing, `len` and iteration are those of the tuple `layers`.
+    Without modules it returns its input. `series[i]` is a layer, `len(series)` their number.
 
     Args:
         layers: The modules.

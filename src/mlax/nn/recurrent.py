@@ -1,6 +1,7 @@
 """Recurrent networks: `GRUCell`, `LSTMCell`, and what runs a cell over a sequence, `Recurrent` and `Bidirectional`."""
 
 import functools
+from abc import abstractmethod
 from dataclasses import KW_ONLY
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
@@ -30,13 +31,13 @@ class Cell(Module):
     A cell defines `forward(x, carry)`, which returns its output with the next carry, and `initial_carry`.
     """
 
+    @abstractmethod
     def initial_carry(self, x: Any) -> Any:
         """Return the carry of the first step, for an input (of which only shapes and dtypes are used)."""
-        raise NotImplementedError(f"{type(self).__name__} does not define initial_carry")
 
+    @abstractmethod
     def forward(self, x: Any, carry: Any) -> tuple[tuple[Any, Any], Self]:
         """Return the output of a step and the next carry."""
-        raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
 
 class GRUCell(Cell):

@@ -6,6 +6,7 @@ from typing import Any, Generic, Self, TypeVar
 from jaxtyping import Array
 
 from mlax._module.module import Module
+from mlax._module.nodes import is_leaf_state
 from mlax._module.surgery import at
 from mlax._module.unset import holds_unset
 from mlax.nn._effective import Effective
@@ -53,7 +54,7 @@ class Shared(Effective[M], Generic[M]):
 
     def effective(self) -> M:
         """Return the model with the data in both places."""
-        data: Any = self.get(self.inner)
-        data = getattr(data, "data", data) if not isinstance(data, Array) else data
+        made: Any = self.get(self.inner)
+        data = made.data if is_leaf_state(made) else made
         full: M = at(self.inner, self.where).apply(lambda node: node.with_data(data))
         return full

@@ -131,5 +131,5 @@ def test_mistakes() -> None:
         nn.Recurrent(Grows())({"a": X, "b": X[:2]})
     with pytest.raises(ValueError, match="features must be an integer of at least 1"):
         nn.GRUCell(0)
-    with pytest.raises(NotImplementedError, match="Cell does not define initial_carry"):
+    with pytest.raises(TypeError, match="abstract class Cell"):
         nn.Recurrent(nn.Cell())(X)
