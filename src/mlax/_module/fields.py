@@ -108,7 +108,7 @@ def field(  # noqa: D417 - what the overloads take
     """
     if "static" in options:
         raise TypeError(
-            "mlax.field: there is no option static.\n"
+            "mlax.field does not take static.\n"
             "  Leave it out: a field is static if its value holds no Parameter, Variable or Module."
         )
     if converter is not None:
@@ -215,8 +215,8 @@ def refuse_attributes(cls: Any, base: type) -> None:
             )
         if base is cls and name in names and not isinstance(value, property):
             raise TypeError(
-                f"{cls.__name__}.{name} = {shorten(value)} is no default of the field {name}, because {cls.__name__} "
-                f"does not declare it: constructors would not use it.\n"
+                f"{cls.__name__}.{name} = {shorten(value)} does not set the default of the field {name}, because "
+                f"{cls.__name__} does not declare it: constructors would not use it.\n"
                 f"  Declare it in the body of {cls.__name__}, `{name}: {class_of(value).__name__} = ...`, or rename it."
             )
 

@@ -201,7 +201,7 @@ def _unwritable(value: Any, place: str) -> TypeError:
         )
     if isinstance(value, _OF_DEVICES):
         return TypeError(
-            f"{problem}: it is of the devices of this process.\n"
+            f"{problem}: it belongs to the devices of this process.\n"
             f"  Keep names of axes or a PartitionSpec in its place, and make it from these where it is used."
         )
     return TypeError(
@@ -315,7 +315,8 @@ def _flags(cls: Any, bits: int, place: str) -> Any:
 
 
 def _written_spec(spec: Any) -> Any:
-    axes: tuple[Any, ...] = spec.partitions if hasattr(spec, "partitions") else tuple(spec)  # 0.10
+    # Before 0.10.2 of JAX, a spec is the tuple of its axes.
+    axes: tuple[Any, ...] = spec.partitions if hasattr(spec, "partitions") else tuple(spec)
     return [written(part, "PartitionSpec") for part in (axes, spec.unreduced, spec.reduced)]
 
 

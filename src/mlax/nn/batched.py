@@ -92,7 +92,7 @@ class Batched(Module, Generic[M]):
 
 
 def _outer_names(name: str) -> tuple[Hashable, ...]:
-    """Return the names of the axes that examples are mapped over already, after a check that this is no such name."""
+    """Return the names of the axes that examples are mapped over already. Raise an error if this is one of them."""
     around = static_options().batch_axis_name
     names = () if around is NOT_GIVEN else axis_names(around)
     if name in names:

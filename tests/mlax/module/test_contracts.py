@@ -328,10 +328,10 @@ def test_a_default_is_declared_with_its_field():
             size = 5
 
     assert str(error.value) == (
-        "Wrong.size = 5 is no default of the field size, because Wrong does not declare it: constructors would not "
-        "use it.\n  Declare it in the body of Wrong, `size: int = ...`, or rename it."
+        "Wrong.size = 5 does not set the default of the field size, because Wrong does not declare it: constructors "
+        "would not use it.\n  Declare it in the body of Wrong, `size: int = ...`, or rename it."
     )
-    with pytest.raises(TypeError, match="is no default of the field more"):
+    with pytest.raises(TypeError, match="does not set the default of the field more"):
         type("Wrong", (Base,), {"more": 5})
 
 
@@ -525,5 +525,5 @@ def test_habits_from_elsewhere_are_refused_with_what_helps(name: str, value: Any
 
 
 def test_fields_have_no_option_static():
-    with pytest.raises(TypeError, match=r"no option static\.\n  Leave it out"):
+    with pytest.raises(TypeError, match=r"does not take static\.\n  Leave it out"):
         field(static=True)  # type: ignore[call-overload]
