@@ -4,7 +4,7 @@
 
 The aux data of a node are None, or whether it is frozen. Those of an unset node with a recipe are a tuple of that,
 the recipe and the uses of recipes in the running `set_up`. So a recipe ends with the unset data, however a node gets
-its data. Other nodes pay for it with about 15 ns of 250, when they are flattened and when they are made.
+its data. Other nodes pay for it with about 10 ns of 250, when they are flattened and when they are made.
 """
 
 from collections.abc import Callable
@@ -116,7 +116,7 @@ def _with_data(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
     def unflatten(aux_data: Any, children: Any) -> Any:
         node = mutable()
         (node.data,) = children
-        if aux_data is not None:
+        if aux_data:
             _, node._recipe, _ = aux_data
         node.__class__ = cls
         return node
@@ -134,9 +134,9 @@ def _with_frozen(cls: Any, mutable: Any) -> tuple[_Flatten, _Unflatten]:
     def unflatten(aux_data: Any, children: Any) -> Any:
         node = mutable()
         (node.data,) = children
-        if aux_data is not False and aux_data is not True:
-            aux_data, node._recipe, _ = aux_data
         node.frozen = aux_data
+        if aux_data and aux_data is not True:
+            node.frozen, node._recipe, _ = aux_data
         node.__class__ = cls
         return node
 
