@@ -13,10 +13,9 @@ import numpy as np
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 from mlax._jax.tracing import is_tracer
-from mlax._jax.trees import KeyPath, TreeDef, flatten, flatten_with_path
+from mlax._jax.trees import KeyPath, TreeDef, UnsortableError, flatten, flatten_with_path
 
 __all__ = [
-    "UNSORTABLE_KEYS",
     "are_namesakes",
     "describe",
     "dotted",
@@ -29,8 +28,6 @@ __all__ = [
     "structure_differences",
     "tree_equal",
 ]
-
-UNSORTABLE_KEYS = "the keys of a dict cannot be sorted"
 
 # Long enough for any number or name, short enough for one line of a message.
 _LONGEST_REPR = 60
@@ -102,12 +99,12 @@ def flatten_given(
         is_leaf: Whether a node counts as a leaf.
 
     Raises:
-        TypeError: The keys of a dict cannot be sorted. JAX flattens a dict in the order of its keys.
+        TypeError: The keys of a dict cannot be sorted.
     """
     try:
         return flatten_with_path(tree, is_leaf)
-    except ValueError:
-        raise TypeError(f"{name}: {UNSORTABLE_KEYS}; use keys of one type, such as str") from None
+    except UnsortableError as error:
+        raise TypeError(f"{name}: {error}") from None
 
 
 def leaves_by_name(where: str, name: str, tree: object) -> tuple[dict[str, Any], TreeDef]:
@@ -197,8 +194,8 @@ def refuse_shared(where: str, name: str, tree: object) -> None:
     Raises:
         ValueError: An array is in two places. The message names both.
     """
-    leaves = jax.tree.leaves(tree)
-    if len(set(map(id, leaves))) == len(leaves):
+    given, _ = flatten(tree)
+    if len(set(map(id, given))) == len(given):
         return
     seen: dict[int, KeyPath] = {}
     for path, leaf in flatten_with_path(tree)[0]:

@@ -1,6 +1,7 @@
 """What leaves are called, when trees are equal, and the refusal of shared arrays."""
 
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from mlax import Module, Parameter
+import mlax
+from mlax import Module, Parameter, optim
 from mlax.tree import describe, keystr, mismatches, refuse_shared, tree_equal
 
 
@@ -247,3 +249,34 @@ def test_mismatches_in_static_data() -> None:
     assert list(mismatches("t", Layer(1.0, "relu"), "r", Layer(1.0, "tanh"))) == [
         "t: static data in Layer differs from that in r"
     ]
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        (
+            {17: jnp.ones(1), "k": jnp.ones(1)},
+            "a dict cannot be sorted: 17 (int) and 'k' (str); use",
+        ),
+        (
+            {"a": [{1: jnp.ones(1), None: jnp.ones(1)}]},
+            "a dict, ['a'][0], cannot be sorted: 1 (int) and None",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda tree: mlax.save("unsortable", tree),
+        mlax.flatten,
+        mlax.pack,
+        mlax.freeze,
+        mlax.Variable,
+        lambda tree: optim.Adam().init(tree),
+        lambda tree: optim.MultiOptimizer([optim.Adam()]).init(tree),
+        lambda tree: optim.apply_updates(tree, tree),
+    ],
+)
+def test_keys_that_cannot_be_sorted_are_named(use: Any, tree: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        use(tree)

@@ -89,7 +89,7 @@ def write(outputs: Mapping[Path, str], changes: Plan) -> list[Path]:
 
 def _prepared(path: Path, text: str) -> Path:
     """Return a new file beside `path` that holds a text, safely on the disk."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".mlax-codegen.", suffix=".tmp")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -1,5 +1,6 @@
 """`jax.tree_util` with complete types: parts of JAX's own are unknown to type checkers."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeAlias
 
@@ -8,6 +9,7 @@ import jax
 __all__ = [
     "KeyPath",
     "TreeDef",
+    "UnsortableError",
     "class_of",
     "flatten",
     "flatten_with_path",
@@ -43,18 +45,64 @@ def class_of(value: object) -> Any:
     return type(value)
 
 
+class UnsortableError(TypeError):
+    """The keys of a dict cannot be sorted, in whose order JAX flattens it. JAX's own error names none."""
+
+    def __init__(self, place: str, *keys: object) -> None:
+        found = " and ".join(f"{key!r} ({type(key).__name__})" for key in keys)
+        where = f", {place}," if place else ""
+        super().__init__(
+            f"the keys of a dict{where} cannot be sorted: {found}; use keys of one type, such as str"
+        )
+
+
 def flatten(tree: Any, is_leaf: _IsLeaf = None) -> tuple[list[Any], TreeDef]:
-    """Return the leaves and the structure of a tree."""
-    found, treedef = _tree_util.tree_flatten(tree, is_leaf)
+    """Return the leaves and the structure of a tree.
+
+    Raises:
+        UnsortableError: The keys of a dict cannot be sorted.
+    """
+    try:
+        found, treedef = _tree_util.tree_flatten(tree, is_leaf)
+    except ValueError:
+        _refuse_unsortable(tree, is_leaf)
+        raise
     return found, treedef
 
 
 def flatten_with_path(
     tree: Any, is_leaf: _IsLeaf = None
 ) -> tuple[list[tuple[KeyPath, Any]], TreeDef]:
-    """Return the leaves with their paths, and the structure of a tree."""
-    found, treedef = _tree_util.tree_flatten_with_path(tree, is_leaf)
+    """Return the leaves with their paths, and the structure of a tree.
+
+    Raises:
+        UnsortableError: The keys of a dict cannot be sorted.
+    """
+    try:
+        found, treedef = _tree_util.tree_flatten_with_path(tree, is_leaf)
+    except ValueError:
+        _refuse_unsortable(tree, is_leaf)
+        raise
     return found, treedef
+
+
+def _refuse_unsortable(tree: Any, is_leaf: _IsLeaf, place: str = "") -> None:
+    """Raise an error for the first two keys, in one dict of a tree, that have no order."""
+    if is_leaf is not None and is_leaf(tree):
+        return
+    if issubclass(class_of(tree), dict):
+        items: dict[Any, Any] = tree
+        for pair in itertools.pairwise(items):
+            try:
+                sorted(pair)
+            except TypeError:
+                raise UnsortableError(place, *pair) from None
+        children = [(f"[{key!r}]", child) for key, child in items.items()]
+    else:
+        entries = flatten_with_path(tree, lambda inner: inner is not tree)[0]
+        children = [(jax.tree_util.keystr(path), child) for path, child in entries if path]
+    for key, child in children:
+        _refuse_unsortable(child, is_leaf, place + key)
 
 
 def leaves(tree: Any, is_leaf: _IsLeaf = None) -> list[Any]:

@@ -11,14 +11,14 @@ import jax
 import numpy as np
 
 from mlax._jax.tracebacks import trimmed
-from mlax._jax.trees import class_of, leaves, leaves_with_path
+from mlax._jax.trees import UnsortableError, class_of, leaves, leaves_with_path
 from mlax._module.branches import INode
 from mlax._module.contracts import CONVERTER
 from mlax._module.hidden import ARRAYS
 from mlax._module.nodes import State, is_state_or_unset
 from mlax._module.printing import shorten, with_article
 from mlax._module.static import StaticError
-from mlax.tree import UNSORTABLE_KEYS, describe, keystr
+from mlax.tree import describe, keystr
 
 __all__ = [
     "field",
@@ -127,8 +127,9 @@ def is_child(value: Any) -> bool:
         return False
     try:
         found = leaves_with_path(value, is_leaf=_is_no_container)
-    except ValueError:
-        raise StaticError(UNSORTABLE_KEYS, "Use keys of one type, such as str.") from None
+    except UnsortableError as error:
+        why, _, cure = str(error).partition("; ")
+        raise StaticError(why, f"{cure.capitalize()}.") from None
     if not found:
         return not _is_nested_tuple(value)
     others = [(path, leaf) for path, leaf in found if not _is_none_or_state(leaf)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Generator
@@ -10,14 +11,17 @@ from typing import BinaryIO
 
 __all__ = ["replacing"]
 
+_LONGEST_NAME = 255
+"""In bytes: what most file systems take."""
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Generator[BinaryIO, None, None]:
     """Yield a new file to write to. It replaces `path` when everything is written and on the disk.
 
-    While it is written it is called `.NAME.saving`, beside `path`, and locked to keep out a second
-    writer. If writing fails it is removed. A killed process leaves it behind; the next writer
-    overwrites it. An existing file's permissions are kept; a new file gets those that the umask
+    While it is written it is called `.NAME.saving`, beside `path`, or has a hash of NAME in its place if that is too
+    long. It is locked to keep out a second writer. If writing fails it is removed. A killed process leaves it behind;
+    the next writer overwrites it. An existing file's permissions are kept; a new file gets those that the umask
     allows.
 
     Args:
@@ -33,7 +37,7 @@ def replacing(path: Path) -> Generator[BinaryIO, None, None]:
         raise OSError(f"{path} is not a file; choose another path")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the folder {target.parent} does not exist; create it first")
-    temporary = target.with_name(f".{target.name}.saving")
+    temporary = target.with_name(_temporary(target.name))
     mode = stat.S_IMODE(target.stat().st_mode) & 0o777 if target.exists() else None
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     # While it is temporary its owner may write to it whatever the mode: if this writer is killed, the
@@ -55,6 +59,14 @@ def replacing(path: Path) -> Generator[BinaryIO, None, None]:
             temporary.unlink(missing_ok=True)
             raise
     _sync_folder(target.parent)
+
+
+def _temporary(name: str) -> str:
+    """Return what a file is called while it is written."""
+    temporary = f".{name}.saving"
+    if len(os.fsencode(temporary)) <= _LONGEST_NAME:
+        return temporary
+    return f".{hashlib.sha256(os.fsencode(name)).hexdigest()}.saving"
 
 
 def _lock(file: BinaryIO, temporary: Path, path: Path) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "as_floats",
     "divided",
     "included",
+    "is_label",
     "mean",
     "picked",
     "power_of_two",
@@ -55,9 +56,19 @@ def product(weight: Array, value: Array) -> Array:
     return weight * jnp.where((weight == 0) & jnp.isinf(value), 0.0, value)
 
 
-def picked(x: Float[Array, "n"], index: Integer[Array, ""]) -> Float[Array, ""]:
-    """Return the element at `index`, or NaN if the index is negative or too large."""
-    return x.at[index].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+def is_label(x: Float[Array, "n"], label: Integer[Array, ""]) -> Bool[Array, "n"]:
+    """Return whether the place of each element is the label. None is if the label is negative or too large."""
+    # The label may be int8, in which a large number of classes cannot be counted.
+    return jnp.arange(x.size) == lax.convert_element_type(label, jnp.result_type(int))
+
+
+def picked(x: Float[Array, "n"], label: Integer[Array, ""]) -> Float[Array, ""]:
+    """Return the element at the place of the label. If the label is negative or too large, that and the derivative by
+    each element are NaN, so that a wrong label is not taken for one that teaches nothing.
+    """
+    chosen = is_label(x, label)
+    share = jnp.where(jnp.any(chosen), as_floats(chosen, x), jnp.nan)
+    return jnp.sum(jnp.where(share == 0, 0.0, share * x))
 
 
 @jax.custom_jvp

@@ -34,7 +34,8 @@ def cross_entropy(
     Args:
         logits: Unnormalised log probabilities. A class with a logit of -inf has probability 0.
         targets: A probability for each class, or the integer label of the right class. A target of
-            0 adds 0, even if the logit is -inf. A label that is negative or too large gives NaN.
+            0 adds 0, even if the logit is -inf. A label that is negative or too large gives
+            NaN, and a gradient of NaN.
         label_smoothing: The fraction of each target that is spread evenly over the classes,
             0 <= x < 1.
         where: The classes to include; all by default. If there are none, the loss is 0.
@@ -93,7 +94,7 @@ def nll(log_probabilities: Float[Array, "classes"], label: Integer[Array, ""]) -
     Args:
         log_probabilities: For example from `jax.nn.log_softmax`. If you have logits, use
             `cross_entropy`.
-        label: The right class. A label that is negative or too large gives NaN.
+        label: The right class. A label that is negative or too large gives NaN, and a gradient of NaN.
     """
     return -picked(log_probabilities, label)
 

@@ -2,7 +2,7 @@
 
 Binary losses take the score of "yes" and return the mean over all elements of an example.
 Multiclass losses take a score for each class and the label of the right one. A label that is
-negative or too large gives NaN.
+negative or too large gives NaN, as does its gradient.
 """
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
-from mlax.losses._arithmetic import as_floats, picked
+from mlax.losses._arithmetic import as_floats, is_label, picked
 from mlax.losses._loss import loss
 
 __all__ = [
@@ -93,7 +93,7 @@ def multiclass_hinge(
         Crammer & Singer 2001, https://jmlr.org/papers/v2/crammer01a.html
     """
     ahead = scores - picked(scores, label)
-    return jnp.max(ahead + as_floats(_others(scores, label), scores))
+    return jnp.max(ahead + as_floats(~is_label(scores, label), scores))
 
 
 @loss
@@ -132,11 +132,6 @@ def multiclass_sparsemax(
     ahead = scores - picked(scores, label)
     probabilities = _projected(ahead)
     return jnp.sum(probabilities * ahead) + 0.5 * (1 - jnp.sum(jnp.square(probabilities)))
-
-
-def _others(scores: Array, label: Array) -> Array:
-    # The label may be int8, in which a large number of classes cannot be counted.
-    return jnp.arange(scores.size) != lax.convert_element_type(label, jnp.result_type(int))
 
 
 def _projected(x: Float[Array, "n"]) -> Float[Array, "n"]:

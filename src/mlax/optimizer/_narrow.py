@@ -77,11 +77,13 @@ class _Reason(NamedTuple):
     Attributes:
         text: The end of a sentence that begins with the slot.
         float32: Whether float32 slots avoid it.
+        stochastic: Whether stochastic rounding avoids it.
         decay: The largest decay that avoids it; None if no decay does.
     """
 
     text: str
     float32: bool = True
+    stochastic: bool = False
     decay: float | None = None
 
 
@@ -89,6 +91,7 @@ def _cures(reasons: list[_Reason]) -> list[str]:
     """Return the last line of the message; no line if nothing helps."""
     decays = [reason.decay for reason in reasons if reason.decay is not None]
     cures = ["pass slot_dtype=jnp.float32"] if any(reason.float32 for reason in reasons) else []
+    cures += ["stochastic_rounding=True"] if all(reason.stochastic for reason in reasons) else []
     cures += [f"use decays of at most {min(decays):g}"] if decays else []
     text = ", or ".join(cures)
     return [f"{text[0].upper()}{text[1:]}."] if text else []
@@ -101,15 +104,19 @@ def _stalling(parts: list[float], dtype: Any, stochastic: bool | None) -> Iterat
     is computed.
     """
     is_half = dtype.itemsize < 4 and not stochastic
-    half = epsilon(np.float32 if stochastic and dtype.itemsize < 4 else dtype) / 2
+    half, half_of_float32 = epsilon(dtype) / 2, epsilon(np.float32) / 2
+    if stochastic and dtype.itemsize < 4:
+        half = half_of_float32
     for part in parts:
         if part == 1 and is_half:
-            yield _Reason(f"ignores changes smaller than 1/{1 / half:g} of its value")
+            text = f"ignores changes smaller than 1/{1 / half:g} of its value"
+            yield _Reason(text, stochastic=stochastic is False)
         elif part != 1 and abs(1 - part) <= half:
             verb = "decays" if part < 1 else "grows"
             yield _Reason(
                 f"never {verb} at {part:.6g} a step: each change is rounded away",
                 float32=is_half,
+                stochastic=is_half and stochastic is False and abs(1 - part) > half_of_float32,
                 decay=math.floor((1 - half) * 1e4) / 1e4 if part < 1 else None,
             )
 

@@ -7,6 +7,7 @@
 For flags and choices, the type is enough. Everything else has a `Specification` in its annotation.
 """
 
+import functools
 import types
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields, replace
@@ -26,6 +27,7 @@ from weakref import WeakKeyDictionary
 import jax
 import numpy as np
 
+from mlax._checking.names import refuse_unknown
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.tracing import is_tracer
 from mlax._module.exporting import register_static
@@ -100,7 +102,7 @@ class Specified:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         jax.tree_util.register_static(dataclass(frozen=True)(cls))
-        setattr(cls, "__init__", trimmed(cls.__init__))  # noqa: B010
+        setattr(cls, "__init__", trimmed(_naming_unknown(cls)))  # noqa: B010
         register_static(cls)
 
     def __post_init__(self) -> None:
@@ -124,6 +126,19 @@ class Specified:
         """Raise ValueError with a message about the fields unless `test` holds."""
         if not test:
             raise ValueError(f"{type(self).__name__}: {message}")
+
+
+def _naming_unknown(cls: Any) -> Callable[..., None]:
+    """Return the constructor of a class; of an unknown argument its error says what it may be called here."""
+    init: Callable[..., None] = cls.__init__
+    names = [one.name for one in fields(cls)]
+
+    @functools.wraps(init)
+    def __init__(self: object, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        refuse_unknown(cls.__name__, kwargs, names)
+        init(self, *args, **kwargs)
+
+    return __init__
 
 
 def shown(value: object) -> str:

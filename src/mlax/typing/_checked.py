@@ -17,6 +17,7 @@ from mlax._checking.hints import (
     with_self,
     written,
 )
+from mlax._checking.names import refuse_unknown
 from mlax._checking.spelling import qualname
 from mlax._checking.values import checks_enabled
 from mlax._jax.tracebacks import trimmed
@@ -79,6 +80,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             plan = _Plan.of(function, cast("Any", wrapper).__module__)
         arguments = plan.bind(args, kwargs)
         if arguments is None:
+            if plan.optimizer is not None:
+                refuse_unknown(plan.label, kwargs, plan.signature.parameters)
             return function(*args, **kwargs)  # raises Python's own error
         with cast("Any", jaxtyping).jaxtyped("context"):
             called = plan.of_method(arguments)

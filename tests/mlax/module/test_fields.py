@@ -188,7 +188,7 @@ def bound(owner):
         ({1}, "a static field must be hashable, and a set is not.\n  Use a frozenset."),
         (
             {"a": 1, 2: 3},
-            "the keys of a dict cannot be sorted.\n  Use keys of one type, such as str.",
+            "the keys of a dict cannot be sorted: 'a' (str) and 2 (int).\n  Use keys of one type, such as str.",
         ),
         (
             UNSET,

@@ -94,7 +94,8 @@ def test_messages_of_refused_data():
             "  Make all of it in set_up and use `Parameter()` until then, or give each part its own node."
         ),
         (lambda: Variable({"a": jnp.ones(1), 1: jnp.ones(1)})): (
-            "Variable.data: the keys of a dict cannot be sorted; use keys of one type, such as str"
+            "Variable.data: the keys of a dict cannot be sorted: 'a' (str) and 1 (int); use keys of one type, such as "
+            "str"
         ),
         (lambda: ENode(jnp.ones(1))): (
             "ENode is abstract: make a Parameter (trained) or a Variable (not trained)"

@@ -12,6 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from mlax import optim
 from mlax.optimizer import Dtype, Number, Optimizer, integer, number, scheduled
 from mlax.optimizer._hyperparameters import HELD
 
@@ -193,8 +194,49 @@ def test_tracers_are_accepted_and_not_looked_at() -> None:
 
 def test_positions_and_keywords() -> None:
     assert Descent(0.5, 0.1) == Descent(rate=0.5, momentum=0.1)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'ratte'"):
+    with pytest.raises(
+        TypeError, match=r"^Descent: there is no argument 'ratte'.\n  Is rate meant\?$"
+    ):
         Descent(ratte=1)  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: optim.Adam(lr=0.1),
+            "Adam: there is no argument 'lr'.\n  Here it is learning_rate.",
+        ),  # type: ignore
+        (
+            lambda: optim.adam.init(jnp.ones(2), lr=0.1),
+            "adam.init: there is no argument 'lr'.\n  Here it is learning",
+        ),  # type: ignore
+        (
+            lambda: optim.AdamW(betas=(0.9, 0.99)),
+            "AdamW: there is no argument 'betas'.\n  Here it is b1 and b2.",
+        ),  # type: ignore
+        (
+            lambda: optim.SGD(decay=0.1),
+            "SGD: there is no argument 'decay'.\n  Is momentum or weight_decay meant?",
+        ),  # type: ignore
+        (
+            lambda: optim.RMSprop(alpha=0.9),
+            "RMSprop: there is no argument 'alpha'.\n  Here it is decay.",
+        ),  # type: ignore
+        (
+            lambda: optim.SGD(fused=True),
+            "SGD: there is no argument 'fused'.\n  The arguments are learning_rate, mom",
+        ),  # type: ignore
+        (
+            lambda: optim.cosine_decay(0.1, 9, ned=0),
+            "cosine_decay: there is no argument 'ned'.\n  Is end meant?",
+        ),  # type: ignore
+    ],
+)
+def test_names_of_other_libraries_are_answered(make: Any, message: str) -> None:
+    with pytest.raises(TypeError) as error:
+        make()
+    assert str(error.value).startswith(message)
 
 
 def test_values_are_equal_hashable_and_frozen() -> None:

@@ -198,6 +198,18 @@ def test_cures_end_the_warning() -> None:
         adam.init(weights)
     adam.init(weights, slot_dtype=jnp.float32)
     adam.init(weights, b2=0.9)
+    adam.init(weights, stochastic_rounding=True)
+    for said, cure in (
+        (
+            {},
+            "Pass slot_dtype=jnp.float32, or stochastic_rounding=True, or use decays of at most 0.996.",
+        ),
+        # Rounded away in float32, too, which stochastic rounding is computed in.
+        ({"b2": 1 - 1e-9}, "Pass slot_dtype=jnp.float32, or use decays of at most 0.996."),
+        ({"stochastic_rounding": True, "b2": 1 - 1e-9}, "Use decays of at most 0.9999."),
+    ):
+        with pytest.warns(UserWarning, match=f"\n  {re.escape(cure)}$"):
+            adam.init(weights, **said)
     optim.sgd.init(weights, momentum=0.9)
     with pytest.warns(UserWarning, match=r"SGD: .*\n.*state.velocity in bfloat16"):
         optim.sgd.init(weights, momentum=jnp.float32(0.999))

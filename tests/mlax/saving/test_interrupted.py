@@ -73,6 +73,14 @@ def test_links_stay_links(tmp_path: Path) -> None:
     assert os.listdir(folder) == ["x"]
 
 
+@pytest.mark.parametrize("name", ["n" * 255, "ü" * 127, "n" * 248])
+def test_names_may_be_as_long_as_the_file_system_takes(tmp_path: Path, name: str) -> None:
+    for number in (1, 2):
+        mlax.save(tmp_path / name, number)
+        assert os.listdir(tmp_path) == [name]
+        assert saved(tmp_path / name) == number
+
+
 def test_paths_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     mlax.save("x", 1)

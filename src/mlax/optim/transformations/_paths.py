@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy as np
 from jaxtyping import Array
 
+from mlax._jax.trees import class_of
 from mlax._packing.weights import WeightsIn, weights_in
 from mlax.tree import describe, keystr
 
-__all__ = ["PathPredicate", "answers", "as_callable"]
+__all__ = ["PathPredicate", "answers", "as_callable", "asked", "holds"]
 
 PathPredicate: TypeAlias = Callable[[str, Array], bool]
 """A function of a weight's path, `"layers.0.kernel"`, and the weight. Only shape and dtype are known under `jit`."""
@@ -37,6 +39,30 @@ def answers(name: str, function: Callable[[str, Any], Any], tree: Any) -> Any:
     """
     found, treedef = weights_in(tree)
     return treedef.unflatten(_answer(name, function, entry) for entry in found)
+
+
+def asked(name: str, function: Callable[[str, Any], Any], path: str, weight: Any) -> Any:
+    """Return `function(path, weight)`. An error that it raises gets a note that says for which weight."""
+    try:
+        return function(path, weight)
+    except Exception as error:
+        error.add_note(f"{name} raised this for {path!r}, {describe(weight)}")
+        raise
+
+
+def holds(name: str, predicate: PathPredicate, path: str, weight: Any) -> bool:
+    """Return the answer of a predicate.
+
+    Raises:
+        TypeError: The answer is neither True nor False.
+    """
+    answer: Any = asked(name, predicate, path, weight)
+    if class_of(answer) in (bool, np.bool_):
+        return bool(answer)
+    raise TypeError(
+        f"{name} must return True or False, got {describe(answer)} for {path!r}, {describe(weight)}.\n"
+        f"  Decide by the path, and by `shape`, `ndim` and `dtype` of the weight: lambda path, w: w.ndim > 1."
+    )
 
 
 def _answer(name: str, function: Callable[[str, Any], Any], entry: WeightsIn) -> Any:

@@ -1,13 +1,12 @@
 """Decoupled weight decay, for any optimizer, and for all weights or some."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NamedTuple
 
 from jaxtyping import Array
 
 from mlax._jax.trees import flatten, leaves
 from mlax.leafwise import map_leaves
-from mlax.optim.transformations._paths import PathPredicate, answers, as_callable
+from mlax.optim.transformations._paths import PathPredicate, answers, as_callable, holds
 from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
 from mlax.optimizer import (
     Number,
@@ -131,11 +130,11 @@ class State(NamedTuple, Generic[Weights, Inner]):
     hyperparameters: DecayWeights
 
 
-def _masked(weights: Weights, mask: Callable[[str, Array], object]) -> Weights:
+def _masked(weights: Weights, mask: PathPredicate) -> Weights:
     """Return the weights, with None in place of those that do not decay."""
 
     def decays(path: str, weight: Array) -> bool:
-        return bool(mask(path, weight))
+        return holds("DecayWeights.mask", mask, path, weight)
 
     chosen, treedef = flatten(answers("DecayWeights.mask", decays, weights))
     pairs = zip(chosen, leaves(weights), strict=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar, cast
 
 from mlax._jax.trees import flatten, leaves
-from mlax.optim.transformations._paths import PathPredicate, answers
+from mlax.optim.transformations._paths import PathPredicate, answers, holds
 from mlax.optim.transformations._protocol import OptimizerLike, accepted, arguments_of
 from mlax.optim.transformations._wrapping import Arguments, Move, Transformation, as_optimizer
 from mlax.optimizer import exportable, no_steps, trainable
@@ -136,8 +136,10 @@ class MultiOptimizer(Transformation):
         """
 
         def group(path: str, weight: Any) -> int:
-            accepting = (i for i, accepts in enumerate(self.filters) if accepts(path, weight))
-            return next(accepting, len(self.filters))
+            for i, accepts in enumerate(self.filters):
+                if holds(f"MultiOptimizer.filters[{i}]", accepts, path, weight):
+                    return i
+            return len(self.filters)
 
         return answers("MultiOptimizer.filters", group, trainable(weights))
 

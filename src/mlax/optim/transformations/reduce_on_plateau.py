@@ -20,9 +20,9 @@ class ReduceOnPlateau(Wrapper[Inner, P]):
     """Multiplies the updates by a scale that is reduced whenever the loss has not improved for a while.
 
     Pass the loss to `step`, `apply_gradients` or `update` as `value`. It has improved if it is
-    below `(1 - rtol) * best - atol`. Note that a negative loss counts as improved even if it stays
-    the same, unless `atol` is larger than `rtol * -best`. Names, defaults and counting are those of
-    Optax, after PyTorch's ReduceLROnPlateau. There is no paper.
+    below `best - rtol * |best| - atol`. Names, defaults and counting are those of Optax, after
+    PyTorch's ReduceLROnPlateau; both use `rtol * best` for positive losses, but for negative ones
+    Optax 0.2.8 takes a loss that stays the same for an improvement. There is no paper.
 
     Args:
         optimizer: Makes the steps.
@@ -122,7 +122,8 @@ class ReduceOnPlateau(Wrapper[Inner, P]):
         seen = state.step % self.accumulation_size
         mean = state.mean + (loss - state.mean) / (seen + 1).astype(float)
         complete = seen + 1 == self.accumulation_size
-        improved = mean < (1 - self.rtol) * state.best - self.atol
+        factor = jnp.where(state.best < 0, 1 + self.rtol, 1 - self.rtol)
+        improved = mean < factor * state.best - self.atol
         waited = jnp.where(improved, 0, state.waited + 1)
         resting = state.resting > 0
         reduced = complete & ~resting & (waited == self.patience)

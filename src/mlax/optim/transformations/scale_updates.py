@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from mlax._jax.dtypes import compute_dtype
 from mlax.leafwise import map_leaves
-from mlax.optim.transformations._paths import answers, as_callable
+from mlax.optim.transformations._paths import answers, as_callable, asked
 from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
 from mlax.optimizer import exportable, no_steps, trainable
 from mlax.optimizer._specified import Specification
@@ -94,7 +94,7 @@ class ScaleUpdates(Wrapper[Inner, P]):
         return result, State(state.step + 1, inner, state.hyperparameters)
 
     def _scale(self, path: str, weight: Array) -> float:
-        given = cast("object", self.scale(path, weight))
+        given = cast("object", asked("ScaleUpdates.scale", self.scale, path, weight))
         number = float(given) if isinstance(given, Real) else math.nan
         if not 0 <= number < math.inf:
             raise ValueError(

@@ -141,6 +141,28 @@ def test_reduce_on_plateau_is_optax() -> None:
         assert float(state.scale) < 1
 
 
+@pytest.mark.parametrize("rising", [0.0, 1e-5, -1e-5])
+def test_a_plateau_may_be_negative(rising: float) -> None:
+    """A margin is a fraction of the size of the loss. With Optax, a loss of -1 that stays is always an improvement."""
+    optimizer = optim.ReduceOnPlateau(optim.SGD(0.1), patience=2, factor=0.5)
+    losses = -1 + rising * np.arange(7)
+    scales = [plateau(optimizer, value).scale for value in (losses, losses + 2)]
+    assert scales == [0.125, 0.125]
+
+
+def test_a_negative_loss_improves_by_its_margin() -> None:
+    optimizer = optim.ReduceOnPlateau(optim.SGD(0.1), patience=2, factor=0.5, rtol=0.1)
+    state = plateau(optimizer, np.array([-10.0, -10.5, -11.5, -12.0, -12.5]))
+    assert (state.best, state.scale) == (-11.5, 0.5)
+
+
+def plateau(optimizer: optim.ReduceOnPlateau, losses: np.ndarray) -> Any:
+    """Return the state after some losses."""
+    gradients = {"a": np.zeros((len(losses), 2, 3)), "b": np.zeros((len(losses), 3))}
+    gradients = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), gradients)
+    return path_of(optimizer, gradients, value=jnp.asarray(losses, jnp.float32))[1]
+
+
 def test_decay_weights_is_adamw() -> None:
     """With a mask, and with schedules of both numbers."""
 

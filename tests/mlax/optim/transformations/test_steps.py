@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -311,6 +312,17 @@ def test_an_optimizer_of_ones_own(wrap: Any) -> None:
             "scale must return a finite Python number >= 0, got -1.0",
         ),
         (lambda: optim.ScaleUpdates(SGD, 0.1), "scale must be a function of a path and a weight"),  # type: ignore[arg-type]
+        (
+            lambda: optim.MultiOptimizer(
+                [SGD, SGD, SGD],
+                [lambda path, w: np.bool_(False), lambda path, w: "yes"],  # type: ignore[list-item, return-value]
+            ).init(weights()),
+            "MultiOptimizer.filters[1] must return True or False, got 'yes' (str) for 'a', float32[2,3].\n",
+        ),
+        (
+            lambda: first_step(optim.DecayWeights(SGD, 0.1, lambda path, w: (w > 0).all())),  # type: ignore[arg-type, return-value]
+            "DecayWeights.mask must return True or False, got bool[] for 'a', float32[2,3].\n",
+        ),
         (lambda: optim.DecayWeights(SGD, 0.1, {"k": True}), "mask must be a function of a path"),  # type: ignore[arg-type]
         (
             lambda: optim.MultiOptimizer([SGD, SGD], len),  # type: ignore[arg-type]
@@ -333,6 +345,24 @@ def test_mistakes_are_named(make: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
     assert message in str(caught.value)
+
+
+def first_step(optimizer: Any) -> Any:
+    return optimizer.step(gradients(), optimizer.init(weights()), weights())
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda f: optim.MultiOptimizer([SGD, SGD], [f]), "MultiOptimizer.filters[0]"),
+        (lambda f: optim.DecayWeights(SGD, 0.1, f), "DecayWeights.mask"),
+        (lambda f: optim.ScaleUpdates(SGD, f), "ScaleUpdates.scale"),
+    ],
+)
+def test_errors_in_a_function_of_paths_say_for_which_weight(make: Any, name: str) -> None:
+    with pytest.raises(AttributeError, match="no_such_attribute") as caught:
+        first_step(make(lambda path, w: w.no_such_attribute))
+    assert caught.value.__notes__ == [f"{name} raised this for 'a', float32[2,3]"]
 
 
 def test_a_skipped_step_says_what_it_lacks() -> None:
