@@ -28,6 +28,7 @@ __all__ = [
     "joined",
     "path",
     "power",
+    "real",
     "stairs",
     "transition",
     "values",
@@ -36,7 +37,7 @@ __all__ = [
 Shape = Literal["linear", "cosine"]
 """The curve between two values."""
 
-Steps = int | Array
+Steps = float | Array
 """A number of steps, or an array with one number per element."""
 
 
@@ -133,7 +134,7 @@ def _raised(left: Array, done: Array, exponent: float) -> tuple[Array, Array]:
     return left**rounded * lost, -jnp.expm1(exponent * logarithm)
 
 
-def path(n: Array, corners: Sequence[tuple[int, float]], shape: Shape = "linear") -> Array:
+def path(n: Array, corners: Sequence[tuple[float, float]], shape: Shape = "linear") -> Array:
     """Return values on the way from corner to corner. A corner is a step and a value; the first is at step 0.
 
     If several corners have the same step, the last one counts. After the last corner the value
@@ -152,23 +153,24 @@ def path(n: Array, corners: Sequence[tuple[int, float]], shape: Shape = "linear"
     )
 
 
-def stairs(n: Array, boundaries: Sequence[int], heights: Sequence[float]) -> Array:
+def stairs(n: Array, boundaries: Sequence[float], heights: Sequence[float]) -> Array:
     """Return the first height before the first boundary, and from each boundary on the next height."""
     return values(heights)[_passed(n, boundaries)]
 
 
-def joined(n: Array, boundaries: Sequence[int], curves: Sequence[Schedule]) -> Array:
+def joined(n: Array, boundaries: Sequence[float], curves: Sequence[Schedule]) -> Array:
     """Return the value of the first curve before the first boundary, and from each boundary on that of the next.
 
     Each curve counts its steps from its boundary.
     """
-    value = _real(curves[0], n)
+    value = real(curves[0], n)
     for boundary, curve in zip(boundaries, curves[1:], strict=True):
-        value = jnp.where(n < boundary, value, _real(curve, jnp.maximum(n - boundary, 0)))
+        value = jnp.where(n < boundary, value, real(curve, jnp.maximum(n - boundary, 0)))
     return value
 
 
-def _real(curve: Schedule, n: Array) -> Array:
+def real(curve: Schedule, n: Array) -> Array:
+    """Return the values of any schedule; raise an error if they are not real numbers, one or as many as steps."""
     value = curve(n)
     try:
         array = jnp.asarray(value)
@@ -204,6 +206,6 @@ def _power(base: float, n: Array) -> Array:
     return result * jnp.exp(n * math.log(base / rounded))
 
 
-def _passed(n: Array, boundaries: Sequence[int]) -> Array:
+def _passed(n: Array, boundaries: Sequence[float]) -> Array:
     """Return how many boundaries have been reached."""
     return jnp.sum(n[..., None] >= jnp.asarray(boundaries, n.dtype), axis=-1)

@@ -1,22 +1,25 @@
 """What all schedules of the library share: how their fields are checked, and how they are called."""
 
 import dataclasses
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, TypeAlias, cast
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from mlax.optim.schedules._arithmetic import counts, values
-from mlax.optimizer._hyperparameters import integer, number
-from mlax.optimizer._specified import Specification, Specified
+from mlax.optim.schedules._arithmetic import counts, real, values
+from mlax.optimizer._hyperparameters import Schedule, integer, is_schedule, number
+from mlax.optimizer._specified import Specification, Specified, is_plain
 
 __all__ = [
     "Boundaries",
+    "Combination",
     "Count",
     "Curve",
     "Factor",
@@ -62,7 +65,19 @@ def _scales(value: Any) -> tuple[tuple[int, float], ...]:
     return tuple(pairs)
 
 
-_STEPS = integer(at_least=1)
+def _whole(at_least: int) -> Specification:
+    """Describe an integer that may be given as a float, such as 1e4."""
+    plain = integer(at_least=at_least)
+
+    def normalise(value: Any) -> int:
+        given: object = value.item() if is_plain(value) else value
+        whole = int(given) if isinstance(given, float) and given.is_integer() else value
+        return cast("int", plain.normalise(whole))
+
+    return replace(plain, normalise=normalise)
+
+
+_STEPS = _whole(at_least=1)
 _FACTOR = number(at_least=0)
 
 Real: TypeAlias = Annotated[float, number()]
@@ -70,12 +85,13 @@ RealOrNone: TypeAlias = Annotated[float | None, number()]
 Positive: TypeAlias = Annotated[float, number(above=0)]
 Factor: TypeAlias = Annotated[float, _FACTOR]
 Fraction: TypeAlias = Annotated[float, number(at_least=0, at_most=1)]
-Steps: TypeAlias = Annotated[int, _STEPS]
-StepsOrNone: TypeAlias = Annotated[int | None, _STEPS]
-Count: TypeAlias = Annotated[int, integer(at_least=0)]
-Boundaries: TypeAlias = Annotated[Sequence[int], Specification(_boundaries)]
+Steps: TypeAlias = Annotated[float, _STEPS]
+StepsOrNone: TypeAlias = Annotated[float | None, _STEPS]
+Count: TypeAlias = Annotated[float, _whole(at_least=0)]
+Boundaries: TypeAlias = Annotated[Sequence[float], Specification(_boundaries)]
 Scales: TypeAlias = Annotated[
-    Mapping[int, float] | Sequence[tuple[int, float]], Specification(_scales)
+    Mapping[int, float] | Mapping[float, float] | Sequence[tuple[float, float]],
+    Specification(_scales),
 ]
 
 
@@ -84,6 +100,8 @@ class Curve(Specified, ABC):
 
     The annotation of a field determines how it is checked. Any callable can be a schedule; yours
     need not inherit from this class.
+
+    Schedules are added, subtracted, multiplied and divided, by numbers and by each other: `0.1 * schedule`.
     """
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -108,6 +126,33 @@ class Curve(Specified, ABC):
         value = values(self._at(n))
         return jnp.where(jnp.isnan(n), n, value) if jnp.issubdtype(n.dtype, jnp.floating) else value
 
+    def __add__(self, other: float | Schedule) -> "Combination":
+        return Combination(self, "+", other)
+
+    def __radd__(self, other: float | Schedule) -> "Combination":
+        return Combination(other, "+", self)
+
+    def __sub__(self, other: float | Schedule) -> "Combination":
+        return Combination(self, "-", other)
+
+    def __rsub__(self, other: float | Schedule) -> "Combination":
+        return Combination(other, "-", self)
+
+    def __mul__(self, other: float | Schedule) -> "Combination":
+        return Combination(self, "*", other)
+
+    def __rmul__(self, other: float | Schedule) -> "Combination":
+        return Combination(other, "*", self)
+
+    def __truediv__(self, other: float | Schedule) -> "Combination":
+        return Combination(self, "/", other)
+
+    def __rtruediv__(self, other: float | Schedule) -> "Combination":
+        return Combination(other, "/", self)
+
+    def __neg__(self) -> "Combination":
+        return Combination(-1.0, "*", self)
+
     @abstractmethod
     def _at(self, n: Array) -> Array:
         """Return the values at steps >= 0."""
@@ -116,3 +161,41 @@ class Curve(Specified, ABC):
         if not isinstance(value, jax.Array):
             return ""
         return "; use a Python number: a schedule must be hashable"
+
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+
+
+def _operand(value: Any) -> Any:
+    try:
+        hash(value)
+        return value if is_schedule(value) else number().normalise(value)
+    except TypeError:
+        raise TypeError("a number or a hashable schedule") from None
+
+
+class Combination(Curve):
+    """Two schedules, or a schedule and a number, with an operator between them.
+
+    Args:
+        left: A number or a schedule. Your own functions get the step as an array.
+        operator: `"+"`, `"-"`, `"*"` or `"/"`.
+        right: A number or a schedule.
+    """
+
+    left: Annotated[float | Schedule, Specification(_operand)]
+    operator: Literal["+", "-", "*", "/"]
+    right: Annotated[float | Schedule, Specification(_operand)]
+
+    def _at(self, n: Array) -> Array:
+        left, right = (real(x, n) if is_schedule(x) else x for x in (self.left, self.right))
+        return values(_OPERATORS[self.operator](left, right))
+
+    def __repr__(self) -> str:
+        """Return the expression that makes it."""
+        return f"({self.left!r} {self.operator} {self.right!r})"

@@ -55,7 +55,7 @@ class cyclic(Curve):
         self.require(self._period < 2**31, f"a cycle must have < 2**31 steps, got {self._period}")
 
     @property
-    def _period(self) -> int:
+    def _period(self) -> float:
         return self.step_size_up + (self.step_size_down or self.step_size_up)
 
     def _at(self, n: Array) -> Array:
@@ -166,7 +166,7 @@ class sgdr(Curve):
         self.require(steps < 2**31, f"all cycles must have < 2**31 steps, got {steps}")
 
     @property
-    def _ends(self) -> list[int]:
+    def _ends(self) -> list[float]:
         return list(accumulate(cycle.decay_steps for cycle in self.cycles))
 
     def _at(self, n: Array) -> Array:

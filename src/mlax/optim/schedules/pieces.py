@@ -56,7 +56,7 @@ class join_schedules(Curve):
         return joined(n, self.boundaries, self.schedules)
 
 
-def _corners(value: float, scales: Any) -> list[tuple[int, float]]:
+def _corners(value: float, scales: Any) -> list[tuple[float, float]]:
     """Return each boundary with its value, beginning with step 0."""
     factors = accumulate((factor for _, factor in scales), mul, initial=value)
     return list(zip((0, *(step for step, _ in scales)), factors, strict=True))

@@ -226,7 +226,9 @@ def test_optimizers_take_them() -> None:
 
 REFUSED: dict[str, Any] = {
     "cosine_decay: decay_steps must be >= 1, got 0": lambda: optim.cosine_decay(1e-3, 0),
-    "cosine_decay: decay_steps must be an integer, got 1000.0": lambda: optim.cosine_decay(1, 1e3),  # type: ignore[arg-type]
+    "cosine_decay: decay_steps must be an integer, got 1000.5": lambda: optim.cosine_decay(
+        1, 1000.5
+    ),
     "cosine_decay: decay_steps must be an integer, got True": lambda: optim.cosine_decay(1, True),
     "linear_schedule: steps must be an integer of 32 bits, got 2147483648": (
         lambda: optim.linear_schedule(0, 1, 2**31)
@@ -384,3 +386,43 @@ def test_decay_to_zero() -> None:
             assert optim.exponential_decay(1.0, 1.1)(math.inf) == math.inf
             assert optim.warmup_exponential_decay(0.0, 1.0, 5, 5, 0.5)(math.inf) == 0
             assert optim.step_decay(1.0, 0.5, 3)(math.inf) == 0
+
+
+DECAY, LINE = optim.cosine_decay(2.0, 8), optim.linear_schedule(1.0, 5.0, 8)
+
+
+@pytest.mark.parametrize(
+    ("combined", "expected", "text"),
+    [
+        (0.5 * DECAY, lambda a, b: 0.5 * a, f"(0.5 * {DECAY})"),
+        (DECAY * LINE, lambda a, b: a * b, f"({DECAY} * {LINE})"),
+        (DECAY - LINE / 2, lambda a, b: a - b / 2, f"({DECAY} - ({LINE} / 2.0))"),
+        (1 / (LINE + 3), lambda a, b: 1 / (b + 3), f"(1.0 / ({LINE} + 3.0))"),
+        (1 - DECAY, lambda a, b: 1 - a, f"(1.0 - {DECAY})"),
+        (-DECAY, lambda a, b: -a, f"(-1.0 * {DECAY})"),
+        (np.float32(0.5) + DECAY, lambda a, b: 0.5 + a, f"(0.5 + {DECAY})"),
+    ],
+)
+def test_arithmetic(combined: Any, expected: Any, text: str) -> None:
+    """A combination is a schedule as others are: a value with a text, for one step or many."""
+    steps = jnp.arange(10)
+    found = combined(steps)
+    np.testing.assert_allclose(found, expected(DECAY(steps), LINE(steps)), rtol=1e-6)
+    assert found.dtype == combined(3).dtype == jnp.float32
+    assert repr(combined) == text
+    assert pickle.loads(pickle.dumps(combined)) == combined != DECAY
+    assert optim.SGD(0.1 + combined * 0).init(jnp.ones(1)).learning_rate == jnp.float32(0.1)
+
+
+def test_operands_that_are_refused() -> None:
+    for operand in ("a", jnp.ones(()), [1.0], float("nan")):
+        with pytest.raises((TypeError, ValueError), match="Combination: right must be a "):
+            DECAY * operand  # type: ignore[operator]
+
+
+def test_lengths_may_be_whole_floats() -> None:
+    decay = optim.cosine_decay(1.0, 1e4)
+    assert decay == optim.cosine_decay(1.0, np.float32(1e4)) == optim.cosine_decay(1.0, 10_000)
+    assert type(decay.decay_steps) is int
+    assert optim.multi_step(1.0, [1e1, 2e1]) == optim.multi_step(1.0, [10, 20])
+    assert optim.piecewise_constant(1.0, {1e1: 0.5}) == optim.piecewise_constant(1.0, {10: 0.5})
