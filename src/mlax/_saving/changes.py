@@ -3,22 +3,25 @@
 import difflib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from mlax.tree import describe
 
-__all__ = ["Changes", "Described", "changes", "shown_name"]
+__all__ = ["Changes", "Described", "changes", "layout_hint", "shown_name"]
 
 
 class Described(NamedTuple):
     """A tree or file in words: shapes and dtypes of arrays, static values and classes of nodes, by dotted path.
 
-    Static values and classes are empty if nothing is known about them on one of the two sides.
+    Static values and classes are empty if nothing is known about them on one of the two sides. `aliases` is
+    what messages say behind the names of arrays of `like`.
     """
 
     arrays: Mapping[str, Any]
     static: Mapping[str, str]
     classes: Mapping[str, str]
+    aliases: Mapping[str, str] = MappingProxyType({})
 
     def entries(self) -> dict[str, tuple[Any, str | None]]:
         """Return for each path the array and the static value there."""
@@ -81,8 +84,8 @@ def changes(found: Described, like: Described) -> Changes:
                 f"{shown_name('.'.join(path))}: missing; renamed from {shown_name('.'.join((*before, old)))}?"
                 f"{'' if inside[path] == 1 else what}"
             )
-    lines += _differences(found.arrays, like.arrays, describe)
-    lines += _differences(found.static, like.static, str)
+    lines += _differences(found.arrays, like.arrays, describe, like.aliases)
+    lines += _differences(found.static, like.static, str, {})
     return Changes(lines, list(_changed_classes(found, like)))
 
 
@@ -168,16 +171,30 @@ def _new_name(name: str, names: Mapping[_Path, str]) -> str:
 
 
 def _differences(
-    found: Mapping[str, Any], expected: Mapping[str, Any], shown: Callable[[Any], str]
+    found: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    shown: Callable[[Any], str],
+    aliases: Mapping[str, str],
 ) -> Iterator[str]:
     """Yield a line for each path at which two dicts differ."""
     for name in [*expected, *(name for name in found if name not in expected)]:
         if name not in found:
-            yield f"{shown_name(name)}: missing, `like` has {shown(expected[name])}"
+            yield f"{shown_name(name)}{aliases.get(name, '')}: missing, `like` has {shown(expected[name])}"
         elif name not in expected:
             yield f"{shown_name(name)}: {shown(found[name])}, not in `like`"
         elif found[name] != expected[name]:
-            yield f"{shown_name(name)}: {shown(found[name])}, but {shown(expected[name])} in `like`"
+            yield (
+                f"{shown_name(name)}{aliases.get(name, '')}: {shown(found[name])}, "
+                f"but {shown(expected[name])} in `like`{layout_hint(found[name], expected[name])}"
+            )
+
+
+def layout_hint(found: Any, expected: Any) -> str:
+    """Return the end of a line about two arrays of which one may be a transpose of the other, or ""."""
+    shape, target = getattr(found, "shape", ()), getattr(expected, "shape", ())
+    if shape == target or sorted(shape) != sorted(target):
+        return ""
+    return "; its transpose fits" if len(shape) == 2 else "; it has the same axes in another order"
 
 
 def shown_name(name: str) -> str:

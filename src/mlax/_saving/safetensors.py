@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, TypeGuard, cast
 import numpy as np
 
 __all__ = [
+    "LONGEST_HEADER",
     "DamagedError",
     "Entry",
     "File",
@@ -47,7 +48,7 @@ _BITS = {
 # The Python objects made from a header take up to 50 times its size (lists in lists), and they exist before
 # they can be checked. So this limit means at most 500 MB; other readers allow headers of 100 MB. It is enough
 # for 90,000 arrays with paths of 30 characters.
-_LONGEST_HEADER = 10_000_000
+LONGEST_HEADER = 10_000_000
 _MOST_AXES = 64  # NumPy's limit
 _CHUNK = 1 << 24
 _BEGINNING = b'{"__metadata__":{"mlax.crc32":"'
@@ -126,10 +127,10 @@ def write(file: BinaryIO, entries: Iterable[Entry], metadata: Mapping[str, str])
         }
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    if len(text) > _LONGEST_HEADER:
+    if len(text) > LONGEST_HEADER:
         raise ValueError(
             f"the paths and metadata need a header of {len(text):,} bytes, more than the limit of "
-            f"{_LONGEST_HEADER:,}; save in several files"
+            f"{LONGEST_HEADER:,}; save in several files"
         )
     head = len(text).to_bytes(8, "little") + text
     file.write(head)
@@ -154,9 +155,9 @@ def read_header(file: BinaryIO) -> File:
     if size < 8:
         raise DamagedError(f"it has only {size} bytes")
     length = int.from_bytes(_exactly(file, 8), "little")
-    if length > _LONGEST_HEADER:
+    if length > LONGEST_HEADER:
         raise DamagedError(
-            f"it announces a header of {length:,} bytes, more than the limit of {_LONGEST_HEADER:,}"
+            f"it announces a header of {length:,} bytes, more than the limit of {LONGEST_HEADER:,}"
         )
     if 8 + length > size:
         raise DamagedError(
@@ -223,20 +224,20 @@ def _exactly(file: BinaryIO, size: int) -> bytes:
     return data
 
 
-def parsed(text: bytes) -> dict[str, Any]:
-    """Return the object in a JSON text: a header, or a string of the metadata.
+def parsed(text: bytes, what: str = "its header") -> dict[str, Any]:
+    """Return the object in a JSON text: a header, a string of the metadata, or an index.
 
     Raises:
-        DamagedError: The text is not a JSON object.
+        DamagedError: The text is not a JSON object; `what` names it in the message.
     """
     if not text.startswith(b"{"):
-        raise DamagedError("its header is not a JSON object")
+        raise DamagedError(f"{what} is not a JSON object")
     try:
         header: object = json.loads(text.decode(), object_pairs_hook=_without_twins)
     except RecursionError:
-        raise DamagedError("its header is nested too deeply") from None
+        raise DamagedError(f"{what} is nested too deeply") from None
     except ValueError as error:
-        raise DamagedError(f"its header is not valid JSON ({error})") from None
+        raise DamagedError(f"{what} is not valid JSON ({error})") from None
     return cast("dict[str, Any]", header)
 
 

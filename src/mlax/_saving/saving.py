@@ -8,24 +8,10 @@ modules, hyperparameters, schedules) are written beside the arrays as text and c
 file is loaded.
 """
 
-import contextlib
 import json
-import os
-import stat
-import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import (
-    Any,
-    BinaryIO,
-    NamedTuple,
-    Protocol,
-    TypeAlias,
-    TypeVar,
-    TypeVarTuple,
-    cast,
-    overload,
-)
+from typing import Any, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 import jax
 import numpy as np
@@ -33,31 +19,15 @@ import numpy as np
 from mlax._jax.tracebacks import trimmed
 from mlax._module.static_texts import static_texts
 from mlax._module.unset import refuse_unset
-from mlax._saving.changes import Described, changes, shown_name
+from mlax._saving.changes import shown_name
 from mlax._saving.contents import Contents, classes_by_path
-from mlax._saving.leaves import (
-    ArrayType,
-    array_type,
-    as_in,
-    as_jax,
-    decoded,
-    encoded,
-    is_known,
-    stored_type,
-)
+from mlax._saving.leaves import ArrayType, array_type, as_jax, encoded, is_known
+from mlax._saving.reading import AnyPath, opened
+from mlax._saving.renaming import Ignore, Plan, Rename, Transform
 from mlax._saving.replacing import replacing
-from mlax._saving.safetensors import (
-    DamagedError,
-    Entry,
-    File,
-    is_strings,
-    parsed,
-    read_arrays,
-    read_header,
-    write,
-)
+from mlax._saving.safetensors import Entry, write
+from mlax._saving.target import Target, complaining
 from mlax.tree import describe, leaves_by_name
-from mlax.typing._complaints import LeafMismatchError
 
 __all__ = ["flatten", "load", "load_contents", "load_metadata", "save", "unflatten"]
 
@@ -72,7 +42,6 @@ class _NamedTuple(Protocol):
 N = TypeVar("N", bound=_NamedTuple)
 
 NO_LIKE: Any = object()  # None is a tree
-_Path: TypeAlias = str | os.PathLike[str]
 
 
 @trimmed
@@ -126,18 +95,20 @@ def unflatten(flat: Mapping[str, Any], like: Any, *, strict: bool = True) -> Any
             array or a number in its place.
     """
     where = "mlax.unflatten"
-    target = _Target(where, like)
+    target = Target(where, like)
     _require_named(where, flat)
     found: dict[str, ArrayType] = {}
     for name, leaf in flat.items():
-        with _complaining(where, "flat", name):
+        with complaining(where, "flat", name):
             found[name] = array_type(leaf)
-    names = target.fitting("`flat`", found, None, {}, strict)
+    names, misfits, classes = target.compared(found, target.types)
+    target.refuse("`flat`", misfits, classes, target.types.keys() - names, strict)
+    target.warn("`flat`", misfits, classes)
     values: dict[str, Any] = {}
     for name in names:
         value = flat[name]  # copied if it is a NumPy array: the caller may write to it later
         copy = value if isinstance(value, jax.Array) else np.array(value)
-        with _complaining(where, "flat", name):
+        with complaining(where, "flat", name):
             values[name] = target.placed(name, copy)
     return target.filled(values)
 
@@ -153,7 +124,7 @@ def _require_named(where: str, flat: object) -> None:
 
 
 @trimmed
-def save(path: _Path, tree: object, metadata: Mapping[str, str] | None = None) -> None:
+def save(path: AnyPath, tree: object, metadata: Mapping[str, str] | None = None) -> None:
     """Save a tree in one safetensors file.
 
     An existing file is replaced as a whole or not at all: whenever the process is stopped, the path
@@ -177,7 +148,7 @@ def save(path: _Path, tree: object, metadata: Mapping[str, str] | None = None) -
     entries: list[Entry] = []
     dtypes: dict[str, str] = {}
     for name, leaf in leaves.items():
-        with _complaining(where, "tree", name):
+        with complaining(where, "tree", name):
             entry, dtype = encoded(_storable(name), leaf)
         entries.append(entry)
         if dtype is not None:
@@ -214,7 +185,7 @@ def _strings(where: str, metadata: Mapping[str, str]) -> Mapping[str, str]:
                     f"{where}: metadata must be strings, got {describe(text)} at {key!r}; "
                     "convert it with json.dumps"
                 )
-            with _complaining(where, "metadata", key):
+            with complaining(where, "metadata", key):
                 _storable(text)
         if key.split(".")[0] == "mlax":
             raise ValueError(
@@ -224,30 +195,88 @@ def _strings(where: str, metadata: Mapping[str, str]) -> Mapping[str, str]:
 
 
 @overload
-def load(path: _Path) -> dict[str, Any]: ...
+def load(path: AnyPath) -> dict[str, Any]: ...
 @overload
-def load(path: _Path, like: N, *, strict: bool = ...) -> N: ...
+def load(
+    path: AnyPath,
+    like: N,
+    *,
+    rename: Rename | None = ...,
+    transform: Transform | None = ...,
+    ignore: Ignore | None = ...,
+    strict: bool = ...,
+) -> N: ...
 @overload
-def load(path: _Path, like: tuple[*Ts, bool], *, strict: bool = ...) -> tuple[*Ts, bool]: ...
+def load(
+    path: AnyPath,
+    like: tuple[*Ts, bool],
+    *,
+    rename: Rename | None = ...,
+    transform: Transform | None = ...,
+    ignore: Ignore | None = ...,
+    strict: bool = ...,
+) -> tuple[*Ts, bool]: ...
 @overload
-def load(path: _Path, like: tuple[*Ts, int], *, strict: bool = ...) -> tuple[*Ts, int]: ...
+def load(
+    path: AnyPath,
+    like: tuple[*Ts, int],
+    *,
+    rename: Rename | None = ...,
+    transform: Transform | None = ...,
+    ignore: Ignore | None = ...,
+    strict: bool = ...,
+) -> tuple[*Ts, int]: ...
 @overload
-def load(path: _Path, like: tuple[*Ts], *, strict: bool = ...) -> tuple[*Ts]: ...
+def load(
+    path: AnyPath,
+    like: tuple[*Ts],
+    *,
+    rename: Rename | None = ...,
+    transform: Transform | None = ...,
+    ignore: Ignore | None = ...,
+    strict: bool = ...,
+) -> tuple[*Ts]: ...
 @overload
-def load(path: _Path, like: T, *, strict: bool = ...) -> T: ...
+def load(
+    path: AnyPath,
+    like: T,
+    *,
+    rename: Rename | None = ...,
+    transform: Transform | None = ...,
+    ignore: Ignore | None = ...,
+    strict: bool = ...,
+) -> T: ...
 @trimmed
-def load(path: _Path, like: Any = NO_LIKE, *, strict: bool = True) -> Any:
-    """Return a tree like another, with leaves from a safetensors file; or all arrays of the file by name.
+def load(
+    path: AnyPath,
+    like: Any = NO_LIKE,
+    *,
+    rename: Rename | None = None,
+    transform: Transform | None = None,
+    ignore: Ignore | None = None,
+    strict: bool = True,
+) -> Any:
+    """Return a tree like another, with leaves from safetensors files; or all arrays of the files by name.
 
-    Everything is compared before any array is read. Nothing in the file is ever executed.
+    Names, shapes and dtypes are compared before any array is read; what `transform` returns is compared as it
+    comes. Nothing in a file is ever executed.
 
     Args:
-        path: A file written by `save` or by another program.
+        path: A file written by `save` or by another program. Or the index of a model in several files,
+            `model.safetensors.index.json`, which are beside it.
         like: Determines the structure of the result, and the shape, dtype, sharding and kind of
             each leaf: a model, or what `jax.eval_shape` returns for one. Its values are not used.
             JAX arrays in the result are never weakly typed. Without it, the result is a dict of
             arrays by dotted path: JAX arrays, or NumPy arrays if JAX does not have the dtype
             (64 bits without `jax_enable_x64`).
+        rename: For a file with other names: returns the name of a leaf in the file, given its path in
+            `like`, as `mlax.flatten` spells it. A list of names means that the leaf is the stack of
+            these arrays, as in a `Repeat`; None, that it keeps its value. Several leaves may have the
+            same name. With it, static fields are not compared.
+        transform: For other layouts or dtypes: returns what to load, `transform(path, array)`, given
+            the path in `like` and the NumPy array of the file, which is read-only. It is called for
+            each array of a stack before they are stacked.
+        ignore: Says of a name in the file whether it is no mistake that no leaf has it.
         strict: Whether everything has to fit, including static fields. If False, leaves that do not
             fit keep the value from `like`, with a warning.
 
@@ -255,28 +284,32 @@ def load(path: _Path, like: Any = NO_LIKE, *, strict: bool = True) -> Any:
         LeafMismatchError: A leaf is missing, unexpected, or has a different shape or dtype, or
             static data differ. The message names all differences, also names that may have been
             changed and classes with other names.
-        ValueError: The file is damaged or not a safetensors file; or a node of `like` is UNSET.
-        OSError: The file cannot be read.
+        TypeError: `rename` or `transform` returns something else than a name or an array.
+        ValueError: A file is damaged or not a safetensors file, or contradicts its index; a node of
+            `like` is UNSET; or `rename` returns more or fewer names than a stack has arrays.
+        OSError: A file cannot be read.
     """
     where = "mlax.load"
-    if like is not NO_LIKE:
-        refuse_unset(where, "like", like, "pass the model that mlax.set_up returns")
-    target = None if like is NO_LIKE else _Target(where, like)
-    with _opened(where, path) as (file, header):
-        own = _own(header.metadata)
-        found = {
-            name: stored_type(entry, own.dtypes.get(name)) for name, entry in header.entries.items()
-        }
-        if target is not None:
-            names = target.fitting(str(path), found, own.static, own.classes, strict)
-        else:
-            names = [*found]
-            _refuse_unknown(where, found)
-        values: dict[str, Any] = {}
-        for name, data in read_arrays(file, header, names):
-            array = decoded(data, header.entries[name], own.dtypes.get(name))
-            values[name] = as_jax(array) if target is None else target.placed(name, array)
-    return values if target is None else target.filled(values)
+    if like is NO_LIKE:
+        if any(given is not None for given in (rename, transform, ignore)):
+            raise TypeError(
+                f"{where}: rename, transform and ignore say how arrays become leaves of `like`.\n"
+                f"  Pass a `like`, or change the dict of arrays that mlax.load(path) returns."
+            )
+        with opened(where, path) as source:
+            _refuse_unknown(where, source.types)
+            return {name: as_jax(array) for name, array in source.arrays(source.types)}
+    refuse_unset(where, "like", like, "pass the model that mlax.set_up returns")
+    target = Target(where, like)
+    plan = Plan(where, target, rename, transform)
+    with opened(where, path) as source:
+        fits, misfits, classes = plan.compared(source, ignore)
+        kept = target.types.keys() - fits
+        target.refuse(str(path), misfits, classes, kept, strict, plan.cure(source))
+        values, late = plan.values(source, fits, strict)
+    target.refuse(str(path), late, classes, target.types.keys() - values, strict)
+    target.warn(str(path), misfits + late, classes)
+    return target.filled(values)
 
 
 def _refuse_unknown(where: str, found: Mapping[str, ArrayType]) -> None:
@@ -289,13 +322,13 @@ def _refuse_unknown(where: str, found: Mapping[str, ArrayType]) -> None:
 
 
 @trimmed
-def load_contents(path: _Path) -> Contents:
+def load_contents(path: AnyPath) -> Contents:
     """Return what is in a file, without the values of its arrays: print it for a table.
 
     Neither the code that made what was saved is needed, nor a `like`.
 
     Args:
-        path: A file written by `save` or by another program.
+        path: A file written by `save` or by another program, or an index, as for `load`.
 
     Returns:
         Shapes and dtypes of the arrays; static values and qualified names of classes, as text; and
@@ -303,156 +336,25 @@ def load_contents(path: _Path) -> Contents:
         neither these nor static values.
 
     Raises:
-        ValueError: The file is damaged or not a safetensors file.
-        OSError: The file cannot be read.
+        ValueError: A file is damaged or not a safetensors file, or contradicts its index.
+        OSError: A file cannot be read.
     """
-    with _opened("mlax.load_contents", path) as (_, header):
-        own = _own(header.metadata)
-        arrays = {
-            name: stored_type(entry, own.dtypes.get(name)) for name, entry in header.entries.items()
-        }
-        return Contents(arrays, dict(own.static or {}), dict(own.classes), _others(header.metadata))
+    with opened("mlax.load_contents", path) as source:
+        return Contents(source.types, source.static or {}, source.classes, source.metadata)
 
 
 @trimmed
-def load_metadata(path: _Path) -> dict[str, str]:
+def load_metadata(path: AnyPath) -> dict[str, str]:
     """Return the metadata of a file: the strings given to `save`, or written by another program.
 
     No array is read.
 
+    Args:
+        path: A file, or an index, as for `load`: the strings of all its files.
+
     Raises:
-        ValueError: The file is damaged or not a safetensors file.
-        OSError: The file cannot be read.
+        ValueError: A file is damaged or not a safetensors file, or contradicts its index.
+        OSError: A file cannot be read.
     """
-    with _opened("mlax.load_metadata", path) as (_, header):
-        return _others(header.metadata)
-
-
-def _others(metadata: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in metadata.items() if key != "mlax"}
-
-
-@contextlib.contextmanager
-def _opened(where: str, path: _Path) -> Generator[tuple[BinaryIO, File], None, None]:
-    if Path(path).exists() and not stat.S_ISREG(Path(path).stat().st_mode):
-        raise OSError(f"{where}: {path} is not a file")
-    with open(path, "rb") as file:
-        try:
-            yield file, read_header(file)
-        except DamagedError as error:
-            raise ValueError(
-                f"{where}: {path} is damaged or not a safetensors file: {error}"
-            ) from None
-
-
-class _Own(NamedTuple):
-    """What mlax writes beside the arrays. For files of other programs `static` is None: it is unknown."""
-
-    dtypes: Mapping[str, str]
-    static: Mapping[str, str] | None
-    classes: Mapping[str, str]
-
-
-def _own(metadata: Mapping[str, str]) -> _Own:
-    if "mlax" not in metadata:
-        return _Own({}, None, {})
-    own = parsed(metadata["mlax"].encode(errors="surrogatepass"))
-    parts = [own.get("dtypes"), own.get("static"), _classes(own)]
-    if not all(map(is_strings, parts)):
-        raise DamagedError("its metadata under 'mlax' were not written by mlax")
-    return _Own(*cast("Any", parts))
-
-
-def _classes(own: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the classes of nodes by path; None if they are not as `_numbered` writes them."""
-    names: Any = own.get("classes", [])
-    nodes: Any = own.get("nodes", {})
-    try:
-        return {path: names[number] for path, number in nodes.items()}
-    except (AttributeError, LookupError, TypeError):
-        return None
-
-
-class _Target:
-    """The tree to fill, and which leaves fit into it."""
-
-    def __init__(self, where: str, like: object) -> None:
-        self._where = where
-        self._like = like
-        self._leaves, self._treedef = leaves_by_name(where, "like", like)
-        self._types: dict[str, ArrayType] = {}
-        for name, leaf in self._leaves.items():
-            with _complaining(where, "like", name):
-                self._types[name] = array_type(leaf)
-
-    def fitting(
-        self,
-        source: str,
-        found: Mapping[str, ArrayType],
-        static: Mapping[str, str] | None,
-        classes: Mapping[str, str],
-        strict: bool,
-    ) -> list[str]:
-        """Return the names of the leaves that fit. If some do not, raise an error or warn.
-
-        Args:
-            source: Where the leaves come from, for the message.
-            found: The arrays that there are.
-            static: The static data there; None if unknown.
-            classes: The classes of nodes there, as far as they are known.
-            strict: Whether to raise an error.
-        """
-        expected = dict(static_texts(self._like)) if static is not None else {}
-        # An older mlax wrote tuples of one item without the comma.
-        older = {(name, text.replace(",)", ")")): text for name, text in expected.items()}
-        static = {name: older.get((name, text), text) for name, text in (static or {}).items()}
-        there = Described(found, static, classes)
-        here = Described(self._types, expected, classes_by_path(self._like))
-        lines, others = changes(there, here)
-        # A flat array of packed leaves has static text too: the list of these leaves.
-        fits = [
-            name
-            for name, kind in self._types.items()
-            if found.get(name) == kind and static.get(name) == expected.get(name)
-        ]
-        listed = "".join(f"\n  {line}" for line in others + lines)
-        if not lines:
-            if others:
-                warnings.warn(
-                    f"{self._where}: everything in {source} fits `like`, but classes have other names:{listed}",
-                    stacklevel=4,
-                )
-            return fits
-        if strict:
-            raise LeafMismatchError(
-                f"{self._where}: {source} and `like` differ (strict=False loads what fits):{listed}"
-            )
-        kept = self._leaves.keys() - fits
-        if any(isinstance(self._leaves[name], jax.ShapeDtypeStruct) for name in kept):
-            raise LeafMismatchError(
-                f"{self._where}: {source} and `like` differ, and `like` has only shapes, no values to keep:{listed}"
-            )
-        warnings.warn(
-            f"{self._where}: {source} and `like` differ; only leaves that fit are loaded:{listed}",
-            stacklevel=4,
-        )
-        return fits
-
-    def placed(self, name: str, value: Any) -> Any:
-        """Return a value as the same kind of thing that `like` has in its place."""
-        return as_in(self._leaves[name], value)
-
-    def filled(self, values: Mapping[str, Any]) -> Any:
-        """Return the tree with some leaves replaced."""
-        return self._treedef.unflatten(
-            values.get(name, leaf) for name, leaf in self._leaves.items()
-        )
-
-
-@contextlib.contextmanager
-def _complaining(where: str, tree: str, name: str) -> Generator[None, None, None]:
-    """Prefix errors with the function, tree and leaf that they are about."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{where}: {shown_name(name)} in `{tree}`: {error}") from None
+    with opened("mlax.load_metadata", path) as source:
+        return source.metadata

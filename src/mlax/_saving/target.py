@@ -1,0 +1,138 @@
+"""The tree that `load` and `unflatten` fill: which leaves fit into it, and what is said of the others."""
+
+import contextlib
+import warnings
+from collections.abc import Collection, Generator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from mlax._module.static_texts import static_texts
+from mlax._saving.changes import Described, changes, shown_name
+from mlax._saving.contents import classes_by_path
+from mlax._saving.leaves import ArrayType, array_type, as_in
+from mlax.tree import leaves_by_name
+from mlax.typing._complaints import LeafMismatchError
+
+__all__ = ["Comparison", "Target", "complaining"]
+
+
+class Comparison(NamedTuple):
+    """Names of arrays that fit; lines for a message on what does not, and on nodes whose class has another name."""
+
+    fits: list[str]
+    misfits: list[str]
+    classes: list[str]
+
+
+class Target:
+    """The tree to fill.
+
+    Attributes:
+        types: Shape and dtype of each leaf, by path.
+    """
+
+    def __init__(self, where: str, like: object) -> None:
+        self._where = where
+        self._like = like
+        self._leaves, self._treedef = leaves_by_name(where, "like", like)
+        self.types: dict[str, ArrayType] = {}
+        for name, leaf in self._leaves.items():
+            with complaining(where, "like", name):
+                self.types[name] = array_type(leaf)
+
+    def compared(
+        self,
+        found: Mapping[str, Any],
+        expected: Mapping[str, Any],
+        static: Mapping[str, str] | None = None,
+        classes: Mapping[str, str] | None = None,
+        aliases: Mapping[str, str] | None = None,
+    ) -> Comparison:
+        """Compare the arrays that there are with those that are expected, and what is known of the tree with this one.
+
+        Args:
+            found: Types of the arrays that there are.
+            expected: Types of the arrays that there should be.
+            static: The static data there; None if unknown.
+            classes: The classes of nodes there, as far as they are known.
+            aliases: What messages say behind the names of expected arrays.
+        """
+        own_static = dict(static_texts(self._like)) if static is not None else {}
+        # An older mlax wrote tuples of one item without the comma.
+        older = {(name, text.replace(",)", ")")): text for name, text in own_static.items()}
+        static = {name: older.get((name, text), text) for name, text in (static or {}).items()}
+        there = Described(found, static, classes or {})
+        here = Described(expected, own_static, classes_by_path(self._like), aliases or {})
+        lines, others = changes(there, here)
+        # A flat array of packed leaves has static text too: the list of these leaves.
+        fits = [
+            name
+            for name, kind in expected.items()
+            if found.get(name) == kind and static.get(name) == own_static.get(name)
+        ]
+        return Comparison(fits, lines, others)
+
+    def refuse(
+        self,
+        source: str,
+        misfits: Collection[str],
+        classes: Collection[str],
+        kept: Collection[str],
+        strict: bool,
+        cure: str = "",
+    ) -> None:
+        """Raise an error if there are misfits, unless `like` has values to keep and `strict` is False.
+
+        Args:
+            source: Where the leaves come from, for the message.
+            misfits: Lines on what does not fit.
+            classes: Lines on nodes whose class has another name.
+            kept: Paths of the leaves that keep their values.
+            strict: Whether everything has to fit.
+            cure: What to do about it, for the message.
+        """
+        if misfits and (strict or not all(map(self.has_value, kept))):
+            where = f"{self._where}: {source} and `like` differ"
+            how = " (strict=False loads what fits)"
+            if not strict:
+                how = ", and `like` has only shapes, no values to keep"
+            listed = _listed([*classes, *misfits, *([cure] if cure else [])])
+            raise LeafMismatchError(f"{where}{how}:{listed}")
+
+    def warn(self, source: str, misfits: Collection[str], classes: Collection[str]) -> None:
+        """Warn of what does not fit, or of classes with other names; for public functions, whose callers see it."""
+        text = f"{self._where}: {source} and `like` differ; only leaves that fit are loaded:"
+        if not misfits:
+            text = (
+                f"{self._where}: everything in {source} fits `like`, but classes have other names:"
+            )
+        if misfits or classes:
+            warnings.warn(f"{text}{_listed([*classes, *misfits])}", stacklevel=4)
+
+    def has_value(self, name: str) -> bool:
+        """Whether a leaf has a value that it can keep."""
+        return not isinstance(self._leaves[name], jax.ShapeDtypeStruct)
+
+    def placed(self, name: str, value: Any) -> Any:
+        """Return a value as the same kind of thing that `like` has in its place."""
+        return as_in(self._leaves[name], value)
+
+    def filled(self, values: Mapping[str, Any]) -> Any:
+        """Return the tree with some leaves replaced."""
+        return self._treedef.unflatten(
+            values.get(name, leaf) for name, leaf in self._leaves.items()
+        )
+
+
+def _listed(lines: Collection[str]) -> str:
+    return "".join(f"\n  {line}" for line in lines)
+
+
+@contextlib.contextmanager
+def complaining(where: str, tree: str, name: str) -> Generator[None, None, None]:
+    """Prefix errors with the function, tree and leaf that they are about."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{where}: {shown_name(name)} in `{tree}`: {error}") from None
