@@ -1,6 +1,5 @@
 """A typed classifier of handwritten digits: define, check, train, save. The README's tutorial explains it."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -12,40 +11,29 @@ from sklearn.model_selection import train_test_split
 from tqdm import trange
 
 import mlax
-from mlax import Module, Parameter, losses, nn, optim
-
-
-class Dense(Module):
-    """An affine map and an activation. `set_up` makes the arrays when the first input is seen."""
-
-    features: int
-    activation: Callable[[Array], Array] = jax.nn.identity
-    kernel: Parameter[Float[Array, "in out"]] = Parameter()
-    bias: Parameter[Float[Array, "out"]] = Parameter()
-
-    def set_up(self, x: Float[Array, "in"], rng: Array) -> Self:
-        kernel = self.kernel.made(rng, (x.size, self.features), nn.init.he_normal, x.dtype)
-        bias = self.bias.made(None, (self.features,), nn.init.zeros, x.dtype)
-        return self.replace(kernel=kernel, bias=bias)
-
-    def forward(self, x: Float[Array, "in"]) -> tuple[Float[Array, "out"], Self]:
-        return self.activation(x @ self.kernel.data + self.bias.data), self
+from mlax import Module, losses, nn, optim
 
 
 class Classifier(Module):
-    """Map the pixels of one image to a logit per class."""
+    """Map the pixels of one image to a logit for each class."""
 
-    layers: tuple[Dense, ...]
+    hidden: nn.MLP
+    norm: nn.LayerNorm
+    head: nn.Linear
 
     def forward(self, image: Float[Array, "pixels"]) -> tuple[Float[Array, "classes"], Self]:
-        return self.chain(image, *self.layers)
+        x, self = self.chain(image, self.hidden, self.norm)
+        return self.call(self.head, jax.nn.relu(x))
+
+
+Model = nn.Batched[Classifier]
 
 
 def loss_fn(
-    model: Classifier, images: Float[Array, "batch pixels"], labels: Int[Array, "batch"]
-) -> tuple[Array, Classifier, Array]:
+    model: Model, images: Float[Array, "batch pixels"], labels: Int[Array, "batch"]
+) -> tuple[Array, Model, Array]:
     """Return the mean cross-entropy, the model, and the accuracy."""
-    logits, model = jax.vmap(model, out_axes=(0, None))(images)
+    logits, model = model(images)
     loss = jax.vmap(losses.cross_entropy)(logits, labels).mean()
     return loss, model, (logits.argmax(axis=1) == labels).mean()
 
@@ -61,7 +49,7 @@ def digits() -> tuple[Array, Array, Array, Array]:
 optimizer = optim.Adam(learning_rate=1e-3)
 
 
-Run = tuple[Classifier, optim.adam.State[Classifier]]
+Run = tuple[Model, optim.adam.State[Model]]
 
 
 @jax.jit(donate_argnames="run")
@@ -79,11 +67,11 @@ def train_epoch(run: Run, images: Array, labels: Array, batches: Int[Array, "ste
 CHECKPOINT = Path("out/checkpoint.safetensors")
 
 
-def train(epochs: int = 40, batch_size: int = 64) -> tuple[Classifier, Float[Array, "epochs 4"]]:
+def train(epochs: int = 40, batch_size: int = 64) -> tuple[Model, Float[Array, "epochs 4"]]:
     """Return a trained model, and for each epoch the training loss and accuracy, then the test ones."""
     images, test_images, labels, test_labels = digits()
-    model = Classifier((Dense(256, jax.nn.relu), Dense(128, jax.nn.relu), Dense(10)))
-    model = mlax.set_up(model, images[0], rng=jax.random.key(0))
+    model = nn.Batched(Classifier(nn.MLP(512, 256), nn.LayerNorm(), nn.Linear(10)))
+    model = mlax.set_up(model, images, rng=jax.random.key(0))
     start = model, optimizer.init(model), jnp.zeros((epochs, 4)), 0
     if CHECKPOINT.exists():
         print(f"Resuming from {CHECKPOINT}. Delete it to start over.")

@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from digits import Classifier, Dense, digits, loss_fn
+from digits import Classifier, Model, digits, loss_fn
 from half_precision_picture import save_picture
-from jax.nn import relu
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 from sklearn.datasets import load_breast_cancer
@@ -26,7 +25,7 @@ from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 import mlax
-from mlax import optim
+from mlax import nn, optim
 
 SEEDS = 5
 STEPS = 3_000
@@ -34,7 +33,7 @@ STEPS_PER_CALL = 50
 BATCH = 64
 LEARNING_RATE = 1e-4
 
-Run = tuple[Classifier, optim.adam.State[Classifier]]
+Run = tuple[Model, optim.adam.State[Model]]
 
 
 class Task(NamedTuple):
@@ -72,19 +71,19 @@ def task(name: str) -> Task:
     return Task((x - mean) / deviation, (x_validation - mean) / deviation, y, y_validation)
 
 
-def stored_as(dtype: DTypeLike, model: Classifier) -> Classifier:
+def stored_as(dtype: DTypeLike, model: Model) -> Model:
     """Return a model in another dtype."""
 
     def cast(weight: Array) -> Array:
         return weight.astype(dtype)
 
-    result: Classifier = jax.tree.map(cast, model)
+    result: Model = jax.tree.map(cast, model)
     return result
 
 
 def wide_loss_fn(
-    model: Classifier, x: Float[Array, "batch features"], y: Int[Array, "batch"]
-) -> tuple[Array, Classifier, Array]:
+    model: Model, x: Float[Array, "batch features"], y: Int[Array, "batch"]
+) -> tuple[Array, Model, Array]:
     """Return loss, model and accuracy, computed in float32 whatever dtype the model is stored in."""
     loss, _, accuracy = loss_fn(stored_as(jnp.float32, model), x, y)
     return loss, model, accuracy
@@ -92,8 +91,9 @@ def wide_loss_fn(
 
 def start(key: Array, optimizer: optim.Adam, data: Task, dtype: DTypeLike) -> Run:
     """Return a new model and state. The same key gives the same numbers, rounded to the dtype."""
-    model = Classifier((Dense(128, relu), Dense(64, relu), Dense(int(data.y.max()) + 1)))
-    model = stored_as(dtype, mlax.set_up(model, data.x[0], rng=key))
+    classes = int(data.y.max()) + 1
+    model = nn.Batched(Classifier(nn.MLP(128, 64), nn.LayerNorm(), nn.Linear(classes)))
+    model = stored_as(dtype, mlax.set_up(model, data.x, rng=key))
     return model, optimizer.init(model)
 
 

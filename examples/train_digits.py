@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import jax
 from digits import digits, train
 from digits_picture import save_picture
 
@@ -21,7 +20,7 @@ def main() -> None:
     print(model)
     mlax.save(MODEL, model)
     _, images, _, labels = digits()
-    logits, _ = jax.vmap(model, out_axes=(0, None))(images)
+    logits, _ = model(images)
     path = save_picture(history, images, labels, logits.argmax(axis=1))
     print(f"Test accuracy: {history[-1][-1]:.1%}. Model: {MODEL}. Picture: {path}")
     print(

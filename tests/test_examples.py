@@ -58,7 +58,7 @@ def test_training_reaches_its_accuracy_and_leaves_a_picture(
     assert float(accuracy) >= 97
     model, path = path.split(". Picture: ")
     assert (folder / path).read_bytes().startswith(b"\x89PNG")
-    assert "layers.0.kernel" in safetensors.numpy.load_file(folder / model)
+    assert "inner.hidden.layers.0.kernel" in safetensors.numpy.load_file(folder / model)
     assert last.startswith("Next: open ")
     assert "loss=" in done.stderr, "no progress bar"
     assert "test_accuracy=" in done.stderr
@@ -162,7 +162,7 @@ def test_bfloat16_learns_like_float32_where_it_is_rounded_stochastically(
     assert abs(stochastic - wide) < 0.03 * wide
     assert abs(as_good - accuracy) < 1
     assert nearest > 3 * wide
-    assert worse < accuracy - 30
+    assert worse < accuracy - 20
     assert (tmp_path / "new" / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
