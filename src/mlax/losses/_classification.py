@@ -5,10 +5,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Integer
 
 from mlax.losses._arithmetic import as_floats, included, mean, picked, product, surprisals
 from mlax.losses._loss import Number, loss, require
+from mlax.tree import describe
 
 __all__ = [
     "binary_cross_entropy",
@@ -27,6 +29,7 @@ def cross_entropy(
     targets: Float[Array, "classes"] | Integer[Array, ""],
     *,
     label_smoothing: Number = 0.0,
+    ignore_index: int | None = None,
     where: Bool[Array, "classes"] | None = None,
 ) -> Float[Array, ""]:
     """Softmax cross-entropy: `-sum(targets * log(softmax(logits)))`.
@@ -38,18 +41,22 @@ def cross_entropy(
             NaN, and a gradient of NaN.
         label_smoothing: The fraction of each target that is spread evenly over the classes,
             0 <= x < 1.
+        ignore_index: A label, such as -100 for padding, for which loss and gradient are 0, also if
+            the logits are not finite. Count the others for a mean: `sum(losses) / sum(labels !=
+            -100)`.
         where: The classes to include; all by default. If there are none, the loss is 0.
 
     References:
         Szegedy et al. 2016, https://arxiv.org/abs/1512.00567 (label smoothing)
     """
     require("cross_entropy: label_smoothing", label_smoothing, at_least=0, below=1)
+    logits, targets, ignored = _without_ignored("cross_entropy", logits, targets, ignore_index)
     surprise = surprisals(included(logits, where, -jnp.inf))
     result = _expected(surprise, targets, where)
-    if isinstance(label_smoothing, int | float) and label_smoothing == 0:
-        return result
-    share = jnp.asarray(label_smoothing, logits.dtype)
-    return product(1 - share, result) + product(share, mean(surprise, where))
+    if not (isinstance(label_smoothing, int | float) and label_smoothing == 0):
+        share = jnp.asarray(label_smoothing, logits.dtype)
+        result = product(1 - share, result) + product(share, mean(surprise, where))
+    return jnp.where(ignored, 0.0, result)
 
 
 @loss
@@ -58,6 +65,7 @@ def poly_cross_entropy(
     targets: Float[Array, "classes"] | Integer[Array, ""],
     *,
     epsilon: Number = 2.0,
+    ignore_index: int | None = None,
     where: Bool[Array, "classes"] | None = None,
 ) -> Float[Array, ""]:
     """PolyLoss (Poly-1): cross-entropy plus `epsilon * sum(targets * (1 - softmax(logits)))`.
@@ -68,15 +76,36 @@ def poly_cross_entropy(
             `cross_entropy`.
         epsilon: Weight of the added term. The paper uses 2 for image classification and -1 for
             detection and instance segmentation.
+        ignore_index: A label for which the loss is 0, as for `cross_entropy`.
         where: The classes to include; all by default.
 
     References:
         Leng et al. 2022, https://arxiv.org/abs/2204.12511
     """
     require("poly_cross_entropy: epsilon", epsilon)
+    logits, targets, ignored = _without_ignored("poly_cross_entropy", logits, targets, ignore_index)
     surprise = surprisals(included(logits, where, -jnp.inf))
     wrong = -jnp.expm1(-surprise)
-    return _expected(surprise, targets, where) + epsilon * _expected(wrong, targets, where)
+    result = _expected(surprise, targets, where) + epsilon * _expected(wrong, targets, where)
+    return jnp.where(ignored, 0.0, result)
+
+
+def _without_ignored(
+    name: str, values: Array, targets: Array, ignore_index: int | None
+) -> tuple[Array, Array, Array | bool]:
+    """Return values and label, with others in their place if the label is ignored, and whether it is.
+
+    Nothing that is not finite is left, so that the derivative is 0.
+    """
+    if ignore_index is None:
+        return values, targets, False
+    if not jnp.issubdtype(targets.dtype, jnp.integer):
+        raise TypeError(
+            f"losses.{name}: ignore_index is for integer labels, got targets {describe(targets)}"
+        )
+    ignored = lax.convert_element_type(targets, jnp.result_type(int)) == ignore_index
+    zero = jnp.zeros((), targets.dtype)
+    return jnp.where(ignored, 0.0, values), jnp.where(ignored, zero, targets), ignored
 
 
 def _expected(values: Array, targets: Array, where: Array | None) -> Array:
@@ -88,15 +117,22 @@ def _expected(values: Array, targets: Array, where: Array | None) -> Array:
 
 
 @loss
-def nll(log_probabilities: Float[Array, "classes"], label: Integer[Array, ""]) -> Float[Array, ""]:
+def nll(
+    log_probabilities: Float[Array, "classes"],
+    label: Integer[Array, ""],
+    *,
+    ignore_index: int | None = None,
+) -> Float[Array, ""]:
     """Negative log likelihood: minus the log probability of the right class.
 
     Args:
         log_probabilities: For example from `jax.nn.log_softmax`. If you have logits, use
             `cross_entropy`.
         label: The right class. A label that is negative or too large gives NaN, and a gradient of NaN.
+        ignore_index: A label for which the loss is 0, as for `cross_entropy`.
     """
-    return -picked(log_probabilities, label)
+    values, label, ignored = _without_ignored("nll", log_probabilities, label, ignore_index)
+    return jnp.where(ignored, 0.0, -picked(values, label))
 
 
 @loss

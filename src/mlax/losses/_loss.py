@@ -91,7 +91,7 @@ def _completed(doc: str, hints: dict[str, Any]) -> str:
 
 
 def _is_setting(hint: Any) -> bool:
-    return any(kind in (int, float) for kind in (hint, *get_args(hint)))
+    return float in (hint, *get_args(hint))
 
 
 def _with_precision(function: Callable[P, R], signature: inspect.Signature) -> Callable[P, R]:

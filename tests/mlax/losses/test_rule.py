@@ -230,6 +230,28 @@ def test_integer_labels(function: Any, dtype: Any) -> None:
         assert np.isnan(result[2:]).all()
 
 
+@pytest.mark.parametrize(
+    "function",
+    [losses.cross_entropy, losses.poly_cross_entropy, losses.nll],
+    ids=lambda f: f.__name__,
+)
+def test_labels_that_are_ignored(function: Any) -> None:
+    """Loss and gradient are 0, also where the logits are NaN; of other labels they are as without it."""
+    labels, x = jnp.array([1, -100, 2, 7], jnp.int16), jnp.stack([X, X * jnp.nan, X, X])
+    ignoring = quick(jax.vmap(jax.value_and_grad(partial(function, ignore_index=-100))))
+    value, gradient = ignoring(x, labels)
+    expected = quick(jax.vmap(jax.value_and_grad(function)))(x, labels)
+    for found, wanted in zip((value, gradient), expected, strict=True):
+        np.testing.assert_array_equal(found[1], 0)
+        others = jnp.array([0, 2, 3])
+        np.testing.assert_array_equal(found[others], wanted[others])
+    if function is not losses.nll:
+        with pytest.raises(
+            TypeError, match=r"ignore_index is for integer labels, got targets float32\[3\]"
+        ):
+            function(X, X, ignore_index=0)
+
+
 def test_many_classes_and_a_small_label_dtype() -> None:
     """More classes than int8 can count."""
     x = jnp.arange(300.0)
