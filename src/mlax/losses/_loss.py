@@ -91,7 +91,7 @@ def _completed(doc: str, hints: dict[str, Any]) -> str:
 
 
 def _is_setting(hint: Any) -> bool:
-    return float in (hint, *get_args(hint))
+    return hint is int or float in (hint, *get_args(hint))
 
 
 def _with_precision(function: Callable[P, R], signature: inspect.Signature) -> Callable[P, R]:
