@@ -1,5 +1,8 @@
 """What `equinox.nn` has, and where it is in mlax."""
 
+import re
+from pathlib import Path
+
 import equinox as eqx
 import mlx.core as mx
 import mlx.nn as mlx_nn
@@ -49,6 +52,15 @@ def test_every_kind_of_equinox_is_there_or_answered() -> None:
     found = {name for names in (*LAYERS, *ANSWERS) for name in names.split()}
     assert kinds == found
     assert all(hasattr(nn, name) for name in LAYERS.values())
+
+
+def test_the_page_names_every_layer_and_every_kind_of_equinox() -> None:
+    page = (Path(__file__).parents[3] / "docs/layers.md").read_text()
+    named = set(re.findall(r"\w+", page))
+    layers = {name for name in dir(nn) if callable(getattr(nn, name)) and name[0] != "_"}
+    assert layers - named <= {"KVCache"}  # what `cache` returns
+    kinds = {re.sub("[23]d$", "1d", name) for name in dir(eqx.nn) if not name.startswith("_")}
+    assert kinds <= named
 
 
 X = array(4, 6)
