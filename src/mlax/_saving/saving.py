@@ -265,7 +265,8 @@ def load(
         path: A file written by `save` or by another program. Or the index of a model in several files,
             `model.safetensors.index.json`, which are beside it.
         like: Determines the structure of the result, and the shape, dtype, sharding and kind of
-            each leaf: a model, or what `jax.eval_shape` returns for one. Its values are not used.
+            each leaf: a model, or what `jax.eval_shape` returns for one. Its values are not used;
+            but if a state has another learning rate in the file than in `like`, there is a warning.
             JAX arrays in the result are never weakly typed. Without it, the result is a dict of
             arrays by dotted path: JAX arrays, or NumPy arrays if JAX does not have the dtype
             (64 bits without `jax_enable_x64`).
@@ -309,6 +310,7 @@ def load(
         values, late = plan.values(source, fits, strict)
     target.refuse(str(path), late, classes, target.types.keys() - values, strict)
     target.warn(str(path), misfits + late, classes)
+    target.warn_of_numbers(str(path), values)
     return target.filled(values)
 
 

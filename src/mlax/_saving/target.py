@@ -2,16 +2,18 @@
 
 import contextlib
 import warnings
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
+from mlax._jax.tracing import is_tracer
 from mlax._module.static_texts import static_texts
 from mlax._saving.changes import Described, changes, shown_name
 from mlax._saving.contents import classes_by_path
 from mlax._saving.leaves import ArrayType, array_type, as_in
-from mlax.tree import leaves_by_name
+from mlax.tree import describe, leaves_by_name
 from mlax.typing._complaints import LeafMismatchError
 
 __all__ = ["Comparison", "Target", "complaining"]
@@ -110,6 +112,28 @@ class Target:
         if misfits or classes:
             warnings.warn(f"{text}{_listed([*classes, *misfits])}", stacklevel=4)
 
+    def warn_of_numbers(self, source: str, values: Mapping[str, Any]) -> None:
+        """Warn where a state has another number in a file than in `like`, such as a learning rate.
+
+        The file's wins, and an optimizer with the number of `like` goes on with it.
+        """
+        lines: list[str] = []
+        for name in _numbers_in_states(self._like):
+            ours = self._leaves[name]
+            if name in values and self.has_value(name) and not is_tracer(ours):
+                there, here = np.asarray(values[name]), np.asarray(ours)
+                if not np.array_equal(there, here, equal_nan=True):
+                    lines.append(f"{name}: {_shown(there)}, but {_shown(here)} in `like`")
+        if lines:
+            lines.append(
+                "To go on with your own, replace them in the state: state._replace(learning_rate=...)."
+            )
+            warnings.warn(
+                f"{self._where}: numbers of optimizers in {source} differ from those in `like`, and are what is loaded:"
+                f"{_listed(lines)}",
+                stacklevel=4,
+            )
+
     def has_value(self, name: str) -> bool:
         """Whether a leaf has a value that it can keep."""
         return not isinstance(self._leaves[name], jax.ShapeDtypeStruct)
@@ -123,6 +147,19 @@ class Target:
         return self._treedef.unflatten(
             values.get(name, leaf) for name, leaf in self._leaves.items()
         )
+
+
+def _numbers_in_states(tree: object) -> Iterator[str]:
+    """Yield the paths of the numbers that states hold for their hyperparameters."""
+    for name, text in static_texts(tree):
+        if text == "<in the state>":
+            *state, hyperparameters, number = name.split(".")
+            if hyperparameters == "hyperparameters":
+                yield ".".join([*state, number])
+
+
+def _shown(number: Any) -> str:
+    return f"{number:g}" if number.shape == () else describe(number)
 
 
 def _listed(lines: Collection[str]) -> str:

@@ -139,7 +139,7 @@ def test_hyperparameters_and_schedules_are_compared(tmp_path: Path) -> None:
         "  hyperparameters.learning_rate: <in the state>, but Decay(start=0.1, steps=10) in `like`",
         "  hyperparameters.b1: 0.8, but 0.9 in `like`",
     ]
-    loaded = mlax.load(tmp_path / "x", like=optim.Adam(learning_rate=0.1, b1=0.8).init(weights))
+    loaded = mlax.load(tmp_path / "x", like=optim.Adam(learning_rate=0.5, b1=0.8).init(weights))
     assert float(loaded.learning_rate) == 0.5
 
     saved = optim.SGD(Decay(0.1), momentum=0.9).init(weights)
@@ -393,3 +393,27 @@ def test_unflatten_takes_a_dict_by_path(flat: Any, got: str) -> None:
     with pytest.raises(TypeError, match=r"unflatten: `flat` must be a dict of arrays by") as caught:
         mlax.unflatten(flat, like={"w": jnp.ones(2)})
     assert got in str(caught.value)
+
+
+def test_other_numbers_in_a_state_are_told(tmp_path: Path) -> None:
+    """The file's are loaded. A schedule follows the step, and shapes have no numbers."""
+    path, weights = tmp_path / "state", jnp.ones(2)
+
+    def state(rate: Any, decay: float = 0.5) -> Any:
+        return 0, optim.ClipGradients(optim.AdamW(rate, weight_decay=decay), max_norm=1.0).init(
+            weights
+        )
+
+    mlax.save(path, state(0.25))
+    with pytest.warns(UserWarning, match="numbers of optimizers") as caught:
+        _, loaded = mlax.load(path, like=state(jnp.float32(0.75)))
+    assert float(loaded.inner.learning_rate) == 0.25
+    assert str(caught[0].message).splitlines()[1:] == [
+        "  1.inner.learning_rate: 0.25, but 0.75 in `like`",
+        "  To go on with your own, replace them in the state: state._replace(learning_rate=...).",
+    ]
+    mlax.load(path, like=state(0.25))
+    mlax.load(path, like=(0, jax.eval_shape(lambda: state(0.75)[1])))
+    schedule = optim.cosine_decay(0.5, 10)
+    mlax.save(path, (0, state(schedule)[1]._replace(step=jnp.int32(3))))
+    mlax.load(path, like=state(schedule))
