@@ -143,6 +143,23 @@ def analysis(name: str) -> Analysis:
     return analyse(read_spec(SPECS / f"{name}.toml"))
 
 
+def is_elementwise(name: str) -> bool:
+    """Whether a step computes each element by itself: it sees no leaf as a whole, and no sum over leaves.
+
+    Then leaves of other shapes show nothing that one leaf does not, and each costs a compilation. That the analysis
+    says so of the right optimizers is a law of its own, in tests/mlax/laws/test_trees.py.
+    """
+    found = analysis(name)
+    return not found.sees_leaves and not any(phase.totals for phase in found.phases)
+
+
+def trees(name: str) -> tuple[Any, Any]:
+    """Return small weights and gradients, of two shapes if shapes make a difference to the optimizer."""
+    a = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
+    weights = {"a": a, "b": [None] if is_elementwise(name) else [np.float32(1.0), None]}
+    return jax.tree.map(jnp.asarray, (weights, jax.tree.map(lambda w: np.cos(3 * w), weights)))
+
+
 def refuses_complex(name: str) -> bool:
     return read_spec(SPECS / f"{name}.toml").complex is not None
 

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from mlax import optim
@@ -15,6 +16,7 @@ from tests.mlax.generated_optimizers import (
     every_case,
     every_optimizer,
     init,
+    is_elementwise,
     is_key,
     optimizer_class,
     step,
@@ -25,6 +27,7 @@ pytestmark = pytest.mark.one_python
 
 SHAPES = [(), (0,), (3,), (2, 3), (2, 1, 3), (2, 1, 2, 1)]
 FEW = [(), (2, 3)]
+ONE = [(13,)]  # all there is to see of an elementwise optimizer
 
 
 class Numbers(NamedTuple):
@@ -34,8 +37,10 @@ class Numbers(NamedTuple):
     large: float
     slot_dtype: Any = None
 
-    def weights(self) -> Any:
-        return [jnp.ones(shape, dtype) for dtype, shapes in self.leaves for shape in shapes]
+    def weights(self, name: str) -> Any:
+        """Return weights of all shapes that make a difference to an optimizer."""
+        leaves = [(dtype, ONE if is_elementwise(name) else shapes) for dtype, shapes in self.leaves]
+        return [jnp.ones(shape, dtype) for dtype, shapes in leaves for shape in shapes]
 
 
 NUMBERS = {
@@ -66,17 +71,18 @@ SEQUENCES: dict[str, list[Any]] = {
 }
 
 
-def magnitudes(sequence: str, large: float) -> Any:
-    values = [large if x == LARGE else x for x in SEQUENCES[sequence]]
-    return jnp.array((values * STEPS)[:STEPS])
+def magnitudes(large: float) -> Any:
+    """Return the magnitudes of all sequences, step by step."""
+    sequences = [[large if x == LARGE else x for x in values] for values in SEQUENCES.values()]
+    return np.array([(values * STEPS)[:STEPS] for values in sequences], np.float32)
 
 
 def failures(name: str, options: dict[str, Any], numbers: Numbers) -> dict[str, str]:
     """Return for each sequence that does not stay finite which arrays do not, and when."""
-    weights = numbers.weights()
-    # Elements of many magnitudes: 1, 0.08 and 0.0003 of six, 0 in the middle of three.
+    weights = numbers.weights(name)
+    # Elements of many magnitudes: 1, 0.08 and 0.0003 of six; 0 in the middle of three; all of them, of thirteen.
     directions = [
-        (jnp.linspace(-1, 1, w.size) ** 5).reshape(w.shape).astype(w.dtype) for w in weights
+        (np.linspace(-1, 1, w.size) ** 5).reshape(w.shape).astype(w.dtype) for w in weights
     ]
 
     def body(carry: Any, magnitude: Any) -> Any:
@@ -97,14 +103,15 @@ def failures(name: str, options: dict[str, Any], numbers: Numbers) -> dict[str, 
         if not is_key(x)
     ]
     run = jax.jit(
-        lambda magnitudes: jax.lax.scan(body, (weights, state), magnitudes)[1],
+        lambda sequences: jax.lax.map(
+            lambda one: jax.lax.scan(body, (weights, state), one)[1], sequences
+        ),
         compiler_options=QUICKLY,
     )
     found: dict[str, str] = {}
-    for sequence in SEQUENCES:
-        finite = run(magnitudes(sequence, numbers.large))
+    for sequence, finite in zip(SEQUENCES, np.asarray(run(magnitudes(numbers.large))), strict=True):
         if not finite.all():
-            at = int(jnp.argmin(finite.all(axis=1)))
+            at = int(np.argmin(finite.all(axis=1)))
             where = [p for p, fine in zip(paths, finite[at], strict=True) if not fine]
             found[sequence] = f"not finite in step {at + 1}: {', '.join(where)}"
     return found

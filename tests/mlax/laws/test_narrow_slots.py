@@ -7,6 +7,7 @@ quarter of its size after any third. Slots that are right are off by less than a
 stochastic rounding by less than a fifth.
 """
 
+import functools
 import re
 import warnings
 from typing import Any
@@ -56,6 +57,7 @@ CHAOTIC = ("yogi", {"b2": 0.5})
 CASES = [(name, options) for name in MODULES for options in OPTIONS.get(name, [{}])]
 
 
+@functools.partial(jax.jit, static_argnums=1)  # traced once for all slots of a shape
 def narrowed(x: Any, rounding: tuple[str, bool], step: Any) -> Any:
     """Round an array as `map_leaves` stores a slot."""
     dtype, stochastic = rounding
@@ -69,17 +71,17 @@ def narrowed(x: Any, rounding: tuple[str, bool], step: Any) -> Any:
 
 
 def numbers(name: str) -> tuple[list[Any], list[Any]]:
-    """Return weights, and for each a gradient for each step of each third."""
+    """Return weights for each size of gradients, and a gradient for each step of each third."""
     random = np.random.default_rng(0)
     weights: list[Any] = []
     gradients: list[Any] = []
-    for sizes in SIZES:
-        for shape in SHAPES.get(name, [(2, 3)]):
-            slope = random.choice([-0.5, 0.5], shape)
-            noise = random.normal(size=(3, STEPS.get(name, 8_000), *shape))
-            size = np.reshape(sizes, (3, 1, *(1 for _ in shape)))
-            weights.append(jnp.asarray(random.normal(size=shape), jnp.float32))
-            gradients.append(jnp.asarray(size * (slope + noise), jnp.float32))
+    for shape in SHAPES.get(name, [(2, 3)]):
+        every = (len(SIZES), *shape)
+        slope = random.choice([-0.5, 0.5], every)
+        noise = random.normal(size=(3, STEPS.get(name, 8_000), *every))
+        sizes = np.reshape(np.transpose(SIZES), (3, 1, len(SIZES), *(1 for _ in shape)))
+        weights.append(jnp.asarray(random.normal(size=every), jnp.float32))
+        gradients.append(jnp.asarray(sizes * (slope + noise), jnp.float32))
     return weights, gradients
 
 
@@ -88,12 +90,11 @@ def roundings(name: str, options: dict[str, Any]) -> list[tuple[str, bool]]:
 
 
 def slots_that_go_wrong(name: str, options: dict[str, Any]) -> set[tuple[str, str, bool]]:
-    weights, gradients = numbers(name)
-    state = MODULES[name].init(weights, **options)
-    slots = list(entries(state))
+    every_weights, every_gradients = numbers(name)
+    slots = list(entries(MODULES[name].init([w[0] for w in every_weights], **options)))
     choices = [(slot, rounding) for slot in slots for rounding in roundings(name, options)]
 
-    def run(choice: Any) -> Any:
+    def run(choice: Any, weights: Any, gradients: Any) -> Any:
         def one_step(state: Any, x: Any) -> tuple[Any, None]:
             way, gradients = x
             _, new = step(name, gradients, state, [w * way for w in weights])
@@ -113,18 +114,20 @@ def slots_that_go_wrong(name: str, options: dict[str, Any]) -> set[tuple[str, st
             state, _ = lax.scan(one_step, state, xs)
             return state, {slot: getattr(state, slot) for slot in slots}
 
-        way = jnp.linspace(1, 2, 3 * gradients[0].shape[1]).reshape(3, -1)
-        return lax.scan(third, state, (way, gradients))[1]
+        way = np.linspace(1, 2, 3 * gradients[0].shape[1], dtype=np.float32).reshape(3, -1)
+        return lax.scan(third, MODULES[name].init(weights, **options), (way, gradients))[1]
 
-    every_choice = jnp.arange(len(choices) + 1)  # the last narrows nothing
-    compiled = jax.jit(jax.vmap(run)).lower(every_choice).compile(QUICKLY)
-    results = jax.tree.map(lambda x: np.asarray(x, np.float64), compiled(every_choice))
+    # One program for all choices, the last of which narrows nothing, and for gradients of all sizes.
+    every_run = jax.vmap(jax.vmap(run, (None, 0, 2)), (0, None, None))
+    given = np.arange(len(choices) + 1), every_weights, every_gradients
+    results = jax.device_get(jax.jit(every_run, compiler_options=QUICKLY)(*given))
     wrong: set[tuple[str, str, bool]] = set()
     for index, (slot, rounding) in enumerate(choices):
         for x in jax.tree.leaves(results[slot]):
-            found, right = x[index].reshape(3, -1), x[-1].reshape(3, -1)
-            sizes = np.linalg.norm(right, axis=1)
-            if (np.linalg.norm(found - right, axis=1) > WRONG * sizes).any():
+            wide = np.asarray(x, np.float64).reshape(*x.shape[:3], -1)
+            found, right = wide[index], wide[-1]
+            sizes = np.linalg.norm(right, axis=-1)
+            if (np.linalg.norm(found - right, axis=-1) > WRONG * sizes).any():
                 wrong.add((slot, *rounding))
     return wrong
 

@@ -18,13 +18,12 @@ from tests.mlax.generated_optimizers import (
     refuses_complex,
     slots,
     step,
+    trees,
     types,
 )
 
 pytestmark = pytest.mark.one_python
 
-WEIGHTS: Any = {"a": jnp.linspace(-1, 1, 6).reshape(2, 3), "b": [jnp.ones(()), None]}
-GRADIENTS: Any = jax.tree.map(lambda w: jnp.cos(3 * w), WEIGHTS)
 SHAPES = [(), (0,), (3,), (2, 3), (2, 0), (2, 1, 3), (2, 2, 1, 2)]
 
 # Options without which real numbers are put in, that do not turn with the weights; and no noise.
@@ -73,7 +72,7 @@ def test_any_tree_of_weights(name: str, options: dict[str, Any], slot_dtype: Any
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_float32_rounded(name: str, dtype: Any) -> None:
     """No slot that a phase stored is read again in the step: nothing is rounded twice."""
-    weights, gradients = cast((WEIGHTS, GRADIENTS), dtype)
+    weights, gradients = cast(trees(name), dtype)
     state = init(name, weights)
     for scale in (0.5, -0.7):
         scaled = jax.tree.map(lambda g, scale=scale: g * jnp.asarray(scale, dtype), gradients)
@@ -93,7 +92,7 @@ CONTRACTED = pytest.param("optimistic_adam", marks=pytest.mark.optimized)
     "name", [CONTRACTED if name == "optimistic_adam" else name for name in MODULES]
 )
 def test_wide_slots_of_half_precision_weights(name: str) -> None:
-    weights, gradients = cast((WEIGHTS, GRADIENTS), jnp.bfloat16)
+    weights, gradients = cast(trees(name), jnp.bfloat16)
     state = init(name, weights, slot_dtype=jnp.float32)
     updates, after = step(name, gradients, state, weights)
     wide_weights, wide_gradients = cast((weights, gradients), jnp.float32)
@@ -112,7 +111,8 @@ def test_complex_weights(name: str) -> None:
     A complex square root and division take several roundings each, hence twice the tolerance; and schedule-free
     updates are differences of weights, which are a hundred times larger.
     """
-    z, w = cast((GRADIENTS, WEIGHTS), jnp.complex64)
+    weights, gradients = trees(name)
+    z, w = cast((gradients, weights), jnp.complex64)
     if refuses_complex(name):
         with pytest.raises(
             TypeError, match=r"complex leaves are not supported: .*\n.*weights\['a'\]"
@@ -121,7 +121,7 @@ def test_complex_weights(name: str) -> None:
         return
     options = UNBIASED.get(name, {})
     rtol = 2e-4 if name.startswith("schedule_free") else 2e-6
-    real, _ = step(name, GRADIENTS, init(name, WEIGHTS, **options), WEIGHTS)
+    real, _ = step(name, gradients, init(name, weights, **options), weights)
     updates, _ = step(name, z, init(name, w, **options), w)
     assert close(jax.tree.map(jnp.real, updates), real, rtol=rtol)
     turned, turned_weights = jax.tree.map(lambda x: x * 1j, (z, w))

@@ -10,14 +10,10 @@ import pytest
 
 from mlax.optimizer import apply_updates
 from mlax.tree import tree_equal
-from tests.mlax.generated_optimizers import MODULES, every_case, every_optimizer, init, step
+from tests.mlax.generated_optimizers import MODULES, every_case, every_optimizer, init, step, trees
 from tests.mlax.generated_optimizers import optimizer_class as class_of
 
 pytestmark = pytest.mark.one_python
-
-WEIGHTS: Any = {"a": jnp.linspace(-1, 1, 6).reshape(2, 3), "b": jnp.ones(())}
-ZEROS: Any = jax.tree.map(jnp.zeros_like, WEIGHTS)
-GRADIENTS: Any = jax.tree.map(lambda w: jnp.cos(3 * w), WEIGHTS)
 
 # Hyperparameters that pull weights towards zero.
 DECAYS = ("weight_decay", "weight_decay_rate", "adam_weight_decay", "lambd")
@@ -39,18 +35,20 @@ def without_decay(name: str, options: dict[str, Any]) -> dict[str, Any]:
 
 def change(name: str, options: dict[str, Any]) -> float:
     """Return the largest change of the weights by three steps."""
+    start, _ = trees(name)
+    zeros = jax.tree.map(jnp.zeros_like, start)
 
     def body(_: Any, carry: Any) -> Any:
         weights, state = carry
-        updates, state = step(name, ZEROS, state, weights)
+        updates, state = step(name, zeros, state, weights)
         return apply_updates(updates, weights), state
 
     @jax.jit
     def run(state: Any) -> Any:
-        weights, _ = jax.lax.fori_loop(0, 3, body, (WEIGHTS, state))
-        return jax.tree.map(lambda w, w0: jnp.max(jnp.abs(w - w0)), weights, WEIGHTS)
+        weights, _ = jax.lax.fori_loop(0, 3, body, (start, state))
+        return jax.tree.map(lambda w, w0: jnp.max(jnp.abs(w - w0)), weights, start)
 
-    return max(map(float, jax.tree.leaves(run(init(name, WEIGHTS, **options)))))
+    return max(map(float, jax.tree.leaves(run(init(name, start, **options)))))
 
 
 @every_case
@@ -66,14 +64,15 @@ def test_zero_gradients_move_nothing(name: str, options: dict[str, Any]) -> None
 def test_decay_does_something(name: str) -> None:
     """The law before would hold if nothing that it sets to zero were read."""
     fields = class_of(MODULES[name]).__dataclass_fields__
+    weights, gradients = trees(name)
     for decay in DECAYS:
         if decay not in fields:
             continue
         runs: list[Any] = []
         for value in (0.0, 0.5):
-            state = init(name, WEIGHTS, **{**without_decay(name, {}), decay: value})
+            state = init(name, weights, **{**without_decay(name, {}), decay: value})
             for _ in range(2):
-                updates, state = step(name, GRADIENTS, state, WEIGHTS)
+                updates, state = step(name, gradients, state, weights)
             runs.append(updates)
         assert not tree_equal(*runs), decay
 

@@ -34,15 +34,13 @@ from tests.mlax.generated_optimizers import (
     rounding,
     slots,
     step,
+    trees,
     types,
     with_rate,
 )
 from tests.quickly import QUICKLY
 
 pytestmark = pytest.mark.one_python
-
-WEIGHTS: Any = {"a": jnp.linspace(-1, 1, 6).reshape(2, 3), "b": [jnp.ones(()), None]}
-GRADIENTS: Any = jax.tree.map(lambda w: jnp.cos(3 * w), WEIGHTS)
 
 
 def schedule(step: jax.Array) -> jax.Array:
@@ -57,70 +55,74 @@ def compiled_step(name: str) -> Callable[..., Any]:
 
 @every_case
 def test_types_stay_the_same(name: str, options: dict[str, Any]) -> None:
-    state = init(name, WEIGHTS, **options)
+    weights, gradients = trees(name)
+    state = init(name, weights, **options)
     assert (state.step.dtype, state.step.shape, int(state.step)) == (jnp.int32, (), 0)
     assert rate_of(name, state).dtype == jnp.float32
     for slot in slots(state).values():
-        assert types(slot) == types(WEIGHTS)
-    updates, after = step(name, GRADIENTS, state, WEIGHTS)
-    assert types(updates) == types(WEIGHTS)
+        assert types(slot) == types(weights)
+    updates, after = step(name, gradients, state, weights)
+    assert types(updates) == types(weights)
     assert types(after) == types(state)
     assert after.step == 1
     assert after.hyperparameters == state.hyperparameters
     moved = [jnp.any(x != y) for x, y in zip(*map(jax.tree.leaves, (after, state)), strict=True)]
     assert any(moved[1:] + [jnp.any(u != 0) for u in jax.tree.leaves(updates)])
-    scheduled = init(name, WEIGHTS, schedule, **options)
+    scheduled = init(name, weights, schedule, **options)
     assert types(scheduled)[:-1] == types(state)[:-1]
-    run = lambda state: step(name, GRADIENTS, state, WEIGHTS)  # noqa: E731
-    assert types(jax.eval_shape(run, scheduled)) == (types(WEIGHTS), types(scheduled))
+    run = lambda state: step(name, gradients, state, weights)  # noqa: E731
+    assert types(jax.eval_shape(run, scheduled)) == (types(weights), types(scheduled))
 
 
 @every_case
 def test_jit_is_eager_is_without_checks(name: str, options: dict[str, Any]) -> None:
-    state = init(name, WEIGHTS, **options)
-    eager = step(name, GRADIENTS, state, WEIGHTS)
-    assert close(compiled_step(name)(GRADIENTS, state, WEIGHTS), eager, rounding(name))
+    weights, gradients = trees(name)
+    state = init(name, weights, **options)
+    eager = step(name, gradients, state, weights)
+    assert close(compiled_step(name)(gradients, state, weights), eager, rounding(name))
     with runtime_checks(False):
-        assert tree_equal(step(name, GRADIENTS, state, WEIGHTS), eager)
+        assert tree_equal(step(name, gradients, state, weights), eager)
     initial = jax.jit(lambda w: init(name, w, **options), compiler_options=QUICKLY)
-    assert close(initial(WEIGHTS), state)
-    shapes = jax.eval_shape(lambda w: init(name, w, **options), WEIGHTS)
+    assert close(initial(weights), state)
+    shapes = jax.eval_shape(lambda w: init(name, w, **options), weights)
     assert types(shapes) == types(state)
 
 
 @every_case
 def test_the_class_gives_the_results_of_the_functions(name: str, options: dict[str, Any]) -> None:
+    weights, gradients = trees(name)
     cls: Any = optimizer_class(MODULES[name])
     optimizer = cls(**{rate_name(name): 0.3}, **options)
     given = arguments(name)
-    state = optimizer.init(WEIGHTS)
-    assert tree_equal(state, init(name, WEIGHTS, 0.3, **options))
-    updates, after = optimizer.step(GRADIENTS, state, WEIGHTS, **given)
-    assert tree_equal((updates, after), step(name, GRADIENTS, state, WEIGHTS))
-    moved = optimizer.apply_gradients(GRADIENTS, state, WEIGHTS, **given)
-    assert tree_equal(moved, MODULES[name].apply_gradients(GRADIENTS, state, WEIGHTS, **given))
-    assert tree_equal(moved, optimizer.update(WEIGHTS, GRADIENTS, state, **given))
+    state = optimizer.init(weights)
+    assert tree_equal(state, init(name, weights, 0.3, **options))
+    updates, after = optimizer.step(gradients, state, weights, **given)
+    assert tree_equal((updates, after), step(name, gradients, state, weights))
+    moved = optimizer.apply_gradients(gradients, state, weights, **given)
+    assert tree_equal(moved, MODULES[name].apply_gradients(gradients, state, weights, **given))
+    assert tree_equal(moved, optimizer.update(weights, gradients, state, **given))
     # The sum is part of the leaf's program, where XLA contracts a product and a sum.
-    assert close(moved, (apply_updates(updates, WEIGHTS), after), rounding(name))
+    assert close(moved, (apply_updates(updates, weights), after), rounding(name))
     other = cls(**{rate_name(name): schedule}, **options)
     message = rf"the state has different hyperparameters: {rate_name(name)} is"
     with pytest.raises(ValueError, match=message):
-        other.step(GRADIENTS, state, WEIGHTS, **given)
+        other.step(gradients, state, weights, **given)
 
 
 @every_case
 def test_rates_are_vmapped_and_share_a_trace(name: str, options: dict[str, Any]) -> None:
+    weights, gradients = trees(name)
     rates = jnp.array([0.0, 1e-3, 1e-2, 0.1, 1.0])
     traces: list[int] = []
-    less = jax.tree.map(lambda g: 0.7 * g, GRADIENTS)
-    many = jax.tree.map(lambda *two: jnp.stack(two), GRADIENTS, less)
+    less = jax.tree.map(lambda g: 0.7 * g, gradients)
+    many = jax.tree.map(lambda *two: jnp.stack(two), gradients, less)
 
     @jax.jit
     def train(state: Any) -> Any:
         traces.append(1)
 
         def body(state: Any, gradients: Any) -> Any:
-            updates, state = step(name, gradients, state, WEIGHTS)
+            updates, state = step(name, gradients, state, weights)
             return state, updates
 
         state, updates = jax.lax.scan(body, state, many)
@@ -128,15 +130,15 @@ def test_rates_are_vmapped_and_share_a_trace(name: str, options: dict[str, Any])
 
     def looped(rate: float) -> Any:
         """Take two steps: some move only from the second on."""
-        state = init(name, WEIGHTS, rate, **options)
+        state = init(name, weights, rate, **options)
         train.trace(state)
-        first, state = compiled_step(name)(GRADIENTS, state, WEIGHTS)
-        second, state = compiled_step(name)(less, state, WEIGHTS)
+        first, state = compiled_step(name)(gradients, state, weights)
+        second, state = compiled_step(name)(less, state, weights)
         return jax.tree.map(lambda *two: np.stack(two), first, second), state
 
     apart = [looped(float(rate)) for rate in rates]
     assert len(traces) == 1
-    swept = jax.vmap(lambda rate: train(init(name, WEIGHTS, rate, **options)))(rates)
+    swept = jax.vmap(lambda rate: train(init(name, weights, rate, **options)))(rates)
     for i, one in enumerate(apart):
         assert close(jax.tree.map(lambda x, i=i: x[i], swept), one, rounding(name))
     assert not tree_equal(apart[1][0], apart[2][0])
@@ -144,24 +146,26 @@ def test_rates_are_vmapped_and_share_a_trace(name: str, options: dict[str, Any])
 
 @every_optimizer
 def test_the_rate_can_be_replaced_in_the_state(name: str) -> None:
-    state = init(name, WEIGHTS, 0.1)
-    replaced = step(name, GRADIENTS, with_rate(name, state, jnp.float32(0.7)), WEIGHTS)
-    assert tree_equal(replaced, step(name, GRADIENTS, init(name, WEIGHTS, 0.7), WEIGHTS))
+    weights, gradients = trees(name)
+    state = init(name, weights, 0.1)
+    replaced = step(name, gradients, with_rate(name, state, jnp.float32(0.7)), weights)
+    assert tree_equal(replaced, step(name, gradients, init(name, weights, 0.7), weights))
     # Some move only from the second step on.
-    afters = (replaced[1], step(name, GRADIENTS, state, WEIGHTS)[1])
-    assert not tree_equal(*(step(name, GRADIENTS, after, WEIGHTS)[0] for after in afters))
+    afters = (replaced[1], step(name, gradients, state, weights)[1])
+    assert not tree_equal(*(step(name, gradients, after, weights)[0] for after in afters))
 
 
 @every_optimizer
 def test_schedules_are_called_with_the_steps_done(name: str) -> None:
-    state = init(name, WEIGHTS, schedule)
+    weights, gradients = trees(name)
+    state = init(name, weights, schedule)
     assert rate_of(name, state) == jnp.float32(0.1)
-    numbers = init(name, WEIGHTS).hyperparameters
+    numbers = init(name, weights).hyperparameters
     for done in range(3):
         fixed = with_rate(name, state, jnp.float32(0.1) / (done + 1))
         fixed = fixed._replace(hyperparameters=numbers)
-        updates, state = step(name, GRADIENTS, state, WEIGHTS)
-        assert tree_equal(updates, step(name, GRADIENTS, fixed, WEIGHTS)[0])
+        updates, state = step(name, gradients, state, weights)
+        assert tree_equal(updates, step(name, gradients, fixed, weights)[0])
         assert rate_of(name, state) == rate_of(name, fixed)
 
 
@@ -169,8 +173,9 @@ def test_schedules_are_called_with_the_steps_done(name: str) -> None:
 def test_loops_in_a_program_and_around_it_compile_once_and_are_the_same(
     name: str, options: dict[str, Any]
 ) -> None:
+    weights, gradients = trees(name)
     traces: list[int] = []
-    many = jax.tree.map(lambda g: jnp.stack([g, -0.7 * g, 2 * g]), GRADIENTS)
+    many = jax.tree.map(lambda g: jnp.stack([g, -0.7 * g, 2 * g]), gradients)
 
     def body(i: Any, carry: Any) -> Any:
         traces.append(1)
@@ -182,7 +187,7 @@ def test_loops_in_a_program_and_around_it_compile_once_and_are_the_same(
     def steps(first: int, end: int, carry: Any) -> Any:
         return jax.lax.fori_loop(first, end, body, carry)
 
-    carry = (WEIGHTS, init(name, WEIGHTS, schedule, **options))
+    carry = (weights, init(name, weights, schedule, **options))
     looped = steps(0, 3, carry)
     for i in range(3):
         carry = steps(i, i + 1, carry)
@@ -203,12 +208,10 @@ def test_trees_without_leaves(name: str, empty: Any) -> None:
 
 @every_optimizer
 def test_numpy_leaves(name: str) -> None:
-    weights, gradients = (jax.tree.map(np.asarray, tree) for tree in (WEIGHTS, GRADIENTS))
-    state = init(name, weights)
-    assert close(
-        step(name, gradients, state, weights),
-        step(name, GRADIENTS, init(name, WEIGHTS), WEIGHTS),
-    )
+    weights, gradients = trees(name)
+    expected = step(name, gradients, init(name, weights), weights)
+    weights, gradients = jax.tree.map(np.asarray, (weights, gradients))
+    assert close(step(name, gradients, init(name, weights), weights), expected)
 
 
 CONTINUE = """
@@ -225,12 +228,13 @@ for path in sys.argv[1:]:
 def test_pickles_continue_in_a_fresh_process(tmp_path: Path) -> None:
     expected: dict[Path, Any] = {}
     for i, name in enumerate(MODULES):
+        weights, gradients = trees(name)
         optimizer: Any = optimizer_class(MODULES[name])()
         given = arguments(name)
-        _, state = optimizer.step(GRADIENTS, optimizer.init(WEIGHTS), WEIGHTS, **given)
+        _, state = optimizer.step(gradients, optimizer.init(weights), weights, **given)
         path = tmp_path / f"{i}.pickle"
-        path.write_bytes(pickle.dumps((given, optimizer, state, GRADIENTS, WEIGHTS)))
-        expected[path] = (optimizer, optimizer.step(GRADIENTS, state, WEIGHTS, **given))
+        path.write_bytes(pickle.dumps((given, optimizer, state, gradients, weights)))
+        expected[path] = (optimizer, optimizer.step(gradients, state, weights, **given))
     subprocess.run([sys.executable, "-c", CONTINUE, *map(str, expected)], check=True)
     for path, (optimizer, result) in expected.items():
         again, (updates, state) = pickle.loads(path.read_bytes())
