@@ -165,6 +165,7 @@ def test_symbols_of_names(name: str, symbol: str) -> None:
     assert default_symbol(name) == symbol
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("path", built_in_specs(), ids=lambda path: path.stem)
 def test_built_in_equations_are_balanced(path: Path) -> None:
     for line in equations(read_spec(path)):
@@ -213,6 +214,7 @@ def test_a_function_speaks_of_the_state_after_the_step() -> None:
     assert latex_lines(function_formulas(spec, spec.functions[0])) == expected
 
 
+@pytest.mark.one_python
 def test_cases_never_stand_in_a_fraction() -> None:
     for path in built_in_specs():
         for line in equations(read_spec(path)):

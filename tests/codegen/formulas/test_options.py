@@ -70,6 +70,7 @@ def test_a_long_change_has_a_line_for_each_equation(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.one_python
 @SPECS
 def test_every_option_that_equations_read_is_shown(path: Path) -> None:
     spec = read_spec(path)
@@ -89,6 +90,7 @@ def test_every_option_that_equations_read_is_shown(path: Path) -> None:
     assert told >= asked & options
 
 
+@pytest.mark.one_python
 @SPECS
 def test_text_is_narrow_and_has_no_latex(path: Path) -> None:
     lines = text_lines(formulas(read_spec(path)), 100)
@@ -97,6 +99,7 @@ def test_text_is_narrow_and_has_no_latex(path: Path) -> None:
     assert not set("\\{}&$") & set("".join(lines))
 
 
+@pytest.mark.one_python
 @SPECS
 def test_latex_is_balanced(path: Path) -> None:
     for line in latex_lines(formulas(read_spec(path))):

@@ -41,6 +41,7 @@ def test_the_committed_output_is_current(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["generate", "--check"]) == 0, capsys.readouterr().out
 
 
+@pytest.mark.one_python
 @SPECS
 def test_output_depends_on_the_spec_alone(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -118,6 +119,7 @@ def test_a_package_has_its_modules_and_classes(name: str) -> None:
         )
 
 
+@pytest.mark.one_python
 def test_the_generator_needs_no_jax(tmp_path: Path) -> None:
     """Nor NumPy: it starts in a moment."""
     program = (
@@ -128,6 +130,7 @@ def test_the_generator_needs_no_jax(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
+@pytest.mark.one_python
 def test_importing_a_module_leaves_the_others_alone() -> None:
     program = (
         "import sys, mlax_optimizers as package;"

@@ -84,6 +84,7 @@ def structure_read(*trees: Any) -> Any:
     return jax.export.deserialize(exported(*trees).serialize()).in_tree
 
 
+@pytest.mark.one_python
 def test_another_process_trains_on(tmp_path):
     """The batch is symbolic in `forward`; classes are found by name, once they are imported."""
     model, state = net(), WRAPPED.init(net())
@@ -116,6 +117,7 @@ def test_structures_come_back():
     assert structure_read(*everything) == jax.tree.structure((everything, {}))
 
 
+@pytest.mark.one_python
 def test_states_of_all_optimizers_come_back():
     weights = {"w": jnp.ones((2, 3))}
     states = {name: jax.eval_shape(module.init, weights) for name, module in MODULES.items()}
@@ -474,6 +476,7 @@ def test_a_model_with_other_static_fields_is_told_apart():
         read.call(model.replace(function=jnp.tanh), X)
 
 
+@pytest.mark.one_python
 def test_without_flatbuffers_jax_says_what_to_install():
     code = (
         "import sys; sys.modules['flatbuffers'] = None; import jax, jax.export, mlax\n"

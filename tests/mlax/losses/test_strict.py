@@ -11,6 +11,8 @@ import pytest
 from mlax.experimental import losses
 from tests.mlax.losses.compiling import quick
 
+pytestmark = pytest.mark.one_python
+
 P = np.array([0.2, 0.5, 0.3], np.float32)
 T = np.array([0.6, 0.1, 0.3], np.float32)
 

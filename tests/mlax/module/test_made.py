@@ -84,6 +84,7 @@ def test_a_models_recipes_are_followed(how):
     assert tree_equal(done, expected)
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("how", WAYS)
 def test_random_recipes_get_the_key_of_their_layer(how):
     plain = once(Chain((Dense(4), Dense(4))), how).layers
@@ -191,6 +192,7 @@ def test_one_recipe_in_two_nodes_counts_twice():
     assert tree_equal((done.a.data, done.b.data), (jnp.ones_like(X), jnp.ones_like(X)))
 
 
+@pytest.mark.one_python
 def test_made_inside_transformations_of_a_set_up():
     class Stack(Module):
         """Makes a kernel for each of its layers."""

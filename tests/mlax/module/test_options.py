@@ -247,6 +247,7 @@ class Threads(Module):
         return self.call(self.again, x, keys[1], inference_mode)
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("inference_mode", [True, False])
 @pytest.mark.parametrize("jit", [True, False])
 def test_a_model_threaded_by_hand_and_with_inherited_options_gives_the_same(inference_mode, jit):

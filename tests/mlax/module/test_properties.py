@@ -102,6 +102,7 @@ def test_copies_are_equal_and_frozen(tree):
     assert not originals & {id(leaf) for leaf in jax.tree.leaves(copy.deepcopy(tree))}
 
 
+@pytest.mark.one_python
 @given(modules)
 @settings(max_examples=25)
 def test_jit_of_identity(tree):
@@ -119,6 +120,7 @@ PREDICATES = [
 ]  # fmt: skip
 
 
+@pytest.mark.one_python
 @given(modules, st.lists(st.sampled_from(PREDICATES), max_size=3), st.randoms())
 @settings(max_examples=150)
 def test_partition_and_combine(tree, predicates, random):
@@ -147,6 +149,7 @@ def nodes_of(tree: Any) -> Any:
     return jax.tree.flatten(tree, is_leaf=mlax.is_leaf_state)
 
 
+@pytest.mark.one_python
 @given(modules, st.integers(0, 5))
 @settings(max_examples=100)
 def test_partition_by_path(tree, number):
@@ -195,6 +198,7 @@ def test_replace_changes_one_field(tree, node):
     )
 
 
+@pytest.mark.one_python
 @given(modules)
 @settings(max_examples=25)
 def test_gradients_have_the_structure_of_the_parameters(tree):

@@ -336,6 +336,7 @@ def test_float64_where_it_is_enabled():
     assert Parameter(dtype=float).made(None, (2,), zeros, jnp.float32).data.dtype == jnp.float32
 
 
+@pytest.mark.one_python
 def test_under_transformations():
     node = Parameter(init=he_normal, dtype=jnp.bfloat16)
 

@@ -211,6 +211,7 @@ def inherited(model: Any, xs: Any, keys: Any, inference_mode: bool) -> Any:
     return batched(lambda x, key: prepare(model, rng=key, batch_axis_name="batch")(x))(xs, keys)
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("wrap", [lambda call: call, lambda call: jax.jit(call, static_argnums=3)])
 @pytest.mark.parametrize("inference_mode", [False, True])
 def test_what_is_passed_by_hand_and_what_is_inherited_give_the_same(inference_mode, wrap):

@@ -88,6 +88,7 @@ def test_a_model_with_modules_in_many_places(place):
     assert [leaf.shape for leaf in jax.tree.leaves(model)] == [(3, 2), (2,)]
 
 
+@pytest.mark.one_python
 def test_under_transformations():
     expected = mlax.set_up(net(), X[0], rng=KEY)
     by_jit = jax.jit(lambda x, key: mlax.set_up(net(), x, rng=key))(X[0], KEY)
@@ -334,6 +335,7 @@ class Two(Module):
         return self.call(self.lazy, y)
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize(
     "how", ["map", "cond", "select", "combine", "equal", "replace", "while", "scan"]
 )

@@ -86,6 +86,7 @@ TRANSFORMED: dict[str, Any] = {
 }
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("outer", ["eager", "jit"])
 @pytest.mark.parametrize("name", TRANSFORMED)
 def test_static_options_are_seen_inside_transformations(name, outer):
@@ -129,6 +130,7 @@ INSIDE: dict[str, Any] = {
 }
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("outer", ["eager", "jit"])
 @pytest.mark.parametrize("name", INSIDE)
 def test_a_key_is_not_inherited_inside_a_transformation(name, outer):

@@ -218,6 +218,7 @@ class MapsOver(Module):
         return jax.vmap(inner, axis_name="a", out_axes=(0, None))(x)[0], self
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize(
     ("inner", "names"),
     [(Centred(), "a"), (CentredOver(), "a"), (MapsOver(Centred()), "a"), (Centred(), ("a", "b"))],
@@ -369,6 +370,7 @@ def test_operations_are_counted_without_those_of_set_up():
     assert mlax.summary(Twice(Linear(3)), X, flops=True).rows[1].flops == 180
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("unroll", [1, 2, 3, 7])
 def test_all_iterations_of_a_scan_count(unroll):
     inner = mlax.summary(Linear(3), X, flops=True).flops

@@ -43,6 +43,7 @@ def test_names_that_do_not_exist() -> None:
         experimental.nets  # type: ignore  # noqa: B018
 
 
+@pytest.mark.one_python
 def test_everything_is_loaded_on_first_use() -> None:
     code = """
 import sys

@@ -34,6 +34,7 @@ def test_names_that_do_not_exist() -> None:
         optim.addam  # type: ignore  # noqa: B018
 
 
+@pytest.mark.one_python
 def test_everything_is_loaded_on_first_use() -> None:
     code = """
 import sys

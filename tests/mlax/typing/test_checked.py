@@ -2,9 +2,8 @@
 
 import asyncio
 import inspect
-import os
 import pickle
-import subprocess
+import runpy
 import sys
 import threading
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import pytest
 import typeguard
 from jaxtyping import Array, Float, jaxtyped
 
+from mlax._checking import values
 from mlax.typing import (
     Count,
     LeafMismatchError,
@@ -213,16 +213,13 @@ def test_runtime_checks_are_a_threads_own() -> None:
 @pytest.mark.parametrize(
     ("value", "enabled"), [("0", False), ("off", False), ("1", True), ("", True)]
 )
-def test_the_environment_turns_checks_off(value: str, enabled: bool) -> None:
-    code = "from mlax._checking.values import checks_enabled; print(checks_enabled())"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"MLAX_RUNTIME_CHECKS": value},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout.strip() == str(enabled)
+def test_the_environment_turns_checks_off(
+    value: str, enabled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read when the module is loaded; here it is loaded once more."""
+    monkeypatch.setenv("MLAX_RUNTIME_CHECKS", value)
+    loaded = runpy.run_path(str(values.__file__))
+    assert loaded["checks_enabled"]() is enabled
 
 
 def test_checks_do_not_run_in_compiled_code() -> None:

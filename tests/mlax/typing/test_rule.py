@@ -11,6 +11,8 @@ from mlax.optimizer import apply_updates
 from mlax.typing import LeafMismatchError, Weights, checked, runtime_checks
 from mlax_optimizers import adam
 
+pytestmark = pytest.mark.one_python
+
 WEIGHTS: Any = {"a": jnp.ones((2, 3)), "b": (jnp.ones(4), jnp.ones(())), "none": None}
 
 # One leaf or container is wrong in each.

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 
 from mlax import optim
 
+pytestmark = pytest.mark.one_python
+
 LINE = optim.linear_schedule(1.0, 0.0, 100)
 
 
