@@ -20,6 +20,7 @@ __all__ = [
     "describe",
     "dotted",
     "flatten_given",
+    "is_frozen_otherwise",
     "keystr",
     "leaves_by_name",
     "mismatches",
@@ -237,6 +238,8 @@ def mismatches(
         else:
             again = _REDEFINED if are_namesakes(node[0], reference_node[0]) else ""
             yield f"{name}: a different container, {_summary(tree)} instead of {_summary(reference)}{again}"
+    elif is_frozen_otherwise(tree, reference):
+        yield f"{name}.frozen: {node[1]}, but {reference_name}.frozen: {reference_node[1]}"
     else:
         for key, child in reference_children.items():
             if key in children:
@@ -255,6 +258,12 @@ def mismatches(
                 yield f"{name}.{field}: {value}, but {reference_name}.{field}: {expected}"
             if not found:
                 yield f"{name}: static data in {_summary(tree)} differs from that in {reference_name}"
+
+
+def is_frozen_otherwise(tree: object, reference: object) -> bool:
+    """Return whether one of two nodes is frozen, and the other is not."""
+    frozen = getattr(tree, "frozen", None)
+    return isinstance(frozen, bool) and getattr(reference, "frozen", None) is (not frozen)
 
 
 def structure_differences(

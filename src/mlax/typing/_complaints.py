@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from mlax._jax.trees import KeyPath, flatten_with_path
+from mlax._module.nodes import is_parameter
 from mlax._module.static_texts import static_texts
 from mlax._packing.packed import layouts
-from mlax.tree import mismatches
+from mlax.tree import is_frozen_otherwise, mismatches
 from mlax.typing._collecting import Tree
 from mlax.typing._weights import Signature, refused_leaves
 
@@ -56,7 +58,8 @@ def refuse_trees(
     if not lines:
         for at in trees:
             refuse_leaves(label, at, optimizer)
-    refuse_lines(label, [*lines, *_packed_otherwise(trees, reference)], reference)
+    cure = _packed_otherwise(trees, reference) or _frozen_otherwise(trees, reference)
+    refuse_lines(label, [*lines, *cure], reference)
 
 
 def refuse_lines(label: str, lines: Sequence[str], reference: Reference) -> NoReturn:
@@ -94,3 +97,20 @@ def _packed_otherwise(trees: Sequence[Tree], reference: Reference) -> list[str]:
                 "or group"
             ]
     return []
+
+
+def _frozen_otherwise(trees: Sequence[Tree], reference: Reference) -> list[str]:
+    """Return a line with the cure if Parameters were frozen or unfrozen after a state was made."""
+    expected = _parameters(reference.signature.as_tree())
+    for at in trees:
+        given = _parameters(at.tree)
+        if any(is_frozen_otherwise(node, expected.get(path)) for path, node in given.items()):
+            return [
+                f"Parameters have been frozen or unfrozen since `{at.name.partition('.')[0]}` was computed: "
+                "compute it anew (a state: optimizer.init(model))"
+            ]
+    return []
+
+
+def _parameters(tree: object) -> dict[KeyPath, object]:
+    return dict(flatten_with_path(tree, is_parameter)[0])

@@ -241,6 +241,22 @@ def test_a_module_gives_its_unfrozen_parameters() -> None:
     np.testing.assert_array_equal(back.w.data, [2, 2, 2])
 
 
+def test_what_was_frozen_since_is_named_with_the_cure() -> None:
+    model, optimizer = dense(), adam.Adam()
+    thawed = mlax.unfreeze(model)
+    for then, now in ((model, thawed), (thawed, model)):
+        with pytest.raises(LeafMismatchError) as error:
+            optimizer.update(now, trainable(now), optimizer.init(then))
+        was, is_now = then.fixed.frozen, now.fixed.frozen
+        _, *lines = str(error.value).splitlines()
+        assert lines == [
+            f"  state.m.fixed.frozen: {was}, but weights.fixed.frozen: {is_now}",
+            f"  state.v.fixed.frozen: {was}, but weights.fixed.frozen: {is_now}",
+            "  Parameters have been frozen or unfrozen since `state` was computed: compute it anew "
+            "(a state: optimizer.init(model))",
+        ]
+
+
 def test_any_other_tree_is_itself() -> None:
     tree = {"a": jnp.ones(2)}
     assert trainable(tree) is tree
