@@ -1,8 +1,8 @@
 """`rename`, `transform` and `ignore` of `mlax.load`: which leaves an array of a file becomes, and how."""
 
 import contextlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, TypeGuard, cast
 
@@ -137,7 +137,7 @@ class Plan:
         """Return what helps with a file of another program, for a message."""
         if source.static is not None or self._is_renamed or self._transform is not None:
             return ""
-        return "If another program wrote it, say what its names are with rename=, and change layouts with transform=."
+        return "If another program wrote it: rename= says what its names are, transform= changes layouts and dtypes."
 
     def values(
         self, source: Source, paths: Collection[str], strict: bool
@@ -153,47 +153,62 @@ class Plan:
         uses = {
             name: [use for use in uses if use.path in wanted] for name, uses in self._uses.items()
         }
-        counts = Counter(use.path for found in uses.values() for use in found)
-        parts: dict[str, dict[int | None, Any]] = defaultdict(dict)
+        left = Counter(use.path for found in uses.values() for use in found)
+        stacks: dict[str, Any] = {}
         values: dict[str, Any] = {}
         misfits: dict[str, str] = {}
         for name, array in source.arrays(name for name, found in uses.items() if found):
             for use in uses[name]:
-                value = array
-                if self._transform is not None:
-                    value = _transformed(self._where, self._transform, use.path, array)
+                value = self._transformed(use.path, array)
                 kind = ArrayType(value.shape, value.dtype.name)
                 if kind != use.kind:
                     line = _misfit(name, use, kind, "transform returned ")
                     misfits.setdefault(use.path, line)
                 if use.path in misfits or (misfits and strict):
                     continue
-                if self._transform is not None or len(uses[name]) > 1:
-                    value = _copied(value)
-                parts[use.path][use.number] = value
-                if len(parts[use.path]) == counts[use.path]:
-                    whole = _whole(parts.pop(use.path))
-                    values[use.path] = self._target.placed(use.path, whole)
+                if use.number is None:
+                    whole = value if value is array else _copied(value)
+                else:
+                    if use.path not in stacks:
+                        stacks[use.path] = _empty(self._target.types[use.path], value.dtype)
+                    stacks[use.path][use.number] = value
+                    left[use.path] -= 1
+                    if left[use.path]:
+                        continue
+                    whole = _finished(stacks.pop(use.path))
+                placed = self._target.placed(use.path, whole)
+                # The memory of a stack is freed before the next one is copied to a device.
+                values[use.path] = placed if use.number is None else jax.block_until_ready(placed)
         return values, [misfits[path] for path in self._target.types if path in misfits]
 
-
-def _transformed(where: str, transform: Transform, path: str, array: Any) -> Any:
-    """Return what `transform` makes of an array, as a NumPy array unless it is one of keys."""
-    if not is_key(array.dtype):
-        array.flags.writeable = False  # other leaves may be made of it, too
-    call = f"{where}: transform({path!r}, {describe(array)})"
-    with _noting(f"in {call}"):
-        value: Any = cast("Any", transform)(path, array)
-    if isinstance(value, jax.Array):
-        return value if is_key(value.dtype) else np.asarray(value)
-    if not isinstance(value, np.ndarray | np.generic):
-        raise TypeError(f"{call} must return an array, got {describe(value)}")
-    return cast("Any", value)
+    def _transformed(self, path: str, array: Any) -> Any:
+        """Return what `transform` makes of an array, as a NumPy array unless it is one of keys."""
+        if self._transform is None:
+            return array
+        if not is_key(array.dtype):
+            array.flags.writeable = False  # other leaves may be made of it, too
+        call = f"{self._where}: transform({path!r}, {describe(array)})"
+        with _noting(f"in {call}"):
+            value: Any = cast("Any", self._transform)(path, array)
+        if isinstance(value, jax.Array):
+            return value if is_key(value.dtype) else np.asarray(value)
+        if not isinstance(value, np.ndarray | np.generic):
+            raise TypeError(f"{call} must return an array, got {describe(value)}")
+        return cast("Any", value)
 
 
 def _copied(value: Any) -> Any:
     """Return an array with memory of its own, which JAX may keep."""
     return value if isinstance(value, jax.Array) else np.array(value, order="C")
+
+
+def _empty(kind: ArrayType, dtype: Any) -> Any:
+    """Return what takes the arrays of a stack by their numbers."""
+    return [None] * kind.shape[0] if is_key(dtype) else np.empty(kind.shape, dtype)
+
+
+def _finished(stack: Any) -> Any:
+    return jnp.stack(cast("Any", stack)) if isinstance(stack, list) else stack
 
 
 def _aliases(name: str, uses: Sequence[_Use]) -> str:
@@ -214,14 +229,6 @@ def _are_names(names: object) -> TypeGuard[Sequence[str]]:
     return isinstance(names, Sequence) and all(
         isinstance(name, str) for name in cast("Sequence[object]", names)
     )
-
-
-def _whole(parts: Mapping[int | None, Any]) -> Any:
-    """Return a leaf's only array, or its arrays by number as one, whose first axis are the numbers."""
-    if None in parts:
-        return parts[None]
-    arrays = [parts[i] for i in range(len(parts))]
-    return jnp.stack(arrays) if is_key(arrays[0].dtype) else np.stack(arrays)
 
 
 @contextlib.contextmanager

@@ -216,20 +216,24 @@ def test_stacks_and_shared_arrays(tmp_path: Path) -> None:
     loaded["one"][0] = 5
     assert loaded["two"].tolist() == [1, 1, 1, 1]
 
-    shapes = {"one": jax.ShapeDtypeStruct((4,), jnp.float32), "two": jnp.zeros((2, 2))}
-    halves = mlax.load(
+
+def test_results_of_transform_are_copied(path: Path) -> None:
+    """JAX keeps the memory of an array that begins where it likes, and functions may write to theirs."""
+    buffer = np.zeros(512, np.uint8)
+    mine: Any = buffer[-buffer.ctypes.data % 64 :][:24].view(np.float32).reshape(2, 3)
+    weak = jnp.broadcast_to(jnp.asarray(1.0), (3, 2))
+    assert weak.weak_type
+    like = {"a": jax.ShapeDtypeStruct((2, 3), jnp.float32), "b": jnp.zeros((3, 2))}
+    loaded = mlax.load(
         path,
-        shapes,
-        rename=lambda path: "t",
-        transform=lambda path, array: jnp.asarray(array, jnp.float32).reshape(like_shape(path)),
-        ignore=lambda name: name != "t",
+        like,
+        rename=lambda path: "h.0.w",
+        transform=lambda path, array: mine if path == "a" else weak,
+        ignore=lambda name: name == "h.1.w",
     )
-    assert [halves["one"].shape, halves["two"].shape] == [(4,), (2, 2)]
-    assert all(isinstance(a, jax.Array) and not a.weak_type for a in halves.values())
-
-
-def like_shape(path: str) -> tuple[int, ...]:
-    return (4,) if path == "one" else (2, 2)
+    mine[:] = 5
+    assert [float(a.sum()) for a in loaded.values()] == [0, 6]
+    assert all(isinstance(a, jax.Array) and not a.weak_type for a in loaded.values())
 
 
 FLAT = {"h.0.w": np.ones((2, 3), np.float32), "h.1.w": np.zeros((2, 3), np.float32)}
@@ -285,7 +289,7 @@ def test_misfits_name_leaf_and_array(path: Path) -> None:
         "blocks: missing; renamed from h? (2 of 2 values inside fit)",
         "new.w (new): missing, `like` has float32[5]",
     ]
-    assert refusal(path)[-1].startswith("If another program wrote it, say what its names are")
+    assert refusal(path)[-1].startswith("If another program wrote it: rename= says")
     deep = {"x": entry(shape=(1, 2, 1))}
     path.write_bytes(file_of(deep, bytes(8)))
     with pytest.raises(mlax.LeafMismatchError, match="; it has the same axes in another order\n"):
@@ -301,20 +305,34 @@ def test_what_no_leaf_has_is_refused_unless_ignored(path: Path) -> None:
 
 
 def test_without_strict_only_what_fits_is_loaded(path: Path) -> None:
-    """Early and late misfits are in one warning."""
-    like = {"a": jnp.full((2, 3), 7.0), "b": jnp.full((3, 2), 8.0), "c": jnp.zeros(1)}
-    names = {"a": "h.0.w", "b": "h.1.w", "c": "gone"}
-    with pytest.warns(UserWarning, match=r"(?s)gone.*missing.*h\.1\.w \(b\): transform") as caught:
-        loaded = mlax.load(
-            path,
-            like,
-            rename=names.__getitem__,
-            transform=lambda path, array: array,
-            strict=False,
-        )
+    """Early and late misfits are in one warning, those of `transform` in the order of `like`."""
+    wide = jnp.full((3, 2), 8.0)
+    like = {"a": jnp.full((2, 3), 7.0), "b": wide, "c": jnp.zeros(1), "d": jnp.zeros((2, 2, 3))}
+    names = {"a": "h.1.w", "b": "h.0.w", "c": "gone", "d": ["lost", "h.0.w"]}
+    options: Any = {"transform": lambda path, array: array, "strict": False}
+    message = (
+        r"(?s)gone \(c\): missing.*lost \(d\[0\]\): missing.*h\.0\.w \(b\): transform returned"
+    )
+    with pytest.warns(UserWarning, match=message) as caught:
+        loaded = mlax.load(path, like, rename=names.__getitem__, **options)
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    assert [float(x.max()) for x in loaded.values()] == [1, 8, 0]
+    assert [float(x.max()) for x in loaded.values()] == [0, 8, 0, 0]
+
+    like = {"a": wide, "b": wide}
+    with pytest.warns(UserWarning, match=r"(?s)\(a\).*\(b\)"):
+        mlax.load(path, like, rename=names.__getitem__, **options)
+    stack = {"d": jax.ShapeDtypeStruct((2, 2, 3), jnp.float32)}
+    with pytest.raises(
+        mlax.LeafMismatchError, match=r"no values to keep:\n  lost \(d\[0\]\): miss"
+    ):
+        mlax.load(path, stack, rename=names.__getitem__, **options)
+
+
+def test_transform_does_not_get_what_numpy_lacks(path: Path) -> None:
+    path.write_bytes(file_of({"x": entry("F4", (2,), (0, 1))}, bytes(1)))
+    with pytest.raises(mlax.LeafMismatchError, match=r"x: F4\[2\], but float32\[2\] in `like`"):
+        mlax.load(path, {"x": jnp.zeros(2)}, transform=lambda path, array: array)
 
 
 @pytest.mark.parametrize(
@@ -396,6 +414,10 @@ def test_files_of_an_index(tmp_path: Path) -> None:
         mlax.load_contents(index)
     written(tmp_path, {"a": "x"}, {"x": {"a": ONE, "more": ONE}})
     assert mlax.load(index).keys() == {"a", "more"}
+    mlax.save(tmp_path / "y", {"norm": nn.LayerNorm(scale=Parameter(jnp.ones(1)), bias=None)})
+    index = written(tmp_path, {"a": "x", "norm.scale": "y"}, {"x": {"a": ONE}})
+    other = nn.LayerNorm(eps=1e-6, scale=Parameter(jnp.ones(1)), bias=None)
+    assert mlax.load(index, {"a": ONE, "norm": other})["norm"] is not other  # eps is unknown
     (tmp_path / "x").write_bytes(b"12345678")
     with pytest.raises(ValueError, match="/x is damaged or not a safetensors file"):
         mlax.load(index)
