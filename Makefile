@@ -19,6 +19,12 @@ train: .venv/examples ## train the example classifier with the generated Adam
 precision: .venv/examples ## train in float32 and in bfloat16, and draw how each learns
 	@$(bin)/python examples/half_precision.py
 
+examples: .venv/examples ## train a convolutional, a recurrent and a language model, and fine-tune one
+	@$(bin)/python examples/convolution.py
+	@$(bin)/python examples/time_series.py
+	@$(bin)/python examples/language_model.py
+	@$(bin)/python examples/fine_tuning.py
+
 test: lint types suite versions ## everything that has to hold: lint, types, tests
 
 quick: lint ## an answer in three minutes: lint, and the tests that other Pythons run too
@@ -77,4 +83,4 @@ clean: ## remove what the other targets made, the environments too
 	@.ci/environment .venv $*
 
 FORCE:
-.PHONY: help train precision test quick lint structure types mistakes suite versions latest oldest lock bench generate format clean FORCE
+.PHONY: help train precision examples test quick lint structure types mistakes suite versions latest oldest lock bench generate format clean FORCE

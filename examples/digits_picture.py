@@ -14,14 +14,17 @@ PICTURE = Path("out/digits.png")
 ROWS, COLUMNS = 4, 8
 
 
-def save_picture(history: Array, images: Array, labels: Array, predictions: Array) -> Path:
+def save_picture(
+    history: Array, images: Array, labels: Array, predictions: Array, path: Path = PICTURE
+) -> Path:
     """Draw and save the picture.
 
     Args:
         history: For each epoch, loss and accuracy on the training data, then on the test data, `[epochs, 4]`.
-        images: Test images, `[n, 64]`, from 0 to 1.
+        images: Test images, `[n, ...]`, 64 pixels each, from 0 to 1.
         labels: Their labels, `[n]`.
         predictions: The model's predictions, `[n]`.
+        path: Path of the picture.
 
     Returns:
         The path of the picture.
@@ -60,7 +63,7 @@ def save_picture(history: Array, images: Array, labels: Array, predictions: Arra
         axes.set_axis_off()
     digits.suptitle("Test digits and predictions; mistakes first")
 
-    PICTURE.parent.mkdir(exist_ok=True)
-    figure.savefig(PICTURE, dpi=120)
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=120)
     plt.close(figure)
-    return PICTURE
+    return path

@@ -1,17 +1,25 @@
 """The examples do what they promise, and the first is the one that the README shows."""
 
+import functools
 import importlib
+import itertools
 import random
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 import safetensors.numpy
+
+import mlax
 
 pytestmark = pytest.mark.one_python
 
@@ -164,6 +172,92 @@ def test_bfloat16_learns_like_float32_where_it_is_rounded_stochastically(
     assert nearest > 3 * wide
     assert worse < accuracy - 20
     assert (tmp_path / "new" / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Import an example, in an empty folder."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    return importlib.import_module
+
+
+def test_convolutional_net_learns_and_draws(
+    example: Callable[[str], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In short: few channels and epochs. Of 20 epochs and 32 channels docs/README.md says what comes out."""
+    example("convolution").main(epochs=4, channels=8)
+    printed = capsys.readouterr()
+    accuracy, path = re.findall(r"Test accuracy: (\S+)%. Picture: (\S+)", printed.out)[0]
+    assert float(accuracy) > 85
+    assert Path(path).read_bytes().startswith(b"\x89PNG")
+    assert "test_accuracy=" in printed.err, "no progress bar"
+
+
+def test_recurrent_net_forecasts_better_than_the_last_value(
+    example: Callable[[str], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In short: a small net that has learnt little."""
+    net, last, periodic = example("time_series").main(steps=60, features=16).values()
+    assert net.mean() < 0.9 * last.mean()
+    assert net.mean() < 0.9 * periodic.mean()
+    assert Path("out/time_series.png").read_bytes().startswith(b"\x89PNG")
+    assert "loss=" in capsys.readouterr().err, "no progress bar"
+
+
+def test_language_model_writes_resumes_and_is_fine_tuned(
+    example: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In short: a small model that has learnt little, interrupted and resumed, then adapted to other texts."""
+    language, tuning = example("language_model"), example("fine_tuning")
+    small = functools.partial(language.language_model, features=16, depth=2)
+    whole = language.train(small(), steps=40, every=20, batch=4)
+    printed = capsys.readouterr()
+    assert re.findall(r"After (\d+) steps, loss .*\n    The ", printed.out) == ["20", "40"]
+    assert "steps" in printed.err, "no progress bar"
+
+    text = language.encoded("The answer is ")
+    decode: Any = jax.jit(language.LanguageModel.decode)
+    at_once: Any = jax.jit(language.LanguageModel.__call__)
+    (first, caches), _ = decode(whole, text[:5], whole.blocks.block.attention.cache(len(text)))
+    (rest, _), _ = decode(whole, text[5:], caches)
+    np.testing.assert_allclose(jnp.concatenate([first, rest]), at_once(whole, text)[0], atol=1e-5)
+
+    train = functools.partial(language.train, steps=40, every=20, batch=4)
+    monkeypatch.setattr(language, "language_model", small)
+    monkeypatch.setattr(language, "train", train)
+    with monkeypatch.context() as patch:
+        patch.setattr(language, "windows", interrupting(language.windows, call=30))
+        with pytest.raises(SystemExit, match="The next run resumes here"):
+            language.main()
+    language.main()
+    assert "Resuming from out/language_model.checkpoint.safetensors" in capsys.readouterr().out
+    assert not language.CHECKPOINT.exists()
+    resumed = mlax.load(language.MODEL, like=whole)
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, resumed, whole))
+
+    monkeypatch.setattr(tuning, "language_model", small)
+    tuning.main(steps=20)
+    before, after = re.findall(r"loss (\S+) for new names", capsys.readouterr().out)
+    assert float(after) < float(before) - 0.2
+    tuned = mlax.load(tuning.TUNED, like=whole)
+    same = jax.tree.map(jnp.array_equal, tuned, whole)
+    assert same.norm.scale.data
+    assert not same.blocks.block.attention.query.data
+
+
+def interrupting(function: Callable[..., Any], call: int) -> Callable[..., Any]:
+    """Return a function that raises KeyboardInterrupt in place of its call with this number."""
+    count = itertools.count(1)
+
+    def called(*args: Any) -> Any:
+        if next(count) == call:
+            raise KeyboardInterrupt
+        return function(*args)
+
+    return called
 
 
 def test_tutorial_is_the_example() -> None:
