@@ -110,11 +110,16 @@ _UNNAMED = (
 _plan = functools.cache(_Plan)
 
 
-def run(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a module: see `Module.__call__`."""
+def run(
+    module: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    function: Callable[..., Any] | None = None,
+) -> Any:
+    """Call a module, or another method of it than its `forward`: see `Module.__call__`."""
     outer = current_frame()
-    function = class_of(module).forward
-    frame = Frame(module if outer is not None else with_modules_apart(module), function, outer)
+    called: Callable[..., Any] = class_of(module).forward if function is None else function
+    frame = Frame(module if outer is not None else with_modules_apart(module), called, outer)
     if outer is not None and outer.waiting and isinstance(module, class_of(outer.module)):
         frame.stand_in(outer)
     elif outer is not None and _are_traced(args, kwargs):
@@ -330,6 +335,11 @@ def _called(child: object) -> str:
 
 def _deep_path_to(child: Any, module: Any, where: str) -> KeyPath:
     """Return the path to a submodule that is not in a field of the module itself."""
+    if child is module:
+        raise ValueError(
+            f"{where} takes a module inside this {type(module).__name__}, got the {type(module).__name__} itself.\n"
+            f"  Call its other methods directly: y, self = self.forward(x)"
+        )
     paths = paths_to(child, module, deep=False) or paths_to(child, module, deep=True)
     if not paths:
         raise ValueError(
@@ -410,7 +420,11 @@ def _enter(frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def run_instead(
-    model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], within: KeyPath = ()
+    model: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    within: KeyPath = (),
+    function: Callable[..., Any] | None = None,
 ) -> Any:
     """Call another model than the module whose `forward` runs, with the same options and key.
 
@@ -419,9 +433,10 @@ def run_instead(
         args: Its arguments.
         kwargs: Its keyword arguments.
         within: Where what it is made of stands in the module, for messages.
+        function: Its method that is called. By default `forward`.
     """
     outer = current_frame()
-    frame = Frame(model, class_of(model).forward, outer, ())
+    frame = Frame(model, class_of(model).forward if function is None else function, outer, ())
     frame.within = within
     if outer is not None:
         frame.stand_in(outer)

@@ -381,6 +381,10 @@ def _made(
                 raise ValueError(
                     f"{_not_set_up(module, at)}, and its set_up needs a key.\n  {cure}"
                 )
+        elif parameter.kind is parameter.VAR_POSITIONAL and _is_of_other_method(module, given):
+            raise ValueError(
+                f"{_not_set_up(module, at)}, and the inputs of its forward have to tell how.\n  {cure}"
+            )
         elif name in given.arguments:
             passed[name] = given.arguments[name]
         elif name in named:
@@ -412,6 +416,12 @@ def _made(
     if not made.is_set_up:
         raise ValueError(f"{cls.__name__}.set_up{at} was called, but {_not_set_up(made)}")
     return made
+
+
+def _is_of_other_method(module: Any, given: inspect.BoundArguments) -> bool:
+    """Whether a wrapper, set up with the inputs of its `forward`, is given those of another method."""
+    is_wrapper = not module._has_plain_is_set_up
+    return is_wrapper and given.signature != inspect.signature(class_of(module).forward)
 
 
 def _named(given: inspect.BoundArguments) -> dict[str, Any]:

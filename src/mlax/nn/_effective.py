@@ -3,7 +3,7 @@
 import re
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Concatenate, Generic, NamedTuple, Self, TypeVar
 
 import jax
 from jax.tree_util import GetAttrKey
@@ -15,8 +15,10 @@ from mlax._module.module import Module
 from mlax._module.nodes import ENode, is_variable
 from mlax._module.places import node_at
 from mlax._module.set_up import set_up as set_up_model
-from mlax._module.unset import holds_unset
+from mlax._module.unset import holds_unset, refuse_unset
 from mlax.nn import _inside
+from mlax.nn._inside import P, R
+from mlax.nn._methods import as_call, method_of
 from mlax.nn.repeat import Repeat
 from mlax.tree import keystr
 
@@ -32,8 +34,8 @@ class Effective(Module, Generic[M]):
     The model keeps its classes, fields and paths: what changes are its arrays. Its Variables are those that the call
     returned.
 
-    A subclass declares `inner` as its first field, and defines `effective`. Its `forward`, which has its own types,
-    is `call_effective`.
+    A subclass declares `inner` as its first field, and defines `_effective`. Its `forward`, which has its own types,
+    is `_called`.
     """
 
     inner: M
@@ -49,13 +51,39 @@ class Effective(Module, Generic[M]):
         given, named = _inside.sample((args, kwargs))
         return self.replace(inner=set_up_model(inner, *given, rng=rng, **named))
 
-    @abstractmethod
     def effective(self) -> M:
         """Return the model that is called."""
+        refuse_unset(f"{type(self).__name__}.effective", "model", self, "set up the model first")
+        return self._effective()
 
-    def call_effective(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Return the result of the model that `effective` makes, and this module with the Variables after the call."""
-        result, after = calls.run_instead(self.effective(), args, kwargs, (GetAttrKey("inner"),))
+    @abstractmethod
+    def _effective(self) -> M:
+        """Return the model that is called, when all nodes are set up."""
+
+    @as_call
+    def run(  # noqa: D417 - **kwargs with *args
+        self, method: Callable[Concatenate[M, P], tuple[R, Any]], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[R, Self]:
+        """Call another method of the model than its `forward`: `wrapped.run(Model.decode, x, cache)`.
+
+        In a `forward`, it is `self.call(self.wrapped.run, Model.decode, x, cache)`.
+
+        Args:
+            method: A method of the model's class that returns `(result, self)`.
+            *args: Passed to it, as are `**kwargs`.
+
+        Returns:
+            Its result, and this module.
+        """
+        return self._called(args, kwargs, method)
+
+    def _called(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], method: Any = Module.forward
+    ) -> tuple[Any, Any]:
+        """Return the result of a method of the effective model, and this module with the Variables after the call."""
+        model = self._effective()
+        method = method_of(f"{type(self).__name__}.run", model, method)
+        result, after = calls.run_instead(model, args, kwargs, (GetAttrKey("inner"),), method)
         return result, self.replace(inner=after.filter(is_variable).combine(self.inner))
 
 

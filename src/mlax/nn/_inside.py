@@ -4,6 +4,7 @@ A key is not inherited there. So a layer takes the key of its own call, passes i
 and gives each call inside one of its own.
 """
 
+from collections.abc import Callable
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import jax
@@ -12,11 +13,22 @@ from jaxtyping import Array
 
 from mlax._jax.trees import class_of, leaves, leaves_with_path
 from mlax._module import calls
-from mlax._module.frames import NOT_GIVEN, Frame, StaticOptions, current_frame
+from mlax._module.frames import NOT_GIVEN, Frame, StaticOptions, current_frame, static_options
 from mlax._module.prepared import Prepared
 from mlax.tree import describe, path_text
 
-__all__ = ["Model", "call", "check_same", "folded", "key_of_call", "sample"]
+__all__ = [
+    "Model",
+    "P",
+    "R",
+    "S",
+    "call",
+    "check_same",
+    "folded",
+    "in_inference",
+    "key_of_call",
+    "sample",
+]
 
 _tree: Any = jax.tree  # its types are partly unknown
 P = ParamSpec("P")
@@ -36,6 +48,12 @@ def key_of_call() -> Array | None:
     return None if frame is None else frame.key()
 
 
+def in_inference() -> bool:
+    """Whether the running call is one in inference mode."""
+    mode = static_options().inherited("inference_mode", current_frame())
+    return False if mode is NOT_GIVEN else bool(mode)
+
+
 def folded(key: Array | None, number: Any) -> Array | None:
     """Return a key that is folded with a number, or None without a key."""
     return None if key is None else jax.random.fold_in(key, number)
@@ -50,7 +68,7 @@ def call(
     *,
     key: Array | None = None,
     batch_axis_name: Any = NOT_GIVEN,
-    method: str = "forward",
+    method: Callable[..., Any] | None = None,
 ) -> Any:
     """Call a module that stands for a field of the layer whose `forward` runs.
 
@@ -62,12 +80,12 @@ def call(
         kwargs: Its keyword arguments.
         key: Its key, if it is to have one.
         batch_axis_name: Names of the axes that examples are mapped over, if they are others than outside.
-        method: The method that is called.
+        method: The method that is called. By default `forward`.
 
     Returns:
         The result and the module that came back.
     """
-    function = getattr(class_of(child), method)
+    function = class_of(child).forward if method is None else method
     frame = Frame(child, function, current_frame(), (GetAttrKey(field),))
     options = StaticOptions(batch_axis_name=batch_axis_name)
     prepared = Prepared(child, key, options, type(layer).__name__)

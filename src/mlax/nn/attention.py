@@ -11,6 +11,7 @@ from mlax._module.module import Module
 from mlax._module.nodes import Parameter
 from mlax._module.unset import refuse_unset
 from mlax.nn._fields import at_least, check_dtype, made, wide
+from mlax.nn._methods import as_call
 from mlax.nn.embedding import rotary
 from mlax.nn.init import variance_scaling, zeros
 from mlax.tree import describe
@@ -170,6 +171,7 @@ class MultiHeadAttention(Module):
         empty = jnp.zeros((*stack, length, kv_heads, size), self.key.data.dtype)
         return KVCache(empty, empty, jnp.zeros(stack, jnp.int32))
 
+    @as_call
     def decode(
         self, x: Float[Array, "time features"], cache: KVCache
     ) -> tuple[tuple[Float[Array, "time features"], KVCache], Self]:

@@ -1,8 +1,8 @@
 """`Batched`: a model of one example, called with a batch."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import KW_ONLY
-from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, Generic, Self, TypeVar, cast
 
 import jax
 from jaxtyping import Array
@@ -15,13 +15,12 @@ from mlax._module.set_up import set_up as set_up_model
 from mlax._module.unset import holds_unset
 from mlax.nn import _inside
 from mlax.nn._fields import axis_names
+from mlax.nn._inside import Model, P, R, S
+from mlax.nn._methods import as_call, method_of
 from mlax.tree import describe, path_text
 
 __all__ = ["Batched"]
 
-P = ParamSpec("P")
-R = TypeVar("R", covariant=True)
-S = TypeVar("S", covariant=True)
 M = TypeVar("M", covariant=True)
 
 
@@ -54,21 +53,50 @@ class Batched(Module, Generic[M]):
         return self.replace(inner=set_up_model(cast("Any", self.inner), *given, rng=rng, **named))
 
     def forward(
-        self: "Batched[_inside.Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
+        self: "Batched[Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
     ) -> "tuple[R, Batched[S]]":
         """Return the results of all examples, stacked.
 
         The model that comes back has the Variables that are the same for all examples, such as statistics of the batch.
         """
         layer: Any = self
+        y, layer = layer._mapped(args, kwargs)
+        return y, layer
+
+    @as_call
+    def run(  # noqa: D417 - **kwargs with *args
+        self, method: Callable[Concatenate[M, P], tuple[R, Any]], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[R, Self]:
+        """Call another method of the model with each example: `batched.run(Model.decode, xs, caches)`.
+
+        Args:
+            method: A method of the model's class that returns `(result, self)`.
+            *args: Passed to it, as are `**kwargs`.
+
+        Returns:
+            The results, stacked, and this module.
+        """
+        return self._mapped(args, kwargs, method)
+
+    def _mapped(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], method: Any = Module.forward
+    ) -> tuple[Any, Any]:
         _check_examples(args, kwargs)
+        method = method_of("Batched.run", self.inner, method)
         key = _inside.key_of_call()
-        names = (*_outer_names(layer.axis_name), layer.axis_name)
+        names = (*_outer_names(self.axis_name), self.axis_name)
         changed: list[str] = []
 
         def one(model: Any, key: Any, args: Any, kwargs: Any) -> Any:
             y, after = _inside.call(
-                layer, "inner", model, args, kwargs, key=key, batch_axis_name=names
+                self,
+                "inner",
+                model,
+                args,
+                kwargs,
+                key=key,
+                batch_axis_name=names,
+                method=method,
             )
             before, after = model.filter(is_variable), after.filter(is_variable)
             pairs = zip(leaves_with_path(after), leaves(before), strict=True)
@@ -77,10 +105,10 @@ class Batched(Module, Generic[M]):
 
         axes = map_leaves(lambda leaf: 0 if _is_array(leaf) else None, (args, kwargs))
         mapped = jax.vmap(
-            one, in_axes=(None, None, *axes), out_axes=(0, None), axis_name=layer.axis_name
+            one, in_axes=(None, None, *axes), out_axes=(0, None), axis_name=self.axis_name
         )
         try:
-            y, variables = mapped(layer.inner, key, args, kwargs)
+            y, variables = mapped(self.inner, key, args, kwargs)
         except ValueError as error:
             if "out_axes is None" not in str(error):
                 raise
@@ -88,7 +116,7 @@ class Batched(Module, Generic[M]):
                 f"Batched: a Variable has a value for each example, but there is one for all: {', '.join(changed)}.\n"
                 f"  Reduce it over the axis of the examples, such as jax.lax.pmean(value, batch_axis_name)."
             ) from None
-        return y, layer.replace(inner=variables.combine(layer.inner))
+        return y, self.replace(inner=variables.combine(self.inner))
 
 
 def _outer_names(name: str) -> tuple[Hashable, ...]:

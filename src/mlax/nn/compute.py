@@ -1,7 +1,7 @@
 """`Compute`: mixed precision."""
 
 from dataclasses import KW_ONLY
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +9,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from mlax._jax.dtypes import canonical
+from mlax._module.module import Module
 from mlax._module.nodes import is_parameter
-from mlax.nn import _inside
-from mlax.nn._effective import Effective
+from mlax.nn._effective import Effective, M
 from mlax.nn._fields import is_float
+from mlax.nn._inside import Model, P, R, S
 
 __all__ = ["Compute"]
-
-P = ParamSpec("P")
-R = TypeVar("R", covariant=True)
-S = TypeVar("S", covariant=True)
-M = TypeVar("M", covariant=True)
 
 
 class Compute(Effective[M]):
@@ -48,7 +44,7 @@ class Compute(Effective[M]):
             if value is not None and not is_float(canonical(value)):
                 raise TypeError(f"Compute.{name} must be a floating-point dtype, got {value!r}")
 
-    def effective(self) -> M:
+    def _effective(self) -> M:
         """Return the model with its Parameters cast."""
         inner: Any = self.inner
         parameters, rest = inner.partition(is_parameter)
@@ -56,13 +52,19 @@ class Compute(Effective[M]):
         return model
 
     def forward(
-        self: "Compute[_inside.Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
+        self: "Compute[Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
     ) -> "tuple[R, Compute[S]]":
         """Return the result of the model for arguments that are cast."""
         layer: Any = self
-        given, named = _cast((args, kwargs), layer.dtype)
-        result, layer = layer.call_effective(given, named)
-        return (result if layer.result is None else _cast(result, layer.result)), layer
+        result, layer = layer._called(args, kwargs)
+        return result, layer
+
+    def _called(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], method: Any = Module.forward
+    ) -> tuple[Any, Any]:
+        args, kwargs = _cast((args, kwargs), self.dtype)
+        result, layer = super()._called(args, kwargs, method)
+        return (result if self.result is None else _cast(result, self.result)), layer
 
 
 def _cast(tree: Any, dtype: DTypeLike) -> Any:

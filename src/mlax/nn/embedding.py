@@ -10,6 +10,7 @@ from mlax._jax.dtypes import compute_dtype
 from mlax._module.module import Module
 from mlax._module.nodes import Parameter
 from mlax.nn._fields import at_least, check_dtype, wide
+from mlax.nn._methods import as_call
 from mlax.nn.init import normal, variance_scaling
 
 __all__ = ["Embedding", "LearnedPositions", "SinusoidalPositions", "rotary"]
@@ -48,6 +49,7 @@ class Embedding(Module):
         """Return the vectors of tokens. For a token that does not exist, the vector is NaN."""
         return self.kernel.data.at[tokens].get(mode="fill", fill_value=jnp.nan), self
 
+    @as_call
     def attend(
         self, x: Float[Array, "*batch {self.features}"]
     ) -> tuple[Float[Array, "*batch {self.num_embeddings}"], Self]:

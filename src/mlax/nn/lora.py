@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import KW_ONLY
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,11 @@ from jaxtyping import Array
 from mlax._module.freezing import freeze
 from mlax._module.nodes import Parameter
 from mlax._module.unset import holds_unset, refuse_unset
-from mlax.nn import _inside
-from mlax.nn._effective import Effective, kernels, matching, with_kernels
+from mlax.nn._effective import Effective, M, kernels, matching, with_kernels
 from mlax.nn._fields import at_least
+from mlax.nn._inside import Model, P, R, S
 
 __all__ = ["LoRA"]
-
-P = ParamSpec("P")
-R = TypeVar("R", covariant=True)
-S = TypeVar("S", covariant=True)
-M = TypeVar("M", covariant=True)
 
 
 class LoRA(Effective[M]):
@@ -86,14 +81,14 @@ class LoRA(Effective[M]):
         return not holds_unset((self.inner, self.a, self.b))
 
     def forward(
-        self: "LoRA[_inside.Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
+        self: "LoRA[Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
     ) -> "tuple[R, LoRA[S]]":
         """Return the result of the model with changed kernels."""
         layer: Any = self
-        result, layer = layer.call_effective(args, kwargs)
+        result, layer = layer._called(args, kwargs)
         return result, layer
 
-    def effective(self) -> M:
+    def _effective(self) -> M:
         """Return the model with changed kernels, frozen."""
 
         def changed(kernel: Array, a: Array, b: Array) -> Array:
@@ -107,7 +102,7 @@ class LoRA(Effective[M]):
     def merged(self) -> M:
         """Return the model itself, with the changes in its kernels, still frozen: see `mlax.unfreeze`."""
         refuse_unset("LoRA.merged", "lora", self, "set up the model first")
-        return self.effective()
+        return self._effective()
 
 
 def _rows_and_columns(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from mlax._module.set_up import set_up as set_up_model
 from mlax._module.unset import holds_unset
 from mlax.nn import _inside
 from mlax.nn._fields import at_least, check_dtype, made
+from mlax.nn._methods import as_call
 from mlax.nn.init import lecun_normal, orthogonal, zeros
 
 __all__ = ["Bidirectional", "Cell", "GRUCell", "LSTMCell", "Recurrent"]
@@ -200,6 +201,7 @@ class Recurrent(Module, Generic[C]):
         (outputs, _), self = self.run(x, carry, length=length)
         return outputs, self
 
+    @as_call
     def run(
         self, x: Any, carry: Any = None, *, length: Int[Array, ""] | int | None = None
     ) -> tuple[tuple[Any, Any], Self]:

@@ -3,24 +3,21 @@
 import functools
 import math
 from dataclasses import KW_ONLY
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mlax._module.module import Module
 from mlax._module.nodes import Parameter, Variable
 from mlax._module.unset import holds_unset
-from mlax.nn import _inside
-from mlax.nn._effective import Effective, kernels, matching, with_kernels
+from mlax.nn._effective import Effective, M, kernels, matching, with_kernels
 from mlax.nn._fields import at_least, wide
+from mlax.nn._inside import Model, P, R, S, in_inference
 
 __all__ = ["SpectralNorm", "WeightNorm"]
 
-P = ParamSpec("P")
-R = TypeVar("R", covariant=True)
-S = TypeVar("S", covariant=True)
-M = TypeVar("M", covariant=True)
 _linalg: Any = jnp.linalg  # its types are partly unknown
 
 
@@ -59,14 +56,14 @@ class WeightNorm(Effective[M]):
         return new.replace(scale=self.scale.with_data(norms))
 
     def forward(
-        self: "WeightNorm[_inside.Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
+        self: "WeightNorm[Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
     ) -> "tuple[R, WeightNorm[S]]":
         """Return the result of the model with normalized kernels."""
         layer: Any = self
-        result, layer = layer.call_effective(args, kwargs)
+        result, layer = layer._called(args, kwargs)
         return result, layer
 
-    def effective(self) -> M:
+    def _effective(self) -> M:
         """Return the model with normalized kernels."""
 
         def normalized(kernel: Array, scale: Array) -> Array:
@@ -122,18 +119,27 @@ class SpectralNorm(Effective[M]):
             vectors[name] = kernel.mapped(functools.partial(self._improved, times=15), start)
         return new.replace(vectors=self.vectors.with_data(vectors))
 
-    def forward(self, *args: Any, inference_mode: bool = False, **kwargs: Any) -> tuple[Any, Self]:
+    def forward(
+        self: "SpectralNorm[Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
+    ) -> "tuple[R, SpectralNorm[S]]":
         """Return the result of the model with normalized kernels, and in training the layer with better vectors."""
-        if not inference_mode:
+        layer: Any = self
+        result, layer = layer._called(args, kwargs)
+        return result, layer
+
+    def _called(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], method: Any = Module.forward
+    ) -> tuple[Any, Any]:
+        if not in_inference():
             improve = functools.partial(self._improved, times=self.iterations)
             better = {
                 name: jax.lax.stop_gradient(kernel.mapped(improve, self.vectors.data[name]))
                 for name, kernel in kernels(self.inner, self.vectors.data.__contains__).items()
             }
             self = self.replace(vectors=self.vectors.with_data(better))
-        return self.call_effective(args, kwargs)
+        return super()._called(args, kwargs, method)
 
-    def effective(self) -> M:
+    def _effective(self) -> M:
         """Return the model with normalized kernels."""
 
         def normalized(kernel: Array, u: Array) -> Array:

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable
 from dataclasses import KW_ONLY
-from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +17,18 @@ from mlax._module.set_up import set_up as set_up_model
 from mlax._module.unset import holds_unset
 from mlax.nn import _inside
 from mlax.nn._fields import at_least
+from mlax.nn._inside import Model, P, R, S
+from mlax.nn._methods import as_call, method_of
 from mlax.tree import keystr
 
 __all__ = ["Repeat"]
 
-P = ParamSpec("P")
-R = TypeVar("R", covariant=True)
-S = TypeVar("S", covariant=True)
 M = TypeVar("M", covariant=True)
 N = TypeVar("N", bound=Module)
+E = TypeVar("E")
+X = TypeVar("X")
+Y = TypeVar("Y")
+_NONE: Any = None
 _jax: Any = jax  # the types of its checkpoint are partly unknown
 
 
@@ -87,7 +90,7 @@ class Repeat(Module, Generic[M]):
         return self.replace(block=jax.vmap(make)(jnp.arange(self.depth)))
 
     def forward(
-        self: "Repeat[_inside.Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
+        self: "Repeat[Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
     ) -> "tuple[R, Repeat[S]]":
         """Return the result of the last block.
 
@@ -124,9 +127,10 @@ class Repeat(Module, Generic[M]):
         )
         return y, self.replace(block=rest.combine(variables))
 
+    @as_call
     def scan(
-        self, method: Callable[..., Any], x: Any, each: Any = None
-    ) -> tuple[tuple[Any, Any], Self]:
+        self, method: Callable[[M, X, E], tuple[tuple[X, Y], Any]], x: X, each: E = _NONE
+    ) -> tuple[tuple[X, Y], Self]:
         """Call another method of each block in turn, with an input of its own: `blocks.scan(Block.decode, x, caches)`.
 
         Args:
@@ -138,8 +142,7 @@ class Repeat(Module, Generic[M]):
         Returns:
             The pair of the last block's `x` and of the stacked results; and the Repeat with changed Variables.
         """
-        called: Any = method
-        name: str = called.__name__
+        method = method_of("Repeat.scan", self.block, method)
         key = _inside.key_of_call()
         block: Any = self.block
         variables, rest = block.partition(is_variable)
@@ -152,7 +155,7 @@ class Repeat(Module, Generic[M]):
                 rest.combine(variables),
                 (before, of_block),
                 key=_inside.folded(key, i),
-                method=name,
+                method=method,
             )
             _inside.check_same("Repeat.scan: a block's result", "its input", before, x)
             return x, (result, after.filter(is_variable))

@@ -1,22 +1,20 @@
 """`Shared`: one array in two places of a model."""
 
 from collections.abc import Callable
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self
 
 from jaxtyping import Array
 
-from mlax._module.module import Module
 from mlax._module.nodes import is_leaf_state
 from mlax._module.surgery import at
 from mlax._module.unset import holds_unset
-from mlax.nn._effective import Effective
+from mlax.nn._effective import Effective, M
+from mlax.nn._inside import Model, P, R, S
 
 __all__ = ["Shared"]
 
-M = TypeVar("M", bound=Module)
 
-
-class Shared(Effective[M], Generic[M]):
+class Shared(Effective[M]):
     """A model in which one node's data are made of others in each call, such as tied weights.
 
         nn.Shared(model, where=lambda m: m.head.kernel, get=lambda m: m.embedding.kernel.data.T)
@@ -37,22 +35,25 @@ class Shared(Effective[M], Generic[M]):
     def __post_init__(self) -> None:
         object.__setattr__(self, "inner", self._emptied(self.inner))
 
-    def _emptied(self, model: M) -> M:
+    def _emptied(self, model: Any) -> Any:
         if at(model, self.where).get().data is None or holds_unset(model):
             return model  # an unset one is emptied when it is set up
-        emptied: M = at(model, self.where).apply(lambda node: node.with_data(None))
-        return emptied
+        return at(model, self.where).apply(lambda node: node.with_data(None))
 
     def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
         """Set up the model."""
         new = super().set_up(*args, rng=rng, **kwargs)
         return new.replace(inner=self._emptied(new.inner))
 
-    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, Self]:
+    def forward(
+        self: "Shared[Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
+    ) -> "tuple[R, Shared[S]]":
         """Return the result of the model with the data in both places."""
-        return self.call_effective(args, kwargs)
+        layer: Any = self
+        result, layer = layer._called(args, kwargs)
+        return result, layer
 
-    def effective(self) -> M:
+    def _effective(self) -> M:
         """Return the model with the data in both places."""
         made: Any = self.get(self.inner)
         data = made.data if is_leaf_state(made) else made

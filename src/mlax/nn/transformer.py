@@ -6,6 +6,7 @@ from typing import Self
 from jaxtyping import Array, Float, Int
 
 from mlax._module.module import Module
+from mlax.nn._methods import as_call
 from mlax.nn.attention import KVCache, Mask, MultiHeadAttention
 from mlax.nn.dropout import Dropout
 from mlax.nn.normalization import LayerNorm
@@ -52,6 +53,7 @@ class TransformerBlock(Module):
         )
         return self._rest(x, h)
 
+    @as_call
     def decode(
         self, x: Float[Array, "time features"], cache: KVCache
     ) -> tuple[tuple[Float[Array, "time features"], KVCache], Self]:

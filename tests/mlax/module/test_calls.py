@@ -222,6 +222,9 @@ def the_child(module: Holds) -> Scale:
 
 def test_a_child_that_is_not_there_or_there_twice():
     child, stranger = Scale(), Scale()
+    holds = Holds(child)
+    with pytest.raises(ValueError, match=r"^Holds\.call takes a module .*, got the Holds itself\."):
+        holds.call(holds.forward, child)
     with pytest.raises(ValueError, match=r"^Holds\.call: this Scale object is not in the Holds\."):
         Holds([child])(stranger, 1)
     with pytest.raises(ValueError, match=re.escape(".field.field, .extra.field")):

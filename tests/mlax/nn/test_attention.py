@@ -125,6 +125,30 @@ def test_decode_of_one_layer_and_in_narrow_dtypes() -> None:
         nn.LoRA(LAYER, 2).merged()
 
 
+def test_methods_beside_forward_are_calls() -> None:
+    """They set up their layer, or say how, and check what they are given."""
+    cache = ATTENTION.cache(6)
+    (_, made) = mlax.training(LAYER.decode, rng=KEY)(X, cache)
+    assert made.is_set_up
+    block, embedding = nn.TransformerBlock(LAYER, nn.SwiGLU(5)), nn.Embedding(5, 8)
+    for call, name in (
+        (lambda: LAYER.decode(X, cache), "MultiHeadAttention"),
+        (lambda: block.decode(X, cache), "LayerNorm at attention_norm"),
+        (lambda: embedding.attend(X), "Embedding"),
+        (lambda: nn.Repeat(block, 2).scan(nn.TransformerBlock.decode, X, cache), "Repeat"),
+        (lambda: nn.Recurrent(nn.GRUCell(3)).run(X), "Recurrent"),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name} is not set up.*\n.*mlax\.set_up\(model"):
+            call()
+    with pytest.raises(TypeError, match=r"MultiHeadAttention\.decode: (?s:.*)float32\[6,7\]"):
+        ATTENTION.decode(array(6, 7), cache)
+    embedding = mlax.set_up(embedding, jnp.array([0]), rng=KEY)
+    with pytest.raises(TypeError, match=r"Embedding\.attend: (?s:.*)float32\[6,7\]"):
+        embedding.attend(array(6, 7))
+    with pytest.raises(ValueError, match=r"LoRA\.effective: .* UNSET; set up the model first"):
+        nn.LoRA(LAYER, 2).effective()
+
+
 def test_rotary() -> None:
     x = array(5, 2, 6)
     for head in range(2):

@@ -166,6 +166,8 @@ def test_scan_calls_another_method_with_an_input_for_each_block() -> None:
     same(y, expected)
     assert caches.tolist() == [1, 2, 3]
     assert mlax.tree_equal(after, after_forward)
+    with pytest.raises(TypeError, match=r"Repeat\.scan takes a method of Block, .*<lambda>"):
+        model.scan(lambda block, x, each: ((x, each), block), X)
 
 
 def test_arguments_for_all_blocks() -> None:

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 import mlax
-from mlax import Module, Parameter, nn, optim
+from mlax import Module, Parameter, Variable, nn, optim
 from tests.mlax.nn.cases import KEY, array, same
 
 pytestmark = pytest.mark.one_python
@@ -202,6 +202,63 @@ def test_shared_trains_one_array_with_the_sum_of_gradients() -> None:
         nn.LoRA(lazily, 2, where=r".*layers\[0\].kernel").inner.inner.filter(mlax.is_parameter),
         mlax.freeze(lazily.inner),
     )
+
+
+# ---- other methods than forward
+
+
+class Stepping(Module):
+    """Has a method beside `forward`, and counts its calls."""
+
+    dense: nn.Linear = nn.Linear(4)
+    out: nn.Linear = nn.Linear(4)
+    dropout: nn.Dropout = nn.Dropout(0.5)
+    steps: Variable[Int[Array, ""]] = Variable(0)
+
+    def forward(self, x: Float[Array, "*n m"]) -> tuple[Float[Array, "*n m"], Self]:
+        return self.chain(x, self.dense, self.out, self.dropout)
+
+    def step(self, x: Float[Array, "*n m"], *, sum: Any) -> tuple[tuple[Any, Any], Self]:
+        y, self = self.forward(x)
+        return (y, sum + y), self.replace(steps=self.steps.with_data(self.steps.data + 1))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: nn.Compute(model, jnp.bfloat16),
+        lambda model: nn.LoRA(model, 2),
+        nn.WeightNorm,
+        nn.SpectralNorm,
+        lambda model: nn.Shared(model, lambda m: m.out.kernel, lambda m: 2 * m.dense.kernel.data.T),
+        nn.Batched,
+    ],
+    ids=["Compute", "LoRA", "WeightNorm", "SpectralNorm", "Shared", "Batched"],
+)
+def test_other_methods(wrap: Any) -> None:
+    """They compute what `forward` does, with its key, and return Variables."""
+
+    class Around(Module):
+        inner: Any
+
+        def forward(self, x: Any) -> tuple[Any, Self]:
+            return self.call(self.inner.run, Stepping.step, x, sum=x)
+
+    with pytest.raises(ValueError, match=r"is not set up(?s:.*)mlax\.set_up\(model"):
+        wrap(Stepping()).run(Stepping.step, X, sum=X)
+    wrapped = mlax.set_up(wrap(Stepping()), X, rng=KEY)
+    expected, _ = mlax.training(wrapped, rng=KEY)(X)
+    (y, total), after = mlax.training(wrapped.run, rng=KEY)(Stepping.step, X, sum=X)
+    assert (y.dtype, after.inner.steps.data) == (jnp.float32, 1)
+    np.testing.assert_array_equal(y == 0, expected == 0)  # where Dropout was
+    np.testing.assert_allclose(y, expected, 1e-2, 1e-2)
+    np.testing.assert_allclose(total, X + y, 1e-2, 1e-2)
+    assert type(after) is type(wrapped)
+    (inside, _), around = mlax.inference(Around(wrapped))(X)
+    np.testing.assert_allclose(inside, mlax.inference(wrapped)(X)[0], 1e-2, 1e-2)
+    assert around.inner.inner.steps.data == 1
+    with pytest.raises(TypeError, match=r"\.run takes a method of Stepping, .* got Repeat\.scan"):
+        wrapped.run(nn.Repeat.scan, X)
 
 
 # ---- reparametrizations

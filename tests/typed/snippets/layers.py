@@ -17,6 +17,16 @@ class Block(Module):
     def forward(self, x: Float[Array, "*batch n"]) -> tuple[Float[Array, "*batch n"], Self]:
         return self.chain(x, self.norm, self.dense)
 
+    def decode(self, x: Array, cache: nn.KVCache) -> tuple[tuple[Array, nn.KVCache], Self]:
+        return (x, cache), self
+
+
+class Mixed(Module):
+    model: nn.Compute[Block]
+
+    def forward(self, x: Array, cache: nn.KVCache) -> tuple[tuple[Array, nn.KVCache], Self]:
+        return self.call(self.model.run, Block.decode, x, cache)
+
 
 def batched(block: Block, x: Array) -> None:
     model = nn.Batched(block)
@@ -59,7 +69,19 @@ def wrappers(block: Block, x: Array) -> None:
     reveal_type(nn.LoRA(block, 8).merged())  # reveals: Block
     shared = nn.Shared(block, lambda m: m.dense.kernel, lambda m: m.dense.kernel.data)
     reveal_type(shared.inner)  # reveals: Block
+    reveal_type(shared(x))  # reveals: tuple[Array, Shared[Block]]
+    reveal_type(mlax.training(nn.SpectralNorm(block))(x))  # reveals: tuple[Array, SpectralNorm[Block]]
     nn.LoRA(block, "8")  # error: reportArgumentType // arg-type
+
+
+def other_methods(block: Block, x: Array, cache: nn.KVCache) -> None:
+    model = nn.Compute(block, jnp.bfloat16)
+    reveal_type(model.run(Block.decode, x, cache))  # reveals: tuple[tuple[Array, KVCache], Compute[Block]]
+    reveal_type(mlax.inference(model.run)(Block.decode, x, cache)[1])  # reveals: Compute[Block]
+    reveal_type(nn.Batched(block).run(Block.decode, x, cache)[0])  # reveals: tuple[Array, KVCache]
+    reveal_type(nn.Repeat(block, 3).scan(Block.decode, x, cache)[0])  # reveals: tuple[Array, KVCache]
+    model.run(Block.decode, x)  # error: reportCallIssue // arg-type
+    nn.Repeat(block, 3).scan(nn.LayerNorm.forward, x)  # error: reportArgumentType // arg-type
 
 
 def layers(x: Array) -> None:
