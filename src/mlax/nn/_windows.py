@@ -1,6 +1,6 @@
 """Windows that move over the space of an input: their sizes, strides and padding, for convolutions and pools."""
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -12,6 +12,7 @@ __all__ = [
     "PADDING_MODES",
     "Padding",
     "PaddingMode",
+    "axes_of_space",
     "check_axes",
     "check_fit",
     "padded",
@@ -28,14 +29,40 @@ PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
-def check_space(layer: Any, x: Array) -> int:
-    """Return the number of axes of space of an input; raise an error unless there are one to three."""
+_FOR_A_BATCH = "For a batch, use nn.Batched(model) or jax.vmap."
+
+
+def axes_of_space(layer: Any, x: Array, name: str) -> int:
+    """Return the number of axes of space of an input.
+
+    Args:
+        layer: The layer.
+        x: The input.
+        name: A field of the layer that is a size: a tuple with one for each axis, or one integer for one or two axes.
+            With three, it could be a batch of images, which a convolution would take for a volume.
+
+    Raises:
+        ValueError: There are others than the field says, or than one to three.
+    """
+    size: Any = getattr(layer, name)
+    if isinstance(size, tuple):
+        check_axes(layer, x, len(cast("tuple[int, ...]", size)))
+    elif x.ndim == 4:
+        raise ValueError(
+            f"{type(layer).__name__} takes one example with one or two axes of space and one of channels, got "
+            f"{describe(x)}.\n"
+            f"  {_FOR_A_BATCH} For a volume, give a size for each axis: {name}={(size,) * 3}."
+        )
     if not 2 <= x.ndim <= 4:
         raise ValueError(
             f"{type(layer).__name__} takes one example with one to three axes of space and one of channels, got "
-            f"{describe(x)}"
+            f"{describe(x)}.{_cure(x.ndim > 4)}"
         )
     return x.ndim - 1
+
+
+def _cure(is_batch: bool) -> str:
+    return f"\n  {_FOR_A_BATCH}" if is_batch else ""
 
 
 def check_axes(layer: Any, x: Array, axes: int) -> None:
@@ -45,12 +72,9 @@ def check_axes(layer: Any, x: Array, axes: int) -> None:
         ValueError: Names both numbers. An axis too many is likely to be that of a batch.
     """
     if x.ndim != axes + 1:
-        cure = ""
-        if x.ndim == axes + 2:
-            cure = "\n  For a batch, use nn.Batched(model) or jax.vmap."
         raise ValueError(
             f"{type(layer).__name__} takes one example with {axes} {_of_space(axes)} and one of channels, got "
-            f"{describe(x)}.{cure}"
+            f"{describe(x)}.{_cure(x.ndim == axes + 2)}"
         )
 
 

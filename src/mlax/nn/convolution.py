@@ -1,7 +1,7 @@
 """Convolutions over one to three axes of space: `Conv` and `ConvTranspose`."""
 
 from dataclasses import KW_ONLY
-from typing import Any, Self, TypeVar, cast
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,9 @@ from mlax.nn._windows import (
     PADDING_MODES,
     Padding,
     PaddingMode,
+    axes_of_space,
     check_axes,
     check_fit,
-    check_space,
     padded,
     pads,
     sizes,
@@ -26,11 +26,58 @@ from mlax.nn.init import lecun_normal, zeros
 
 __all__ = ["Conv", "ConvTranspose"]
 
-M = TypeVar("M", bound=Module)
 _Sizes = int | tuple[int, ...]
 
 
-class Conv(Module):
+class _Convolution(Module):
+    """What `Conv` and `ConvTranspose` share: their fields, checks and set-up."""
+
+    out_channels: int
+    kernel_size: _Sizes
+    _: KW_ONLY
+    stride: _Sizes = 1
+    padding: Padding = 0
+    dilation: _Sizes = 1
+    groups: int = 1
+    kernel: Parameter[Float[Array, "*window in {self.out_channels}"]] = Parameter()
+    bias: Parameter[Float[Array, "{self.out_channels}"]] | None = Parameter()
+
+    def __check__(self) -> None:
+        at_least(self, 1, "out_channels", "groups")
+        if self.out_channels % self.groups:
+            raise ValueError(
+                f"{type(self).__name__}: out_channels={self.out_channels} cannot be divided into groups={self.groups}"
+            )
+
+    def set_up(self, x: Float[Array, "*space channels"], rng: Array) -> Self:
+        """Make kernel and bias, in the dtype of the input."""
+        axes = axes_of_space(self, x, "kernel_size")
+        if x.shape[-1] % self.groups:
+            raise ValueError(
+                f"{type(self).__name__}: {x.shape[-1]} channels cannot be divided into groups={self.groups}"
+            )
+        kernel_key, bias_key = jax.random.split(rng)
+        (window,) = sizes(self, axes, "kernel_size")
+        shape = (*window, x.shape[-1] // self.groups, self.out_channels)
+        return self.replace(
+            kernel=self.kernel.made(kernel_key, shape, lecun_normal, x.dtype),
+            bias=made(self.bias, bias_key, shape[-1:], zeros, x.dtype),
+        )
+
+    def _window(self, x: Array) -> tuple[int, ...]:
+        """Return the size of the window, after a check that the input fits the kernel."""
+        shape: tuple[int, ...] = self.kernel.data.shape
+        check_axes(self, x, len(shape) - 2)
+        check_dtype(self, x, "kernel", "bias")
+        if x.shape[-1] != shape[-2] * self.groups:
+            raise ValueError(
+                f"{type(self).__name__}: the input has {x.shape[-1]} channels, but the kernel was made for "
+                f"{shape[-2] * self.groups}"
+            )
+        return shape[:-2]
+
+
+class Conv(_Convolution):
     """A convolution over the axes of space of an input of shape (*space, channels).
 
     As in all libraries for deep learning, the kernel is not flipped. Names and defaults are those of
@@ -38,8 +85,8 @@ class Conv(Module):
 
     Args:
         out_channels: Number of channels of the result.
-        kernel_size: Size of the window: one number for all axes of space, of which there may be one to three, or
-            a tuple with one for each.
+        kernel_size: Size of the window: one number for one or two axes of space, or a tuple with one for each of up to
+            three.
         stride: Steps between windows, one number or a tuple.
         padding: Positions added around the input: `"SAME"`, `"VALID"`, or numbers (see `Padding`).
         dilation: Steps between the elements of a window, one number or a tuple.
@@ -50,23 +97,16 @@ class Conv(Module):
         bias: Shape (out,). By default zeros; None for no bias.
     """
 
-    out_channels: int
-    kernel_size: _Sizes
     _: KW_ONLY
-    stride: _Sizes = 1
-    padding: Padding = 0
-    dilation: _Sizes = 1
-    groups: int = 1
     padding_mode: PaddingMode = "zeros"
-    kernel: Parameter[Float[Array, "*window in {self.out_channels}"]] = Parameter()
-    bias: Parameter[Float[Array, "{self.out_channels}"]] | None = Parameter()
 
     def __check__(self) -> None:
-        _check(self)
-
-    def set_up(self, x: Float[Array, "*space channels"], rng: Array) -> Self:
-        """Make kernel and bias, in the dtype of the input."""
-        return _with_kernel_and_bias(self, x, rng)
+        super().__check__()
+        if self.padding_mode not in PADDING_MODES:
+            raise ValueError(
+                f"{type(self).__name__}.padding_mode must be one of {', '.join(map(repr, PADDING_MODES))}, got "
+                f"{self.padding_mode!r}"
+            )
 
     def forward(
         self, x: Float[Array, "*space channels"]
@@ -76,7 +116,7 @@ class Conv(Module):
         Raises:
             ValueError: The input has another number of axes or channels than the kernel.
         """
-        window = _window(self, x)
+        window = self._window(x)
         stride, dilation = sizes(self, len(window), "stride", "dilation")
         amounts = pads(self, x.shape[:-1], window, stride, dilation)
         check_fit(self, x.shape[:-1], window, dilation, amounts)
@@ -94,7 +134,7 @@ class Conv(Module):
         return (y if self.bias is None else y + self.bias.data), self
 
 
-class ConvTranspose(Module):
+class ConvTranspose(_Convolution):
     """The transpose of a convolution, which is its gradient: it makes large outputs of small inputs.
 
     Its result has the shape of the input of the `Conv` with the same options, which would be a result of the shape of
@@ -114,23 +154,8 @@ class ConvTranspose(Module):
         bias: Shape (out,). By default zeros; None for no bias.
     """
 
-    out_channels: int
-    kernel_size: _Sizes
     _: KW_ONLY
-    stride: _Sizes = 1
-    padding: Padding = 0
     output_padding: _Sizes = 0
-    dilation: _Sizes = 1
-    groups: int = 1
-    kernel: Parameter[Float[Array, "*window in {self.out_channels}"]] = Parameter()
-    bias: Parameter[Float[Array, "{self.out_channels}"]] | None = Parameter()
-
-    def __check__(self) -> None:
-        _check(self)
-
-    def set_up(self, x: Float[Array, "*space channels"], rng: Array) -> Self:
-        """Make kernel and bias, in the dtype of the input."""
-        return _with_kernel_and_bias(self, x, rng)
 
     def forward(
         self, x: Float[Array, "*space channels"]
@@ -140,7 +165,7 @@ class ConvTranspose(Module):
         Raises:
             ValueError: The input has another number of axes or channels than the kernel.
         """
-        window = _window(self, x)
+        window = self._window(x)
         axes = len(window)
         stride, dilation = sizes(self, axes, "stride", "dilation")
         more = one_per_axis(self, "output_padding", axes, low=0)
@@ -186,51 +211,6 @@ def _extra(
         extra + max(jump - 1 - step * (width - 1), 0)
         for extra, jump, step, width in zip(more, stride, dilation, window, strict=True)
     )
-
-
-def _check(layer: Any) -> None:
-    at_least(layer, 1, "out_channels", "groups")
-    if layer.out_channels % layer.groups:
-        raise ValueError(
-            f"{type(layer).__name__}: out_channels={layer.out_channels} cannot be divided into groups={layer.groups}"
-        )
-    mode = getattr(layer, "padding_mode", "zeros")
-    if mode not in PADDING_MODES:
-        raise ValueError(
-            f"{type(layer).__name__}.padding_mode must be one of {', '.join(map(repr, PADDING_MODES))}, got {mode!r}"
-        )
-
-
-def _with_kernel_and_bias(given: M, x: Any, rng: Array) -> M:
-    layer: Any = given
-    axes = check_space(layer, x)
-    if isinstance(layer.kernel_size, tuple):
-        check_axes(layer, x, len(cast("tuple[int, ...]", layer.kernel_size)))
-    if x.shape[-1] % layer.groups:
-        raise ValueError(
-            f"{type(layer).__name__}: {x.shape[-1]} channels cannot be divided into groups={layer.groups}"
-        )
-    kernel_key, bias_key = jax.random.split(rng)
-    (window,) = sizes(layer, axes, "kernel_size")
-    shape = (*window, x.shape[-1] // layer.groups, layer.out_channels)
-    new: M = layer.replace(
-        kernel=layer.kernel.made(kernel_key, shape, lecun_normal, x.dtype),
-        bias=made(layer.bias, bias_key, shape[-1:], zeros, x.dtype),
-    )
-    return new
-
-
-def _window(layer: Any, x: Array) -> tuple[int, ...]:
-    """Return the size of the window, after a check that the input fits the kernel."""
-    shape: tuple[int, ...] = layer.kernel.data.shape
-    check_axes(layer, x, len(shape) - 2)
-    check_dtype(layer, x, "kernel", "bias")
-    if x.shape[-1] != shape[-2] * layer.groups:
-        raise ValueError(
-            f"{type(layer).__name__}: the input has {x.shape[-1]} channels, but the kernel was made for "
-            f"{shape[-2] * layer.groups}"
-        )
-    return shape[:-2]
 
 
 def _dimension_numbers(axes: int) -> ConvDimensionNumbers:

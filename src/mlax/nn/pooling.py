@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from mlax._module.module import Module
 from mlax.nn._fields import one_per_axis, wide
-from mlax.nn._windows import Padding, check_axes, check_fit, check_space, pads, sizes
+from mlax.nn._windows import Padding, axes_of_space, check_fit, pads, sizes
 
 __all__ = ["AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "MaxPool"]
 
@@ -23,7 +23,8 @@ class MaxPool(Module):
     """The greatest element of each window. Padding never is the greatest.
 
     Args:
-        kernel_size: Size of the window: one number for all axes of space, or a tuple.
+        kernel_size: Size of the window: one number for one or two axes of space, or a tuple with one for each of up to
+            three.
         stride: Steps between windows. By default `kernel_size`: windows do not overlap.
         padding: Positions added around the input: `"SAME"`, `"VALID"`, or numbers (see `Padding`).
         dilation: Steps between the elements of a window.
@@ -46,7 +47,8 @@ class AvgPool(Module):
     """The mean of each window, computed in float32 or wider.
 
     Args:
-        kernel_size: Size of the window: one number for all axes of space, or a tuple.
+        kernel_size: Size of the window: one number for one or two axes of space, or a tuple with one for each of up to
+            three.
         stride: Steps between windows. By default `kernel_size`: windows do not overlap.
         padding: Positions added around the input: `"SAME"`, `"VALID"`, or numbers (see `Padding`).
         count_include_pad: Whether added positions count as zeros; otherwise the mean is that of the others.
@@ -77,7 +79,8 @@ class AdaptiveAvgPool(Module):
     As in PyTorch, part i of m of an axis of size n is that from floor(i n / m) to ceil((i + 1) n / m).
 
     Args:
-        output_size: Number of parts: one number for all axes of space, or a tuple.
+        output_size: Number of parts: one number for one or two axes of space, or a tuple with one for each of up to
+            three.
     """
 
     output_size: _Sizes
@@ -93,7 +96,8 @@ class AdaptiveMaxPool(Module):
     """Greatest elements of windows that divide the space into a given number of parts, as in `AdaptiveAvgPool`.
 
     Args:
-        output_size: Number of parts: one number for all axes of space, or a tuple.
+        output_size: Number of parts: one number for one or two axes of space, or a tuple with one for each of up to
+            three.
     """
 
     output_size: _Sizes
@@ -107,7 +111,7 @@ class AdaptiveMaxPool(Module):
 
 def _reduced(layer: Any, x: Array, start: float, operation: Callable[[Any, Any], Any]) -> Array:
     """Return each window's elements reduced to one."""
-    axes = _axes(layer, x, layer.kernel_size)
+    axes = axes_of_space(layer, x, "kernel_size")
     (window,) = sizes(layer, axes, "kernel_size")
     stride = window if layer.stride is None else sizes(layer, axes, "stride")[0]
     dilation = sizes(layer, axes, "dilation")[0] if hasattr(layer, "dilation") else (1,) * axes
@@ -127,16 +131,9 @@ def _reduced(layer: Any, x: Array, start: float, operation: Callable[[Any, Any],
     return found
 
 
-def _axes(layer: Any, x: Array, given: _Sizes) -> int:
-    """Return the number of axes of space, after a check that it is that of the sizes that were given."""
-    if isinstance(given, tuple):
-        check_axes(layer, x, len(given))
-    return check_space(layer, x)
-
-
 def _in_parts(layer: Any, x: Array, reduce: Callable[..., Array]) -> Array:
     """Return each axis of space reduced to its parts, one axis after another."""
-    axes = _axes(layer, x, layer.output_size)
+    axes = axes_of_space(layer, x, "output_size")
     for axis, parts in enumerate(one_per_axis(layer, "output_size", axes)):
         size = x.shape[axis]
         if parts > size:

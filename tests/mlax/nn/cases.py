@@ -151,11 +151,13 @@ CONV: dict[str, Any] = {
     )
 }
 POOL: dict[str, Any] = {
-    "wrong": (((IMAGE.astype(jnp.int32),), "int32"), ((FEW_AXES,), "float32[]"))
+    "wrong": (
+        ((IMAGE.astype(jnp.int32),), "int32"),
+        ((FEW_AXES,), "float32[]"),
+        ((IMAGE[None],), "nn.Batched"),
+    )
 }
-TUPLE_POOL: dict[str, Any] = {
-    "wrong": (*POOL["wrong"], ((IMAGE[None],), "nn.Batched"), ((IMAGE[0],), "2 axes of space"))
-}
+TUPLE_POOL: dict[str, Any] = {"wrong": (*POOL["wrong"], ((IMAGE[0],), "2 axes of space"))}
 BIAS: Any = Parameter()
 BIASES = {"query_bias": BIAS, "key_bias": BIAS, "value_bias": BIAS, "output_bias": BIAS}
 MASK = jnp.asarray(np.random.default_rng(0).random((4, 4)) < 0.5).at[:, 0].set(True)
@@ -215,7 +217,7 @@ CASES: dict[str, Case] = {
     "Conv depthwise, circular": Case(
         nn.Conv(4, 3, groups=4, padding=1, padding_mode="circular", bias=None), (IMAGE,), peers.conv
     ),
-    "Conv 3": Case(nn.Conv(2, 2, padding=1), (array(3, 2, 3, 2),), peers.conv),
+    "Conv 3": Case(nn.Conv(2, (2, 2, 2), padding=1), (array(3, 2, 3, 2),), peers.conv),
     "ConvTranspose 1": Case(
         nn.ConvTranspose(4, 3, stride=2, padding=1, output_padding=1),
         (array(4, 3),),
@@ -230,7 +232,7 @@ CASES: dict[str, Case] = {
         **CONV,
     ),
     "ConvTranspose 3": Case(
-        nn.ConvTranspose(2, 2, bias=None), (array(3, 2, 3, 2),), peers.conv_transpose
+        nn.ConvTranspose(2, (2, 2, 2), bias=None), (array(3, 2, 3, 2),), peers.conv_transpose
     ),
     "MaxPool": Case(nn.MaxPool(2), (IMAGE,), peers.pool("max_pool"), rounded=0, **POOL),
     "MaxPool, overlapping": Case(

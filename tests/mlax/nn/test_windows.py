@@ -30,7 +30,7 @@ def windows(draw: Any) -> dict[str, Any]:
     pair = st.one_of(st.integers(0, 2), st.tuples(st.integers(0, 2), st.integers(0, 2)))
     return {
         "space": draw(st.tuples(*[st.integers(1, 7 if axes < 3 else 4)] * axes)),
-        "kernel_size": option(small),
+        "kernel_size": option(small) if axes < 3 else draw(st.tuples(small, small, small)),
         "stride": option(small),
         "dilation": option(small),
         "padding": draw(
@@ -152,6 +152,24 @@ def test_transposed_convolutions_are_gradients(o: Any, groups: int) -> None:
     (gradient,) = pullback(y)
     common = tuple(slice(min(a, b)) for a, b in zip(result.shape, x.shape, strict=True))
     np.testing.assert_allclose(result[common], gradient[common], 1e-5, 1e-5)
+
+
+def test_a_batch_of_images_is_no_volume() -> None:
+    """Three axes of space are asked for: a tuple of three sizes."""
+    x = array(3, 4, 5, 2)
+    for layer, name in (
+        (nn.Conv(3, 2), "kernel_size"),
+        (nn.ConvTranspose(3, 2), "kernel_size"),
+        (nn.MaxPool(2), "kernel_size"),
+        (nn.AvgPool(2), "kernel_size"),
+        (nn.AdaptiveAvgPool(2), "output_size"),
+        (nn.AdaptiveMaxPool(2), "output_size"),
+    ):
+        with pytest.raises(ValueError, match=rf"nn\.Batched.*{name}=\(2, 2, 2\)"):
+            mlax.training(layer, rng=KEY)(x)
+        images, _ = mlax.training(nn.Batched(layer), rng=KEY)(x)
+        volume, _ = mlax.training(layer.replace(**{name: (2, 2, 2)}), rng=KEY)(x)
+        assert images.ndim == volume.ndim == 4
 
 
 def test_one_to_three_axes_of_space() -> None:
