@@ -4,7 +4,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable
-from typing import Annotated, Any, ForwardRef, Literal, Unpack, cast, get_args, get_origin
+from typing import Annotated, Any, ForwardRef, Literal, TypeVar, Unpack, cast, get_args, get_origin
 
 import jax.typing
 import jaxtyping
@@ -23,6 +23,8 @@ def spelled(annotation: Any) -> str:
         return annotation
     if isinstance(annotation, ForwardRef):
         return annotation.__forward_arg__
+    if isinstance(annotation, TypeVar):
+        return spelled(annotation.__bound__ or annotation.__name__)
     if isinstance(annotation, list):  # the parameters of a Callable
         return f"[{_joined(cast('Iterable[Any]', annotation))}]"
     if getattr(annotation, "dim_str", None) is not None:  # jaxtyping's arrays

@@ -22,7 +22,7 @@ from mlax.nn._methods import as_call, method_of
 from mlax.nn.repeat import Repeat
 from mlax.tree import keystr
 
-__all__ = ["Effective", "Kernel", "kernels", "matching", "with_kernels"]
+__all__ = ["Effective", "Kernel", "kernels", "matching", "patterns", "with_kernels"]
 
 M = TypeVar("M", covariant=True)
 N = TypeVar("N")
@@ -140,14 +140,28 @@ def _stacked(model: Any, path: KeyPath) -> int:
     return count
 
 
+def patterns(layer: Any) -> list[re.Pattern[str]]:
+    """Return a layer's regular expressions, `where`.
+
+    Raises:
+        ValueError: One is not a regular expression.
+    """
+    where: tuple[str, ...] = (layer.where,) if isinstance(layer.where, str) else layer.where
+    try:
+        return [*map(re.compile, where)]
+    except re.error as error:
+        raise ValueError(
+            f"{type(layer).__name__}.where is not a regular expression ({error}), got {layer.where!r}"
+        ) from None
+
+
 def matching(layer: Any, model: Any) -> dict[str, Kernel]:
     """Return the kernels of a model that a layer's regular expressions, `where`, match.
 
     Raises:
         ValueError: There is none.
     """
-    patterns: tuple[str, ...] = (layer.where,) if isinstance(layer.where, str) else layer.where
-    found = kernels(model, lambda path: any(re.fullmatch(each, path) for each in patterns))
+    found = kernels(model, lambda path: any(each.fullmatch(path) for each in patterns(layer)))
     if not found:
         name = type(layer).__name__
         raise ValueError(f"{name}: no array with two axes has a path that matches {layer.where!r}")

@@ -25,6 +25,7 @@ __all__ = [
     "made",
     "one_per_axis",
     "repeated",
+    "small",
     "wide",
 ]
 
@@ -79,14 +80,23 @@ def at_least(layer: Any, low: int, *names: str) -> None:
             )
 
 
-def fraction(layer: Any, *names: str) -> None:
+def fraction(layer: Any, *names: str, cure: str = "") -> None:
     """Raise an error unless static fields are numbers of at least 0 and less than 1."""
     for name in names:
         value: Any = getattr(layer, name)
         if not 0 <= value < 1:
             raise ValueError(
-                f"{type(layer).__name__}.{name} must be at least 0 and less than 1, got {value!r}"
+                f"{type(layer).__name__}.{name} must be at least 0 and less than 1, got {value!r}{cure}"
             )
+
+
+def small(layer: Any, *names: str) -> None:
+    """Raise an error unless fields of a norm are at least 0 and less than 1: others are likely to be meant as sizes."""
+    fraction(
+        layer,
+        *names,
+        cure=".\n  The number of channels is not given: it is that of the first input.",
+    )
 
 
 def one_per_axis(layer: Any, name: str, axes: int, low: int = 1) -> tuple[int, ...]:

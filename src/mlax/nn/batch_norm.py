@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from mlax._jax.dtypes import compute_dtype
 from mlax._module.module import Module
 from mlax._module.nodes import Parameter, Variable
-from mlax.nn._fields import AxisNames, check_dtype, fraction, made, wide
+from mlax.nn._fields import AxisNames, check_dtype, made, small, wide
 from mlax.nn.init import ones, zeros
 from mlax.nn.normalization import normalized, scaled
 
@@ -46,7 +46,7 @@ class BatchNorm(Module):
     variance: Variable[Float[Array, "channels"]] = Variable()
 
     def __check__(self) -> None:
-        fraction(self, "momentum")
+        small(self, "momentum", "eps")
 
     def set_up(self, x: Float[Array, "*space channels"], rng: Array) -> Self:
         """Make scale and bias in the dtype of the input, and the running statistics."""

@@ -141,5 +141,6 @@ def _check_examples(args: Any, kwargs: Any) -> None:
     sizes = {leaf.shape[:1] for leaf in arrays}
     if len(sizes) != 1 or () in sizes:
         raise ValueError(
-            f"Batched takes arrays whose first axis is that of the examples, got {', '.join(map(describe, arrays))}"
+            f"Batched takes arrays whose first axis is that of the examples, got "
+            f"{', '.join(map(describe, arrays)) or 'none'}"
         )

@@ -1,6 +1,6 @@
 """Modules made of modules: `Series`, `Parallel`, `Residual`."""
 
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, overload
 
 from jaxtyping import Array
 
@@ -12,12 +12,23 @@ __all__ = ["Parallel", "Residual", "Series"]
 M = TypeVar("M", bound=Module, covariant=True)
 
 
+def _refuse_functions(name: str, modules: tuple[Any, ...]) -> None:
+    for each in modules:
+        if callable(each) and not isinstance(each, (Module, type)):
+            function = getattr(each, "__name__", "function")
+            raise TypeError(
+                f"{name} takes modules, got the function {function}.\n"
+                f"  Make a layer of it: nn.F({function})"
+            )
+
+
 class Series(Module):
     """Calls modules one after another, each with the result of the one before.
 
         nn.Series(nn.Linear(32), nn.F(jax.nn.relu), nn.Linear(10))
 
-    Without modules it returns its input. `series[i]` is a layer, `len(series)` their number.
+    Without modules it returns its input. `series[i]` is a layer, `series[i:j]` a Series of several, `len(series)` their
+    number.
 
     Args:
         layers: The modules.
@@ -26,6 +37,7 @@ class Series(Module):
     layers: tuple[Module, ...]
 
     def __init__(self, *layers: Module) -> None:
+        _refuse_functions("Series", layers)
         super().__init__(layers=layers)
 
     def forward(self, x: Any) -> tuple[Any, Self]:
@@ -35,8 +47,14 @@ class Series(Module):
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __getitem__(self, index: int) -> Module:
-        return self.layers[index]
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    def __getitem__(self, index: int | slice) -> Module | Self:
+        """Return one layer, or a Series of several."""
+        found = self.layers[index]
+        return self.replace(layers=found) if isinstance(found, tuple) else found
 
 
 class Parallel(Module):
@@ -49,6 +67,7 @@ class Parallel(Module):
     branches: tuple[Module, ...]
 
     def __init__(self, *branches: Module) -> None:
+        _refuse_functions("Parallel", branches)
         super().__init__(branches=branches)
 
     def forward(self, x: Any) -> tuple[tuple[Any, ...], Self]:

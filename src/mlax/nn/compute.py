@@ -41,7 +41,7 @@ class Compute(Effective[M]):
     def __check__(self) -> None:
         for name in ("dtype", "result"):
             value: Any = getattr(self, name)
-            if value is not None and not is_float(canonical(value)):
+            if value is not None and not _is_float(value):
                 raise TypeError(f"Compute.{name} must be a floating-point dtype, got {value!r}")
 
     def _effective(self) -> M:
@@ -65,6 +65,13 @@ class Compute(Effective[M]):
         args, kwargs = _cast((args, kwargs), self.dtype)
         result, layer = super()._called(args, kwargs, method)
         return (result if self.result is None else _cast(result, self.result)), layer
+
+
+def _is_float(given: Any) -> bool:
+    try:
+        return is_float(canonical(given))
+    except TypeError:
+        return False
 
 
 def _cast(tree: Any, dtype: DTypeLike) -> Any:

@@ -9,9 +9,10 @@ from jaxtyping import Array, Float, Int
 from mlax._jax.dtypes import compute_dtype
 from mlax._module.module import Module
 from mlax._module.nodes import Parameter
-from mlax.nn._fields import at_least, check_dtype, wide
+from mlax.nn._fields import at_least, check_dtype, is_float, wide
 from mlax.nn._methods import as_call
 from mlax.nn.init import normal, variance_scaling
+from mlax.tree import describe
 
 __all__ = ["Embedding", "LearnedPositions", "SinusoidalPositions", "rotary"]
 
@@ -47,7 +48,7 @@ class Embedding(Module):
         self, tokens: Int[Array, "*batch"]
     ) -> tuple[Float[Array, "*batch {self.features}"], Self]:
         """Return the vectors of tokens. For a token that does not exist, the vector is NaN."""
-        return self.kernel.data.at[tokens].get(mode="fill", fill_value=jnp.nan), self
+        return _rows(self.kernel.data, tokens), self
 
     @as_call
     def attend(
@@ -86,7 +87,7 @@ class LearnedPositions(Module):
 
         Args:
             x: The sequence.
-            positions: By default 0, 1, 2 and so on.
+            positions: By default 0, 1, 2 and so on. For one that does not exist, the vector is NaN.
 
         Raises:
             ValueError: The sequence is longer than `length`.
@@ -98,7 +99,7 @@ class LearnedPositions(Module):
             )
         if positions is None:
             return x + self.kernel.data[: x.shape[0]], self
-        return x + self.kernel.data.at[positions].get(mode="fill", fill_value=jnp.nan), self
+        return x + _rows(self.kernel.data, positions), self
 
 
 class SinusoidalPositions(Module):
@@ -129,6 +130,14 @@ class SinusoidalPositions(Module):
         return (wide(x) + waves[:, :features]).astype(x.dtype), self
 
 
+def _rows(vectors: Array, indices: Array) -> Array:
+    """Return vectors by their indices; NaN for those that do not exist, of which negative ones are some."""
+    found: Array = vectors.at[indices].get(
+        mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
+    )
+    return found
+
+
 def rotary(
     x: Float[Array, "time *heads features"],
     positions: Int[Array, "time"] | None = None,
@@ -149,9 +158,14 @@ def rotary(
         The rotated array, in the dtype of `x`. Angles and products are computed in float32 or wider.
 
     Raises:
-        ValueError: The number of features is odd.
+        TypeError: `x` is not floating-point.
+        ValueError: The number of features is odd, or that of positions another.
     """
     time, features = x.shape[0], x.shape[-1]
+    if not is_float(x.dtype):
+        raise TypeError(f"rotary rotates floating-point numbers, got {describe(x)}")
+    if positions is not None and positions.shape != (time,):
+        raise ValueError(f"rotary: there are {time} positions, got {describe(positions)} of them")
     if features % 2:
         raise ValueError(f"rotary rotates pairs of features, got {features} features")
     positions = jnp.arange(time) if positions is None else positions

@@ -10,6 +10,7 @@ from mlax._module.module import Module
 from mlax._module.nodes import Parameter
 from mlax.nn._fields import check_dtype
 from mlax.nn.init import constant
+from mlax.tree import describe
 
 __all__ = ["F", "PReLU"]
 
@@ -50,4 +51,9 @@ class PReLU(Module):
     def forward(self, x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Self]:
         """Return the activation of each element."""
         check_dtype(self, x, "slope")
+        if self.slope.data.shape not in ((), x.shape[-1:]):
+            raise ValueError(
+                f"PReLU: the slope is {describe(self.slope.data)}, neither one number nor one for each channel of "
+                f"{describe(x)}"
+            )
         return jnp.where(x >= 0, x, self.slope.data * x), self

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from mlax._module.freezing import freeze
 from mlax._module.nodes import Parameter
 from mlax._module.unset import holds_unset, refuse_unset
-from mlax.nn._effective import Effective, M, kernels, matching, with_kernels
+from mlax.nn._effective import Effective, M, kernels, matching, patterns, with_kernels
 from mlax.nn._fields import at_least
 from mlax.nn._inside import Model, P, R, S
 
@@ -49,6 +49,7 @@ class LoRA(Effective[M]):
 
     def __check__(self) -> None:
         at_least(self, 1, "rank")
+        patterns(self)
 
     def __post_init__(self) -> None:
         inner: Any = self.inner

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from mlax._module.module import Module
 from mlax._module.nodes import Parameter
-from mlax.nn._fields import at_least, check_dtype, made, wide
+from mlax.nn._fields import at_least, check_dtype, made, small, wide
 from mlax.nn.init import ones, zeros
 
 __all__ = ["GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm", "normalized", "scaled"]
@@ -54,6 +54,9 @@ class LayerNorm(Module):
     scale: Parameter[Float[Array, "features"]] | None = Parameter()
     bias: Parameter[Float[Array, "features"]] | None = Parameter()
 
+    def __check__(self) -> None:
+        small(self, "eps")
+
     def set_up(self, x: Float[Array, "*batch features"], rng: Array) -> Self:
         """Make scale and bias, in the dtype of the input."""
         return _with_scale_and_bias(self, x, rng)
@@ -77,6 +80,9 @@ class RMSNorm(Module):
     eps: float = 1e-6
     _: KW_ONLY
     scale: Parameter[Float[Array, "features"]] | None = Parameter()
+
+    def __check__(self) -> None:
+        small(self, "eps")
 
     def set_up(self, x: Float[Array, "*batch features"], rng: Array) -> Self:
         """Make the scale, in the dtype of the input."""
@@ -112,6 +118,7 @@ class GroupNorm(Module):
 
     def __check__(self) -> None:
         at_least(self, 1, "num_groups")
+        small(self, "eps")
 
     def set_up(self, x: Float[Array, "*space channels"], rng: Array) -> Self:
         """Make scale and bias, in the dtype of the input."""
@@ -152,6 +159,9 @@ class InstanceNorm(Module):
     _: KW_ONLY
     scale: Parameter[Float[Array, "channels"]] | None = Parameter()
     bias: Parameter[Float[Array, "channels"]] | None = Parameter()
+
+    def __check__(self) -> None:
+        small(self, "eps")
 
     def set_up(self, x: Float[Array, "axis *space channels"], rng: Array) -> Self:
         """Make scale and bias, in the dtype of the input."""

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from mlax._module.module import Module
 from mlax._module.nodes import Parameter, Variable
 from mlax._module.unset import holds_unset
-from mlax.nn._effective import Effective, M, kernels, matching, with_kernels
+from mlax.nn._effective import Effective, M, kernels, matching, patterns, with_kernels
 from mlax.nn._fields import at_least, wide
 from mlax.nn._inside import Model, P, R, S, in_inference
 
@@ -29,15 +29,18 @@ class WeightNorm(Effective[M]):
 
     Args:
         inner: The model.
-        where: A regular expression for paths of kernels. By default all that end with `kernel`.
+        where: A regular expression, or a tuple of them, for paths of kernels. By default all that end with `kernel`.
         scale: The scales, by path, shape (out,). In a `Repeat`,
             each block has its own.
     """
 
     inner: M
     _: KW_ONLY
-    where: str = r".*\bkernel"
+    where: str | tuple[str, ...] = r".*\bkernel"
     scale: Parameter[dict[str, Array]] = Parameter()
+
+    def __check__(self) -> None:
+        patterns(self)
 
     @property
     def is_set_up(self) -> bool:
@@ -83,7 +86,7 @@ class SpectralNorm(Effective[M]):
 
     Args:
         inner: The model.
-        where: A regular expression for paths of kernels. By default all that end with `kernel`.
+        where: A regular expression, or a tuple of them, for paths of kernels. By default all that end with `kernel`.
         iterations: Power iterations in each training call.
         eps: Least length of a vector when it is normalized.
         vectors: The left singular vectors as far as they are known, by path, shape (out,). In a `Repeat`,
@@ -92,13 +95,14 @@ class SpectralNorm(Effective[M]):
 
     inner: M
     _: KW_ONLY
-    where: str = r".*\bkernel"
+    where: str | tuple[str, ...] = r".*\bkernel"
     iterations: int = 1
     eps: float = 1e-12
     vectors: Variable[dict[str, Array]] = Variable()
 
     def __check__(self) -> None:
         at_least(self, 1, "iterations")
+        patterns(self)
 
     @property
     def is_set_up(self) -> bool:

@@ -97,35 +97,16 @@ class Repeat(Module, Generic[M]):
         The first argument is the input of the first block. All others are the same for each block.
         """
         layer: Any = self
-        y, layer = layer._run(*args, **kwargs)
+        y, layer = layer._forward(*args, **kwargs)
         return y, layer
 
-    def _run(self, x: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        key = _inside.key_of_call()
-        block: Any = self.block
-        variables, rest = block.partition(is_variable)
+    def _forward(self, x: Any, *args: Any, **kwargs: Any) -> tuple[Any, Self]:
+        def call(block: Any, key: Array | None, x: Any, _: None) -> Any:
+            y, block = _inside.call(self, "block", block, (x, *args), kwargs, key=key)
+            return (y, None), block
 
-        def body(x: Any, inputs: Any) -> Any:
-            variables, rest, i = inputs
-            y, after = _inside.call(
-                self,
-                "block",
-                rest.combine(variables),
-                (x, *args),
-                kwargs,
-                key=_inside.folded(key, i),
-            )
-            _inside.check_same("Repeat: a block's result", "its input", x, y)
-            return y, after.filter(is_variable)  # the Parameters would be written again
-
-        run: Callable[[Any, Any], Any] = body
-        if self.remat is not False:
-            policy = None if self.remat is True else self.remat
-            run = _jax.checkpoint(body, policy=policy, prevent_cse=False)
-        y, variables = jax.lax.scan(
-            run, x, (variables, rest, jnp.arange(self.depth)), unroll=self.unroll
-        )
-        return y, self.replace(block=rest.combine(variables))
+        (y, _), self = self._run(call, x, None)
+        return y, self
 
     @as_call
     def scan(
@@ -142,26 +123,32 @@ class Repeat(Module, Generic[M]):
         Returns:
             The pair of the last block's `x` and of the stacked results; and the Repeat with changed Variables.
         """
-        method = method_of("Repeat.scan", self.block, method)
+        function = method_of("Repeat.scan", self.block, method)
+
+        def call(block: Any, key: Array | None, x: Any, of_block: Any) -> Any:
+            return _inside.call(self, "block", block, (x, of_block), key=key, method=function)
+
+        return self._run(call, x, each)
+
+    def _run(self, call: Callable[..., Any], x: Any, each: Any) -> tuple[tuple[Any, Any], Self]:
+        """Call each block by `call(block, key, x, of_block)`, which returns `((x, result), block)`."""
         key = _inside.key_of_call()
         block: Any = self.block
         variables, rest = block.partition(is_variable)
 
         def body(before: Any, inputs: Any) -> Any:
             variables, rest, of_block, i = inputs
-            (x, result), after = _inside.call(
-                self,
-                "block",
-                rest.combine(variables),
-                (before, of_block),
-                key=_inside.folded(key, i),
-                method=method,
-            )
-            _inside.check_same("Repeat.scan: a block's result", "its input", before, x)
-            return x, (result, after.filter(is_variable))
+            block = rest.combine(variables)
+            (x, result), after = call(block, _inside.folded(key, i), before, of_block)
+            _inside.check_same("Repeat: a block's result", "its input", before, x)
+            return x, (result, after.filter(is_variable))  # the Parameters would be written again
 
+        run: Callable[[Any, Any], Any] = body
+        if self.remat is not False:
+            policy = None if self.remat is True else self.remat
+            run = _jax.checkpoint(body, policy=policy, prevent_cse=False)
         x, (results, variables) = jax.lax.scan(
-            body, x, (variables, rest, each, jnp.arange(self.depth)), unroll=self.unroll
+            run, x, (variables, rest, each, jnp.arange(self.depth)), unroll=self.unroll
         )
         return (x, results), self.replace(block=rest.combine(variables))
 

@@ -10,6 +10,7 @@ from mlax._module.surgery import at
 from mlax._module.unset import holds_unset
 from mlax.nn._effective import Effective, M
 from mlax.nn._inside import Model, P, R, S
+from mlax.tree import describe
 
 __all__ = ["Shared"]
 
@@ -36,7 +37,12 @@ class Shared(Effective[M]):
         object.__setattr__(self, "inner", self._emptied(self.inner))
 
     def _emptied(self, model: Any) -> Any:
-        if at(model, self.where).get().data is None or holds_unset(model):
+        node = at(model, self.where).get()
+        if not is_leaf_state(node):
+            raise TypeError(
+                f"Shared.where must lead to a node, such as `lambda m: m.head.kernel`, got {describe(node)}"
+            )
+        if node.data is None or holds_unset(model):
             return model  # an unset one is emptied when it is set up
         return at(model, self.where).apply(lambda node: node.with_data(None))
 

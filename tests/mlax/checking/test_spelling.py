@@ -81,6 +81,7 @@ class Pair(NamedTuple, Generic[T]):
         (Any, "Any"),
         (Self, "Self"),
         (T, "T"),
+        (TypeVar("Bound", bound="Pair"), "Pair"),
         (GenericAlias(list, T), "list[T]"),
         (None, "None"),
     ],

@@ -285,7 +285,7 @@ CASES: dict[str, Case] = {
     "Batched": Case(
         nn.Batched(nn.BatchNorm()),
         (IMAGE,),
-        lambda layer, x: peers.flax_batch_norm(layer.inner, x),
+        lambda layer, x: peers.batch_norm(layer.inner, x, running=False),
         training=True,
         rounded=0.5,
         wrong=(((INTEGERS,), "int"), ((FEW_AXES,), "first axis")),

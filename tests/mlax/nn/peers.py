@@ -1,7 +1,9 @@
 """The same layers of Equinox and Flax, or formulas, as functions of a layer of mlax and its inputs.
 
 They use the layer's own arrays, so their gradients with respect to the layer compare with the layer's. Called with
-float64, they are the exact results.
+float64, they are the exact results. A formula stands where neither library has the layer (Bilinear, LearnedPositions,
+SinusoidalPositions, SwiGLU, LoRA, Repeat, Shared), or another one: Equinox divides space into other parts in adaptive
+pools, and its SpectralNorm iterates before it divides; Flax's transposed convolution has not PyTorch's padding.
 """
 
 import math
@@ -179,25 +181,19 @@ def group_norm(layer: Any, x: Any) -> Any:
 
 
 def instance_norm(layer: Any, x: Any) -> Any:
-    axes = tuple(range(x.ndim - 1))
-    y = (x - jnp.mean(x, axes)) / jnp.sqrt(jnp.var(x, axes) + layer.eps)
-    return y * layer.scale.data + layer.bias.data
+    """Each channel is a group."""
+    peer = eqn.GroupNorm(x.shape[-1], x.shape[-1], layer.eps)
+    return channels_first(filled(peer, weight=of(layer.scale), bias=of(layer.bias)))(x)
 
 
-def batch_norm(layer: Any, x: Any) -> Any:
-    """With running statistics."""
-    y = (x - layer.mean.data) / jnp.sqrt(layer.variance.data + layer.eps)
-    return y * layer.scale.data + layer.bias.data
-
-
-def flax_batch_norm(layer: Any, xs: Any) -> Any:
-    """With those of the batch."""
+def batch_norm(layer: Any, xs: Any, running: bool = True) -> Any:
+    """With running statistics, or those of the batch."""
     options = {"momentum": layer.momentum, "epsilon": layer.eps, "use_fast_variance": False}
     peer = nnx.BatchNorm(xs.shape[-1], **options, param_dtype=xs.dtype, rngs=nnx.Rngs(0))
     peer.scale, peer.bias = nnx.Param(layer.scale.data), nnx.Param(layer.bias.data)
     peer.mean = nnx.BatchStat(layer.mean.data.astype(xs.dtype))
     peer.var = nnx.BatchStat(layer.variance.data.astype(xs.dtype))
-    return peer(xs)
+    return peer(xs, use_running_average=running)
 
 
 def mlp(layer: Any, x: Any) -> Any:

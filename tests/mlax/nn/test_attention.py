@@ -187,15 +187,15 @@ def test_mistakes() -> None:
 
 def test_learned_positions_beyond_the_length() -> None:
     layer = mlax.set_up(nn.LearnedPositions(4), array(3, 2), rng=KEY)
-    y, _ = layer(array(3, 2), jnp.array([0, 3, 4]))
-    assert jnp.isnan(y).any(1).tolist() == [False, False, True]
+    y, _ = layer(array(3, 2), jnp.array([-1, 3, 4]))
+    assert jnp.isnan(y).any(1).tolist() == [True, False, True]
 
 
 def test_embedding_attends_and_marks_what_does_not_exist() -> None:
     layer = mlax.set_up(nn.Embedding(5, 3), jnp.array([0]), rng=KEY)
     logits, _ = layer.attend(array(2, 3))
     np.testing.assert_allclose(logits, array(2, 3) @ layer.kernel.data.T, 1e-6)
-    y, _ = layer(jnp.array([4, 5]))
-    assert jnp.isnan(y).all(1).tolist() == [False, True]
+    y, _ = layer(jnp.array([4, 5, -1]))
+    assert jnp.isnan(y).all(1).tolist() == [False, True, True]
     with pytest.raises(TypeError, match=r"nn\.Compute"):
         layer.attend(array(2, 3).astype(jnp.bfloat16))

@@ -11,7 +11,7 @@ import pytest
 
 import mlax
 from mlax import nn
-from tests.mlax.nn.cases import CASES, KEY, Case, cast, is_float, same, with_gradients
+from tests.mlax.nn.cases import CASES, KEY, Case, X, cast, is_float, same, with_gradients
 
 pytestmark = pytest.mark.one_python
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -118,6 +118,45 @@ def test_wrong_inputs(case: Case) -> None:
             with pytest.raises((TypeError, ValueError)) as caught:
                 case.set_up((inputs, {}))
             readable(caught.value, text)
+
+
+def test_parts_of_a_series() -> None:
+    series = nn.Series(nn.Linear(3), nn.F(jax.nn.relu), nn.Linear(2))
+    assert mlax.tree_equal(series[1:], nn.Series(*series.layers[1:]))
+    assert series[-1] is series.layers[2]
+    assert [len(series[:0]), len([*series])] == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "text"),
+    [
+        (lambda: nn.LayerNorm(64), "LayerNorm.eps must be .*, got 64.\n.*that of the first input"),
+        (lambda: nn.RMSNorm(64), "RMSNorm.eps"),
+        (lambda: nn.GroupNorm(2, 64), "GroupNorm.eps"),
+        (lambda: nn.InstanceNorm(64), "InstanceNorm.eps"),
+        (lambda: nn.BatchNorm(64), "BatchNorm.momentum must be .*\n.*that of the first input"),
+        (lambda: nn.Series(nn.Linear(3), jax.nn.relu), r"Series .* relu.\n.*nn.F\(relu\)"),
+        (lambda: nn.Parallel(jax.nn.relu), r"Parallel .* relu.\n.*nn.F\(relu\)"),
+        (lambda: nn.Recurrent(nn.Linear(3)), "Recurrent.cell must be Cell, got"),
+        (lambda: nn.LoRA(nn.Linear(3), 2, where="(("), "LoRA.where is not a regular expression"),
+        (lambda: nn.WeightNorm(nn.Linear(3), where="(("), "WeightNorm.where is not a regular"),
+        (lambda: nn.SpectralNorm(nn.Linear(3), where="(("), "SpectralNorm.where is not a regular"),
+        (lambda: nn.Compute(nn.Linear(3), "bf16"), "Compute.dtype must be .*, got 'bf16'"),
+        (lambda: nn.Batched(nn.Dropout(0.0))(1.0), "Batched takes arrays .*, got none"),
+        (
+            lambda: nn.Shared(nn.PReLU(mlax.Parameter(1.0)), lambda m: m.slope.data, lambda m: 1),
+            r"Shared.where must lead to a node, .* got float32\[\]",
+        ),
+        (lambda: nn.PReLU(mlax.Parameter(jnp.ones(3)))(X), r"PReLU: the slope is float32\[3\], "),
+        (lambda: nn.rotary(X, jnp.arange(2)), r"rotary: there are 4 positions, got int32\[2\]"),
+        (lambda: nn.rotary(jnp.ones((2, 4), int)), "rotary rotates floating-point numbers"),
+    ],
+)
+def test_mistakes_of_other_libraries_users(mistake: Any, text: str) -> None:
+    """What `LayerNorm(64)` means elsewhere is an error here, as are values that only fail later."""
+    with pytest.raises((TypeError, ValueError), match=f"^{text}") as caught:
+        mistake()
+    assert len(str(caught.value).splitlines()) <= 2
 
 
 def readable(error: BaseException, *texts: str) -> None:

@@ -106,6 +106,31 @@ def test_batch_norm_far_from_zero() -> None:
     np.testing.assert_allclose(y, numpy_norm(far, (0, 1))[2], 1e-3, 1e-3)
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_norms_far_from_zero_in_narrow_dtypes(dtype: Any) -> None:
+    """Means, variances and squares are computed in float32: that of 3000 does not exist in float16."""
+    far = (100 * XS + 3000).astype(dtype)
+    layers: dict[tuple[int, ...], Any] = {
+        (-1,): nn.LayerNorm(scale=None, bias=None),
+        (0, 1): nn.Batched(nn.BatchNorm(scale=None, bias=None)),
+        (1,): nn.Batched(nn.InstanceNorm(scale=None, bias=None)),
+        (1, 2): nn.Batched(nn.GroupNorm(1, scale=None, bias=None)),
+    }
+    exact = np.asarray(far, np.float64)
+    mean_square = np.sqrt(np.square(exact).mean(-1, keepdims=True))
+    expected = [
+        (exact - exact.mean(a, keepdims=True)) / exact.std(a, keepdims=True) for a in layers
+    ]
+    norms = [*layers.values(), nn.RMSNorm(scale=None)]
+    with jax.numpy_dtype_promotion("strict"):
+        got = jax.jit(lambda x: [mlax.training(norm, rng=KEY)(x)[0] for norm in norms])(far)
+    for y, right in zip(got, [*expected, exact / mean_square], strict=True):
+        assert y.dtype == dtype
+        np.testing.assert_allclose(
+            np.asarray(y, np.float64), right, float(jnp.finfo(dtype).eps), 1e-3
+        )
+
+
 def test_statistics_are_not_differentiated() -> None:
     def loss(model: Any, xs: Any) -> Any:
         y, model = mlax.training(model)(xs)

@@ -54,6 +54,7 @@ def functions(x: Array) -> None:
     series = nn.Series(nn.Linear(3), relu)
     reveal_type(series)  # reveals: Series
     reveal_type(series[0])  # reveals: Module
+    reveal_type(series[1:])  # reveals: Series
     nn.Series(jax.nn.relu)  # error: reportArgumentType // arg-type
 
 
