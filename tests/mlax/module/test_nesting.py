@@ -1,6 +1,7 @@
-"""Modules nested 300 deep work, although Python's limit of recursion would not let them."""
+"""Modules nested hundreds deep work, although Python's limit of recursion would not let them."""
 
 import copy
+import functools
 import pickle
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import mlax
 from mlax import Module, Parameter
 
 DEPTH = 300
+CALLED = 150  # of these a call has more than a thousand frames, and what JAX notes of each operation grows with them
 
 
 class Nested(Module):
@@ -36,9 +38,9 @@ class Nested(Module):
                 return self.call(inner, x)
 
 
-def nested(is_set_up: bool = True, in_tuples: bool = False) -> Nested:
+def nested(is_set_up: bool = True, in_tuples: bool = False, depth: int = DEPTH) -> Nested:
     model = None
-    for _ in range(DEPTH):
+    for _ in range(depth):
         added = Parameter(jnp.ones(2)) if is_set_up else Parameter()
         model = Nested((model,) if in_tuples and model is not None else model, added)
     assert model is not None
@@ -62,24 +64,23 @@ def loss(model: Nested) -> tuple[Array, Nested]:
     return y.sum(), model
 
 
-CALLS: dict[str, Callable[[bool], Array]] = {
-    "call": lambda tuples: nested(in_tuples=tuples)(X)[0],
-    "jit": lambda tuples: jax.jit(lambda m: m(X)[0])(nested(in_tuples=tuples)),
-    "eval_shape": lambda tuples: (
-        X + jnp.zeros(jax.eval_shape(nested(in_tuples=tuples), X)[0].shape) + DEPTH
-    ),
-    "options": lambda tuples: mlax.inference(nested(in_tuples=tuples))(X)[0],
-    "set_up": lambda tuples: mlax.set_up(nested(False, tuples), X)(X)[0],
-    "set_up in a call": lambda tuples: nested(False, tuples)(X)[0],
-    "pickle": lambda tuples: pickle.loads(pickle.dumps(nested(in_tuples=tuples)))(X)[0],
-    "deepcopy": lambda tuples: copy.deepcopy(nested(in_tuples=tuples))(X)[0],
+CALLS: dict[str, Callable[[Callable[..., Nested]], Array]] = {
+    "call": lambda make: make()(X)[0],
+    "jit": lambda make: jax.jit(lambda m: m(X)[0])(make()),
+    "eval_shape": lambda make: X + jnp.zeros(jax.eval_shape(make(), X)[0].shape) + CALLED,
+    "options": lambda make: mlax.inference(make())(X)[0],
+    "set_up": lambda make: mlax.set_up(make(False), X)(X)[0],
+    "set_up in a call": lambda make: make(False)(X)[0],
+    "pickle": lambda make: pickle.loads(pickle.dumps(make()))(X)[0],
+    "deepcopy": lambda make: copy.deepcopy(make())(X)[0],
 }
 
 
 @pytest.mark.parametrize("in_tuples", [False, True], ids=["fields", "tuples"])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 def test_deeply_nested_modules_are_called(call, in_tuples):
-    np.testing.assert_array_equal(call(in_tuples), X + DEPTH)
+    make = functools.partial(nested, in_tuples=in_tuples, depth=CALLED)
+    np.testing.assert_array_equal(call(make), X + CALLED)
 
 
 GRADIENTS: dict[str, Callable[[Nested], Nested]] = {
