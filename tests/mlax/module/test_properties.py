@@ -35,9 +35,7 @@ def every_state(tree: Any) -> list[State]:
     return []
 
 
-@given(modules)
-@settings(max_examples=150)
-def test_flatten_and_unflatten(tree):
+def flattens_and_unflattens(tree):
     leaves, treedef = jax.tree.flatten(tree)
     back = treedef.unflatten(leaves)
     assert type(back) is type(tree)
@@ -54,9 +52,7 @@ def test_flatten_and_unflatten(tree):
     assert jax.tree.leaves(treedef.unflatten(dummies)) == dummies
 
 
-@given(modules)
-@settings(max_examples=150)
-def test_leaves_are_those_of_the_nodes_in_their_order(tree):
+def has_the_leaves_of_its_nodes_in_their_order(tree):
     expected = [
         leaf
         for node in every_state(tree)
@@ -73,9 +69,7 @@ def test_leaves_are_those_of_the_nodes_in_their_order(tree):
     assert len(found) == len(expected)
 
 
-@given(modules)
-@settings(max_examples=150)
-def test_key_paths_are_the_python_that_reaches_the_leaf(tree):
+def has_key_paths_that_are_the_python_that_reaches_the_leaf(tree):
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         reached = eval(f"tree{keystr(path)}", {"tree": tree})
         assert (reached.data if isinstance(reached, ENode) else reached) is leaf
@@ -86,9 +80,7 @@ def test_key_paths_are_the_python_that_reaches_the_leaf(tree):
         assert eval(f"tree{keystr(path)}", {"tree": tree}) is node
 
 
-@given(modules)
-@settings(max_examples=100)
-def test_copies_are_equal_and_frozen(tree):
+def has_equal_and_frozen_copies(tree):
     for back in (copy.copy(tree), copy.deepcopy(tree), pickle.loads(pickle.dumps(tree))):
         assert tree_equal(back, tree)
         assert jax.tree.structure(back) == jax.tree.structure(tree)
@@ -102,15 +94,65 @@ def test_copies_are_equal_and_frozen(tree):
     assert not originals & {id(leaf) for leaf in jax.tree.leaves(copy.deepcopy(tree))}
 
 
-@pytest.mark.one_python
+def prints(tree):
+    text = repr(tree)
+    assert text.startswith(f"{type(tree).__name__}(")
+    assert "Array(" not in text
+    assert "0x" not in re.sub(r"<[^>]*>", "", text)
+
+
+# Hypothesis takes longer to draw a tree than a law to look at it, so what it draws is given to several.
+LAWS = [
+    flattens_and_unflattens,
+    has_the_leaves_of_its_nodes_in_their_order,
+    has_key_paths_that_are_the_python_that_reaches_the_leaf,
+    has_equal_and_frozen_copies,
+    prints,
+]
+
+
 @given(modules)
-@settings(max_examples=25)
-def test_jit_of_identity(tree):
+@settings(max_examples=150)
+def test_every_tree(tree):
+    for law in LAWS:
+        law(tree)
+
+
+def is_itself_under_jit(tree):
     back = jax.jit(lambda x: x)(tree)
     assert tree_equal(back, tree)
     assert tree_equal(jax.tree.map(lambda x: x, tree), tree)
     shapes = jax.eval_shape(lambda x: x, tree)
     assert jax.tree.structure(shapes) == jax.tree.structure(tree)
+
+
+def has_gradients_with_the_structure_of_its_parameters(tree):
+    model = jax.tree.map(
+        lambda n: n if n.data is not UNSET else n.with_data(None), tree, is_leaf=mlax.is_leaf_state
+    )
+    # An array that the strategy has put into two places would be refused.
+    model = jax.tree.map(lambda leaf: leaf.copy(), model)
+
+    def loss_fn(model: Any) -> Any:
+        squares = [
+            (jnp.abs(leaf) ** 2).sum().astype(float) for leaf in jax.tree.leaves(model.filter())
+        ]
+        return sum(squares, jnp.zeros(())), model
+
+    (_, after), gradients = mlax.value_and_grad(loss_fn)(model)
+    assert tree_equal(after, model)
+    params = model.filter()
+    assert jax.tree.structure(gradients) == jax.tree.structure(params)
+    for gradient, weight in zip(jax.tree.leaves(gradients), jax.tree.leaves(params), strict=True):
+        assert (gradient.shape, gradient.dtype) == (weight.shape, weight.dtype)
+
+
+@pytest.mark.one_python
+@given(modules)
+@settings(max_examples=25)
+def test_under_transformations(tree):
+    is_itself_under_jit(tree)
+    has_gradients_with_the_structure_of_its_parameters(tree)
 
 
 PREDICATES = [
@@ -120,10 +162,11 @@ PREDICATES = [
 ]  # fmt: skip
 
 
-@pytest.mark.one_python
-@given(modules, st.lists(st.sampled_from(PREDICATES), max_size=3), st.randoms())
-@settings(max_examples=150)
-def test_partition_and_combine(tree, predicates, random):
+def nodes_of(tree: Any) -> Any:
+    return jax.tree.flatten(tree, is_leaf=mlax.is_leaf_state)
+
+
+def is_parted_and_combined(tree, predicates, random):
     parts = tree.partition(*predicates)
     assert len(parts) == (len(predicates) or 1) + 1
     structure = nodes_of(tree)[1]
@@ -145,14 +188,7 @@ def test_partition_and_combine(tree, predicates, random):
         assert all(map(tree_equal, with_path, parts))
 
 
-def nodes_of(tree: Any) -> Any:
-    return jax.tree.flatten(tree, is_leaf=mlax.is_leaf_state)
-
-
-@pytest.mark.one_python
-@given(modules, st.integers(0, 5))
-@settings(max_examples=100)
-def test_partition_by_path(tree, number):
+def is_parted_by_path(tree, number):
     paths = [
         keystr(path)
         for path, _ in jax.tree_util.tree_leaves_with_path(tree, is_leaf=mlax.is_leaf_state)
@@ -164,6 +200,14 @@ def test_partition_by_path(tree, number):
     assert tree_equal(part.combine(rest), tree)
     for path, node in jax.tree_util.tree_leaves_with_path(part, is_leaf=mlax.is_leaf_state):
         assert node.data is None or keystr(path) == chosen
+
+
+@pytest.mark.one_python
+@given(modules, st.lists(st.sampled_from(PREDICATES), max_size=3), st.randoms(), st.integers(0, 5))
+@settings(max_examples=150)
+def test_partition(tree, predicates, random, number):
+    is_parted_and_combined(tree, predicates, random)
+    is_parted_by_path(tree, number)
 
 
 @given(statics, statics)
@@ -196,36 +240,3 @@ def test_replace_changes_one_field(tree, node):
         jax.tree.structure(getattr(changed, o)) == jax.tree.structure(getattr(tree, o))
         for o in others
     )
-
-
-@pytest.mark.one_python
-@given(modules)
-@settings(max_examples=25)
-def test_gradients_have_the_structure_of_the_parameters(tree):
-    model = jax.tree.map(
-        lambda n: n if n.data is not UNSET else n.with_data(None), tree, is_leaf=mlax.is_leaf_state
-    )
-    # An array that the strategy has put into two places would be refused.
-    model = jax.tree.map(lambda leaf: leaf.copy(), model)
-
-    def loss_fn(model: Any) -> Any:
-        squares = [
-            (jnp.abs(leaf) ** 2).sum().astype(float) for leaf in jax.tree.leaves(model.filter())
-        ]
-        return sum(squares, jnp.zeros(())), model
-
-    (_, after), gradients = mlax.value_and_grad(loss_fn)(model)
-    assert tree_equal(after, model)
-    params = model.filter()
-    assert jax.tree.structure(gradients) == jax.tree.structure(params)
-    for gradient, weight in zip(jax.tree.leaves(gradients), jax.tree.leaves(params), strict=True):
-        assert (gradient.shape, gradient.dtype) == (weight.shape, weight.dtype)
-
-
-@given(modules)
-@settings(max_examples=100)
-def test_every_tree_prints(tree):
-    text = repr(tree)
-    assert text.startswith(f"{type(tree).__name__}(")
-    assert "Array(" not in text
-    assert "0x" not in re.sub(r"<[^>]*>", "", text)
