@@ -124,7 +124,7 @@ def sample(model: LanguageModel, prompt: str, rng: Array) -> str:
 
 
 def train(
-    model: LanguageModel, steps: int = 500, every: int = 100, batch: int = 16
+    model: LanguageModel, steps: int = 400, every: int = 100, batch: int = 16
 ) -> LanguageModel:
     """Return a trained model. Each `every` steps it writes something, and is saved."""
     text = documentation()
