@@ -21,6 +21,10 @@ class Effort:
         triad: MiB of each array in the measurement of the memory bandwidth.
         leaves: Number of leaves of the tree on which the cost of checks is measured.
         blocks: Number of blocks of the language model whose forward pass is traced.
+        depths: Numbers of blocks of the transformers whose first call and step are measured.
+        few_and_many: Two numbers of blocks whose first calls are compared.
+        first_calls: How often that is compared.
+        traces: How often each network is traced.
         imports: How often each library is imported, in a new process.
         splits: Numbers of leaves that the large tree's weights are divided into.
         on_demand: Areas that are measured only on request.
@@ -35,6 +39,10 @@ class Effort:
     triad: int
     leaves: int
     blocks: int
+    depths: tuple[int, ...]
+    few_and_many: tuple[int, ...]
+    first_calls: int
+    traces: int
     imports: int
     splits: tuple[int, ...]
     on_demand: tuple[str, ...] = ()
@@ -67,6 +75,10 @@ FULL = Effort(
     triad=256,
     leaves=1_000,
     blocks=24,
+    depths=(4, 24, 48),
+    few_and_many=(4, 48),
+    first_calls=3,
+    traces=5,
     imports=9,
     splits=(1, 8, 64, 512),
 )
@@ -81,6 +93,10 @@ QUICK = Effort(
     triad=256,
     leaves=300,
     blocks=24,
+    depths=(4,),
+    few_and_many=(4, 48),
+    first_calls=1,
+    traces=3,
     imports=3,
     splits=(1, 8, 64),
     on_demand=("memory", "imports"),

@@ -138,6 +138,16 @@ class Results:
                 return one
         return None
 
+    def fastest(self, area: str, case: str, quantity: str, of: str | tuple[str, ...]) -> str:
+        """Return the candidate with the smallest median, of those that were measured."""
+        names = (of,) if isinstance(of, str) else of
+        medians = {
+            name: one.spread.median
+            for name in names
+            if (one := self.find(area, case, name, quantity)) is not None
+        }
+        return min(medians, key=medians.__getitem__, default=names[0])
+
     def ratio(self, area: str, case: str, quantity: str, of: str, to: str) -> Spread | None:
         """Return the ratio of `of` to `to`, round by round; None if either was not measured."""
         one, other = self.find(area, case, of, quantity), self.find(area, case, to, quantity)

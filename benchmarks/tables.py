@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from benchmarks.networks import DEEP, DEPTHS, PEERS
 from benchmarks.results import Measurement, Results, Spread
 from benchmarks.targets import TARGETS, exponents
 
@@ -163,6 +164,43 @@ def _memory(results: Results) -> Iterator[Table]:
         yield Table(f"Memory growth of a separate process, {case}", head, tuple(rows))
 
 
+def _networks(results: Results) -> Iterator[Table]:
+    for case in results.cases("networks"):
+        names = results.candidates("networks", case)
+        if case == DEPTHS:
+            calls = (quantity(results.find("networks", case, name, "first call")) for name in names)
+            yield Table("First call in processor time", ("", *names), ((DEEP, *calls),))
+            continue
+        fastest = results.fastest("networks", case, "step", PEERS)
+        compared = (("trace", "flax.nnx"), ("first call", "Equinox"), ("step", fastest))
+        rows = list[tuple[str, ...]]()
+        for name in names:
+            cells = [quantity(results.find("networks", case, name, what)) for what, _ in compared]
+            for what, to in compared:
+                found = results.ratio("networks", case, what, name, to)
+                cells.append("1" if name == to else ratio(found))
+            rows.append((name, *cells))
+        head = ("trace", "first call", "step", *(f"{what} / {to}'s" for what, to in compared))
+        yield Table(f"Loss and gradient, {case}", ("", *head), tuple(rows))
+
+
+def _code(results: Results) -> Iterator[Table]:
+    names = results.candidates("code", results.cases("code")[0])
+    rows = [
+        (
+            case,
+            *(
+                quantity(results.find("code", case, name, what))
+                for what in ("lines", "characters")
+                for name in names
+            ),
+        )
+        for case in results.cases("code")
+    ]
+    head = (*(f"{name}, lines" for name in names), *(f"{name}, characters" for name in names))
+    yield Table("Code that users write", ("", *head), tuple(rows))
+
+
 def _against(area: str, name: str, first: str) -> Callable[[Results], Iterator[Table]]:
     """Return a function that makes tables of one quantity, comparing one candidate with all others."""
 
@@ -194,6 +232,8 @@ AREAS: dict[str, Callable[[Results], Iterator[Table]]] = {
     "checks": _against("checks", "trace", "with checks"),
     "modules": _against("modules", "time", "mlax"),
     "calls": _against("calls", "time", "mlax"),
+    "networks": _networks,
+    "code": _code,
     "imports": _against("imports", "time", "mlax"),
 }
 
@@ -216,7 +256,7 @@ def _targets(results: Results) -> Table:
     rows = tuple(
         (
             target.text,
-            f"{target.of} / {target.to}",
+            f"{target.of} / {target.to if isinstance(target.to, str) else 'the fastest peer'}",
             ratio(target.measured(results)),
             f"{target.at_most:.2f}",
             target.verdict(results),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import calls
+from benchmarks import calls, code, networks
 from benchmarks.algorithms import ALGORITHMS
 from benchmarks.results import Results, Spread
 from benchmarks.trees import large_leaves, small_leaves
@@ -24,7 +24,7 @@ class Target:
         case: On what; the beginning of its name is enough.
         quantity: What is compared.
         of: Who should be fast.
-        to: Who it is compared with.
+        to: Who it is compared with, or several: then the one with the smallest median counts.
         at_most: The largest ratio.
     """
 
@@ -33,14 +33,15 @@ class Target:
     case: str
     quantity: str
     of: str
-    to: str
+    to: str | tuple[str, ...]
     at_most: float
 
     def measured(self, results: Results) -> Spread | None:
         """Return the ratio with its quartiles; None if this run has not measured it."""
         for case in results.cases(self.area):
             if case.startswith(self.case):
-                return results.ratio(self.area, case, self.quantity, self.of, self.to)
+                to = results.fastest(self.area, case, self.quantity, self.to)
+                return results.ratio(self.area, case, self.quantity, self.of, to)
         return None
 
     def verdict(self, results: Results) -> str:
@@ -105,6 +106,50 @@ TARGETS = (
             ("trace 24 blocks", calls.BLOCKS, "mlax", "flax.nnx", 1.05),
             ("trace 24 blocks", calls.BLOCKS, "mlax", "Equinox", 0.65),
         )
+    ),
+    *(
+        Target(f"step, {case}", "networks", case, "step", "mlax", networks.UNROLLED, 1.05)
+        for case in (
+            "MLP",
+            "convolutional net",
+            "transformer, 4",
+            "transformer, 24",
+            "transformer, 48",
+        )
+    ),
+    *(
+        Target(f"step, {case}", "networks", case, "step", networks.DEEP, networks.PEERS, 1.1)
+        for case in ("transformer, 24", "transformer, 48")
+    ),
+    *(
+        Target(f"trace, {case}", "networks", case, "trace", "mlax", "flax.nnx", 1.05)
+        for case in ("MLP", "convolutional net", "transformer, 4", "transformer, 24")
+    ),
+    Target(
+        "trace, transformer, 24",
+        "networks",
+        "transformer, 24",
+        "trace",
+        networks.DEEP,
+        "flax.nnx, scan with remat",
+        1.05,
+    ),
+    Target(
+        networks.DEPTHS, "networks", networks.DEPTHS, "first call", "48 blocks", "4 blocks", 1.1
+    ),
+    Target(
+        "first call, transformer, 48",
+        "networks",
+        "transformer, 48",
+        "first call",
+        networks.DEEP,
+        "Equinox",
+        0.3,
+    ),
+    *(
+        Target(f"lines of code, {case}", "code", case, "lines", "mlax", to, at_most)
+        for case in tuple(code.FILES)[:3]
+        for to, at_most in (("Equinox", 0.99), ("flax.nnx", 1))
     ),
     Target("import", "imports", "import", "time", "mlax", "jax", 1.2),
 )

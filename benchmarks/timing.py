@@ -23,6 +23,7 @@ def take_turns(
     rounds: int,
     turn: float,
     progress: Progress,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Timings:
     """Time each candidate once a round, in turns of several calls.
 
@@ -31,6 +32,7 @@ def take_turns(
         rounds: Number of rounds, after a warm-up.
         turn: Seconds that a turn should take; it has at least one call.
         progress: Called with a description of the current work.
+        clock: What counts seconds: those of the wall, or of the processor where other load is not to matter.
 
     Returns:
         The mean time of a call in each turn.
@@ -49,10 +51,10 @@ def take_turns(
             progress(f"round {number + 1} of {rounds}")
             for name, function in candidates.items():
                 gc.collect()  # otherwise one candidate pays for the garbage of another
-                start = time.perf_counter()
+                start = clock()
                 for _ in range(calls[name]):
                     function()
-                timings[name].append((time.perf_counter() - start) / calls[name])
+                timings[name].append((clock() - start) / calls[name])
     return timings
 
 

@@ -16,10 +16,23 @@ import pytest
 from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks import calls, imports, language, memory, modules, optimizers, page, peers, steps
+from benchmarks import (
+    calls,
+    code,
+    imports,
+    language,
+    memory,
+    modules,
+    networks,
+    optimizers,
+    page,
+    peers,
+    steps,
+)
 from benchmarks.agreement import DisagreementError
 from benchmarks.algorithms import ADAM, ALGORITHMS
 from benchmarks.effort import FULL, QUICK, Effort
+from benchmarks.networks.candidates import CONV_NET, LIBRARIES, MLP, Candidate, agree
 from benchmarks.peers import PEERS, Peer
 from benchmarks.results import Results
 from benchmarks.timing import Progress
@@ -40,6 +53,10 @@ TINY = Effort(
     triad=1,
     leaves=2,
     blocks=1,
+    depths=(),
+    few_and_many=(1,),
+    first_calls=1,
+    traces=2,
     imports=2,
     splits=(1, 2),
 )
@@ -90,6 +107,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         two = {name: ALGORITHMS[name] for name in ("Adam", "Adafactor")}
         patch.setattr(optimizers, "ALGORITHMS", two)
         patch.setattr(modules, "MODULES", 2)
+        patch.setattr(networks, "MLP", MLP.of(hidden=8))
+        patch.setattr(networks, "CONV_NET", CONV_NET.of(width=2))
         patch.setattr(calls, "FEW", 1)
         patch.setattr(calls, "MANY", 2)
         patch.setattr(imports, "MODULES", ("mlax", "json"))
@@ -146,11 +165,26 @@ def test_everything_is_measured_and_kept(whole: tuple[Path, str]) -> None:
     (grown,) = [one.rounds[0] for one in results.measurements if one.area == "memory"]
     assert grown >= 3.5 * MANY_LEAVES.nbytes
 
+    for case in (MLP.case, CONV_NET.case):
+        assert results.candidates("networks", case) == list(LIBRARIES)
+        for quantity in ("first call", "trace", "step"):
+            assert results.find("networks", case, "mlax", quantity) is not None
+    assert results.candidates("networks", networks.DEPTHS) == ["1 blocks"]
+
 
 def test_what_was_measured_is_printed_and_drawn(whole: tuple[Path, str]) -> None:
     """A table for each area, the targets, and the libraries that are left out."""
     folder, printed = whole
-    for title in ("Limit of the memory", "Adam, 2 x 1 kB, float32", "Number formats", "Targets"):
+    for title in (
+        "Limit of the memory",
+        "Adam, 2 x 1 kB, float32",
+        "Number formats",
+        "Loss and gradient, MLP",
+        "First call in processor time",
+        "Code that users write",
+        "eager call of one module",
+        "Targets",
+    ):
         assert title in printed
     for name, peer in PEERS.items():
         if peer.package == "torch":
@@ -200,6 +234,28 @@ def test_a_language_model_that_computes_something_else_is_found() -> None:
         other = language.Forward(lambda w, x, factor=factor: factor * function(w, x), weights)
         with pytest.raises(DisagreementError, match=r"flax\.nnx's logits differ"):
             language.agree({**models, "flax.nnx": other})
+
+
+@pytest.mark.parametrize("factors", [(1.001, 1.0), (1.0, 1.001), (np.nan, 1.0)])
+def test_a_network_that_computes_something_else_is_found(factors: tuple[float, float]) -> None:
+    """A loss or a gradient that differs, before anything is timed."""
+    w, (of_loss, of_gradient) = np.ones(3, np.float32), factors
+    one = Candidate(lambda w: (w.sum(), 2 * w, None), (w,))
+    other = Candidate(lambda w: (of_loss * w.sum(), of_gradient * 2 * w, None), (w,))
+    agree(MLP, {"mlax": one, "Equinox": one})
+    with pytest.raises(DisagreementError, match="MLP: not the same work: Equinox's loss"):
+        agree(MLP, {"mlax": one, "Equinox": other})
+
+
+def test_code_is_counted_without_docstring_and_blank_lines(tmp_path: Path) -> None:
+    """What is counted are lines with something on them, and characters without the indentation."""
+    file = tmp_path / "model.py"
+    file.write_text('"""A model.\n\nOf two lines."""\n\nimport jax\n\n\ndef f():\n    return jax\n')
+    assert code.user_code(file) == ["import jax", "def f():", "    return jax"]
+    results = empty()
+    code.measure(results, TINY, quietly)
+    assert results.cases("code") == list(code.FILES)
+    assert all(one.rounds[0] > 5 for one in results.measurements)
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
