@@ -78,7 +78,7 @@ class BatchNorm(Module):
         check_dtype(self, x, "scale", "bias")
         y = wide(x)
         if inference_mode:
-            y = normalized(y, self.mean.data, self.variance.data, self.eps)
+            y = normalized(y - self.mean.data, self.variance.data, self.eps)
             return scaled(y, self).astype(x.dtype), self
         if batch_axis_name == ():
             raise ValueError(
@@ -88,8 +88,9 @@ class BatchNorm(Module):
             )
         space = tuple(range(x.ndim - 1))
         mean = jax.lax.pmean(y.mean(space), batch_axis_name)
-        variance = jax.lax.pmean(jnp.square(y - mean).mean(space), batch_axis_name)
-        y = scaled(normalized(y, mean, variance, self.eps), self)
+        centered = y - mean
+        variance = jax.lax.pmean(jnp.square(centered).mean(space), batch_axis_name)
+        y = scaled(normalized(centered, variance, self.eps), self)
         return y.astype(x.dtype), self.replace(
             mean=self._running(self.mean, mean), variance=self._running(self.variance, variance)
         )

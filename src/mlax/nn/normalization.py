@@ -21,9 +21,12 @@ M = TypeVar("M", bound=Module)
 _Axes = tuple[int, ...]
 
 
-def normalized(x: Array, mean: Any, variance: Any, eps: float) -> Array:
-    """Return `(x - mean) / sqrt(variance + eps)`."""
-    result: Array = (x - mean) * jax.lax.rsqrt(variance + eps)
+def normalized(centered: Array, variance: Any, eps: float) -> Array:
+    """Return `centered / sqrt(variance + eps)`.
+
+    The variance is best computed from `centered` too, the same array: then the gradient has one sum less.
+    """
+    result: Array = centered * jax.lax.rsqrt(variance + eps)
     return result
 
 
@@ -35,9 +38,8 @@ def scaled(x: Array, layer: Any) -> Array:
 
 def _normalized(x: Array, axes: _Axes, eps: float) -> Array:
     """Return an array with mean 0 and variance 1 over these axes."""
-    mean = x.mean(axes, keepdims=True)
-    variance = jnp.square(x - mean).mean(axes, keepdims=True)
-    return normalized(x, mean, variance, eps)
+    centered = x - x.mean(axes, keepdims=True)
+    return normalized(centered, jnp.square(centered).mean(axes, keepdims=True), eps)
 
 
 class LayerNorm(Module):
@@ -94,7 +96,7 @@ class RMSNorm(Module):
         """Return the normalized array."""
         check_dtype(self, x, "scale")
         y = wide(x)
-        y = normalized(y, 0, jnp.square(y).mean(-1, keepdims=True), self.eps)
+        y = normalized(y, jnp.square(y).mean(-1, keepdims=True), self.eps)
         return (y if self.scale is None else y * wide(self.scale.data)).astype(x.dtype), self
 
 
