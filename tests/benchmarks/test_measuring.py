@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,20 @@ def empty() -> Results:
 
 @contextmanager
 def without(*packages: str) -> Iterator[None]:
-    """Let these packages fail to be imported, as if they were not installed."""
+    """Let these packages fail to be imported, as if they were not installed.
+
+    None in their place among the modules would do, but libraries that print arrays take it for the package.
+    """
+
+    class Finder(MetaPathFinder):
+        def find_spec(self, fullname: str, *_: object) -> None:
+            if fullname in packages:
+                raise ModuleNotFoundError(f"No module named {fullname!r}")
+
     with pytest.MonkeyPatch.context() as patch:
         for package in packages:
-            patch.setitem(sys.modules, package, None)
+            patch.delitem(sys.modules, package, raising=False)
+        patch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
         yield
 
 
@@ -117,7 +128,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         patch.setattr(memory, "available", lambda: only_mlax)
         patch.setitem(command.AREAS, "memory", peak_of_many_leaves)
         patch.chdir(ROOT)  # where `python -m benchmarks.memory` is found
-        assert command.main(["--quick", "--output", str(folder)]) == 0
+        status = command.main(["--quick", "--output", str(folder)])
+        assert status == 0, console.export_text()
     return folder, console.export_text()
 
 
