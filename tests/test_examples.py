@@ -185,7 +185,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 def test_convolutional_net_learns_and_draws(
     example: Callable[[str], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In short: few channels and epochs. Of 20 epochs and 32 channels docs/README.md says what comes out."""
+    """In short: few channels and epochs. Of 20 epochs and 32 channels examples/README.md says what comes out."""
     example("convolution").main(epochs=4, channels=8)
     printed = capsys.readouterr()
     accuracy, path = re.findall(r"Test accuracy: (\S+)%. Picture: (\S+)", printed.out)[0]
