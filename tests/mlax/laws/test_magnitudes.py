@@ -71,10 +71,9 @@ SEQUENCES: dict[str, list[Any]] = {
 }
 
 
-def magnitudes(large: float) -> Any:
-    """Return the magnitudes of all sequences, step by step."""
-    sequences = [[large if x == LARGE else x for x in values] for values in SEQUENCES.values()]
-    return np.array([(values * STEPS)[:STEPS] for values in sequences], np.float32)
+def magnitudes(sequence: str, large: float) -> Any:
+    values = [large if x == LARGE else x for x in SEQUENCES[sequence]]
+    return np.array((values * STEPS)[:STEPS], np.float32)
 
 
 def failures(name: str, options: dict[str, Any], numbers: Numbers) -> dict[str, str]:
@@ -103,13 +102,12 @@ def failures(name: str, options: dict[str, Any], numbers: Numbers) -> dict[str, 
         if not is_key(x)
     ]
     run = jax.jit(
-        lambda sequences: jax.lax.map(
-            lambda one: jax.lax.scan(body, (weights, state), one)[1], sequences
-        ),
+        lambda magnitudes: jax.lax.scan(body, (weights, state), magnitudes)[1],
         compiler_options=QUICKLY,
     )
     found: dict[str, str] = {}
-    for sequence, finite in zip(SEQUENCES, np.asarray(run(magnitudes(numbers.large))), strict=True):
+    for sequence in SEQUENCES:
+        finite = np.asarray(run(magnitudes(sequence, numbers.large)))
         if not finite.all():
             at = int(np.argmin(finite.all(axis=1)))
             where = [p for p, fine in zip(paths, finite[at], strict=True) if not fine]
