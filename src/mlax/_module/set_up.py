@@ -192,6 +192,8 @@ class _Run:
         Args:
             beneath: Only modules at this path and inside are made.
         """
+        from jax.extend import core  # 12 ms: only here
+
         made = dict(self.made)
         for path, given in self.asked.items():
             if path[: len(beneath)] != beneath:
@@ -200,14 +202,22 @@ class _Run:
             # not their values. So it is traced alone, and the jaxpr is searched for them: the outer
             # transformation would notice too, but too late to say which module it was.
             make = functools.partial(self._make, path, given)
-            closed = cast("Any", jax.make_jaxpr)(lambda make=make: leaves(make()))()
+            structures: list[Any] = []
+
+            def traced(make: Callable[[], Any] = make, structures: list[Any] = structures) -> Any:
+                arrays, structure = flatten(make())
+                structures.append(structure)
+                return arrays
+
+            closed = cast("Any", jax.make_jaxpr)(traced)()
             used = {id(var) for eqn in closed.jaxpr.eqns for var in eqn.invars}
             used |= {id(var) for var in closed.jaxpr.outvars}
             dead = {id(leaf) for leaf in leaves((given.args[1:], given.kwargs)) if is_tracer(leaf)}
             pairs = zip(closed.jaxpr.constvars, closed.consts, strict=True)
             if any(id(var) in used and id(const) in dead for var, const in pairs):
                 raise _reads_values(self.modules[path], path)
-            made[path] = make()
+            # Not `make()` again: what a wrapper around a wrapper sets up would be traced once more at each level.
+            made[path] = structures[0].unflatten(core.jaxpr_as_fun(closed)())
         return made
 
     def _make(self, path: KeyPath, given: inspect.BoundArguments) -> Any:

@@ -307,6 +307,27 @@ def test_spectral_norm_finds_the_greatest_singular_value_and_its_gradient() -> N
     np.testing.assert_allclose(found, jax.grad(loss)(kernel), 1e-4, 1e-5)
 
 
+def test_set_up_through_wrappers_traces_little() -> None:
+    """While JAX traces, each wrapper sets up the one inside twice: for shapes, and for the arrays."""
+    times: list[int] = []
+
+    class Counting(Module):
+        bias: Parameter[Float[Array, "m"]] = Parameter()
+
+        def set_up(self, x: Float[Array, "*n m"]) -> Self:
+            times.append(1)
+            return self.replace(bias=self.bias.made(None, x.shape[-1:], nn.init.zeros, x.dtype))
+
+        def forward(self, x: Float[Array, "*n m"]) -> tuple[Float[Array, "*n m"], Self]:
+            return x + self.bias.data, self
+
+    model: Any = Counting()
+    for _ in range(3):
+        model = nn.Compute(model, jnp.float32)
+    jax.eval_shape(lambda: mlax.training(model, rng=KEY)(X))
+    assert len(times) <= 8
+
+
 # ---- looking inside
 
 
