@@ -79,13 +79,15 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
 
 def _measure_depths(results: Results, effort: Effort, progress: Progress) -> None:
     """Measure the first call of a few blocks and of many, in turns."""
-    first = dict[str, list[float]]()
+    found = {
+        f"{depth} blocks": candidates(transformer(depth), ())[DEEP] for depth in effort.few_and_many
+    }
+    first: dict[str, list[float]] = {name: [] for name in found}
     for number in range(effort.first_calls):
-        for depth in effort.few_and_many:
-            name = f"{depth} blocks"
+        for name, candidate in found.items():
             progress(f"first call of {name}, round {number + 1} of {effort.first_calls}")
-            seconds, _ = _first_call(candidates(transformer(depth), ())[DEEP])
-            first.setdefault(name, []).append(seconds)
+            seconds, _ = _first_call(candidate)
+            first[name].append(seconds)
     results.add("networks", DEPTHS, "first call", "s", first)
 
 

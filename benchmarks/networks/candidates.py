@@ -141,13 +141,21 @@ Layout = tuple[str, str | Callable[[re.Match[str]], str], Callable[[Any], Any]]
 
 
 def random_weights(tree: Any, layouts: tuple[Layout, ...]) -> Arrays:
-    """Return random weights for the arrays of a tree, by mlax's names without those of wrappers."""
+    """Return random weights for the arrays of a tree, by mlax's names without those of wrappers.
+
+    The tree's blocks, if it has any, are stacked; the weights are those of each.
+    """
     rng, found = np.random.default_rng(1), dict[str, Any]()
     for path, leaf in _PATHS.tree_leaves_with_path(tree):
         name, _ = _layout(path, layouts)
         center = 1.0 if name.endswith(".scale") else 0.0
         spread = 1.0 if name in {"embedding.kernel", "positions.kernel"} else 0.1
-        found[name] = rng.normal(center, spread, leaf.shape).astype(np.float32)
+        numbers = rng.normal(center, spread, leaf.shape).astype(np.float32)
+        if name.startswith("blocks."):
+            blocks = enumerate(numbers)
+            found |= {name.replace("blocks.", f"blocks.{i}.", 1): each for i, each in blocks}
+        else:
+            found[name] = numbers
     return found
 
 

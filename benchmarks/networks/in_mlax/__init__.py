@@ -40,7 +40,8 @@ KEY = jax.random.key(0)
 
 def weights(network: Network) -> Arrays:
     """Return random weights for the network, by name."""
-    return random_weights(_shapes(FILES[network.kind], network).filter(), LAYOUTS)
+    file = deep_transformer if network.kind == "transformer" else FILES[network.kind]
+    return random_weights(_shapes(file, network).filter(), LAYOUTS)
 
 
 def candidates(network: Network, weights: Arrays) -> dict[str, Candidate]:
