@@ -7,6 +7,7 @@ results are rounded.
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import jax
@@ -16,7 +17,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mlax._checking.spelling import qualname
-from mlax._jax.dtypes import compute_dtype, is_inexact, is_key
+from mlax._jax.dtypes import compute_dtype, epsilon, is_inexact, is_key
 from mlax._jax.tracing import cond
 from mlax._jax.trees import TreeDef, flatten
 from mlax.leafwise._rounding import Output, Rounding, is_narrower, next_key, random_bits, rounded
@@ -241,7 +242,8 @@ def _computed(leaf: Leaf, h: object, entries: Any, shared: Any) -> tuple[Any, ..
         wide_entries, wide_scalars = jax.tree.map(
             functools.partial(_widen, dtype=dtype), (entries, scalars)
         )
-        return leaf(h, *wide_entries, **wide_scalars)
+        with _python_numbers_as(dtype):
+            return leaf(h, *wide_entries, **wide_scalars)
 
 
 def _is_inexact(x: Any) -> bool:
@@ -252,12 +254,19 @@ def _is_key(x: Any) -> bool:
     return isinstance(x, jax.Array) and is_key(x.dtype)
 
 
+def _python_numbers_as(dtype: Any) -> AbstractContextManager[Any]:
+    """Return a context in which Python numbers have the precision of a dtype.
+
+    Under `jax_enable_x64` they have that of float64. Beside an array they adapt, but the sum of
+    `where(g > 0, 1.0, 0.0)` does not.
+    """
+    is_double = epsilon(dtype) < epsilon(np.float32)
+    return nullcontext() if is_double else jax.enable_x64(False)
+
+
 def _widen(x: Any, dtype: Any) -> Any:
-    # Anything that is not inexact, such as an index or a PRNG key, is not computed with. Weakly typed values are
-    # Python numbers.
-    if not _is_inexact(x) or getattr(jax.typeof(x), "weak_type", False):
-        return x
-    return jnp.asarray(x).astype(dtype)
+    # Anything that is not inexact, such as an index or a PRNG key, is not computed with.
+    return jnp.asarray(x).astype(dtype) if _is_inexact(x) else x
 
 
 class _Bits:
@@ -336,12 +345,13 @@ def _name(leaf: Leaf) -> str:
     return f"{leaf.__module__}.{qualname(leaf)}"
 
 
-def every(interval: int, step: Array, new: Callable[[], T], old: T) -> T:
+def every(interval: int, cycle: Array, new: Callable[[], T], old: T) -> T:
     """Return a new value in the first step and every `interval` steps after it; otherwise the old one.
 
     Args:
         interval: Static, positive.
-        step: Number of steps done before this one: int32, shape ().
+        cycle: Number of steps done before this one, or its remainder by a multiple of `interval`:
+            int32, shape ().
         new: Computes the new value. Not called in other steps, except under `vmap` over `step`.
         old: An array or a tree of arrays. `new` returns the same structure, shapes and dtypes.
     """
@@ -354,4 +364,4 @@ def every(interval: int, step: Array, new: Callable[[], T], old: T) -> T:
         result: T = treedef.unflatten(flatten(new())[0])
         return result
 
-    return cond(step % interval == 0, computed, lambda: old)
+    return cond(cycle % interval == 0, computed, lambda: old)
