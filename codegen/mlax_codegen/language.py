@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 __all__ = [
+    "CYCLE",
     "FUNCTIONS",
     "GRADIENT",
     "NDIM",
@@ -15,6 +16,7 @@ __all__ = [
     "RESERVED",
     "RESULT",
     "SHAPE",
+    "STEP",
     "STEP_NUMBER",
     "TOTAL",
     "UPDATE",
@@ -33,6 +35,10 @@ RESULT = "result"
 SHAPE = "shape"
 NDIM = "ndim"
 TOTAL = "total"
+
+# The counts in the state: the number of steps done, and its remainder, where something is done at intervals.
+STEP = "step"
+CYCLE = "cycle"
 
 
 class Type(StrEnum):
@@ -86,7 +92,8 @@ class Function:
         latex: The formula; `{0}` is the first argument. A second formula, after `||`, is for calls with all optional
             arguments.
         words: The allowed strings, for each parameter that is a choice.
-        step_at: The position at which generated code inserts the number of steps done among the arguments, or None.
+        count: The count of the state that generated code inserts among the arguments: "step" or "cycle"; "" for none.
+        count_at: The position at which it does.
         doc: What it computes.
         module: The module that `code` is imported from. Empty if `code` begins with `jnp.` or is a Python builtin.
         elementwise: Whether each element of the result depends only on the same element of the arguments.
@@ -100,7 +107,8 @@ class Function:
     module: str = ""
     elementwise: bool = False
     shape: str = ""
-    step_at: int | None = None
+    count: str = ""
+    count_at: int = 0
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     name: str = field(init=False)
     parameters: tuple[Parameter, ...] = field(init=False)
@@ -160,7 +168,7 @@ _ALL = [
         "Squared magnitude. For a complex number, `x**2` is not that.",
         "mlax.leafwise",
     ),
-    _elementwise("cbrt(x)", "jnp.cbrt", r"\sqrt[3]{{{0}}}", "Cube root."),
+    _elementwise("cbrt(x)", "cbrt", r"\sqrt[3]{{{0}}}", "Cube root.", "mlax.leafwise"),
     _elementwise(
         "clip(x, low, high)",
         "clip",
@@ -174,7 +182,7 @@ _ALL = [
     _elementwise("maximum(a, b)", "jnp.maximum", r"\max({0}, {1})", "The larger of `a` and `b`."),
     _elementwise("minimum(a, b)", "jnp.minimum", r"\min({0}, {1})", "The smaller of `a` and `b`."),
     _elementwise("sign(x)", "jnp.sign", _operator("sign"), "-1, 0 or 1."),
-    _elementwise("sqrt(x)", "jnp.sqrt", r"\sqrt{{{0}}}", "Square root."),
+    _elementwise("sqrt(x)", "sqrt", r"\sqrt{{{0}}}", "Square root.", "mlax.leafwise"),
     _elementwise("tanh(x)", "jnp.tanh", r"\tanh({0})", "Hyperbolic tangent."),
     _elementwise(
         "where(test: condition, a, b)",
@@ -318,7 +326,8 @@ _ALL = [
         "The eigenbasis in the first step; afterwards, one step of orthogonal iteration from the last basis.",
         "mlax.leafwise",
         shape="matrix",
-        step_at=2,
+        count=STEP,
+        count_at=2,
     ),
     _runtime(
         "rotate(x, bases: arrays)",
@@ -340,7 +349,8 @@ _ALL = [
         "`new` at steps 1, 1 + k, 1 + 2 k and so on; `old` at all others, where `new` is not computed.",
         "mlax.leafwise",
         elementwise=True,
-        step_at=1,
+        count=CYCLE,
+        count_at=1,
     ),
     Function(
         "total(x)",
@@ -377,11 +387,11 @@ def sees_leaf(call: ast.Call) -> bool:
 # Names that generated modules use.
 _MODULE = """
     Annotated Array Count Dtype Entries Generic Key Literal NamedTuple Number Optimizer Output Scalar Sequence Shape
-    State Totals Weights
-    apply_gradients apply_updates check_dtype checked copies exportable folded follow_schedules full gradients h held
-    hyperparameters identities init initial inputs integer isinstance jax jnp largest map_leaves merged mlax model
-    no_steps number output own reduce_leaves refuse_complex refuse_packed replace require rounding scalar scheduled self
-    slot_dtype slots state step stochastic_rounding sums totals trainable updates warn_if_narrow weights zeros
+    State Totals Weights apply_gradients apply_updates check_dtype checked copies cycle exportable folded
+    follow_schedules full gradients h held hyperparameters identities init initial inputs integer isinstance jax jnp
+    largest map_leaves merged mlax model no_steps number one_more output own reduce_leaves refuse_complex
+    refuse_packed renewed replace require rounding scalar scheduled self slot_dtype slots state step
+    stochastic_rounding sums totals trainable updates warn_if_narrow weights zeros
 """
 _BUILTINS = (
     "bool float int list object property range str super tuple type vars TypeError ValueError"

@@ -23,10 +23,9 @@ References:
 
 from typing import Annotated, Generic, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -37,6 +36,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -191,7 +191,7 @@ def _leaf(
     m = h.b1 * m + (1 - h.b1) * g
     s = h.b2 * s + (1 - h.b2) * abs2(g - m) + h.eps_root
     m_hat = h.b1 * m / next_c1 + (1 - h.b1) * g / c1 if h.nesterov else m / c1
-    update = -learning_rate * (m_hat / (jnp.sqrt(s / c2) + h.eps))
+    update = -learning_rate * (m_hat / (sqrt(s / c2) + h.eps))
     return update, m, s
 
 
@@ -201,7 +201,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     next_c1 = 1 - h.b1 ** (t + 1)
@@ -216,7 +216,7 @@ def _step(
         c2=c2,
         next_c1=next_c1,
     )
-    return result, state._replace(step=state.step + 1, m=m, s=s)
+    return result, state._replace(step=one_more(state.step), m=m, s=s)
 
 
 @checked

@@ -21,10 +21,9 @@ References:
 
 from typing import Annotated, Generic, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -35,6 +34,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -181,7 +181,7 @@ def _leaf(
         assert w is not None  # for type checkers
         g = g + weight_decay * w
     v = h.rho * v + (1 - h.rho) * abs2(g)
-    direction = jnp.sqrt(u + h.eps) / jnp.sqrt(v + h.eps) * g
+    direction = sqrt(u + h.eps) / sqrt(v + h.eps) * g
     u = h.rho * u + (1 - h.rho) * abs2(direction)
     update = -learning_rate * direction
     return update, v, u
@@ -202,7 +202,7 @@ def _step(
         learning_rate=state.learning_rate,
         weight_decay=state.weight_decay,
     )
-    return result, state._replace(step=state.step + 1, v=v, u=u)
+    return result, state._replace(step=one_more(state.step), v=v, u=u)
 
 
 @checked

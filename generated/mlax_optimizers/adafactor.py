@@ -56,7 +56,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves, mean, outer_mean, rms, two_axes, without
+from mlax.leafwise import Output, abs2, map_leaves, mean, outer_mean, rms, sqrt, two_axes, without
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -68,6 +68,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_packed,
     scheduled,
     trainable,
@@ -346,7 +347,7 @@ def _leaf(
         assert isinstance(v, Array)
         v = decay * v + (1 - decay) * s
         second = v
-    root = jnp.sqrt(second) if h.eps_in == "square" else jnp.maximum(jnp.sqrt(second), h.eps)
+    root = sqrt(second) if h.eps_in == "square" else jnp.maximum(sqrt(second), h.eps)
     u = g / root
     u = u if h.clipping_threshold is None else u / jnp.maximum(1.0, rms(u) / h.clipping_threshold)
     if h.multiply_by_parameter_scale:
@@ -377,13 +378,9 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     decay = 1 - jnp.maximum(t - h.decay_offset, 1.0) ** -h.decay_rate
-    rho = (
-        jnp.minimum(state.learning_rate, 1 / jnp.sqrt(t))
-        if h.relative_step
-        else state.learning_rate
-    )
+    rho = jnp.minimum(state.learning_rate, 1 / sqrt(t)) if h.relative_step else state.learning_rate
     result, row, column, v, m = map_leaves(
         _leaf,
         h,
@@ -396,7 +393,7 @@ def _step(
         decay=decay,
         rho=rho,
     )
-    return result, state._replace(step=state.step + 1, row=row, column=column, v=v, m=m)
+    return result, state._replace(step=one_more(state.step), row=row, column=column, v=v, m=m)
 
 
 @checked

@@ -23,10 +23,9 @@ References:
 
 from typing import Annotated, Generic, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -38,6 +37,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -183,7 +183,7 @@ def _leaf(
         assert w is not None  # for type checkers
         g = g + weight_decay * w
     v = v + abs2(g)
-    root = jnp.sqrt(v + h.eps) if h.eps_in_sqrt else jnp.sqrt(v) + h.eps
+    root = sqrt(v + h.eps) if h.eps_in_sqrt else sqrt(v) + h.eps
     update = -rate * g / root
     return update, v
 
@@ -194,7 +194,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     rate = state.learning_rate / (1 + h.lr_decay * (t - 1))
     result, v = map_leaves(
         _leaf,
@@ -205,7 +205,7 @@ def _step(
         weight_decay=state.weight_decay,
         rate=rate,
     )
-    return result, state._replace(step=state.step + 1, v=v)
+    return result, state._replace(step=one_more(state.step), v=v)
 
 
 @checked

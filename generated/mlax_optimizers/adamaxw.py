@@ -21,7 +21,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -32,6 +32,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -182,7 +183,7 @@ def _leaf(
 ) -> tuple[Array, Array, Array]:
     """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * g
-    u = jnp.maximum(h.b2 * u, jnp.sqrt(abs2(g)) + h.eps)
+    u = jnp.maximum(h.b2 * u, sqrt(abs2(g)) + h.eps)
     update = -learning_rate * ((m / c1) / u + weight_decay * w)
     return update, m, u
 
@@ -193,7 +194,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c1 = 1 - h.b1**t
     result, m, u = map_leaves(
         _leaf,
@@ -205,7 +206,7 @@ def _step(
         weight_decay=state.weight_decay,
         c1=c1,
     )
-    return result, state._replace(step=state.step + 1, m=m, u=u)
+    return result, state._replace(step=one_more(state.step), m=m, u=u)
 
 
 @checked

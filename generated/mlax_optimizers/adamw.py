@@ -27,10 +27,9 @@ References:
 
 from typing import Annotated, Generic, Literal, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -41,6 +40,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -208,7 +208,7 @@ def _leaf(
     """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
-    update = -learning_rate * ((m / c1) / (jnp.sqrt(v / c2 + h.eps_root) + h.eps)) - shrinkage * w
+    update = -learning_rate * ((m / c1) / (sqrt(v / c2 + h.eps_root) + h.eps)) - shrinkage * w
     return update, m, v
 
 
@@ -218,7 +218,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c1 = 1 - h.b1**t if h.bias_correction else 1.0
     c2 = 1 - h.b2**t if h.bias_correction else 1.0
     shrinkage = (
@@ -237,7 +237,7 @@ def _step(
         c2=c2,
         shrinkage=shrinkage,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v)
+    return result, state._replace(step=one_more(state.step), m=m, v=v)
 
 
 @checked

@@ -32,7 +32,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -43,6 +43,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -225,7 +226,7 @@ def _leaf(
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * difference
     n = h.b3 * n + (1 - h.b3) * abs2(g + (1 - h.b2) * difference)
-    direction = (m / c1 + (1 - h.b2) * v / c2) / (jnp.sqrt(n / c3 + h.eps_root) + h.eps)
+    direction = (m / c1 + (1 - h.b2) * v / c2) / (sqrt(n / c3 + h.eps_root) + h.eps)
     update = -learning_rate * (direction + weight_decay * w) / shrinkage
     return update, m, v, n, last
 
@@ -236,7 +237,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     c3 = 1 - h.b3**t
@@ -255,7 +256,7 @@ def _step(
         c3=c3,
         shrinkage=shrinkage,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v, n=n, last=last)
+    return result, state._replace(step=one_more(state.step), m=m, v=v, n=n, last=last)
 
 
 @checked

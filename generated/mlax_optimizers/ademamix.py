@@ -22,10 +22,9 @@ References:
 
 from typing import Annotated, Generic, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -36,6 +35,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -218,7 +218,7 @@ def _leaf(
     m1 = h.b1 * m1 + (1 - h.b1) * g
     m2 = b3 * m2 + (1 - b3) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
-    direction = (m1 / c1 + alpha * m2) / (jnp.sqrt(v / c2 + h.eps_root) + h.eps)
+    direction = (m1 / c1 + alpha * m2) / (sqrt(v / c2 + h.eps_root) + h.eps)
     update = -learning_rate * (direction + weight_decay * w)
     return update, m1, m2, v
 
@@ -229,7 +229,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     result, m1, m2, v = map_leaves(
@@ -245,7 +245,7 @@ def _step(
         c1=c1,
         c2=c2,
     )
-    return result, state._replace(step=state.step + 1, m1=m1, m2=m2, v=v)
+    return result, state._replace(step=one_more(state.step), m1=m1, m2=m2, v=v)
 
 
 @checked

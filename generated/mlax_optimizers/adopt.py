@@ -27,7 +27,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, clip, map_leaves
+from mlax.leafwise import Output, abs2, clip, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -38,6 +38,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_complex,
     scheduled,
     trainable,
@@ -187,7 +188,7 @@ def _leaf(
     h: ADOPT, g: Array, m: Array, v: Array, *, learning_rate: Array, t: Array, bound: Array
 ) -> tuple[Array, Array, Array]:
     """Return the update of one leaf and its new slots."""
-    direction = jnp.where(t == 1, 0.0, g / jnp.maximum(jnp.sqrt(v), h.eps))
+    direction = jnp.where(t == 1, 0.0, g / jnp.maximum(sqrt(v), h.eps))
     if h.use_clipping:
         direction = clip(direction, -bound, bound)
     m = h.b1 * m + (1 - h.b1) * direction
@@ -202,7 +203,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     bound = (t - 1) ** h.clip_exponent
     result, m, v = map_leaves(
         _leaf,
@@ -214,7 +215,7 @@ def _step(
         t=t,
         bound=bound,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v)
+    return result, state._replace(step=one_more(state.step), m=m, v=v)
 
 
 @checked

@@ -36,7 +36,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -47,6 +47,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -237,10 +238,10 @@ def _leaf(
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     if h.maximum_of == "corrected":
         v_max = jnp.maximum(v_max, v / c2)
-        root = jnp.sqrt(v_max + h.eps_root)
+        root = sqrt(v_max + h.eps_root)
     else:
         v_max = jnp.maximum(v_max, v)
-        root = jnp.sqrt(v_max / c2 + h.eps_root)
+        root = sqrt(v_max / c2 + h.eps_root)
     direction = (m / c1) / (root + h.eps)
     if weight_decay is not None and h.decoupled_weight_decay:
         assert w is not None
@@ -255,7 +256,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c1 = 1 - h.b1**t if h.bias_correction_mu else 1.0
     c2 = 1 - h.b2**t if h.bias_correction_nu else 1.0
     result, m, v, v_max = map_leaves(
@@ -269,7 +270,7 @@ def _step(
         c1=c1,
         c2=c2,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v, v_max=v_max)
+    return result, state._replace(step=one_more(state.step), m=m, v=v, v_max=v_max)
 
 
 @checked

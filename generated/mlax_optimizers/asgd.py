@@ -38,6 +38,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -198,7 +199,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     eta = state.learning_rate / (1 + h.lambd * state.learning_rate * (t - 1)) ** h.alpha
     mu = 1 / jnp.maximum(1.0, t - 1 - h.t0)
     result, average = map_leaves(
@@ -211,7 +212,7 @@ def _step(
         eta=eta,
         mu=mu,
     )
-    return result, state._replace(step=state.step + 1, average=average)
+    return result, state._replace(step=one_more(state.step), average=average)
 
 
 @checked

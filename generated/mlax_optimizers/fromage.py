@@ -18,10 +18,9 @@ References:
 
 from typing import Annotated, Generic, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, map_leaves, trust_ratio
+from mlax.leafwise import Output, map_leaves, sqrt, trust_ratio
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -32,6 +31,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_packed,
     scheduled,
     trainable,
@@ -155,7 +155,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    root = jnp.sqrt(1 + state.learning_rate**2)
+    root = sqrt(1 + state.learning_rate**2)
     (result,) = map_leaves(
         _leaf,
         h,
@@ -165,7 +165,7 @@ def _step(
         learning_rate=state.learning_rate,
         root=root,
     )
-    return result, state._replace(step=state.step + 1)
+    return result, state._replace(step=one_more(state.step))
 
 
 @checked

@@ -21,10 +21,9 @@ References:
 
 from typing import Annotated, Generic, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves, trust_ratio
+from mlax.leafwise import Output, abs2, map_leaves, sqrt, trust_ratio
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -35,6 +34,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_packed,
     scheduled,
     trainable,
@@ -196,7 +196,7 @@ def _leaf(
     """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
-    direction = (m / c1) / (jnp.sqrt(v / c2 + h.eps_root) + h.eps) + weight_decay * w
+    direction = (m / c1) / (sqrt(v / c2 + h.eps_root) + h.eps) + weight_decay * w
     update = -learning_rate * trust_ratio(w, direction) * direction
     return update, m, v
 
@@ -207,7 +207,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     result, m, v = map_leaves(
@@ -221,7 +221,7 @@ def _step(
         c1=c1,
         c2=c2,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v)
+    return result, state._replace(step=one_more(state.step), m=m, v=v)
 
 
 @checked

@@ -35,6 +35,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_packed,
     scheduled,
     trainable,
@@ -213,7 +214,7 @@ def _step(
         weight_decay=state.weight_decay,
         momentum=state.momentum,
     )
-    return result, state._replace(step=state.step + 1, velocity=velocity)
+    return result, state._replace(step=one_more(state.step), velocity=velocity)
 
 
 @checked

@@ -31,6 +31,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -186,7 +187,7 @@ def _step(
         learning_rate=state.learning_rate,
         weight_decay=state.weight_decay,
     )
-    return result, state._replace(step=state.step + 1, m=m)
+    return result, state._replace(step=one_more(state.step), m=m)
 
 
 @checked

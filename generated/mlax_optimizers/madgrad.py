@@ -21,10 +21,9 @@ References:
 
 from typing import Annotated, Generic, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, cbrt, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -36,6 +35,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_complex,
     scheduled,
     trainable,
@@ -191,7 +191,7 @@ def _leaf(
     g = g + weight_decay * w
     s = s + scale * g
     v = v + scale * abs2(g)
-    z = w0 - s / (jnp.cbrt(v) + h.eps)
+    z = w0 - s / (cbrt(v) + h.eps)
     update = (1 - momentum) * (z - w)
     return update, s, v
 
@@ -202,8 +202,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
-    scale = (state.learning_rate + h.eps) * jnp.sqrt(t)
+    t = one_more(state.step).astype(float)
+    scale = (state.learning_rate + h.eps) * sqrt(t)
     result, s, v = map_leaves(
         _leaf,
         h,
@@ -214,7 +214,7 @@ def _step(
         weight_decay=state.weight_decay,
         scale=scale,
     )
-    return result, state._replace(step=state.step + 1, s=s, v=v)
+    return result, state._replace(step=one_more(state.step), s=s, v=v)
 
 
 @checked

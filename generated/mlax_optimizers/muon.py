@@ -52,7 +52,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, as_matrix, map_leaves, orthogonalize, reshape
+from mlax.leafwise import Output, abs2, as_matrix, map_leaves, orthogonalize, reshape, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -64,6 +64,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_packed,
     scheduled,
     trainable,
@@ -349,7 +350,7 @@ def _leaf(
         v = h.adam_b2 * v + (1 - h.adam_b2) * abs2(g)
         d = h.adam_b1 * m / c1_next + (1 - h.adam_b1) * g / c1 if h.nesterov else m / c1
         update = -rate * (
-            d / (jnp.sqrt(v / (1 - h.adam_b2**t) + h.adam_eps_root) + h.eps) + adam_weight_decay * w
+            d / (sqrt(v / (1 - h.adam_b2**t) + h.adam_eps_root) + h.eps) + adam_weight_decay * w
         )
     return update, m, v
 
@@ -360,7 +361,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     rate = state.learning_rate if state.adam_learning_rate is None else state.adam_learning_rate
     c = 1 - state.beta**t if h.bias_correction else 1.0
     c_next = 1 - state.beta ** (t + 1) if h.bias_correction else 1.0
@@ -383,7 +384,7 @@ def _step(
         c1=c1,
         c1_next=c1_next,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v)
+    return result, state._replace(step=one_more(state.step), m=m, v=v)
 
 
 @checked

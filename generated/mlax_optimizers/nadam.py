@@ -27,10 +27,9 @@ References:
 
 from typing import Annotated, Generic, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -41,6 +40,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scalar,
     scheduled,
     trainable,
@@ -215,7 +215,7 @@ def _leaf(
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     m_hat = next_mu * m / (1 - momenta * next_mu) + (1 - mu) * g / (1 - momenta)
-    update = -learning_rate * (m_hat / (jnp.sqrt(v / c2 + h.eps_root) + h.eps))
+    update = -learning_rate * (m_hat / (sqrt(v / c2 + h.eps_root) + h.eps))
     return update, m, v
 
 
@@ -225,7 +225,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     mu = h.b1 if h.momentum_decay is None else h.b1 * (1 - 0.5 * 0.96 ** (t * h.momentum_decay))
     next_mu = (
         h.b1
@@ -247,7 +247,7 @@ def _step(
         next_mu=next_mu,
         c2=c2,
     )
-    return result, state._replace(step=state.step + 1, momenta=scalar(momenta), m=m, v=v)
+    return result, state._replace(step=one_more(state.step), momenta=scalar(momenta), m=m, v=v)
 
 
 @checked

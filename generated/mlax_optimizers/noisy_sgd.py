@@ -17,10 +17,9 @@ References:
 
 from typing import Annotated, Generic, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from mlax.leafwise import Output, map_leaves, normal
+from mlax.leafwise import Output, map_leaves, normal, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -34,6 +33,8 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
+    renewed,
     scheduled,
     trainable,
 )
@@ -168,8 +169,8 @@ def _step(
     h = state.hyperparameters
     state = follow_schedules(state)
     key = folded(state.key, state.step)
-    t = (state.step + 1).astype(float)
-    deviation = jnp.sqrt(h.eta / t**h.gamma)
+    t = one_more(state.step).astype(float)
+    deviation = sqrt(h.eta / t**h.gamma)
     (result,) = map_leaves(
         _leaf,
         h,
@@ -180,7 +181,7 @@ def _step(
         key=key,
         deviation=deviation,
     )
-    return result, state._replace(step=state.step + 1)
+    return result, state._replace(step=one_more(state.step), key=renewed(state.key, state.step))
 
 
 @checked

@@ -19,7 +19,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, map_leaves, norm
+from mlax.leafwise import Output, map_leaves, norm, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -30,6 +30,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_packed,
     scheduled,
     trainable,
@@ -193,7 +194,7 @@ def _leaf(
 ) -> tuple[Array, Array, Array]:
     """Return the update of one leaf and its new slots."""
     v = jnp.where(t == 1, norm(g) ** 2, h.b2 * v + (1 - h.b2) * norm(g) ** 2)
-    m = h.b1 * m + (g / (jnp.sqrt(v + h.eps_root) + h.eps) + weight_decay * w)
+    m = h.b1 * m + (g / (sqrt(v + h.eps_root) + h.eps) + weight_decay * w)
     update = -learning_rate * m
     return update, m, v
 
@@ -204,7 +205,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     result, m, v = map_leaves(
         _leaf,
         h,
@@ -215,7 +216,7 @@ def _step(
         weight_decay=state.weight_decay,
         t=t,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v)
+    return result, state._replace(step=one_more(state.step), m=m, v=v)
 
 
 @checked

@@ -31,7 +31,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -42,6 +42,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -211,7 +212,7 @@ def _leaf(
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     m_hat = h.b1 * m / next_c1 + (1 - h.b1) * g / c1 if h.nesterov else m / c1
-    direction = m_hat / (jnp.sqrt(v / c2 + h.eps_root) + h.eps)
+    direction = m_hat / (sqrt(v / c2 + h.eps_root) + h.eps)
     change = jnp.where(t == 1, 0.0, direction - last)
     last = direction
     update = -learning_rate * (h.alpha * direction + h.beta * change)
@@ -224,7 +225,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     next_c1 = 1 - h.b1 ** (t + 1)
@@ -240,7 +241,7 @@ def _step(
         c2=c2,
         next_c1=next_c1,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v, last=last)
+    return result, state._replace(step=one_more(state.step), m=m, v=v, last=last)
 
 
 @checked

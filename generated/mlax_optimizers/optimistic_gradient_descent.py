@@ -31,6 +31,7 @@ from mlax.optimizer import (
     initial,
     merged,
     no_steps,
+    one_more,
     scheduled,
     trainable,
     zeros,
@@ -175,7 +176,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     result, last = map_leaves(
         _leaf,
         h,
@@ -187,7 +188,7 @@ def _step(
         beta=state.beta,
         t=t,
     )
-    return result, state._replace(step=state.step + 1, last=last)
+    return result, state._replace(step=one_more(state.step), last=last)
 
 
 @checked

@@ -37,6 +37,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
 )
@@ -194,13 +195,16 @@ def _step(
     gap = jnp.maximum(value - h.f_min, 0.0) if h.variant == "sps_plus" else value - h.f_min
     size = jnp.where(
         sums["square"] > 0,
-        jnp.minimum(gap / (sums["square"] + h.eps), state.max_learning_rate),
+        jnp.minimum(
+            gap / jnp.where(sums["square"] > 0, sums["square"] + h.eps, 1.0),
+            state.max_learning_rate,
+        ),
         0.0,
     )
     (result,) = map_leaves(
         _leaf, h, inputs=(gradients,), slots=(), output=output, scaling=state.scaling, size=size
     )
-    return result, state._replace(step=state.step + 1)
+    return result, state._replace(step=one_more(state.step))
 
 
 @checked

@@ -37,7 +37,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -48,6 +48,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -237,10 +238,11 @@ def _leaf(
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     m_hat = h.b1 * m / next_c1 + (1 - h.b1) * g / c1 if h.nesterov else m / c1
-    if h.eps_in == "corrected":
-        root = jnp.sqrt(v / c2 + h.eps_root) + h.eps
-    else:
-        root = (jnp.sqrt(v + h.eps_root) + h.eps) / jnp.sqrt(c2)
+    root = (
+        sqrt(v / c2 + h.eps_root) + h.eps
+        if h.eps_in == "corrected"
+        else (sqrt(v + h.eps_root) + h.eps) / sqrt(c2)
+    )
     direction = jnp.where(rho >= h.threshold, r * m_hat / root, m_hat)
     if weight_decay is not None and h.decoupled_weight_decay:
         assert w is not None
@@ -255,13 +257,13 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     rho_inf = 2 / (1 - h.b2) - 1
     rho = rho_inf - 2 * t * h.b2**t / c2
     ratio = (rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)
-    r = jnp.sqrt(jnp.where(rho >= h.threshold, ratio, 1.0))
+    r = sqrt(jnp.where(rho >= h.threshold, ratio, 1.0))
     next_c1 = 1 - h.b1 ** (t + 1)
     result, m, v = map_leaves(
         _leaf,
@@ -277,7 +279,7 @@ def _step(
         r=r,
         next_c1=next_c1,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v)
+    return result, state._replace(step=one_more(state.step), m=m, v=v)
 
 
 @checked

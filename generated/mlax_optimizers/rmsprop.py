@@ -34,7 +34,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -46,6 +46,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -250,7 +251,7 @@ def _leaf(
         assert m is not None
         m = h.decay * m + (1 - h.decay) * g
         variance = jnp.maximum(variance - abs2(m / c), 0.0)
-    root = jnp.sqrt(variance + h.eps) if h.eps_in_sqrt else jnp.sqrt(variance) + h.eps
+    root = sqrt(variance + h.eps) if h.eps_in_sqrt else sqrt(variance) + h.eps
     direction = g / root
     if momentum is None:
         update = -learning_rate * direction
@@ -271,7 +272,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c = 1 - h.decay**t if h.bias_correction else 1.0
     result, v, m, velocity = map_leaves(
         _leaf,
@@ -284,7 +285,7 @@ def _step(
         weight_decay=state.weight_decay,
         c=c,
     )
-    return result, state._replace(step=state.step + 1, v=v, m=m, velocity=velocity)
+    return result, state._replace(step=one_more(state.step), v=v, m=m, velocity=velocity)
 
 
 @checked

@@ -38,6 +38,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_complex,
     scheduled,
     trainable,
@@ -200,7 +201,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     result, size, last = map_leaves(
         _leaf,
         h,
@@ -210,7 +211,7 @@ def _step(
         learning_rate=state.learning_rate,
         t=t,
     )
-    return result, state._replace(step=state.step + 1, size=size, last=last)
+    return result, state._replace(step=one_more(state.step), size=size, last=last)
 
 
 @checked

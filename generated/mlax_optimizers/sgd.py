@@ -40,6 +40,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -223,7 +224,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     share = 1 - h.dampening if h.dampen_first_step else jnp.where(t == 1, 1.0, 1 - h.dampening)
     result, velocity = map_leaves(
         _leaf,
@@ -236,7 +237,7 @@ def _step(
         weight_decay=state.weight_decay,
         share=share,
     )
-    return result, state._replace(step=state.step + 1, velocity=velocity)
+    return result, state._replace(step=one_more(state.step), velocity=velocity)
 
 
 @checked

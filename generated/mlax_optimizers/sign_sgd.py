@@ -28,6 +28,7 @@ from mlax.optimizer import (
     initial,
     merged,
     no_steps,
+    one_more,
     scheduled,
     trainable,
 )
@@ -145,7 +146,7 @@ def _step(
     (result,) = map_leaves(
         _leaf, h, inputs=(gradients,), slots=(), output=output, learning_rate=state.learning_rate
     )
-    return result, state._replace(step=state.step + 1)
+    return result, state._replace(step=one_more(state.step))
 
 
 @checked

@@ -30,6 +30,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -166,7 +167,7 @@ def _step(
         output=output,
         learning_rate=state.learning_rate,
     )
-    return result, state._replace(step=state.step + 1, m=m)
+    return result, state._replace(step=one_more(state.step), m=m)
 
 
 @checked

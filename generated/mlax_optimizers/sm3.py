@@ -23,10 +23,9 @@ References:
 from collections.abc import Sequence
 from typing import Annotated, Generic, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, along, least, map_leaves, max_except, vectors
+from mlax.leafwise import Output, abs2, along, least, map_leaves, max_except, sqrt, vectors
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -37,6 +36,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_complex,
     refuse_packed,
     scheduled,
@@ -187,7 +187,7 @@ def _leaf(
     """Return the update of one leaf and its new slots."""
     v = least([along(mu[i], i, g.ndim) for i in range(max(1, g.ndim))]) + abs2(g)
     mu = [max_except(v, i) for i in range(max(1, g.ndim))]
-    direction = g / jnp.sqrt(v + h.eps)
+    direction = g / sqrt(v + h.eps)
     if momentum is None:
         update = -learning_rate * direction
     else:
@@ -212,7 +212,7 @@ def _step(
         learning_rate=state.learning_rate,
         momentum=state.momentum,
     )
-    return result, state._replace(step=state.step + 1, mu=mu, m=m)
+    return result, state._replace(step=one_more(state.step), mu=mu, m=m)
 
 
 @checked

@@ -25,7 +25,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -37,6 +37,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -198,7 +199,7 @@ def _leaf(
     """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * g
     v = v - (1 - h.b2) * jnp.sign(v - abs2(g)) * abs2(g)
-    update = -learning_rate * ((m / c1) / (jnp.sqrt(v / c2 + h.eps_root) + h.eps))
+    update = -learning_rate * ((m / c1) / (sqrt(v / c2 + h.eps_root) + h.eps))
     return update, m, v
 
 
@@ -208,7 +209,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c1 = 1 - h.b1**t if h.bias_correction else 1.0
     c2 = 1 - h.b2**t if h.bias_correction else 1.0
     result, m, v = map_leaves(
@@ -221,7 +222,7 @@ def _step(
         c1=c1,
         c2=c2,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v)
+    return result, state._replace(step=one_more(state.step), m=m, v=v)
 
 
 @checked

@@ -30,8 +30,8 @@ def test_the_runtime_has_it(function: Function) -> None:
         return
     called = getattr(importlib.import_module(function.module), function.code)
     theirs = list(inspect.signature(called).parameters.values())
-    if function.step_at is not None:
-        assert theirs.pop(function.step_at).name == "step"
+    if function.count:
+        assert theirs.pop(function.count_at).name == function.count
     ours = function.parameters
     assert len(theirs) >= len(ours)
     for own, their in zip(ours, theirs, strict=False):

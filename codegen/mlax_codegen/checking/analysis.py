@@ -1,7 +1,7 @@
 """All checks of a spec's equations, and what the generated code needs to know of them."""
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mlax_codegen.checking.branches import Branches
@@ -41,6 +41,7 @@ class Analysis:
         several: Slots that hold an array for each axis.
         shapes: The type of each name in [shapes].
         called: Functions that are called anywhere.
+        intervals: The numbers of steps between two computations of what is not computed in every step.
     """
 
     reads_weights: bool
@@ -57,6 +58,7 @@ class Analysis:
     several: frozenset[str]
     shapes: Mapping[str, Type]
     called: frozenset[str]
+    intervals: tuple[str, ...]
 
 
 def analyse(spec: Spec) -> Analysis:
@@ -170,4 +172,14 @@ def _conclude(
         several=frozenset(s for s, t in flow.names.slot_types.items() if t is Type.ARRAYS),
         shapes={name: kind.type for name, kind in flow.names.shapes.items()},
         called=frozenset(calls_in(everywhere)),
+        intervals=tuple(dict.fromkeys(_intervals(in_step))),
     )
+
+
+def _intervals(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for part in (part for node in nodes for part in ast.walk(node)):
+        match part:
+            case ast.Call(func=ast.Name(id="every"), args=[interval, _, _]):
+                yield ast.unparse(interval)
+            case _:
+                pass

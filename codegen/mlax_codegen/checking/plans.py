@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from mlax_codegen.checking.flow import Flow
-from mlax_codegen.language import FUNCTIONS, STEP_NUMBER, WEIGHT
+from mlax_codegen.language import CYCLE, FUNCTIONS, STEP, STEP_NUMBER, WEIGHT
 from mlax_codegen.reading.equations import BlockCode
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import assignments_in, names_in
@@ -50,14 +50,14 @@ def plans_of_functions(spec: Spec, flow: Flow) -> tuple[LeafPlan, ...]:
 
 def _plan(spec: Spec, flow: Flow, name: str, code: BlockCode, totals: Collection[str]) -> LeafPlan:
     read = set(names_in(code.body))
-    if any(FUNCTIONS[called].step_at is not None for called in read & set(FUNCTIONS)):
-        read.add("step")
+    read |= {FUNCTIONS[called].count for called in read & set(FUNCTIONS)} - {""}
     written = {assigned for assigned, _ in assignments_in(code.body)}
     slots = [slot.name for slot in spec.slots]
     schedulable = [h.name for h in spec.hyperparameters if h.schedulable]
     scalars = [
         *schedulable,
-        "step",
+        STEP,
+        CYCLE,
         STEP_NUMBER,
         *(argument.name for argument in spec.arguments),
         *(scalar.name for scalar in spec.scalars),

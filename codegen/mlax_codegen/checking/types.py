@@ -331,6 +331,11 @@ class TypeChecker:
             return UNKNOWN
         interval, new, old = node.args
         stage = self.argument(function, function.parameters[0], interval, static=True)
+        known = {*self.names.hyperparameters, *FUNCTIONS}
+        others = [name for name in names_in([interval]) if name not in known]
+        if others and stage is Stage.STATIC:
+            message = f"k of every is the same for all leaves, but {others[0]!r} may not be"
+            self.code.note(interval, f"{message}; write it with hyperparameters and numbers only")
         kind = self.either(new, old)
         return StagedType(max(stage, kind.stage, Stage.SCALAR), kind.type)
 

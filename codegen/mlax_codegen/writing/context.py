@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.formulas.conditions import in_prose
-from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.language import CYCLE, FUNCTIONS
 from mlax_codegen.reading.declarations import Scalar, Slot
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Requirement, Spec
@@ -97,6 +97,7 @@ class Module:
             _plain("stochastic_rounding", "bool", "False", texts),
         ]
         self.state: list[Field] = [
+            *([self._cycle()] if analysis.intervals else []),
             *(self._scheduled(h) for h in spec.hyperparameters if h.schedulable),
             *(self._scalar(scalar) for scalar in spec.scalars),
             *(self._slot(slot) for slot in spec.slots),
@@ -260,16 +261,23 @@ class Module:
     def runtime(self) -> list[str]:
         """What is imported from `mlax.optimizer`."""
         words = {"zeros": "zeros", "copy": "copies", "identity": "identities", "": "full"}
-        names: set[str] = {"Dtype", "Optimizer", "exportable", "merged", "no_steps", "trainable"}
+        names: set[str] = {"Dtype", "Optimizer", "exportable", "merged", "trainable"}
+        names |= {"no_steps", "one_more"}
         names |= {_specifier(h) for h in self.spec.hyperparameters} - {""}
         names |= {"Number", "follow_schedules", "initial"} if self.schedules else set()
         names |= {words[slot.init.word] for slot in self.spec.slots}
         for scalar in self.spec.scalars:
-            names |= {"key", "folded"} if scalar.is_key else {"scalar"}
+            names |= {"key", "folded", "renewed"} if scalar.is_key else {"scalar"}
         names |= {"warn_if_narrow"} if self.narrow else set()
         names |= {"refuse_packed"} if self.analysis.sees_leaves else set()
         names |= {"refuse_complex"} if self.spec.complex else set()
         return sorted(names, key=member_order)
+
+    def _cycle(self) -> Field:
+        by = " and ".join(f"`{text}`" for text in self.analysis.intervals)
+        several = "the least common multiple of " if len(self.analysis.intervals) > 1 else ""
+        doc = field_docstring(f"Number of steps done, modulo {several}{by}.")
+        return Field(CYCLE, "Count", "Count", "no_steps()", doc)
 
     def _scheduled(self, h: Hyperparameter) -> Field:
         none = " None if given as None." if h.optional else ""

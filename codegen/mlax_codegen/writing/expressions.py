@@ -153,9 +153,9 @@ class Expressions:
         """Return the arguments of a call; of a function of the language, also what it is handed besides."""
         given: list[Doc] = [self.top(argument) for argument in arguments]
         function = FUNCTIONS.get(func.id) if isinstance(func, ast.Name) else None
-        step = self.names.get("step")
-        if step is not None and function is not None and function.step_at is not None:
-            given.insert(function.step_at, step)
+        count = self.names.get(function.count) if function is not None else None
+        if function is not None and count is not None:
+            given.insert(function.count_at, count)
             if function.name == "every":
                 given[2] = ["lambda: ", given[2]]
         return given

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.checking.plans import LeafPlan
-from mlax_codegen.language import FUNCTIONS, GRADIENT, NDIM, SHAPE, WEIGHT
+from mlax_codegen.language import CYCLE, FUNCTIONS, GRADIENT, NDIM, SHAPE, STEP, WEIGHT
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import names_in
 from mlax_codegen.writing.annotations import Annotations
+from mlax_codegen.writing.expressions import expression_text
+from mlax_codegen.writing.guards import guarded
 from mlax_codegen.writing.narrowing import Narrowing, assigned_in
 from mlax_codegen.writing.shape_functions import ShapeFunctions
 
@@ -82,12 +84,17 @@ class Equations:
 
     def steps(self) -> Iterator[str]:
         """Yield what a step computes, phase by phase."""
-        names: dict[str, str] = {**self.names, **self.held, "step": "state.step"}
+        names: dict[str, str] = {
+            **self.names,
+            **self.held,
+            STEP: "state.step",
+            CYCLE: "state.cycle",
+        }
         slots = {slot.name: f"state.{slot.name}" for slot in self.spec.slots}
         phases = [plan for plan in self.analysis.phases if plan.totals]
         for phase, plan in zip(self.spec.phases, self.analysis.phases, strict=True):
             if phase.scalars is not None:
-                yield from _scalars(phase.scalars.text, phase.scalars.body, names)
+                yield from _scalars(guarded(phase.scalars.text), names)
             inputs = ["gradients", *(["weights"] if plan.weights else [])]
             inputs += [slots[slot] for slot in plan.inputs]
             call = self._call(plan, inputs, [slots[slot] for slot in plan.slots], names)
@@ -109,11 +116,26 @@ class Equations:
         scalars = [code.body for phase in self.spec.phases if (code := phase.scalars)]
         written = {slot for plan in self.analysis.phases for slot in plan.slots}
         assigned = {name for body in scalars for name in assigned_in(body)}
+        intervals = ", ".join(self._interval(text) for text in self.analysis.intervals)
         return [
-            "step=state.step + 1",
+            "step=one_more(state.step)",
+            *([f"cycle=one_more(state.cycle, {intervals})"] if intervals else []),
+            *(
+                f"{s.name}=renewed(state.{s.name}, state.step)"
+                for s in self.spec.scalars
+                if s.is_key
+            ),
             *(f"{s.name}=scalar({s.name})" for s in self.spec.scalars if s.name in assigned),
             *(f"{slot.name}={slot.name}" for slot in self.spec.slots if slot.name in written),
         ]
+
+    def _interval(self, text: str) -> str:
+        """Return code for an interval; 1 where an option is None without which nothing is done at intervals."""
+        node = ast.parse(text, mode="eval").body
+        optional = {h.name for h in self.spec.hyperparameters if h.optional} & {*names_in([node])}
+        absent = " or ".join(f"h.{name} is None" for name in sorted(optional))
+        code = expression_text(text, node, self.names)
+        return f"1 if {absent} else {code}" if absent else code
 
     def function_call(self, plan: LeafPlan) -> list[str]:
         """Return what a function of the state and the weights computes."""
@@ -143,7 +165,7 @@ class Equations:
     def _leaf(self, plan: LeafPlan, whole: str) -> Iterator[str]:
         """Yield the code of a leaf function, beginning with what it reads of the leaf's shape."""
         read = set(names_in(plan.code.body))
-        names = {**self.names, "step": "step"}
+        names = {**self.names, STEP: STEP, CYCLE: CYCLE}
         of_leaf = {SHAPE: f"{whole}.shape", NDIM: f"{whole}.ndim"}
         assigned = whole in assigned_in(plan.code.body)
         if assigned:
@@ -157,12 +179,13 @@ class Equations:
         }
         if whole == GRADIENT and plan.weights and self.annotations.weights != "Array":
             tests[WEIGHT] = f"{WEIGHT} is not None"
-        yield from Narrowing(plan.code.text, names, tests).statements(plan.code.body)
+        text = guarded(plan.code.text)
+        yield from Narrowing(text, names, tests).statements(ast.parse(text).body)
 
 
-def _scalars(text: str, body: Sequence[ast.stmt], names: dict[str, str]) -> Iterator[str]:
+def _scalars(text: str, names: dict[str, str]) -> Iterator[str]:
     """Yield equations of a step as code; what they assign is read by its own name from then on."""
-    for statement in body:
+    for statement in ast.parse(text).body:
         assigned = set(assigned_in([statement]))
         if isinstance(statement, ast.If):
             for name in sorted(assigned & set(names)):  # so that it has a value in each branch

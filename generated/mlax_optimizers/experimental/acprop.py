@@ -26,7 +26,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -37,6 +37,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -205,7 +206,7 @@ def _leaf(
     if h.center == "after":
         residual = g - m
     s = h.b2 * s + (1 - h.b2) * abs2(residual) + h.eps_root
-    update = -learning_rate * (g / (jnp.sqrt(s_hat) + h.eps) + weight_decay * w)
+    update = -learning_rate * (g / (sqrt(s_hat) + h.eps) + weight_decay * w)
     return update, m, s
 
 
@@ -215,7 +216,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c2 = jnp.where(t == 1, 1.0, 1 - h.b2 ** (t - 1))
     result, m, s = map_leaves(
         _leaf,
@@ -228,7 +229,7 @@ def _step(
         t=t,
         c2=c2,
     )
-    return result, state._replace(step=state.step + 1, m=m, s=s)
+    return result, state._replace(step=one_more(state.step), m=m, s=s)
 
 
 @checked

@@ -28,7 +28,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves, mean, product
+from mlax.leafwise import Output, abs2, map_leaves, mean, product, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -39,6 +39,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_complex,
     refuse_packed,
     scheduled,
@@ -202,7 +203,7 @@ def _leaf(
     """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
-    direction = (m / c1) / (jnp.sqrt(v / c2) + h.eps)
+    direction = (m / c1) / (sqrt(v / c2) + h.eps)
     mask = jnp.where(direction * g > 0, 1.0, 0.0)
     scale = (
         product(g.shape) / (jnp.sum(mask) + 1)
@@ -219,7 +220,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     result, m, v = map_leaves(
@@ -233,7 +234,7 @@ def _step(
         c1=c1,
         c2=c2,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v)
+    return result, state._replace(step=one_more(state.step), m=m, v=v)
 
 
 @checked

@@ -29,7 +29,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, Totals, map_leaves, reduce_leaves, totals
+from mlax.leafwise import Output, Totals, map_leaves, reduce_leaves, sqrt, totals
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -40,6 +40,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_complex,
     scalar,
     scheduled,
@@ -205,7 +206,7 @@ def _leaf_sums(
     h: DAdaptAdamW, g: Array, v: Array, s: Array, *, decay: float, rate: Array
 ) -> tuple[tuple[Array], Totals]:
     """Return the new slots of one leaf and its part of the sums over all leaves."""
-    progress = g * s / (jnp.sqrt(v) + h.eps)
+    progress = g * s / (sqrt(v) + h.eps)
     s = decay * s + (1 - decay) * rate * g
     size = jnp.abs(s)
     return (s,), totals(progress=progress, size=size)
@@ -217,7 +218,7 @@ def _leaf(
     """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * rate * g
     v = h.b2 * v + (1 - h.b2) * g**2
-    update = -m / (jnp.sqrt(v) + h.eps) - rate * weight_decay * w
+    update = -m / (sqrt(v) + h.eps) - rate * weight_decay * w
     return update, m, v
 
 
@@ -227,9 +228,9 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     decay = h.b2**0.5
-    rate = state.d * state.learning_rate * jnp.sqrt(1 - h.b2**t) / (1 - h.b1**t)
+    rate = state.d * state.learning_rate * sqrt(1 - h.b2**t) / (1 - h.b1**t)
     (s,), sums = reduce_leaves(
         _leaf_sums,
         h,
@@ -241,7 +242,7 @@ def _step(
     )
     numerator = decay * state.numerator + (1 - decay) * rate * sums["progress"]
     span = (1 - decay) * sums["size"]
-    d = jnp.maximum(state.d, jnp.where(span > 0, numerator / span, 0.0))
+    d = jnp.maximum(state.d, jnp.where(span > 0, numerator / jnp.where(span > 0, span, 1.0), 0.0))
     result, m, v = map_leaves(
         _leaf,
         h,
@@ -252,7 +253,7 @@ def _step(
         rate=rate,
     )
     state = state._replace(
-        step=state.step + 1, d=scalar(d), numerator=scalar(numerator), m=m, v=v, s=s
+        step=one_more(state.step), d=scalar(d), numerator=scalar(numerator), m=m, v=v, s=s
     )
     return result, state
 

@@ -30,7 +30,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, Totals, abs2, map_leaves, reduce_leaves, totals
+from mlax.leafwise import Output, Totals, abs2, map_leaves, reduce_leaves, sqrt, totals
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -42,6 +42,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scalar,
     scheduled,
     trainable,
@@ -206,7 +207,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     _, sums = reduce_leaves(
         _leaf_sums,
         h,
@@ -216,13 +217,13 @@ def _step(
         weight_decay=state.weight_decay,
     )
     first = (
-        h.init_value * (1 + jnp.sqrt(sums["size"]))
+        h.init_value * (1 + sqrt(sums["size"]))
         if h.init_step == "heuristic"
         else (h.init_value if h.init_step == "distance" else 0.0)
     )
-    distance = jnp.maximum(jnp.maximum(state.distance, first), jnp.sqrt(sums["moved"]))
+    distance = jnp.maximum(jnp.maximum(state.distance, first), sqrt(sums["moved"]))
     squares = state.squares + sums["square"]
-    rate = distance / jnp.sqrt(squares + h.eps)
+    rate = distance / sqrt(squares + h.eps)
     rate = jnp.where(t == 1, h.init_value, rate) if h.init_step == "learning_rate" else rate
     (result,) = map_leaves(
         _leaf,
@@ -234,7 +235,9 @@ def _step(
         weight_decay=state.weight_decay,
         rate=rate,
     )
-    state = state._replace(step=state.step + 1, distance=scalar(distance), squares=scalar(squares))
+    state = state._replace(
+        step=one_more(state.step), distance=scalar(distance), squares=scalar(squares)
+    )
     return result, state
 
 

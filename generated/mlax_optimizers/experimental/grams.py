@@ -23,7 +23,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -34,6 +34,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_complex,
     scheduled,
     trainable,
@@ -188,7 +189,7 @@ def _leaf(
     """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
-    direction = (m / c1) / (jnp.sqrt(v / c2) + h.eps)
+    direction = (m / c1) / (sqrt(v / c2) + h.eps)
     update = -learning_rate * (jnp.sign(g) * jnp.abs(direction) + weight_decay * w)
     return update, m, v
 
@@ -199,7 +200,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     result, m, v = map_leaves(
@@ -213,7 +214,7 @@ def _step(
         c1=c1,
         c2=c2,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v)
+    return result, state._replace(step=one_more(state.step), m=m, v=v)
 
 
 @checked

@@ -32,7 +32,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves, norm
+from mlax.leafwise import Output, abs2, map_leaves, norm, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -43,6 +43,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_packed,
     scheduled,
     trainable,
@@ -222,7 +223,7 @@ def _leaf(
     c = c / jnp.maximum(norm(c), 1.0)
     m = h.b1 * m + (1 - h.b1) * c
     v = h.b2 * v + (1 - h.b2) * abs2(c)
-    update = -learning_rate * ((m / c1) / (jnp.sqrt(v / c2) + h.eps) + weight_decay * w)
+    update = -learning_rate * ((m / c1) / (sqrt(v / c2) + h.eps) + weight_decay * w)
     return update, m, v, last
 
 
@@ -232,7 +233,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     result, m, v, last = map_leaves(
@@ -248,7 +249,7 @@ def _step(
         c1=c1,
         c2=c2,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v, last=last)
+    return result, state._replace(step=one_more(state.step), m=m, v=v, last=last)
 
 
 @checked

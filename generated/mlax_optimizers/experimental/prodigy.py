@@ -34,7 +34,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, Totals, map_leaves, reduce_leaves, totals
+from mlax.leafwise import Output, Totals, map_leaves, reduce_leaves, sqrt, totals
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -46,6 +46,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_complex,
     scalar,
     scheduled,
@@ -267,7 +268,7 @@ def _leaf(
     """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * d_before * g
     v = h.b2 * v + (1 - h.b2) * (d_before * g) ** 2
-    update = -rate * (m / (jnp.sqrt(v) + d * h.eps) + weight_decay * w)
+    update = -rate * (m / (sqrt(v) + d * h.eps) + weight_decay * w)
     return update, m, v
 
 
@@ -277,10 +278,10 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     decay = h.b2**0.5 if h.b3 is None else h.b3
     d_before = state.d
-    rate = d_before * state.learning_rate * jnp.sqrt(1 - h.b2**t) / (1 - h.b1**t)
+    rate = d_before * state.learning_rate * sqrt(1 - h.b2**t) / (1 - h.b1**t)
     (s,), sums = reduce_leaves(
         _leaf_sums,
         h,
@@ -293,7 +294,12 @@ def _step(
     )
     numerator = decay * state.numerator + d_before / h.estim_lr0 * rate * sums["progress"]
     d = jnp.maximum(
-        d_before, jnp.where(sums["size"] > 0, h.estim_lr_coef * numerator / sums["size"], 0.0)
+        d_before,
+        jnp.where(
+            sums["size"] > 0,
+            h.estim_lr_coef * numerator / jnp.where(sums["size"] > 0, sums["size"], 1.0),
+            0.0,
+        ),
     )
     result, m, v = map_leaves(
         _leaf,
@@ -307,7 +313,7 @@ def _step(
         rate=rate,
     )
     state = state._replace(
-        step=state.step + 1, d=scalar(d), numerator=scalar(numerator), m=m, v=v, s=s
+        step=one_more(state.step), d=scalar(d), numerator=scalar(numerator), m=m, v=v, s=s
     )
     return result, state
 

@@ -29,7 +29,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Dtype,
     Number,
@@ -41,6 +41,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scalar,
     scheduled,
     trainable,
@@ -213,7 +214,7 @@ def _leaf(
 ) -> tuple[Array, Array, Array]:
     """Return the update of one leaf and its new slots."""
     v = h.b2 * v + (1 - h.b2) * abs2(g)
-    direction = learning_rate * (g / (jnp.sqrt(v / c2) + h.eps) + weight_decay * w)
+    direction = learning_rate * (g / (sqrt(v / c2) + h.eps) + weight_decay * w)
     update = c * (z - w) - (1 - h.b1 * (1 - c)) * direction
     z = z - direction
     return update, v, z
@@ -225,11 +226,13 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     c2 = 1 - h.b2**t
     peak = jnp.maximum(state.peak, state.learning_rate)
     weight_sum = state.weight_sum + peak**h.weight_lr_power
-    c = jnp.where(weight_sum > 0, peak**h.weight_lr_power / weight_sum, 0.0)
+    c = jnp.where(
+        weight_sum > 0, peak**h.weight_lr_power / jnp.where(weight_sum > 0, weight_sum, 1.0), 0.0
+    )
     result, v, z = map_leaves(
         _leaf,
         h,
@@ -242,7 +245,7 @@ def _step(
         c=c,
     )
     state = state._replace(
-        step=state.step + 1, peak=scalar(peak), weight_sum=scalar(weight_sum), v=v, z=z
+        step=one_more(state.step), peak=scalar(peak), weight_sum=scalar(weight_sum), v=v, z=z
     )
     return result, state
 

@@ -39,6 +39,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     scalar,
     scheduled,
     trainable,
@@ -208,7 +209,9 @@ def _step(
     state = follow_schedules(state)
     peak = jnp.maximum(state.peak, state.learning_rate)
     weight_sum = state.weight_sum + peak**h.weight_lr_power
-    c = jnp.where(weight_sum > 0, peak**h.weight_lr_power / weight_sum, 0.0)
+    c = jnp.where(
+        weight_sum > 0, peak**h.weight_lr_power / jnp.where(weight_sum > 0, weight_sum, 1.0), 0.0
+    )
     result, z = map_leaves(
         _leaf,
         h,
@@ -220,7 +223,7 @@ def _step(
         c=c,
     )
     state = state._replace(
-        step=state.step + 1, peak=scalar(peak), weight_sum=scalar(weight_sum), z=z
+        step=one_more(state.step), peak=scalar(peak), weight_sum=scalar(weight_sum), z=z
     )
     return result, state
 

@@ -39,6 +39,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_complex,
     refuse_packed,
     scheduled,
@@ -117,6 +118,8 @@ class State(NamedTuple, Generic[Weights]):
 
     step: Count
     """Number of steps done."""
+    cycle: Count
+    """Number of steps done, modulo `interval`."""
     learning_rate: Scalar
     """Value used by the last step; initially, the one for the first step."""
     momentum: Scalar | None
@@ -190,6 +193,7 @@ def _init(h: Shampoo, weights: Weights) -> State[Weights]:
     refuse_packed(weights, "Shampoo")
     state = State(
         step=no_steps(),
+        cycle=no_steps(),
         learning_rate=initial(h.learning_rate),
         momentum=initial(h.momentum),
         weight_decay=initial(h.weight_decay),
@@ -217,7 +221,7 @@ def _leaf(
     learning_rate: Array,
     momentum: Array | None,
     weight_decay: Array,
-    step: Array,
+    cycle: Array,
 ) -> tuple[Array, Sequence[Array], Sequence[Array], Array | None]:
     """Return the update of one leaf and its new slots."""
     if h.b2 is None:
@@ -226,7 +230,7 @@ def _leaf(
         moments = [h.b2 * moments[i] + (1 - h.b2) * gram(g, i, h.longest) for i in range(g.ndim)]
     roots = every(
         h.interval,
-        step,
+        cycle,
         lambda: [inverse_root(moments[i], 2 * g.ndim, h.eps) for i in range(g.ndim)],
         roots,
     )
@@ -254,9 +258,16 @@ def _step(
         learning_rate=state.learning_rate,
         momentum=state.momentum,
         weight_decay=state.weight_decay,
-        step=state.step,
+        cycle=state.cycle,
     )
-    return result, state._replace(step=state.step + 1, moments=moments, roots=roots, m=m)
+    state = state._replace(
+        step=one_more(state.step),
+        cycle=one_more(state.cycle, h.interval),
+        moments=moments,
+        roots=roots,
+        m=m,
+    )
+    return result, state
 
 
 @checked

@@ -43,6 +43,7 @@ from mlax.leafwise import (
     refreshed_basis,
     rotate,
     rotate_back,
+    sqrt,
 )
 from mlax.optimizer import (
     Dtype,
@@ -56,6 +57,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_complex,
     refuse_packed,
     scheduled,
@@ -140,6 +142,8 @@ class State(NamedTuple, Generic[Weights]):
 
     step: Count
     """Number of steps done."""
+    cycle: Count
+    """Number of steps done, modulo `precondition_frequency`."""
     learning_rate: Scalar
     """Value used by the last step; initially, the one for the first step."""
     weight_decay: Scalar
@@ -215,6 +219,7 @@ def _init(h: SOAP, weights: Weights) -> State[Weights]:
     refuse_packed(weights, "SOAP")
     state = State(
         step=no_steps(),
+        cycle=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
         m=zeros(weights, h.slot_dtype),
@@ -241,6 +246,7 @@ def _leaf(
     learning_rate: Array,
     weight_decay: Array,
     step: Array,
+    cycle: Array,
     t: Array,
     c1: Array,
     c2: Array,
@@ -250,12 +256,12 @@ def _leaf(
     late = jnp.where(t > 1, g, 0.0)
     m = h.b1 * m + (1 - h.b1) * late
     v = h.b2 * v + (1 - h.b2) * abs2(rotate(late, bases))
-    direction = rotate_back(rotate(m, bases) / c1 / (jnp.sqrt(v / c2) + h.eps), bases)
+    direction = rotate_back(rotate(m, bases) / c1 / (sqrt(v / c2) + h.eps), bases)
     update = -learning_rate * (direction + weight_decay * w)
     moments = [h.b2 * moments[i] + (1 - h.b2) * gram(g, i, longest) for i in range(g.ndim)]
     bases = every(
         h.precondition_frequency,
-        step,
+        cycle,
         lambda: [refreshed_basis(moments[i], bases[i], step) for i in range(g.ndim)],
         bases,
     )
@@ -268,7 +274,7 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = (state.step + 1).astype(float)
+    t = one_more(state.step).astype(float)
     n = jnp.maximum(t - 1, 1.0)
     c1 = 1 - h.b1**n
     c2 = 1 - h.b2**n
@@ -281,11 +287,20 @@ def _step(
         learning_rate=state.learning_rate,
         weight_decay=state.weight_decay,
         step=state.step,
+        cycle=state.cycle,
         t=t,
         c1=c1,
         c2=c2,
     )
-    return result, state._replace(step=state.step + 1, m=m, v=v, moments=moments, bases=bases)
+    state = state._replace(
+        step=one_more(state.step),
+        cycle=one_more(state.cycle, h.precondition_frequency),
+        m=m,
+        v=v,
+        moments=moments,
+        bases=bases,
+    )
+    return result, state
 
 
 @checked

@@ -34,6 +34,7 @@ from mlax.optimizer import (
     merged,
     no_steps,
     number,
+    one_more,
     refuse_packed,
     scheduled,
     trainable,
@@ -188,7 +189,7 @@ def _step(
         learning_rate=state.learning_rate,
         weight_decay=state.weight_decay,
     )
-    return result, state._replace(step=state.step + 1, m=m)
+    return result, state._replace(step=one_more(state.step), m=m)
 
 
 @checked

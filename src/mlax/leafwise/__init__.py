@@ -4,7 +4,7 @@ Generated optimizers contain plain arithmetic for one leaf, without casts. `map_
 `reduce_leaves` decide on the dtype: they widen narrow leaves, forbid implicit promotion, and round
 once, as an `Output` says. The other functions are for use in such arithmetic, by subject:
 
-* elementwise: `abs2`, `clip`
+* elementwise: `abs2`, `cbrt`, `clip`, `sqrt`
 * a leaf as a whole: `mean`, `largest`, `norm`, `rms`, `trust_ratio`
 * shapes, before anything is computed: `two_largest_axes`, `two_axes`, `without`, `product`,
   `vectors`, `matrices`
@@ -31,8 +31,10 @@ from mlax.leafwise._axes import two_largest_axes as two_largest_axes
 from mlax.leafwise._axes import vectors as vectors
 from mlax.leafwise._axes import without as without
 from mlax.leafwise._elements import abs2 as abs2
+from mlax.leafwise._elements import cbrt as cbrt
 from mlax.leafwise._elements import clip as clip
 from mlax.leafwise._elements import normal as normal
+from mlax.leafwise._elements import sqrt as sqrt
 from mlax.leafwise._mapping import Totals as Totals
 from mlax.leafwise._mapping import every as every
 from mlax.leafwise._mapping import map_leaves as map_leaves

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax._jax.dtypes import smallest_number
+from mlax.leafwise._elements import divide
 from mlax.leafwise._norms import largest, mean
 from mlax.typing import Shape
 
@@ -123,7 +124,7 @@ def outer_mean(
     total = jnp.expand_dims(total, second)
     row, column = jnp.expand_dims(row, second), jnp.expand_dims(column, first)
     # The order matters: row * column may overflow, and the smaller one divided by the mean may underflow.
-    result = jnp.minimum(row, column) * (jnp.maximum(row, column) / total)
+    result = jnp.minimum(row, column) * divide(jnp.maximum(row, column), total)
     return jnp.maximum(result, smallest_number(result.dtype))
 
 

@@ -4,12 +4,65 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-__all__ = ["abs2", "clip", "normal"]
+__all__ = ["abs2", "cbrt", "clip", "normal", "sqrt"]
 
 
 def abs2(x: Array) -> Array:
     """Return the squared magnitude of each element, in the dtype of `x`: `x * conj(x)`."""
     return x * jnp.conj(x) if jnp.iscomplexobj(x) else x * x
+
+
+@jax.custom_jvp
+def sqrt(x: Array) -> Array:
+    """Return the square root of each element. Its derivative at 0 is 0, not infinite.
+
+    A moment of zero gradients is 0, and so is its derivative by the gradients. Multiplied by an
+    infinite one it would be NaN.
+
+    Args:
+        x: Any shape.
+    """
+    return jnp.sqrt(x)
+
+
+@sqrt.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    root = sqrt(*primals)
+    return root, _quotient(0.5 * tangents[0], root)
+
+
+@jax.custom_jvp
+def cbrt(x: Array) -> Array:
+    """Return the cube root of each element. Its derivative at 0 is 0, not infinite.
+
+    Args:
+        x: Real, any shape.
+    """
+    return jnp.cbrt(x)
+
+
+@cbrt.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    root = cbrt(*primals)
+    return root, _quotient(tangents[0] / 3, root * root)
+
+
+def _quotient(x: Array, y: Array) -> Array:
+    """Return x / y, and 0 where y is 0."""
+    zero = y == 0
+    return jnp.where(zero, 0.0, x / jnp.where(zero, 1.0, y))
+
+
+@jax.custom_jvp
+def divide(x: Array, y: Array) -> Array:
+    """Return x / y. The derivative is finite even where y² would underflow."""
+    return x / y
+
+
+@divide.defjvp
+def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    quotient = divide(*primals)
+    return quotient, (tangents[0] - quotient * tangents[1]) / primals[1]
 
 
 def clip(x: Array | float, low: Array | float, high: Array | float) -> Array:

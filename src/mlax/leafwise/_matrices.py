@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax.dtypes import compute_dtype
+from mlax._jax.dtypes import compute_dtype, epsilon
 from mlax._jax.tracing import cond
+from mlax.leafwise._elements import divide
 from mlax.leafwise._norms import norm, scale_of
 
 __all__ = [
@@ -117,19 +118,36 @@ def _schedule(coefficients: Any, steps: int) -> tuple[Coefficients, ...]:
 def _newton_schulz(x: Array, schedule: tuple[Coefficients, ...], eps: float, scaling: str) -> Array:
     if x.shape[0] > x.shape[1]:  # the products are smaller on the other side
         return _newton_schulz(x.T, schedule, eps, scaling).T
+    bound: Array | float = eps
+    if scaling in ("aol", "schatten"):  # products of numbers above 1e9 might overflow
+        scale = jnp.maximum(scale_of(x), 1e9) / 1e9
+        x, bound = x / scale.astype(x.dtype), eps / scale**2
     if scaling == "frobenius":
-        x = x / (norm(x) + eps)
+        x = divide(x, norm(x) + eps)
     elif scaling == "spectral":
-        x = x / (cast("Array", jnp.linalg.norm(x, ord=2)) + eps)
+        x = x / (_largest_singular_value(x) + eps)
     elif scaling == "aol":
         sums = jnp.sum(jnp.abs(x @ x.T.conj()), axis=1)
-        x = x * lax.rsqrt(jnp.maximum(sums, eps))[:, None]
+        x = x * lax.rsqrt(jnp.maximum(sums, bound))[:, None]
     else:
-        x = x * lax.rsqrt(jnp.maximum(norm(x @ x.T.conj()), eps))
+        x = x * lax.rsqrt(jnp.maximum(norm(x @ x.T.conj()), bound))
     for a, b, c in schedule:
         square = x @ x.T.conj()
         x = a * x + (b * square + c * square @ square) @ x
     return x
+
+
+@jax.custom_jvp
+def _largest_singular_value(x: Array) -> Array:
+    """Return the spectral norm of a matrix. The gradient at zero is zero."""
+    return cast("Array", jnp.linalg.norm(x, ord=2))
+
+
+@_largest_singular_value.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    left, values, right = cast("Any", jnp.linalg.svd)(*primals, full_matrices=False)
+    change = jnp.real(left[:, 0].conj() @ tangents[0] @ right[0].conj())
+    return values[0], jnp.where(values[0] > 0, change, 0.0)
 
 
 def gram(g: Array, axis: int, longest: int | None = None) -> Array:
@@ -150,14 +168,15 @@ def gram(g: Array, axis: int, longest: int | None = None) -> Array:
     if longest is not None and length > longest:
         return jnp.zeros((), g.dtype)
     slices = jnp.moveaxis(g, axis, 0).reshape(length, g.size // max(length, 1))
-    return jnp.matmul(slices, slices.T.conj(), precision=lax.Precision.HIGHEST)
+    return _product(slices, slices.T.conj())
 
 
 def inverse_root(matrix: Array, p: int, eps: float) -> Array:
     """Return (M + eps·I) to the power of −1/p for a positive semidefinite matrix M, from its eigenvalues.
 
-    Eigenvalues that rounding made negative count as 0. For Shampoo, `p` is twice the number of
-    axes: Gupta et al. 2018, https://arxiv.org/abs/1802.09568
+    Eigenvalues that rounding made negative count as 0. The derivative is finite even if eigenvalues
+    are equal. For Shampoo, `p` is twice the number of axes: Gupta et al. 2018,
+    https://arxiv.org/abs/1802.09568
 
     Args:
         matrix: Symmetric, (n, n), n may be 0; a scalar is returned as it is.
@@ -166,14 +185,49 @@ def inverse_root(matrix: Array, p: int, eps: float) -> Array:
     """
     if _is_empty(matrix):
         return matrix
+    result: Array = _differentiable(matrix, eps, -1 / p)
+    return result
+
+
+def _root(matrix: Array, eps: Any, power: float) -> Array:
     values, vectors = _eigh(matrix)
-    roots = (jnp.maximum(values, 0.0) + eps) ** (-1 / p)
-    return jnp.matmul(vectors * roots, vectors.T.conj(), precision=lax.Precision.HIGHEST)
+    roots = (jnp.maximum(values, 0.0) + eps) ** power
+    return _product(vectors * roots, vectors.T.conj())
+
+
+def _derivative_of_root(power: float, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """Multiply the change, in the basis of M, by (f(x) - f(y)) / (x - y) for each two eigenvalues; by f' if x = y."""
+    matrix, eps = primals
+    values, vectors = _eigh(matrix)
+    inverse = vectors.T.conj()
+    values = jnp.maximum(values, 0.0) + eps
+    roots = values**power
+    x, y = values[:, None], values[None, :]
+    near = jnp.abs(x - y) <= math.sqrt(epsilon(values.dtype)) * jnp.maximum(x, y)
+    quotients = (roots[:, None] - roots[None, :]) / jnp.where(near, 1.0, x - y)
+    slopes = jnp.where(near, power * ((x + y) / 2) ** (power - 1), quotients)
+    change = (tangents[0] + tangents[0].T.conj()) / 2
+    change = change + tangents[1] * jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    change = slopes * _product(_product(inverse, change), vectors)
+    return _product(vectors * roots, inverse), _product(_product(vectors, change), inverse)
+
+
+_differentiable: Any = jax.custom_jvp(_root, nondiff_argnums=(2,))
+_differentiable.defjvp(_derivative_of_root)
+
+
+def _product(a: Array, b: Array) -> Array:
+    result: Array = jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+    return result
 
 
 def eigenbasis(matrix: Array) -> Array:
-    """Return the eigenvectors of a symmetric matrix as columns, by decreasing eigenvalue: (n, n), n may be 0."""
-    return matrix if _is_empty(matrix) else _eigh(matrix)[1][:, ::-1]
+    """Return the eigenvectors of a symmetric matrix as columns, by decreasing eigenvalue: (n, n), n may be 0.
+
+    Derivatives treat them as constants: where eigenvalues are equal, as in a matrix of zeros, they
+    have none.
+    """
+    return matrix if _is_empty(matrix) else _eigh(lax.stop_gradient(matrix))[1][:, ::-1]
 
 
 def _is_empty(matrix: Array) -> bool:
@@ -186,7 +240,8 @@ def refreshed_basis(matrix: Array, basis: Array, step: Array) -> Array:
 
     It is moved by one step of orthogonal iteration, a QR decomposition of `matrix @ basis`, which
     costs a fraction of an eigendecomposition: SOAP, Vyas et al. 2024,
-    https://arxiv.org/abs/2409.11321, algorithm 4. Columns keep their signs.
+    https://arxiv.org/abs/2409.11321, algorithm 4. Columns keep their signs. Derivatives treat the
+    basis as a constant, like `eigenbasis`.
 
     Args:
         matrix: Symmetric, (n, n), n may be 0; a scalar is returned as it is.
@@ -195,11 +250,11 @@ def refreshed_basis(matrix: Array, basis: Array, step: Array) -> Array:
     """
     if _is_empty(matrix):
         return matrix
+    matrix, basis = lax.stop_gradient((matrix, basis))
 
     def refresh() -> Array:
         scaled = matrix / scale_of(matrix)
-        product = jnp.matmul(scaled, basis, precision=lax.Precision.HIGHEST)
-        q, r = cast("tuple[Array, Array]", jnp.linalg.qr(product))
+        q, r = cast("tuple[Array, Array]", jnp.linalg.qr(_product(scaled, basis)))
         return q * jnp.where(jnp.real(cast("Array", jnp.diagonal(r))) < 0, -1.0, 1.0).astype(
             q.dtype
         )

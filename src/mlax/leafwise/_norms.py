@@ -9,6 +9,7 @@ from jaxtyping import Array
 
 from mlax._jax.dtypes import epsilon, largest_number, smallest_number
 from mlax._jax.tracing import cond
+from mlax.leafwise._elements import divide
 
 __all__ = ["largest", "mean", "norm", "rms", "scale_of", "trust_ratio"]
 
@@ -29,8 +30,8 @@ def largest(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
     return jnp.max(x, axis=axis) if x.size else jnp.zeros_like(jnp.sum(x, axis=axis))
 
 
-def norm(x: Array, dtype: Any = None) -> Array:
-    """Return the Euclidean norm of all elements, √Σ|xᵢ|²: shape ().
+def norm(x: Array, dtype: Any = None, axes: tuple[int, ...] | None = None) -> Array:
+    """Return the Euclidean norm of all elements, √Σ|xᵢ|²: shape (). With `axes`, return that of each slice.
 
     If squares would overflow or underflow (in float32 those of 1e20 and 1e-25 would), the elements
     are scaled first. The gradient at zero is zero.
@@ -38,9 +39,10 @@ def norm(x: Array, dtype: Any = None) -> Array:
     Args:
         x: Any shape.
         dtype: The dtype to compute in, and of the result; None for that of `x`.
+        axes: The axes to sum over, which have length 1 in the result.
     """
     wide = x.dtype if dtype is None else dtype
-    length: Array = _scaled(x.astype(wide)) if x.size < _LARGE else _length(x, wide)
+    length = _scaled(x.astype(wide), axes) if x.size < _LARGE else _length(x, wide, axes)
     return length.astype(wide)
 
 
@@ -50,26 +52,30 @@ two more passes over a leaf: 45 % of Adafactor's step on leaves of 1 MB. The bra
 LAMB's on leaves of 1 kB."""
 
 
-def _length(x: Array, dtype: Any) -> Array:
+def _length(x: Array, dtype: Any, axes: tuple[int, ...] | None) -> Array:
     magnitudes = jnp.abs(x.astype(dtype))
     # Not `square`: its derivative is 2 * x, and if that overflows, it times a cotangent of zero is NaN.
-    total = jnp.sum(magnitudes * magnitudes)
+    total = _sum(magnitudes * magnitudes, axes)
     # Below this, squares that underflowed may matter more than rounding errors.
-    smallest = x.size * smallest_number(total.dtype) / epsilon(total.dtype)
-    lost = (total <= smallest) | (total > largest_number(total.dtype))
+    smallest = x.size // total.size * smallest_number(total.dtype) / epsilon(total.dtype)
+    lost = jnp.any((total <= smallest) | (total > largest_number(total.dtype)))
 
     def root() -> Array:
         # Under `vmap` both branches are computed, so the gradient of the one not taken has to be finite too.
         return jnp.sqrt(jnp.where(lost, 1.0, total))
 
     # The branch uses `x` itself: anything computed from it would be written to memory to be passed in.
-    return cond(lost, lambda: _scaled(x.astype(dtype)), root)
+    return cond(lost, lambda: _scaled(x.astype(dtype), axes), root)
 
 
-def _scaled(x: Array) -> Array:
+def _sum(x: Array, axes: tuple[int, ...] | None) -> Array:
+    return jnp.sum(x, axis=axes, keepdims=axes is not None)
+
+
+def _scaled(x: Array, axes: tuple[int, ...] | None) -> Array:
     magnitudes = jnp.abs(x)
-    scale = scale_of(magnitudes)
-    total = jnp.sum(jnp.square(magnitudes / scale))
+    scale = scale_of(magnitudes, axes)
+    total = _sum(jnp.square(magnitudes / scale), axes)
     # Not `total > 0`: XLA's maximum of many elements may ignore a NaN, but their sum does not.
     zero = total == 0
     root = jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, total)))
@@ -77,12 +83,15 @@ def _scaled(x: Array) -> Array:
     return length
 
 
-def scale_of(x: Array) -> Array:
-    """Return a constant near the largest magnitude that any element can be divided by: positive, normal, finite."""
+def scale_of(x: Array, axes: tuple[int, ...] | None = None) -> Array:
+    """Return a constant near the largest magnitude that any element can be divided by: positive, normal, finite.
+
+    With `axes`, return one for each slice; its lengths along them are 1.
+    """
     # XLA multiplies by the reciprocal of a scalar divisor: that has to be a normal number as well.
     smallest = smallest_number(x.dtype)
-    scale = jnp.clip(largest(jnp.abs(x)), smallest, 0.5 / smallest)
-    return lax.stop_gradient(scale)
+    scale = jnp.clip(largest(jnp.abs(x), axes), smallest, 0.5 / smallest)
+    return lax.stop_gradient(scale if axes is None else jnp.expand_dims(scale, axes))
 
 
 def rms(x: Array) -> Array:
@@ -124,6 +133,6 @@ def trust_ratio(
     length = jnp.maximum(norm(w).real, min_norm)
     way = jnp.maximum(norm(direction).real, min_norm)
     defined = (length > 0) & (way > 0)
-    ratio = coefficient * length / (jnp.where(defined, way, 1.0) + eps)
+    ratio = divide(coefficient * length, jnp.where(defined, way, 1.0) + eps)
     finite = jnp.minimum(ratio, largest_number(ratio.dtype))
     return jnp.where(defined, finite, 1.0).astype(direction.dtype)

@@ -19,6 +19,7 @@ from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import leaves
 from mlax._packing.weights import refuse_packed
 from mlax.leafwise import map_leaves, norm
+from mlax.leafwise._elements import divide
 from mlax.tree import describe
 from mlax.typing import Scalar, Weights, checked
 
@@ -182,7 +183,7 @@ def _adapted(eps: float, g: Array, w: Array, *, limit: Array) -> tuple[Array]:
 
 def _shortened(g: Array, length: Array, most: Array) -> Array:
     """Return gradients of the given length, scaled down to at most `most`."""
-    ratio = most / jnp.where(length > 0, length, 1.0)
+    ratio = divide(most, jnp.where(length > 0, length, 1.0))
     return jnp.where(length > most, g * ratio.astype(g.dtype), g)
 
 
@@ -191,7 +192,7 @@ def _unit_norms(x: Array) -> Array:
     axes: Sequence[int] = range(x.ndim)
     if sum(size != 1 for size in x.shape) > 1:
         axes = (0,) if x.ndim <= 3 else range(x.ndim - 1)
-    return jnp.sqrt(jnp.sum(jnp.square(jnp.abs(x)), axis=tuple(axes), keepdims=True))
+    return norm(x, axes=tuple(axes)).real
 
 
 # Their public place, which error messages name.

@@ -4,6 +4,8 @@ Everything here works under `jit`, `vmap` and `eval_shape`. A state keeps its sh
 weak types from `init` on, so that a loop over `step` is compiled only once.
 """
 
+import math
+from collections.abc import Callable
 from typing import Any, TypeVar, cast, overload
 
 import jax
@@ -26,7 +28,9 @@ __all__ = [
     "key",
     "merged",
     "no_steps",
+    "one_more",
     "refuse_complex",
+    "renewed",
     "scalar",
     "trainable",
 ]
@@ -37,6 +41,30 @@ T = TypeVar("T")
 def no_steps() -> Array:
     """Return the step count of a new state: an int32 zero of shape ()."""
     return jnp.zeros((), jnp.int32)
+
+
+def one_more(count: Array, *intervals: int) -> Array:
+    """Return a count of steps after one more step.
+
+    Args:
+        count: int32, shape ().
+        *intervals: Positive, static. With intervals, the count begins again at 0 where it would be
+            a multiple of all of them. Without, it stays at 2**31 - 1 once it is there.
+    """
+    return _increased(count, math.lcm(*intervals) if intervals else None)
+
+
+_LAST = 2**31 - 1
+
+
+def _count(count: Array, cycle: int | None) -> Array:
+    if cycle is None:
+        return jnp.minimum(count, _LAST - 1) + 1
+    return jnp.where(count < min(cycle - 1, _LAST), count + 1, 0)
+
+
+# Outside `jit` one operation instead of two; inside, these are part of the program around.
+_increased: Callable[[Array, int | None], Array] = jax.jit(_count, static_argnums=1, inline=True)
 
 
 @overload
@@ -121,6 +149,16 @@ def folded(key: Array, step: Array | int) -> Array:
             key.
     """
     return jax.random.fold_in(key, step)
+
+
+def renewed(key: Array, step: Array) -> Array:
+    """Return the state's PRNG key for the next step: the same one, as long as the count of steps changes.
+
+    Args:
+        key: The state's key.
+        step: Number of steps done before this one: int32, shape ().
+    """
+    return jnp.where(step < _LAST, key, folded(key, step))
 
 
 def refuse_complex(weights: Any, name: str, reason: str) -> None:

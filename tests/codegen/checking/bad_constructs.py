@@ -469,6 +469,14 @@ CASES: dict[str, Bad] = {
         "on shapes and hyperparameters that are not schedulable",
         "interval * d",
     ),
+    "every of a shape": Bad(
+        "every(interval,",
+        "every(max(1, ndim),",
+        "62:14",
+        "k of every is the same for all leaves, but 'ndim' may not be; write it with "
+        "hyperparameters and numbers only",
+        "max(1, ndim)",
+    ),
     "every in a list": Bad(
         "[b2 * left[i] +",
         "[every(2, left[i], left[i]) +",

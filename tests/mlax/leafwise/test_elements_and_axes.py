@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from mlax.leafwise import abs2, map_leaves
+from mlax.leafwise import abs2, cbrt, map_leaves, sqrt
 
 pytestmark = pytest.mark.one_python
 
@@ -226,3 +226,39 @@ def test_abs2() -> None:
     assert abs2(z).dtype == z.dtype
     np.testing.assert_array_equal(abs2(jnp.array([-3.0])), [9])
     assert abs2(jnp.ones(2, jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def numbers_alone(_: None, g: Array, *, one: Any) -> tuple[Array]:
+    share = jnp.sum(jnp.where(jnp.real(g) > 0, jnp.real(one), 0.0)) + jnp.mean(
+        jnp.where(g == 0, 1.0, 0.0)
+    )
+    return (share.astype(g.dtype) * g,) if jnp.iscomplexobj(g) else (share * g,)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64", "complex64"])
+def test_python_numbers_have_the_precision_of_the_leaf(dtype: str) -> None:
+    """Also those that only meet each other, and those that are the same for all leaves."""
+    with jax.enable_x64(True):
+        g = jnp.asarray([0.5, -0.5, 2.0, 0.0], dtype)
+        (updates,) = map_leaves(numbers_alone, None, (g,), (), one=1.0)
+        assert updates.dtype == g.dtype
+        np.testing.assert_array_equal(updates, 2.25 * np.asarray(g))
+
+
+@pytest.mark.parametrize(("root", "power"), [(sqrt, 1 / 2), (cbrt, 1 / 3)])
+def test_roots_have_a_derivative_at_zero(root: Any, power: float) -> None:
+    x = jnp.array([0.0, 1.0, 64.0, 1e-30, jnp.inf])
+    np.testing.assert_allclose(root(x), x**power, rtol=1e-6)
+    expected = power * np.asarray(x)[1:] ** (power - 1)
+    np.testing.assert_allclose(jax.vmap(jax.grad(root))(x), [0.0, *expected], rtol=1e-6)
+    second = power * (power - 1) * np.asarray(x)[1:3] ** (power - 2)
+    found = jax.vmap(jax.grad(jax.grad(root)))(x[:3])
+    np.testing.assert_allclose(found, [0.0, *second], rtol=1e-6)
+    assert jnp.isnan(root(jnp.nan))
+    assert jnp.isnan(jax.grad(root)(jnp.nan))
+
+
+def test_the_root_of_a_complex_square_has_a_derivative_at_zero() -> None:
+    z = jnp.array([0.0, 3.0, 3j])
+    found = jax.grad(lambda z: jnp.sum(sqrt(abs2(z)).real))(z)
+    np.testing.assert_allclose(found, [0.0, 1.0, -1j], atol=1e-6)

@@ -238,3 +238,39 @@ def test_axes_without_a_matrix_stay_as_they_are(empty: Array) -> None:
     np.testing.assert_array_equal(rotate(x, (empty, empty)), x)
     with pytest.raises(ValueError, match="expected a matrix for each of 2 axes, got 1"):
         rotate(x, (basis,))
+
+
+@pytest.mark.parametrize("rank", [0, 2, 4])
+def test_the_derivative_of_an_inverse_root(rank: int) -> None:
+    """That of a matrix with equal eigenvalues too, where the derivatives of eigenvectors are not defined."""
+    rng = np.random.default_rng(rank)
+    slices = rng.normal(size=(4, rank))
+    change, factors = rng.normal(size=(2, 4, 4))
+    with jax.enable_x64(True):
+        matrix, direction = jnp.asarray(slices @ slices.T), jnp.asarray(change @ change.T)
+
+        def along(s: Any, eps: Any = 0.1) -> Any:
+            return jnp.sum(factors * inverse_root(matrix + s * direction, 4, eps))
+
+        h = 1e-5
+        expected = (-3 * along(0.0) + 4 * along(h) - along(2 * h)) / (2 * h)
+        np.testing.assert_allclose(jax.grad(along)(0.0), expected, rtol=1e-5)
+        expected = (along(0.0, 0.1 + h) - along(0.0, 0.1 - h)) / (2 * h)
+        np.testing.assert_allclose(jax.grad(along, 1)(0.0, 0.1), expected, rtol=1e-5)
+
+
+def test_a_largest_singular_value_has_a_derivative() -> None:
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)), jnp.float32)
+    for scaled in (x, 0 * x):
+        gradient = jax.grad(lambda x: orthogonalize(x, 0, scaling="spectral", eps=1.0).sum())(
+            scaled
+        )
+        assert jnp.isfinite(gradient).all()
+    h, expected = 1e-3, []
+    for i in range(2):
+        for sign in (1, -1):
+            moved = x.at[0, i].add(sign * h)
+            expected.append(orthogonalize(moved, 0, scaling="spectral", eps=1.0).sum())
+    gradient = jax.grad(lambda x: orthogonalize(x, 0, scaling="spectral", eps=1.0).sum())(x)
+    found = [(a - b) / (2 * h) for a, b in zip(expected[::2], expected[1::2], strict=True)]
+    np.testing.assert_allclose(gradient[0, :2], found, rtol=1e-2)

@@ -307,3 +307,41 @@ def test_the_least_of_largest_bounds_an_array(shape: tuple[int, ...]) -> None:
 def test_least_of_nothing() -> None:
     with pytest.raises(ValueError, match="least: expected at least one array"):
         least([])
+
+
+@pytest.mark.parametrize("axes", [(), (0,), (0, 2), (0, 1, 2)])
+@pytest.mark.parametrize("rows", [3, 3000])
+def test_norms_of_slices_of_any_magnitude(rows: int, axes: tuple[int, ...]) -> None:
+    """Also beside each other, beside slices of zeros, and with derivatives."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, 4, 3)) * np.array([1e20, 1e-25, 1.0, 0.0])[:, None]
+    x32 = jnp.asarray(x, jnp.float32)
+    found = norm(x32, axes=axes)
+    expected = np.sqrt(np.sum(x**2, axis=axes, keepdims=True))
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
+    ordinary = x32[:, 2:3]
+    np.testing.assert_allclose(
+        norm(ordinary, axes=axes),
+        np.sqrt(np.sum(x[:, 2:3] ** 2, axis=axes, keepdims=True)),
+        rtol=2e-6,
+    )
+    gradient = jax.grad(lambda x: jnp.sum(norm(x, axes=axes)))(x32)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(gradient, np.nan_to_num(x / expected), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-25, 1e20])
+def test_a_trust_ratio_has_a_finite_derivative(scale: float) -> None:
+    x = jnp.full(3, scale)
+    for argument in (0, 1):
+        assert jnp.isfinite(jax.grad(trust_ratio, argument)(x, x)).all()
+
+
+def test_outer_mean_has_a_finite_derivative() -> None:
+    """Adafactor begins with means of 1e-30, whose squares are 0."""
+    means = jnp.full(3, 1e-30)
+    for argument, expected in enumerate(
+        (0.0, 3.0)
+    ):  # the sum of the means of columns, times the number of rows
+        gradient = jax.grad(lambda *x: jnp.sum(outer_mean(*x, (0, 1))), argument)(means, means)
+        np.testing.assert_allclose(gradient, np.full(3, expected), rtol=1e-6, atol=1e-6)

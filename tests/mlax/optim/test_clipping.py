@@ -109,6 +109,44 @@ def test_in_float64_norms_of_float32_do_not_overflow(dtype: Any, size: float) ->
             np.testing.assert_allclose(length, expected * share**0.5, rtol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1e20, 1e-25])
+@pytest.mark.parametrize("shape", [(4,), (2, 3), (200, 100)])
+def test_adaptive_clipping_of_any_magnitude(shape: tuple[int, ...], size: float) -> None:
+    """Of one unit beside others of usual size."""
+    g = jnp.ones(shape).at[..., 0].set(size)
+    w = jnp.ones(shape).at[..., 0].set(min(size, 1.0))
+    clipped = optim.clip_grad_adaptive(g, w, 0.25, eps=1e-30)
+    expected = np.full(shape, 0.25)
+    if len(shape) > 1:
+        expected[:, 0] *= min(size, 1.0)
+        np.testing.assert_allclose(clipped, expected, rtol=1e-5)
+    else:
+        expected = (
+            0.25 * np.linalg.norm(np.asarray(w, float)) / np.linalg.norm(np.asarray(g, float))
+        )
+        np.testing.assert_allclose(clipped, expected * np.asarray(g, float), rtol=1e-5)
+
+
+CLIPS: dict[str, Any] = {
+    "norm": lambda g: optim.clip_grad_norm(g, 0.5)[0],
+    "leaf_norm": lambda g: optim.clip_grad_leaf_norm(g, 0.5),
+    "value": lambda g: optim.clip_grad_value(g, 0.5),
+    "adaptive": lambda g: optim.clip_grad_adaptive(g, jnp.ones_like(g), 0.5),
+}
+
+
+@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_clipping_can_be_differentiated_at_zero(name: str, dtype: str) -> None:
+    """Nothing is clipped there. Also where only a column is zero, and where gradients are tiny."""
+    for g in (jnp.zeros((2, 3)), jnp.full((2, 3), 1e-25), jnp.ones((2, 3)).at[:, 0].set(0.0)):
+        g = g.astype(dtype)  # noqa: PLW2901
+        gradient = jax.grad(lambda g: jnp.sum(CLIPS[name](g).real))(g)
+        assert jnp.isfinite(gradient).all()
+        if not g[0, 1].real > 0.1:
+            np.testing.assert_allclose(gradient, np.ones((2, 3)), rtol=1e-6)
+
+
 def test_nothing_to_clip() -> None:
     """Empty trees have norm 0; gradients of zero stay zero, and their derivative is finite."""
     assert optim.clip_grad_norm({}, 1.0) == ({}, 0.0)

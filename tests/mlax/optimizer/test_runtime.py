@@ -17,6 +17,7 @@ from mlax.optimizer import (
     initial,
     merged,
     no_steps,
+    one_more,
     trainable,
     zeros,
 )
@@ -30,6 +31,27 @@ pytestmark = pytest.mark.one_python
 def test_no_steps() -> None:
     assert (no_steps().dtype, no_steps().shape, int(no_steps())) == (jnp.int32, (), 0)
     assert not no_steps().weak_type
+
+
+@pytest.mark.parametrize(
+    ("count", "intervals", "expected"),
+    [
+        (0, [], 1),
+        (2**31 - 2, [], 2**31 - 1),
+        (2**31 - 1, [], 2**31 - 1),
+        (0, [1], 0),
+        (1, [3], 2),
+        (2, [3], 0),
+        (7, [3], 0),  # the interval has become shorter
+        (3, [2, 3], 4),
+        (5, [2, 3], 0),
+        (2**31 - 1, [2**31 - 1, 2**31 - 2], 0),
+    ],
+)
+def test_one_more(count: int, intervals: list[int], expected: int) -> None:
+    result = one_more(jnp.int32(count), *intervals)
+    assert (result, result.dtype, result.shape) == (expected, jnp.int32, ())
+    assert not result.weak_type
 
 
 @pytest.mark.parametrize("x64", [False, True])

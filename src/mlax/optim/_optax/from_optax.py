@@ -10,7 +10,7 @@ from mlax._jax.tracing import is_tracer
 from mlax.optim._optax.to_optax import import_optax
 from mlax.optim.transformations._protocol import arguments_after_trees
 from mlax.optim.transformations._wrapping import Arguments, Move, Transformation
-from mlax.optimizer import exportable, no_steps, trainable
+from mlax.optimizer import exportable, no_steps, one_more, trainable
 from mlax.tree import describe, mismatches
 from mlax.typing import Count, LeafMismatchError, Weights, checked, checks_enabled
 
@@ -140,7 +140,9 @@ class FromOptax(Transformation):
                 *("state.inner", inner, "that before the step", state.inner),
                 "loops need a state of constant dtypes; many transformations take a dtype for their state",
             )
-        return move.along(updates, weights), State(state.step + 1, inner, state.hyperparameters)
+        return move.along(updates, weights), State(
+            one_more(state.step), inner, state.hyperparameters
+        )
 
 
 @exportable

@@ -6,7 +6,16 @@ from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper, made_or_skipped
-from mlax.optimizer import Dtype, exportable, integer, no_steps, trainable, warn_if_narrow, zeros
+from mlax.optimizer import (
+    Dtype,
+    exportable,
+    integer,
+    no_steps,
+    one_more,
+    trainable,
+    warn_if_narrow,
+    zeros,
+)
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["AccumulateGradients", "State"]
@@ -62,7 +71,7 @@ class AccumulateGradients(Wrapper[Inner, P]):
     @checked
     def _init(self, weights: Weights) -> "State[Weights, Inner]":
         inner = self.optimizer.init(weights)
-        state = State(no_steps(), zeros(weights, self.slot_dtype), inner, self.held())
+        state = State(no_steps(), no_steps(), zeros(weights, self.slot_dtype), inner, self.held())
         warn_if_narrow(state, kept={"mean": 1 - 1 / self.every})
         return state
 
@@ -75,14 +84,13 @@ class AccumulateGradients(Wrapper[Inner, P]):
         weights: Weights | None,
         arguments: Arguments,
     ) -> "tuple[Weights, State[Weights, Inner]]":
-        number = state.step % self.every
         mean, slot = map_leaves(
             _accumulate,
             None,
             (gradients,),
             (state.mean,),
             self._output(state),
-            share=1 / (number + 1).astype(float),
+            share=1 / (state.cycle + 1).astype(float),
         )
 
         def last() -> tuple[Weights, Weights, Any]:
@@ -92,8 +100,9 @@ class AccumulateGradients(Wrapper[Inner, P]):
         def between() -> tuple[Weights, Weights, Any]:
             return move.nowhere(gradients, weights), slot, state.inner
 
-        result, slot, inner = made_or_skipped(number == self.every - 1, last, between)
-        return result, State(state.step + 1, slot, inner, state.hyperparameters)
+        result, slot, inner = made_or_skipped(state.cycle == self.every - 1, last, between)
+        cycle = one_more(state.cycle, self.every)
+        return result, State(one_more(state.step), cycle, slot, inner, state.hyperparameters)
 
 
 @exportable
@@ -102,12 +111,14 @@ class State(NamedTuple, Generic[Weights, Inner]):
 
     Attributes:
         step: Number of micro-batches seen.
-        mean: Mean of the gradients since the last step, like the weights.
+        cycle: Number of those since the last step, which are in the mean.
+        mean: Mean of their gradients, like the weights.
         inner: State of the optimizer inside.
         hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count
+    cycle: Count
     mean: Weights
     inner: Inner
     hyperparameters: AccumulateGradients

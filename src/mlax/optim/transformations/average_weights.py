@@ -15,6 +15,7 @@ from mlax.optimizer import (
     initial,
     merged,
     no_steps,
+    one_more,
     scheduled,
     trainable,
     warn_if_narrow,
@@ -107,7 +108,7 @@ class AverageWeights(Wrapper[Inner, P]):
             self._output(state),
             decay=state.decay,
         )
-        return result, state._replace(step=state.step + 1, average=average, inner=inner)
+        return result, state._replace(step=one_more(state.step), average=average, inner=inner)
 
     def evaluation_weights(self, state: "State[Weights, Inner]", weights: Weights) -> Weights:
         """Return the average in the dtypes of the weights. For a Module: the model with the average as its

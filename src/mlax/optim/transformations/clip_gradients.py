@@ -9,7 +9,7 @@ from mlax.optim.clipping import (
     clip_grad_value,
 )
 from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
-from mlax.optimizer import exportable, no_steps, number, refuse_packed, trainable
+from mlax.optimizer import exportable, no_steps, number, one_more, refuse_packed, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["ClipGradients", "State"]
@@ -101,7 +101,7 @@ class ClipGradients(Wrapper[Inner, P]):
         if self.max_norm is not None:
             gradients, _ = clip_grad_norm(gradients, self.max_norm)
         result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
-        return result, State(state.step + 1, inner, state.hyperparameters)
+        return result, State(one_more(state.step), inner, state.hyperparameters)
 
 
 @exportable

@@ -14,6 +14,7 @@ from mlax.optimizer import (
     follow_schedules,
     initial,
     no_steps,
+    one_more,
     scheduled,
     trainable,
 )
@@ -110,7 +111,7 @@ class DecayWeights(Wrapper[Inner, P]):
         masked = weights if self.mask is None else _masked(weights, self.mask)
         output = self._output(state, None if move.new_weights else weights)
         (result,) = map_leaves(_decayed, None, (result, masked), (), output, fraction=fraction)
-        return result, state._replace(step=state.step + 1, inner=inner)
+        return result, state._replace(step=one_more(state.step), inner=inner)
 
 
 @exportable

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from mlax.optim.transformations._wrapping import Arguments, Move, Transformation
-from mlax.optimizer import exportable, no_steps, trainable
+from mlax.optimizer import exportable, no_steps, one_more, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["Frozen", "State"]
@@ -55,7 +55,7 @@ class Frozen(Transformation):
         weights: Weights | None,
         arguments: Arguments,
     ) -> "tuple[Weights, State[Weights]]":
-        return move.nowhere(gradients, weights), state._replace(step=state.step + 1)
+        return move.nowhere(gradients, weights), state._replace(step=one_more(state.step))
 
 
 @exportable

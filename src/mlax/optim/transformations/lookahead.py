@@ -15,7 +15,17 @@ from mlax.optim.transformations._wrapping import (
     cast_like,
     where,
 )
-from mlax.optimizer import Dtype, copies, exportable, integer, merged, no_steps, number, trainable
+from mlax.optimizer import (
+    Dtype,
+    copies,
+    exportable,
+    integer,
+    merged,
+    no_steps,
+    number,
+    one_more,
+    trainable,
+)
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["Lookahead", "State"]
@@ -83,7 +93,8 @@ class Lookahead(Wrapper[Inner, P]):
     @checked
     def _init(self, weights: Weights) -> "State[Weights, Inner]":
         inner = self.optimizer.init(weights)
-        return State(no_steps(), copies(weights, self.slot_dtype), inner, self.held())
+        slow = copies(weights, self.slot_dtype)
+        return State(no_steps(), no_steps(), slow, inner, self.held())
 
     @checked
     def _step(
@@ -96,8 +107,8 @@ class Lookahead(Wrapper[Inner, P]):
     ) -> "tuple[Weights, State[Weights, Inner]]":
         weights = self._needs(weights)
         result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
-        step = state.step + 1
-        now = step % self.sync_period == 0
+        cycle = one_more(state.cycle, self.sync_period)
+        now = cycle == 0
         back, slow = map_leaves(
             _back,
             self.slow_step_size,
@@ -108,7 +119,7 @@ class Lookahead(Wrapper[Inner, P]):
         )
         # Between synchronizations the updates are exactly those of the optimizer inside.
         result = where(now, move.to(back, weights), result)
-        return result, State(step, slow, inner, state.hyperparameters)
+        return result, State(one_more(state.step), cycle, slow, inner, state.hyperparameters)
 
     def evaluation_weights(self, state: "State[Weights, Inner]", weights: Weights) -> Weights:
         """Return the slow weights in the dtypes of the weights. For a Module: the model with them as its
@@ -123,12 +134,14 @@ class State(NamedTuple, Generic[Weights, Inner]):
 
     Attributes:
         step: Number of steps done.
+        cycle: Number of those since the last synchronization.
         slow: Slow weights, like the weights.
         inner: State of the optimizer inside.
         hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count
+    cycle: Count
     slow: Weights
     inner: Inner
     hyperparameters: Lookahead

@@ -7,7 +7,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper, cast_like
-from mlax.optimizer import Dtype, copies, exportable, merged, no_steps, trainable
+from mlax.optimizer import Dtype, copies, exportable, merged, no_steps, one_more, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["MasterWeights", "State"]
@@ -86,7 +86,7 @@ class MasterWeights(Wrapper[Inner, P]):
         master, inner = Move(new_weights=True).by(
             self.optimizer, cast_like(gradients, state.master), state.inner, state.master, arguments
         )
-        next_state = State(state.step + 1, master, inner, state.hyperparameters)
+        next_state = State(one_more(state.step), master, inner, state.hyperparameters)
         if move.new_weights:
             return cast_like(master, weights), next_state
         (updates,) = map_leaves(_difference, None, (weights, master), ())

@@ -7,7 +7,7 @@ from mlax._jax.trees import flatten, leaves
 from mlax.optim.transformations._paths import PathPredicate, answers, holds
 from mlax.optim.transformations._protocol import OptimizerLike, accepted, arguments_of
 from mlax.optim.transformations._wrapping import Arguments, Move, Transformation, as_optimizer
-from mlax.optimizer import exportable, no_steps, trainable
+from mlax.optimizer import exportable, no_steps, one_more, trainable
 from mlax.optimizer._specified import Specification
 from mlax.typing import Count, Weights, checked
 
@@ -128,7 +128,9 @@ class MultiOptimizer(Transformation):
             )
             results.append(result)
             inner.append(after)
-        return _joined(results, groups), State(state.step + 1, tuple(inner), state.hyperparameters)
+        return _joined(results, groups), State(
+            one_more(state.step), tuple(inner), state.hyperparameters
+        )
 
     def groups(self, weights: Any) -> Any:
         """Return the tree with the index of its optimizer in place of each weight. For a Module: its unfrozen

@@ -9,7 +9,7 @@ from jaxtyping import Array
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._protocol import accepted
 from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
-from mlax.optimizer import exportable, integer, no_steps, number, scalar, trainable
+from mlax.optimizer import exportable, integer, no_steps, number, one_more, scalar, trainable
 from mlax.tree import describe
 from mlax.typing import Count, Scalar, Weights, checked
 
@@ -115,7 +115,7 @@ class ReduceOnPlateau(Wrapper[Inner, P]):
         )
         output = self._output(state, weights, applied=move.new_weights)
         (result,) = map_leaves(_scaled, None, (updates,), (), output, scale=state.scale)
-        return result, state._replace(step=state.step + 1, inner=inner)
+        return result, state._replace(step=one_more(state.step), inner=inner)
 
     def _seen(self, state: "State[Weights, Inner]", loss: Array) -> "State[Weights, Inner]":
         """Return the state after one more loss."""

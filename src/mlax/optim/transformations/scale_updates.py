@@ -13,7 +13,7 @@ from mlax._jax.dtypes import compute_dtype
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._paths import answers, as_callable, asked
 from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
-from mlax.optimizer import exportable, no_steps, trainable
+from mlax.optimizer import exportable, no_steps, one_more, trainable
 from mlax.optimizer._specified import Specification
 from mlax.tree import describe
 from mlax.typing import Count, Weights, checked
@@ -91,7 +91,7 @@ class ScaleUpdates(Wrapper[Inner, P]):
         )
         output = self._output(state, weights, applied=move.new_weights)
         (result,) = map_leaves(_scaled, None, (updates, scales), (), output)
-        return result, State(state.step + 1, inner, state.hyperparameters)
+        return result, State(one_more(state.step), inner, state.hyperparameters)
 
     def _scale(self, path: str, weight: Array) -> float:
         given = cast("object", asked("ScaleUpdates.scale", self.scale, path, weight))

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from mlax._jax.trees import leaves
 from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper, made_or_skipped
-from mlax.optimizer import exportable, integer, no_steps, trainable
+from mlax.optimizer import exportable, integer, no_steps, one_more, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["SkipNonFinite", "State"]
@@ -87,9 +87,9 @@ class SkipNonFinite(Wrapper[Inner, P]):
 
         result, inner = made_or_skipped(made, make, skip)
         return result, State(
-            state.step + 1,
-            state.skipped + (~made).astype(jnp.int32),
-            jnp.where(finite, 0, state.consecutive + 1),
+            one_more(state.step),
+            jnp.where(made, state.skipped, one_more(state.skipped)),
+            jnp.where(finite, 0, one_more(state.consecutive)),
             inner,
             state.hyperparameters,
         )

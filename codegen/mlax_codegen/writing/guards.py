@@ -1,0 +1,64 @@
+"""Quotients that a `where` chooses only where their divisor is not 0, with another divisor where it is.
+
+The value of `where(s > 0, a / s, 0.0)` is right where `s` is 0. But its derivative is NaN there: 0 times the derivative
+of the quotient, which is infinite. So the code divides by `where(s > 0, s, 1.0)`.
+"""
+
+import ast
+from collections.abc import Iterator
+
+__all__ = ["guarded"]
+
+
+def guarded(text: str) -> str:
+    """Return equations in which no divisor of a quotient that a `where` leaves out is 0."""
+    while (found := next(_unguarded(text), None)) is not None:
+        test, divisor, holds = found
+        start, end = _span(text, divisor)
+        values = (text[start:end], "1.0") if holds else ("1.0", text[start:end])
+        while text[:start].endswith("(") and text[end:].startswith(")"):
+            start, end = start - 1, end + 1
+        condition = slice(*_span(text, test))
+        text = f"{text[:start]}where({text[condition]}, {', '.join(values)}){text[end:]}"
+    return text
+
+
+def _unguarded(text: str) -> Iterator[tuple[ast.expr, ast.expr, bool]]:
+    """Yield each divisor that may be 0 where it is left out, with the test, and whether that holds where it is used."""
+    for part in ast.walk(ast.parse(text)):
+        match part:
+            case ast.Call(
+                func=ast.Name(id="where"),
+                args=[ast.Compare(left=tested, ops=[op], comparators=[zero]) as test, *branches],
+            ) if isinstance(zero, ast.Constant) and zero.value == 0:
+                holds = isinstance(op, ast.Gt | ast.NotEq)
+                if holds or isinstance(op, ast.LtE | ast.Eq):
+                    used = branches[0] if holds else branches[-1]
+                    yield from ((test, divisor, holds) for divisor in _divisors(used, tested))
+            case _:
+                pass
+
+
+def _divisors(node: ast.expr, tested: ast.expr) -> Iterator[ast.expr]:
+    """Yield the divisors in an expression that depend on what is tested and do not test it themselves."""
+    for part in ast.walk(node):
+        match part:
+            case ast.BinOp(op=ast.Div(), right=divisor):
+                own = isinstance(divisor, ast.Call) and ast.unparse(divisor.func) == "where"
+                same = (ast.dump(each) == ast.dump(tested) for each in ast.walk(divisor))
+                if not own and any(same):
+                    yield divisor
+            case _:
+                pass
+
+
+def _span(text: str, node: ast.expr) -> tuple[int, int]:
+    """Return where the text of a node begins and ends."""
+    lines = text.split("\n")
+
+    def offset(line: int, column: int) -> int:
+        before = sum(len(each) + 1 for each in lines[: line - 1])
+        return before + len(lines[line - 1].encode()[:column].decode())
+
+    start = offset(node.lineno, node.col_offset)
+    return start, start + len(ast.get_source_segment(text, node) or "")

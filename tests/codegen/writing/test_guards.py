@@ -1,0 +1,47 @@
+"""Quotients that a `where` leaves out have a divisor that is not 0 there."""
+
+import ast
+
+import pytest
+
+from mlax_codegen.writing.guards import guarded
+
+pytestmark = pytest.mark.one_python
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x = where(s > 0, a / s, 0.0)", "x = where(s > 0, a / where(s > 0, s, 1.0), 0.0)"),
+        ("x = where(s != 0, a / (s + e) / s, b)", None),
+        (
+            "x = where(s == 0, 1.0, b / s**2 + 1)",
+            "x = where(s == 0, 1.0, b / where(s == 0, 1.0, s**2) + 1)",
+        ),
+        ("x = where(s <= 0, 1.0, sqrt(b / ((s))))", None),
+        ("c = 1\nx = where(\n    norm(g) > 0,\n    a / (norm(g) + e),  # e\n    b,\n)", None),
+        (
+            "x = where(s > 0, a / where(s > 0, s, 1.0), 0.0)",
+            "x = where(s > 0, a / where(s > 0, s, 1.0), 0.0)",
+        ),
+        ("x = where(s > 0, a / r, b / s)", "x = where(s > 0, a / r, b / s)"),
+        ("x = where(s > 1, a / s, b / s)", "x = where(s > 1, a / s, b / s)"),
+        ("x = where(s < 0, a / s, b)", "x = where(s < 0, a / s, b)"),
+        ("x = a / s", "x = a / s"),
+    ],
+)
+def test_divisors_are_guarded(text: str, expected: str | None) -> None:
+    found = guarded(text)
+    if expected is not None:
+        assert found == expected
+    names = {
+        "a": 2.0, "b": 3.0, "c": 1.0, "e": 0.0, "g": 0.0, "s": 0.0, "r": 1.0,
+        "norm": abs, "sqrt": abs, "where": lambda test, a, b: a if test else b,
+    }  # fmt: skip
+    if expected is None:
+        values: list[float] = []
+        for s in (0.0, 4.0):  # without the guard, Python would refuse to divide by 0
+            scope = {**names, "s": s, "g": s}
+            exec(compile(ast.parse(found), "found", "exec"), scope)
+            values.append(scope["x"])
+        assert len(set(values)) == 2
