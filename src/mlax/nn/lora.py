@@ -30,10 +30,12 @@ class LoRA(Effective[M]):
     block has factors of its own.
 
     Args:
-        inner: The model. It is frozen.
+        inner: The model. It is frozen, and keeps its arrays, so a step to which the `LoRA` is donated deletes those of
+            the model that was wrapped as well.
         rank: Rank of the changes.
         where: A regular expression, or a tuple of them, for paths of the arrays to be changed, such as
-            `r"blocks.*\.kernel"`. By default the kernels of all layers, and the weights of attention and `SwiGLU`.
+            `r"blocks.*\.kernel"`. By default the kernels of all layers, and the weights of attention, `SwiGLU`, and
+            recurrent cells.
         scale: Factor of the changes: alpha / rank in the paper.
         a: The first factors, by path, shape (n, rank). By default normal with variance 1 / n.
         b: The second factors, shape (rank, m). By default zeros.
@@ -42,7 +44,7 @@ class LoRA(Effective[M]):
     inner: M
     rank: int
     _: KW_ONLY
-    where: str | tuple[str, ...] = r".*\b(kernel|query|key|value|output|gate|up|down)"
+    where: str | tuple[str, ...] = r".*\b(kernel|recurrent|query|key|value|output|gate|up|down)"
     scale: float = 1.0
     a: Parameter[dict[str, Array]] = Parameter()
     b: Parameter[dict[str, Array]] = Parameter()

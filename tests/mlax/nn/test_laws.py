@@ -1,6 +1,7 @@
 """What holds for every layer: transformations, copies, files, and what is said of mistakes."""
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import mlax
 from mlax import nn
+from mlax.nn._effective import kernels
 from tests.mlax.nn.cases import CASES, KEY, Case, X, cast, is_float, same, with_gradients
 
 pytestmark = pytest.mark.one_python
@@ -118,6 +120,14 @@ def test_wrong_inputs(case: Case) -> None:
             with pytest.raises((TypeError, ValueError)) as caught:
                 case.set_up((inputs, {}))
             readable(caught.value, text)
+
+
+@every
+def test_lora_changes_all_matrices(case: Case) -> None:
+    """By default all but the biases of attention, of which each head has one, and factors of its own."""
+    matrices = kernels(case.model, lambda path: not re.search(r"bias|[ab]\.data", path))
+    chosen = kernels(case.model, re.compile(nn.LoRA(nn.Linear(1), 1).where).fullmatch)
+    assert chosen.keys() == matrices.keys()
 
 
 def test_parts_of_a_series() -> None:
