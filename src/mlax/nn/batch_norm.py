@@ -12,7 +12,7 @@ from mlax._module.module import Module
 from mlax._module.nodes import Parameter, Variable
 from mlax.nn._fields import AxisNames, check_dtype, made, small, wide
 from mlax.nn.init import ones, zeros
-from mlax.nn.normalization import normalized, scaled
+from mlax.nn.normalization import normalized
 
 __all__ = ["BatchNorm"]
 
@@ -78,8 +78,8 @@ class BatchNorm(Module):
         check_dtype(self, x, "scale", "bias")
         y = wide(x)
         if inference_mode:
-            y = normalized(y - self.mean.data, self.variance.data, self.eps)
-            return scaled(y, self).astype(x.dtype), self
+            y = normalized(y - self.mean.data, self.variance.data, self)
+            return y.astype(x.dtype), self
         if batch_axis_name == ():
             raise ValueError(
                 "BatchNorm needs the name of the axis that examples are mapped over, to be trained.\n"
@@ -90,7 +90,7 @@ class BatchNorm(Module):
         mean = jax.lax.pmean(y.mean(space), batch_axis_name)
         centered = y - mean
         variance = jax.lax.pmean(jnp.square(centered).mean(space), batch_axis_name)
-        y = scaled(normalized(centered, variance, self.eps), self)
+        y = normalized(centered, variance, self)
         return y.astype(x.dtype), self.replace(
             mean=self._running(self.mean, mean), variance=self._running(self.variance, variance)
         )
