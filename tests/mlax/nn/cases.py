@@ -172,7 +172,7 @@ def first_kernel_transposed(series: Any) -> Any:
     return series.layers[0].kernel.data.T
 
 
-SOFTMAX = 1e-5  # that of `jax.nn.dot_product_attention` is computed in float32 always
+SOFTMAX = 1e-5  # that of Equinox is computed in float32 always
 
 CASES: dict[str, Case] = {
     "Linear": Case(nn.Linear(3), (X,), peers.linear, wrong=CHANNELS),

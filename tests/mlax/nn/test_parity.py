@@ -61,15 +61,15 @@ ULP = {jnp.bfloat16: 2.0**-7, jnp.float16: 2.0**-10}
 def test_narrow_dtypes(case: Case) -> None:
     """Weights and inputs are exact in narrow dtypes, so what their results are compared with is that of float32."""
 
-    def call(layer: Any, given: Any) -> Any:
-        with jax.numpy_dtype_promotion("strict"):
-            narrow = [
-                case.call(cast_parameters(layer, dtype), cast(given, dtype))[0] for dtype in ULP
-            ]
-        return narrow, case.call(layer, given)[0]
+    def narrow(layer: Any, given: Any) -> Any:
+        return [
+            case.with_gradients(cast_parameters(layer, dtype), cast(given, dtype)) for dtype in ULP
+        ]
 
-    narrow, exact = jax.jit(call)(case.model, case.given)
-    for (dtype, ulp), got in zip(ULP.items(), narrow, strict=True):
+    exact, *exact_gradients = case.results
+    with jax.numpy_dtype_promotion("strict"):  # where the program is lowered, too
+        found = jax.jit(narrow)(case.model, case.given)
+    for (dtype, ulp), (got, *gradients) in zip(ULP.items(), found, strict=True):
         for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(exact), strict=True):
             assert one.dtype == dtype or not case.own_dtype
             a, b = np.asarray(one, np.float32), np.asarray(other)
@@ -78,3 +78,6 @@ def test_narrow_dtypes(case: Case) -> None:
             )
             off = 2 if case.rounded is None else case.rounded + 0.02
             assert (np.abs(a - b) <= off * ulp * units + 1e-7).all()
+        assert {leaf.dtype for leaf in jax.tree.leaves(gradients)} <= {jnp.dtype(dtype)}
+        # The loss is a sine of rounded results that reach 10, and gradients of a softmax are differences.
+        close(gradients, exact_gradients, 64 * ulp)
