@@ -64,6 +64,7 @@ def changes(found: Described, like: Described) -> Changes:
     """
     lines: list[str] = []
     expected = like.entries()
+    guess = "is it" if any(like.aliases.values()) else "renamed from"
     for _ in range(_ROUNDS):
         renames = _renames(found, like)
         if not renames:
@@ -80,13 +81,21 @@ def changes(found: Described, like: Described) -> Changes:
         for before, old, new in renames:
             path = (*before, new)
             what = f" ({fitting[path]} of {inside[path]} values inside fit)"
+            name, there = ".".join(path), shown_name(".".join((*before, old)))
             lines.append(
-                f"{shown_name('.'.join(path))}: missing; renamed from {shown_name('.'.join((*before, old)))}?"
+                f"{shown_name(name)}{_aliases_inside(name, like.aliases)}: missing; {guess} {there}?"
                 f"{'' if inside[path] == 1 else what}"
             )
     lines += _differences(found.arrays, like.arrays, describe, like.aliases)
     lines += _differences(found.static, like.static, str, {})
     return Changes(lines, list(_changed_classes(found, like)))
+
+
+def _aliases_inside(path: str, aliases: Mapping[str, str]) -> str:
+    """Return the first alias of an array at or below a path, with dots if there are more arrays."""
+    inside = [alias for name, alias in aliases.items() if f"{name}.".startswith(f"{path}.")]
+    first = next(filter(None, inside), "")
+    return first if len(inside) == 1 or not first else f"{first[:-1]}, ...)"
 
 
 def _changed_classes(found: Described, like: Described) -> Iterator[str]:

@@ -168,6 +168,24 @@ def test_convolutions_of_pytorch() -> None:
     np.testing.assert_allclose(y, arrays["y"].transpose(1, 2, 0), rtol=1e-5, atol=1e-5)
 
 
+def test_grouped_and_bilinear_kernels_of_pytorch() -> None:
+    """PyTorch's formulas: each group of inputs adds to its own group of outputs; `x1 @ weight[o] @ x2`."""
+    random = np.random.default_rng(0)
+    x, weight = random.integers(-3, 4, (4, 6)), random.integers(-3, 4, (6, 2, 3))  # 2 groups
+    expected = np.zeros((9, 4))
+    for t, i, o, k in np.ndindex(4, 6, 2, 3):
+        expected[2 * t + k, i // 3 * 2 + o] += x[t, i] * weight[i, o, k]
+    parts = [np.moveaxis(part, (0, 1), (-2, -1)) for part in np.split(weight, 2)]
+    kernel = Parameter(jnp.asarray(np.concatenate(parts, -1), jnp.float32))
+    layer = nn.ConvTranspose(4, (3,), stride=2, groups=2, kernel=kernel, bias=None)
+    np.testing.assert_array_equal(layer(jnp.asarray(x, jnp.float32))[0], expected)
+
+    kernel = Parameter(jnp.asarray(np.moveaxis(weight, 0, -1), jnp.float32))
+    pair = jnp.ones(2), jnp.arange(3.0)
+    result = nn.Bilinear(6, kernel=kernel, bias=None)(*pair)[0]
+    np.testing.assert_array_equal(result, [pair[0] @ each @ pair[1] for each in weight])
+
+
 TREE = {
     "blocks": {"w": np.arange(6.0).reshape(3, 2), "b": np.array([1, 2, 3], np.int32)},
     "head": {"w": jnp.ones((2, 3), jnp.bfloat16), "key": jax.random.key(1)},
@@ -286,7 +304,7 @@ def test_misfits_name_leaf_and_array(path: Path) -> None:
         return [f"blocks.{i}.w" for i in range(2)] if path == "blocks.w" else "new.w"
 
     assert refusal(path, rename=misspelt, transform=lambda path, array: array.T) == [
-        "blocks: missing; renamed from h? (2 of 2 values inside fit)",
+        "blocks (blocks.w[0], ...): missing; is it h? (2 of 2 values inside fit)",
         "new.w (new): missing, `like` has float32[5]",
     ]
     assert refusal(path)[-1].startswith("If another program wrote it: rename= says")
