@@ -21,7 +21,8 @@ References:
     Garrigos et al. 2023, https://arxiv.org/abs/2307.14528 (sps_plus)
 """
 
-from typing import Annotated, Generic, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Generic, Literal, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -38,10 +39,11 @@ from mlax.optimizer import (
     no_steps,
     number,
     one_more,
+    scalar,
     scheduled,
     trainable,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, Real, Scalar, Weights, checked
 
 __all__ = ["PolyakSGD", "State", "apply_gradients", "init", "step"]
 
@@ -68,6 +70,11 @@ class PolyakSGD(Optimizer):
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
 
+    arguments: ClassVar[Mapping[str, str]] = {
+        "value": "The loss at the weights.",
+    }
+    """What a step takes by keyword."""
+
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step.
 
@@ -81,19 +88,19 @@ class PolyakSGD(Optimizer):
         state: "State[Weights]",
         weights: Weights | None = None,
         *,
-        value: Scalar,
+        value: Real,
     ) -> "tuple[Weights, State[Weights]]":
         """Return the updates and the next state. The state must have these hyperparameters."""
         return step(gradients, self.own(state), weights, value=value)
 
     def apply_gradients(
-        self, gradients: Weights, state: "State[Weights]", weights: Weights, *, value: Scalar
+        self, gradients: Weights, state: "State[Weights]", weights: Weights, *, value: Real
     ) -> "tuple[Weights, State[Weights]]":
         """Return the new weights, rounded once, and the next state."""
         return apply_gradients(gradients, self.own(state), weights, value=value)
 
     def update(
-        self, model: Weights, gradients: Weights, state: "State[Weights]", *, value: Scalar
+        self, model: Weights, gradients: Weights, state: "State[Weights]", *, value: Real
     ) -> "tuple[Weights, State[Weights]]":
         """Return the model with its unfrozen parameters one step further, and the next state."""
         weights, state = self.apply_gradients(gradients, state, trainable(model), value=value)
@@ -186,10 +193,11 @@ def _step(
     weights: Weights | None,
     output: Output,
     *,
-    value: Scalar,
+    value: Real,
 ) -> tuple[Weights, State[Weights]]:
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
+    value = scalar(value)
     state = follow_schedules(state)
     _, sums = reduce_leaves(_leaf_sums, h, inputs=(gradients,), slots=(), rounding=output.rounding)
     gap = jnp.maximum(value - h.f_min, 0.0) if h.variant == "sps_plus" else value - h.f_min
@@ -209,7 +217,7 @@ def _step(
 
 @checked
 def step(
-    gradients: Weights, state: State[Weights], weights: Weights | None = None, *, value: Scalar
+    gradients: Weights, state: State[Weights], weights: Weights | None = None, *, value: Real
 ) -> tuple[Weights, State[Weights]]:
     """Return the updates, which are to be added to the weights, and the next state.
 
@@ -234,7 +242,7 @@ def step(
 
 @checked
 def apply_gradients(
-    gradients: Weights, state: State[Weights], weights: Weights, *, value: Scalar
+    gradients: Weights, state: State[Weights], weights: Weights, *, value: Real
 ) -> tuple[Weights, State[Weights]]:
     """Return the new weights, which are weights + updates rounded once, and the next state.
 

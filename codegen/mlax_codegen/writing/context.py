@@ -75,7 +75,7 @@ class Module:
         state: What the state holds beside the number of steps and the hyperparameters.
         requirements: What must hold between hyperparameters: the test, and the message.
         functions: Functions of the state and the weights.
-        arguments: What a step takes by keyword.
+        arguments: What a step takes by keyword, and what that is.
     """
 
     def __init__(self, spec: Spec, analysis: Analysis) -> None:
@@ -116,7 +116,7 @@ class Module:
             )
             for function in spec.functions
         ]
-        self.arguments: list[str] = [argument.name for argument in spec.arguments]
+        self.arguments: dict[str, str] = {each.name: _string(each.doc) for each in spec.arguments}
 
     @property
     def docstring(self) -> str:
@@ -229,7 +229,14 @@ class Module:
         choices = any(h.kind == "choice" for h in self.spec.hyperparameters)
         annotated = any(field.annotation.startswith("Annotated") for field in self.fields)
         names = ["Generic", "NamedTuple", *(["Literal"] if choices else [])]
+        names += ["ClassVar"] if self.arguments else []
         return sorted([*names, *(["Annotated"] if self.shapes or annotated else [])])
+
+    @property
+    def collections(self) -> list[str]:
+        """What is imported from `collections.abc`."""
+        mapping = ["Mapping"] if self.arguments else []
+        return mapping + (["Sequence"] if self.analysis.several else [])
 
     @property
     def jaxtyping(self) -> list[str]:
@@ -239,8 +246,10 @@ class Module:
     def annotations(self) -> list[str]:
         """What is imported from `mlax.typing`."""
         names: set[str] = {"Count", "Weights", "checked"}
-        if self.arguments or any("Scalar" in field.type for field in self.state):
+        if any("Scalar" in field.type for field in self.state):
             names.add("Scalar")
+        if self.arguments:
+            names.add("Real")
         return sorted(names | ({"Entries", "Shape"} if self.shapes else set()), key=member_order)
 
     @property
@@ -268,6 +277,7 @@ class Module:
         names |= {words[slot.init.word] for slot in self.spec.slots}
         for scalar in self.spec.scalars:
             names |= {"key", "folded", "renewed"} if scalar.is_key else {"scalar"}
+        names |= {"scalar"} if self.arguments else set()
         names |= {"warn_if_narrow"} if self.narrow else set()
         names |= {"refuse_packed"} if self.analysis.sees_leaves else set()
         names |= {"refuse_complex"} if self.spec.complex else set()

@@ -6,7 +6,8 @@ hashable, and without leaves.
 """
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 from mlax._jax.tracebacks import trimmed
@@ -20,6 +21,7 @@ __all__ = ["Optimizer"]
 
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Optimizer(Specified):
@@ -62,7 +64,7 @@ class Optimizer(Specified):
         setattr(cls, "__hash__", _naming_arrays(cls.__hash__))  # noqa: B010
         for name in ("init", "step", "apply_gradients", "update"):
             if name in cls.__dict__:
-                setattr(cls, name, trimmed(cls.__dict__[name]))
+                setattr(cls, name, trimmed(_asking(cls, cls.__dict__[name])))
 
     def _hint(self, name: str, value: object) -> str:
         schedulable = self._schedulable()
@@ -158,6 +160,26 @@ class Optimizer(Specified):
                 f"{where}: the state has different hyperparameters: {'; '.join(differences)}"
             )
         return state
+
+
+def _asking(cls: type, method: Callable[..., T]) -> Callable[..., T]:
+    """Return a method whose error names a missing argument, and says what that is."""
+    said: Any = cls.__dict__.get("arguments")
+    if not isinstance(said, Mapping) or method.__name__ == "init":
+        return method
+    arguments = cast("Mapping[str, str]", said)
+
+    @functools.wraps(method)
+    def asking(*args: Any, **kwargs: Any) -> T:
+        for name, doc in arguments.items():
+            if name not in kwargs:
+                call = f"{method.__name__}(..., {name}=...)"
+                raise TypeError(
+                    f"{cls.__name__}.{method.__name__} needs `{name}`.\n  Pass {call}: {doc}"
+                )
+        return method(*args, **kwargs)
+
+    return asking
 
 
 def _naming_arrays(generated: Callable[..., int]) -> Callable[..., int]:

@@ -18,7 +18,7 @@ from mlax._module.branches import INode
 from mlax.optimizer._hyperparameters import HELD, Number, is_schedule
 from mlax.optimizer._specified import specifications
 from mlax.tree import describe, keystr
-from mlax.typing import Weights, checked
+from mlax.typing import Real, Weights, checked
 
 __all__ = [
     "apply_updates",
@@ -130,9 +130,9 @@ def _scheduled(schedule: Any, step: Array) -> Array:
     return jnp.array(array, dtype=jnp.result_type(float), copy=True)
 
 
-def scalar(value: float | Array) -> Array:
-    """Return the value of one of the algorithm's scalars in a new state: shape (), in JAX's default float dtype."""
-    return initial(value)
+def scalar(value: Real) -> Array:
+    """Return a number as an array of shape () in JAX's default float dtype, such as states hold."""
+    return initial(cast("Number", value))
 
 
 def key(seed: int) -> Array:

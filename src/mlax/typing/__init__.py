@@ -32,12 +32,13 @@ from mlax._faces import claim as _claim
 from mlax.typing._checked import checked
 from mlax.typing._complaints import LeafMismatchError
 from mlax.typing._entries import Entries, Shape
-from mlax.typing._weights import Count, Scalar, Weights
+from mlax.typing._weights import Count, Real, Scalar, Weights
 
 __all__ = [
     "Count",
     "Entries",
     "LeafMismatchError",
+    "Real",
     "Scalar",
     "Shape",
     "Weights",

@@ -22,10 +22,15 @@ from mlax._jax.trees import KeyPath, flatten, flatten_with_path
 from mlax._module.nodes import State
 from mlax.tree import describe, keystr
 
-__all__ = ["Count", "Scalar", "Signature", "Weights", "refused_leaves", "ties"]
+__all__ = ["Count", "Real", "Scalar", "Signature", "Weights", "refused_leaves", "ties"]
 
 Scalar: TypeAlias = Float[Array, ""]
 """A floating-point array without axes; in a state it has JAX's default float dtype."""
+
+Real: TypeAlias = float | np.floating[Any] | Float[Array, ""] | Float[np.ndarray, ""]
+"""A number that is not stored as it is given, such as the loss: a Python number, or a floating-point array without
+axes.
+"""
 
 Count: TypeAlias = Int32[Array, ""]
 """A 32-bit integer without axes."""

@@ -14,9 +14,11 @@ def right(weights: Array, step: Array) -> None:
     reveal_type(schedule)  # reveals: cosine_decay
     reveal_type(schedule(step))  # reveals: Array
     reveal_type(schedule(0) + schedule(np.int64(3)) + schedule(jnp.arange(3)) + schedule(0.5))  # reveals: Array
-    reveal_type(schedule.decay_steps)  # reveals: int
+    reveal_type(schedule.decay_steps)  # reveals: float
     reveal_type(schedule.init)  # reveals: float
-    optim.Adam(learning_rate=schedule)
+    reveal_type(0.1 * schedule + optim.constant(1e-4))  # reveals: Combination
+    optim.cosine_decay(1e-3, 1e3)
+    optim.Adam(learning_rate=-schedule / 2)
     optim.adam.init(weights, learning_rate=optim.linear_schedule(0, 1, steps=10))
     optim.join_schedules([schedule, lambda step: 1e-3 / (step + 1)], [100])
     optim.join_schedules((schedule, schedule), boundaries=(100,))
@@ -31,7 +33,7 @@ def right(weights: Array, step: Array) -> None:
 
 def wrong(weights: Array) -> None:
     optim.cosine_decay(1e-3)  # error: reportCallIssue // call-arg
-    optim.cosine_decay(1e-3, 1e3)  # error: reportArgumentType // arg-type
+    optim.cosine_decay(1e-3, "1e3")  # error: reportArgumentType // arg-type
     optim.cosine_decay(jnp.asarray(1e-3), 1_000)  # error: reportArgumentType // arg-type
     optim.cosine_decay(1e-3, 1_000, 0.0, 5)  # error: reportCallIssue // call-arg
     optim.linear_schedule(0, 1, 10, stpes=10)  # error: reportCallIssue // call-arg

@@ -1,7 +1,7 @@
 """What counts as an optimizer that can be wrapped, and which arguments it takes."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 if TYPE_CHECKING:  # with defaults, so that `Lookahead` alone is a type
@@ -48,8 +48,8 @@ class OptimizerLike(Protocol[S_co, P]):
 def arguments_of(optimizer: OptimizerLike[Any, ...]) -> frozenset[str] | None:
     """Return the names of `step`'s arguments after its three trees; None if it takes any name."""
     if hasattr(optimizer, "arguments"):
-        names: frozenset[str] | None = cast("Any", optimizer).arguments
-        return names
+        names: Iterable[str] | None = cast("Any", optimizer).arguments
+        return None if names is None else frozenset(names)
     return arguments_after_trees(optimizer.step)
 
 

@@ -94,6 +94,7 @@ class ReduceOnPlateau(Wrapper[Inner, P]):
             scale=scalar(1.0),
             best=jnp.array(jnp.inf, jnp.result_type(float)),
             mean=scalar(0.0),
+            seen=no_steps(),
             waited=no_steps(),
             resting=no_steps(),
             inner=self.optimizer.init(weights),
@@ -119,9 +120,8 @@ class ReduceOnPlateau(Wrapper[Inner, P]):
 
     def _seen(self, state: "State[Weights, Inner]", loss: Array) -> "State[Weights, Inner]":
         """Return the state after one more loss."""
-        seen = state.step % self.accumulation_size
-        mean = state.mean + (loss - state.mean) / (seen + 1).astype(float)
-        complete = seen + 1 == self.accumulation_size
+        mean = state.mean + (loss - state.mean) / (state.seen + 1).astype(float)
+        complete = state.seen + 1 == self.accumulation_size
         factor = jnp.where(state.best < 0, 1 + self.rtol, 1 - self.rtol)
         improved = mean < factor * state.best - self.atol
         waited = jnp.where(improved, 0, state.waited + 1)
@@ -132,6 +132,7 @@ class ReduceOnPlateau(Wrapper[Inner, P]):
             scale=jnp.where(reduced, smaller, state.scale),
             best=jnp.where(complete & improved, mean, state.best),
             mean=jnp.where(complete, 0.0, mean),
+            seen=one_more(state.seen, self.accumulation_size),
             waited=jnp.where(complete, jnp.where(resting | reduced, 0, waited), state.waited),
             resting=jnp.where(
                 reduced,
@@ -150,6 +151,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
         scale: The updates of the last step were multiplied by this.
         best: Best loss so far.
         mean: Running mean of the losses that are being averaged into one.
+        seen: Number of those losses.
         waited: Number of averaged losses since the best or the last reduction.
         resting: Number of averaged losses still to ignore.
         inner: State of the optimizer inside.
@@ -160,6 +162,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
     scale: Scalar
     best: Scalar
     mean: Scalar
+    seen: Count
     waited: Count
     resting: Count
     inner: Inner

@@ -285,6 +285,10 @@ def test_an_optimizer_of_ones_own(wrap: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (
+            lambda: first_step(optim.ClipGradients(optim.PolyakSGD(), max_norm=1.0)),
+            "PolyakSGD.step needs `value`.\n  Pass step(..., value=...): The loss at the weights.",
+        ),
         (lambda: optim.Lookahead(optim.Adam), "Lookahead: optimizer must be an object with init"),  # type: ignore[arg-type]
         (lambda: optim.Lookahead(None), "Lookahead: optimizer must be an object with init"),  # type: ignore[arg-type]
         (lambda: optim.Lookahead(SGD, sync_period=0), "sync_period must be >= 1, got 0"),
@@ -363,6 +367,15 @@ def test_errors_in_a_function_of_paths_say_for_which_weight(make: Any, name: str
     with pytest.raises(AttributeError, match="no_such_attribute") as caught:
         first_step(make(lambda path, w: w.no_such_attribute))
     assert caught.value.__notes__ == [f"{name} raised this for 'a', float32[2,3]"]
+
+
+@pytest.mark.parametrize(
+    "value", [1.0, 1, np.float32(1), np.asarray(1.0), jnp.ones((), jnp.bfloat16)]
+)
+def test_the_loss_may_be_any_real_number(value: Any) -> None:
+    for optimizer in (optim.PolyakSGD(), optim.ReduceOnPlateau(optim.PolyakSGD())):
+        updates, _ = optimizer.step(jnp.ones(3), optimizer.init(jnp.ones(3)), value=value)
+        np.testing.assert_allclose(updates, -np.ones(3) / 3, rtol=1e-6)
 
 
 def test_a_skipped_step_says_what_it_lacks() -> None:
