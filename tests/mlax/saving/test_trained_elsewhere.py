@@ -22,11 +22,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import Array, Float, Int
@@ -184,6 +186,22 @@ def test_grouped_and_bilinear_kernels_of_pytorch() -> None:
     pair = jnp.ones(2), jnp.arange(3.0)
     result = nn.Bilinear(6, kernel=kernel, bias=None)(*pair)[0]
     np.testing.assert_array_equal(result, [pair[0] @ each @ pair[1] for each in weight])
+
+
+def test_transposed_kernels_of_equinox_and_flax() -> None:
+    """They are reversed along space."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 6)), jnp.float32)
+    of_flax = nnx.ConvTranspose(6, 4, (3,), 2, padding="VALID", rngs=nnx.Rngs(0))
+    kernel = np.flip(of_flax.kernel[...], 0)
+    layer = nn.ConvTranspose(4, (3,), stride=2, kernel=Parameter(jnp.asarray(kernel)), bias=None)
+    np.testing.assert_allclose(layer(x)[0], of_flax(x[None])[0], rtol=1e-5, atol=1e-5)
+
+    of_equinox: Any = eqx.nn.ConvTranspose1d(
+        6, 4, 3, 2, groups=2, use_bias=False, key=jax.random.key(0)
+    )
+    kernel = np.flip(np.moveaxis(np.asarray(of_equinox.weight), (0, 1), (-1, -2)), 0)
+    layer = layer.replace(groups=2, kernel=Parameter(jnp.asarray(kernel)))
+    np.testing.assert_allclose(layer(x)[0], of_equinox(x.T).T, rtol=1e-5, atol=1e-5)
 
 
 TREE = {
