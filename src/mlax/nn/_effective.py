@@ -12,7 +12,7 @@ from jaxtyping import Array
 from mlax._jax.trees import KeyPath, class_of, leaves_with_path, map_with_path
 from mlax._module import calls
 from mlax._module.module import Module
-from mlax._module.nodes import ENode, is_variable
+from mlax._module.nodes import ENode, is_frozen_param, is_variable
 from mlax._module.places import node_at
 from mlax._module.set_up import set_up as set_up_model
 from mlax._module.unset import holds_unset, refuse_unset
@@ -93,10 +93,12 @@ class Kernel(NamedTuple):
     Attributes:
         array: Its value.
         stacked: How many of its first axes are the blocks of a `Repeat` that it stands in.
+        frozen: Whether it is that of a frozen Parameter.
     """
 
     array: Array
     stacked: int
+    frozen: bool
 
     def mapped(self, function: Callable[..., Any], *others: Any) -> Any:
         """Return what a function of one block's array, and of its part of others, returns for all blocks."""
@@ -114,7 +116,7 @@ def kernels(model: Any, matches: Callable[[str], Any]) -> dict[str, Kernel]:
     """
     found: dict[str, Kernel] = {}
     for path, leaf in leaves_with_path(model):
-        kernel = Kernel(leaf, _stacked(model, path))
+        kernel = Kernel(leaf, *_place(model, path))
         if leaf.ndim - kernel.stacked >= 2 and matches(name := _name(path)):
             found[name] = kernel
     return found
@@ -130,14 +132,15 @@ def _name(path: KeyPath) -> str:
     return keystr(path).lstrip(".")
 
 
-def _stacked(model: Any, path: KeyPath) -> int:
+def _place(model: Any, path: KeyPath) -> tuple[int, bool]:
+    """Return how many stacks of blocks a leaf stands in, and whether it is frozen."""
     count = 0
     for key in path:
         count += issubclass(class_of(model), Repeat)
         model = node_at(model, (key,))
         if issubclass(class_of(model), ENode):
             break
-    return count
+    return count, is_frozen_param(model)
 
 
 def patterns(layer: Any) -> list[re.Pattern[str]]:
@@ -159,10 +162,16 @@ def matching(layer: Any, model: Any) -> dict[str, Kernel]:
     """Return the kernels of a model that a layer's regular expressions, `where`, match.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is none for one of them.
     """
-    found = kernels(model, lambda path: any(each.fullmatch(path) for each in patterns(layer)))
-    if not found:
-        name = type(layer).__name__
-        raise ValueError(f"{name}: no array with two axes has a path that matches {layer.where!r}")
-    return found
+    every = kernels(model, lambda _: True)
+    found: set[str] = set()
+    for pattern in patterns(layer):
+        matched = {path for path in every if pattern.fullmatch(path)}
+        if not matched:
+            raise ValueError(
+                f"{type(layer).__name__}: no array with two axes has a path that matches {pattern.pattern!r}.\n"
+                f"  These are there: {', '.join(every) or 'none'}"
+            )
+        found |= matched
+    return {path: kernel for path, kernel in every.items() if path in found}

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mlax._jax.dtypes import largest_number
+from mlax._jax.tracing import is_tracer
 from mlax._module.module import Module
 from mlax._module.nodes import Parameter
 from mlax._module.unset import refuse_unset
@@ -186,19 +187,23 @@ class MultiHeadAttention(Module):
 
         Args:
             x: The new positions.
-            cache: Keys and values of all positions before. Positions beyond its length overwrite its
-                last ones, silently, since how many are used is not known while JAX traces.
+            cache: Keys and values of all positions before. While JAX traces, how many are used is not known: positions
+                beyond its length then overwrite its last ones, silently.
 
         Returns:
             The results with the new cache, and the layer.
 
         Raises:
-            ValueError: There are more positions than the cache is long.
+            ValueError: The positions do not fit the cache, as far as that is known.
         """
         check_dtype(self, cache.keys, "key")
-        if x.shape[0] > cache.keys.shape[0]:
+        used = 0 if is_tracer(cache.used) else int(cache.used)
+        if used + x.shape[0] > cache.keys.shape[0]:
+            after = f" after the {used} in use" if used else ""
             raise ValueError(
                 f"MultiHeadAttention.decode: {x.shape[0]} positions do not fit a cache of length {cache.keys.shape[0]}"
+                f"{after}.\n"
+                f"  Make a longer one, attention.cache(length)."
             )
         positions = cache.used + jnp.arange(x.shape[0])
         queries, keys, values = self._projected(x, x, positions)

@@ -146,8 +146,8 @@ class ConvTranspose(_Convolution):
         stride: Steps between windows of the result, one number or a tuple.
         padding: Positions taken away around the result. With `"SAME"`, an axis of size n becomes n * stride; with
             `"VALID"`, nothing is taken away.
-        output_padding: Positions added after each axis of the result, less than the stride: several sizes of
-            inputs of a `Conv` have results of one size.
+        output_padding: Positions added after each axis of the result, less than the stride or the dilation:
+            several sizes of inputs of a `Conv` have results of one size.
         dilation: Steps between the elements of a window, one number or a tuple.
         groups: Number of groups of channels, as in `Conv`.
         kernel: Weights, shape (*kernel_size, in / groups, out). By default LeCun normal.
@@ -169,9 +169,10 @@ class ConvTranspose(_Convolution):
         axes = len(window)
         stride, dilation = sizes(self, axes, "stride", "dilation")
         more = one_per_axis(self, "output_padding", axes, low=0)
-        if any(extra >= step for extra, step in zip(more, stride, strict=True)):
+        if any(extra >= max(steps) for extra, *steps in zip(more, stride, dilation, strict=True)):
             raise ValueError(
-                f"ConvTranspose.output_padding must be less than stride={self.stride!r}, got {self.output_padding!r}"
+                f"ConvTranspose.output_padding must be less than stride={self.stride!r} or "
+                f"dilation={self.dilation!r}, got {self.output_padding!r}"
             )
         space = tuple(n * step for n, step in zip(x.shape[:-1], stride, strict=True))
         amounts = [

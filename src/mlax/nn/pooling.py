@@ -1,7 +1,8 @@
 """Pools over the axes of space of an input of shape (*space, channels)."""
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY
 from typing import Any, Self
 
@@ -117,18 +118,26 @@ def _reduced(layer: Any, x: Array, start: float, operation: Callable[[Any, Any],
     dilation = sizes(layer, axes, "dilation")[0] if hasattr(layer, "dilation") else (1,) * axes
     amounts = pads(layer, x.shape[:-1], window, stride, dilation)
     check_fit(layer, x.shape[:-1], window, dilation, amounts)
+    first = np.asarray(start, x.dtype)  # not of JAX: the gradient asks if it is the least number
+    if any(step > 1 for step in dilation):  # JAX has no gradient of such windows
+        y = jax.lax.pad(x, first, [*((*pair, 0) for pair in amounts), (0, 0, 0)])
+        return functools.reduce(operation, _elements(y, window, stride, dilation))
     found: Array = jax.lax.reduce_window(
-        x,
-        np.asarray(
-            start, x.dtype
-        ),  # not an array of JAX: the gradient asks whether it is the least number
-        operation,
-        (*window, 1),
-        (*stride, 1),
-        [*amounts, (0, 0)],
-        window_dilation=(*dilation, 1),
+        x, first, operation, (*window, 1), (*stride, 1), [*amounts, (0, 0)]
     )
     return found
+
+
+def _elements(
+    x: Array, window: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> Iterator[Array]:
+    """Yield each element of a window, as an array with that of all windows."""
+    axes = [*zip(x.shape, window, stride, dilation, strict=False)]
+    counts = [(size - (width - 1) * step - 1) // jump for size, width, jump, step in axes]
+    for offsets in np.ndindex(*window):
+        at = [i * step for i, step in zip(offsets, dilation, strict=True)]
+        ends = [i + n * jump + 1 for i, n, jump in zip(at, counts, stride, strict=True)]
+        yield jax.lax.slice(x, (*at, 0), (*ends, x.shape[-1]), (*stride, 1))
 
 
 def _in_parts(layer: Any, x: Array, reduce: Callable[..., Array]) -> Array:

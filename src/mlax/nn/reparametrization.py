@@ -25,7 +25,8 @@ class WeightNorm(Effective[M]):
     """Separates the length of weights from their direction (Salimans and Kingma, 2016).
 
     Each kernel, whose last axis are its outputs, becomes `scale * kernel / |kernel|`, with a trained scale for each
-    output, and the norm over all other axes. Scales start as the norms, so that the model starts as it was.
+    output, and the norm over all other axes. Scales start as the norms, so that the model starts as it was, or as 1
+    where all weights are zero. Scales of frozen kernels have gradients of zero.
 
     Args:
         inner: The model.
@@ -53,7 +54,7 @@ class WeightNorm(Effective[M]):
         if not holds_unset(self.scale):
             return new
         norms = {
-            name: kernel.mapped(_norms).astype(kernel.array.dtype)
+            name: kernel.mapped(_lengths).astype(kernel.array.dtype)
             for name, kernel in matching(self, new.inner).items()
         }
         return new.replace(scale=self.scale.with_data(norms))
@@ -70,11 +71,13 @@ class WeightNorm(Effective[M]):
         """Return the model with normalized kernels."""
 
         def normalized(kernel: Array, scale: Array) -> Array:
-            return (wide(kernel) * (wide(scale) / _norms(kernel))).astype(kernel.dtype)
+            return (wide(kernel) * (wide(scale) / _lengths(kernel))).astype(kernel.dtype)
 
-        scales = self.scale.data
-        found = kernels(self.inner, scales.__contains__)
-        new = {name: kernel.mapped(normalized, scales[name]) for name, kernel in found.items()}
+        new: dict[str, Array] = {}
+        for name, kernel in kernels(self.inner, self.scale.data.__contains__).items():
+            scale = self.scale.data[name]
+            scale = jax.lax.stop_gradient(scale) if kernel.frozen else scale
+            new[name] = kernel.mapped(normalized, scale)
         return with_kernels(self.inner, new)
 
 
@@ -82,7 +85,7 @@ class SpectralNorm(Effective[M]):
     """Divides weights by their greatest singular value (Miyato et al., 2018).
 
     It is estimated by power iteration, which continues from one training call to the next. A kernel is a matrix of its
-    last axis, the outputs, and all others.
+    last axis, the outputs, and all others. One of zeros stays as it is.
 
     Args:
         inner: The model.
@@ -149,7 +152,8 @@ class SpectralNorm(Effective[M]):
         def normalized(kernel: Array, u: Array) -> Array:
             matrix = _matrix(kernel)
             v = self._unit(jax.lax.stop_gradient(matrix) @ u)
-            return (wide(kernel) / (v @ (matrix @ u))).astype(kernel.dtype)
+            value = v @ (matrix @ u)
+            return (wide(kernel) / jnp.where(value > 0, value, 1)).astype(kernel.dtype)
 
         vectors = self.vectors.data
         found = kernels(self.inner, vectors.__contains__)
@@ -160,17 +164,22 @@ class SpectralNorm(Effective[M]):
         """Return a better vector, after some power iterations."""
         matrix = _matrix(jax.lax.stop_gradient(kernel))
         for _ in range(times):
-            u = self._unit(matrix.T @ self._unit(matrix @ u))
+            better = matrix.T @ self._unit(matrix @ u)
+            u = jnp.where(
+                jnp.any(better), self._unit(better), u
+            )  # not zeros, from which none returns
         return u
 
     def _unit(self, vector: Array) -> Array:
         return vector / jnp.maximum(_linalg.norm(vector), self.eps)
 
 
-def _norms(kernel: Array) -> Array:
-    """Return the norm of each output's weights."""
-    norms: Array = _linalg.norm(_matrix(kernel), axis=0)
-    return norms
+def _lengths(kernel: Array) -> Array:
+    """Return the norm of each output's weights, or 1 if all are zero."""
+    matrix = _matrix(kernel)
+    some = jnp.any(matrix, axis=0)
+    lengths: Array = _linalg.norm(jnp.where(some, matrix, 1), axis=0)
+    return jnp.where(some, lengths, 1)
 
 
 def _matrix(kernel: Array) -> Array:

@@ -43,7 +43,7 @@ class Repeat(Module, Generic[M]):
     depth. A block's result has the shape and dtype of its input.
 
     `len(blocks)` is the depth; `blocks[i]` is one block, `blocks[i:j]` a Repeat of several, `blocks.unstack()` a tuple
-    of all; `Repeat.stack(*blocks)` is the inverse.
+    of all; `Repeat.stack(*blocks)` is the inverse, but for `remat` and `unroll`, which it takes.
 
     Args:
         block: A block that is not set up, which `depth` blocks are made of; or blocks that are stacked. Nodes that
@@ -97,6 +97,8 @@ class Repeat(Module, Generic[M]):
         The first argument is the input of the first block. All others are the same for each block.
         """
         layer: Any = self
+        if not args and "x" not in kwargs:
+            raise TypeError("Repeat: the first argument is missing, the input of the first block")
         y, layer = layer._forward(*args, **kwargs)
         return y, layer
 
@@ -175,8 +177,13 @@ class Repeat(Module, Generic[M]):
         return tuple(self[i] for i in range(self.depth))
 
     @staticmethod
-    def stack(*blocks: N) -> "Repeat[N]":
+    def stack(*blocks: N, remat: bool | Callable[..., Any] = False, unroll: int = 1) -> "Repeat[N]":
         """Return a Repeat of blocks that are set up, of one structure.
+
+        Args:
+            *blocks: The blocks.
+            remat: As in the constructor: blocks do not know it.
+            unroll: Likewise.
 
         Raises:
             ValueError: There is none, or their structures, shapes or dtypes differ.
@@ -190,4 +197,5 @@ class Repeat(Module, Generic[M]):
                     f"  Set it up, or let nn.Repeat(block, depth) make the blocks."
                 )
             _inside.check_same(f"Repeat.stack: block {i}", "block 0", blocks[0], block)
-        return Repeat(jax.tree.map(lambda *a: jnp.stack(a), *blocks), len(blocks))
+        stacked = jax.tree.map(lambda *a: jnp.stack(a), *blocks)
+        return Repeat(stacked, len(blocks), remat=remat, unroll=unroll)

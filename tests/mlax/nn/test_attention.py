@@ -119,6 +119,8 @@ def test_decode_of_one_layer_and_in_narrow_dtypes() -> None:
         ATTENTION.decode(X, cache)
     with pytest.raises(ValueError, match="6 positions do not fit a cache of length 5"):
         ATTENTION.decode(X, ATTENTION.cache(5))
+    with pytest.raises(ValueError, match=r"3 positions .* of length 8 after the 6 in use"):
+        ATTENTION.decode(X[:3], ATTENTION.decode(X, ATTENTION.cache(8))[0][1])
     with pytest.raises(ValueError, match=r"MultiHeadAttention\.cache"):
         LAYER.cache(5)
     with pytest.raises(ValueError, match=r"LoRA\.merged"):

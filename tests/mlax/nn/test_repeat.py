@@ -121,6 +121,10 @@ def test_indices_slices_and_stacks() -> None:
     model = made(4)
     assert len(model) == 4
     assert mlax.tree_equal(nn.Repeat.stack(*model.unstack()), model)
+    options: dict[str, Any] = {"remat": True, "unroll": 2}
+    assert mlax.tree_equal(nn.Repeat.stack(*model.unstack(), **options), model.replace(**options))
+    with pytest.raises(TypeError, match="the input of the first block"):
+        model()
     assert mlax.tree_equal(model[-1], model[3])
     assert mlax.tree_equal(model[1:3], nn.Repeat.stack(model[1], model[2]))
     assert mlax.tree_equal(model[::-2], nn.Repeat.stack(model[3], model[1]))

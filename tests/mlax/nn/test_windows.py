@@ -96,7 +96,7 @@ def test_shapes_of_transposed_convolutions(o: Any, groups: int, more: int) -> No
     kernel, stride, dilation = (
         each(o[name], axes) for name in ("kernel_size", "stride", "dilation")
     )
-    more = min(more, *(s - 1 for s in stride))
+    more = min(more, *(max(steps) - 1 for steps in zip(stride, dilation, strict=True)))
     if o["padding"] == "SAME":
         expected = tuple(n * s + more for n, s in zip(space, stride, strict=True))
     else:
@@ -111,6 +111,22 @@ def test_shapes_of_transposed_convolutions(o: Any, groups: int, more: int) -> No
     x = jax.ShapeDtypeStruct((*space, 4), jnp.float32)
     shape = jax.eval_shape(lambda m, x: mlax.training(m, rng=KEY)(x)[0], layer, x).shape
     assert shape == (*expected, 6)
+
+
+def test_dilated_pools_have_gradients() -> None:
+    """A window of every second element, moved by two, is a plain one over every second element."""
+    x = jax.random.permutation(KEY, jnp.arange(144.0)).reshape(9, 8, 2)
+    weights = array(6, 5, 2)
+    dilated, plain = nn.MaxPool(2, 2, dilation=2, padding=2), nn.MaxPool(2, 1, padding=1)
+
+    def both(x: Any) -> Any:
+        parts = dilated(x)[0], plain(x[::2, ::2])[0]
+        return [(jnp.sum(part * weights), part) for part in parts]
+
+    (_, one), (_, other) = both(x)
+    np.testing.assert_array_equal(one, other)
+    gradients = [jax.grad(lambda x, i=i: both(x)[i][0])(x) for i in range(2)]
+    np.testing.assert_array_equal(*gradients)
 
 
 @settings(max_examples=6)
@@ -217,7 +233,7 @@ def test_max_pools_of_integers() -> None:
         (lambda: nn.Conv(3, 3, padding_mode="mirror"), "padding_mode"),
         (lambda: nn.Conv(3, 3, padding=((1, 1, 1),)), "padding"),
         (lambda: nn.ConvTranspose(4, 3, output_padding=-1), "output_padding"),
-        (lambda: nn.ConvTranspose(4, 3, stride=2, output_padding=2), "output_padding"),
+        (lambda: nn.ConvTranspose(4, 3, stride=2, dilation=2, output_padding=2), "output_padding"),
         (lambda: nn.MaxPool(0), "kernel_size"),
         (lambda: nn.MaxPool(2, stride=(1, 1)), "stride"),
         (lambda: nn.AvgPool(2.5), "kernel_size"),
