@@ -35,11 +35,12 @@ __all__ = [
 
 
 class Checked(NamedTuple):
-    """A value to check, with its name and annotation."""
+    """A value to check, with its name and annotation, and whether it is an argument of a call."""
 
     name: str
     value: Any
     annotation: Any
+    is_argument: bool = False
 
 
 def scoped(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,6 +99,8 @@ def _message(where: object, item: Checked, before: Sequence[Checked]) -> str:
         lines.append(f"  NumPy arrays are not converted in a call: pass jnp.asarray({item.name})")
     if again := redefined(cast("object", item.value), item.annotation):
         lines.append(f"  {again}")
+    if item.is_argument and _has_axis_too_many(item):
+        lines.append("  if its first axis is that of a batch: use nn.Batched(model), or jax.vmap")
     if tied and dimensions(item.annotation):
         lines.append("  dimensions are tied by name to")
         lines += [
@@ -105,6 +108,12 @@ def _message(where: object, item: Checked, before: Sequence[Checked]) -> str:
             for other in tied
         ]
     return "\n".join(lines)
+
+
+def _has_axis_too_many(item: Checked) -> bool:
+    axes = dimensions(item.annotation).split()
+    fixed = bool(axes) and not any("*" in axis or "..." in axis for axis in axes)
+    return fixed and isinstance(item.value, jax.Array) and item.value.ndim == len(axes) + 1
 
 
 def _summary(value: Any) -> str:

@@ -178,12 +178,15 @@ def _of_result(returned: Any) -> Any:
 
 def _arguments(parameter: inspect.Parameter, value: Any, hint: Any) -> list[Checked]:
     if is_unpacked(hint):
-        return [Checked(parameter.name, value, of_all(parameter, hint))]
+        return [Checked(parameter.name, value, of_all(parameter, hint), is_argument=True)]
     if parameter.kind is parameter.VAR_POSITIONAL:
-        return [Checked(f"{parameter.name}[{i}]", item, hint) for i, item in enumerate(value)]
+        return [
+            Checked(f"{parameter.name}[{i}]", item, hint, is_argument=True)
+            for i, item in enumerate(value)
+        ]
     if parameter.kind is parameter.VAR_KEYWORD:
-        return [Checked(str(name), item, hint) for name, item in value.items()]
-    return [Checked(parameter.name, value, hint)]
+        return [Checked(str(name), item, hint, is_argument=True) for name, item in value.items()]
+    return [Checked(parameter.name, value, hint, is_argument=True)]
 
 
 def _of_computed(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:

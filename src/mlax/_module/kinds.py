@@ -374,6 +374,10 @@ def _cure(wrong: _Misfit) -> str:
         return ".\n  Pass a tuple."
     if issubclass(kind, tuple) and holds(list):
         return ".\n  Pass a list, or annotate it with tuple[...]."
+    if issubclass(kind, bool) and not value and holds(ENode) and class_of(None) in kinds:
+        return ".\n  Pass None for none."
+    if callable(wrong.value) and not issubclass(kind, Flattened) and holds(ENode):
+        return ".\n  If it is an initializer, give it to a node: Parameter(init=...)."
     if issubclass(kind, numbers.Number) and (holds(ENode) or holds(jax.Array)):
         return ".\n  Wrap it in a Parameter (trained) or a Variable (not trained)."
     if issubclass(kind, float) and value.is_integer() and holds(int):

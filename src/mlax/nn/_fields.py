@@ -42,13 +42,14 @@ def made(
     return None if node is None else node.made(rng, shape, init, dtype)
 
 
-def check_dtype(layer: Any, x: Array, *names: str) -> None:
+def check_dtype(layer: Any, x: Array, *names: str, what: str = "input") -> None:
     """Raise an error unless an input has the dtype of the layer's nodes with these names.
 
     Args:
         layer: The layer.
         x: The input.
         names: Fields of the layer. Those that are None are passed over.
+        what: What the input is called in the message.
 
     Raises:
         TypeError: Names both dtypes.
@@ -58,10 +59,10 @@ def check_dtype(layer: Any, x: Array, *names: str) -> None:
         if node is not None and node.data.dtype != x.dtype:
             kind = type(layer).__name__
             raise TypeError(
-                f"{kind}: the input is {describe(x)}, but {name} is {describe(node.data)}, and nothing is promoted "
+                f"{kind}: the {what} is {describe(x)}, but {name} is {describe(node.data)}, and nothing is promoted "
                 f"implicitly.\n"
-                f"  Cast the input, x.astype(jnp.{node.data.dtype.name}), or let the whole model compute in one dtype: "
-                f"nn.Compute(model, jnp.{x.dtype.name})."
+                f"  Cast the {what}, x.astype(jnp.{node.data.dtype.name}), or let the whole model compute in one "
+                f"dtype: nn.Compute(model, jnp.{x.dtype.name})."
             )
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from mlax._jax.dtypes import largest_number
 from mlax._jax.tracing import is_tracer
@@ -125,9 +125,9 @@ class MultiHeadAttention(Module):
         mask: Mask | None = None,
         *,
         source: Float[Array, "source source_features"] | None = None,
-        positions: Int[Array, "time"] | None = None,
+        positions: Integer[Array, "time"] | None = None,
         length: Int[Array, ""] | int | None = None,
-        segment_ids: Int[Array, "time"] | None = None,
+        segment_ids: Integer[Array, "time"] | None = None,
     ) -> tuple[Float[Array, "time features"], Self]:
         """Return what each position has gathered.
 
@@ -196,7 +196,7 @@ class MultiHeadAttention(Module):
         Raises:
             ValueError: The positions do not fit the cache, as far as that is known.
         """
-        check_dtype(self, cache.keys, "key")
+        check_dtype(self, cache.keys, "key", what="cache")
         used = 0 if is_tracer(cache.used) else int(cache.used)
         if used + x.shape[0] > cache.keys.shape[0]:
             after = f" after the {used} in use" if used else ""
@@ -218,7 +218,7 @@ class MultiHeadAttention(Module):
     ) -> tuple[Array, Array, Array]:
         names = ("query", "key", "value", "output")
         check_dtype(self, x, *names, *(f"{name}_bias" for name in names))
-        check_dtype(self, source, "key", "value")
+        check_dtype(self, source, "key", "value", what="source")
         queries = _map("tf,fhd->thd", x, self.query, self.query_bias)
         keys = _map("tf,fhd->thd", source, self.key, self.key_bias)
         values = _map("tf,fhd->thd", source, self.value, self.value_bias)

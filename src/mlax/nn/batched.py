@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY
 from typing import Any, Concatenate, Generic, Self, TypeVar, cast
 
 import jax
+import numpy as np
 from jaxtyping import Array
 
 from mlax._jax.trees import leaves, leaves_with_path, map_leaves
@@ -132,7 +133,7 @@ def _outer_names(name: str) -> tuple[Hashable, ...]:
 
 
 def _is_array(leaf: object) -> bool:
-    return hasattr(leaf, "shape")
+    return hasattr(leaf, "shape") and not isinstance(leaf, np.generic)  # which is a number
 
 
 def _check_examples(args: Any, kwargs: Any) -> None:

@@ -50,7 +50,8 @@ class Dropout(Module):
         if rng is None:
             raise ValueError(
                 "Dropout needs a key in training.\n"
-                "  Give one to the call, mlax.training(model, rng=key)(x), or use mlax.inference(model)(x)."
+                "  Give one to the call, mlax.training(model, rng=key)(x), or use mlax.inference(model)(x).\n"
+                "  A child that is called directly has none: in a forward, use self.call(self.dropout, x)."
             )
         keep = jax.random.bernoulli(example_key(rng, batch_axis_name), 1 - self.rate, x.shape)
         return jnp.where(keep, x / (1 - self.rate), 0), self

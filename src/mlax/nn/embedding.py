@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY
 from typing import Self
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
 from mlax._jax.dtypes import compute_dtype
 from mlax._module.module import Module
@@ -45,7 +45,7 @@ class Embedding(Module):
         return self.replace(kernel=self.kernel.made(rng, shape, _PER_FEATURE, jnp.float32))
 
     def forward(
-        self, tokens: Int[Array, "*batch"]
+        self, tokens: Integer[Array, "*batch"]
     ) -> tuple[Float[Array, "*batch {self.features}"], Self]:
         """Return the vectors of tokens. For a token that does not exist, the vector is NaN."""
         return _rows(self.kernel.data, tokens), self
@@ -81,7 +81,7 @@ class LearnedPositions(Module):
         return self.replace(kernel=self.kernel.made(rng, shape, normal(0.02), x.dtype))
 
     def forward(
-        self, x: Float[Array, "time features"], positions: Int[Array, "time"] | None = None
+        self, x: Float[Array, "time features"], positions: Integer[Array, "time"] | None = None
     ) -> tuple[Float[Array, "time features"], Self]:
         """Return the sequence with the vectors of its positions added.
 
@@ -114,7 +114,7 @@ class SinusoidalPositions(Module):
     base: float = 10_000.0
 
     def forward(
-        self, x: Float[Array, "time features"], positions: Int[Array, "time"] | None = None
+        self, x: Float[Array, "time features"], positions: Integer[Array, "time"] | None = None
     ) -> tuple[Float[Array, "time features"], Self]:
         """Return the sequence with the waves at its positions added.
 
@@ -140,7 +140,7 @@ def _rows(vectors: Array, indices: Array) -> Array:
 
 def rotary(
     x: Float[Array, "time *heads features"],
-    positions: Int[Array, "time"] | None = None,
+    positions: Integer[Array, "time"] | None = None,
     base: float = 10_000.0,
 ) -> Float[Array, "time *heads features"]:
     """Rotate pairs of features by angles proportional to the position (Su et al., 2021, "RoFormer").
@@ -178,7 +178,7 @@ def rotary(
 
 
 def _angles(
-    positions: Int[Array, "time"], count: int, features: int, base: float, dtype: object
+    positions: Integer[Array, "time"], count: int, features: int, base: float, dtype: object
 ) -> Float[Array, "time count"]:
     in_dtype = compute_dtype(dtype)
     exponents = jnp.arange(count, dtype=in_dtype) * (-2.0 / features)

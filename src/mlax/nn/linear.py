@@ -87,6 +87,6 @@ class Bilinear(Module):
     ) -> tuple[Inexact[Array, "*batch {self.out_features}"], Self]:
         """Return the bilinear map of two inputs."""
         check_dtype(self, x1, "kernel", "bias")
-        check_dtype(self, x2, "kernel")
+        check_dtype(self, x2, "kernel", what="second input")
         y = jnp.einsum("...i,ijk,...j->...k", x1, self.kernel.data, x2)
         return (y if self.bias is None else y + self.bias.data), self

@@ -80,7 +80,7 @@ class GRUCell(Cell):
     ) -> tuple[tuple[Float[Array, "{self.features}"], Float[Array, "{self.features}"]], Self]:
         """Return the state twice, as output and as carry."""
         check_dtype(self, x, "kernel", "recurrent", "bias", "candidate_bias")
-        check_dtype(self, carry, "recurrent")
+        check_dtype(self, carry, "recurrent", what="carry")
         of_input = _affine(x, self.kernel, self.bias)
         of_state = carry @ self.recurrent.data
         n = self.features
@@ -130,8 +130,8 @@ class LSTMCell(Cell):
         """Return the output and the next carry."""
         check_dtype(self, x, "kernel", "recurrent", "bias")
         hidden, cell = carry
-        check_dtype(self, hidden, "recurrent")
-        check_dtype(self, cell, "recurrent")
+        check_dtype(self, hidden, "recurrent", what="carry")
+        check_dtype(self, cell, "recurrent", what="carry")
         gates = _affine(x, self.kernel, self.bias) + hidden @ self.recurrent.data
         i, f, g, o = jnp.split(gates, 4)
         cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)

@@ -3,7 +3,7 @@
 from dataclasses import KW_ONLY
 from typing import Self
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from mlax._module.module import Module
 from mlax.nn._methods import as_call
@@ -42,9 +42,9 @@ class TransformerBlock(Module):
         x: Float[Array, "time features"],
         mask: Mask | None = None,
         *,
-        positions: Int[Array, "time"] | None = None,
+        positions: Integer[Array, "time"] | None = None,
         length: Int[Array, ""] | int | None = None,
-        segment_ids: Int[Array, "time"] | None = None,
+        segment_ids: Integer[Array, "time"] | None = None,
     ) -> tuple[Float[Array, "time features"], Self]:
         """Return the sequence after the block. The arguments are those of `MultiHeadAttention.forward`."""
         h, self = self.call(self.attention_norm, x) if self.norm_first else (x, self)

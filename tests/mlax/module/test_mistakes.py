@@ -219,7 +219,8 @@ def test_arguments_are_checked_before_nodes_are_made_of_them():
     message = refused(lambda: mlax.set_up(Scale(), jnp.ones((2, 3))))
     assert message == (
         "Scale.forward: x does not match its annotation\n"
-        '  x: float32[2,3], expected Float[Array, "n"]'
+        '  x: float32[2,3], expected Float[Array, "n"]\n'
+        "  if its first axis is that of a batch: use nn.Batched(model), or jax.vmap"
     )
 
 

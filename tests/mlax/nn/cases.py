@@ -323,6 +323,7 @@ CASES: dict[str, Case] = {
         double=SOFTMAX,
         wrong=(
             ((X[0],), "float32[6]"),
+            ((X[None],), "nn.Batched"),
             ((array(4, 5),), "5"),
             ((INTEGERS,), "int"),
             ((X, MASK[:3]), "3"),

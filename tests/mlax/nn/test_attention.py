@@ -199,5 +199,7 @@ def test_embedding_attends_and_marks_what_does_not_exist() -> None:
     np.testing.assert_allclose(logits, array(2, 3) @ layer.kernel.data.T, 1e-6)
     y, _ = layer(jnp.array([4, 5, -1]))
     assert jnp.isnan(y).all(1).tolist() == [False, True, True]
+    y, _ = layer(jnp.array([4, 255], jnp.uint8))
+    assert jnp.isnan(y).all(1).tolist() == [False, True]
     with pytest.raises(TypeError, match=r"nn\.Compute"):
         layer.attend(array(2, 3).astype(jnp.bfloat16))

@@ -148,6 +148,15 @@ def test_parts_of_a_series() -> None:
         (lambda: nn.Series(nn.Linear(3), jax.nn.relu), r"Series .* relu.\n.*nn.F\(relu\)"),
         (lambda: nn.Parallel(jax.nn.relu), r"Parallel .* relu.\n.*nn.F\(relu\)"),
         (lambda: nn.Recurrent(nn.Linear(3)), "Recurrent.cell must be Cell, got"),
+        (lambda: nn.Linear(3, bias=False), "Linear.bias must be .* got False .*\n  Pass None"),
+        (
+            lambda: nn.Linear(3, kernel=nn.init.orthogonal()),
+            r"Linear.kernel .*\n.*Parameter\(init=",
+        ),
+        (
+            lambda: mlax.training(nn.Bilinear(3), rng=KEY)(X, X.astype(jnp.bfloat16)),
+            "Bilinear: the second input is bfloat",
+        ),
         (lambda: nn.LoRA(nn.Linear(3), 2, where="(("), "LoRA.where is not a regular expression"),
         (lambda: nn.WeightNorm(nn.Linear(3), where="(("), "WeightNorm.where is not a regular"),
         (lambda: nn.SpectralNorm(nn.Linear(3), where="(("), "SpectralNorm.where is not a regular"),

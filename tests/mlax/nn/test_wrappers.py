@@ -421,7 +421,7 @@ class Scaled(Module):
 
 def test_batched_maps_arrays_and_passes_on_all_else() -> None:
     batched = nn.Batched(Scaled())
-    y, again = batched(X, 2, more={"a": jnp.arange(3.0), "b": "text"})
+    y, again = batched(X, 2, more={"a": jnp.arange(3.0), "b": np.int64(5)})
     np.testing.assert_allclose(y, 2 * X**2 + np.arange(3)[:, None], 1e-6)
     assert mlax.tree_equal(again, batched)
     with pytest.raises(ValueError, match=r"Batched takes arrays .*float32\[3,4\], float32\[2\]"):
