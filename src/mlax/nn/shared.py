@@ -21,7 +21,8 @@ class Shared(Effective[M]):
         nn.Shared(model, where=lambda m: m.head.kernel, get=lambda m: m.embedding.kernel.data.T)
 
     The array is stored, trained and saved once. To call one layer twice, call its field twice: that needs no `Shared`.
-    An output layer that is tied to an `Embedding` is `self.call(self.embedding.attend, x)`.
+    An output layer that is tied to an `Embedding` is `self.call(self.embedding.attend, x)`. Functions made by `def` in
+    a module can be pickled, lambdas cannot; cloudpickle takes both.
 
     Args:
         inner: The model. Its node at `where` is emptied.
