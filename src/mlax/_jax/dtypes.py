@@ -14,6 +14,7 @@ __all__ = [
     "is_inexact",
     "is_key",
     "largest_number",
+    "promotion_is_strict",
     "smallest_number",
     "smallest_subnormal",
 ]
@@ -65,3 +66,9 @@ def smallest_number(dtype: object) -> float:
 def smallest_subnormal(dtype: object) -> float:
     """Return the smallest positive number of a floating-point or complex dtype."""
     return float(cast("Any", jnp.finfo)(dtype).smallest_subnormal)
+
+
+def promotion_is_strict() -> bool:
+    """Return whether JAX refuses to promote arrays of different dtypes."""
+    promotion: str = cast("Any", jax.config).jax_numpy_dtype_promotion
+    return promotion == "strict"

@@ -1,6 +1,5 @@
 """`MultiHeadAttention`, and the cache of keys and values that it continues a sequence with."""
 
-import math
 from dataclasses import KW_ONLY
 from typing import Any, NamedTuple, Self
 
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from mlax._jax.dtypes import largest_number
+from mlax._jax.dtypes import promotion_is_strict
 from mlax._jax.tracing import is_tracer
 from mlax._module.module import Module
 from mlax._module.nodes import Parameter
@@ -44,7 +43,7 @@ class KVCache(NamedTuple):
 class MultiHeadAttention(Module):
     """Attention of each position to all positions of a sequence (Vaswani et al., 2017), by several heads.
 
-    Scores and their softmax are computed in float32 or wider. Queries and keys can be rotated by
+    Products run in `jax.nn.dot_product_attention`, the softmax in float32. Queries and keys can be rotated by
     position, and several query heads can share keys and values (grouped queries; Ainslie et al., 2023).
 
     Args:
@@ -154,13 +153,11 @@ class MultiHeadAttention(Module):
         if mask is not None:
             self._check_mask(mask, x.shape[0], keys.shape[0])
         masks: list[Any] = [] if mask is None else [mask]
-        if self.causal:
-            masks.append(jnp.tri(x.shape[0], dtype=bool))
         if length is not None:
             masks.append(jnp.arange(keys.shape[0]) < length)
         if segment_ids is not None:
             masks.append(segment_ids[:, None] == segment_ids)
-        gathered = _attention(queries, keys, values, _combined(masks))
+        gathered = _attention(queries, keys, values, _combined(masks), self.causal)
         return self._result(gathered), self
 
     def cache(self, length: int) -> KVCache:
@@ -210,7 +207,7 @@ class MultiHeadAttention(Module):
         keys = jax.lax.dynamic_update_slice_in_dim(cache.keys, keys, cache.used, 0)
         values = jax.lax.dynamic_update_slice_in_dim(cache.values, values, cache.used, 0)
         mask = jnp.arange(keys.shape[0]) <= positions[:, None]
-        gathered = _attention(queries, keys, values, mask)
+        gathered = _attention(queries, keys, values, mask[None])
         return (self._result(gathered), KVCache(keys, values, cache.used + x.shape[0])), self
 
     def _projected(
@@ -244,27 +241,28 @@ def _map(axes: str, x: Array, kernel: Parameter[Any], bias: Parameter[Any] | Non
     return y if bias is None else y + bias.data
 
 
-def _attention(queries: Array, keys: Array, values: Array, mask: Any) -> Array:
-    """Return what each query has gathered: softmax in at least float32, weights in the dtype of the arrays."""
+def _attention(
+    queries: Array, keys: Array, values: Array, mask: Any, causal: bool = False
+) -> Array:
+    """Return what each query has gathered: softmax in float32, the rest in the dtype of the arrays.
+
+    Products are in float32 where JAX's function cannot do otherwise: in float16 it asks for a product that only GPUs
+    have, and in bfloat16 it has a gradient that mixes dtypes, which strict promotion refuses as late as the program is
+    lowered.
+    """
     dtype = queries.dtype
-    # bfloat16 is multiplied as it is, in gradients too. They would mix dtypes if these were not float32 here.
-    precision = jax.lax.DotAlgorithmPreset.BF16_BF16_F32 if dtype == jnp.bfloat16 else None
-    time, heads, size = queries.shape
-    source, kv_heads, _ = keys.shape
-    grouped = wide(queries).reshape(time, kv_heads, heads // kv_heads, size)
-    products = jnp.einsum("tkgd,skd->kgts", grouped, wide(keys), precision=precision)
-    scores = products.reshape(heads, time, source) / math.sqrt(size)
-    if mask is not None:
-        scores = jnp.where(mask, scores, -largest_number(scores.dtype))
-    weights = jax.nn.softmax(scores).astype(dtype).reshape(products.shape)
-    return jnp.einsum("kgts,skd->tkgd", weights, values).reshape(queries.shape)
+    if dtype == jnp.float16 or (dtype == jnp.bfloat16 and promotion_is_strict()):
+        queries, keys, values = wide(queries), wide(keys), wide(values)
+    with jax.numpy_dtype_promotion("standard"):  # JAX's function promotes, in its own code
+        gathered = jax.nn.dot_product_attention(queries, keys, values, mask=mask, is_causal=causal)
+    return gathered.astype(dtype)
 
 
 def _combined(masks: list[Any]) -> Any:
-    """Return one mask that is True where all masks are, or None."""
+    """Return one mask with an axis of heads that is True where all masks are, or None."""
     if not masks:
         return None
     both = masks[0]
     for mask in masks[1:]:
         both = both & mask
-    return both
+    return both.reshape((1,) * (3 - both.ndim) + both.shape)

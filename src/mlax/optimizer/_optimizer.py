@@ -64,7 +64,10 @@ class Optimizer(Specified):
         setattr(cls, "__hash__", _naming_arrays(cls.__hash__))  # noqa: B010
         for name in ("init", "step", "apply_gradients", "update"):
             if name in cls.__dict__:
-                setattr(cls, name, trimmed(_asking(cls, cls.__dict__[name])))
+                method = cls.__dict__[name]
+                setattr(
+                    cls, name, trimmed(method if name == "init" else _asking(cls, name, method))
+                )
 
     def _hint(self, name: str, value: object) -> str:
         schedulable = self._schedulable()
@@ -162,10 +165,10 @@ class Optimizer(Specified):
         return state
 
 
-def _asking(cls: type, method: Callable[..., T]) -> Callable[..., T]:
+def _asking(cls: type, called: str, method: Callable[..., T]) -> Callable[..., T]:
     """Return a method whose error names a missing argument, and says what that is."""
     said: Any = cls.__dict__.get("arguments")
-    if not isinstance(said, Mapping) or method.__name__ == "init":
+    if not isinstance(said, Mapping):
         return method
     arguments = cast("Mapping[str, str]", said)
 
@@ -173,9 +176,8 @@ def _asking(cls: type, method: Callable[..., T]) -> Callable[..., T]:
     def asking(*args: Any, **kwargs: Any) -> T:
         for name, doc in arguments.items():
             if name not in kwargs:
-                call = f"{method.__name__}(..., {name}=...)"
                 raise TypeError(
-                    f"{cls.__name__}.{method.__name__} needs `{name}`.\n  Pass {call}: {doc}"
+                    f"{cls.__name__}.{called} needs `{name}`.\n  Pass {called}(..., {name}=...): {doc}"
                 )
         return method(*args, **kwargs)
 
