@@ -114,7 +114,6 @@ TARGETS = (
             "convolutional net",
             "transformer, 4",
             "transformer, 24",
-            "transformer, 48",
         )
     ),
     *(
@@ -138,12 +137,12 @@ TARGETS = (
         networks.DEPTHS, "networks", networks.DEPTHS, "first call", "48 blocks", "4 blocks", 1.1
     ),
     Target(
-        "first call, transformer, 48",
+        networks.DEPTHS,
         "networks",
-        "transformer, 48",
+        networks.DEPTHS,
         "first call",
-        networks.DEEP,
-        "Equinox",
+        "48 blocks",
+        networks.MANY_UNROLLED,
         0.3,
     ),
     *(

@@ -24,7 +24,7 @@ from benchmarks.peers import available
 from benchmarks.results import Results
 from benchmarks.timing import Progress, garbage_of_its_own, take_turns, within
 
-__all__ = ["DEEP", "DEPTHS", "PEERS", "UNROLLED", "measure"]
+__all__ = ["DEEP", "DEPTHS", "MANY_UNROLLED", "PEERS", "UNROLLED", "measure"]
 
 UNROLLED = ("Equinox", "flax.nnx")
 """The peers, their blocks in a loop of Python."""
@@ -33,8 +33,10 @@ PEERS = (*UNROLLED, "Equinox, scan with remat", "flax.nnx, scan with remat")
 
 DEPTHS = f"first call, {DEEP}"
 
-MOST_TRACED = 24
-"""The tracing of deeper networks says nothing more, and takes seconds each time."""
+DEEPEST = 24
+"""Deeper networks are only compiled as loops: XLA takes three minutes and 12 GB for 48 blocks one after another."""
+
+MANY_UNROLLED = f"Equinox, {DEEPEST} blocks one after another"
 
 
 def measure(results: Results, effort: Effort, progress: Progress) -> None:
@@ -48,8 +50,12 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
     for network in (MLP.of(hidden=8), CONV_NET.of(width=2, dropout=0.0), small):
         progress(f"{network.case}: whether all do the same")
         agree(network, candidates(network, there))
+    unrolled = list[float]()
     for network in (MLP, CONV_NET, *map(transformer, effort.depths)):
         found = candidates(network, there)
+        depth = network.sizes.get("depth", 0)
+        if depth > DEEPEST:
+            found = {name: found[name] for name in found if "remat" in name}
         calls = dict[str, Callable[[], Any]]()
         first = dict[str, list[float]]()
         for name, candidate in found.items():
@@ -57,8 +63,10 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
             seconds, calls[name] = _first_call(candidate)
             first[name] = [seconds]
         results.add("networks", network.case, "first call", "s", first)
+        if depth == DEEPEST and "Equinox" in first:
+            unrolled = first["Equinox"]
         traces = {name: _tracing(candidate) for name, candidate in found.items()}
-        if network.sizes.get("depth", 0) <= MOST_TRACED:
+        if depth <= DEEPEST:
             timings = take_turns(
                 traces,
                 rounds=effort.traces,
@@ -74,11 +82,13 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
             progress=within(progress, f"{network.case}: steps"),
         )
         results.add("networks", network.case, "step", "s", timings)
-    _measure_depths(results, effort, progress)
+    _measure_depths(results, effort, unrolled, progress)
 
 
-def _measure_depths(results: Results, effort: Effort, progress: Progress) -> None:
-    """Measure the first call of a few blocks and of many, in turns."""
+def _measure_depths(
+    results: Results, effort: Effort, unrolled: list[float], progress: Progress
+) -> None:
+    """Measure the first call of a few blocks and of many, in turns, beside that of blocks that are no loop."""
     found = {
         f"{depth} blocks": candidates(transformer(depth), ())[DEEP] for depth in effort.few_and_many
     }
@@ -88,6 +98,8 @@ def _measure_depths(results: Results, effort: Effort, progress: Progress) -> Non
             progress(f"first call of {name}, round {number + 1} of {effort.first_calls}")
             seconds, _ = _first_call(candidate)
             first[name].append(seconds)
+    if unrolled:
+        first[MANY_UNROLLED] = unrolled
     results.add("networks", DEPTHS, "first call", "s", first)
 
 
