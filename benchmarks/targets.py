@@ -91,7 +91,7 @@ TARGETS = (
         )
         for name in ("step", "apply_gradients")
     ),
-    Target("flatten and unflatten modules", "modules", "flatten", "time", "mlax", "Equinox", 0.8),
+    Target("flatten and unflatten modules", "modules", "flatten", "time", "mlax", "Equinox", 0.9),
     Target("read a field", "modules", "read", "time", "mlax", "plain class", 1.05),
     Target("call with a model", "modules", "call", "time", "mlax", "Equinox, jax.jit", 1.05),
     Target("call with a model", "modules", "call", "time", "mlax", "Equinox, filter_jit", 0.5),
