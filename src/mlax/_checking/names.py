@@ -8,6 +8,8 @@ __all__ = ["refuse_unknown"]
 _ELSEWHERE: dict[str, tuple[str, ...]] = {
     "accumulator_dtype": ("slot_dtype",),
     "alpha": ("decay", "b2"),
+    "beta1": ("b1",),
+    "beta2": ("b2",),
     "beta_1": ("b1",),
     "beta_2": ("b2",),
     "betas": ("b1", "b2", "b3"),
@@ -45,12 +47,10 @@ def refuse_unknown(where: str, given: Iterable[str], known: Collection[str]) -> 
 
 def _cure(name: str, known: Collection[str]) -> str:
     here = [one for one in _ELSEWHERE.get(name, ()) if one in known]
-    if here:
-        return (
-            f"Here it is {' and '.join(here)}."
-            if name != "decay"
-            else f"Is {' or '.join(here)} meant?"
-        )
-    if close := difflib.get_close_matches(name, known, n=1):
-        return f"Is {close[0]} meant?"
+    if name == "betas" and here:  # one argument for several; the others may be one of several
+        return f"Here it is {' and '.join(here)}."
+    if len(here) == 1:
+        return f"Here it is {here[0]}."
+    if here := here or difflib.get_close_matches(name, known, n=1):
+        return f"Is {' or '.join(here)} meant?"
     return f"The arguments are {', '.join(known)}." if known else "It takes none."
