@@ -28,7 +28,7 @@ def normalized(
 
     Two habits make the gradient cheaper. The variance is computed from `centered`, the same array: that saves a sum.
     And both factors are multiplied first: where they are numbers for a channel, that saves an array of the size of the
-    input, and another sum. A step of the convolutional net of the benchmarks takes 5.4 ms without it, and 3.7 with it.
+    input, and another sum: the convolutional net of the benchmarks reads and writes 46 MB in a step in place of 56.
 
     Args:
         centered: The input minus its mean.
