@@ -165,9 +165,8 @@ class SpectralNorm(Effective[M]):
         matrix = _matrix(jax.lax.stop_gradient(kernel))
         for _ in range(times):
             better = matrix.T @ self._unit(matrix @ u)
-            u = jnp.where(
-                jnp.any(better), self._unit(better), u
-            )  # not zeros, from which none returns
+            # A vector of zeros would stay one.
+            u = jnp.where(jnp.any(better), self._unit(better), u)
         return u
 
     def _unit(self, vector: Array) -> Array:
