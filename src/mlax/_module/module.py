@@ -34,6 +34,7 @@ from mlax._jax.tracebacks import trim, trimmed
 from mlax._jax.trees import class_of, map_leaves
 from mlax._module import calls, field_checks
 from mlax._module.apart import moved_apart
+from mlax._module.arguments import refuse_arguments
 from mlax._module.branches import INode, copy_states
 from mlax._module.contracts import (
     NotAssigned,
@@ -575,7 +576,12 @@ def _freezing(cls: Any, init: Callable[..., None], *, generated: bool) -> Callab
             object.__setattr__(self, "_aux_data", running)
             if defaults:
                 convert_defaults(self, defaults)
-            outer(self, *args, **kwargs)
+            try:
+                outer(self, *args, **kwargs)
+            except TypeError:
+                infers = cls.set_up is not Module.set_up
+                refuse_arguments(cls, init, args, kwargs, infers=infers)
+                raise
             _finish(self)
             field_checks.check_fields(self)
             run_checks(self)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Float, Int, Integer, Shaped
 
 from mlax._jax.dtypes import promotion_is_strict
 from mlax._jax.tracing import is_tracer
@@ -23,7 +23,7 @@ __all__ = ["KVCache", "MultiHeadAttention"]
 _INTO_HEADS = variance_scaling(1.0, "fan_in", "truncated_normal", in_axis=0, out_axis=(1, 2))
 _OUT_OF_HEADS = variance_scaling(1.0, "fan_in", "truncated_normal", in_axis=(0, 1), out_axis=2)
 
-Mask = Bool[Array, "*#heads #time #source"]
+Mask = Shaped[Array, "*#heads #time #source"]  # of bools: others are refused with a cure
 
 
 class KVCache(NamedTuple):
@@ -132,8 +132,8 @@ class MultiHeadAttention(Module):
 
         Args:
             x: The sequence that asks.
-            mask: Which positions see which, True where they do: shape (time, source), or with an axis of heads
-                before. Every position has to see one, or its result is not meaningful.
+            mask: Which positions see which, True where they do: bools of shape (time, source), or with an axis of
+                heads before. Every position has to see one, or its result is not meaningful.
             source: The sequence that is asked, for cross-attention. By default `x`.
             positions: Positions of `x`, for the rotation. By default 0, 1, 2 and so on.
             length: How many positions of the source are not padding.
@@ -143,6 +143,7 @@ class MultiHeadAttention(Module):
         Raises:
             ValueError: There is both a source and something that needs queries and keys at the same positions, or
                 the mask has another shape.
+            TypeError: The mask has another dtype than bool.
         """
         if source is not None and (self.causal or self.rope_base or segment_ids is not None):
             raise ValueError(
@@ -225,6 +226,12 @@ class MultiHeadAttention(Module):
         return queries, keys, values
 
     def _check_mask(self, mask: Array, time: int, source: int) -> None:
+        if mask.dtype != jnp.bool_:
+            raise TypeError(
+                f"MultiHeadAttention: the mask must be bools, True where attention is allowed, got {describe(mask)}.\n"
+                f"  One of ones and zeros is `mask > 0`; one that is added to the scores, with -inf where it is not "
+                f"allowed, is `mask == 0`."
+            )
         shape = (self.num_heads, time, source)
         pairs = zip(reversed(mask.shape), reversed(shape), strict=False)
         if mask.ndim not in {2, 3} or not all(size in {1, right} for size, right in pairs):

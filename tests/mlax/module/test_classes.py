@@ -186,7 +186,7 @@ def test_kw_only_is_as_in_dataclasses():
         c: str
 
     assert Layer(5, c="x").a == 5
-    with pytest.raises(TypeError, match="positional"):
+    with pytest.raises(TypeError, match="Layer takes a by position"):
         Layer(5, 1, "x")
 
 

@@ -299,7 +299,7 @@ def test_init_of_a_base_takes_only_fields():
         Mine(1, "a")
     with pytest.raises(TypeError, match="more must be int"):
         Mine(1, "a", more="2")
-    with pytest.raises(TypeError, match="unexpected keyword argument 'more'"):
+    with pytest.raises(TypeError, match="Sized: there is no argument 'more'"):
         Sized(1, "a", more=2)
 
 
@@ -357,7 +357,7 @@ def test_keyword_only_and_field_options():
         c: int = mlax.field(default=2, repr=False)
 
     assert repr(Mine(3)) == "Mine(a=3, b=1)"
-    with pytest.raises(TypeError, match="takes 2 positional arguments but 3 were given"):
+    with pytest.raises(TypeError, match=r"Mine takes a by position, got 3, 4.\n.*: b, c"):
         Mine(3, 4)
     assert Linear(3, kernel=Parameter(jnp.ones((2, 3)))).out_features == 3
 

@@ -16,6 +16,7 @@ from mlax.nn._effective import kernels
 from tests.mlax.nn.cases import CASES, KEY, Case, X, cast, is_float, same, with_gradients
 
 pytestmark = pytest.mark.one_python
+WRONG: Any = nn  # checkers know the arguments
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -145,6 +146,20 @@ def test_parts_of_a_series() -> None:
         (lambda: nn.GroupNorm(2, 64), "GroupNorm.eps"),
         (lambda: nn.InstanceNorm(64), "InstanceNorm.eps"),
         (lambda: nn.BatchNorm(64), "BatchNorm.momentum must be .*\n.*that of the first input"),
+        (
+            lambda: WRONG.Linear(3, 4),
+            r"Linear takes out_features by position, got 3, 4.\n.*that of the first input, so write Linear\(4\)",
+        ),
+        (
+            lambda: WRONG.Conv(3, 16, kernel_size=2),
+            r"Conv takes .*, got 3, 16, kernel_size=2.\n.* write Conv\(16, kernel_size=2\)",
+        ),
+        (lambda: WRONG.Linear(in_features=3, out_features=4), ".* 'in_features'.\n.*: leave it"),
+        (lambda: WRONG.Dropout(p=0.5), "Dropout: there is no argument 'p'.\n  Here it is rate"),
+        (lambda: WRONG.Conv(features=8, kernel_size=3), ".*'features'.\n  Here it is out_channels"),
+        (lambda: WRONG.Linear(4, use_bias=False), ".*'use_bias'.\n  Write bias=None"),
+        (lambda: WRONG.Dropout(0.5, inference=True), ".*'inference'.\n.*mlax.inference\\(model"),
+        (lambda: WRONG.Dropout(0.5, 1), "Dropout takes rate by position, got 0.5, 1.\n  Leave the"),
         (lambda: nn.Series(nn.Linear(3), jax.nn.relu), r"Series .* relu.\n.*nn.F\(relu\)"),
         (lambda: nn.Parallel(jax.nn.relu), r"Parallel .* relu.\n.*nn.F\(relu\)"),
         (lambda: nn.Recurrent(nn.Linear(3)), "Recurrent.cell must be Cell, got"),
