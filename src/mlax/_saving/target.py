@@ -126,7 +126,7 @@ class Target:
                     lines.append(f"{name}: {_shown(there)}, but {_shown(here)} in `like`")
         if lines:
             lines.append(
-                "To go on with your own, replace them in the state: state._replace(learning_rate=...)."
+                "To go on with your own, replace them in the state: optim.with_numbers(state, {path: ...})."
             )
             warnings.warn(
                 f"{self._where}: numbers of optimizers in {source} differ from those in `like`, and are what is loaded:"

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import mlax_optimizers
 from mlax._faces import claim as _claim
 from mlax.optim import schedules, transformations
+from mlax.optim._migrating import migrate
+from mlax.optim._numbers import learning_rates, numbers, with_numbers
 from mlax.optim._optax import from_optax, to_optax
 from mlax.optim.clipping import (
     clip_grad_adaptive,
@@ -40,8 +42,12 @@ __all__ = [
     "clip_grad_value",
     "from_optax",
     "global_norm",
+    "learning_rates",
+    "migrate",
+    "numbers",
     "plot",
     "to_optax",
+    "with_numbers",
 ]
 __all__ += schedules.__all__
 __all__ += transformations.__all__

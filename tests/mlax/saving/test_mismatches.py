@@ -410,7 +410,7 @@ def test_other_numbers_in_a_state_are_told(tmp_path: Path) -> None:
     assert float(loaded.inner.learning_rate) == 0.25
     assert str(caught[0].message).splitlines()[1:] == [
         "  1.inner.learning_rate: 0.25, but 0.75 in `like`",
-        "  To go on with your own, replace them in the state: state._replace(learning_rate=...).",
+        "  To go on with your own, replace them in the state: optim.with_numbers(state, {path: ...}).",
     ]
     mlax.load(path, like=state(0.25))
     mlax.load(path, like=(0, jax.eval_shape(lambda: state(0.75)[1])))

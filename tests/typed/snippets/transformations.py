@@ -56,4 +56,6 @@ def kept(encoder: Encoder, gradients: Encoder) -> None:
     reveal_type(optimizer.update(encoder, gradients, state))  # reveals: tuple[Encoder, State[Encoder, State[Any]]]
     reveal_type(optimizer.evaluation_weights(state, encoder))  # reveals: Encoder
     reveal_type(optim.clip_grad_norm(gradients, 1.0))  # reveals: tuple[Encoder, Array]
+    rates = optim.learning_rates(state)
+    reveal_type(optim.with_numbers(state, dict.fromkeys(rates, 0.5)).average)  # reveals: Encoder
     optimizer.decay = 0.5  # error: reportAttributeAccessIssue // misc

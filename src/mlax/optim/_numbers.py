@@ -1,0 +1,139 @@
+"""The numbers that states hold for their hyperparameters, by path, whatever wraps what."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, cast
+
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import GetAttrKey
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+from mlax._jax.tracebacks import trimmed
+from mlax._jax.tracing import is_tracer
+from mlax._jax.trees import KeyPath, class_of, flatten_with_path
+from mlax.optimizer import Optimizer
+from mlax.optimizer._hyperparameters import is_schedule
+from mlax.optimizer._specified import Specification, specifications
+from mlax.tree import describe, dotted, leaves_by_name
+
+__all__ = ["learning_rates", "numbers", "with_numbers"]
+
+T = TypeVar("T")
+
+
+def is_state(tree: object) -> bool:
+    """Return whether a tree is the state of an optimizer."""
+    return isinstance(getattr(tree, "hyperparameters", None), Optimizer) and hasattr(
+        tree, "_asdict"
+    )
+
+
+def states_in(tree: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield the states in a tree with their paths, each before those inside it."""
+    for inner, node in flatten_with_path(tree, is_state)[0]:
+        if is_state(node):
+            here = (*path, *inner)
+            yield here, node
+            for name, value in node._asdict().items():
+                yield from states_in(value, (*here, GetAttrKey(name)))
+
+
+def _found(state: object) -> dict[str, tuple[Any, str]]:
+    """Return the state that holds each number, and the number's name there, by path."""
+    return {
+        dotted((*path, GetAttrKey(name))): (node, name)
+        for path, node in states_in(state)
+        for name, spec in specifications(class_of(node.hyperparameters)).items()
+        if spec.schedulable and getattr(node, name) is not None
+    }
+
+
+@trimmed
+def numbers(state: object) -> dict[str, Array]:
+    """Return the hyperparameters that a state holds as numbers, by path: `{"inner.learning_rate": ...}`.
+
+    They are those that may change between steps: learning rates, weight decay, and what else a
+    page of `mlax-codegen show` calls schedulable. The value of a schedule is that of the last step.
+
+    Args:
+        state: The state of an optimizer, or a tree with several: of wrappers, of `to_optax` inside a
+            chain of Optax, or a model and a state.
+
+    Returns:
+        Arrays of the state, by the path that `mlax.flatten` and `mlax.save` give them.
+    """
+    return {path: getattr(node, name) for path, (node, name) in _found(state).items()}
+
+
+@trimmed
+def learning_rates(state: object) -> dict[str, Array]:
+    """Return the learning rates in a state by path: those of `numbers` that are called `learning_rate`.
+
+    Args:
+        state: As for `numbers`.
+    """
+    return {path: value for path, value in numbers(state).items() if _last(path) == "learning_rate"}
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+@trimmed
+def with_numbers(state: T, values: Mapping[str, ArrayLike]) -> T:
+    """Return a state with other numbers in place of some of those that `numbers` returns.
+
+        rates = optim.learning_rates(state)
+        state = optim.with_numbers(state, {path: rate / 2 for path, rate in rates.items()})
+
+    Works under `jit` and `vmap` too. Nothing is compiled again for other values.
+
+    Args:
+        state: As for `numbers`.
+        values: A number, or an array of shape () or that of the number in the state, by path.
+
+    Raises:
+        TypeError: A value is not a real number, or has another shape.
+        ValueError: The state holds no number at a path; a value is out of bounds; or the number has
+            a schedule, which would replace it in the next step.
+    """
+    where = "optim.with_numbers"
+    found = _found(state)
+    leaves, treedef = leaves_by_name(where, "state", state)
+    for path, value in values.items():
+        if path not in found:
+            raise ValueError(f"{where}: {_unknown(path, found)}")
+        node, name = found[path]
+        cls = class_of(node.hyperparameters)
+        schedule = getattr(node.hyperparameters, name)
+        if is_schedule(schedule):
+            raise ValueError(
+                f"{where}: {path} follows {schedule!r}, which would replace the number in the next step.\n"
+                f"  Continue with an optimizer that has a number there: optim.migrate(state, optimizer, weights)."
+            )
+        leaves[path] = _like(
+            getattr(node, name), value, f"{where}: {path}", specifications(cls)[name]
+        )
+    return cast("T", treedef.unflatten(leaves.values()))
+
+
+def _unknown(path: str, found: Mapping[str, Any]) -> str:
+    if not found:
+        return f"the state holds no numbers, got a value for {path!r}"
+    return f"the state holds no number at {path!r}; it has {', '.join(found)}"
+
+
+def _like(before: Array, value: ArrayLike, place: str, spec: Specification) -> Array:
+    """Return a number as an array like the one that it replaces, if the hyperparameter accepts it."""
+    array: Any = value if is_tracer(value) else np.asarray(value)
+    if array.shape not in ((), before.shape) or not jnp.issubdtype(array.dtype, jnp.number):
+        raise TypeError(
+            f"{place} must be a real number of shape () or {before.shape}, got {describe(value)}"
+        )
+    for each in () if is_tracer(value) else np.ravel(array):
+        try:
+            spec.normalise(each.item())
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{place} must be {error}, got {each}") from None
+    return jnp.array(jnp.broadcast_to(array, before.shape), before.dtype, copy=True)

@@ -1,0 +1,152 @@
+"""Numbers in nested states, and states that move to another optimizer."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import mlax
+from mlax import LeafMismatchError, experimental, optim
+from mlax.tree import tree_equal
+
+pytestmark = pytest.mark.one_python
+
+
+def is_kernel(path: str, w: Any) -> bool:
+    return path.endswith("kernel")
+
+
+WEIGHTS = {"bias": jnp.ones(2), "kernel": jnp.ones((2, 3)), "none": None}
+GRADIENTS = {"bias": jnp.arange(2.0), "kernel": jnp.full((2, 3), 0.5), "none": None}
+NESTED = optim.AccumulateGradients(
+    optim.MultiOptimizer(
+        [optim.Lookahead(optim.Muon(0.02)), optim.DecayWeights(optim.Adam(1e-3), 0.1)], [is_kernel]
+    ),
+    2,
+)
+RATES = ["inner.inner.0.inner.learning_rate", "inner.inner.1.inner.learning_rate"]
+
+
+def test_numbers_are_found_and_set_by_path() -> None:
+    state = NESTED.init(WEIGHTS)
+    assert [*optim.learning_rates(state)] == RATES
+    assert optim.numbers(state)["inner.inner.1.weight_decay"] == jnp.float32(0.1)
+    new = optim.with_numbers(state, {RATES[0]: 0.5, "inner.inner.1.weight_decay": jnp.float32(0)})
+    assert optim.learning_rates(new)[RATES[0]] == 0.5
+    assert optim.learning_rates(new)[RATES[1]] == optim.learning_rates(state)[RATES[1]]
+    assert optim.numbers(new)["inner.inner.1.weight_decay"] == 0
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+    NESTED.step(GRADIENTS, new, WEIGHTS)
+    halved = jax.jit(lambda s, x: optim.with_numbers(s, {RATES[0]: x}))(state, 0.25)
+    assert optim.learning_rates(halved)[RATES[0]] == 0.25
+
+
+def test_numbers_in_chains_of_optax_beside_models_and_under_vmap() -> None:
+    chain = optax.chain(optax.clip(1.0), optim.to_optax(experimental.optim.ScheduleFreeSGD(0.1)))
+    run = ("model", chain.init(WEIGHTS))
+    run = optim.with_numbers(run[1:], {"0.1.learning_rate": 0.2})
+    assert optim.learning_rates(run) == {"0.1.learning_rate": jnp.float32(0.2)}
+    sweep = jax.vmap(lambda rate: optim.adam.init(jnp.ones(2), learning_rate=rate))(jnp.ones(3))
+    rates = jnp.array([1.0, 2.0, 3.0])
+    assert tree_equal(optim.with_numbers(sweep, {"learning_rate": rates}).learning_rate, rates)
+    assert optim.numbers(optim.Frozen().init({})) == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ({"inner.lr": 1.0}, ValueError, "no number at 'inner.lr'; it has inner.learning_rate"),
+        ({"inner.learning_rate": -1.0}, ValueError, "inner.learning_rate must be >= 0"),
+        (
+            {"inner.learning_rate": jnp.ones(2)},
+            TypeError,
+            r"of shape \(\) or \(\), got float32\[2\]",
+        ),
+        ({"inner.learning_rate": "fast"}, TypeError, "must be a real number"),
+        ({"inner.learning_rate": True}, TypeError, "must be a real number"),
+    ],
+)
+def test_numbers_that_are_refused(values: Any, error: Any, message: str) -> None:
+    state = optim.ClipGradients(optim.SGD(0.1), max_norm=1.0).init(WEIGHTS)
+    with pytest.raises(error, match=message):
+        optim.with_numbers(state, values)
+
+
+def test_numbers_with_a_schedule_are_not_set() -> None:
+    state = optim.SGD(optim.cosine_decay(1.0, 10)).init(WEIGHTS)
+    assert optim.learning_rates(state)["learning_rate"] == 1.0
+    with pytest.raises(ValueError, match=r"learning_rate follows .*\n.*optim\.migrate"):
+        optim.with_numbers(state, {"learning_rate": 0.1})
+
+
+def stepped(optimizer: Any, steps: int = 3) -> Any:
+    state, weights = optimizer.init(WEIGHTS), WEIGHTS
+    for _ in range(steps):
+        weights, state = optimizer.apply_gradients(GRADIENTS, state, weights)
+    return state
+
+
+def test_wrappers_are_added_and_left_out(tmp_path: Path) -> None:
+    adam = optim.Adam(1e-3)
+    state = stepped(adam)
+    mlax.save(tmp_path / "adam", state)
+    loaded = mlax.load(tmp_path / "adam", like=adam.init(WEIGHTS))
+    clipped = optim.AverageWeights(optim.ClipGradients(optim.Adam(3e-4, b1=0.5), max_norm=1.0))
+    new = optim.migrate(loaded, clipped, WEIGHTS)
+    assert tree_equal(new.inner.inner.m, state.m)
+    assert new.inner.inner.step == 3
+    assert new.step == 0
+    assert new.inner.inner.learning_rate == jnp.float32(3e-4)
+    clipped.step(GRADIENTS, new, WEIGHTS)
+    assert tree_equal(optim.migrate(new, adam, WEIGHTS), state)
+    assert tree_equal(jax.jit(lambda s: optim.migrate(s, adam, WEIGHTS))(new), state)
+
+
+def test_weights_are_distributed_differently_and_slots_have_another_dtype() -> None:
+    state = stepped(optim.Adam(1e-3))
+    twice = optim.MultiOptimizer(
+        [optim.Adam(1e-3), optim.Adam(1e-4, slot_dtype=jnp.bfloat16, stochastic_rounding=True)],
+        [is_kernel],
+    )
+    new = optim.migrate(state, twice, WEIGHTS)
+    assert tree_equal(new.inner[0].m["kernel"], state.m["kernel"])
+    assert tree_equal(new.inner[1].m["bias"], state.m["bias"].astype(jnp.bfloat16))
+    assert new.inner[0].step.unsafe_buffer_pointer() != new.inner[1].step.unsafe_buffer_pointer()
+    back = optim.migrate(new, optim.Adam(1e-3), WEIGHTS)
+    assert tree_equal(back.m["kernel"], state.m["kernel"])
+    # Two of one class continue each in its own place.
+    swapped = optim.MultiOptimizer(twice.optimizers, [lambda path, w: path == "kernel"])
+    stepped_state = twice.step(GRADIENTS, new, WEIGHTS)[1]
+    again = optim.migrate(
+        stepped_state._replace(inner=(new.inner[0], stepped_state.inner[1])), swapped, WEIGHTS
+    )
+    assert (again.inner[0].step, again.inner[1].step) == (3, 4)
+
+
+def test_what_does_not_continue_is_named() -> None:
+    state = stepped(optim.ClipGradients(optim.Adam(), max_norm=1.0))
+    more = {**WEIGHTS, "bias": jnp.ones(3), "more": jnp.ones(1)}
+    with pytest.raises(LeafMismatchError) as caught:
+        optim.migrate(state, optim.SkipNonFinite(optim.Adam()), more)
+    for line in (
+        "inner.m.bias: float32[3], but float32[2] in the old state",
+        "inner.v.more: float32[1], but nothing in the old state",
+    ):
+        assert line in str(caught.value)
+    with pytest.warns(UserWarning, match=r"inner\.m\.more") as warned:
+        new = optim.migrate(state, optim.SkipNonFinite(optim.Adam()), more, strict=False)
+    assert warned[0].filename == __file__
+    assert tree_equal(new.inner.m["kernel"], state.inner.m["kernel"])
+    assert tree_equal(new.inner.m["more"], jnp.zeros(1))
+    with pytest.raises(
+        LeafMismatchError,
+        match="the state: Lion, but the old state has Adam",
+    ):
+        optim.migrate(state, optim.Lion(), WEIGHTS)
+    with pytest.raises(TypeError, match="expected the state of an optimizer"):
+        optim.migrate(WEIGHTS, optim.Lion(), WEIGHTS)
+    with pytest.raises(TypeError, match="an instance, not the class"):
+        optim.migrate(state, optim.Lion, WEIGHTS)
