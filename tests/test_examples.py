@@ -212,6 +212,8 @@ def test_language_model_writes_resumes_and_is_fine_tuned(
 ) -> None:
     """In short: a small model that has learnt little, interrupted and resumed, then adapted to other texts."""
     language, tuning = example("language_model"), example("fine_tuning")
+    for module in (language, tuning):
+        monkeypatch.setattr(module, "LENGTH", 32)
     small = functools.partial(language.language_model, features=16, depth=2)
     whole = language.train(small(), steps=40, every=20, batch=4)
     printed = capsys.readouterr()
