@@ -19,6 +19,7 @@ from typing import (
 import jax
 from jax.tree_util import GetAttrKey
 
+from mlax._checking.predicates import holds
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import KeyPath, flatten, flatten_with_path, leaves_with_path
 from mlax._module.apart import moved_apart
@@ -97,12 +98,10 @@ class INode(State):
             `len(predicates) + 1` trees with the structure of this one. `combine` is the inverse.
 
         Raises:
-            TypeError: A predicate is not a function.
+            TypeError: A predicate is not a function, or returns neither True nor False.
         """
         _refuse_other_than_functions(self, "node", predicates)
-        return self.partition_with_path(
-            *(_without_path(predicate) for predicate in predicates or (is_unfrozen_param,))
-        )
+        return self.partition_with_path(*map(_without_path, predicates or (is_unfrozen_param,)))
 
     if TYPE_CHECKING:
 
@@ -135,13 +134,15 @@ class INode(State):
             `len(predicates) + 1` trees with the structure of this one.
 
         Raises:
-            TypeError: A predicate is not a function.
+            TypeError: A predicate is not a function, or returns neither True nor False.
         """
         _refuse_other_than_functions(self, "path, node", predicates)
         found, treedef = flatten_with_path(self, is_leaf=is_leaf_state)
         parts: list[list[ENode[Any]]] = [[] for _ in range(len(predicates) + 1)]
         for path, node in found:
-            chosen = next((i for i, holds in enumerate(predicates) if holds(path, node)), -1)
+            chosen = next(
+                (i for i, of in enumerate(predicates) if _is_of(self, of, path, node)), -1
+            )
             for part in parts:
                 part.append(node.with_data(None))
             parts[chosen][-1] = node
@@ -188,6 +189,16 @@ def _refuse_other_than_functions(tree: INode, arguments: str, predicates: Any) -
                 f"{type(tree).__name__}: a predicate must be a function of ({arguments}), got {describe(predicate)}.\n"
                 f"  For example: lambda {arguments}: mlax.is_parameter(node)"
             )
+
+
+def _is_of(tree: INode, predicate: _At, path: KeyPath, node: ENode[Any]) -> bool:
+    return holds(
+        f"{type(tree).__name__}: a predicate",
+        predicate,
+        (path, node),
+        lambda: f"{keystr(path)}, {node}",
+        "Decide by the path, and by the class, shape and dtype of the node: mlax.is_parameter(node).",
+    )
 
 
 def _without_path(

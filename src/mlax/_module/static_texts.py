@@ -16,7 +16,10 @@ from mlax._module.flattening import AuxData
 from mlax._module.nodes import ENode
 from mlax.tree import dotted
 
-__all__ = ["StaticParts", "static_texts"]
+__all__ = ["IN_THE_STATE", "StaticParts", "static_texts"]
+
+IN_THE_STATE = "<in the state>"
+"""The text of a hyperparameter that the state of an optimizer holds beside the others, as a leaf."""
 
 
 class StaticParts(ABC):

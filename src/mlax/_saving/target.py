@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from mlax._jax.tracing import is_tracer
-from mlax._module.static_texts import static_texts
+from mlax._module.static_texts import IN_THE_STATE, static_texts
 from mlax._saving.changes import Described, changes, shown_name
 from mlax._saving.contents import classes_by_path
 from mlax._saving.leaves import ArrayType, array_type, as_in
@@ -152,7 +152,7 @@ class Target:
 def _numbers_in_states(tree: object) -> Iterator[str]:
     """Yield the paths of the numbers that states hold for their hyperparameters."""
     for name, text in static_texts(tree):
-        if text == "<in the state>":
+        if text == IN_THE_STATE:
             *state, hyperparameters, number = name.split(".")
             if hyperparameters == "hyperparameters":
                 yield ".".join([*state, number])

@@ -22,6 +22,7 @@ from jaxtyping import Array
 from mlax._checking.bounds import Bounds
 from mlax._jax.dtypes import canonical, epsilon, smallest_number
 from mlax._jax.tracing import is_tracer
+from mlax._module.static_texts import IN_THE_STATE
 from mlax.optimizer._specified import Specification, is_plain, specifications
 
 __all__ = [
@@ -53,7 +54,7 @@ class _Held:
     __module__ = "mlax.optimizer"  # pickles find it there
 
     def __repr__(self) -> str:
-        return "<in the state>"
+        return IN_THE_STATE
 
     def __reduce__(self) -> str:
         return "HELD"  # copied and unpickled as the global of this name

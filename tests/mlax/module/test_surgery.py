@@ -94,7 +94,7 @@ def test_predicates_with_paths():
 
 
 def test_what_is_no_predicate_is_refused():
-    model = parts()
+    model: Any = parts()
     for split, arguments in (
         (model.partition, "(node)"),
         (model.filter, "(node)"),
@@ -106,6 +106,9 @@ def test_what_is_no_predicate_is_refused():
         )
         with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
             split(3)
+        message = "Parts: a predicate must return True or False, got None for "
+        with pytest.raises(TypeError, match=f"^{re.escape(message)}\\.free, Parameter\\("):
+            split(lambda *_: None)
 
 
 def test_combine_undoes_partition_in_any_order():

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import numpy as np
 from jaxtyping import Array
 
-from mlax._jax.trees import class_of
+from mlax._checking import predicates
 from mlax._packing.weights import WeightsIn, weights_in
 from mlax.tree import describe, keystr
 
@@ -43,11 +42,7 @@ def answers(name: str, function: Callable[[str, Any], Any], tree: Any) -> Any:
 
 def asked(name: str, function: Callable[[str, Any], Any], path: str, weight: Any) -> Any:
     """Return `function(path, weight)`. An error that it raises gets a note that says for which weight."""
-    try:
-        return function(path, weight)
-    except Exception as error:
-        error.add_note(f"{name} raised this for {path!r}, {describe(weight)}")
-        raise
+    return predicates.asked(name, function, (path, weight), lambda: _shown(path, weight))
 
 
 def holds(name: str, predicate: PathPredicate, path: str, weight: Any) -> bool:
@@ -56,13 +51,12 @@ def holds(name: str, predicate: PathPredicate, path: str, weight: Any) -> bool:
     Raises:
         TypeError: The answer is neither True nor False.
     """
-    answer: Any = asked(name, predicate, path, weight)
-    if class_of(answer) in (bool, np.bool_):
-        return bool(answer)
-    raise TypeError(
-        f"{name} must return True or False, got {describe(answer)} for {path!r}, {describe(weight)}.\n"
-        f"  Decide by the path, and by `shape`, `ndim` and `dtype` of the weight: lambda path, w: w.ndim > 1."
-    )
+    cure = "Decide by the path, and by `shape`, `ndim` and `dtype` of the weight: lambda path, w: w.ndim > 1."
+    return predicates.holds(name, predicate, (path, weight), lambda: _shown(path, weight), cure)
+
+
+def _shown(path: str, weight: Any) -> str:
+    return f"{path!r}, {describe(weight)}"
 
 
 def _answer(name: str, function: Callable[[str, Any], Any], entry: WeightsIn) -> Any:
