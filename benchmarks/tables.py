@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from benchmarks.networks import DEEP, DEPTHS, PEERS
 from benchmarks.results import Measurement, Results, Spread
-from benchmarks.targets import TARGETS, exponents
+from benchmarks.targets import TARGETS, Target, exponents
 
-__all__ = ["Table", "tables"]
+__all__ = ["AREAS", "Table", "of_area", "tables"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,14 @@ def tables(results: Results) -> Iterator[Table]:
     for area, make in AREAS.items():
         if results.cases(area):
             yield from make(results)
-    if exponents(results):
-        yield _growth(results)
-    yield _targets(results)
+    yield _targets(results, TARGETS)
+
+
+def of_area(results: Results, area: str) -> Iterator[Table]:
+    """Yield the tables of one measured area, its targets last."""
+    yield from AREAS[area](results)
+    if targets := tuple(target for target in TARGETS if target.area == area):
+        yield _targets(results, targets)
 
 
 def quantity(one: Measurement | None) -> str:
@@ -93,6 +98,8 @@ def _steps(results: Results) -> Iterator[Table]:
         sizes = "XLA's memory", "StableHLO lines", "XLA's instructions"
         head = ("", *stages, *sizes, "build / Optax's", "step / Optax's")
         yield Table(f"Adam, {case}", head, tuple(rows))
+    if exponents(results):
+        yield _growth(results)
 
 
 def _optimizers(results: Results) -> Iterator[Table]:
@@ -252,7 +259,7 @@ def _growth(results: Results) -> Table:
     return Table(title, ("", *quantities), rows)
 
 
-def _targets(results: Results) -> Table:
+def _targets(results: Results, targets: tuple[Target, ...]) -> Table:
     rows = tuple(
         (
             target.text,
@@ -261,6 +268,6 @@ def _targets(results: Results) -> Table:
             f"{target.at_most:.2f}",
             target.verdict(results),
         )
-        for target in TARGETS
+        for target in targets
     )
     return Table("Targets", ("", "ratio of", "measured (quartiles)", "at most", ""), rows)

@@ -320,7 +320,7 @@ def test_sizes_of_large_trees() -> None:
 def test_page_keeps_its_text(
     whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the text between the marks is replaced."""
+    """Only the text between the marks is replaced, and only areas that were measured."""
     results = Results.load(whole[0] / "tiny.json")
     real = (ROOT / page.PAGE).read_text()
     monkeypatch.chdir(tmp_path)
@@ -328,11 +328,20 @@ def test_page_keeps_its_text(
     page.PAGE.write_text("before\n" + page.BEGIN + "\nold\n" + page.END + "\nafter\n")
     page.write(results)
     written = page.PAGE.read_text()
-    assert written.startswith(f"before\n{page.BEGIN}\n\nMeasured on {results.date[:10]}, ")
+    assert written.startswith(
+        f"before\n{page.BEGIN}\n\n[area]: # (limits)\n\nMeasured on {results.date[:10]}, "
+    )
     assert written.endswith(page.END + "\nafter\n")
     assert "old" not in written
     assert "| Optax |" in written
     assert page.PICTURE.exists()
+    page.PICTURE.unlink()
+    some = [one for one in results.measurements if one.area == "limits"]
+    page.write(dataclasses.replace(results, date="2000-01-01", measurements=some))
+    _, limits, others = page.PAGE.read_text().split("[area]: # (", 2)
+    assert "Measured on 2000-01-01, " in limits
+    assert others == written.split("[area]: # (", 2)[2]
+    assert not page.PICTURE.exists()
     page.PAGE.write_text("no marks")
     with pytest.raises(ValueError, match=r"expected \[begin tables"):
         page.write(results)
@@ -344,9 +353,6 @@ def test_command_refuses_unknown_names(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit, match="2"):
         command.main(["--only", "everything"])
     assert "invalid choice: 'everything'" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="2"):
-        command.main(["--only", "limits", "--docs"])
-    assert "leave out --only" in capsys.readouterr().err
 
 
 def test_command_looks_first_where_results_go(
