@@ -17,6 +17,7 @@ from mlax.optim import schedules, transformations
 from mlax.optim._migrating import migrate
 from mlax.optim._numbers import learning_rates, numbers, with_numbers
 from mlax.optim._optax import from_optax, to_optax
+from mlax.optim._second_gradients import extragradient, sam
 from mlax.optim.clipping import (
     clip_grad_adaptive,
     clip_grad_leaf_norm,
@@ -40,12 +41,14 @@ __all__ = [
     "clip_grad_leaf_norm",
     "clip_grad_norm",
     "clip_grad_value",
+    "extragradient",
     "from_optax",
     "global_norm",
     "learning_rates",
     "migrate",
     "numbers",
     "plot",
+    "sam",
     "to_optax",
     "with_numbers",
 ]

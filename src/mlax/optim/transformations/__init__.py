@@ -10,6 +10,7 @@ from mlax.optim.transformations.lookahead import Lookahead
 from mlax.optim.transformations.master_weights import MasterWeights
 from mlax.optim.transformations.multi_optimizer import MultiOptimizer
 from mlax.optim.transformations.reduce_on_plateau import ReduceOnPlateau
+from mlax.optim.transformations.scale_loss import ScaleLoss, scaled_loss
 from mlax.optim.transformations.scale_updates import ScaleUpdates
 from mlax.optim.transformations.skip_non_finite import SkipNonFinite
 
@@ -24,6 +25,8 @@ __all__ = [
     "MultiOptimizer",
     "OptimizerLike",
     "ReduceOnPlateau",
+    "ScaleLoss",
     "ScaleUpdates",
     "SkipNonFinite",
+    "scaled_loss",
 ]

@@ -9,11 +9,13 @@ If an optimizer inside rounds stochastically, so do those around it when they ch
 their own slots.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, cast
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
@@ -32,6 +34,7 @@ __all__ = [
     "P",
     "Transformation",
     "Wrapper",
+    "all_finite",
     "as_optimizer",
     "cast_like",
     "made_or_skipped",
@@ -131,6 +134,18 @@ def made_or_skipped(made: Array, make: Callable[[], T], skip: Callable[[], T]) -
     return cond(made, make, skip)
 
 
+def all_finite(gradients: Any) -> Array:
+    """Return whether all elements of all leaves are finite: a boolean of shape ()."""
+    return functools.reduce(lax.bitwise_and, map(_finite, leaves(gradients)), jnp.array(True))
+
+
+def _all_finite(leaf: Array) -> Array:
+    return jnp.isfinite(leaf).all()
+
+
+_finite: Callable[[Array], Array] = jax.jit(_all_finite)  # traced once for each shape
+
+
 def as_optimizer(value: Any) -> OptimizerLike[Any, ...]:
     """Return an optimizer; raise an error for anything else.
 
@@ -163,6 +178,18 @@ class Transformation(Optimizer):
 
     For type checkers it declares `step`, `apply_gradients` and `update` again, with its own state.
     """
+
+    gradients_are_scaled: ClassVar[bool] = False
+    """Whether it expects the gradients of a loss that was multiplied by its scale."""
+
+    def _refuse_scaled(self) -> None:
+        """Raise an error if an optimizer inside expects scaled gradients: this one cannot do with them."""
+        for inside in _inside(self):
+            name = type(inside).__name__
+            self.require(
+                not (isinstance(inside, Transformation) and inside.gradients_are_scaled),
+                f"{name} inside expects the gradients of a scaled loss; put {name} outside",
+            )
 
     @property
     def arguments(self) -> frozenset[str] | None:

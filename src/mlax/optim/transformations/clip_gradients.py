@@ -36,8 +36,11 @@ class ClipGradients(Wrapper[Inner, P]):
     adaptive: Annotated[float | None, number(at_least=0)] = None
 
     def __post_init__(self) -> None:
-        """Check each hyperparameter, and that at least one limit is given."""
+        """Check each hyperparameter, that at least one limit is given, and that the gradients are not
+        scaled.
+        """
         super().__post_init__()
+        self._refuse_scaled()
         limits = (self.max_norm, self.max_value, self.max_leaf_norm, self.adaptive)
         self.require(
             any(limit is not None for limit in limits),

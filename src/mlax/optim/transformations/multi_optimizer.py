@@ -51,8 +51,9 @@ class MultiOptimizer(Transformation):
     filters: Annotated[Sequence[PathPredicate], Specification(_filters)] = ()
 
     def __post_init__(self) -> None:
-        """Check each hyperparameter, and the number of filters."""
+        """Check each hyperparameter, the number of filters, and that the gradients are not scaled."""
         super().__post_init__()
+        self._refuse_scaled()
         count = len(self.optimizers)
         self.require(
             len(self.filters) == count - 1,

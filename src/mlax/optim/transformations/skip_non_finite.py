@@ -1,16 +1,18 @@
 """Steps are made only if all gradients are finite."""
 
-import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array
 
-from mlax._jax.trees import leaves
-from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper, made_or_skipped
+from mlax.optim.transformations._wrapping import (
+    Arguments,
+    Inner,
+    Move,
+    P,
+    Wrapper,
+    all_finite,
+    made_or_skipped,
+)
 from mlax.optimizer import exportable, integer, no_steps, one_more, trainable
 from mlax.typing import Count, Weights, checked
 
@@ -29,6 +31,11 @@ class SkipNonFinite(Wrapper[Inner, P]):
     has_the_last_word: ClassVar[bool] = True
 
     at_most: Annotated[int | None, integer(at_least=0)] = None
+
+    def __post_init__(self) -> None:
+        """Check each hyperparameter, and that the gradients are not scaled."""
+        super().__post_init__()
+        self._refuse_scaled()
 
     def init(self, weights: Weights) -> "State[Weights, Inner]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
@@ -75,7 +82,7 @@ class SkipNonFinite(Wrapper[Inner, P]):
         weights: Weights | None,
         arguments: Arguments,
     ) -> "tuple[Weights, State[Weights, Inner]]":
-        finite = functools.reduce(lax.bitwise_and, map(_finite, leaves(gradients)), jnp.array(True))
+        finite = all_finite(gradients)
         given_up = self.at_most is not None and state.consecutive >= self.at_most
         made = finite | given_up
 
@@ -112,10 +119,3 @@ class State(NamedTuple, Generic[Weights, Inner]):
     consecutive: Count
     inner: Inner
     hyperparameters: SkipNonFinite
-
-
-def _all_finite(gradient: Array) -> Array:
-    return jnp.isfinite(gradient).all()
-
-
-_finite: Callable[[Array], Array] = jax.jit(_all_finite)  # traced once for each shape

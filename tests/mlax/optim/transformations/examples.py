@@ -39,6 +39,7 @@ EXAMPLES: dict[str, Transformation] = {
         [optim.Frozen(), optim.PolyakSGD(), SGD], [first, other]
     ),
     "ReduceOnPlateau": optim.ReduceOnPlateau(SGD, 0.5, patience=1, min_scale=0.5),
+    "ScaleLoss": optim.ScaleLoss(SGD, 4.0, growth_interval=2),
     "ScaleUpdates": optim.ScaleUpdates(SGD, half_of_first),
     "SkipNonFinite": optim.SkipNonFinite(SGD, 2),
     "nested": optim.MasterWeights(
