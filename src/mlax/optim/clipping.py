@@ -62,7 +62,9 @@ _jitted_norm: Callable[[Array], Array] = jax.jit(_norm)  # traced once for each 
 
 
 @checked
-def clip_grad_norm(gradients: Weights, max_norm: float | Scalar) -> tuple[Weights, Scalar]:
+def clip_grad_norm(
+    gradients: Weights, max_norm: float | Scalar, *, error_if_non_finite: bool = False
+) -> tuple[Weights, Scalar]:
     """Scale all gradients by the same number, so that their global norm is at most `max_norm`.
 
     ```text
@@ -74,18 +76,34 @@ def clip_grad_norm(gradients: Weights, max_norm: float | Scalar) -> tuple[Weight
     Args:
         gradients: Inexact arrays.
         max_norm: Largest norm, >= 0: a number, or an array of shape ().
+        error_if_non_finite: Whether to raise an error if the norm is infinite or NaN. Not under
+            `jit`, where it is not known.
 
     Returns:
         The clipped gradients, and the norm before clipping: shape (), in JAX's default float dtype.
 
     Raises:
+        FloatingPointError: The norm is not finite, and `error_if_non_finite`.
+        TypeError: `error_if_non_finite` under `jit` or another transformation.
         ValueError: `max_norm` is negative or NaN.
     """
     limit = _limit("clip_grad_norm", "max_norm", max_norm)
     length = global_norm(gradients)
+    if error_if_non_finite:
+        _refuse_non_finite(length)
     scale = jnp.minimum(limit / (length + _EPS), 1.0)
     (clipped,) = map_leaves(_scaled, None, (gradients,), (), scale=scale)
     return clipped, length
+
+
+def _refuse_non_finite(length: Array) -> None:
+    if is_tracer(length):
+        raise TypeError(
+            "clip_grad_norm: error_if_non_finite needs the norm, which is not known under jit.\n"
+            "  Check the norm that is returned, or skip such steps: optim.SkipNonFinite."
+        )
+    if not jnp.isfinite(length):
+        raise FloatingPointError(f"clip_grad_norm: the norm of the gradients is {length}")
 
 
 def _scaled(_: None, g: Array, *, scale: Array) -> tuple[Array]:

@@ -21,7 +21,7 @@ from mlax._jax.trees import KeyPath, class_of, leaves_with_path
 from mlax.optimizer._hyperparameters import Number, is_schedule
 from mlax.tree import keystr
 
-__all__ = ["warn_if_narrow"]
+__all__ = ["outside", "warn_if_narrow"]
 
 Part: TypeAlias = Number | None
 
@@ -67,7 +67,7 @@ def warn_if_narrow(
             f"{type(state.hyperparameters).__name__}: the dtype of these slots is too narrow:\n  "
             + "\n  ".join([*lines, *_cures(found)]),
             UserWarning,
-            stacklevel=_outside(),
+            stacklevel=outside(),
         )
 
 
@@ -165,7 +165,7 @@ def _dtypes(slot: Any) -> dict[Any, KeyPath]:
     return found
 
 
-def _outside() -> int:
+def outside() -> int:
     """Return the stack level of the first caller outside this library, JAX, and the modules of optimizers.
 
     An optimizer's module, generated or not, is recognised by its State. If a script defines an

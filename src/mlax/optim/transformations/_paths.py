@@ -1,5 +1,6 @@
 """Functions of a weight's path: predicates and scales."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -7,9 +8,10 @@ from jaxtyping import Array
 
 from mlax._checking import predicates
 from mlax._packing.weights import WeightsIn, weights_in
+from mlax.optimizer._narrow import outside
 from mlax.tree import describe, keystr
 
-__all__ = ["PathPredicate", "answers", "as_callable", "asked", "holds"]
+__all__ = ["PathPredicate", "answers", "as_callable", "asked", "holds", "warn_of_none"]
 
 PathPredicate: TypeAlias = Callable[[str, Array], bool]
 """A function of a weight's path, `"layers.0.kernel"`, and the weight. Only shape and dtype are known under `jit`."""
@@ -57,6 +59,23 @@ def holds(name: str, predicate: PathPredicate, path: str, weight: Any) -> bool:
 
 def _shown(path: str, weight: Any) -> str:
     return f"{path!r}, {describe(weight)}"
+
+
+def warn_of_none(name: str, tree: Any) -> None:
+    """Warn that a predicate accepts no weight of a tree that has some: it is perhaps misspelt.
+
+    Args:
+        name: The option, for the message: `MultiOptimizer.filters[0]`.
+        tree: A tree of arrays.
+    """
+    paths = [path for entry in weights_in(tree)[0] for path, _ in entry.weights]
+    if paths:
+        shown = ", ".join(map(repr, paths[:3])) + (", ..." if len(paths) > 3 else "")
+        warnings.warn(
+            f"{name} accepts no weight.\n  It is asked about paths such as {shown}.",
+            UserWarning,
+            stacklevel=outside(),
+        )
 
 
 def _answer(name: str, function: Callable[[str, Any], Any], entry: WeightsIn) -> Any:

@@ -6,7 +6,13 @@ from jaxtyping import Array
 
 from mlax._jax.trees import flatten, leaves
 from mlax.leafwise import map_leaves
-from mlax.optim.transformations._paths import PathPredicate, answers, as_callable, holds
+from mlax.optim.transformations._paths import (
+    PathPredicate,
+    answers,
+    as_callable,
+    holds,
+    warn_of_none,
+)
 from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
 from mlax.optimizer import (
     Number,
@@ -91,6 +97,8 @@ class DecayWeights(Wrapper[Inner, P]):
             f"the decay is multiplied by learning_rate, but the state of {type(self.optimizer).__name__} has none; "
             "use independent=True, and a weight_decay that is the whole fraction",
         )
+        if self.mask is not None and not leaves(_masked(weights, self.mask)):
+            warn_of_none("DecayWeights.mask", weights)
         return State(no_steps(), initial(self.weight_decay), inner, self.held())
 
     @checked

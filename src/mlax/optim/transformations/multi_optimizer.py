@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar, cast
 
 from mlax._jax.trees import flatten, leaves
-from mlax.optim.transformations._paths import PathPredicate, answers, holds
+from mlax.optim.transformations._paths import PathPredicate, answers, holds, warn_of_none
 from mlax.optim.transformations._protocol import OptimizerLike, accepted, arguments_of
 from mlax.optim.transformations._wrapping import Arguments, Move, Transformation, as_optimizer
 from mlax.optimizer import exportable, no_steps, one_more, trainable
@@ -101,7 +101,11 @@ class MultiOptimizer(Transformation):
 
     @checked
     def _init(self, weights: Weights) -> "State[Weights]":
-        parts = self._split(weights, self.groups(weights))
+        groups = self.groups(weights)
+        for i in range(len(self.filters)):
+            if i not in leaves(groups):
+                warn_of_none(f"MultiOptimizer.filters[{i}]", weights)
+        parts = self._split(weights, groups)
         inner = tuple(
             optimizer.init(part) for optimizer, part in zip(self.optimizers, parts, strict=True)
         )

@@ -1,5 +1,6 @@
 """Laws for every optimizer that wraps others."""
 
+import math
 import pickle
 import re
 import warnings
@@ -510,3 +511,44 @@ def test_what_reads_the_weights_needs_them(name: str) -> None:
         updates, _ = optimizer.step(gradients(), state, **extra)
         expected, _ = optimizer.step(gradients(), state, weights(), **extra)
         assert close(updates, expected, 0.0)
+
+
+def test_norms_are_kept_in_the_state_and_refused_if_they_are_not_finite() -> None:
+    optimizer = optim.ClipGradients(optim.SkipNonFinite(optim.SGD(1.0)), max_norm=1.0)
+    state = optimizer.init(weights())
+    assert state.norm == 0.0
+    _, state = jax.jit(optimizer.step)(gradients(), state, weights())
+    assert state.norm == optim.global_norm(gradients())
+    bad = jax.tree.map(lambda x: x * jnp.inf, gradients())
+    updates, state = optimizer.step(bad, state, weights())
+    assert not jnp.isfinite(state.norm)
+    assert state.inner.skipped == 1
+    assert optim.global_norm(updates) == 0
+    assert optim.ClipGradients(SGD, max_value=1.0).init(weights()).norm is None
+    measured = optim.ClipGradients(optim.SGD(1.0), max_norm=math.inf)
+    updates, after = measured.step(gradients(), measured.init(weights()), weights())
+    assert after.norm == optim.global_norm(gradients())
+    assert tree_equal(updates, jax.tree.map(jnp.negative, gradients()))
+
+    assert optim.clip_grad_norm(gradients(), 1.0, error_if_non_finite=True)[1] > 1
+    with pytest.raises(FloatingPointError, match="the norm of the gradients is nan"):
+        optim.clip_grad_norm(jnp.full(2, jnp.nan), 1.0, error_if_non_finite=True)
+    with pytest.raises(TypeError, match="not known under jit"):
+        jax.jit(lambda g: optim.clip_grad_norm(g, 1.0, error_if_non_finite=True))(gradients())
+
+
+def test_filters_that_select_nothing_are_warned_of() -> None:
+    def misspelt(path: str, w: Any) -> bool:
+        return path == "c"
+
+    for optimizer, name in (
+        (optim.MultiOptimizer([SGD, SGD, SGD], [first, misspelt]), r"MultiOptimizer\.filters\[1\]"),
+        (optim.DecayWeights(SGD, 0.1, mask=misspelt), r"DecayWeights\.mask"),
+    ):
+        with pytest.warns(UserWarning, match=f"{name} accepts no weight.\n.*'a', 'b.0'") as warned:
+            state = optimizer.init(weights())
+        assert [one.filename for one in warned] == [__file__]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            optimizer.step(gradients(), state, weights())
+            optimizer.init({"none": None})
