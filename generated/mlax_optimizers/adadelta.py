@@ -2,12 +2,13 @@
 """AdaDelta: the gradient, times the RMS of past updates, divided by the RMS of past gradients.
 
 MLX, Optax and PyTorch agree. The paper has no learning rate: its steps are those with a learning
-rate of 1.
+rate of 1. The mean square of the directions is computed without their roots, so that XLA need not
+keep these in memory.
 
 ```text
 vₜ = ρ vₜ₋₁ + (1 - ρ) |gₜ|²
 Δₜ = (√(uₜ₋₁ + ε) / √(vₜ + ε)) gₜ
-uₜ = ρ uₜ₋₁ + (1 - ρ) |Δₜ|²
+uₜ = ρ uₜ₋₁ + (1 - ρ) ((uₜ₋₁ + ε) / (vₜ + ε)) |gₜ|²
 wₜ = wₜ₋₁ - α Δₜ
 
 if weight_decay is given: gₜ ← gₜ + λ wₜ₋₁, before vₜ
@@ -182,7 +183,7 @@ def _leaf(
         g = g + weight_decay * w
     v = h.rho * v + (1 - h.rho) * abs2(g)
     direction = sqrt(u + h.eps) / sqrt(v + h.eps) * g
-    u = h.rho * u + (1 - h.rho) * abs2(direction)
+    u = h.rho * u + (1 - h.rho) * ((u + h.eps) / (v + h.eps) * abs2(g))
     update = -learning_rate * direction
     return update, v, u
 

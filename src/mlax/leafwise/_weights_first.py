@@ -1,9 +1,10 @@
-"""New weights before the slots they are computed from, so that XLA on CPU has less to copy.
+"""New weights before the slots that are still read, so that XLA on CPU has less to copy.
 
 A step that is given the buffers of weights and state (donated) writes its results into them, and
 XLA on CPU runs one loop for each result. The loop of the weights may read old slots: Lion's does,
 and so do those of all algorithms whose slots are stored in a narrower dtype than they are computed
-in. Then it has to run before the slots are overwritten. XLA does not notice that this is possible,
+in. Loops of other slots may: Adan's moments read the last gradient. Then they have to run before
+the slots are overwritten. XLA does not notice that this is possible,
 and copies the slots first, which takes longer than the step itself. (The compiler option
 `xla_cpu_copy_insertion_use_region_analysis`, off by default, makes it notice.)
 
@@ -30,8 +31,8 @@ T = TypeVar("T")
 
 
 def weights_first(function: Callable[[S], T], slots: S) -> T:
-    """Return `function(slots)`. On CPU, new slots are written after the weights if the weights read the old
-    ones.
+    """Return `function(slots)`. On CPU, a new slot is written after the weights if they or another slot read
+    the old one.
 
     Args:
         function: Returns new weights, new slots, and anything else. It is traced.
@@ -44,28 +45,49 @@ def weights_first(function: Callable[[S], T], slots: S) -> T:
     jaxpr = traced.jaxpr
     results: list[Array] = cast("Any", jaxpr_as_fun(traced))(*old)
     weights, *others = results
-    read = _computed_from(jaxpr.outvars[0], jaxpr, stop=jaxpr.outvars[1 : 1 + len(old)])
+    changed = jaxpr.outvars[: 1 + len(old)]
+    read = [_computed_from(result, jaxpr, kept=changed) for result in changed]
     for i, variable in enumerate(jaxpr.invars):
-        if variable in read:
+        elsewhere = (found for j, found in enumerate(read) if j != 1 + i)
+        if any(variable in found for found in elsewhere) and changed[1 + i] is not variable:
             others[i] = _after(weights, others[i])
     result: T = flatten(shapes)[1].unflatten([weights, *others])
     return result
 
 
-def _computed_from(result: Any, jaxpr: Jaxpr, stop: Sequence[Any]) -> set[Any]:
-    """Return the variables that a result is computed from, except through those that XLA keeps in memory anyway."""
+def _computed_from(result: Any, jaxpr: Jaxpr, kept: Sequence[Any]) -> set[Any]:
+    """Return the variables that the loop of a result reads or computes.
+
+    Args:
+        result: A result of the step.
+        jaxpr: The whole step.
+        kept: All results. A loop reads those that it finds in memory.
+    """
     equations = {variable: equation for equation in jaxpr.eqns for variable in equation.outvars}
-    kept = {variable for variable in stop if isinstance(variable, Var)}
+    scalars = {x for x, made in equations.items() if made.primitive.name == "broadcast_in_dim"}
+
+    def stays_in_memory(x: Any) -> bool:
+        if not isinstance(x, Var) or x is result or x not in equations:
+            return False
+        # XLA rather repeats an operation with one array, such as adding a number, in each loop that uses it.
+        operands = {y for y in equations[x].invars if isinstance(y, Var)} - scalars
+        return sum(_shape(y) == _shape(x) for y in operands) > 1
+
+    stop = {x for x in kept if stays_in_memory(x)}
     found: set[Any] = set()
     pending = [result]
     while pending:
         variable = pending.pop()
-        if not isinstance(variable, Var) or variable in found or variable in kept:
+        if not isinstance(variable, Var) or variable in found or variable in stop:
             continue
         found.add(variable)
         if variable in equations:
             pending += equations[variable].invars
     return found
+
+
+def _shape(variable: Var) -> object:
+    return cast("Any", variable.aval).shape
 
 
 def _after(first: Array, then: Array) -> Array:
