@@ -6,6 +6,7 @@ from mlax_codegen.checking.analysis import Analysis, analyse
 from mlax_codegen.formulas.changes import Formulas
 from mlax_codegen.formulas.options import formulas, function_formulas
 from mlax_codegen.formulas.text import latex_lines, text_lines
+from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.spec import Spec
 
 __all__ = ["shown"]
@@ -27,7 +28,7 @@ def shown(spec: Spec, *, latex: bool = False) -> str:
     lines += [*_signatures(spec, analysis), ""]
     lines += ["State:", *(f"    {part}" for part in _memory(spec)), ""]
     lines += [f"    {scalar.name:16}{scalar.doc}" for scalar in spec.scalars]
-    lines += [*(f"    {slot.name:16}{slot.doc}" for slot in spec.slots), ""]
+    lines += [*(f"    {slot.name:16}{slot.doc}{_bits(slot, analysis)}" for slot in spec.slots), ""]
     lines += ["Equations:", *written(formulas(spec))]
     for function in spec.functions:
         lines += ["", f"{function.name}: {function.doc}"]
@@ -77,6 +78,12 @@ def _memory(spec: Spec) -> list[str]:
     if numbers:
         parts.append(f"{len(numbers)} scalar{'s' * (len(numbers) > 1)}: {', '.join(numbers)}")
     return parts or ["none"]
+
+
+def _bits(slot: Slot, analysis: Analysis) -> str:
+    """Return why a slot cannot be held in eight bits, as a sentence; "" if it can."""
+    reason = analysis.not_int8.get(slot.name)
+    return f" Never in eight bits: {reason}." if reason else ""
 
 
 def _counted(count: int) -> str:

@@ -27,9 +27,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -66,8 +66,9 @@ class AdaBelief(Optimizer):
     """Added to the second moment in each step, ε_root ≥ 0."""
     nesterov: bool = False
     """Use Nesterov momentum for the first moment."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -108,10 +109,11 @@ class State(NamedTuple, Generic[Weights]):
     learning_rate: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment. Same structure as the weights."""
+    """First moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     s: Weights
     """Second moment of the gradient's deviation from the first moment. Same structure as the
-    weights."""
+    weights. `Int8` leaves with int8: see `optim.slot_values`."""
     hyperparameters: AdaBelief
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -126,7 +128,7 @@ def init(
     eps: float = 1e-16,
     eps_root: float = 1e-16,
     nesterov: bool = False,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -139,7 +141,8 @@ def init(
         eps: Added to the denominator, ε > 0.
         eps_root: Added to the second moment in each step, ε_root ≥ 0.
         nesterov: Use Nesterov momentum for the first moment.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -166,8 +169,8 @@ def _init(h: AdaBelief, weights: Weights) -> State[Weights]:
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
-        m=zeros(weights, h.slot_dtype),
-        s=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        s=zeros(weights, h.slot_dtype, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -26,9 +26,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -60,8 +60,9 @@ class AdaDelta(Optimizer):
     """Added to both mean squares; it sets the size of the first steps, ε > 0."""
     weight_decay: Annotated[Number | None, scheduled(at_least=0)] = None
     """Coupled (L2) weight decay, λ ≥ 0. None: no weight decay. A number, an array or a schedule."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -104,9 +105,11 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     v: Weights
-    """Mean square of the gradient. Same structure as the weights."""
+    """Mean square of the gradient. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     u: Weights
-    """Mean square of the directions. Same structure as the weights."""
+    """Mean square of the directions. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: AdaDelta
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -119,7 +122,7 @@ def init(
     rho: float = 0.9,
     eps: float = 1e-6,
     weight_decay: Number | None = None,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -131,7 +134,8 @@ def init(
         eps: Added to both mean squares; it sets the size of the first steps, ε > 0.
         weight_decay: Coupled (L2) weight decay, λ ≥ 0. None: no weight decay. A number, an array or
             a schedule.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -157,8 +161,8 @@ def _init(h: AdaDelta, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        v=zeros(weights, h.slot_dtype),
-        u=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
+        u=zeros(weights, h.slot_dtype, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -58,9 +58,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, mean, outer_mean, rms, sqrt, two_axes, without
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -120,8 +120,9 @@ class Adafactor(Optimizer):
     """Store the second moment as a row and a column where a leaf has two axes to factor."""
     factored_axes: Literal["largest", "last"] = "largest"
     """Which two axes are factored: the two longest, or the last two whatever their lengths."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -190,15 +191,18 @@ class State(NamedTuple, Generic[Weights]):
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     row: Annotated[Entries, _row_shape]
     """Mean of the second moment along the second of the two axes. Shape without(shape, axes[1]) for
-    each leaf; () for a leaf unless `factored and axes`."""
+    each leaf; () for a leaf unless `factored and axes`. Never in eight bits: not of the shape of
+    the weights."""
     column: Annotated[Entries, _column_shape]
     """Mean of the second moment along the first of the two axes. Shape without(shape, axes[0]) for
-    each leaf; () for a leaf unless `factored and axes`."""
+    each leaf; () for a leaf unless `factored and axes`. Never in eight bits: not of the shape of
+    the weights."""
     v: Annotated[Entries, _v_shape]
     """Second moment of leaves that are not factored. Same structure as the weights; () for a leaf
-    if `factored and axes`."""
+    if `factored and axes`. `Int8` leaves with int8: see `optim.slot_values`."""
     m: Weights | None
-    """Mean step. Same structure as the weights; None if `momentum is None`."""
+    """Mean step. Same structure as the weights; None if `momentum is None`. `Int8` leaves with
+    int8: see `optim.slot_values`."""
     hyperparameters: Adafactor
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -222,7 +226,7 @@ def init(
     eps_in: Literal["square", "minimum"] = "square",
     factored: bool = True,
     factored_axes: Literal["largest", "last"] = "largest",
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -252,7 +256,8 @@ def init(
         factored: Store the second moment as a row and a column where a leaf has two axes to factor.
         factored_axes: Which two axes are factored: the two longest, or the last two whatever their
             lengths.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -298,8 +303,8 @@ def _init(h: Adafactor, weights: Weights) -> State[Weights]:
         weight_decay_rate=initial(h.weight_decay_rate),
         row=zeros(weights, h.slot_dtype, shape=_row_shape, h=h),
         column=zeros(weights, h.slot_dtype, shape=_column_shape, h=h),
-        v=zeros(weights, h.slot_dtype, shape=_v_shape, h=h),
-        m=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
+        v=zeros(weights, h.slot_dtype, shape=_v_shape, h=h, int8="nonnegative"),
+        m=zeros(weights, h.slot_dtype, int8="signed") if h.momentum is not None else None,
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -27,9 +27,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     full,
@@ -65,8 +65,9 @@ class Adagrad(Optimizer):
     """Coupled (L2) weight decay, λ ≥ 0. None: no weight decay. A number, an array or a schedule."""
     lr_decay: Annotated[float, number(at_least=0)] = 0.0
     """How fast the step size falls: it is divided by 1 + lr_decay (t - 1), γ ≥ 0."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -109,7 +110,8 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     v: Weights
-    """Sum of the squared gradients. Same structure as the weights."""
+    """Sum of the squared gradients. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: Adagrad
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -124,7 +126,7 @@ def init(
     eps_in_sqrt: bool = True,
     weight_decay: Number | None = None,
     lr_decay: float = 0.0,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -138,7 +140,8 @@ def init(
         weight_decay: Coupled (L2) weight decay, λ ≥ 0. None: no weight decay. A number, an array or
             a schedule.
         lr_decay: How fast the step size falls: it is divided by 1 + lr_decay (t - 1), γ ≥ 0.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -166,7 +169,7 @@ def _init(h: Adagrad, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        v=full(weights, h.initial_accumulator_value, h.slot_dtype),
+        v=full(weights, h.initial_accumulator_value, h.slot_dtype, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

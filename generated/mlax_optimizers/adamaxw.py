@@ -23,9 +23,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -60,8 +60,9 @@ class AdamaxW(Optimizer):
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 1e-4
     """Decoupled weight decay; multiplied by the learning rate, λ ≥ 0. A number, an array or a
     schedule."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -104,9 +105,11 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment. Same structure as the weights."""
+    """First moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     u: Weights
-    """Exponentially weighted infinity norm of the gradients. Same structure as the weights."""
+    """Exponentially weighted infinity norm of the gradients. Same structure as the weights. `Int8`
+    leaves with int8: see `optim.slot_values`."""
     hyperparameters: AdamaxW
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -120,7 +123,7 @@ def init(
     b2: float = 0.999,
     eps: float = 1e-8,
     weight_decay: Number = 1e-4,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -133,7 +136,8 @@ def init(
         eps: Added to the magnitude of the gradient before the maximum is taken, ε > 0.
         weight_decay: Decoupled weight decay; multiplied by the learning rate, λ ≥ 0. A number, an
             array or a schedule.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -160,8 +164,8 @@ def _init(h: AdamaxW, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype),
-        u=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        u=zeros(weights, h.slot_dtype, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

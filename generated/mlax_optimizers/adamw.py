@@ -31,9 +31,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -74,8 +74,9 @@ class AdamW(Optimizer):
     """Whether the weight decay is multiplied by the learning rate."""
     bias_correction: bool = True
     """Correct the moments for their start at zero. MLX's default is False."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -118,9 +119,11 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment. Same structure as the weights."""
+    """First moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     v: Weights
-    """Second moment. Same structure as the weights."""
+    """Second moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: AdamW
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -137,7 +140,7 @@ def init(
     weight_decay: Number = 1e-4,
     decay: Literal["times_learning_rate", "independent"] = "times_learning_rate",
     bias_correction: bool = True,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -153,7 +156,8 @@ def init(
         weight_decay: Decoupled weight decay, λ ≥ 0. A number, an array or a schedule.
         decay: Whether the weight decay is multiplied by the learning rate.
         bias_correction: Correct the moments for their start at zero. MLX's default is False.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -183,8 +187,8 @@ def _init(h: AdamW, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -34,9 +34,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -77,8 +77,9 @@ class Adan(Optimizer):
     schedule."""
     decay: Literal["added", "proximal"] = "added"
     """How the weights decay: by a term of the update, or by a proximal step after it."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -121,14 +122,17 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """Mean gradient. Same structure as the weights."""
+    """Mean gradient. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     v: Weights
-    """Mean difference of gradients. Same structure as the weights."""
+    """Mean difference of gradients. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     n: Weights
     """Second moment of the gradient plus 1 - b2 times the difference. Same structure as the
-    weights."""
+    weights. `Int8` leaves with int8: see `optim.slot_values`."""
     last: Weights
-    """Previous gradient. Same structure as the weights."""
+    """Previous gradient. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: Adan
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -145,7 +149,7 @@ def init(
     eps_root: float = 1e-8,
     weight_decay: Number = 0.0,
     decay: Literal["added", "proximal"] = "added",
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -161,7 +165,8 @@ def init(
         weight_decay: Decoupled weight decay; multiplied by the learning rate, λ ≥ 0. A number, an
             array or a schedule.
         decay: How the weights decay: by a term of the update, or by a proximal step after it.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -191,10 +196,10 @@ def _init(h: Adan, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype),
-        n=zeros(weights, h.slot_dtype),
-        last=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        v=zeros(weights, h.slot_dtype, int8="signed"),
+        n=zeros(weights, h.slot_dtype, int8="nonnegative"),
+        last=zeros(weights, h.slot_dtype, int8="signed"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -26,9 +26,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -70,8 +70,9 @@ class AdEMAMix(Optimizer):
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Decoupled weight decay; multiplied by the learning rate, λ ≥ 0. A number, an array or a
     schedule."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -118,11 +119,14 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m1: Weights
-    """Fast mean gradient. Same structure as the weights."""
+    """Fast mean gradient. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     m2: Weights
-    """Slow mean gradient. Same structure as the weights."""
+    """Slow mean gradient. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     v: Weights
-    """Second moment. Same structure as the weights."""
+    """Second moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: AdEMAMix
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -139,7 +143,7 @@ def init(
     eps: float = 1e-8,
     eps_root: float = 0.0,
     weight_decay: Number = 0.0,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -156,7 +160,8 @@ def init(
             ε_root ≥ 0.
         weight_decay: Decoupled weight decay; multiplied by the learning rate, λ ≥ 0. A number, an
             array or a schedule.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -188,9 +193,9 @@ def _init(h: AdEMAMix, weights: Weights) -> State[Weights]:
         b3=initial(h.b3),
         alpha=initial(h.alpha),
         weight_decay=initial(h.weight_decay),
-        m1=zeros(weights, h.slot_dtype),
-        m2=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype),
+        m1=zeros(weights, h.slot_dtype, int8="signed"),
+        m2=zeros(weights, h.slot_dtype, int8="signed"),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

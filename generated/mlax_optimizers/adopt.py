@@ -29,9 +29,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, clip, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -71,8 +71,9 @@ class ADOPT(Optimizer):
     """Clip each element of the direction."""
     clip_exponent: Annotated[float, number(at_least=0)] = 0.25
     """The limit is the number of earlier steps to this power, p ≥ 0."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -113,9 +114,11 @@ class State(NamedTuple, Generic[Weights]):
     learning_rate: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """Mean direction. Same structure as the weights."""
+    """Mean direction. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     v: Weights
-    """Second moment. Same structure as the weights."""
+    """Second moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: ADOPT
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -131,7 +134,7 @@ def init(
     nesterov: bool = False,
     use_clipping: bool = True,
     clip_exponent: float = 0.25,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -145,7 +148,8 @@ def init(
         nesterov: Use Nesterov momentum for the mean direction.
         use_clipping: Clip each element of the direction.
         clip_exponent: The limit is the number of earlier steps to this power, p ≥ 0.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -174,8 +178,8 @@ def _init(h: ADOPT, weights: Weights) -> State[Weights]:
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
-        m=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -37,6 +37,7 @@ from mlax.optimizer import (
     initial,
     merged,
     no_steps,
+    not_int8,
     number,
     one_more,
     scheduled,
@@ -64,7 +65,7 @@ class ASGD(Optimizer):
     """Step after which averaging begins; before that, the average equals the weights, t₀ ≥ 0."""
     weight_decay: Annotated[Number | None, scheduled(at_least=0)] = None
     """Coupled (L2) weight decay, δ ≥ 0. None: no weight decay. A number, an array or a schedule."""
-    slot_dtype: Dtype | None = None
+    slot_dtype: Annotated[Dtype | None, not_int8("average is a copy of the weights")] = None
     """Floating-point dtype of the slots. None: that of the weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.

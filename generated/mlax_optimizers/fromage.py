@@ -30,6 +30,7 @@ from mlax.optimizer import (
     initial,
     merged,
     no_steps,
+    not_int8,
     number,
     one_more,
     refuse_packed,
@@ -52,7 +53,7 @@ class Fromage(Optimizer):
     """Step size, relative to the norm of the weights, η ≥ 0. A number, an array or a schedule."""
     min_norm: Annotated[float, number(at_least=0)] = 1e-6
     """Lower limit of the norms of weights and gradients, ν ≥ 0."""
-    slot_dtype: Dtype | None = None
+    slot_dtype: Annotated[Dtype | None, not_int8("there are no slots")] = None
     """Floating-point dtype of the slots. None: that of the weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.

@@ -25,9 +25,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt, trust_ratio
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -66,8 +66,9 @@ class LAMB(Optimizer):
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Decoupled weight decay, λ ≥ 0. It is part of the direction that is scaled. A number, an array
     or a schedule."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -110,9 +111,11 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment. Same structure as the weights."""
+    """First moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     v: Weights
-    """Second moment. Same structure as the weights."""
+    """Second moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: LAMB
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -127,7 +130,7 @@ def init(
     eps: float = 1e-6,
     eps_root: float = 0.0,
     weight_decay: Number = 0.0,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -142,7 +145,8 @@ def init(
             ε_root ≥ 0.
         weight_decay: Decoupled weight decay, λ ≥ 0. It is part of the direction that is scaled. A
             number, an array or a schedule.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -171,8 +175,8 @@ def _init(h: LAMB, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

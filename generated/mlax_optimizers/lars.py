@@ -26,9 +26,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves, trust_ratio
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -66,8 +66,9 @@ class LARS(Optimizer):
     """Decay of the velocity, 0 ≤ m < 1. A number, an array or a schedule."""
     nesterov: bool = False
     """Use Nesterov momentum."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -112,7 +113,7 @@ class State(NamedTuple, Generic[Weights]):
     momentum: Scalar
     """Value used by the last step; initially, the one for the first step."""
     velocity: Weights
-    """Velocity. Same structure as the weights."""
+    """Velocity. Same structure as the weights. `Int8` leaves with int8: see `optim.slot_values`."""
     hyperparameters: LARS
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -127,7 +128,7 @@ def init(
     eps: float = 0.0,
     momentum: Number = 0.9,
     nesterov: bool = False,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -141,7 +142,8 @@ def init(
         eps: Added to the norm of the gradient, ε ≥ 0.
         momentum: Decay of the velocity, 0 ≤ m < 1. A number, an array or a schedule.
         nesterov: Use Nesterov momentum.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -171,7 +173,7 @@ def _init(h: LARS, weights: Weights) -> State[Weights]:
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
         momentum=initial(h.momentum),
-        velocity=zeros(weights, h.slot_dtype),
+        velocity=zeros(weights, h.slot_dtype, int8="signed"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -22,9 +22,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -57,8 +57,9 @@ class Lion(Optimizer):
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 1e-3
     """Decoupled weight decay; multiplied by the learning rate, λ ≥ 0. A number, an array or a
     schedule."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -101,7 +102,8 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """Mean gradient. Same structure as the weights."""
+    """Mean gradient. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: Lion
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -114,7 +116,7 @@ def init(
     b1: float = 0.9,
     b2: float = 0.99,
     weight_decay: Number = 1e-3,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -127,7 +129,8 @@ def init(
         b2: Decay of the mean gradient, 0 ≤ β₂ < 1.
         weight_decay: Decoupled weight decay; multiplied by the learning rate, λ ≥ 0. A number, an
             array or a schedule.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -153,7 +156,7 @@ def _init(h: Lion, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

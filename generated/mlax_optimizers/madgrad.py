@@ -25,9 +25,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, cbrt, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     copies,
     exportable,
     follow_schedules,
@@ -61,8 +61,9 @@ class MADGRAD(Optimizer):
     """Coupled (L2) weight decay, ρ ≥ 0. A number, an array or a schedule."""
     eps: Annotated[float, number(above=0)] = 1e-6
     """Added to the denominator, ε > 0."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -107,11 +108,14 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     s: Weights
-    """Weighted sum of gradients. Same structure as the weights."""
+    """Weighted sum of gradients. Same structure as the weights. Never in eight bits: a sum that the
+    weights themselves are computed from."""
     v: Weights
-    """Weighted sum of squared gradients. Same structure as the weights."""
+    """Weighted sum of squared gradients. Same structure as the weights. `Int8` leaves with int8:
+    see `optim.slot_values`."""
     w0: Weights
-    """Weights at the start. Same structure as the weights."""
+    """Weights at the start. Same structure as the weights. Never in eight bits: a copy of the
+    weights."""
     hyperparameters: MADGRAD
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -124,7 +128,7 @@ def init(
     momentum: Number = 0.9,
     weight_decay: Number = 0.0,
     eps: float = 1e-6,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -136,7 +140,8 @@ def init(
             schedule.
         weight_decay: Coupled (L2) weight decay, ρ ≥ 0. A number, an array or a schedule.
         eps: Added to the denominator, ε > 0.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -165,7 +170,7 @@ def _init(h: MADGRAD, weights: Weights) -> State[Weights]:
         momentum=initial(h.momentum),
         weight_decay=initial(h.weight_decay),
         s=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
         w0=copies(weights, h.slot_dtype),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),

@@ -54,9 +54,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, as_matrix, map_leaves, orthogonalize, reshape, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -124,8 +124,9 @@ class Muon(Optimizer):
     """Decoupled weight decay of Adam, λₐ ≥ 0. A number, an array or a schedule."""
     adam_learning_rate: Annotated[Number | None, scheduled(at_least=0)] = None
     """Step size of Adam, ηₐ ≥ 0. None: learning_rate. A number, an array or a schedule."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -182,10 +183,11 @@ class State(NamedTuple, Generic[Weights]):
     adam_learning_rate: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     m: Weights
-    """Momentum of matrices; first moment where Adam is used. Same structure as the weights."""
+    """Momentum of matrices; first moment where Adam is used. Same structure as the weights. `Int8`
+    leaves with int8: see `optim.slot_values`."""
     v: Annotated[Entries, _v_shape]
     """Second moment where Adam is used. Same structure as the weights; () for a leaf if `matrix or
-    others != "adam"`."""
+    others != "adam"`. `Int8` leaves with int8: see `optim.slot_values`."""
     hyperparameters: Muon
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -213,7 +215,7 @@ def init(
     adam_eps_root: float = 0.0,
     adam_weight_decay: Number = 0.0,
     adam_learning_rate: Number | None = None,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -245,7 +247,8 @@ def init(
         adam_weight_decay: Decoupled weight decay of Adam, λₐ ≥ 0. A number, an array or a schedule.
         adam_learning_rate: Step size of Adam, ηₐ ≥ 0. None: learning_rate. A number, an array or a
             schedule.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -290,8 +293,8 @@ def _init(h: Muon, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         adam_weight_decay=initial(h.adam_weight_decay),
         adam_learning_rate=initial(h.adam_learning_rate),
-        m=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype, shape=_v_shape, h=h),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        v=zeros(weights, h.slot_dtype, shape=_v_shape, h=h, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

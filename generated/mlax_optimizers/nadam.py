@@ -31,9 +31,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -73,8 +73,9 @@ class NAdam(Optimizer):
     """How fast the momentum grows from b1 / 2 to b1, ψ ≥ 0. None: the momentum is b1."""
     weight_decay: Annotated[Number | None, scheduled(at_least=0)] = None
     """Coupled (L2) weight decay, λ ≥ 0. None: no weight decay. A number, an array or a schedule."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -119,9 +120,11 @@ class State(NamedTuple, Generic[Weights]):
     momenta: Scalar
     """Product of the momenta so far."""
     m: Weights
-    """First moment. Same structure as the weights."""
+    """First moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     v: Weights
-    """Second moment. Same structure as the weights."""
+    """Second moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: NAdam
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -137,7 +140,7 @@ def init(
     eps_root: float = 0.0,
     momentum_decay: float | None = None,
     weight_decay: Number | None = None,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -154,7 +157,8 @@ def init(
             b1.
         weight_decay: Coupled (L2) weight decay, λ ≥ 0. None: no weight decay. A number, an array or
             a schedule.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -184,8 +188,8 @@ def _init(h: NAdam, weights: Weights) -> State[Weights]:
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
         momenta=scalar(1.0),
-        m=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

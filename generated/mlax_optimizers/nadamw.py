@@ -31,9 +31,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -74,8 +74,9 @@ class NAdamW(Optimizer):
     schedule."""
     momentum_decay: Annotated[float | None, number(at_least=0)] = None
     """How fast the momentum grows from b1 / 2 to b1, ψ ≥ 0. None: the momentum is b1."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -120,9 +121,11 @@ class State(NamedTuple, Generic[Weights]):
     momenta: Scalar
     """Product of the momenta so far."""
     m: Weights
-    """First moment. Same structure as the weights."""
+    """First moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     v: Weights
-    """Second moment. Same structure as the weights."""
+    """Second moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: NAdamW
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -138,7 +141,7 @@ def init(
     eps_root: float = 0.0,
     weight_decay: Number = 1e-4,
     momentum_decay: float | None = None,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -155,7 +158,8 @@ def init(
             array or a schedule.
         momentum_decay: How fast the momentum grows from b1 / 2 to b1, ψ ≥ 0. None: the momentum is
             b1.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -185,8 +189,8 @@ def _init(h: NAdamW, weights: Weights) -> State[Weights]:
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
         momenta=scalar(1.0),
-        m=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -32,6 +32,7 @@ from mlax.optimizer import (
     key,
     merged,
     no_steps,
+    not_int8,
     number,
     one_more,
     renewed,
@@ -57,7 +58,7 @@ class NoisySGD(Optimizer):
     """Exponent of the decay of that variance, γ ≥ 0."""
     seed: Annotated[int, integer()] = 0
     """Seed of the noise."""
-    slot_dtype: Dtype | None = None
+    slot_dtype: Annotated[Dtype | None, not_int8("there are no slots")] = None
     """Floating-point dtype of the slots. None: that of the weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.

@@ -21,9 +21,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves, norm, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -61,8 +61,9 @@ class NovoGrad(Optimizer):
     ε_root ≥ 0."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Weight decay, d ≥ 0. It is part of the first moment. A number, an array or a schedule."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -110,9 +111,11 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment of the normalized gradients. Same structure as the weights."""
+    """First moment of the normalized gradients. Same structure as the weights. `Int8` leaves with
+    int8: see `optim.slot_values`."""
     v: Annotated[Entries, _v_shape]
-    """Second moment: the mean squared norm of the gradient. One number for each leaf."""
+    """Second moment: the mean squared norm of the gradient. One number for each leaf. Never in
+    eight bits: not of the shape of the weights."""
     hyperparameters: NovoGrad
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -127,7 +130,7 @@ def init(
     eps: float = 1e-6,
     eps_root: float = 0.0,
     weight_decay: Number = 0.0,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -142,7 +145,8 @@ def init(
             ε_root ≥ 0.
         weight_decay: Weight decay, d ≥ 0. It is part of the first moment. A number, an array or a
             schedule.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -171,7 +175,7 @@ def _init(h: NovoGrad, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
         v=zeros(weights, h.slot_dtype, shape=_v_shape, h=h),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),

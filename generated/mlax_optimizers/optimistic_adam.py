@@ -33,9 +33,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -76,8 +76,9 @@ class OptimisticAdam(Optimizer):
     ε_root ≥ 0."""
     nesterov: bool = True
     """Use Nesterov momentum for the first moment."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -118,11 +119,14 @@ class State(NamedTuple, Generic[Weights]):
     learning_rate: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment. Same structure as the weights."""
+    """First moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     v: Weights
-    """Second moment. Same structure as the weights."""
+    """Second moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     last: Weights
-    """Previous direction. Same structure as the weights."""
+    """Previous direction. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: OptimisticAdam
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -139,7 +143,7 @@ def init(
     eps: float = 1e-8,
     eps_root: float = 0.0,
     nesterov: bool = True,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -155,7 +159,8 @@ def init(
         eps_root: Added under the square root; useful when differentiating through the optimizer,
             ε_root ≥ 0.
         nesterov: Use Nesterov momentum for the first moment.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -184,9 +189,9 @@ def _init(h: OptimisticAdam, weights: Weights) -> State[Weights]:
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
-        m=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype),
-        last=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
+        last=zeros(weights, h.slot_dtype, int8="signed"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

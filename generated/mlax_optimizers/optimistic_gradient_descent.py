@@ -23,9 +23,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -53,8 +53,9 @@ class OptimisticGradientDescent(Optimizer):
     """Weight of the gradient, α ≥ 0. A number, an array or a schedule."""
     beta: Annotated[Number, scheduled(at_least=0)] = 1.0
     """Weight of its change since the last step, β ≥ 0. A number, an array or a schedule."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -99,7 +100,8 @@ class State(NamedTuple, Generic[Weights]):
     beta: Scalar
     """Value used by the last step; initially, the one for the first step."""
     last: Weights
-    """Previous gradient. Same structure as the weights."""
+    """Previous gradient. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: OptimisticGradientDescent
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -111,7 +113,7 @@ def init(
     learning_rate: Number = 1e-2,
     alpha: Number = 1.0,
     beta: Number = 1.0,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -121,7 +123,8 @@ def init(
         learning_rate: Step size, η ≥ 0. A number, an array or a schedule.
         alpha: Weight of the gradient, α ≥ 0. A number, an array or a schedule.
         beta: Weight of its change since the last step, β ≥ 0. A number, an array or a schedule.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -147,7 +150,7 @@ def _init(h: OptimisticGradientDescent, weights: Weights) -> State[Weights]:
         learning_rate=initial(h.learning_rate),
         alpha=initial(h.alpha),
         beta=initial(h.beta),
-        last=zeros(weights, h.slot_dtype),
+        last=zeros(weights, h.slot_dtype, int8="signed"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

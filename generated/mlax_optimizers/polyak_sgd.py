@@ -37,6 +37,7 @@ from mlax.optimizer import (
     initial,
     merged,
     no_steps,
+    not_int8,
     number,
     one_more,
     scalar,
@@ -64,7 +65,7 @@ class PolyakSGD(Optimizer):
     """Added to the denominator, ε ≥ 0."""
     variant: Literal["sps", "sps_plus"] = "sps"
     """What happens if the loss is below f_min: a step backwards (sps), or no step (sps_plus)."""
-    slot_dtype: Dtype | None = None
+    slot_dtype: Annotated[Dtype | None, not_int8("there are no slots")] = None
     """Floating-point dtype of the slots. None: that of the weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.

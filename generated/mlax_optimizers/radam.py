@@ -39,9 +39,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -89,8 +89,9 @@ class RAdam(Optimizer):
     decoupled_weight_decay: bool = False
     """Subtract the weight decay from the weights directly, times the learning rate, instead of
     adding it to the gradient (L2)."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -133,9 +134,11 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     m: Weights
-    """First moment. Same structure as the weights."""
+    """First moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     v: Weights
-    """Second moment. Same structure as the weights."""
+    """Second moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: RAdam
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -154,7 +157,7 @@ def init(
     eps_in: Literal["corrected", "moment"] = "corrected",
     weight_decay: Number | None = None,
     decoupled_weight_decay: bool = False,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -174,7 +177,8 @@ def init(
         weight_decay: Weight decay, λ ≥ 0. None: no weight decay. A number, an array or a schedule.
         decoupled_weight_decay: Subtract the weight decay from the weights directly, times the
             learning rate, instead of adding it to the gradient (L2).
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -206,8 +210,8 @@ def _init(h: RAdam, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

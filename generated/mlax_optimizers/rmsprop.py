@@ -36,9 +36,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     full,
@@ -87,8 +87,9 @@ class RMSprop(Optimizer):
     itself (PyTorch)."""
     weight_decay: Annotated[Number | None, scheduled(at_least=0)] = None
     """Coupled (L2) weight decay, λ ≥ 0. None: no weight decay. A number, an array or a schedule."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -138,11 +139,14 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     v: Weights
-    """Mean squared gradient. Same structure as the weights."""
+    """Mean squared gradient. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     m: Weights | None
-    """Mean gradient. Same structure as the weights; None if `not centered`."""
+    """Mean gradient. Same structure as the weights; None if `not centered`. `Int8` leaves with
+    int8: see `optim.slot_values`."""
     velocity: Weights | None
-    """Velocity. Same structure as the weights; None if `momentum is None`."""
+    """Velocity. Same structure as the weights; None if `momentum is None`. `Int8` leaves with int8:
+    see `optim.slot_values`."""
     hyperparameters: RMSprop
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -162,7 +166,7 @@ def init(
     bias_correction: bool = False,
     rate_in_velocity: bool = True,
     weight_decay: Number | None = None,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -183,7 +187,8 @@ def init(
             instead of the velocity itself (PyTorch).
         weight_decay: Coupled (L2) weight decay, λ ≥ 0. None: no weight decay. A number, an array or
             a schedule.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -217,9 +222,9 @@ def _init(h: RMSprop, weights: Weights) -> State[Weights]:
         learning_rate=initial(h.learning_rate),
         momentum=initial(h.momentum),
         weight_decay=initial(h.weight_decay),
-        v=full(weights, h.initial_scale, h.slot_dtype),
-        m=zeros(weights, h.slot_dtype) if h.centered else None,
-        velocity=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
+        v=full(weights, h.initial_scale, h.slot_dtype, int8="nonnegative"),
+        m=zeros(weights, h.slot_dtype, int8="signed") if h.centered else None,
+        velocity=zeros(weights, h.slot_dtype, int8="signed") if h.momentum is not None else None,
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -29,9 +29,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -66,8 +66,9 @@ class Rprop(Optimizer):
     """Smallest step size, Δ_min > 0."""
     max_step_size: Annotated[float, number(above=0)] = 50.0
     """Largest step size, Δ_max > 0."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -115,10 +116,11 @@ class State(NamedTuple, Generic[Weights]):
     learning_rate: Scalar
     """Value used by the last step; initially, the one for the first step."""
     size: Weights
-    """Step sizes. Same structure as the weights."""
+    """Step sizes. Same structure as the weights. Never in eight bits: step sizes of one block may
+    differ by many orders of magnitude."""
     last: Weights
-    """Signs of the previous gradient; 0 where the sign had changed. Same structure as the
-    weights."""
+    """Signs of the previous gradient; 0 where the sign had changed. Same structure as the weights.
+    `Int8` leaves with int8: see `optim.slot_values`."""
     hyperparameters: Rprop
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -132,7 +134,7 @@ def init(
     eta_plus: float = 1.2,
     min_step_size: float = 1e-6,
     max_step_size: float = 50.0,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -145,7 +147,8 @@ def init(
         eta_plus: Multiplies a step size if the sign is the same, η⁺ > 1.
         min_step_size: Smallest step size, Δ_min > 0.
         max_step_size: Largest step size, Δ_max > 0.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -173,7 +176,7 @@ def _init(h: Rprop, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         size=zeros(weights, h.slot_dtype),
-        last=zeros(weights, h.slot_dtype),
+        last=zeros(weights, h.slot_dtype, int8="signed"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -31,9 +31,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -70,8 +70,9 @@ class SGD(Optimizer):
     """Coupled (L2) weight decay, λ ≥ 0. None: no weight decay. A number, an array or a schedule."""
     dampen_first_step: bool = True
     """Begin dampening with the first step (MLX) instead of the second (PyTorch)."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -124,7 +125,8 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     velocity: Weights | None
-    """Velocity. Same structure as the weights; None if `momentum is None`."""
+    """Velocity. Same structure as the weights; None if `momentum is None`. `Int8` leaves with int8:
+    see `optim.slot_values`."""
     hyperparameters: SGD
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -139,7 +141,7 @@ def init(
     nesterov: bool = False,
     weight_decay: Number | None = None,
     dampen_first_step: bool = True,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -155,7 +157,8 @@ def init(
             a schedule.
         dampen_first_step: Begin dampening with the first step (MLX) instead of the second
             (PyTorch).
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -184,7 +187,7 @@ def _init(h: SGD, weights: Weights) -> State[Weights]:
         learning_rate=initial(h.learning_rate),
         momentum=initial(h.momentum),
         weight_decay=initial(h.weight_decay),
-        velocity=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
+        velocity=zeros(weights, h.slot_dtype, int8="signed") if h.momentum is not None else None,
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -28,6 +28,7 @@ from mlax.optimizer import (
     initial,
     merged,
     no_steps,
+    not_int8,
     one_more,
     scheduled,
     trainable,
@@ -45,7 +46,7 @@ class SignSGD(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-4
     """Step size: how far each weight moves in a step, δ ≥ 0. A number, an array or a schedule."""
-    slot_dtype: Dtype | None = None
+    slot_dtype: Annotated[Dtype | None, not_int8("there are no slots")] = None
     """Floating-point dtype of the slots. None: that of the weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.

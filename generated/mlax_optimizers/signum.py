@@ -21,9 +21,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -51,8 +51,9 @@ class Signum(Optimizer):
     """Step size: how far each weight moves in a step, δ ≥ 0. A number, an array or a schedule."""
     beta: Annotated[float, number(at_least=0, below=1)] = 0.9
     """Decay of the mean gradient, 0 ≤ β < 1."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -93,7 +94,8 @@ class State(NamedTuple, Generic[Weights]):
     learning_rate: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """Mean gradient. Same structure as the weights."""
+    """Mean gradient. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: Signum
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -104,7 +106,7 @@ def init(
     *,
     learning_rate: Number = 1e-4,
     beta: float = 0.9,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -114,7 +116,8 @@ def init(
         learning_rate: Step size: how far each weight moves in a step, δ ≥ 0. A number, an array or
             a schedule.
         beta: Decay of the mean gradient, 0 ≤ β < 1.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -137,7 +140,7 @@ def _init(h: Signum, weights: Weights) -> State[Weights]:
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
-        m=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -27,9 +27,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, along, least, map_leaves, max_except, sqrt, vectors
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -63,8 +63,9 @@ class SM3(Optimizer):
     number, an array or a schedule."""
     eps: Annotated[float, number(above=0)] = 1e-8
     """Added under the square root, ε > 0."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -113,9 +114,10 @@ class State(NamedTuple, Generic[Weights]):
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     mu: Annotated[Entries, _mu_shape]
     """Largest sums of squares along each axis, a vector. A tuple of arrays of shapes vectors(shape)
-    for each leaf."""
+    for each leaf. Never in eight bits: not of the shape of the weights."""
     m: Weights | None
-    """Mean direction. Same structure as the weights; None if `momentum is None`."""
+    """Mean direction. Same structure as the weights; None if `momentum is None`. `Int8` leaves with
+    int8: see `optim.slot_values`."""
     hyperparameters: SM3
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -127,7 +129,7 @@ def init(
     learning_rate: Number = 0.1,
     momentum: Number | None = 0.9,
     eps: float = 1e-8,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -138,7 +140,8 @@ def init(
         momentum: Decay of the mean direction, 0 ≤ β < 1. None: no mean is kept, which saves its
             memory. A number, an array or a schedule.
         eps: Added under the square root, ε > 0.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -166,7 +169,7 @@ def _init(h: SM3, weights: Weights) -> State[Weights]:
         learning_rate=initial(h.learning_rate),
         momentum=initial(h.momentum),
         mu=zeros(weights, h.slot_dtype, shape=_mu_shape, h=h),
-        m=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
+        m=zeros(weights, h.slot_dtype, int8="signed") if h.momentum is not None else None,
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -27,9 +27,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     full,
@@ -70,8 +70,9 @@ class Yogi(Optimizer):
     """Start of the first moment, m₀."""
     bias_correction: bool = True
     """Correct the moments for their start at zero."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -112,9 +113,11 @@ class State(NamedTuple, Generic[Weights]):
     learning_rate: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment. Same structure as the weights."""
+    """First moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     v: Weights
-    """Second moment. Same structure as the weights."""
+    """Second moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: Yogi
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -131,7 +134,7 @@ def init(
     initial_accumulator_value: float = 1e-6,
     initial_mean: float = 1e-6,
     bias_correction: bool = True,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -147,7 +150,8 @@ def init(
         initial_accumulator_value: Start of the second moment, v₀ ≥ 0.
         initial_mean: Start of the first moment, m₀.
         bias_correction: Correct the moments for their start at zero.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -176,8 +180,8 @@ def _init(h: Yogi, weights: Weights) -> State[Weights]:
     state = State(
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
-        m=full(weights, h.initial_mean, h.slot_dtype),
-        v=full(weights, h.initial_accumulator_value, h.slot_dtype),
+        m=full(weights, h.initial_mean, h.slot_dtype, int8="signed"),
+        v=full(weights, h.initial_accumulator_value, h.slot_dtype, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mlax_codegen.checking.branches import Branches
 from mlax_codegen.checking.defaults import check_defaults
+from mlax_codegen.checking.eight_bits import nonnegative, not_int8
 from mlax_codegen.checking.flow import Flow
 from mlax_codegen.checking.options import Configuration, condition_of
 from mlax_codegen.checking.plans import LeafPlan, plans_of_functions, plans_of_phases
@@ -37,6 +38,8 @@ class Analysis:
         retained: The parts that a step may keep of each slot that changes little by little.
         scales: The first value of the scalar that is multiplied into a slot.
         squares: Slots that hold squares.
+        nonnegative: Slots in which no number is ever negative.
+        not_int8: For each slot that cannot be held in eight bits, the reason.
         per_leaf: Slots whose `when` depends on the shape of a leaf.
         several: Slots that hold an array for each axis.
         shapes: The type of each name in [shapes].
@@ -54,6 +57,8 @@ class Analysis:
     retained: Mapping[str, tuple[str, ...]]
     scales: Mapping[str, str]
     squares: frozenset[str]
+    nonnegative: frozenset[str]
+    not_int8: Mapping[str, str]
     per_leaf: frozenset[str]
     several: frozenset[str]
     shapes: Mapping[str, Type]
@@ -168,6 +173,8 @@ def _conclude(
         retained=retained(spec),
         scales=scales(spec),
         squares=squares(spec),
+        nonnegative=nonnegative(spec),
+        not_int8={slot.name: why for slot in spec.slots if (why := not_int8(slot))},
         per_leaf=frozenset(per_leaf),
         several=frozenset(s for s, t in flow.names.slot_types.items() if t is Type.ARRAYS),
         shapes={name: kind.type for name, kind in flow.names.shapes.items()},

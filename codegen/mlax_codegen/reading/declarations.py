@@ -36,6 +36,8 @@ class Slot:
         when: The static condition under which the slot is kept; None if it is always kept.
         shape: The shape, or list of shapes, of the entry for a leaf; None if it has the shape of the leaf.
         keeps: The part of itself that a step keeps, if the equations do not show it.
+        nonnegative: Whether the spec states that no number in it is ever negative.
+        wide: Why it must not be held in eight bits, if the spec says so.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Slot:
     shape: ExpressionCode | None = None
     symbol: str | None = None
     keeps: ExpressionCode | None = None
+    nonnegative: bool = False
+    wide: str | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,8 @@ class Declarations:
             read_expression(self.document, (*path, "shape"), shape) if shape else None,
             symbol,
             read_expression(self.document, (*path, "keeps"), keeps) if keeps else None,
+            nonnegative=table.truth("nonnegative"),
+            wide=table.text("wide", default="") or None,
         )
 
     def scalar(self, name: str) -> Scalar | None:

@@ -101,6 +101,15 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             "The fraction of itself that the slot keeps in each step, such as 'b2**0.5', for the warning about narrow "
             "dtypes. Only needed if the equations do not show it.",
         ),
+        "nonnegative": Key(
+            "boolean",
+            "Whether no number in the slot is ever negative, for eight bits. Only needed if the equations do not "
+            "show it.",
+        ),
+        "wide": Key(
+            "string",
+            "Why the slot must not be held in eight bits, such as 'the weights are computed from it'.",
+        ),
         "symbol": _SYMBOL,
         "doc": _DOC,
     },

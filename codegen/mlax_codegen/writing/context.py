@@ -27,7 +27,8 @@ from mlax_codegen.writing.leaf_functions import Equations
 
 __all__ = ["Module", "sorted_names"]
 
-_SLOT_DTYPE = "Floating-point dtype of the slots. None: that of the weights."
+_SLOT_DTYPE = 'Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the weights.'
+_FLOATING = "Floating-point dtype of the slots. None: that of the weights."
 _STOCHASTIC_ROUNDING = (
     "Use stochastic rounding when a result is stored in a narrower dtype than it was computed in. "
     "Rounding is then unbiased, and small changes are not lost in half precision."
@@ -86,14 +87,21 @@ class Module:
         self.shapes: Mapping[str, str] = self.equations.shapes.slots
         self.held: Mapping[str, str] = {h.name: f"h.{h.name}" for h in spec.hyperparameters}
         texts = {h.name: described(h) for h in spec.hyperparameters}
-        texts |= {"slot_dtype": _SLOT_DTYPE, "stochastic_rounding": _STOCHASTIC_ROUNDING}
+        slot_dtype, why = self._slot_dtype()
+        texts |= {"slot_dtype": why, "stochastic_rounding": _STOCHASTIC_ROUNDING}
         self.init_docstring: str = init_docstring(spec, [*texts.items()])
         self.fields: list[Field] = [
             *(
                 Field(h.name, _type(h), _annotation(h), h.default, field_docstring(texts[h.name]))
                 for h in spec.hyperparameters
             ),
-            _plain("slot_dtype", "Dtype | None", "None", texts),
+            Field(
+                "slot_dtype",
+                f"{self._dtype} | None",
+                slot_dtype,
+                "None",
+                field_docstring(why),
+            ),
             _plain("stochastic_rounding", "bool", "False", texts),
         ]
         self.state: list[Field] = [
@@ -117,6 +125,25 @@ class Module:
             for function in spec.functions
         ]
         self.arguments: dict[str, str] = {each.name: _string(each.doc) for each in spec.arguments}
+
+    @property
+    def refuses_int8(self) -> bool:
+        """Whether no slot can be held in eight bits."""
+        return all(slot.name in self.analysis.not_int8 for slot in self.spec.slots)
+
+    @property
+    def _dtype(self) -> str:
+        """The type of `slot_dtype`, but for None."""
+        return "Dtype" if self.refuses_int8 else "SlotDtype"
+
+    def _slot_dtype(self) -> tuple[str, str]:
+        """Return the annotation of `slot_dtype`, and what it is."""
+        kind = f"{self._dtype} | None"
+        if not self.refuses_int8:
+            return kind, _SLOT_DTYPE
+        reasons = [f"{name} is {why}" for name, why in self.analysis.not_int8.items()]
+        reason = _string("; ".join(reasons) or "there are no slots")
+        return f"Annotated[{kind}, not_int8({reason})]", _FLOATING
 
     @property
     def docstring(self) -> str:
@@ -270,7 +297,7 @@ class Module:
     def runtime(self) -> list[str]:
         """What is imported from `mlax.optimizer`."""
         words = {"zeros": "zeros", "copy": "copies", "identity": "identities", "": "full"}
-        names: set[str] = {"Dtype", "Optimizer", "exportable", "merged", "trainable"}
+        names: set[str] = {self._dtype, "Optimizer", "exportable", "merged", "trainable"}
         names |= {"no_steps", "one_more"}
         names |= {_specifier(h) for h in self.spec.hyperparameters} - {""}
         names |= {"Number", "follow_schedules", "initial"} if self.schedules else set()
@@ -278,6 +305,7 @@ class Module:
         for scalar in self.spec.scalars:
             names |= {"key", "folded", "renewed"} if scalar.is_key else {"scalar"}
         names |= {"scalar"} if self.arguments else set()
+        names |= {"not_int8"} if self.refuses_int8 else set()
         names |= {"warn_if_narrow"} if self.narrow else set()
         names |= {"refuse_packed"} if self.analysis.sees_leaves else set()
         names |= {"refuse_complex"} if self.spec.complex else set()
@@ -315,13 +343,25 @@ class Module:
             arguments.insert(1, begin.number or f"h.{begin.hyperparameter}")
         shape = self.shapes.get(slot.name)
         arguments += [f"shape={shape}", "h=h"] if shape else []
+        reason = self.analysis.not_int8.get(slot.name)
+        if reason is None:
+            signs = "nonnegative" if slot.name in self.analysis.nonnegative else "signed"
+            arguments.append(f'int8="{signs}"')
         init = f"{function}({', '.join(arguments)})"
         kind = f"Annotated[Entries, {shape}]" if shape else "Weights"
         when = None if per_leaf else slot.when
         if when is not None:
             init += f" if {expression_text(when.text, when.expression, self.held)} else None"
             kind += " | None"
-        return Field(slot.name, kind, kind, init, field_docstring(kept(slot, per_leaf=per_leaf)))
+        return Field(slot.name, kind, kind, init, field_docstring(self._kept(slot, per_leaf)))
+
+    def _kept(self, slot: Slot, per_leaf: bool) -> str:
+        """Return what a slot is, and what it is in eight bits."""
+        text = kept(slot, per_leaf=per_leaf)
+        reason = self.analysis.not_int8.get(slot.name)
+        if reason is None:
+            return f"{text} `Int8` leaves with int8: see `optim.slot_values`."
+        return text if self.refuses_int8 else f"{text} Never in eight bits: {reason}."
 
 
 def _plain(name: str, kind: str, default: str, texts: Mapping[str, str]) -> Field:

@@ -28,9 +28,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -70,8 +70,9 @@ class ACProp(Optimizer):
     center: Literal["before", "after"] = "before"
     """Which mean the deviation is measured from: the one before the current gradient is added, or
     the one after."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -114,9 +115,11 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """Mean gradient. Same structure as the weights."""
+    """Mean gradient. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     s: Weights
-    """Second moment of the gradient's deviation from the mean. Same structure as the weights."""
+    """Second moment of the gradient's deviation from the mean. Same structure as the weights.
+    `Int8` leaves with int8: see `optim.slot_values`."""
     hyperparameters: ACProp
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -132,7 +135,7 @@ def init(
     eps_root: float = 1e-16,
     weight_decay: Number = 0.0,
     center: Literal["before", "after"] = "before",
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -148,7 +151,8 @@ def init(
             array or a schedule.
         center: Which mean the deviation is measured from: the one before the current gradient is
             added, or the one after.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -177,8 +181,8 @@ def _init(h: ACProp, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype),
-        s=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        s=zeros(weights, h.slot_dtype, int8="nonnegative"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -31,9 +31,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, Totals, map_leaves, reduce_leaves, sqrt, totals
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -73,8 +73,9 @@ class DAdaptAdamW(Optimizer):
     """First estimate of the distance; choose it too small rather than too large, d₀ > 0."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Decoupled weight decay, λ ≥ 0. A number, an array or a schedule."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -121,11 +122,14 @@ class State(NamedTuple, Generic[Weights]):
     numerator: Scalar
     """Weighted sum of the inner products of each gradient with `s`, divided by the root of `v`."""
     m: Weights
-    """First moment of the gradients, times the step size. Same structure as the weights."""
+    """First moment of the gradients, times the step size. Same structure as the weights. `Int8`
+    leaves with int8: see `optim.slot_values`."""
     v: Weights
-    """Second moment of the gradients. Same structure as the weights."""
+    """Second moment of the gradients. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     s: Weights
-    """Weighted mean of the gradients. Same structure as the weights."""
+    """Weighted mean of the gradients. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: DAdaptAdamW
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -140,7 +144,7 @@ def init(
     eps: float = 1e-8,
     estim_lr0: float = 1e-6,
     weight_decay: Number = 0.0,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -155,7 +159,8 @@ def init(
         estim_lr0: First estimate of the distance; choose it too small rather than too large,
             d₀ > 0.
         weight_decay: Decoupled weight decay, λ ≥ 0. A number, an array or a schedule.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -186,9 +191,9 @@ def _init(h: DAdaptAdamW, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         d=scalar(h.estim_lr0),
         numerator=scalar(0.0),
-        m=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype),
-        s=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
+        s=zeros(weights, h.slot_dtype, int8="signed"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -36,9 +36,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, Totals, map_leaves, reduce_leaves, sqrt, totals
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     copies,
     exportable,
     follow_schedules,
@@ -85,8 +85,9 @@ class Prodigy(Optimizer):
     safeguard_warmup: bool = False
     """Leave the learning rate out of the sum of gradients, so that a warm-up does not distort the
     estimate."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -141,13 +142,17 @@ class State(NamedTuple, Generic[Weights]):
     numerator: Scalar
     """Weighted sum of the inner products of each gradient with the displacement from the start."""
     m: Weights
-    """First moment. Same structure as the weights."""
+    """First moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     v: Weights
-    """Second moment. Same structure as the weights."""
+    """Second moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     s: Weights
-    """Weighted sum of gradients. Same structure as the weights."""
+    """Weighted sum of gradients. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     w0: Weights
-    """Weights at the start. Same structure as the weights."""
+    """Weights at the start. Same structure as the weights. Never in eight bits: a copy of the
+    weights."""
     hyperparameters: Prodigy
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -165,7 +170,7 @@ def init(
     estim_lr_coef: float = 1.0,
     weight_decay: Number = 0.0,
     safeguard_warmup: bool = False,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -184,7 +189,8 @@ def init(
         weight_decay: Decoupled weight decay, λ ≥ 0. A number, an array or a schedule.
         safeguard_warmup: Leave the learning rate out of the sum of gradients, so that a warm-up
             does not distort the estimate.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -218,9 +224,9 @@ def _init(h: Prodigy, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         d=scalar(h.estim_lr0),
         numerator=scalar(0.0),
-        m=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype),
-        s=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
+        s=zeros(weights, h.slot_dtype, int8="signed"),
         w0=copies(weights, h.slot_dtype),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),

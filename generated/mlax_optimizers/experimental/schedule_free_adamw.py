@@ -31,9 +31,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     copies,
     exportable,
     follow_schedules,
@@ -74,8 +74,9 @@ class ScheduleFreeAdamW(Optimizer):
     schedule."""
     weight_lr_power: Annotated[float, number(at_least=0)] = 2.0
     """Exponent of the weight that each z has in the mean: (largest step size so far)^p, p ≥ 0."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -126,9 +127,11 @@ class State(NamedTuple, Generic[Weights]):
     weight_sum: Scalar
     """Sum of the weights in the mean so far."""
     v: Weights
-    """Second moment. Same structure as the weights."""
+    """Second moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     z: Weights
-    """The sequence that takes plain gradient steps. Same structure as the weights."""
+    """The sequence that takes plain gradient steps. Same structure as the weights. Never in eight
+    bits: a copy of the weights."""
     hyperparameters: ScheduleFreeAdamW
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -143,7 +146,7 @@ def init(
     eps: float = 1e-8,
     weight_decay: Number = 0.0,
     weight_lr_power: float = 2.0,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -160,7 +163,8 @@ def init(
             array or a schedule.
         weight_lr_power: Exponent of the weight that each z has in the mean: (largest step size so
             far)^p, p ≥ 0.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -190,7 +194,7 @@ def _init(h: ScheduleFreeAdamW, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         peak=scalar(0.0),
         weight_sum=scalar(0.0),
-        v=zeros(weights, h.slot_dtype),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
         z=copies(weights, h.slot_dtype),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),

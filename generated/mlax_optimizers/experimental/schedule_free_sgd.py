@@ -38,6 +38,7 @@ from mlax.optimizer import (
     initial,
     merged,
     no_steps,
+    not_int8,
     number,
     one_more,
     scalar,
@@ -67,7 +68,7 @@ class ScheduleFreeSGD(Optimizer):
     schedule."""
     weight_lr_power: Annotated[float, number(at_least=0)] = 2.0
     """Exponent of the weight that each z has in the mean: (largest step size so far)^p, p ≥ 0."""
-    slot_dtype: Dtype | None = None
+    slot_dtype: Annotated[Dtype | None, not_int8("z is a copy of the weights")] = None
     """Floating-point dtype of the slots. None: that of the weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.

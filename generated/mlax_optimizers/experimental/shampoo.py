@@ -28,9 +28,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, every, gram, inverse_root, map_leaves, matrices, rotate_back
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     identities,
@@ -74,8 +74,9 @@ class Shampoo(Optimizer):
     """Number of steps between two computations of the inverse roots, k ≥ 1."""
     longest: Annotated[int, integer(at_least=1)] = 1024
     """Length of the longest axis that is preconditioned, n₀ ≥ 1."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -128,12 +129,13 @@ class State(NamedTuple, Generic[Weights]):
     """Value used by the last step; initially, the one for the first step."""
     moments: Annotated[Entries, _moments_and_roots_shape]
     """Second moment along each axis, a matrix. A tuple of arrays of shapes matrices(shape, longest)
-    for each leaf."""
+    for each leaf. Never in eight bits: not of the shape of the weights."""
     roots: Annotated[Entries, _moments_and_roots_shape]
     """Inverse root of each of these matrices. A tuple of arrays of shapes matrices(shape, longest)
-    for each leaf."""
+    for each leaf. Never in eight bits: not of the shape of the weights."""
     m: Weights | None
-    """Mean gradient. Same structure as the weights; None if `momentum is None`."""
+    """Mean gradient. Same structure as the weights; None if `momentum is None`. `Int8` leaves with
+    int8: see `optim.slot_values`."""
     hyperparameters: Shampoo
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -149,7 +151,7 @@ def init(
     weight_decay: Number = 0.0,
     interval: int = 1,
     longest: int = 1024,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -164,7 +166,8 @@ def init(
         weight_decay: Decoupled weight decay, λ ≥ 0. A number, an array or a schedule.
         interval: Number of steps between two computations of the inverse roots, k ≥ 1.
         longest: Length of the longest axis that is preconditioned, n₀ ≥ 1.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -199,7 +202,7 @@ def _init(h: Shampoo, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         moments=zeros(weights, h.slot_dtype, shape=_moments_and_roots_shape, h=h),
         roots=identities(weights, h.slot_dtype, shape=_moments_and_roots_shape, h=h),
-        m=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
+        m=zeros(weights, h.slot_dtype, int8="signed") if h.momentum is not None else None,
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

@@ -46,9 +46,9 @@ from mlax.leafwise import (
     sqrt,
 )
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     identities,
@@ -92,8 +92,9 @@ class SOAP(Optimizer):
     """Length of the longest axis that has a basis, n₀ ≥ 1."""
     precondition_1d: bool = False
     """Use a basis for vectors too."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -149,15 +150,17 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """First moment. Same structure as the weights."""
+    """First moment. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     v: Weights
-    """Second moment in the eigenbases. Same structure as the weights."""
+    """Second moment in the eigenbases. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     moments: Annotated[Entries, _moments_and_bases_shape]
     """Second moment along each axis, a matrix. A tuple of arrays of shapes matrices(shape, longest)
-    for each leaf."""
+    for each leaf. Never in eight bits: not of the shape of the weights."""
     bases: Annotated[Entries, _moments_and_bases_shape]
     """Eigenvectors of each of these matrices. A tuple of arrays of shapes matrices(shape, longest)
-    for each leaf."""
+    for each leaf. Never in eight bits: not of the shape of the weights."""
     hyperparameters: SOAP
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -174,7 +177,7 @@ def init(
     precondition_frequency: int = 10,
     max_precond_dim: int = 10000,
     precondition_1d: bool = False,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -189,7 +192,8 @@ def init(
         precondition_frequency: Number of steps between two refreshments of the bases, k ≥ 1.
         max_precond_dim: Length of the longest axis that has a basis, n₀ ≥ 1.
         precondition_1d: Use a basis for vectors too.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -222,8 +226,8 @@ def _init(h: SOAP, weights: Weights) -> State[Weights]:
         cycle=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype),
-        v=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
+        v=zeros(weights, h.slot_dtype, int8="nonnegative"),
         moments=zeros(weights, h.slot_dtype, shape=_moments_and_bases_shape, h=h),
         bases=identities(weights, h.slot_dtype, shape=_moments_and_bases_shape, h=h),
         # Without the numbers that the state holds above.

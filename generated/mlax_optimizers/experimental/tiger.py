@@ -25,9 +25,9 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves, rms
 from mlax.optimizer import (
-    Dtype,
     Number,
     Optimizer,
+    SlotDtype,
     exportable,
     follow_schedules,
     initial,
@@ -59,8 +59,9 @@ class Tiger(Optimizer):
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.01
     """Decoupled weight decay of matrices; multiplied by the step size, λ ≥ 0. A number, an array or
     a schedule."""
-    slot_dtype: Dtype | None = None
-    """Floating-point dtype of the slots. None: that of the weights."""
+    slot_dtype: SlotDtype | None = None
+    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
+    weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -103,7 +104,8 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     m: Weights
-    """Mean gradient. Same structure as the weights."""
+    """Mean gradient. Same structure as the weights. `Int8` leaves with int8: see
+    `optim.slot_values`."""
     hyperparameters: Tiger
     """All other hyperparameters: static, not leaves of the tree."""
 
@@ -115,7 +117,7 @@ def init(
     learning_rate: Number = 1e-3,
     beta: float = 0.965,
     weight_decay: Number = 0.01,
-    slot_dtype: Dtype | None = None,
+    slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -127,7 +129,8 @@ def init(
         beta: Decay of the mean gradient, 0 ≤ β < 1.
         weight_decay: Decoupled weight decay of matrices; multiplied by the step size, λ ≥ 0. A
             number, an array or a schedule.
-        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
+        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
+            of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -153,7 +156,7 @@ def _init(h: Tiger, weights: Weights) -> State[Weights]:
         step=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

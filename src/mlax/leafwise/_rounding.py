@@ -35,15 +35,25 @@ class Rounding:
         step: For stochastic rounding, the number of steps done: int32, shape (). None rounds to
             nearest.
         depth: The number of optimizers inside this one, which round in the same step.
+        only_int8: Whether only slots in eight bits are rounded stochastically.
     """
 
     step: Array | None = None
     depth: int = 0
+    only_int8: bool = False
 
     @classmethod
     def of(cls, state: Any) -> "Rounding":
         """Return the rounding that the hyperparameters of a state ask for."""
-        return cls(state.step if state.hyperparameters.stochastic_rounding else None)
+        h = state.hyperparameters
+        if h.stochastic_rounding:
+            return cls(state.step)
+        return cls(state.step, only_int8=True) if h.slot_dtype == jnp.int8 else cls()
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether results other than slots in eight bits are rounded stochastically."""
+        return self.step is not None and not self.only_int8
 
     def key(self, leaf: str) -> Array | None:
         """Return the seed of the random bits for one call of `map_leaves`: uint32, shape (); None when rounding
@@ -85,7 +95,7 @@ class Output:
             ValueError: The weights are needed for stochastic rounding.
         """
         rounding = Rounding.of(state)
-        if weights is None and rounding.step is not None:
+        if weights is None and rounding.is_stochastic:
             name = type(state.hyperparameters).__name__
             raise ValueError(f"{name}: step needs the weights (stochastic_rounding)")
         return cls(weights, applied=False, rounding=rounding)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlax_optimizers
 from mlax._faces import claim as _claim
+from mlax._int8 import Int8, is_int8
 from mlax.optim import schedules, transformations
 from mlax.optim._migrating import migrate
 from mlax.optim._numbers import learning_rates, numbers, with_numbers
@@ -28,12 +29,13 @@ from mlax.optim.clipping import (
 from mlax.optim.schedules import *  # noqa: F403
 from mlax.optim.schedules._plotting import plot
 from mlax.optim.transformations import *  # noqa: F403
-from mlax.optimizer import Optimizer, Schedule, apply_updates
+from mlax.optimizer import Optimizer, Schedule, apply_updates, slot_values
 
 if TYPE_CHECKING:
     from mlax_optimizers import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]
 
 __all__ = [
+    "Int8",
     "Optimizer",
     "Schedule",
     "apply_updates",
@@ -44,11 +46,13 @@ __all__ = [
     "extragradient",
     "from_optax",
     "global_norm",
+    "is_int8",
     "learning_rates",
     "migrate",
     "numbers",
     "plot",
     "sam",
+    "slot_values",
     "to_optax",
     "with_numbers",
 ]

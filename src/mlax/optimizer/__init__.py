@@ -7,10 +7,19 @@ from mlax._faces import claim as _claim
 from mlax._module.exporting import exportable
 from mlax._packing.weights import refuse_packed
 from mlax.optimizer._hyperparameters import HELD as HELD  # pickles refer to it here
-from mlax.optimizer._hyperparameters import Dtype, Number, Schedule, integer, number, scheduled
+from mlax.optimizer._hyperparameters import (
+    Dtype,
+    Number,
+    Schedule,
+    SlotDtype,
+    integer,
+    not_int8,
+    number,
+    scheduled,
+)
 from mlax.optimizer._narrow import warn_if_narrow
 from mlax.optimizer._optimizer import Optimizer
-from mlax.optimizer._slots import copies, full, identities, zeros
+from mlax.optimizer._slots import copies, full, identities, slot_values, zeros
 from mlax.optimizer._stepping import (
     apply_updates,
     folded,
@@ -31,6 +40,7 @@ __all__ = [
     "Number",
     "Optimizer",
     "Schedule",
+    "SlotDtype",
     "apply_updates",
     "copies",
     "exportable",
@@ -43,6 +53,7 @@ __all__ = [
     "key",
     "merged",
     "no_steps",
+    "not_int8",
     "number",
     "one_more",
     "refuse_complex",
@@ -50,10 +61,11 @@ __all__ = [
     "renewed",
     "scalar",
     "scheduled",
+    "slot_values",
     "trainable",
     "warn_if_narrow",
     "zeros",
 ]
 
-# These three belong to `mlax.optim`.
-_claim(__name__, {*__all__} - {"Optimizer", "Schedule", "apply_updates"})
+# These belong to `mlax.optim`.
+_claim(__name__, {*__all__} - {"Optimizer", "Schedule", "apply_updates", "slot_values"})

@@ -4,12 +4,13 @@
         learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
         b1: Annotated[float, number(at_least=0, below=1)] = 0.9
         weight_decay: Annotated[Number | None, scheduled(at_least=0)] = None
-        slot_dtype: Dtype | None = None
+        slot_dtype: SlotDtype | None = None
 
 Arrays and schedules are only accepted by `scheduled` fields. All other values are compiled into the
 step.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias, TypeGuard
 
@@ -30,9 +31,11 @@ __all__ = [
     "Dtype",
     "Number",
     "Schedule",
+    "SlotDtype",
     "integer",
     "is_array",
     "is_schedule",
+    "not_int8",
     "number",
     "refuse_vanishing",
     "scheduled",
@@ -136,20 +139,39 @@ def integer(
     return Specification(normalise, spelling=f"integer({bounds.keywords})")
 
 
-def _dtype(value: Any) -> Any:
+def _normalised(value: Any, *, int8: bool, expected: str) -> Any:
     try:
         result = jnp.dtype(value)
     except TypeError:
         result = None
-    if result is None or not jnp.issubdtype(result, jnp.floating):
-        raise TypeError("a floating-point dtype or None")
+    if result is None or not (
+        jnp.issubdtype(result, jnp.floating) or (int8 and result == jnp.int8)
+    ):
+        raise TypeError(expected)
     if canonical(result) != result:
         raise ValueError("a dtype that JAX has without jax_enable_x64")
     return result
 
 
-Dtype: TypeAlias = Annotated[DTypeLike, Specification(_dtype, spelling="a floating-point dtype")]
-"""Anything that stands for a dtype: `jnp.bfloat16`, `"float32"`."""
+def _dtype(*, int8: bool, reason: str = "") -> Specification:
+    text = "a floating-point dtype"
+    expected = f"{text}{', int8' if int8 else ''} or None"
+    if reason:
+        expected += f" (int8 is not possible: {reason})"
+    normalise = functools.partial(_normalised, int8=int8, expected=expected)
+    return Specification(normalise, spelling=f"{text}{' or int8' if int8 else ''}")
+
+
+Dtype: TypeAlias = Annotated[DTypeLike, _dtype(int8=False)]
+"""Anything that stands for a floating-point dtype: `jnp.bfloat16`, `"float32"`."""
+
+SlotDtype: TypeAlias = Annotated[DTypeLike, _dtype(int8=True)]
+"""Anything that stands for a floating-point dtype, or for int8: eight bits with a scale for each block."""
+
+
+def not_int8(reason: str) -> Specification:
+    """Describe a floating-point dtype of slots that cannot be held in eight bits, for this reason."""
+    return _dtype(int8=False, reason=reason)
 
 
 def _check(bounds: Bounds, value: float) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from mlax._int8 import is_int8
 from mlax._jax.dtypes import epsilon, largest_number, smallest_subnormal
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import KeyPath, class_of, leaves_with_path
@@ -160,8 +161,9 @@ def _known(kept: Any) -> Iterator[float]:
 def _dtypes(slot: Any) -> dict[Any, KeyPath]:
     """Return the dtypes in a slot, each with the path to its first array."""
     found: dict[Any, KeyPath] = {}
-    for path, leaf in leaves_with_path(slot):
-        found.setdefault(leaf.dtype, path)
+    for path, leaf in leaves_with_path(slot, is_int8):
+        if not is_int8(leaf):
+            found.setdefault(leaf.dtype, path)
     return found
 
 

@@ -6,12 +6,15 @@ Results share no memory with the arguments, so that both can be donated.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
+from mlax._int8 import Int8, decoded, encoded, is_int8, scales_shape, shards
+from mlax._jax.dtypes import compute_dtype, is_complex, is_inexact
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import map_leaves
 from mlax.optimizer._hyperparameters import Dtype, Number
@@ -20,7 +23,10 @@ from mlax.typing import Weights
 from mlax.typing._entries import EntryShape, Shape, entry_shapes
 from mlax.typing._weights import slot_dtype_of
 
-__all__ = ["copies", "full", "identities", "zeros"]
+__all__ = ["copies", "full", "identities", "slot_values", "zeros"]
+
+Range: TypeAlias = Literal["signed", "nonnegative"]
+"""Which numbers a slot in eight bits holds."""
 
 
 def zeros(
@@ -29,17 +35,21 @@ def zeros(
     *,
     shape: EntryShape | None = None,
     h: object = None,
+    int8: Range | None = None,
 ) -> Weights:
     """Return a slot of zeros, with the shape, dtype and sharding of the weights, leaf by leaf.
 
     Args:
         weights: Inexact arrays.
         slot_dtype: A real dtype for all leaves in place of their own. Complex leaves get its
-            complex counterpart.
+            complex counterpart. int8: the dtype of the leaves, except for entries in eight
+            bits.
         shape: Returns the shape, or shapes, of an entry, if it is not that of the leaf.
         h: The hyperparameters, for `shape`.
+        int8: For the dtype int8: which numbers entries of the leaf's shape hold, which are then `Int8`,
+            unless they are complex or take too much memory for scales. None: no entry is.
     """
-    return full(weights, 0.0, slot_dtype, shape=shape, h=h)
+    return full(weights, 0.0, slot_dtype, shape=shape, h=h, int8=int8)
 
 
 def full(
@@ -49,6 +59,7 @@ def full(
     *,
     shape: EntryShape | None = None,
     h: object = None,
+    int8: Range | None = None,
 ) -> Weights:
     """Return a slot filled with one number.
 
@@ -56,16 +67,37 @@ def full(
     other arguments are those of `zeros`.
     """
     number = value if isinstance(value, int | float) else initial(value)
+    array = _filled_with(number)
+    if int8 is None or slot_dtype != jnp.int8:
+        return _slot(weights, slot_dtype, array, shape=shape, h=h)
+
+    dtype_of_values = np.dtype(np.int8 if int8 == "signed" else np.uint8)
+    one = Int8(jnp.zeros(1, dtype_of_values), jnp.zeros(1, np.float32))
+    one = encoded(jnp.full(1, number, np.float32), one)
+    values, scales = _filled_with(one.values[0]), _filled_with(one.scales[0])
+
+    def entry(leaf: Any, size: Shape, dtype: Any) -> Any:
+        of_scales = None
+        if size == leaf.shape and not is_complex(dtype):
+            of_scales = scales_shape(size, shards(leaf))
+        if of_scales is None:
+            return array(leaf, size, dtype)
+        return Int8(values(leaf, size, dtype_of_values), scales(leaf, of_scales, np.float32))
+
+    return _slot(weights, slot_dtype, entry, shape=shape, h=h)
+
+
+def _filled_with(number: Any) -> "Make":
+    """Return a function that makes arrays filled with a number, with the sharding of the leaf."""
 
     def filled(leaf: Any, size: Shape, dtype: Any) -> Array:
-        # `full_like` gives a slot of the leaf's shape the leaf's sharding.
         if size != leaf.shape:
             return _full(number, size, dtype)
         if is_tracer(leaf) or getattr(leaf, "committed", False):
             return jnp.full_like(leaf, number, dtype=dtype)
         return _full(number, size, dtype)
 
-    return _slot(weights, slot_dtype, _once(filled), shape=shape, h=h)
+    return _once(filled)
 
 
 def _filled(number: Any, size: Shape, dtype: Any) -> Array:
@@ -74,6 +106,25 @@ def _filled(number: Any, size: Shape, dtype: Any) -> Array:
 
 # Compiled, because a call outside `jit` then takes a tenth of the time.
 _full: Callable[[Any, Shape, Any], Array] = jax.jit(_filled, static_argnums=(1, 2))
+
+
+def slot_values(slot: Weights) -> Weights:
+    """Return a slot with the numbers of every `Int8` in it, as arrays of float32.
+
+        optim.slot_values(state.m)
+
+    Args:
+        slot: A slot of a state, or any tree. Other leaves that are narrower than float32 are
+            widened to it; those that are not floating-point do not change.
+    """
+
+    def values(leaf: Any) -> Any:
+        if is_int8(leaf):
+            return decoded(leaf)
+        return leaf.astype(compute_dtype(leaf.dtype)) if is_inexact(leaf.dtype) else leaf
+
+    tree: Weights = map_leaves(values, slot, is_int8)
+    return tree
 
 
 def copies(weights: Weights, slot_dtype: Dtype | None) -> Weights:

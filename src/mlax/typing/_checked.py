@@ -42,7 +42,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     All `Weights` of one call must correspond leaf by leaf, including those in the fields of a
     `State[Weights]`. They are compared with the argument `weights`; if it is not given, with the
     slots of a state; if there are none, with the first tree. If a state's hyperparameters have a
-    `slot_dtype`, its slots must have that dtype instead of the weights'. Slots annotated as
+    `slot_dtype`, its slots must have that dtype instead of the weights'; with int8, an `Int8` may be
+    in place of a leaf, whose shape its values must have. Slots annotated as
     `Entries` must have the shapes that follow from those of the weights. All other annotations are
     checked by typeguard, with dimensions and structures tied by name as in jaxtyping.
 
@@ -237,7 +238,7 @@ class _Plan:
                 if at.slot_dtype not in expected:
                     expected[at.slot_dtype] = reference.signature.with_dtype(at.slot_dtype)
                     ties(f"Slots_{at.slot_dtype}", expected[at.slot_dtype])
-                slots = Signature.of(at.tree)
+                slots = Signature.of_slots(at.tree, expected[at.slot_dtype])
                 corresponds = slots is not None and ties(f"Slots_{at.slot_dtype}", slots)
             if not corresponds:
                 blamed = [other for other in found.trees if other.argument == at.argument]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import jax
 
+from mlax._int8 import is_int8
 from mlax._jax.trees import class_of, flatten, flatten_with_path
 from mlax.tree import describe, keystr, mismatches
-from mlax.typing._weights import Signature, refused_leaves
+from mlax.typing._weights import Signature, as_arrays, refused_leaves
 
 __all__ = ["Entries", "EntryShape", "Shape", "entry_mismatches", "entry_shapes", "expected_entries"]
 
@@ -84,10 +85,13 @@ def entry_mismatches(
         expected: From `expected_entries`.
     """
     leaves, structure = flatten(expected)
-    found = Signature.of(tree)
+    like = Signature(structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+    found = Signature.of_slots(tree, like)
     if found is not None and found.treedef == structure:
-        if found.leaves == tuple((leaf.shape, leaf.dtype) for leaf in leaves):
+        if found.leaves == like.leaves:
             return
+    elif any(map(is_int8, flatten(tree, is_int8)[0])):
+        tree = as_arrays(tree, expected)
     elif found is None and (refused := refused_leaves(name, tree)):
         yield from refused
         return

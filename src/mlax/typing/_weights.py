@@ -16,13 +16,14 @@ import jaxtyping
 import numpy as np
 from jaxtyping import Array, Float, Int32
 
+from mlax._int8 import is_int8
 from mlax._jax.dtypes import canonical, is_inexact
 from mlax._jax.tracing import Tracer
-from mlax._jax.trees import KeyPath, flatten, flatten_with_path
+from mlax._jax.trees import KeyPath, flatten, flatten_with_path, map_with_path
 from mlax._module.nodes import State
 from mlax.tree import describe, keystr
 
-__all__ = ["Count", "Real", "Scalar", "Signature", "Weights", "refused_leaves", "ties"]
+__all__ = ["Count", "Real", "Scalar", "Signature", "Weights", "as_arrays", "refused_leaves", "ties"]
 
 Scalar: TypeAlias = Float[Array, ""]
 """A floating-point array without axes; in a state it has JAX's default float dtype."""
@@ -64,9 +65,34 @@ class Signature:
             return None
         return cls(treedef, arrays)
 
+    @classmethod
+    def of_slots(cls, tree: object, like: "Signature") -> "Signature | None":
+        """Return the signature of a tree with an `Int8` in place of some leaves, which counts as a leaf of `like`
+        if it has the shape of that.
+        """
+        entries, treedef = flatten(tree, is_int8)
+        if not any(map(is_int8, entries)) or treedef != like.treedef:
+            return cls.of(tree)
+        right = [shape for shape, _ in like.leaves]
+        if not all(
+            entry.is_whole and entry.shape == shape
+            for entry, shape in zip(entries, right, strict=True)
+            if is_int8(entry)
+        ):
+            return None
+        others = cls.of([entry for entry in entries if not is_int8(entry)])
+        if others is None:
+            return None
+        rest = iter(others.leaves)
+        leaves = (
+            leaf if is_int8(entry) else next(rest)
+            for entry, leaf in zip(entries, like.leaves, strict=True)
+        )
+        return cls(treedef, (*leaves,))
+
     def with_dtype(self, dtype: Any) -> "Signature":
         """Return the signature of slots in another real dtype; slots of complex leaves get its complex
-        counterpart.
+        counterpart. In int8, it is that of the leaves: see `of_slots`.
         """
         return Signature(
             self.treedef,
@@ -86,10 +112,34 @@ class Signature:
 
 
 def slot_dtype_of(leaf_dtype: Any, slot_dtype: Any) -> Any:
-    """Return the dtype of a slot: `slot_dtype`, or its complex counterpart if the leaf is complex."""
+    """Return the dtype of a slot: `slot_dtype`, or its complex counterpart if the leaf is complex. For int8: that
+    of the leaf, which an `Int8` stands for.
+    """
+    if slot_dtype == np.int8:
+        return leaf_dtype
     if jnp.issubdtype(leaf_dtype, jnp.complexfloating):
         return np.dtype(np.complex128 if np.dtype(slot_dtype) == np.float64 else np.complex64)
     return np.dtype(slot_dtype)
+
+
+def as_arrays(tree: object, expected: object) -> object:
+    """Return a tree of slots with an array in place of each `Int8`: the one expected there if it stands for that,
+    else one of int8.
+
+    Args:
+        tree: The slots.
+        expected: A tree of `jax.ShapeDtypeStruct`.
+    """
+    right = dict(flatten_with_path(expected)[0])
+
+    def array(path: KeyPath, entry: Any) -> Any:
+        if not is_int8(entry):
+            return entry
+        leaf = right.get(path)
+        stands = leaf is not None and entry.is_whole and entry.shape == leaf.shape
+        return leaf if stands else jax.ShapeDtypeStruct(entry.shape, entry.dtype)
+
+    return map_with_path(array, tree, is_int8)
 
 
 def ties(name: str, signature: Signature) -> bool:

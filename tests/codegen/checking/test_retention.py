@@ -93,4 +93,6 @@ def test_init_says_what_is_kept(tmp_path: Path) -> None:
     (tmp_path / "probe.toml").write_text(GOOD)
     code = render_module(read_spec(tmp_path / "probe.toml"))
     assert 'warn_if_narrow(state, kept={"v": h.b2, "velocity": h.momentum}, squares=["v"])' in code
-    assert "velocity=zeros(weights, h.slot_dtype) if h.momentum is not None else None," in code
+    assert 'v=zeros(weights, h.slot_dtype, int8="nonnegative"),' in code
+    velocity = 'zeros(weights, h.slot_dtype, int8="signed") if h.momentum is not None else None'
+    assert f"velocity={velocity}," in code

@@ -1,0 +1,168 @@
+"""Arrays in eight bits: an `Int8` stands in place of a leaf in the slots of an optimizer.
+
+Numbers are stored in blocks of at most 128, with one float32 scale for each block. A block ends at
+the end of the last axis. If that is shorter than 128, it is merged with the axes before it. All
+blocks in a row of n numbers are equally long, ceil(n / number of blocks), so that the shapes of
+`values` and `scales` determine the blocks, and nothing static has to hold them.
+
+* Signed numbers are multiples of the scale, from -127 to 127, as int8.
+* Numbers that are never negative are squares of multiples of the scale, from 0 to 255, as uint8. A
+  number above 0 is stored as at least (1 * scale)**2, so that it can be divided by.
+
+Dettmers et al. 2022, https://arxiv.org/abs/2110.02861, use blocks too.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeGuard
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+from mlax._jax.dtypes import smallest_number
+from mlax._jax.tracing import is_tracer
+from mlax._jax.trees import class_of
+
+__all__ = ["Int8", "decoded", "encoded", "is_int8", "scales_shape", "shards"]
+
+_BLOCK = 128
+_MOST_BYTES = 0.1  # for scales, a number
+
+
+class Int8(NamedTuple):
+    """The numbers of an array in eight bits each, and a scale for each block of them.
+
+    It is a PyTree with two leaves. Use `slot_values` to get the numbers back.
+
+    Attributes:
+        values: int8, or uint8 if the numbers are never negative; the shape of the array.
+        scales: float32; the axes before those that blocks divide, and the number of blocks in a row.
+    """
+
+    values: Array
+    scales: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+        return self.values.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """int8 or uint8."""
+        return self.values.dtype
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether values and scales fit each other."""
+        *before, blocks = self.scales.shape or (0,)
+        dtypes = (self.values.dtype in (jnp.int8, jnp.uint8), self.scales.dtype == jnp.float32)
+        row = math.prod(self.shape[len(before) :])
+        return all(dtypes) and self.shape[: len(before)] == (*before,) and 0 < blocks <= row
+
+
+def is_int8(node: object) -> TypeGuard[Int8]:
+    """Return whether a node of a tree is an `Int8`; for `is_leaf`."""
+    return isinstance(node, Int8)
+
+
+def scales_shape(shape: Sequence[int], shards: Sequence[int]) -> tuple[int, ...] | None:
+    """Return the shape of an array's scales; None if they would take more than 0.1 byte a number.
+
+    Args:
+        shape: Of the array.
+        shards: The number of shards along each axis. Blocks end where a shard ends.
+    """
+    if 0 in shape:
+        return None
+    first = len(shape)
+    row = 1
+    while first > 0 and row < _BLOCK and (row == 1 or shards[first] == 1):
+        first -= 1
+        row *= shape[first]
+    if not shape:
+        return None
+    several = shards[first] if row % shards[first] == 0 else 1
+    part = row // several
+    blocks = -(-part // _BLOCK)
+    while several > 1 and part % blocks:  # equally long blocks would not end where a shard ends
+        blocks += 1
+    blocks *= several
+    return None if 4 * blocks > _MOST_BYTES * row else (*shape[:first], blocks)
+
+
+def shards(array: Any) -> tuple[int, ...]:
+    """Return the number of shards along each axis of an array; 1 if that is not known, as on Auto meshes while
+    tracing.
+    """
+    ndim: int = array.ndim
+    sharding: Any = (jax.typeof(array) if is_tracer(array) else array).sharding
+    if not isinstance(sharding, jax.sharding.NamedSharding):
+        return (1,) * ndim
+    sizes: Any = sharding.mesh.shape
+    spec: tuple[Any, ...] = (*sharding.spec, *[None] * ndim)[:ndim]
+    axes: list[Any] = [entry if class_of(entry) is tuple else (entry,) for entry in spec]
+    return tuple(math.prod(sizes.get(axis, 1) for axis in several) for several in axes)
+
+
+def encoded(x: Array, like: Int8, bits: Array | None = None) -> Int8:
+    """Return an array in eight bits.
+
+    Zeros stay zeros. A block with NaN or an infinity becomes NaN, and infinite where the number is.
+    A signed block whose numbers are below 1.5e-36 becomes zero.
+
+    Args:
+        x: Real floating-point.
+        like: Has the shapes and dtypes of the result.
+        bits: Random, uint32, one for each number, for stochastic rounding. It is unbiased, for
+            roots of the numbers if these are never negative. None rounds to nearest.
+    """
+    signed = like.values.dtype == jnp.int8
+    x = lax.stop_gradient(x).astype(jnp.float32)
+    x = _split(x if signed else jnp.sqrt(jnp.maximum(x, 0)), like)
+    top = 127 if signed else 255
+    scales = jnp.max(jnp.abs(x), axis=-1) * np.float32(1 / top)
+    inverse = jnp.where(scales >= smallest_number(np.float32), 1 / scales, 0)
+    scales = jnp.where(scales < smallest_number(np.float32), 0, scales)  # but NaN
+    up: Any = 0.5
+    if bits is not None:
+        up = (_split(bits, like) >> np.uint32(8)).astype(jnp.float32) * np.float32(2**-24)
+    whole = jnp.floor(x * inverse[..., None] + up)
+    if not signed:
+        whole = jnp.where(x > 0, jnp.maximum(whole, 1), whole)
+    values = jnp.clip(whole, -top if signed else 0, top).astype(like.values.dtype)
+    return Int8(_joined(values, like), scales)
+
+
+def decoded(array: Int8) -> Array:
+    """Return the numbers in eight bits as an array of float32."""
+    x = _split(array.values, array).astype(jnp.float32) * array.scales[..., None]
+    return _joined(x if array.values.dtype == jnp.int8 else x * x, array)
+
+
+def _rows(array: Int8) -> tuple[tuple[int, ...], int, int, int]:
+    """Return the axes before those that blocks divide, the length of a row, and the number and the length of
+    the blocks in it.
+    """
+    *before, blocks = array.scales.shape
+    row = math.prod(array.values.shape[len(before) :])
+    return (*before,), row, blocks, -(-row // blocks)
+
+
+def _split(x: Array, like: Int8) -> Array:
+    """Return an array with an axis of blocks and an axis inside them. The last block is padded with zeros."""
+    before, row, blocks, size = _rows(like)
+    if row < blocks * size:
+        padding = [(0, 0)] * len(before) + [(0, blocks * size - row)]
+        x = jnp.pad(x.reshape(*before, row), padding)
+    return x.reshape(*before, blocks, size)
+
+
+def _joined(x: Array, like: Int8) -> Array:
+    before, row, blocks, size = _rows(like)
+    if row < blocks * size:
+        x = x.reshape(*before, blocks * size)[..., :row]
+    return x.reshape(like.values.shape)

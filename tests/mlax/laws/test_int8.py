@@ -1,0 +1,213 @@
+"""Slots in eight bits: how far numbers move, which slots they are, and that a step follows float32."""
+
+import functools
+import pickle
+from typing import Any
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import mlax
+from mlax import experimental, optim
+from mlax._int8 import Int8, decoded, encoded, scales_shape
+from mlax.leafwise._rounding import random_bits
+from mlax.optimizer._hyperparameters import SlotDtype
+from mlax.typing import LeafMismatchError
+from tests.mlax.generated_optimizers import MODULES
+
+pytestmark = pytest.mark.one_python
+
+SHAPES = [(300,), (3, 5, 20), (2, 257)]
+
+
+def like(shape: tuple[int, ...], dtype: Any, shards: tuple[int, ...] | None = None) -> Int8:
+    scales = scales_shape(shape, shards or (1,) * len(shape))
+    assert scales is not None
+    return Int8(jnp.zeros(shape, dtype), jnp.zeros(scales, jnp.float32))
+
+
+@jax.jit
+def stored(x: Any, one: Int8, bits: Any) -> Any:
+    return decoded(encoded(x, one, bits))
+
+
+def numbers(shape: tuple[int, ...], seed: int, size: float) -> np.ndarray[Any, Any]:
+    """Return numbers of very different sizes, some of them 0."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(shape) * 10.0 ** rng.uniform(-6, 0, shape) * size
+    return np.where(rng.random(shape) < 0.2, 0, x).astype(np.float32)
+
+
+@given(
+    st.sampled_from(SHAPES),
+    st.integers(0, 2**31),
+    st.sampled_from([1e-25, 1e-6, 1.0, 1e30]),
+    st.booleans(),
+)
+@settings(max_examples=12)
+def test_a_number_moves_by_at_most_a_scale(
+    shape: tuple[int, ...], seed: int, size: float, stochastic: bool
+) -> None:
+    x = numbers(shape, seed, size)
+    bits = random_bits(jnp.uint32(seed), 1, shape) if stochastic else None
+    signed = stored(x, like(shape, jnp.int8), bits)
+    largest = np.max(np.abs(x))
+    share = 1.001 if stochastic else 0.501
+    assert signed.dtype == jnp.float32
+    np.testing.assert_array_less(np.abs(signed - x), share * largest / 127 + 1e-38)
+    np.testing.assert_array_equal(signed[x == 0], 0)
+
+    square = np.abs(x)
+    kept = stored(square, like(shape, jnp.uint8), bits)
+    limit = np.sqrt(np.max(square)) / 255
+    off = np.abs(np.sqrt(kept) - np.sqrt(square))
+    np.testing.assert_array_less(off, np.where(square > 0, 1.001, 0.001) * limit + 1e-30)
+    np.testing.assert_array_equal(kept > 0, square > 0)
+
+
+def test_stochastic_rounding_is_unbiased() -> None:
+    x = numbers((128,), 0, 1.0)
+    keys = jnp.arange(4000, dtype=jnp.uint32) * np.uint32(2654435761)
+
+    def mean(of: Any, dtype: Any) -> Any:
+        one = like((128,), dtype)
+        return jax.vmap(lambda key: of(encoded(x, one, random_bits(key, 1, (128,)))))(keys).mean(0)
+
+    spread = np.max(np.abs(x)) / 127 / 2 / np.sqrt(4000)
+    assert np.max(np.abs(mean(decoded, jnp.int8) - x)) < 5 * spread
+    x = y = np.abs(x) * 0.5 + 0.5  # far from 0, where rounding up is not a choice
+    roots = mean(lambda root: jnp.sqrt(decoded(root)), jnp.uint8)
+    assert np.max(np.abs(roots - np.sqrt(y))) < 5 / 255 / 2 / np.sqrt(4000)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e38, 1e-42])
+def test_a_block_does_not_change_others(dtype: Any, bad: float) -> None:
+    x = np.abs(numbers((3, 256), 0, 1.0))
+    expected = stored(x, like(x.shape, dtype), None)
+    x[1, 3] = bad
+    found = stored(x, like(x.shape, dtype), None)
+    others = np.ones_like(x, bool)
+    others[1, :128] = False
+    np.testing.assert_array_equal(found[others], expected[others])
+    assert np.isfinite(found[1, 3]) == np.isfinite(bad)
+    if np.isnan(bad):
+        assert np.isnan(found[1, 3])
+
+
+def test_blocks_end_where_a_row_or_a_shard_ends() -> None:
+    assert scales_shape((512, 512), (1, 1)) == (512, 4)
+    assert scales_shape((3, 3, 64, 64), (1,) * 4) == (3, 3, 32)
+    assert scales_shape((1000, 10), (1, 1)) == (79,)
+    assert scales_shape((300,), (1,)) == (3,)
+    assert scales_shape((64, 1000), (1, 8)) == (64, 8)
+    assert scales_shape((64, 1536), (4, 2)) == (64, 12)
+    for small in [(), (39,), (5, 7), (0,), (3, 0), (2, 0, 500)]:
+        assert scales_shape(small, (1,) * len(small)) is None
+    assert scales_shape((64, 64), (1, 2)) is None  # 32 numbers to a scale
+
+
+def weights(dtype: Any = jnp.float32) -> Any:
+    return {"w": jnp.ones((8, 200), dtype), "b": jnp.ones(5, dtype)}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_slots_are_in_eight_bits_or_said_not_to_be(name: str) -> None:
+    module = MODULES[name]
+    kind = module.init.__annotations__["slot_dtype"]
+    if kind != SlotDtype | None:
+        with pytest.raises(TypeError, match="int8 is not possible: "):
+            module.init(weights(), slot_dtype="int8")
+        return
+    options = {"momentum": 0.9} if name in ("adafactor", "sgd") else {}
+    state = jax.eval_shape(lambda w: module.init(w, slot_dtype="int8", **options), weights())
+    found = [x for x in jax.tree.leaves(state, is_leaf=optim.is_int8) if optim.is_int8(x)]
+    assert found
+    for slot in found:
+        assert slot.is_whole
+        assert slot.shape == (8, 200)
+    dtypes = {slot.dtype for slot in found}
+    assert dtypes <= {np.dtype(np.int8), np.dtype(np.uint8)}
+    if hasattr(state, "v") and name != "adan" and any(map(optim.is_int8, state.v.values())):
+        assert state.v["w"].dtype == jnp.uint8
+
+
+ADAM = optim.Adam(1e-2, slot_dtype="int8", stochastic_rounding=True)
+
+
+def trained(optimizer: Any, start: Any) -> tuple[Any, Any]:
+    result: tuple[Any, Any] = training(optimizer)(start)
+    return result
+
+
+@functools.cache
+def training(optimizer: Any, steps: int = 30) -> Any:
+    """Return a function from weights to those after some steps, and the state."""
+
+    def run(w: Any) -> Any:
+        def one(carry: Any, i: Any) -> Any:
+            w, state = carry
+            noise = jax.random.normal(jax.random.fold_in(jax.random.key(0), i), (8, 200))
+            g = {"w": (1 + noise).astype(w["w"].dtype), "b": w["b"]}
+            return optimizer.apply_gradients(g, state, w)[:2], None
+
+        return jax.lax.scan(one, (w, optimizer.init(w)), jnp.arange(steps))[0]
+
+    return jax.jit(run)
+
+
+@pytest.mark.parametrize(
+    "kind", [optim.Adam, optim.Lion, optim.Adan, experimental.optim.Prodigy], ids=str
+)
+def test_a_step_follows_the_one_in_float32(kind: Any) -> None:
+    start = weights()
+    exact, narrow = (trained(kind(slot_dtype=dtype), start)[0] for dtype in (None, "int8"))
+    moved = jnp.linalg.norm(exact["w"] - start["w"])
+    # Lion's updates are signs, which differ where its mean is near 0.
+    assert jnp.linalg.norm(exact["w"] - narrow["w"]) < (0.1 if kind is optim.Lion else 0.03) * moved
+
+
+def test_a_state_is_mapped_saved_packed_and_pickled(tmp_path: Any) -> None:
+    start = weights(jnp.bfloat16)
+    new, state = trained(ADAM, start)
+    again = trained(ADAM, start)
+    assert mlax.tree_equal((new, state), again)
+    bytes_a_weight = sum(x.nbytes for x in jax.tree.leaves((new["w"], state.m["w"], state.v["w"])))
+    assert bytes_a_weight / 1600 <= 4.2
+    mlax.save(tmp_path / "state.safetensors", state)
+    assert mlax.tree_equal(mlax.load(tmp_path / "state.safetensors", like=state), state)
+    assert mlax.tree_equal(pickle.loads(pickle.dumps(state)), state)
+    values = optim.slot_values(state.m)
+    assert {x.dtype for x in jax.tree.leaves(values)} == {np.dtype(np.float32)}
+    assert jax.tree.structure(values) == jax.tree.structure(start)
+
+    stacked = jax.tree.map(lambda x: jnp.stack([x, x]), start)
+    both = jax.vmap(training(ADAM))(stacked)
+    assert mlax.tree_equal(jax.tree.map(lambda x: x[1], both), (new, state))
+    assert optim.slot_values(both[1].m)["w"].shape == (2, 8, 200)
+
+    packed = mlax.pack(start)
+    g = jax.tree.map(jnp.ones_like, packed)
+    donating: Any = jax.jit(ADAM.apply_gradients, donate_argnums=(1, 2))
+    flat, state = donating(g, ADAM.init(packed), packed)
+    assert jnp.all(flat.unpack()["w"] < 1)
+
+
+def test_the_dtype_rule_compares_the_shape_of_the_values() -> None:
+    start = weights()
+    state = ADAM.init(start)
+    wrong = Int8(jnp.zeros((8, 100), jnp.int8), jnp.zeros((8, 1)))
+    with pytest.raises(LeafMismatchError) as error:
+        ADAM.step(start, state._replace(m={**state.m, "w": wrong}), start)
+    assert str(error.value).splitlines()[1:] == [
+        "  state.m['w']: int8[8,100], but weights['w'] in slot_dtype: float32[8,200]"
+    ]
+    plain = optim.Adam().init(start)
+    with pytest.raises(LeafMismatchError, match=r"state.m\['w'\]: Int8, but weights\['w'\]"):
+        optim.adam.step(start, plain._replace(m=state.m), start)
+    with pytest.raises(ValueError, match="step needs the weights"):
+        optim.adam.step(start, optim.Adam(slot_dtype="int8").init(start))
