@@ -163,7 +163,7 @@ CASES: dict[str, Bad] = {
         'when = "momentum',
         'if = "momentum',
         "19:30",
-        "unknown key 'if'; expected one of init, shape, when, keeps, symbol, doc",
+        "unknown key 'if'; expected one of init, shape, when, keeps, nonnegative, wide, symbol, doc",
         "if",
     ),
     "unknown key of a step": Bad(

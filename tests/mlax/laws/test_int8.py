@@ -75,7 +75,9 @@ def test_stochastic_rounding_is_unbiased() -> None:
 
     def mean(of: Any, dtype: Any) -> Any:
         one = like((128,), dtype)
-        return jax.vmap(lambda key: of(encoded(x, one, random_bits(key, 1, (128,)))))(keys).mean(0)
+        return jax.vmap(lambda key: of(encoded(jnp.asarray(x), one, random_bits(key, 1, (128,)))))(
+            keys
+        ).mean(0)
 
     spread = np.max(np.abs(x)) / 127 / 2 / np.sqrt(4000)
     assert np.max(np.abs(mean(decoded, jnp.int8) - x)) < 5 * spread
@@ -183,7 +185,7 @@ def test_a_state_is_mapped_saved_packed_and_pickled(tmp_path: Any) -> None:
     assert mlax.tree_equal(pickle.loads(pickle.dumps(state)), state)
     values = optim.slot_values(state.m)
     assert {x.dtype for x in jax.tree.leaves(values)} == {np.dtype(np.float32)}
-    assert jax.tree.structure(values) == jax.tree.structure(start)
+    assert [*values] == [*start]
 
     stacked = jax.tree.map(lambda x: jnp.stack([x, x]), start)
     both = jax.vmap(training(ADAM))(stacked)
