@@ -185,7 +185,7 @@ def test_a_state_is_mapped_saved_packed_and_pickled(tmp_path: Any) -> None:
     assert mlax.tree_equal(pickle.loads(pickle.dumps(state)), state)
     values = optim.slot_values(state.m)
     assert {x.dtype for x in jax.tree.leaves(values)} == {np.dtype(np.float32)}
-    assert [*values] == [*start]
+    assert values.keys() == start.keys()
 
     stacked = jax.tree.map(lambda x: jnp.stack([x, x]), start)
     both = jax.vmap(training(ADAM))(stacked)

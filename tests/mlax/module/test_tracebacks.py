@@ -214,7 +214,10 @@ MISTAKES = [
     ("class A(Module):\n    replace: int", "a field cannot have the name of a method"),
     ("class A(mlax.Variable):\n    more: int", "Put anything else"),
     ("optim.adam.init({'w': 1})", "weights['w']: 1 (int)"),
-    ("optim.adam.init(net, slot_dtype='x')", "slot_dtype must be a floating-point dtype, int8 or None"),
+    (
+        "optim.adam.init(net, slot_dtype='x')",
+        "slot_dtype must be a floating-point dtype, int8 or None",
+    ),
     ("optim.adam.step({'w': x}, state, net.filter())", "gradients: a different container, dict"),
     ("optim.adam.step(half, state, net.filter())", "gradients.layers[0].kernel: bfloat16[3,4]"),
     ("adam.step(half, state, net.filter())", "gradients.layers[0].kernel: bfloat16[3,4]"),
