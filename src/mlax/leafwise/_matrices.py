@@ -175,7 +175,7 @@ def inverse_root(matrix: Array, p: int, eps: float) -> Array:
     """Return (M + eps·I) to the power of −1/p for a positive semidefinite matrix M, from its eigenvalues.
 
     Eigenvalues that rounding made negative count as 0. The derivative is finite even if eigenvalues
-    are equal. For Shampoo, `p` is twice the number of axes: Gupta et al. 2018,
+    are equal; the second derivative is not. For Shampoo, `p` is twice the number of axes: Gupta et al. 2018,
     https://arxiv.org/abs/1802.09568
 
     Args:

@@ -28,9 +28,11 @@ __all__ = ["Count", "Real", "Scalar", "Signature", "Weights", "as_arrays", "refu
 Scalar: TypeAlias = Float[Array, ""]
 """A floating-point array without axes; in a state it has JAX's default float dtype."""
 
-Real: TypeAlias = float | np.floating[Any] | Float[Array, ""] | Float[np.ndarray, ""]
-"""A number that is not stored as it is given, such as the loss: a Python number, or a floating-point array without
-axes.
+Real: TypeAlias = (
+    float | np.floating[Any] | np.integer[Any] | Float[Array, ""] | Float[np.ndarray, ""]
+)
+"""A number that is not stored as it is given, such as the loss: a Python or NumPy number, or a floating-point array
+without axes.
 """
 
 Count: TypeAlias = Int32[Array, ""]

@@ -173,8 +173,11 @@ def _loss(arguments: Arguments) -> Array:
     value: ArrayLike | None = arguments.get("value")
     if value is None:
         raise TypeError("ReduceOnPlateau: step needs the loss: step(..., value=loss)")
-    loss = jnp.asarray(value)
-    if loss.shape != () or loss.dtype == bool or jnp.iscomplexobj(loss):
+    try:
+        loss = jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        loss = None
+    if loss is None or loss.shape != () or loss.dtype == bool or jnp.iscomplexobj(loss):
         raise TypeError(f"ReduceOnPlateau: value must be a real scalar, got {describe(value)}")
     return loss.astype(float)
 

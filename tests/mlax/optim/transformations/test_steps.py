@@ -371,12 +371,19 @@ def test_errors_in_a_function_of_paths_say_for_which_weight(make: Any, name: str
 
 
 @pytest.mark.parametrize(
-    "value", [1.0, 1, np.float32(1), np.asarray(1.0), jnp.ones((), jnp.bfloat16)]
+    "value", [1.0, 1, np.float32(1), np.int64(1), np.asarray(1.0), jnp.ones((), jnp.bfloat16)]
 )
 def test_the_loss_may_be_any_real_number(value: Any) -> None:
     for optimizer in (optim.PolyakSGD(), optim.ReduceOnPlateau(optim.PolyakSGD())):
         updates, _ = optimizer.step(jnp.ones(3), optimizer.init(jnp.ones(3)), value=value)
         np.testing.assert_allclose(updates, -np.ones(3) / 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", ["low", 1j, True, 10**400, np.ones(1)])
+def test_the_loss_is_a_real_number(value: Any) -> None:
+    optimizer = optim.ReduceOnPlateau(SGD)
+    with pytest.raises(TypeError, match=r"^ReduceOnPlateau: value must be a real scalar, got "):
+        optimizer.step(jnp.ones(3), optimizer.init(jnp.ones(3)), value=value)
 
 
 def test_a_skipped_step_says_what_it_lacks() -> None:
