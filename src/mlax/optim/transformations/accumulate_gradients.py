@@ -1,40 +1,68 @@
 """One step for several micro-batches, on their mean gradient."""
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NamedTuple, TypeAlias
 
+import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from mlax._jax.tracing import is_tracer
 from mlax.leafwise import map_leaves
-from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper, made_or_skipped
+from mlax.optim.transformations._wrapping import (
+    Arguments,
+    Inner,
+    Move,
+    P,
+    Wrapper,
+    cast_like,
+    made_or_skipped,
+)
 from mlax.optimizer import (
     Dtype,
     exportable,
     integer,
+    merged,
     no_steps,
     one_more,
     trainable,
     warn_if_narrow,
     zeros,
 )
+from mlax.optimizer._hyperparameters import is_schedule
+from mlax.optimizer._specified import Specification
+from mlax.tree import describe
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["AccumulateGradients", "State"]
 
 
+EverySchedule: TypeAlias = Callable[[Array], ArrayLike]
+"""A function of the number of steps made, an int32 scalar, that returns an integer >= 1."""
+
+_fixed = integer(at_least=1)
+
+
+def _normal(value: Any) -> Any:
+    return value if is_schedule(value) else _fixed.normalise(value)
+
+
 class AccumulateGradients(Wrapper[Inner, P]):
     """Makes one step for every `every` calls, on the mean of their gradients. The other calls change no weights.
 
-    The step gets the keyword arguments of the last call.
+    The step gets the keyword arguments of the last call. After the last micro-batch of an epoch,
+    `flush` makes the step of a cycle that is not complete.
 
     Args:
         optimizer: Makes the step.
-        every: Number of micro-batches in a batch, >= 1.
+        every: Number of micro-batches in a batch, >= 1: an integer, or a schedule, a function of the
+            number of steps made. Floats that it returns are rounded.
         slot_dtype: Floating-point dtype of the mean; that of the weights if it is None.
     """
 
     has_the_last_word: ClassVar[bool] = True
 
-    every: Annotated[int, integer(at_least=1)]
+    every: Annotated[int | EverySchedule, Specification(_normal, spelling="integer(at_least=1)")]
     slot_dtype: Dtype | None = None
 
     def init(self, weights: Weights) -> "State[Weights, Inner]":
@@ -71,9 +99,24 @@ class AccumulateGradients(Wrapper[Inner, P]):
     @checked
     def _init(self, weights: Weights) -> "State[Weights, Inner]":
         inner = self.optimizer.init(weights)
-        state = State(no_steps(), no_steps(), zeros(weights, self.slot_dtype), inner, self.held())
-        warn_if_narrow(state, kept={"mean": 1 - 1 / self.every})
+        mean = zeros(weights, self.slot_dtype)
+        state = State(no_steps(), no_steps(), no_steps(), mean, inner, self.held())
+        every = self._every(state)
+        if not is_tracer(every):
+            self.require(bool(every >= 1), f"every must be >= 1, got {every} from its schedule")
+            warn_if_narrow(state, kept={"mean": 1 - 1 / float(every)})
         return state
+
+    def _every(self, state: "State[Any, Any]") -> Any:
+        """Return the number of micro-batches in this cycle: a number, or an int32 array of shape ()."""
+        if not is_schedule(self.every):
+            return self.every
+        value = jnp.asarray(self.every(state.made))
+        if value.shape != () or not jnp.issubdtype(value.dtype, jnp.number):
+            raise TypeError(
+                f"AccumulateGradients: the schedule of every must return an integer, got {describe(value)}"
+            )
+        return jnp.round(value).astype(jnp.int32)
 
     @checked
     def _step(
@@ -100,9 +143,59 @@ class AccumulateGradients(Wrapper[Inner, P]):
         def between() -> tuple[Weights, Weights, Any]:
             return move.nowhere(gradients, weights), slot, state.inner
 
-        result, slot, inner = made_or_skipped(state.cycle == self.every - 1, last, between)
-        cycle = one_more(state.cycle, self.every)
-        return result, State(one_more(state.step), cycle, slot, inner, state.hyperparameters)
+        # Not ==: another cycle may have been begun by a schedule, or before `migrate`.
+        complete = state.cycle >= self._every(state) - 1
+        result, slot, inner = made_or_skipped(complete, last, between)
+        return result, State(
+            one_more(state.step),
+            jnp.where(complete, 0, one_more(state.cycle)),
+            jnp.where(complete, one_more(state.made), state.made),
+            slot,
+            inner,
+            state.hyperparameters,
+        )
+
+    def flush(
+        self,
+        state: "State[Weights, Inner]",
+        weights: Weights,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> "tuple[Weights, State[Weights, Inner]]":
+        """Return the weights and the state after the step of a cycle that is not complete.
+
+        The step is made on the mean of the micro-batches so far; without any, nothing changes. Works
+        under `jit` too.
+
+        Args:
+            state: The state after any call.
+            weights: The weights; or the model, if it is a Module.
+            *args: None.
+            **kwargs: Keyword arguments for the optimizers inside, such as the loss.
+        """
+        new, state = self._flush(self.own(state), trainable(weights), kwargs)
+        return merged(new, weights), state
+
+    @checked
+    def _flush(
+        self, state: "State[Weights, Inner]", weights: Weights, arguments: Arguments
+    ) -> "tuple[Weights, State[Weights, Inner]]":
+        mean = cast_like(state.mean, weights)
+
+        def last() -> tuple[Weights, Any]:
+            return Move(new_weights=True).by(self.optimizer, mean, state.inner, weights, arguments)
+
+        def nothing() -> tuple[Weights, Any]:
+            return weights, state.inner
+
+        begun = state.cycle > 0
+        result, inner = made_or_skipped(begun, last, nothing)
+        return result, state._replace(
+            cycle=no_steps(),
+            made=jnp.where(begun, one_more(state.made), state.made),
+            mean=zeros(state.mean, None),
+            inner=inner,
+        )
 
 
 @exportable
@@ -112,13 +205,15 @@ class State(NamedTuple, Generic[Weights, Inner]):
     Attributes:
         step: Number of micro-batches seen.
         cycle: Number of those since the last step, which are in the mean.
-        mean: Mean of their gradients, like the weights.
+        made: Number of steps made by the optimizer inside.
+        mean: Mean of the gradients of this cycle, like the weights.
         inner: State of the optimizer inside.
         hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count
     cycle: Count
+    made: Count
     mean: Weights
     inner: Inner
     hyperparameters: AccumulateGradients

@@ -22,11 +22,16 @@ def half_of_first(path: str, weight: Any) -> float:
     return 0.5 if path.startswith("a") else 1.0
 
 
+def more_each_time(steps: Any) -> Any:
+    return steps + 1
+
+
 SGD = optim.SGD(0.1, momentum=0.9)
 
 EXAMPLES: dict[str, Transformation] = {
     "AccumulateGradients": optim.AccumulateGradients(SGD, 3),
     "AccumulateGradients wide": optim.AccumulateGradients(SGD, 2, slot_dtype=jnp.float32),
+    "AccumulateGradients scheduled": optim.AccumulateGradients(SGD, more_each_time),
     "AverageWeights": optim.AverageWeights(SGD, 0.75),
     "ClipGradients": optim.ClipGradients(SGD, max_norm=1.0, max_value=0.5, max_leaf_norm=0.9),
     "ClipGradients adaptive": optim.ClipGradients(SGD, adaptive=0.1),

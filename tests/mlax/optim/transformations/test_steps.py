@@ -559,3 +559,49 @@ def test_filters_that_select_nothing_are_warned_of() -> None:
             warnings.simplefilter("error")
             optimizer.step(gradients(), state, weights())
             optimizer.init({"none": None})
+
+
+def test_accumulation_follows_a_schedule_and_is_flushed() -> None:
+    """Against the batches written out; an incomplete cycle is flushed once, in the dtype of the weights."""
+    optimizer = optim.AccumulateGradients(
+        optim.SGD(1.0), lambda steps: jnp.where(steps < 2, 1.6, 3.0), slot_dtype=jnp.float32
+    )
+    w = {"a": jnp.zeros(1, jnp.bfloat16), "b": None}
+    state = optimizer.init(w)
+    flush, made = jax.jit(optimizer.flush), list[int]()
+    for g in range(1, 10):
+        gradient = {"a": jnp.full(1, g, jnp.bfloat16), "b": None}
+        w, state = optimizer.apply_gradients(gradient, state, w)
+        made.append(int(state.made))
+    assert made == [0, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert w["a"] == -(1.5 + 3.5 + 6.0)
+    for _ in range(2):
+        w, state = flush(state, w)
+        assert (w["a"], state.cycle, state.made, state.inner.step) == (-19.5, 0, 4, 4)
+        assert (state.mean["a"] == 0).all()
+    assert w["a"].dtype == jnp.bfloat16
+
+    class Model(Module):
+        kernel: Parameter = Parameter(jnp.ones(2))
+        fixed: Parameter = Parameter(jnp.ones(2), frozen=True)
+
+    model = Model()
+    polyak = optim.AccumulateGradients(optim.PolyakSGD(), 2)
+    one = polyak.step(model.filter(), polyak.init(model), value=1.0)[1]
+    flushed, _ = polyak.flush(one, model, value=1.0)
+    assert flushed.kernel.data[0] < 1
+    assert (flushed.fixed.data == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("every", "error", "message"),
+    [
+        (0, ValueError, "every must be >= 1, got 0"),
+        (1.5, TypeError, "every must be an integer"),
+        (lambda steps: steps, ValueError, "every must be >= 1, got 0 from its schedule"),
+        (lambda steps: jnp.ones(2), TypeError, r"must return an integer, got float32\[2\]"),
+    ],
+)
+def test_lengths_of_accumulation_that_are_refused(every: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        optim.AccumulateGradients(SGD, every).init(weights())
