@@ -6,6 +6,7 @@ from mlax.optim.transformations.average_weights import AverageWeights
 from mlax.optim.transformations.clip_gradients import ClipGradients
 from mlax.optim.transformations.decay_weights import DecayWeights
 from mlax.optim.transformations.frozen import Frozen
+from mlax.optim.transformations.keep_norm import KeepNorm
 from mlax.optim.transformations.lookahead import Lookahead
 from mlax.optim.transformations.master_weights import MasterWeights
 from mlax.optim.transformations.multi_optimizer import MultiOptimizer
@@ -20,6 +21,7 @@ __all__ = [
     "ClipGradients",
     "DecayWeights",
     "Frozen",
+    "KeepNorm",
     "Lookahead",
     "MasterWeights",
     "MultiOptimizer",

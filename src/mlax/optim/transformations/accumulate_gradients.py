@@ -100,7 +100,8 @@ class AccumulateGradients(Wrapper[Inner, P]):
     def _init(self, weights: Weights) -> "State[Weights, Inner]":
         inner = self.optimizer.init(weights)
         mean = zeros(weights, self.slot_dtype)
-        state = State(no_steps(), no_steps(), no_steps(), mean, inner, self.held())
+        made = no_steps() if is_schedule(self.every) else None
+        state = State(no_steps(), no_steps(), made, mean, inner, self.held())
         every = self._every(state)
         if not is_tracer(every):
             self.require(bool(every >= 1), f"every must be >= 1, got {every} from its schedule")
@@ -109,7 +110,7 @@ class AccumulateGradients(Wrapper[Inner, P]):
 
     def _every(self, state: "State[Any, Any]") -> Any:
         """Return the number of micro-batches in this cycle: a number, or an int32 array of shape ()."""
-        if not is_schedule(self.every):
+        if state.made is None or not is_schedule(self.every):
             return self.every
         value = jnp.asarray(self.every(state.made))
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.number):
@@ -149,7 +150,7 @@ class AccumulateGradients(Wrapper[Inner, P]):
         return result, State(
             one_more(state.step),
             jnp.where(complete, 0, one_more(state.cycle)),
-            jnp.where(complete, one_more(state.made), state.made),
+            _counted(state.made, complete),
             slot,
             inner,
             state.hyperparameters,
@@ -192,7 +193,7 @@ class AccumulateGradients(Wrapper[Inner, P]):
         result, inner = made_or_skipped(begun, last, nothing)
         return result, state._replace(
             cycle=no_steps(),
-            made=jnp.where(begun, one_more(state.made), state.made),
+            made=_counted(state.made, begun),
             mean=zeros(state.mean, None),
             inner=inner,
         )
@@ -205,7 +206,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
     Attributes:
         step: Number of micro-batches seen.
         cycle: Number of those since the last step, which are in the mean.
-        made: Number of steps made by the optimizer inside.
+        made: Number of steps made by the optimizer inside. None unless `every` is a schedule.
         mean: Mean of the gradients of this cycle, like the weights.
         inner: State of the optimizer inside.
         hyperparameters: The optimizer itself. Static: it has no leaves.
@@ -213,10 +214,14 @@ class State(NamedTuple, Generic[Weights, Inner]):
 
     step: Count
     cycle: Count
-    made: Count
+    made: Count | None
     mean: Weights
     inner: Inner
     hyperparameters: AccumulateGradients
+
+
+def _counted(made: Array | None, now: Array) -> Array | None:
+    return None if made is None else jnp.where(now, one_more(made), made)
 
 
 def _accumulate(_: None, g: Array, mean: Array, *, share: Array) -> tuple[Array, Array]:

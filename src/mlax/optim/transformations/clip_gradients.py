@@ -1,6 +1,5 @@
 """Gradient clipping, as part of an optimizer."""
 
-import math
 from typing import TYPE_CHECKING, Annotated, Generic, NamedTuple
 
 from mlax.optim.clipping import (
@@ -10,8 +9,8 @@ from mlax.optim.clipping import (
     clip_grad_value,
 )
 from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
-from mlax.optimizer import exportable, no_steps, number, one_more, refuse_packed, scalar, trainable
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.optimizer import exportable, no_steps, number, one_more, refuse_packed, trainable
+from mlax.typing import Count, Weights, checked
 
 __all__ = ["ClipGradients", "State"]
 
@@ -22,10 +21,6 @@ class ClipGradients(Wrapper[Inner, P]):
     If several limits are given, elements are clipped first, then leaves, then units, then all
     together.
 
-    The state keeps the global norm that `max_norm` limits, for a log. If it is not finite, the
-    gradients become NaN or infinite: with SkipNonFinite inside, that step is skipped. With
-    `max_norm=math.inf` the norm is only measured.
-
     Args:
         optimizer: Makes the steps.
         max_norm: Largest global norm, >= 0, as in `clip_grad_norm`.
@@ -35,7 +30,7 @@ class ClipGradients(Wrapper[Inner, P]):
             `clip_grad_adaptive`.
     """
 
-    max_norm: Annotated[float | None, number(at_least=0, at_most=math.inf)] = None
+    max_norm: Annotated[float | None, number(at_least=0)] = None
     max_value: Annotated[float | None, number(at_least=0)] = None
     max_leaf_norm: Annotated[float | None, number(at_least=0)] = None
     adaptive: Annotated[float | None, number(at_least=0)] = None
@@ -89,8 +84,7 @@ class ClipGradients(Wrapper[Inner, P]):
             refuse_packed(
                 weights, "ClipGradients", "max_leaf_norm is not None or adaptive is not None"
             )
-        norm = None if self.max_norm is None else scalar(0.0)
-        return State(no_steps(), norm, self.optimizer.init(weights), self.held())
+        return State(no_steps(), self.optimizer.init(weights), self.held())
 
     @checked
     def _step(
@@ -101,7 +95,6 @@ class ClipGradients(Wrapper[Inner, P]):
         weights: Weights | None,
         arguments: Arguments,
     ) -> "tuple[Weights, State[Weights, Inner]]":
-        norm = None
         if self.max_value is not None:
             gradients = clip_grad_value(gradients, self.max_value)
         if self.max_leaf_norm is not None:
@@ -109,9 +102,9 @@ class ClipGradients(Wrapper[Inner, P]):
         if self.adaptive is not None:
             gradients = clip_grad_adaptive(gradients, self._needs(weights), self.adaptive)
         if self.max_norm is not None:
-            gradients, norm = clip_grad_norm(gradients, self.max_norm)
+            gradients, _ = clip_grad_norm(gradients, self.max_norm)
         result, inner = move.by(self.optimizer, gradients, state.inner, weights, arguments)
-        return result, State(one_more(state.step), norm, inner, state.hyperparameters)
+        return result, State(one_more(state.step), inner, state.hyperparameters)
 
 
 @exportable
@@ -120,13 +113,10 @@ class State(NamedTuple, Generic[Weights, Inner]):
 
     Attributes:
         step: Number of steps done.
-        norm: Global norm in the last step, before it was limited to `max_norm`; 0 before the first
-            step. None without `max_norm`.
         inner: State of the optimizer inside.
         hyperparameters: The optimizer itself. Static: it has no leaves.
     """
 
     step: Count
-    norm: Scalar | None
     inner: Inner
     hyperparameters: ClipGradients

@@ -38,6 +38,7 @@ EXAMPLES: dict[str, Transformation] = {
     "DecayWeights": optim.DecayWeights(SGD, 0.005, mask=first),
     "DecayWeights independent": optim.DecayWeights(optim.PolyakSGD(), 0.1, independent=True),
     "Frozen": optim.Frozen(),
+    "KeepNorm": optim.KeepNorm(SGD),
     "Lookahead": optim.Lookahead(SGD, sync_period=2),
     "MasterWeights": optim.MasterWeights(SGD),
     "MultiOptimizer": optim.MultiOptimizer(
