@@ -68,6 +68,7 @@ def run(
 
 
 @every_one
+@pytest.mark.filterwarnings("ignore:MultiOptimizer.* accepts no weight")  # here: none of a matrix
 def test_optimizers_give_the_same_results_in_optax(name: str) -> None:
     """In a chain, on a part of the weights, on the mean of two gradients, past a NaN, looking ahead."""
     optimizer: Any = OPTIMIZERS[name]
