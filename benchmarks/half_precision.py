@@ -1,4 +1,4 @@
-"""Adam with weights, gradients and moments in bfloat16, rounded to nearest or stochastically, and in float32."""
+"""Adam in float32 and in bfloat16: rounded to nearest, or stochastically, or with moments in eight bits."""
 
 import dataclasses
 
@@ -10,16 +10,20 @@ from benchmarks.peers.with_jax import MlaxRun
 from benchmarks.results import Results
 from benchmarks.timing import Progress, take_turns
 
-__all__ = ["measure"]
+__all__ = ["EIGHT_BITS", "measure"]
+
+EIGHT_BITS = "bfloat16, moments in int8"
 
 
 def candidates() -> dict[str, tuple[str, Algorithm]]:
     """Return dtype and algorithm for each number format."""
     stochastic = dataclasses.replace(ADAM.mlax, stochastic_rounding=True)
+    int8 = dataclasses.replace(stochastic, slot_dtype="int8")
     return {
         "float32": ("float32", ADAM),
         "bfloat16, nearest": ("bfloat16", ADAM),
         "bfloat16, stochastic": ("bfloat16", dataclasses.replace(ADAM, mlax=stochastic)),
+        EIGHT_BITS: ("bfloat16", dataclasses.replace(ADAM, mlax=int8)),
     }
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import calls, code, networks
+from benchmarks import calls, code, half_precision, networks
 from benchmarks.algorithms import ALGORITHMS
 from benchmarks.results import Results, Spread
 from benchmarks.trees import large_leaves, small_leaves
@@ -149,6 +149,18 @@ TARGETS = (
         Target(f"lines of code, {case}", "code", case, "lines", "mlax", to, at_most)
         for case in tuple(code.FILES)[:3]
         for to, at_most in (("Equinox", 0.99), ("flax.nnx", 1))
+    ),
+    *(
+        Target(
+            f"{quantity}, moments in int8",
+            "half precision",
+            "Adam",
+            quantity,
+            half_precision.EIGHT_BITS,
+            "float32",
+            at_most,
+        )
+        for quantity, at_most in (("step", 4), ("kept for each weight", 0.345))
     ),
     Target("import", "imports", "import", "time", "mlax", "jax", 1.2),
 )
