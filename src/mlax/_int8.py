@@ -99,7 +99,7 @@ def shards(array: Any) -> tuple[int, ...]:
     tracing.
     """
     ndim: int = array.ndim
-    sharding: Any = (jax.typeof(array) if is_tracer(array) else array).sharding
+    sharding = getattr(jax.typeof(array) if is_tracer(array) else array, "sharding", None)
     if not isinstance(sharding, jax.sharding.NamedSharding):
         return (1,) * ndim
     sizes: Any = sharding.mesh.shape

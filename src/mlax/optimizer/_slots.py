@@ -82,7 +82,12 @@ def full(
             of_scales = scales_shape(size, shards(leaf))
         if of_scales is None:
             return array(leaf, size, dtype)
-        return Int8(values(leaf, size, dtype_of_values), scales(leaf, of_scales, np.float32))
+        made = scales(leaf, of_scales, np.float32)
+        placed = None if is_tracer(leaf) else getattr(leaf, "sharding", None)
+        if isinstance(placed, jax.sharding.NamedSharding):
+            spec = jax.sharding.PartitionSpec(*placed.spec[: len(of_scales)])
+            made = jax.device_put(made, jax.sharding.NamedSharding(placed.mesh, spec))
+        return Int8(values(leaf, size, dtype_of_values), made)
 
     return _slot(weights, slot_dtype, entry, shape=shape, h=h)
 
