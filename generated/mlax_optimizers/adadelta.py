@@ -26,6 +26,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -54,9 +55,9 @@ class AdaDelta(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1.0
     """Step size, α ≥ 0. A number, an array or a schedule."""
-    rho: Annotated[float, number(at_least=0, below=1)] = 0.9
+    rho: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Decay of the mean squares, 0 ≤ ρ < 1."""
-    eps: Annotated[float, number(above=0)] = 1e-6
+    eps: Annotated[Float, number(above=0)] = 1e-6
     """Added to both mean squares; it sets the size of the first steps, ε > 0."""
     weight_decay: Annotated[Number | None, scheduled(at_least=0)] = None
     """Coupled (L2) weight decay, λ ≥ 0. None: no weight decay. A number, an array or a schedule."""
@@ -111,7 +112,7 @@ class State(NamedTuple, Generic[Weights]):
     """Mean square of the directions. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: AdaDelta
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -119,8 +120,8 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1.0,
-    rho: float = 0.9,
-    eps: float = 1e-6,
+    rho: Float = 0.9,
+    eps: Float = 1e-6,
     weight_decay: Number | None = None,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,

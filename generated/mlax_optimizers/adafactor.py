@@ -58,6 +58,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, mean, outer_mean, rms, sqrt, two_axes, without
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -93,16 +94,16 @@ class Adafactor(Optimizer):
     min_dim_size_to_factor: Annotated[int, integer(at_least=1)] = 128
     """A leaf is factored if both axes are at least this long, n₀ ≥ 1. Only for
     factored_axes="largest"."""
-    decay_rate: Annotated[float, number(above=0)] = 0.8
+    decay_rate: Annotated[Float, number(above=0)] = 0.8
     """Exponent of the second moment's decay, 1 - t^-c, c > 0."""
     decay_offset: Annotated[int, integer(at_least=0)] = 0
     """Number of steps that the decay does not count, such as the steps before fine-tuning,
     t₀ ≥ 0."""
     multiply_by_parameter_scale: bool = True
     """Multiply the step size by the RMS of the leaf's weights."""
-    min_scale: Annotated[float, number(above=0)] = 1e-3
+    min_scale: Annotated[Float, number(above=0)] = 1e-3
     """Lower limit of that RMS, ε₂ > 0."""
-    clipping_threshold: Annotated[float | None, number(above=0)] = 1.0
+    clipping_threshold: Annotated[Float | None, number(above=0)] = 1.0
     """Upper limit of the RMS of the direction, d > 0. None: no limit."""
     momentum: Annotated[Number | None, scheduled(at_least=0, below=1)] = None
     """Decay of the mean step, 0 ≤ β₁ < 1. None: no mean is kept, which saves its memory. A number,
@@ -204,7 +205,7 @@ class State(NamedTuple, Generic[Weights]):
     """Mean step. Same structure as the weights; None if `momentum is None`. `Int8` leaves with
     int8: see `optim.slot_values`."""
     hyperparameters: Adafactor
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -214,11 +215,11 @@ def init(
     learning_rate: Number = 1e-2,
     relative_step: bool = False,
     min_dim_size_to_factor: int = 128,
-    decay_rate: float = 0.8,
+    decay_rate: Float = 0.8,
     decay_offset: int = 0,
     multiply_by_parameter_scale: bool = True,
-    min_scale: float = 1e-3,
-    clipping_threshold: float | None = 1.0,
+    min_scale: Float = 1e-3,
+    clipping_threshold: Float | None = 1.0,
     momentum: Number | None = None,
     weight_decay_rate: Number | None = None,
     weight_decay_scale: Literal["none", "learning_rate", "step"] = "none",

@@ -27,6 +27,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -55,15 +56,15 @@ class Adagrad(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2
     """Step size, η ≥ 0. A number, an array or a schedule."""
-    initial_accumulator_value: Annotated[float, number(at_least=0)] = 0.1
+    initial_accumulator_value: Annotated[Float, number(at_least=0)] = 0.1
     """Start of the sum of squares, v₀ ≥ 0."""
-    eps: Annotated[float, number(above=0)] = 1e-7
+    eps: Annotated[Float, number(above=0)] = 1e-7
     """Keeps the denominator above zero, ε > 0."""
     eps_in_sqrt: bool = True
     """Add eps under the square root (Optax) instead of to the root (MLX, PyTorch)."""
     weight_decay: Annotated[Number | None, scheduled(at_least=0)] = None
     """Coupled (L2) weight decay, λ ≥ 0. None: no weight decay. A number, an array or a schedule."""
-    lr_decay: Annotated[float, number(at_least=0)] = 0.0
+    lr_decay: Annotated[Float, number(at_least=0)] = 0.0
     """How fast the step size falls: it is divided by 1 + lr_decay (t - 1), γ ≥ 0."""
     slot_dtype: SlotDtype | None = None
     """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
@@ -113,7 +114,7 @@ class State(NamedTuple, Generic[Weights]):
     """Sum of the squared gradients. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: Adagrad
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -121,11 +122,11 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-2,
-    initial_accumulator_value: float = 0.1,
-    eps: float = 1e-7,
+    initial_accumulator_value: Float = 0.1,
+    eps: Float = 1e-7,
     eps_in_sqrt: bool = True,
     weight_decay: Number | None = None,
-    lr_decay: float = 0.0,
+    lr_decay: Float = 0.0,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:

@@ -23,6 +23,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -51,11 +52,11 @@ class AdamaxW(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 2e-3
     """Step size, α ≥ 0. A number, an array or a schedule."""
-    b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+    b1: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Decay of the first moment, 0 ≤ β₁ < 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.999
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.999
     """Decay of the infinity norm, 0 ≤ β₂ < 1."""
-    eps: Annotated[float, number(above=0)] = 1e-8
+    eps: Annotated[Float, number(above=0)] = 1e-8
     """Added to the magnitude of the gradient before the maximum is taken, ε > 0."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 1e-4
     """Decoupled weight decay; multiplied by the learning rate, λ ≥ 0. A number, an array or a
@@ -111,7 +112,7 @@ class State(NamedTuple, Generic[Weights]):
     """Exponentially weighted infinity norm of the gradients. Same structure as the weights. `Int8`
     leaves with int8: see `optim.slot_values`."""
     hyperparameters: AdamaxW
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -119,9 +120,9 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 2e-3,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
+    b1: Float = 0.9,
+    b2: Float = 0.999,
+    eps: Float = 1e-8,
     weight_decay: Number = 1e-4,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,

@@ -34,6 +34,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -62,15 +63,15 @@ class Adan(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
     """Step size, η ≥ 0. A number, an array or a schedule."""
-    b1: Annotated[float, number(at_least=0, below=1)] = 0.98
+    b1: Annotated[Float, number(at_least=0, below=1)] = 0.98
     """Decay of the mean gradient, 0 ≤ β₁ < 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.92
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.92
     """Decay of the mean difference of gradients, 0 ≤ β₂ < 1."""
-    b3: Annotated[float, number(at_least=0, below=1)] = 0.99
+    b3: Annotated[Float, number(at_least=0, below=1)] = 0.99
     """Decay of the second moment, 0 ≤ β₃ < 1."""
-    eps: Annotated[float, number(above=0)] = 1e-8
+    eps: Annotated[Float, number(above=0)] = 1e-8
     """Added to the denominator, ε > 0."""
-    eps_root: Annotated[float, number(at_least=0)] = 1e-8
+    eps_root: Annotated[Float, number(at_least=0)] = 1e-8
     """Added under the square root, ε_root ≥ 0."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Decoupled weight decay; multiplied by the learning rate, λ ≥ 0. A number, an array or a
@@ -134,7 +135,7 @@ class State(NamedTuple, Generic[Weights]):
     """Previous gradient. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: Adan
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -142,11 +143,11 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-3,
-    b1: float = 0.98,
-    b2: float = 0.92,
-    b3: float = 0.99,
-    eps: float = 1e-8,
-    eps_root: float = 1e-8,
+    b1: Float = 0.98,
+    b2: Float = 0.92,
+    b3: Float = 0.99,
+    eps: Float = 1e-8,
+    eps_root: Float = 1e-8,
     weight_decay: Number = 0.0,
     decay: Literal["added", "proximal"] = "added",
     slot_dtype: SlotDtype | None = None,

@@ -26,6 +26,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -54,17 +55,17 @@ class AdEMAMix(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
     """Step size, η ≥ 0. A number, an array or a schedule."""
-    b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+    b1: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Decay of the fast mean, 0 ≤ β₁ < 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.999
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.999
     """Decay of the second moment, 0 ≤ β₂ < 1."""
     b3: Annotated[Number, scheduled(at_least=0, below=1)] = 0.9999
     """Decay of the slow mean, 0 ≤ β₃ < 1. A number, an array or a schedule."""
     alpha: Annotated[Number, scheduled(at_least=0)] = 5.0
     """Weight of the slow mean, α ≥ 0. A number, an array or a schedule."""
-    eps: Annotated[float, number(above=0)] = 1e-8
+    eps: Annotated[Float, number(above=0)] = 1e-8
     """Added to the denominator, ε > 0."""
-    eps_root: Annotated[float, number(at_least=0)] = 0.0
+    eps_root: Annotated[Float, number(at_least=0)] = 0.0
     """Added under the square root; useful when differentiating through the optimizer,
     ε_root ≥ 0."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
@@ -128,7 +129,7 @@ class State(NamedTuple, Generic[Weights]):
     """Second moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: AdEMAMix
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -136,12 +137,12 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-3,
-    b1: float = 0.9,
-    b2: float = 0.999,
+    b1: Float = 0.9,
+    b2: Float = 0.999,
     b3: Number = 0.9999,
     alpha: Number = 5.0,
-    eps: float = 1e-8,
-    eps_root: float = 0.0,
+    eps: Float = 1e-8,
+    eps_root: Float = 0.0,
     weight_decay: Number = 0.0,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,

@@ -29,6 +29,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, clip, map_leaves, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -59,17 +60,17 @@ class ADOPT(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
     """Step size, α ≥ 0. A number, an array or a schedule."""
-    b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+    b1: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Decay of the mean direction, 0 ≤ β₁ < 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.9999
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.9999
     """Decay of the second moment, 0 ≤ β₂ < 1."""
-    eps: Annotated[float, number(above=0)] = 1e-6
+    eps: Annotated[Float, number(above=0)] = 1e-6
     """Smallest denominator, ε > 0."""
     nesterov: bool = False
     """Use Nesterov momentum for the mean direction."""
     use_clipping: bool = True
     """Clip each element of the direction."""
-    clip_exponent: Annotated[float, number(at_least=0)] = 0.25
+    clip_exponent: Annotated[Float, number(at_least=0)] = 0.25
     """The limit is the number of earlier steps to this power, p ≥ 0."""
     slot_dtype: SlotDtype | None = None
     """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
@@ -120,7 +121,7 @@ class State(NamedTuple, Generic[Weights]):
     """Second moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: ADOPT
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -128,12 +129,12 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-3,
-    b1: float = 0.9,
-    b2: float = 0.9999,
-    eps: float = 1e-6,
+    b1: Float = 0.9,
+    b2: Float = 0.9999,
+    eps: Float = 1e-6,
     nesterov: bool = False,
     use_clipping: bool = True,
-    clip_exponent: float = 0.25,
+    clip_exponent: Float = 0.25,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:

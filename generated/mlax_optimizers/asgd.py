@@ -29,6 +29,7 @@ from jaxtyping import Array
 from mlax.leafwise import Output, map_leaves
 from mlax.optimizer import (
     Dtype,
+    Float,
     Number,
     Optimizer,
     copies,
@@ -57,11 +58,11 @@ class ASGD(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2
     """Size of the first step, η₀ ≥ 0. A number, an array or a schedule."""
-    lambd: Annotated[float, number(at_least=0)] = 1e-4
+    lambd: Annotated[Float, number(at_least=0)] = 1e-4
     """Decay of the weights, and of the step size, λ ≥ 0."""
-    alpha: Annotated[float, number(at_least=0)] = 0.75
+    alpha: Annotated[Float, number(at_least=0)] = 0.75
     """Exponent of the decay of the step size, α ≥ 0."""
-    t0: Annotated[float, number(at_least=0)] = 1e6
+    t0: Annotated[Float, number(at_least=0)] = 1e6
     """Step after which averaging begins; before that, the average equals the weights, t₀ ≥ 0."""
     weight_decay: Annotated[Number | None, scheduled(at_least=0)] = None
     """Coupled (L2) weight decay, δ ≥ 0. None: no weight decay. A number, an array or a schedule."""
@@ -115,7 +116,7 @@ class State(NamedTuple, Generic[Weights]):
     average: Weights
     """Averaged weights. Same structure as the weights."""
     hyperparameters: ASGD
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -123,9 +124,9 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-2,
-    lambd: float = 1e-4,
-    alpha: float = 0.75,
-    t0: float = 1e6,
+    lambd: Float = 1e-4,
+    alpha: Float = 0.75,
+    t0: Float = 1e6,
     weight_decay: Number | None = None,
     slot_dtype: Dtype | None = None,
     stochastic_rounding: bool = False,

@@ -23,6 +23,7 @@ from jaxtyping import Array
 from mlax.leafwise import Output, map_leaves, sqrt, trust_ratio
 from mlax.optimizer import (
     Dtype,
+    Float,
     Number,
     Optimizer,
     exportable,
@@ -51,7 +52,7 @@ class Fromage(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 0.01
     """Step size, relative to the norm of the weights, η ≥ 0. A number, an array or a schedule."""
-    min_norm: Annotated[float, number(at_least=0)] = 1e-6
+    min_norm: Annotated[Float, number(at_least=0)] = 1e-6
     """Lower limit of the norms of weights and gradients, ν ≥ 0."""
     slot_dtype: Annotated[Dtype | None, not_int8("there are no slots")] = None
     """Floating-point dtype of the slots. None: that of the weights."""
@@ -95,7 +96,7 @@ class State(NamedTuple, Generic[Weights]):
     learning_rate: Scalar
     """Value used by the last step; initially, the one for the first step."""
     hyperparameters: Fromage
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -103,7 +104,7 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 0.01,
-    min_norm: float = 1e-6,
+    min_norm: Float = 1e-6,
     slot_dtype: Dtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:

@@ -26,6 +26,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves, trust_ratio
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -58,9 +59,9 @@ class LARS(Optimizer):
     """Step size, γ ≥ 0. A number, an array or a schedule."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Coupled (L2) weight decay, β ≥ 0. A number, an array or a schedule."""
-    trust_coefficient: Annotated[float, number(above=0)] = 1e-3
+    trust_coefficient: Annotated[Float, number(above=0)] = 1e-3
     """Length of a step relative to the norm of the weights, at a learning rate of 1, η > 0."""
-    eps: Annotated[float, number(at_least=0)] = 0.0
+    eps: Annotated[Float, number(at_least=0)] = 0.0
     """Added to the norm of the gradient, ε ≥ 0."""
     momentum: Annotated[Number, scheduled(at_least=0, below=1)] = 0.9
     """Decay of the velocity, 0 ≤ m < 1. A number, an array or a schedule."""
@@ -115,7 +116,7 @@ class State(NamedTuple, Generic[Weights]):
     velocity: Weights
     """Velocity. Same structure as the weights. `Int8` leaves with int8: see `optim.slot_values`."""
     hyperparameters: LARS
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -124,8 +125,8 @@ def init(
     *,
     learning_rate: Number = 0.1,
     weight_decay: Number = 0.0,
-    trust_coefficient: float = 1e-3,
-    eps: float = 0.0,
+    trust_coefficient: Float = 1e-3,
+    eps: Float = 0.0,
     momentum: Number = 0.9,
     nesterov: bool = False,
     slot_dtype: SlotDtype | None = None,

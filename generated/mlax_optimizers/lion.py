@@ -22,6 +22,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -50,9 +51,9 @@ class Lion(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-4
     """Step size: how far each weight moves in a step, η ≥ 0. A number, an array or a schedule."""
-    b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+    b1: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Weight of the mean gradient in the mix, 0 ≤ β₁ < 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.99
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.99
     """Decay of the mean gradient, 0 ≤ β₂ < 1."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 1e-3
     """Decoupled weight decay; multiplied by the learning rate, λ ≥ 0. A number, an array or a
@@ -105,7 +106,7 @@ class State(NamedTuple, Generic[Weights]):
     """Mean gradient. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: Lion
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -113,8 +114,8 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-4,
-    b1: float = 0.9,
-    b2: float = 0.99,
+    b1: Float = 0.9,
+    b2: Float = 0.99,
     weight_decay: Number = 1e-3,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,

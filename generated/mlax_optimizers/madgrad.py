@@ -25,6 +25,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, cbrt, map_leaves, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -59,7 +60,7 @@ class MADGRAD(Optimizer):
     """Weight of the old weights in the new ones, 0 ≤ μ < 1. A number, an array or a schedule."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Coupled (L2) weight decay, ρ ≥ 0. A number, an array or a schedule."""
-    eps: Annotated[float, number(above=0)] = 1e-6
+    eps: Annotated[Float, number(above=0)] = 1e-6
     """Added to the denominator, ε > 0."""
     slot_dtype: SlotDtype | None = None
     """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
@@ -117,7 +118,7 @@ class State(NamedTuple, Generic[Weights]):
     """Weights at the start. Same structure as the weights. Never in eight bits: a copy of the
     weights."""
     hyperparameters: MADGRAD
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -127,7 +128,7 @@ def init(
     learning_rate: Number = 1e-2,
     momentum: Number = 0.9,
     weight_decay: Number = 0.0,
-    eps: float = 1e-6,
+    eps: Float = 1e-6,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:

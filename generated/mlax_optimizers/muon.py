@@ -54,6 +54,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, as_matrix, map_leaves, orthogonalize, reshape, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -106,7 +107,7 @@ class Muon(Optimizer):
     """Correct the momentum for its start at zero."""
     preconditioning: Literal["frobenius", "spectral", "aol", "schatten"] = "frobenius"
     """The norm that a matrix is divided by before the iterations."""
-    consistent_rms: Annotated[float | None, number(above=0)] = None
+    consistent_rms: Annotated[Float | None, number(above=0)] = None
     """RMS of the step of a matrix, r > 0. None: the step is scaled by the lengths of the leaf's
     last two axes, as in MLX, even if more axes are merged into the matrix."""
     layout: Literal["in_out", "out_in"] = "in_out"
@@ -114,11 +115,11 @@ class Muon(Optimizer):
     convolution."""
     others: Literal["adam", "sgd"] = "adam"
     """The algorithm for weights that are not matrices. PyTorch's Muon refuses them."""
-    adam_b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+    adam_b1: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Decay of Adam's first moment, 0 ≤ β₁ < 1."""
-    adam_b2: Annotated[float, number(at_least=0, below=1)] = 0.999
+    adam_b2: Annotated[Float, number(at_least=0, below=1)] = 0.999
     """Decay of Adam's second moment, 0 ≤ β₂ < 1."""
-    adam_eps_root: Annotated[float, number(at_least=0)] = 0.0
+    adam_eps_root: Annotated[Float, number(at_least=0)] = 0.0
     """Added under Adam's square root, ε_root ≥ 0."""
     adam_weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Decoupled weight decay of Adam, λₐ ≥ 0. A number, an array or a schedule."""
@@ -189,7 +190,7 @@ class State(NamedTuple, Generic[Weights]):
     """Second moment where Adam is used. Same structure as the weights; () for a leaf if `matrix or
     others != "adam"`. `Int8` leaves with int8: see `optim.slot_values`."""
     hyperparameters: Muon
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -207,12 +208,12 @@ def init(
     adaptive: bool = False,
     bias_correction: bool = True,
     preconditioning: Literal["frobenius", "spectral", "aol", "schatten"] = "frobenius",
-    consistent_rms: float | None = None,
+    consistent_rms: Float | None = None,
     layout: Literal["in_out", "out_in"] = "in_out",
     others: Literal["adam", "sgd"] = "adam",
-    adam_b1: float = 0.9,
-    adam_b2: float = 0.999,
-    adam_eps_root: float = 0.0,
+    adam_b1: Float = 0.9,
+    adam_b2: Float = 0.999,
+    adam_eps_root: Float = 0.0,
     adam_weight_decay: Number = 0.0,
     adam_learning_rate: Number | None = None,
     slot_dtype: SlotDtype | None = None,

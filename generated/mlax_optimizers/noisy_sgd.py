@@ -22,6 +22,7 @@ from jaxtyping import Array, Key
 from mlax.leafwise import Output, map_leaves, normal, sqrt
 from mlax.optimizer import (
     Dtype,
+    Float,
     Number,
     Optimizer,
     exportable,
@@ -52,9 +53,9 @@ class NoisySGD(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2
     """Step size, α ≥ 0. A number, an array or a schedule."""
-    eta: Annotated[float, number(at_least=0)] = 0.01
+    eta: Annotated[Float, number(at_least=0)] = 0.01
     """Variance of the noise in the first step, η ≥ 0."""
-    gamma: Annotated[float, number(at_least=0)] = 0.55
+    gamma: Annotated[Float, number(at_least=0)] = 0.55
     """Exponent of the decay of that variance, γ ≥ 0."""
     seed: Annotated[int, integer()] = 0
     """Seed of the noise."""
@@ -102,7 +103,7 @@ class State(NamedTuple, Generic[Weights]):
     key: Key[Array, ""]
     """Random key of the noise."""
     hyperparameters: NoisySGD
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -110,8 +111,8 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-2,
-    eta: float = 0.01,
-    gamma: float = 0.55,
+    eta: Float = 0.01,
+    gamma: Float = 0.55,
     seed: int = 0,
     slot_dtype: Dtype | None = None,
     stochastic_rounding: bool = False,

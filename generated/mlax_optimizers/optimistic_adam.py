@@ -33,6 +33,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -61,17 +62,17 @@ class OptimisticAdam(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
     """Step size, η ≥ 0. A number, an array or a schedule."""
-    alpha: Annotated[float, number(at_least=0)] = 1.0
+    alpha: Annotated[Float, number(at_least=0)] = 1.0
     """Weight of Adam's direction, α ≥ 0."""
-    beta: Annotated[float, number(at_least=0)] = 1.0
+    beta: Annotated[Float, number(at_least=0)] = 1.0
     """Weight of the change of that direction since the last step, β ≥ 0."""
-    b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+    b1: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Decay of the first moment, 0 ≤ β₁ < 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.999
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.999
     """Decay of the second moment, 0 ≤ β₂ < 1."""
-    eps: Annotated[float, number(above=0)] = 1e-8
+    eps: Annotated[Float, number(above=0)] = 1e-8
     """Added to the denominator, ε > 0."""
-    eps_root: Annotated[float, number(at_least=0)] = 0.0
+    eps_root: Annotated[Float, number(at_least=0)] = 0.0
     """Added under the square root; useful when differentiating through the optimizer,
     ε_root ≥ 0."""
     nesterov: bool = True
@@ -128,7 +129,7 @@ class State(NamedTuple, Generic[Weights]):
     """Previous direction. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: OptimisticAdam
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -136,12 +137,12 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-3,
-    alpha: float = 1.0,
-    beta: float = 1.0,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    eps_root: float = 0.0,
+    alpha: Float = 1.0,
+    beta: Float = 1.0,
+    b1: Float = 0.9,
+    b2: Float = 0.999,
+    eps: Float = 1e-8,
+    eps_root: Float = 0.0,
     nesterov: bool = True,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,

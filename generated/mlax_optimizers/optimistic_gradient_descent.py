@@ -103,7 +103,7 @@ class State(NamedTuple, Generic[Weights]):
     """Previous gradient. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: OptimisticGradientDescent
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked

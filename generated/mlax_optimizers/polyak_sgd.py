@@ -30,6 +30,7 @@ from jaxtyping import Array
 from mlax.leafwise import Output, Totals, abs2, map_leaves, reduce_leaves, totals
 from mlax.optimizer import (
     Dtype,
+    Float,
     Number,
     Optimizer,
     exportable,
@@ -59,9 +60,9 @@ class PolyakSGD(Optimizer):
     """Largest step size, γ_max > 0. A number, an array or a schedule."""
     scaling: Annotated[Number, scheduled(at_least=0)] = 1.0
     """Multiplies the step size, s ≥ 0. A number, an array or a schedule."""
-    f_min: Annotated[float, number()] = 0.0
+    f_min: Annotated[Float, number()] = 0.0
     """Smallest value of the loss, or an estimate of it, f*."""
-    eps: Annotated[float, number(at_least=0)] = 0.0
+    eps: Annotated[Float, number(at_least=0)] = 0.0
     """Added to the denominator, ε ≥ 0."""
     variant: Literal["sps", "sps_plus"] = "sps"
     """What happens if the loss is below f_min: a step backwards (sps), or no step (sps_plus)."""
@@ -119,7 +120,7 @@ class State(NamedTuple, Generic[Weights]):
     scaling: Scalar
     """Value used by the last step; initially, the one for the first step."""
     hyperparameters: PolyakSGD
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -128,8 +129,8 @@ def init(
     *,
     max_learning_rate: Number = 1.0,
     scaling: Number = 1.0,
-    f_min: float = 0.0,
-    eps: float = 0.0,
+    f_min: Float = 0.0,
+    eps: Float = 0.0,
     variant: Literal["sps", "sps_plus"] = "sps",
     slot_dtype: Dtype | None = None,
     stochastic_rounding: bool = False,

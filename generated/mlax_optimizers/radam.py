@@ -39,6 +39,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -68,16 +69,16 @@ class RAdam(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
     """Step size, α ≥ 0. A number, an array or a schedule."""
-    b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+    b1: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Decay of the first moment, 0 ≤ β₁ < 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.999
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.999
     """Decay of the second moment, 0 ≤ β₂ < 1."""
-    eps: Annotated[float, number(above=0)] = 1e-8
+    eps: Annotated[Float, number(above=0)] = 1e-8
     """Added to the denominator, ε > 0."""
-    eps_root: Annotated[float, number(at_least=0)] = 0.0
+    eps_root: Annotated[Float, number(at_least=0)] = 0.0
     """Added under the square root; useful when differentiating through the optimizer,
     ε_root ≥ 0."""
-    threshold: Annotated[float, number(at_least=4)] = 5.0
+    threshold: Annotated[Float, number(at_least=4)] = 5.0
     """Length of the moving average from which on the second moment is used, ρ_min ≥ 4."""
     nesterov: bool = False
     """Use Nesterov momentum for the first moment."""
@@ -140,7 +141,7 @@ class State(NamedTuple, Generic[Weights]):
     """Second moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: RAdam
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -148,11 +149,11 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-3,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    eps_root: float = 0.0,
-    threshold: float = 5.0,
+    b1: Float = 0.9,
+    b2: Float = 0.999,
+    eps: Float = 1e-8,
+    eps_root: Float = 0.0,
+    threshold: Float = 5.0,
     nesterov: bool = False,
     eps_in: Literal["corrected", "moment"] = "corrected",
     weight_decay: Number | None = None,

@@ -36,6 +36,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -65,11 +66,11 @@ class RMSprop(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2
     """Step size, α ≥ 0. A number, an array or a schedule."""
-    decay: Annotated[float, number(at_least=0, below=1)] = 0.9
+    decay: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Decay of the mean square, 0 ≤ ρ < 1."""
-    eps: Annotated[float, number(above=0)] = 1e-8
+    eps: Annotated[Float, number(above=0)] = 1e-8
     """Keeps the denominator above zero, ε > 0."""
-    initial_scale: Annotated[float, number(at_least=0)] = 0.0
+    initial_scale: Annotated[Float, number(at_least=0)] = 0.0
     """What the mean square begins with, v₀ ≥ 0."""
     eps_in_sqrt: bool = True
     """Add eps under the square root (Optax) instead of to the root (MLX, PyTorch)."""
@@ -97,7 +98,9 @@ class RMSprop(Optimizer):
     def __post_init__(self) -> None:
         """Check each hyperparameter and their combination."""
         super().__post_init__()
-        self.require(not self.nesterov or self.momentum is not None, "nesterov needs a momentum")
+        self.require(
+            lambda: not self.nesterov or self.momentum is not None, "nesterov needs a momentum"
+        )
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step.
@@ -148,7 +151,7 @@ class State(NamedTuple, Generic[Weights]):
     """Velocity. Same structure as the weights; None if `momentum is None`. `Int8` leaves with int8:
     see `optim.slot_values`."""
     hyperparameters: RMSprop
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -156,9 +159,9 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-2,
-    decay: float = 0.9,
-    eps: float = 1e-8,
-    initial_scale: float = 0.0,
+    decay: Float = 0.9,
+    eps: Float = 1e-8,
+    initial_scale: Float = 0.0,
     eps_in_sqrt: bool = True,
     centered: bool = False,
     momentum: Number | None = None,

@@ -29,6 +29,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -58,13 +59,13 @@ class Rprop(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2
     """Step sizes of the first step; not used later, Δ₀ ≥ 0. A number, an array or a schedule."""
-    eta_minus: Annotated[float, number(above=0, below=1)] = 0.5
+    eta_minus: Annotated[Float, number(above=0, below=1)] = 0.5
     """Multiplies a step size if the sign has changed, 0 < η⁻ < 1."""
-    eta_plus: Annotated[float, number(above=1)] = 1.2
+    eta_plus: Annotated[Float, number(above=1)] = 1.2
     """Multiplies a step size if the sign is the same, η⁺ > 1."""
-    min_step_size: Annotated[float, number(above=0)] = 1e-6
+    min_step_size: Annotated[Float, number(above=0)] = 1e-6
     """Smallest step size, Δ_min > 0."""
-    max_step_size: Annotated[float, number(above=0)] = 50.0
+    max_step_size: Annotated[Float, number(above=0)] = 50.0
     """Largest step size, Δ_max > 0."""
     slot_dtype: SlotDtype | None = None
     """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
@@ -77,7 +78,8 @@ class Rprop(Optimizer):
         """Check each hyperparameter and their combination."""
         super().__post_init__()
         self.require(
-            self.min_step_size <= self.max_step_size, "min_step_size must be <= max_step_size"
+            lambda: self.min_step_size <= self.max_step_size,
+            "min_step_size must be <= max_step_size",
         )
 
     def init(self, weights: Weights) -> "State[Weights]":
@@ -122,7 +124,7 @@ class State(NamedTuple, Generic[Weights]):
     """Signs of the previous gradient; 0 where the sign had changed. Same structure as the weights.
     `Int8` leaves with int8: see `optim.slot_values`."""
     hyperparameters: Rprop
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -130,10 +132,10 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-2,
-    eta_minus: float = 0.5,
-    eta_plus: float = 1.2,
-    min_step_size: float = 1e-6,
-    max_step_size: float = 50.0,
+    eta_minus: Float = 0.5,
+    eta_plus: Float = 1.2,
+    min_step_size: Float = 1e-6,
+    max_step_size: Float = 50.0,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:

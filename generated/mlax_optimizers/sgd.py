@@ -31,6 +31,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -62,7 +63,7 @@ class SGD(Optimizer):
     momentum: Annotated[Number | None, scheduled(at_least=0, below=1)] = 0.0
     """Decay of the velocity, 0 ≤ μ < 1. None: no velocity is kept. A number, an array or a
     schedule."""
-    dampening: Annotated[float, number(at_least=0, at_most=1)] = 0.0
+    dampening: Annotated[Float, number(at_least=0, at_most=1)] = 0.0
     """The velocity is given 1 - dampening times the gradient, 0 ≤ τ ≤ 1."""
     nesterov: bool = False
     """Use Nesterov momentum."""
@@ -81,7 +82,7 @@ class SGD(Optimizer):
         """Check each hyperparameter and their combination."""
         super().__post_init__()
         self.require(
-            not self.nesterov or (self.momentum is not None and self.dampening == 0),
+            lambda: not self.nesterov or (self.momentum is not None and self.dampening == 0),
             "nesterov needs a momentum and no dampening",
         )
 
@@ -128,7 +129,7 @@ class State(NamedTuple, Generic[Weights]):
     """Velocity. Same structure as the weights; None if `momentum is None`. `Int8` leaves with int8:
     see `optim.slot_values`."""
     hyperparameters: SGD
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -137,7 +138,7 @@ def init(
     *,
     learning_rate: Number = 1e-2,
     momentum: Number | None = 0.0,
-    dampening: float = 0.0,
+    dampening: Float = 0.0,
     nesterov: bool = False,
     weight_decay: Number | None = None,
     dampen_first_step: bool = True,

@@ -21,6 +21,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -49,7 +50,7 @@ class Signum(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-4
     """Step size: how far each weight moves in a step, δ ≥ 0. A number, an array or a schedule."""
-    beta: Annotated[float, number(at_least=0, below=1)] = 0.9
+    beta: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Decay of the mean gradient, 0 ≤ β < 1."""
     slot_dtype: SlotDtype | None = None
     """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
@@ -97,7 +98,7 @@ class State(NamedTuple, Generic[Weights]):
     """Mean gradient. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: Signum
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -105,7 +106,7 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-4,
-    beta: float = 0.9,
+    beta: Float = 0.9,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:

@@ -27,6 +27,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, along, least, map_leaves, max_except, sqrt, vectors
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -61,7 +62,7 @@ class SM3(Optimizer):
     momentum: Annotated[Number | None, scheduled(at_least=0, below=1)] = 0.9
     """Decay of the mean direction, 0 ≤ β < 1. None: no mean is kept, which saves its memory. A
     number, an array or a schedule."""
-    eps: Annotated[float, number(above=0)] = 1e-8
+    eps: Annotated[Float, number(above=0)] = 1e-8
     """Added under the square root, ε > 0."""
     slot_dtype: SlotDtype | None = None
     """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
@@ -119,7 +120,7 @@ class State(NamedTuple, Generic[Weights]):
     """Mean direction. Same structure as the weights; None if `momentum is None`. `Int8` leaves with
     int8: see `optim.slot_values`."""
     hyperparameters: SM3
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -128,7 +129,7 @@ def init(
     *,
     learning_rate: Number = 0.1,
     momentum: Number | None = 0.9,
-    eps: float = 1e-8,
+    eps: Float = 1e-8,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:

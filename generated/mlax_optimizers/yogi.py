@@ -27,6 +27,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -55,18 +56,18 @@ class Yogi(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2
     """Step size, η ≥ 0. A number, an array or a schedule."""
-    b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+    b1: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Decay of the first moment, 0 ≤ β₁ < 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.999
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.999
     """The second moment changes by 1 - b2 times the squared gradient, 0 ≤ β₂ < 1."""
-    eps: Annotated[float, number(above=0)] = 1e-3
+    eps: Annotated[Float, number(above=0)] = 1e-3
     """Added to the denominator, ε > 0."""
-    eps_root: Annotated[float, number(at_least=0)] = 0.0
+    eps_root: Annotated[Float, number(at_least=0)] = 0.0
     """Added under the square root; useful when differentiating through the optimizer,
     ε_root ≥ 0."""
-    initial_accumulator_value: Annotated[float, number(at_least=0)] = 1e-6
+    initial_accumulator_value: Annotated[Float, number(at_least=0)] = 1e-6
     """Start of the second moment, v₀ ≥ 0."""
-    initial_mean: Annotated[float, number()] = 1e-6
+    initial_mean: Annotated[Float, number()] = 1e-6
     """Start of the first moment, m₀."""
     bias_correction: bool = True
     """Correct the moments for their start at zero."""
@@ -119,7 +120,7 @@ class State(NamedTuple, Generic[Weights]):
     """Second moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: Yogi
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -127,12 +128,12 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-2,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-3,
-    eps_root: float = 0.0,
-    initial_accumulator_value: float = 1e-6,
-    initial_mean: float = 1e-6,
+    b1: Float = 0.9,
+    b2: Float = 0.999,
+    eps: Float = 1e-3,
+    eps_root: Float = 0.0,
+    initial_accumulator_value: Float = 1e-6,
+    initial_mean: Float = 1e-6,
     bias_correction: bool = True,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,

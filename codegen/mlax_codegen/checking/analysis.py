@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mlax_codegen.checking.branches import Branches
+from mlax_codegen.checking.decisive import decisive
 from mlax_codegen.checking.defaults import check_defaults
 from mlax_codegen.checking.eight_bits import nonnegative, not_int8
 from mlax_codegen.checking.flow import Flow
@@ -44,6 +45,8 @@ class Analysis:
         several: Slots that hold an array for each axis.
         shapes: The type of each name in [shapes].
         called: Functions that are called anywhere.
+        decisive: Floats that an `if`, a `when`, a shape or a static argument reads. They cannot be
+            arrays.
         intervals: The numbers of steps between two computations of what is not computed in every step.
     """
 
@@ -63,6 +66,7 @@ class Analysis:
     several: frozenset[str]
     shapes: Mapping[str, Type]
     called: frozenset[str]
+    decisive: frozenset[str]
     intervals: tuple[str, ...]
 
 
@@ -179,6 +183,7 @@ def _conclude(
         several=frozenset(s for s, t in flow.names.slot_types.items() if t is Type.ARRAYS),
         shapes={name: kind.type for name, kind in flow.names.shapes.items()},
         called=frozenset(calls_in(everywhere)),
+        decisive=decisive(spec),
         intervals=tuple(dict.fromkeys(_intervals(in_step))),
     )
 

@@ -55,8 +55,10 @@ class _Scalars:
     def __init__(self, spec: Spec, analysis: Analysis) -> None:
         self.types: dict[str, set[str]] = {STEP_NUMBER: {_ARRAY}}
         for h in spec.hyperparameters:
-            plain = _ARRAY if h.schedulable else _FLOAT
-            self.types[h.name] = {plain, _NONE} if h.optional else {plain}
+            kinds = {_ARRAY} if h.schedulable else {_FLOAT}
+            if h.kind == "float" and h.name not in analysis.decisive:
+                kinds.add(_ARRAY)
+            self.types[h.name] = {*kinds, _NONE} if h.optional else kinds
         arrays = [scalar.name for scalar in spec.scalars]
         arrays += [argument.name for argument in spec.arguments]
         arrays += [name for plan in analysis.phases for name in plan.totals]

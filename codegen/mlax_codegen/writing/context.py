@@ -11,6 +11,7 @@ from mlax_codegen.language import CYCLE, FUNCTIONS
 from mlax_codegen.reading.declarations import Scalar, Slot
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Requirement, Spec
+from mlax_codegen.reading.trees import names_in
 from mlax_codegen.writing.docstrings import (
     class_docstring,
     described,
@@ -92,7 +93,13 @@ class Module:
         self.init_docstring: str = init_docstring(spec, [*texts.items()])
         self.fields: list[Field] = [
             *(
-                Field(h.name, _type(h), _annotation(h), h.default, field_docstring(texts[h.name]))
+                Field(
+                    h.name,
+                    _type(h, analysis),
+                    _annotation(h, analysis),
+                    h.default,
+                    field_docstring(texts[h.name]),
+                )
                 for h in spec.hyperparameters
             ),
             Field(
@@ -220,6 +227,11 @@ class Module:
         return any(h.schedulable for h in self.spec.hyperparameters)
 
     @property
+    def run_time_numbers(self) -> bool:
+        """Whether some hyperparameter may be a run-time number, which each state holds for itself."""
+        return any(field.type.startswith(("Number", "Float")) for field in self.fields)
+
+    @property
     def keys(self) -> list[str]:
         """The random keys in the state."""
         return [scalar.name for scalar in self.spec.scalars if scalar.is_key]
@@ -300,7 +312,9 @@ class Module:
         names: set[str] = {self._dtype, "Optimizer", "exportable", "merged", "trainable"}
         names |= {"no_steps", "one_more"}
         names |= {_specifier(h) for h in self.spec.hyperparameters} - {""}
-        names |= {"Number", "follow_schedules", "initial"} if self.schedules else set()
+        names |= {"Number", "initial"} if self.schedules else set()
+        names |= {"Float"} if any(x.type.startswith("Float") for x in self.fields) else set()
+        names |= {"follow_schedules"} if self.run_time_numbers else set()
         names |= {words[slot.init.word] for slot in self.spec.slots}
         for scalar in self.spec.scalars:
             names |= {"key", "folded", "renewed"} if scalar.is_key else {"scalar"}
@@ -386,7 +400,10 @@ def _narrow(spec: Spec, analysis: Analysis, held: Mapping[str, str]) -> str:
 def _requirement(requirement: Requirement, spec: Spec) -> tuple[str, str]:
     own = {h.name: f"self.{h.name}" for h in spec.hyperparameters}
     code = requirement.test
+    test_names = {*names_in([code.expression])}
     test = expression_text(code.text, code.expression, own)
+    if any(h.kind == "float" and h.name in test_names for h in spec.hyperparameters):
+        test = f"lambda: {test}"
     return test, _string(requirement.message)
 
 
@@ -401,10 +418,12 @@ def _string(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _type(h: Hyperparameter) -> str:
+def _type(h: Hyperparameter, analysis: Analysis) -> str:
     match h.kind:
+        case "float" if h.schedulable:
+            plain = "Number"
         case "float":
-            plain = "Number" if h.schedulable else "float"
+            plain = "float" if h.name in analysis.decisive else "Float"
         case "integer":
             plain = "int"
         case "flag":
@@ -414,12 +433,12 @@ def _type(h: Hyperparameter) -> str:
     return f"{plain} | None" if h.optional else plain
 
 
-def _annotation(h: Hyperparameter) -> str:
+def _annotation(h: Hyperparameter, analysis: Analysis) -> str:
     """Return the type with the bounds of a number; a flag and a choice need no more than their type."""
     specifier = _specifier(h)
     if not specifier:
-        return _type(h)
-    return f"Annotated[{_type(h)}, {specifier}({', '.join(h.bounds.keywords())})]"
+        return _type(h, analysis)
+    return f"Annotated[{_type(h, analysis)}, {specifier}({', '.join(h.bounds.keywords())})]"
 
 
 def _specifier(h: Hyperparameter) -> str:

@@ -28,6 +28,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -56,13 +57,13 @@ class ACProp(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
     """Step size, α ≥ 0. A number, an array or a schedule."""
-    b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+    b1: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Decay of the mean gradient, 0 ≤ β₁ < 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.999
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.999
     """Decay of the second moment, 0 ≤ β₂ < 1."""
-    eps: Annotated[float, number(above=0)] = 1e-16
+    eps: Annotated[Float, number(above=0)] = 1e-16
     """Added to the denominator, ε > 0."""
-    eps_root: Annotated[float, number(at_least=0)] = 1e-16
+    eps_root: Annotated[Float, number(at_least=0)] = 1e-16
     """Added to the second moment in each step, ε_root ≥ 0."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Decoupled weight decay; multiplied by the learning rate, λ ≥ 0. A number, an array or a
@@ -121,7 +122,7 @@ class State(NamedTuple, Generic[Weights]):
     """Second moment of the gradient's deviation from the mean. Same structure as the weights.
     `Int8` leaves with int8: see `optim.slot_values`."""
     hyperparameters: ACProp
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -129,10 +130,10 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-3,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-16,
-    eps_root: float = 1e-16,
+    b1: Float = 0.9,
+    b2: Float = 0.999,
+    eps: Float = 1e-16,
+    eps_root: Float = 1e-16,
     weight_decay: Number = 0.0,
     center: Literal["before", "after"] = "before",
     slot_dtype: SlotDtype | None = None,

@@ -31,6 +31,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, Totals, map_leaves, reduce_leaves, sqrt, totals
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -62,14 +63,14 @@ class DAdaptAdamW(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1.0
     """Multiplies the estimated step size, γ ≥ 0. A number, an array or a schedule."""
-    b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+    b1: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Decay of the first moment, 0 ≤ β₁ < 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.999
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.999
     """Decay of the second moment, 0 ≤ β₂ < 1. Its square root is the decay of the sums for the
     estimate."""
-    eps: Annotated[float, number(above=0)] = 1e-8
+    eps: Annotated[Float, number(above=0)] = 1e-8
     """Added to the denominator, ε > 0."""
-    estim_lr0: Annotated[float, number(above=0)] = 1e-6
+    estim_lr0: Annotated[Float, number(above=0)] = 1e-6
     """First estimate of the distance; choose it too small rather than too large, d₀ > 0."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Decoupled weight decay, λ ≥ 0. A number, an array or a schedule."""
@@ -131,7 +132,7 @@ class State(NamedTuple, Generic[Weights]):
     """Weighted mean of the gradients. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: DAdaptAdamW
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -139,10 +140,10 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1.0,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    estim_lr0: float = 1e-6,
+    b1: Float = 0.9,
+    b2: Float = 0.999,
+    eps: Float = 1e-8,
+    estim_lr0: Float = 1e-6,
     weight_decay: Number = 0.0,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
@@ -208,7 +209,7 @@ def _init(h: DAdaptAdamW, weights: Weights) -> State[Weights]:
 
 
 def _leaf_sums(
-    h: DAdaptAdamW, g: Array, v: Array, s: Array, *, decay: float, rate: Array
+    h: DAdaptAdamW, g: Array, v: Array, s: Array, *, decay: Array | float, rate: Array
 ) -> tuple[tuple[Array], Totals]:
     """Return the new slots of one leaf and its part of the sums over all leaves."""
     progress = g * s / (sqrt(v) + h.eps)

@@ -33,6 +33,7 @@ from jaxtyping import Array
 from mlax.leafwise import Output, Totals, abs2, map_leaves, reduce_leaves, sqrt, totals
 from mlax.optimizer import (
     Dtype,
+    Float,
     Number,
     Optimizer,
     copies,
@@ -65,9 +66,9 @@ class DoG(Optimizer):
     init_step: Literal["heuristic", "distance", "learning_rate"] = "heuristic"
     """What init_value is: the first distance divided by 1 + the norm of the weights, the first
     distance, or the first step size."""
-    init_value: Annotated[float, number(above=0)] = 1e-6
+    init_value: Annotated[Float, number(above=0)] = 1e-6
     """A small number to start from; see init_step, r_ε > 0."""
-    eps: Annotated[float, number(above=0)] = 1e-8
+    eps: Annotated[Float, number(above=0)] = 1e-8
     """Added under the square root, ε > 0."""
     weight_decay: Annotated[Number | None, scheduled(at_least=0)] = None
     """Coupled (L2) weight decay, λ ≥ 0. None: no weight decay. A number, an array or a schedule."""
@@ -121,7 +122,7 @@ class State(NamedTuple, Generic[Weights]):
     w0: Weights
     """Weights at the start. Same structure as the weights."""
     hyperparameters: DoG
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -130,8 +131,8 @@ def init(
     *,
     learning_rate: Number = 1.0,
     init_step: Literal["heuristic", "distance", "learning_rate"] = "heuristic",
-    init_value: float = 1e-6,
-    eps: float = 1e-8,
+    init_value: Float = 1e-6,
+    eps: Float = 1e-8,
     weight_decay: Number | None = None,
     slot_dtype: Dtype | None = None,
     stochastic_rounding: bool = False,

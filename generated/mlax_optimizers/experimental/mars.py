@@ -34,6 +34,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, norm, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -63,13 +64,13 @@ class MARS(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 3e-3
     """Step size, η ≥ 0. A number, an array or a schedule."""
-    b1: Annotated[float, number(at_least=0, below=1)] = 0.95
+    b1: Annotated[Float, number(at_least=0, below=1)] = 0.95
     """Decay of the first moment, 0 ≤ β₁ < 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.99
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.99
     """Decay of the second moment, 0 ≤ β₂ < 1."""
     gamma: Annotated[Number, scheduled(at_least=0)] = 0.025
     """Strength of the variance reduction, γ ≥ 0. A number, an array or a schedule."""
-    eps: Annotated[float, number(above=0)] = 1e-8
+    eps: Annotated[Float, number(above=0)] = 1e-8
     """Added to the denominator, ε > 0."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Decoupled weight decay; multiplied by the learning rate, λ ≥ 0. A number, an array or a
@@ -132,7 +133,7 @@ class State(NamedTuple, Generic[Weights]):
     """Previous gradient. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: MARS
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -140,10 +141,10 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 3e-3,
-    b1: float = 0.95,
-    b2: float = 0.99,
+    b1: Float = 0.95,
+    b2: Float = 0.99,
     gamma: Number = 0.025,
-    eps: float = 1e-8,
+    eps: Float = 1e-8,
     weight_decay: Number = 0.0,
     start: Literal["none", "zero"] = "none",
     slot_dtype: SlotDtype | None = None,

@@ -36,6 +36,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, Totals, map_leaves, reduce_leaves, sqrt, totals
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -67,18 +68,18 @@ class Prodigy(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1.0
     """Multiplies the estimated step size, γ ≥ 0. A number, an array or a schedule."""
-    b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+    b1: Annotated[Float, number(at_least=0, below=1)] = 0.9
     """Decay of the first moment, 0 ≤ β₁ < 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.999
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.999
     """Decay of the second moment, 0 ≤ β₂ < 1."""
-    b3: Annotated[float | None, number(at_least=0, below=1)] = None
+    b3: Annotated[Float | None, number(at_least=0, below=1)] = None
     """Decay of `s` and of `numerator`, from which the distance is estimated, 0 ≤ β₃ < 1. None: the
     square root of b2."""
-    eps: Annotated[float, number(above=0)] = 1e-8
+    eps: Annotated[Float, number(above=0)] = 1e-8
     """Added to the denominator, times the estimated distance, ε > 0."""
-    estim_lr0: Annotated[float, number(above=0)] = 1e-6
+    estim_lr0: Annotated[Float, number(above=0)] = 1e-6
     """First estimate of the distance; choose it too small rather than too large, d₀ > 0."""
-    estim_lr_coef: Annotated[float, number(above=0)] = 1.0
+    estim_lr_coef: Annotated[Float, number(above=0)] = 1.0
     """Multiplies the estimated distance, c > 0."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Decoupled weight decay, λ ≥ 0. A number, an array or a schedule."""
@@ -96,7 +97,7 @@ class Prodigy(Optimizer):
         """Check each hyperparameter and their combination."""
         super().__post_init__()
         self.require(
-            self.eps * self.estim_lr0 >= 1e-31,
+            lambda: self.eps * self.estim_lr0 >= 1e-31,
             "eps * estim_lr0 must be >= 1e-31: float32 may round a smaller divisor to 0",
         )
 
@@ -154,7 +155,7 @@ class State(NamedTuple, Generic[Weights]):
     """Weights at the start. Same structure as the weights. Never in eight bits: a copy of the
     weights."""
     hyperparameters: Prodigy
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -162,12 +163,12 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1.0,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    b3: float | None = None,
-    eps: float = 1e-8,
-    estim_lr0: float = 1e-6,
-    estim_lr_coef: float = 1.0,
+    b1: Float = 0.9,
+    b2: Float = 0.999,
+    b3: Float | None = None,
+    eps: Float = 1e-8,
+    estim_lr0: Float = 1e-6,
+    estim_lr_coef: Float = 1.0,
     weight_decay: Number = 0.0,
     safeguard_warmup: bool = False,
     slot_dtype: SlotDtype | None = None,
@@ -248,7 +249,7 @@ def _leaf_sums(
     w0: Array,
     s: Array,
     *,
-    decay: float,
+    decay: Array | float,
     d_before: Array,
     rate: Array,
 ) -> tuple[tuple[Array], Totals]:

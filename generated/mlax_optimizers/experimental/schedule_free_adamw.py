@@ -31,6 +31,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -62,17 +63,17 @@ class ScheduleFreeAdamW(Optimizer):
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 0.0025
     """Step size, γ ≥ 0. A warm-up is fine; it does not have to fall. A number, an array or a
     schedule."""
-    b1: Annotated[float, number(above=0, at_most=1)] = 0.9
+    b1: Annotated[Float, number(above=0, at_most=1)] = 0.9
     """Interpolation between z (0) and the mean of z (1) where the gradients are taken,
     0 < β₁ ≤ 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.999
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.999
     """Decay of the second moment, 0 ≤ β₂ < 1."""
-    eps: Annotated[float, number(above=0)] = 1e-8
+    eps: Annotated[Float, number(above=0)] = 1e-8
     """Added to the denominator, ε > 0."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Weight decay, computed at the weights that are trained, λ ≥ 0. A number, an array or a
     schedule."""
-    weight_lr_power: Annotated[float, number(at_least=0)] = 2.0
+    weight_lr_power: Annotated[Float, number(at_least=0)] = 2.0
     """Exponent of the weight that each z has in the mean: (largest step size so far)^p, p ≥ 0."""
     slot_dtype: SlotDtype | None = None
     """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
@@ -133,7 +134,7 @@ class State(NamedTuple, Generic[Weights]):
     """The sequence that takes plain gradient steps. Same structure as the weights. Never in eight
     bits: a copy of the weights."""
     hyperparameters: ScheduleFreeAdamW
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -141,11 +142,11 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 0.0025,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
+    b1: Float = 0.9,
+    b2: Float = 0.999,
+    eps: Float = 1e-8,
     weight_decay: Number = 0.0,
-    weight_lr_power: float = 2.0,
+    weight_lr_power: Float = 2.0,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:

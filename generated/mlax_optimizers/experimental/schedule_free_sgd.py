@@ -30,6 +30,7 @@ from jaxtyping import Array
 from mlax.leafwise import Output, map_leaves
 from mlax.optimizer import (
     Dtype,
+    Float,
     Number,
     Optimizer,
     copies,
@@ -60,13 +61,13 @@ class ScheduleFreeSGD(Optimizer):
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1.0
     """Step size, γ ≥ 0. A warm-up is fine; it does not have to fall. A number, an array or a
     schedule."""
-    b1: Annotated[float, number(above=0, at_most=1)] = 0.9
+    b1: Annotated[Float, number(above=0, at_most=1)] = 0.9
     """Interpolation between z (0) and the mean of z (1) where the gradients are taken,
     0 < β ≤ 1."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Weight decay, computed at the weights that are trained, λ ≥ 0. A number, an array or a
     schedule."""
-    weight_lr_power: Annotated[float, number(at_least=0)] = 2.0
+    weight_lr_power: Annotated[Float, number(at_least=0)] = 2.0
     """Exponent of the weight that each z has in the mean: (largest step size so far)^p, p ≥ 0."""
     slot_dtype: Annotated[Dtype | None, not_int8("z is a copy of the weights")] = None
     """Floating-point dtype of the slots. None: that of the weights."""
@@ -122,7 +123,7 @@ class State(NamedTuple, Generic[Weights]):
     z: Weights
     """The sequence that takes plain gradient steps. Same structure as the weights."""
     hyperparameters: ScheduleFreeSGD
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -130,9 +131,9 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1.0,
-    b1: float = 0.9,
+    b1: Float = 0.9,
     weight_decay: Number = 0.0,
-    weight_lr_power: float = 2.0,
+    weight_lr_power: Float = 2.0,
     slot_dtype: Dtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:

@@ -28,6 +28,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, every, gram, inverse_root, map_leaves, matrices, rotate_back
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -64,9 +65,9 @@ class Shampoo(Optimizer):
     momentum: Annotated[Number | None, scheduled(at_least=0, below=1)] = 0.9
     """Decay of the mean gradient, 0 ≤ μ < 1. None: no mean is kept. A number, an array or a
     schedule."""
-    b2: Annotated[float | None, number(at_least=0, below=1)] = None
+    b2: Annotated[Float | None, number(at_least=0, below=1)] = None
     """Decay of the second moments, 0 ≤ β₂ < 1. None: they are sums."""
-    eps: Annotated[float, number(above=0)] = 1e-4
+    eps: Annotated[Float, number(above=0)] = 1e-4
     """Added to the diagonal of the second moments, ε > 0."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.0
     """Decoupled weight decay, λ ≥ 0. A number, an array or a schedule."""
@@ -137,7 +138,7 @@ class State(NamedTuple, Generic[Weights]):
     """Mean gradient. Same structure as the weights; None if `momentum is None`. `Int8` leaves with
     int8: see `optim.slot_values`."""
     hyperparameters: Shampoo
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -146,8 +147,8 @@ def init(
     *,
     learning_rate: Number = 0.1,
     momentum: Number | None = 0.9,
-    b2: float | None = None,
-    eps: float = 1e-4,
+    b2: Float | None = None,
+    eps: Float = 1e-4,
     weight_decay: Number = 0.0,
     interval: int = 1,
     longest: int = 1024,

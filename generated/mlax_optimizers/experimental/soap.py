@@ -46,6 +46,7 @@ from mlax.leafwise import (
     sqrt,
 )
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -78,11 +79,11 @@ class SOAP(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 3e-3
     """Step size, η ≥ 0. A number, an array or a schedule."""
-    b1: Annotated[float, number(at_least=0, below=1)] = 0.95
+    b1: Annotated[Float, number(at_least=0, below=1)] = 0.95
     """Decay of the first moment, 0 ≤ β₁ < 1."""
-    b2: Annotated[float, number(at_least=0, below=1)] = 0.95
+    b2: Annotated[Float, number(at_least=0, below=1)] = 0.95
     """Decay of the second moments, 0 ≤ β₂ < 1."""
-    eps: Annotated[float, number(above=0)] = 1e-8
+    eps: Annotated[Float, number(above=0)] = 1e-8
     """Added to the denominator, ε > 0."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.01
     """Decoupled weight decay, λ ≥ 0. A number, an array or a schedule."""
@@ -162,7 +163,7 @@ class State(NamedTuple, Generic[Weights]):
     """Eigenvectors of each of these matrices. A tuple of arrays of shapes matrices(shape, longest)
     for each leaf. Never in eight bits: not of the shape of the weights."""
     hyperparameters: SOAP
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -170,9 +171,9 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 3e-3,
-    b1: float = 0.95,
-    b2: float = 0.95,
-    eps: float = 1e-8,
+    b1: Float = 0.95,
+    b2: Float = 0.95,
+    eps: Float = 1e-8,
     weight_decay: Number = 0.01,
     precondition_frequency: int = 10,
     max_precond_dim: int = 10000,

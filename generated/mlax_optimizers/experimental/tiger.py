@@ -25,6 +25,7 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, map_leaves, rms
 from mlax.optimizer import (
+    Float,
     Number,
     Optimizer,
     SlotDtype,
@@ -54,7 +55,7 @@ class Tiger(Optimizer):
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
     """Step size, relative to the RMS of a matrix, α ≥ 0. A number, an array or a schedule."""
-    beta: Annotated[float, number(at_least=0, below=1)] = 0.965
+    beta: Annotated[Float, number(at_least=0, below=1)] = 0.965
     """Decay of the mean gradient, 0 ≤ β < 1."""
     weight_decay: Annotated[Number, scheduled(at_least=0)] = 0.01
     """Decoupled weight decay of matrices; multiplied by the step size, λ ≥ 0. A number, an array or
@@ -107,7 +108,7 @@ class State(NamedTuple, Generic[Weights]):
     """Mean gradient. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: Tiger
-    """All other hyperparameters: static, not leaves of the tree."""
+    """All other hyperparameters. Static; only those given as arrays are leaves."""
 
 
 @checked
@@ -115,7 +116,7 @@ def init(
     weights: Weights,
     *,
     learning_rate: Number = 1e-3,
-    beta: float = 0.965,
+    beta: Float = 0.965,
     weight_decay: Number = 0.01,
     slot_dtype: SlotDtype | None = None,
     stochastic_rounding: bool = False,

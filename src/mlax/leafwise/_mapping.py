@@ -63,8 +63,9 @@ def map_leaves(
         leaf: Arithmetic of one leaf. It returns an update and the new slots, in the order of
             `slots`. It must be a module-level function, not a closure: it is traced once for each
             shape and dtype, and recognised by identity.
-        h: The hyperparameters, static and hashable. If it has a method `check_dtype`, this is
-            called with each dtype that leaves are computed in.
+        h: The hyperparameters, static and hashable but for arrays that are its leaves, which `leaf`
+            sees as it does scalars. If it has a method `check_dtype`, this is called with each
+            dtype that leaves are computed in.
         inputs: The gradients, which determine the leaves, and other trees with an entry for each
             leaf. If one is None, `leaf` gets None.
         slots: Trees with one entry for each leaf, an array or a tree of arrays. If one is None,
@@ -158,6 +159,7 @@ def _results(
         # Positions are arrays, so that leaves that differ only in their position are traced once.
         places = flatten(inputs[0], is_leaf=_is_none)[0]
         positions = [np.uint32(i) for i, place in enumerate(places) if place is not None]
+    fixed, arrays = _fixed(h)
     results: list[Any] = []
     form = _Form(output.applied, output.rounding.only_int8)
     before = np.uint32(0)
@@ -167,10 +169,18 @@ def _results(
             if key is not None:
                 last, before = (key, position - before), position
             first, new_slots, key = function(
-                leaf, h, len(inputs), form, weight, entries, (scalars, position, last)
+                leaf, fixed, len(inputs), form, weight, entries, (scalars, position, last, arrays)
             )
             results.append((first, new_slots))
     return results, treedef
+
+
+def _fixed(h: object) -> tuple[object, list[Any]]:
+    """Return what of the hyperparameters is static, and the arrays in them. With arrays, it is their structure."""
+    arrays, structure = flatten(h)
+    if arrays and all(isinstance(x, jax.Array | np.ndarray) for x in arrays):
+        return structure, arrays
+    return h, []
 
 
 def _is_none(x: Any) -> bool:
@@ -233,12 +243,15 @@ def reduce_leaf(
 
 
 def _computed(leaf: Leaf, h: object, entries: Any, shared: Any) -> tuple[Any, ...]:
-    scalars, position, _ = shared
+    scalars, position, _, arrays = shared
     # Only to find the widest dtype; nothing is promoted.
     with jax.numpy_dtype_promotion("standard"):
         dtype = jnp.result_type(
             *{compute_dtype(x.dtype) for x in jax.tree.leaves(entries) if _is_inexact(x)}
         )
+    widen = functools.partial(_widen, dtype=dtype)
+    if arrays:
+        h = cast("TreeDef", h).unflatten(map(widen, arrays))
     check_dtype = getattr(h, "check_dtype", None)
     if check_dtype is not None:
         check_dtype(dtype)
@@ -248,9 +261,7 @@ def _computed(leaf: Leaf, h: object, entries: Any, shared: Any) -> tuple[Any, ..
                 name: jax.random.fold_in(scalar, position) if _is_key(scalar) else scalar
                 for name, scalar in scalars.items()
             }
-        wide_entries, wide_scalars = jax.tree.map(
-            functools.partial(_widen, dtype=dtype), (entries, scalars), is_leaf=is_int8
-        )
+        wide_entries, wide_scalars = jax.tree.map(widen, (entries, scalars), is_leaf=is_int8)
         with _python_numbers_as(dtype):
             return leaf(h, *wide_entries, **wide_scalars)
 

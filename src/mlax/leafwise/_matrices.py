@@ -171,7 +171,7 @@ def gram(g: Array, axis: int, longest: int | None = None) -> Array:
     return _product(slices, slices.T.conj())
 
 
-def inverse_root(matrix: Array, p: int, eps: float) -> Array:
+def inverse_root(matrix: Array, p: int, eps: float | Array) -> Array:
     """Return (M + eps·I) to the power of −1/p for a positive semidefinite matrix M, from its eigenvalues.
 
     Eigenvalues that rounding made negative count as 0. The derivative is finite even if eigenvalues

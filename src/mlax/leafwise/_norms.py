@@ -105,9 +105,9 @@ def rms(x: Array) -> Array:
 def trust_ratio(
     w: Array,
     direction: Array,
-    coefficient: float = 1.0,
-    eps: float = 0.0,
-    min_norm: float = 0.0,
+    coefficient: float | Array = 1.0,
+    eps: float | Array = 0.0,
+    min_norm: float | Array = 0.0,
 ) -> Array:
     """Return the factor that gives a direction the length of the weights; 1 if either length is 0.
 
@@ -130,6 +130,8 @@ def trust_ratio(
         Shape (), in the dtype of the direction. It is finite: ratios too large for the dtype become
         its largest number.
     """
+    # Beside complex leaves, numbers given as arrays are complex; norms are real.
+    coefficient, eps, min_norm = coefficient.real, eps.real, min_norm.real
     length = jnp.maximum(norm(w).real, min_norm)
     way = jnp.maximum(norm(direction).real, min_norm)
     defined = (length > 0) & (way > 0)

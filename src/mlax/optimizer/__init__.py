@@ -7,8 +7,10 @@ from mlax._faces import claim as _claim
 from mlax._module.exporting import exportable
 from mlax._packing.weights import refuse_packed
 from mlax.optimizer._hyperparameters import HELD as HELD  # pickles refer to it here
+from mlax.optimizer._hyperparameters import LEAF as LEAF
 from mlax.optimizer._hyperparameters import (
     Dtype,
+    Float,
     Number,
     Schedule,
     SlotDtype,
@@ -37,6 +39,7 @@ from mlax.optimizer._stepping import (
 
 __all__ = [
     "Dtype",
+    "Float",
     "Number",
     "Optimizer",
     "Schedule",

@@ -2,12 +2,13 @@
 
     class Adam(Optimizer):
         learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3
-        b1: Annotated[float, number(at_least=0, below=1)] = 0.9
+        b1: Annotated[Float, number(at_least=0, below=1)] = 0.9
         weight_decay: Annotated[Number | None, scheduled(at_least=0)] = None
         slot_dtype: SlotDtype | None = None
 
-Arrays and schedules are only accepted by `scheduled` fields. All other values are compiled into the
-step.
+Schedules are only accepted by `scheduled` fields. A number of another field is compiled into the
+step. If its type is `Float`, it may also be an array, which is a leaf of `state.hyperparameters`; if
+it is `float`, it may not, because the step branches on it or computes a shape from it.
 """
 
 import functools
@@ -24,11 +25,13 @@ from mlax._checking.bounds import Bounds
 from mlax._jax.dtypes import canonical, epsilon, smallest_number
 from mlax._jax.tracing import is_tracer
 from mlax._module.static_texts import IN_THE_STATE
-from mlax.optimizer._specified import Specification, is_plain, specifications
+from mlax.optimizer._specified import Specification, is_array, is_plain, specifications
 
 __all__ = [
     "HELD",
+    "LEAF",
     "Dtype",
+    "Float",
     "Number",
     "Schedule",
     "SlotDtype",
@@ -44,6 +47,9 @@ __all__ = [
 
 Schedule: TypeAlias = Callable[[Array], ArrayLike]
 """A hyperparameter that depends on the number of steps done: a function of an int32 scalar that returns a scalar."""
+
+Float: TypeAlias = float | Array
+"""A value for a hyperparameter that is compiled in as a Python number, and read at run time as an array."""
 
 Number: TypeAlias = float | np.floating[Any] | Array | Schedule
 """A value for a hyperparameter that may change between steps."""
@@ -66,6 +72,21 @@ class _Held:
 HELD = _Held()
 
 
+class _Leaf:
+    """Takes the place of an array in the structure of an optimizer as a tree. There is only one."""
+
+    __module__ = "mlax.optimizer"
+
+    def __repr__(self) -> str:
+        return "<an array>"
+
+    def __reduce__(self) -> str:
+        return "LEAF"
+
+
+LEAF = _Leaf()
+
+
 def is_schedule(value: object) -> TypeGuard[Schedule]:
     """Return whether a hyperparameter changes with the step."""
     return callable(value) and not isinstance(value, jax.Array | type)
@@ -78,7 +99,9 @@ def number(
     at_most: float | None = None,
     below: float | None = None,
 ) -> Specification:
-    """Describe a number that is compiled into the step: a Python float."""
+    """Describe a number that is compiled into the step: a Python float. If the type of the field is `Float`, a
+    floating-point array of shape () is accepted too, and not compiled in.
+    """
     bounds = Bounds(at_least, above, at_most, below)
 
     def normalise(value: Any) -> float:
@@ -86,7 +109,15 @@ def number(
         _check(bounds, result)
         return result
 
-    return Specification(normalise, positive=above == 0, spelling=f"number({bounds.keywords})")
+    def normalise_array(value: Any) -> Any:
+        return _scalar_array(bounds, value, "a number or a floating-point array of shape ()")
+
+    return Specification(
+        normalise,
+        positive=above == 0,
+        normalise_array=normalise_array,
+        spelling=f"number({bounds.keywords})",
+    )
 
 
 def scheduled(
@@ -105,16 +136,21 @@ def scheduled(
         if value is HELD or is_schedule(value):
             return value
         if is_array(value):
-            if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
-                raise TypeError("a number, a floating-point array of shape () or a schedule")
-            if not is_tracer(value):
-                _check(bounds, float(value))
-            return value
+            expected = "a number, a floating-point array of shape () or a schedule"
+            return _scalar_array(bounds, value, expected)
         result = _real(value, "a number, an array or a schedule")
         _check(bounds, result)
         return result
 
     return Specification(normalise, schedulable=True, spelling=f"scheduled({bounds.keywords})")
+
+
+def _scalar_array(bounds: Bounds, value: Any, expected: str) -> Any:
+    if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(expected)
+    if not is_tracer(value):
+        _check(bounds, float(value))
+    return value
 
 
 def integer(
@@ -216,11 +252,6 @@ def _too_small(dtype: Any) -> str:
     return (
         f">= {_least_positive(dtype):.2g} for {name} leaves, where smaller numbers may count as 0"
     )
-
-
-def is_array(value: object) -> bool:
-    """Return whether a value is an array other than NumPy's form of a Python number."""
-    return not is_plain(value) and isinstance(value, jax.Array | np.ndarray)
 
 
 def _real(value: Any, expected: str) -> float:

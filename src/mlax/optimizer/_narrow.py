@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from jaxtyping import Array
 
 from mlax._int8 import is_int8
 from mlax._jax.dtypes import epsilon, largest_number, smallest_subnormal
@@ -32,7 +33,7 @@ def warn_if_narrow(
     *,
     kept: Mapping[str, Part | tuple[Part, ...]] | None = None,
     squares: Collection[str] = (),
-    scales: Mapping[str, float] | None = None,
+    scales: Mapping[str, float | Array] | None = None,
 ) -> None:
     """Warn about slots of a new state whose dtype is too narrow, with reasons and cures.
 
@@ -54,7 +55,7 @@ def warn_if_narrow(
     for name in dict.fromkeys([*kept, *squares, *scales]):
         parts = [*_known(kept.get(name))]
         for dtype, path in _dtypes(getattr(state, name)).items():
-            scale = scales.get(name, 1.0)
+            scale = next(_known(scales.get(name)), 1.0)
             out_of_range = (
                 _squares(parts, scale, dtype) if name in squares else _first(scale, dtype)
             )

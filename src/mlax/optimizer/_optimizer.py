@@ -1,18 +1,28 @@
 """Optimizers as values.
 
 The fields of an optimizer's class are its hyperparameters. A state holds a copy of the optimizer,
-in which a marker takes the place of the numbers that the state itself holds. So the copy is static,
-hashable, and without leaves.
+in which a marker takes the place of the numbers that the state itself holds. So the copy is static
+and hashable, except for arrays that were given for other numbers.
+
+An optimizer is a node of a tree. Its leaves are the arrays among its hyperparameters, and those of
+optimizers inside it. Its aux data is its outline: itself, or if it has arrays, a copy with a marker
+in their places.
 """
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
+import jax
+from jax.tree_util import GetAttrKey
+
 from mlax._jax.tracebacks import trimmed
-from mlax.optimizer._hyperparameters import HELD, is_array, is_schedule, refuse_vanishing
-from mlax.optimizer._specified import Specified, shown, specifications
+from mlax._module.exporting import register_node
+from mlax._module.written import read_dataclass, written_fields
+from mlax.optimizer._hyperparameters import HELD, LEAF, is_schedule, refuse_vanishing
+from mlax.optimizer._specified import Specified, is_array, shown, specifications
 from mlax.optimizer._stepping import initial
 from mlax.tree import describe
 from mlax.typing import Weights
@@ -20,12 +30,90 @@ from mlax.typing import Weights
 __all__ = ["Optimizer"]
 
 
+Kind = TypeVar("Kind", bound="Optimizer")
 S = TypeVar("S")
 T = TypeVar("T")
 
 
+def _fields(optimizer: "Optimizer") -> dict[str, Any]:
+    """Return the hyperparameters of an optimizer by name."""
+    return {field.name: getattr(optimizer, field.name) for field in dataclasses.fields(optimizer)}
+
+
+def _with(optimizer: Kind, changes: Mapping[str, Any]) -> Kind:
+    """Return a copy with some hyperparameters replaced, unchecked."""
+    changed = object.__new__(type(optimizer))
+    vars(changed).update({**_fields(optimizer), **changes})
+    return changed
+
+
+def _outline(value: Any) -> Any:
+    """Return a hyperparameter with a marker in the place of each array; itself if it has none."""
+    if is_array(value):
+        return LEAF
+    if isinstance(value, Optimizer):
+        return value.outline
+    if type(value) is tuple:
+        parts = tuple(map(_outline, cast("Any", value)))
+        return value if all(map(operator.is_, parts, cast("Any", value))) else parts
+    return value
+
+
+def _has_arrays(outline: Any) -> bool:
+    if isinstance(outline, Optimizer):
+        return any(map(_has_arrays, _fields(outline).values()))
+    return outline is LEAF or (type(outline) is tuple and any(map(_has_arrays, outline)))
+
+
+def _children(optimizer: "Optimizer") -> "tuple[tuple[Any, ...], Optimizer]":
+    children, outline = _children_with_keys(optimizer)
+    return tuple(child for _, child in children), outline
+
+
+def _children_with_keys(
+    optimizer: "Optimizer",
+) -> "tuple[tuple[tuple[GetAttrKey, Any], ...], Optimizer]":
+    outline = optimizer.outline
+    if outline is optimizer:
+        return (), optimizer
+    children = [
+        (GetAttrKey(name), _child(value, getattr(outline, name)))
+        for name, value in _fields(optimizer).items()
+        if _has_arrays(getattr(outline, name))
+    ]
+    return tuple(children), outline
+
+
+def _child(value: Any, outline: Any) -> Any:
+    """Return the part of a hyperparameter that has leaves: an array, an optimizer, or a tuple of these and None."""
+    if type(outline) is not tuple:
+        return value if _has_arrays(outline) else None
+    return tuple(map(_child, value, cast("Any", outline)))
+
+
+def _filled(outline: "Optimizer", children: Any) -> "Optimizer":
+    """Return an optimizer with these in the places of its arrays. They need not be arrays."""
+    given = iter(children)
+    values = {
+        name: _joined(value, next(given)) if _has_arrays(value) else value
+        for name, value in _fields(outline).items()
+    }
+    if not any(values[name] is not value for name, value in _fields(outline).items()):
+        return outline
+    filled = _with(outline, values)
+    vars(filled)["_outline"] = outline
+    return filled
+
+
+def _joined(outline: Any, child: Any) -> Any:
+    if type(outline) is not tuple:
+        return child if _has_arrays(outline) else outline
+    return tuple(map(_joined, cast("Any", outline), child))
+
+
 class Optimizer(Specified):
-    """Base class of all optimizers. A subclass becomes a frozen dataclass that is static to JAX.
+    """Base class of all optimizers. A subclass becomes a frozen dataclass, and a node whose leaves are the
+    hyperparameters that are arrays.
 
     Instances are equal if their hyperparameters are. They can be hashed unless a hyperparameter is
     an array.
@@ -69,14 +157,47 @@ class Optimizer(Specified):
                     cls, name, trimmed(method if name == "init" else _asking(cls, name, method))
                 )
 
+    @classmethod
+    def _register(cls) -> None:
+        jax.tree_util.register_pytree_with_keys(
+            cls, _children_with_keys, _filled, flatten_func=_children
+        )
+        register_node(
+            cls,
+            write=lambda outline: written_fields(outline, cls.__name__),
+            read=lambda text: read_dataclass(cls, text, cls.__name__),
+            unflatten=_filled,
+        )
+
+    @property
+    def outline(self) -> Self:
+        """The optimizer with a marker in the place of each array, at any depth; itself if it has none."""
+        found: Self = vars(self).get("_outline", self)
+        return found
+
+    def __post_init__(self) -> None:
+        """Check each hyperparameter, and note which are arrays."""
+        super().__post_init__()
+        self._note_arrays()
+
+    def _note_arrays(self) -> None:
+        outlines = {name: _outline(value) for name, value in _fields(self).items()}
+        if any(outlines[name] is not value for name, value in _fields(self).items()):
+            vars(self)["_outline"] = _with(self, outlines)
+
     def _hint(self, name: str, value: object) -> str:
         schedulable = self._schedulable()
-        if not schedulable or name in schedulable or not (is_array(value) or is_schedule(value)):
+        if name in schedulable:
             return ""
-        text = f"; only {', '.join(schedulable)} can be arrays or schedules, it is compiled into the step"
-        if is_array(value):
-            text += " (with optax.inject_hyperparams, name it in static_args)"
-        return text
+        if is_schedule(value) and schedulable:
+            return f"; only {', '.join(schedulable)} can be schedules"
+        spec = specifications(type(self))[name]
+        if is_array(value) and spec.normalise_array is not None and not spec.arrays:
+            return (
+                "; the step branches on it or computes a shape from it, so it is compiled in "
+                "(with optax.inject_hyperparams, name it in static_args)"
+            )
+        return ""
 
     @classmethod
     def _schedulable(cls) -> list[str]:
@@ -93,9 +214,10 @@ class Optimizer(Specified):
         refuse_vanishing(self, dtype)
 
     def held(self) -> Self:
-        """Return a copy that can always be hashed: each number that the state holds is replaced by a marker.
+        """Return the copy that a state holds: each number that the state holds is replaced by a marker.
 
-        Schedules and None are kept. The first value of a schedule is checked against the bounds, if
+        Schedules and None are kept. Arrays given for other numbers are copied, in JAX's default
+        float dtype. The first value of a schedule is checked against the bounds, if
         it is known.
 
         Raises:
@@ -112,33 +234,43 @@ class Optimizer(Specified):
                         f"{type(self).__name__}: {name} must be {error}, got {first} from its "
                         "schedule at step 0"
                     ) from None
-        return self._held()
+        return self._held(initial)
 
-    def _held(self) -> Self:
-        copy = object.__new__(type(self))
+    def _held(self, array: Callable[[Any], Any]) -> Self:
+        """Return a copy with markers for the numbers that the state holds, and `array(x)` for each array x."""
         schedulable = self._schedulable()
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in schedulable and value is not None and not is_schedule(value):
-                value = HELD
-            object.__setattr__(copy, field.name, self._held_inside(value))
-        return copy
+        changes: dict[str, Any] = {}
+        for name, value in _fields(self).items():
+            if name in schedulable:
+                changes[name] = value if value is None or is_schedule(value) else HELD
+            else:
+                changes[name] = array(value) if is_array(value) else self._held_inside(value)
+        held = _with(self, changes)
+        held._note_arrays()
+        return held
 
     @staticmethod
     def _held_inside(value: Any) -> Any:
-        """Replace the numbers in the optimizers inside this one. Their schedules have been checked by their own
-        `init`.
+        """Replace the numbers and arrays in the optimizers inside this one. Their own states hold them, and their
+        schedules have been checked by their own `init`.
         """
         if isinstance(value, Optimizer):
-            return value._held()
+            return value._held(lambda _: HELD)
         if type(value) is tuple:
             return tuple(Optimizer._held_inside(one) for one in cast("Any", value))
         return value
 
+    def with_arrays(self, other: "Optimizer") -> Self:
+        """Return this optimizer with the arrays of another one, of the same outline, in place of its own."""
+        theirs, outline = _fields(other), _fields(other.outline)
+        arrays = {name: theirs[name] for name, value in outline.items() if value is LEAF}
+        return _with(self, {**vars(self), **arrays}) if arrays else self
+
     def own(self, state: S) -> S:
         """Return a state if it belongs to this optimizer; raise an error if it has different hyperparameters.
 
-        Numbers that the state holds may be different: the step uses those in the state.
+        Numbers that the state holds may be different, and so may arrays: the step uses those in the
+        state.
 
         Raises:
             TypeError: The state is that of a different optimizer, or not a state.
@@ -152,11 +284,12 @@ class Optimizer(Specified):
             )
         if type(theirs) is not type(self):
             raise TypeError(f"{where}: the state belongs to {type(theirs).__name__}")
-        ours = self._held()  # not `held()`, which would call the schedules in each step
-        if ours != theirs:
+        # Not `held()`, which would call the schedules in each step.
+        ours, outline = self._held(lambda _: LEAF), theirs.outline
+        if ours != outline:
             differences = [
                 f"{name} is {_shown(value)} in the state, {_shown(getattr(ours, name))} in the optimizer"
-                for name, value in vars(theirs).items()
+                for name, value in _fields(outline).items()
                 if value != getattr(ours, name)
             ]
             raise ValueError(
@@ -191,7 +324,7 @@ def _naming_arrays(generated: Callable[..., int]) -> Callable[..., int]:
         try:
             return generated(self)
         except TypeError:
-            arrays = [name for name, value in vars(self).items() if is_array(value)]
+            arrays = [name for name, value in _fields(cast("Any", self)).items() if is_array(value)]
             if not arrays:
                 raise
             why = f"{' and '.join(arrays)} {'is an array' if len(arrays) == 1 else 'are arrays'}"
@@ -204,4 +337,4 @@ def _naming_arrays(generated: Callable[..., int]) -> Callable[..., int]:
 
 
 def _shown(value: object) -> str:
-    return "a number" if value is HELD else shown(value)
+    return "a number" if value is HELD else "an array" if value is LEAF else shown(value)

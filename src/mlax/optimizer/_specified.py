@@ -33,7 +33,7 @@ from mlax._jax.tracing import is_tracer
 from mlax._module.exporting import register_static
 from mlax.tree import describe
 
-__all__ = ["Specification", "Specified", "is_plain", "shown", "specifications"]
+__all__ = ["Specification", "Specified", "is_array", "is_plain", "shown", "specifications"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Specification:
         schedulable: Whether arrays and schedules are accepted.
         optional: Whether None is accepted, according to the annotation.
         positive: Whether the field is a number above 0, which leaves may be divided by.
+        normalise_array: `normalise` for arrays, where the annotation has them beside numbers.
+        arrays: Whether it has, as `Float` does and `float` does not.
         spelling: How to write the specification, for messages and signatures.
     """
 
@@ -53,6 +55,8 @@ class Specification:
     schedulable: bool = False
     optional: bool = False
     positive: bool = False
+    normalise_array: Callable[[Any], Any] | None = None
+    arrays: bool = False
     spelling: str = field(default="Specification(...)", compare=False)
 
     def __repr__(self) -> str:
@@ -78,7 +82,7 @@ def _specification(hint: Any) -> Specification | None:
     if get_origin(hint) is Annotated:
         inner, *metadata = get_args(hint)
         spec = next((one for one in metadata if isinstance(one, Specification)), None)
-        return replace(spec, optional=type(None) in get_args(inner)) if spec else None
+        return _for_type(spec, get_args(inner)) if spec else None
     if get_origin(hint) in (Union, types.UnionType):
         members = [member for member in get_args(hint) if member is not type(None)]
         spec = _specification(members[0]) if len(members) == 1 else None
@@ -88,6 +92,12 @@ def _specification(hint: Any) -> Specification | None:
     if get_origin(hint) is Literal and all(isinstance(one, str | None) for one in get_args(hint)):
         return _choice(get_args(hint))
     return None
+
+
+def _for_type(spec: Specification, members: tuple[Any, ...]) -> Specification:
+    """Return a specification for a union of types; of a type alone, `members` is empty."""
+    arrays = spec.normalise_array is not None and len({*members} - {type(None)}) > 1
+    return replace(spec, optional=type(None) in members, arrays=arrays)
 
 
 @dataclass_transform(frozen_default=True)
@@ -101,8 +111,14 @@ class Specified:
     @trimmed
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        jax.tree_util.register_static(dataclass(frozen=True)(cls))
+        dataclass(frozen=True)(cls)
         setattr(cls, "__init__", trimmed(_naming_unknown(cls)))  # noqa: B010
+        cls._register()
+
+    @classmethod
+    def _register(cls) -> None:
+        """Tell JAX what an instance is in a tree."""
+        jax.tree_util.register_static(cls)
         register_static(cls)
 
     def __post_init__(self) -> None:
@@ -111,8 +127,11 @@ class Specified:
             value = getattr(self, name)
             if value is None and spec.optional:
                 continue
+            normalise = spec.normalise
+            if spec.arrays and spec.normalise_array is not None and is_array(value):
+                normalise = spec.normalise_array
             try:
-                normal = spec.normalise(value)
+                normal = normalise(value)
             except (TypeError, ValueError) as error:
                 text = f"{type(self).__name__}: {name} must be {error}, got {shown(value)}"
                 raise type(error)(text + self._hint(name, value)) from None
@@ -122,9 +141,18 @@ class Specified:
         """Return a text to append to the error message about a value."""
         return ""
 
-    def require(self, test: bool, message: str) -> None:
-        """Raise ValueError with a message about the fields unless `test` holds."""
-        if not test:
+    def require(self, test: bool | Callable[[], Any], message: str) -> None:
+        """Raise ValueError with a message about the fields unless `test` holds.
+
+        A test of fields that may be arrays is a function. It holds if it depends on a traced array,
+        whose value is not known.
+        """
+        try:
+            with jax.ensure_compile_time_eval():
+                holds = bool(test()) if callable(test) else test
+        except jax.errors.ConcretizationTypeError:
+            return
+        if not holds:
             raise ValueError(f"{type(self).__name__}: {message}")
 
 
@@ -168,6 +196,11 @@ def _choice(choices: tuple[str | None, ...]) -> Specification:
         return value
 
     return Specification(normalise)
+
+
+def is_array(value: object) -> bool:
+    """Return whether a value is an array other than NumPy's form of a Python number."""
+    return not is_plain(value) and isinstance(value, jax.Array | np.ndarray)
 
 
 def is_plain(value: object) -> bool:

@@ -107,14 +107,20 @@ def follow_schedules(state: T) -> T:
     """
     before: Any = state
     h: object = before.hyperparameters
-    values: dict[str, Array] = {}
+    values: dict[str, Any] = {}
     for name, spec in specifications(type(h)).items():
         given = getattr(h, name)
         if spec.schedulable and is_schedule(given):
             values[name] = _scheduled(given, before.step)
         elif spec.schedulable and given is HELD:
             values[name] = jnp.array(getattr(before, name), copy=True)
+    if jax.tree.leaves(h):
+        values["hyperparameters"] = jax.tree.map(_copy, h)
     return cast("T", before._replace(**values))
+
+
+def _copy(value: Any) -> Array:
+    return jnp.array(value, copy=True)
 
 
 def _scheduled(schedule: Any, step: Array) -> Array:

@@ -9,7 +9,7 @@ from mlax.optim.transformations._protocol import OptimizerLike, accepted
 from mlax.optim.transformations._wrapping import Wrapper, as_optimizer
 from mlax.optim.transformations.multi_optimizer import MultiOptimizer
 from mlax.optimizer import Optimizer, initial
-from mlax.optimizer._hyperparameters import is_array
+from mlax.optimizer._specified import is_array
 from mlax.tree import describe
 
 if TYPE_CHECKING:
@@ -85,9 +85,10 @@ def _injected(optimizer: OptimizerLike[Any, ...], state: Any) -> Any:
     """Return the state with numbers replaced by the arrays that the optimizer was made with, at any depth."""
     if not isinstance(optimizer, Optimizer):
         return state
-    names = [field.name for field in dataclasses.fields(optimizer) if field.name in state._fields]
-    given = {name: getattr(optimizer, name) for name in names}
-    changes: dict[str, Any] = {name: initial(x) for name, x in given.items() if is_array(x)}
+    given = {field.name: getattr(optimizer, field.name) for field in dataclasses.fields(optimizer)}
+    arrays = {name: initial(value) for name, value in given.items() if is_array(value)}
+    changes = {name: value for name, value in arrays.items() if name in state._fields}
+    changes["hyperparameters"] = state.hyperparameters.with_arrays(optimizer.held())
     if isinstance(optimizer, Wrapper):
         changes["inner"] = _injected(cast("Any", optimizer).optimizer, state.inner)
     elif isinstance(optimizer, MultiOptimizer):

@@ -11,7 +11,7 @@ their own slots.
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, cast
 
 import jax
@@ -164,7 +164,8 @@ def as_optimizer(value: Any) -> OptimizerLike[Any, ...]:
 
 def _inside(optimizer: Optimizer) -> Iterator[Optimizer]:
     """Yield all optimizers that this one wraps, at any depth."""
-    for value in vars(optimizer).values():
+    for field in fields(optimizer):
+        value: object = getattr(optimizer, field.name)
         entries: tuple[object, ...] = cast("Any", value) if isinstance(value, tuple) else (value,)
         for one in entries:
             if isinstance(one, Optimizer):
@@ -258,9 +259,14 @@ class Transformation(Optimizer):
                 + (f"; they take {', '.join(sorted(names))}" if names else "")
             )
         state = self.own(state)
+        own = self.with_arrays(state.hyperparameters)
         if weights is None and move.new_weights and leaves(gradients):
             raise ValueError(f"{type(self).__name__}: apply_gradients needs the weights")
-        return self._step(move, gradients, state, weights, arguments)
+        result, state = own._step(move, gradients, state, weights, arguments)
+        if own is not self:  # buffers of their own, since the state that was given may be donated
+            h = jax.tree.map(lambda x: jnp.array(x, copy=True), state.hyperparameters)
+            state = state._replace(hyperparameters=h)
+        return result, state
 
     def _needs(self, weights: T | None) -> T:
         """Return the weights; raise an error if they are missing."""

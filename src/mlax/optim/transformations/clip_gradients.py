@@ -9,7 +9,7 @@ from mlax.optim.clipping import (
     clip_grad_value,
 )
 from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
-from mlax.optimizer import exportable, no_steps, number, one_more, refuse_packed, trainable
+from mlax.optimizer import Float, exportable, no_steps, number, one_more, refuse_packed, trainable
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["ClipGradients", "State"]
@@ -30,10 +30,10 @@ class ClipGradients(Wrapper[Inner, P]):
             `clip_grad_adaptive`.
     """
 
-    max_norm: Annotated[float | None, number(at_least=0)] = None
-    max_value: Annotated[float | None, number(at_least=0)] = None
-    max_leaf_norm: Annotated[float | None, number(at_least=0)] = None
-    adaptive: Annotated[float | None, number(at_least=0)] = None
+    max_norm: Annotated[Float | None, number(at_least=0)] = None
+    max_value: Annotated[Float | None, number(at_least=0)] = None
+    max_leaf_norm: Annotated[Float | None, number(at_least=0)] = None
+    adaptive: Annotated[Float | None, number(at_least=0)] = None
 
     def __post_init__(self) -> None:
         """Check each hyperparameter, that at least one limit is given, and that the gradients are not

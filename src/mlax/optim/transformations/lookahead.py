@@ -17,6 +17,7 @@ from mlax.optim.transformations._wrapping import (
 )
 from mlax.optimizer import (
     Dtype,
+    Float,
     copies,
     exportable,
     integer,
@@ -56,7 +57,7 @@ class Lookahead(Wrapper[Inner, P]):
     has_the_last_word: ClassVar[bool] = True
 
     sync_period: Annotated[int, integer(at_least=1)] = 5
-    slow_step_size: Annotated[float, number(at_least=0, at_most=1)] = 0.5
+    slow_step_size: Annotated[Float, number(at_least=0, at_most=1)] = 0.5
     slot_dtype: Dtype | None = None
 
     def init(self, weights: Weights) -> "State[Weights, Inner]":
@@ -147,7 +148,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
     hyperparameters: Lookahead
 
 
-def _back(rate: float, w: Array, slow: Array, *, now: Array) -> tuple[Array, Array]:
+def _back(rate: Float, w: Array, slow: Array, *, now: Array) -> tuple[Array, Array]:
     back = slow + rate * (w - slow)
     return back, jnp.where(now, back, slow)
 

@@ -9,7 +9,7 @@ from jaxtyping import Array
 from mlax.leafwise import map_leaves
 from mlax.optim.transformations._protocol import accepted
 from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
-from mlax.optimizer import exportable, integer, no_steps, number, one_more, scalar, trainable
+from mlax.optimizer import Float, exportable, integer, no_steps, number, one_more, scalar, trainable
 from mlax.tree import describe
 from mlax.typing import Count, Scalar, Weights, checked
 
@@ -37,18 +37,18 @@ class ReduceOnPlateau(Wrapper[Inner, P]):
 
     moves_further: ClassVar[bool] = True
 
-    factor: Annotated[float, number(above=0, below=1)] = 0.1
+    factor: Annotated[Float, number(above=0, below=1)] = 0.1
     patience: Annotated[int, integer(at_least=1)] = 10
-    rtol: Annotated[float, number(at_least=0, at_most=1)] = 1e-4
-    atol: Annotated[float, number(at_least=0)] = 0.0
+    rtol: Annotated[Float, number(at_least=0, at_most=1)] = 1e-4
+    atol: Annotated[Float, number(at_least=0)] = 0.0
     cooldown: Annotated[int, integer(at_least=0)] = 0
     accumulation_size: Annotated[int, integer(at_least=1)] = 1
-    min_scale: Annotated[float, number(at_least=0)] = 0.0
+    min_scale: Annotated[Float, number(at_least=0)] = 0.0
 
     def __post_init__(self) -> None:
         """Check each hyperparameter, and that some improvement is required."""
         super().__post_init__()
-        self.require(self.rtol > 0 or self.atol > 0, "rtol or atol must be > 0, both are 0")
+        self.require(lambda: self.rtol > 0 or self.atol > 0, "rtol or atol must be > 0, both are 0")
 
     @property
     def arguments(self) -> frozenset[str] | None:

@@ -5,7 +5,7 @@ themselves.
 import importlib
 import re
 import sys
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from mlax import Module, Parameter, Variable, optim
 from mlax.optim.transformations._protocol import arguments_of
+from mlax.optimizer import number
 from mlax.tree import tree_equal
 from mlax.typing import LeafMismatchError
 from tests.mlax.generated_optimizers import close, types
@@ -219,16 +220,46 @@ def test_injected_numbers_reach_the_innermost(make: Any) -> None:
     assert close((updates, state.inner_state), (expected, after))
 
 
-def test_what_is_compiled_in_is_not_injected() -> None:
+class Stepwise(optim.Optimizer):
+    """Its step would branch on `limit`."""
+
+    limit: Annotated[float, number(at_least=0)] = 0.5
+
+
+def test_what_a_step_branches_on_is_not_injected() -> None:
     """Optax makes arrays of all numbers; the error says what to do, and that works."""
-    factory = optax.inject_hyperparams(lambda rate, b1: optim.to_optax(optim.Adam(rate, b1=b1)))
-    message = re.escape("b1 must be a number, got 0.5 (float32[]); only learning_rate")
-    with pytest.raises(TypeError, match=f"Adam: {message}.*name it in static_args"):
-        factory(0.1, 0.5).init(WEIGHTS)
-    static = optax.inject_hyperparams(
-        lambda rate, b1: optim.to_optax(optim.Adam(rate, b1=b1)), static_args="b1"
-    )
-    assert static(0.1, 0.5).init(WEIGHTS).inner_state.hyperparameters.b1 == 0.5
+    message = re.escape("limit must be a number, got 0.5 (float32[]); the step branches on it")
+    factory = optax.inject_hyperparams(lambda limit: optim.to_optax(Stepwise(limit=limit)))
+    with pytest.raises(TypeError, match=f"Stepwise: {message}.*name it in static_args"):
+        factory(0.5).init(WEIGHTS)
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_injected_numbers_count_in_each_step(jitted: bool) -> None:
+    """Those of the optimizer and of what is around it, without `static_args`; they may change."""
+
+    def make(rate: Any, b1: Any, limit: Any) -> optim.ClipGradients[Any, ...]:
+        return optim.ClipGradients(optim.Adam(rate, b1=b1, eps=1e-3), max_norm=limit)
+
+    def factory(rate: Any, b1: Any, limit: Any) -> optax.GradientTransformation:
+        return optim.to_optax(make(rate, b1, limit))
+
+    numbers = {"rate": 0.1, "b1": 0.5, "limit": 0.25}
+    transformation = optax.inject_hyperparams(factory)(**numbers)
+    state = transformation.init(WEIGHTS)
+    update = jax.jit(transformation.update) if jitted else transformation.update
+    optimizer: Any = make(**numbers)
+    compared = optimizer.init(WEIGHTS)
+    updates, state = update(WEIGHTS, state, WEIGHTS)
+    expected, compared = optimizer.step(WEIGHTS, compared, WEIGHTS)
+    assert close(updates, expected)
+    state.hyperparams["b1"] = jnp.float32(0.75)
+    optimizer = make(rate=0.1, b1=0.75, limit=0.25)
+    adam = compared.inner._replace(hyperparameters=optimizer.optimizer.held())
+    compared = compared._replace(inner=adam, hyperparameters=optimizer.held())
+    updates, _ = update(WEIGHTS, state, WEIGHTS)
+    expected, _ = optimizer.step(WEIGHTS, compared, WEIGHTS)
+    assert close(updates, expected)
 
 
 def test_numbers_in_the_state_are_the_optimizer_s_unless_it_was_given_an_array() -> None:

@@ -1,0 +1,63 @@
+"""Which floats a step has to know before it runs, so that they cannot be arrays."""
+
+import ast
+from collections.abc import Iterator
+
+from mlax_codegen.checking.options import tests_in
+from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import names_in
+
+__all__ = ["decisive"]
+
+
+def decisive(spec: Spec) -> frozenset[str]:
+    """Return the floats that an `if`, a `when`, a shape or a static argument of a function reads.
+
+    A test whether one is None does not read its value.
+    """
+    blocks = [*spec.blocks, *(function.leaf for function in spec.functions)]
+    statements = [statement for code in blocks for statement in code.body]
+    shapes = [code.expression for code in spec.shapes.values()]
+    shapes += [slot.shape.expression for slot in spec.slots if slot.shape]
+    shapes += [slot.when.expression for slot in spec.slots if slot.when]
+    found: set[str] = set()
+    for node in [*tests_in([*statements, *shapes]), *shapes, *_static_arguments(statements)]:
+        found |= _read(node)
+    sources = [
+        (target.id, _read(statement.value))
+        for part in statements
+        for statement in ast.walk(part)
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    ]
+    while more := {name for made, read in sources if made in found for name in read} - found:
+        found |= more
+    return frozenset(h.name for h in spec.hyperparameters if h.kind == "float" and h.name in found)
+
+
+def _read(node: ast.expr) -> set[str]:
+    """Return the names whose values an expression reads."""
+    about_none = {
+        name
+        for part in ast.walk(node)
+        if isinstance(part, ast.Compare) and isinstance(part.ops[0], ast.Is | ast.IsNot)
+        for name in ast.walk(part)
+    }
+    return {
+        part.id for part in ast.walk(node) if isinstance(part, ast.Name) and part not in about_none
+    } & {*names_in([node])}
+
+
+def _static_arguments(nodes: list[ast.stmt]) -> Iterator[ast.expr]:
+    for call in (part for node in nodes for part in ast.walk(node)):
+        match call:
+            case ast.Call(func=ast.Name(id="max"), args=[_, _]):
+                yield from call.args
+            case ast.Call(func=ast.Name(id=name), args=arguments) if name in FUNCTIONS:
+                parameters = FUNCTIONS[name].parameters
+                pairs = zip(parameters, arguments, strict=False)
+                yield from (argument for parameter, argument in pairs if parameter.static)
+            case _:
+                pass
