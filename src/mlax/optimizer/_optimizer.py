@@ -54,15 +54,18 @@ def _outline(value: Any) -> Any:
     if isinstance(value, Optimizer):
         return value.outline
     if type(value) is tuple:
-        parts = tuple(map(_outline, cast("Any", value)))
-        return value if all(map(operator.is_, parts, cast("Any", value))) else parts
+        before = cast("tuple[Any, ...]", value)
+        parts = tuple(map(_outline, before))
+        return before if all(map(operator.is_, parts, before)) else parts
     return value
 
 
 def _has_arrays(outline: Any) -> bool:
     if isinstance(outline, Optimizer):
         return any(map(_has_arrays, _fields(outline).values()))
-    return outline is LEAF or (type(outline) is tuple and any(map(_has_arrays, outline)))
+    return outline is LEAF or (
+        type(outline) is tuple and any(map(_has_arrays, cast("Any", outline)))
+    )
 
 
 def _children(optimizer: "Optimizer") -> "tuple[tuple[Any, ...], Optimizer]":
@@ -72,11 +75,11 @@ def _children(optimizer: "Optimizer") -> "tuple[tuple[Any, ...], Optimizer]":
 
 def _children_with_keys(
     optimizer: "Optimizer",
-) -> "tuple[tuple[tuple[GetAttrKey, Any], ...], Optimizer]":
+) -> "tuple[tuple[tuple[Any, Any], ...], Optimizer]":
     outline = optimizer.outline
     if outline is optimizer:
         return (), optimizer
-    children = [
+    children: list[tuple[Any, Any]] = [
         (GetAttrKey(name), _child(value, getattr(outline, name)))
         for name, value in _fields(optimizer).items()
         if _has_arrays(getattr(outline, name))

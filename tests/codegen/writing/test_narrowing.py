@@ -43,8 +43,9 @@ def module(leaf: str, tmp_path: Path) -> str:
 
 def test_annotations_say_what_options_make_of_slots_and_scalars(tmp_path: Path) -> None:
     text = module("if b is not None:\n    m = b * m + g\n    g = m", tmp_path)
-    assert "m: Array | None, v: Array | tuple[()], *, rate: Array | float, c: float" in " ".join(
-        text.replace(",\n", ", ").split()
+    assert (
+        "m: Array | None, v: Array | tuple[()], *, rate: Array | float, c: Array | float"
+        in " ".join(text.replace(",\n", ", ").split())
     )
     assert "-> tuple[Array, Array | None, Array | tuple[()]]:" in text
 

@@ -86,8 +86,12 @@ def _injected(optimizer: OptimizerLike[Any, ...], state: Any) -> Any:
     if not isinstance(optimizer, Optimizer):
         return state
     given = {field.name: getattr(optimizer, field.name) for field in dataclasses.fields(optimizer)}
-    arrays = {name: initial(value) for name, value in given.items() if is_array(value)}
-    changes = {name: value for name, value in arrays.items() if name in state._fields}
+    arrays: dict[str, Any] = {
+        name: initial(value) for name, value in given.items() if is_array(value)
+    }
+    changes: dict[str, Any] = {
+        name: value for name, value in arrays.items() if name in state._fields
+    }
     changes["hyperparameters"] = state.hyperparameters.with_arrays(optimizer.held())
     if isinstance(optimizer, Wrapper):
         changes["inner"] = _injected(cast("Any", optimizer).optimizer, state.inner)

@@ -264,7 +264,7 @@ class Transformation(Optimizer):
             raise ValueError(f"{type(self).__name__}: apply_gradients needs the weights")
         result, state = own._step(move, gradients, state, weights, arguments)
         if own is not self:  # buffers of their own, since the state that was given may be donated
-            h = jax.tree.map(lambda x: jnp.array(x, copy=True), state.hyperparameters)
+            h = jax.tree.map(jnp.copy, state.hyperparameters)
             state = state._replace(hyperparameters=h)
         return result, state
 
