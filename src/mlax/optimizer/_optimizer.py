@@ -54,8 +54,8 @@ def _outline(value: Any) -> Any:
     if isinstance(value, Optimizer):
         return value.outline
     if type(value) is tuple:
-        before = cast("tuple[Any, ...]", value)
-        parts = tuple(map(_outline, before))
+        before: Any = value
+        parts: tuple[Any, ...] = tuple(map(_outline, before))
         return before if all(map(operator.is_, parts, before)) else parts
     return value
 
