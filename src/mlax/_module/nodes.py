@@ -5,7 +5,6 @@ for. Branch nodes (`INode`, for interior, in `branches` and `module`) hold other
 is an immutable PyTree.
 """
 
-import functools
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import FrozenInstanceError
@@ -32,7 +31,7 @@ from mlax._jax.dtypes import is_inexact
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import class_of, leaves, leaves_with_path, map_leaves
 from mlax._module.hidden import Ref
-from mlax._module.node_trees import recipe_of, register_as_tree, unflattened
+from mlax._module.node_trees import fill, frozen_of, recipe_of, register_as_tree, unflattened
 from mlax._module.operators import refuse_operators
 from mlax._module.printing import with_article
 from mlax._module.recipes import Initializer, Recipe, dtype_of, initialized, recipe
@@ -193,10 +192,13 @@ class ENode(State, Generic[T]):
             """Checkers report `ENode(...)`, since nothing can be given for this."""
 
     else:
-        __slots__ = ("_recipe", "data")
+        __slots__ = ("_frozen", "_told", "data")
 
         @trimmed
         def __init__(self, data: Any = UNSET, *, init: Any = None, dtype: Any = None) -> None:
+            self._fill(data, None, init, dtype)
+
+        def _fill(self, data: Any, frozen: bool | None, init: Any, dtype: Any) -> None:
             cls = type(self)
             if cls is ENode:
                 raise TypeError(
@@ -204,9 +206,8 @@ class ENode(State, Generic[T]):
                 )
             if hasattr(self, "data"):
                 raise FrozenInstanceError(f"{cls.__name__}.__init__ was called before")
-            object.__setattr__(self, "data", _strong_arrays(cls, data))
-            if init is not None or dtype is not None:
-                object.__setattr__(self, "_recipe", recipe(cls.__name__, data, init, dtype))
+            strong = _strong_arrays(cls, data)
+            fill(self, strong, frozen, recipe(cls.__name__, data, init, dtype))
 
     @trimmed
     def __init_subclass__(cls, *, register: bool = True, **kwargs: Any) -> None:
@@ -224,19 +225,14 @@ class ENode(State, Generic[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         recipe = recipe_of(self)
         made: tuple[Any, ...] = () if recipe is None else (recipe.init, recipe.dtype)
-        state: tuple[Any, ...] = (self.data, getattr(self, "frozen", None), *made)
+        state: tuple[Any, ...] = (self.data, frozen_of(self), *made)
         return object.__new__, (type(self),), state  # as in Module
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         if hasattr(self, "data"):
             raise FrozenInstanceError(f"this {type(self).__name__} is frozen")
         data, frozen, *made = state  # checked before, by the constructor
-        fill = functools.partial(object.__setattr__, self)
-        fill("data", data)
-        if frozen is not None:
-            fill("frozen", frozen)
-        if made:
-            fill("_recipe", Recipe(*made))
+        fill(self, data, frozen, Recipe(*made) if made else None)
 
     def with_data(self, data: Any) -> Self:
         """Return a copy with other data. The data are not checked as in the constructor; containers are copied.
@@ -245,7 +241,7 @@ class ENode(State, Generic[T]):
         """
         if isinstance(data, (tuple, list, dict)):
             data = map_leaves(lambda leaf: leaf, cast("Any", data))
-        copy: Self = unflattened(self, data, getattr(self, "frozen", None))
+        copy: Self = unflattened(self, data, frozen_of(self))
         return copy
 
     @trimmed
@@ -369,15 +365,16 @@ class Parameter(ENode[T]):
         def __init__(self, data: Any = UNSET, **options: Any) -> None: ...
 
     else:
-        __slots__ = ("frozen",)
+        __slots__ = ()
+
+        frozen = property(frozen_of, doc="Whether optimizers leave it alone.")
 
         @trimmed
         def __init__(
             self, data: Any = UNSET, *, frozen: bool = False, init: Any = None, dtype: Any = None
         ) -> None:
-            super().__init__(data, init=init, dtype=dtype)
             _refuse_other_than_bool(frozen)
-            object.__setattr__(self, "frozen", frozen)
+            self._fill(data, frozen, init, dtype)
             if not frozen:
                 _refuse_exact("Parameter", self)
 
