@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -55,12 +55,17 @@ class Changes(NamedTuple):
     classes: list[str]
 
 
-def changes(found: Described, like: Described) -> Changes:
+def changes(found: Described, like: Described, optional: Collection[str] = ()) -> Changes:
     """Return a line for each array, static value and class that a file and `like` do not have in common.
 
     If a name is only in the file, and another one in its place only in `like`, with the same arrays
     or static values inside, they are told as one change: it may have been renamed, unless it is part
     of another optimizer.
+
+    Args:
+        found: The file.
+        like: `like`.
+        optional: Paths in `like` that the file need not have.
     """
     lines: list[str] = []
     expected = like.entries()
@@ -86,8 +91,8 @@ def changes(found: Described, like: Described) -> Changes:
                 f"{shown_name(name)}{_aliases_inside(name, like.aliases)}: missing; {guess} {there}?"
                 f"{'' if inside[path] == 1 else what}"
             )
-    lines += _differences(found.arrays, like.arrays, describe, like.aliases)
-    lines += _differences(found.static, like.static, str, {})
+    lines += _differences(found.arrays, like.arrays, describe, like.aliases, optional)
+    lines += _differences(found.static, like.static, str, {}, optional)
     return Changes(lines, list(_changed_classes(found, like)))
 
 
@@ -184,11 +189,13 @@ def _differences(
     expected: Mapping[str, Any],
     shown: Callable[[Any], str],
     aliases: Mapping[str, str],
+    optional: Collection[str],
 ) -> Iterator[str]:
     """Yield a line for each path at which two dicts differ."""
     for name in [*expected, *(name for name in found if name not in expected)]:
         if name not in found:
-            yield f"{shown_name(name)}{aliases.get(name, '')}: missing, `like` has {shown(expected[name])}"
+            if name not in optional:
+                yield f"{shown_name(name)}{aliases.get(name, '')}: missing, `like` has {shown(expected[name])}"
         elif name not in expected:
             yield f"{shown_name(name)}: {shown(found[name])}, not in `like`"
         elif found[name] != expected[name]:

@@ -305,9 +305,10 @@ def load(
     plan = Plan(where, target, rename, transform)
     with opened(where, path) as source:
         fits, misfits, classes = plan.compared(source, ignore)
-        kept = target.types.keys() - fits
+        kept = target.types.keys() - fits - target.defaults.keys()
         target.refuse(str(path), misfits, classes, kept, strict, plan.cure(source))
         values, late = plan.values(source, fits, strict)
+    values |= target.defaults
     target.refuse(str(path), late, classes, target.types.keys() - values, strict)
     target.warn(str(path), misfits + late, classes)
     target.warn_of_numbers(str(path), values)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from mlax._jax.tracing import is_tracer
-from mlax._module.static_texts import IN_THE_STATE, static_texts
+from mlax._module.static_texts import IN_THE_STATE, older_texts, static_defaults, static_texts
 from mlax._saving.changes import Described, changes, shown_name
 from mlax._saving.contents import classes_by_path
 from mlax._saving.leaves import ArrayType, array_type, as_in
@@ -32,6 +32,8 @@ class Target:
 
     Attributes:
         types: Shape and dtype of each leaf, by path.
+        defaults: Values for leaves that a file lacks because the mlax that saved it had no such
+            hyperparameter, by path; known once the file is compared.
     """
 
     def __init__(self, where: str, like: object) -> None:
@@ -39,6 +41,7 @@ class Target:
         self._like = like
         self._leaves, self._treedef = leaves_by_name(where, "like", like)
         self.types: dict[str, ArrayType] = {}
+        self.defaults: dict[str, Any] = {}
         for name, leaf in self._leaves.items():
             with complaining(where, "like", name):
                 self.types[name] = array_type(leaf)
@@ -64,9 +67,12 @@ class Target:
         # An older mlax wrote tuples of one item without the comma.
         older = {(name, text.replace(",)", ")")): text for name, text in own_static.items()}
         static = {name: older.get((name, text), text) for name, text in (static or {}).items()}
+        for name, pattern in older_texts(self._like).items() if static else ():
+            if pattern.fullmatch(static.get(name, "")):
+                static[name] = own_static[name]
         there = Described(found, static, classes or {})
         here = Described(expected, own_static, classes_by_path(self._like), aliases or {})
-        lines, others = changes(there, here)
+        lines, others = changes(there, here, self._newer(found, static, own_static))
         # A flat array of packed leaves has static text too: the list of these leaves.
         fits = [
             name
@@ -74,6 +80,23 @@ class Target:
             if found.get(name) == kind and static.get(name) == own_static.get(name)
         ]
         return Comparison(fits, lines, others)
+
+    def _newer(
+        self, found: Mapping[str, Any], there: Mapping[str, str], here: Mapping[str, str]
+    ) -> set[str]:
+        """Return paths that an older file may lack: fields with their default, and numbers of a state that have one."""
+        newer: set[str] = set()
+        for path, default in static_defaults(self._like, here.keys() - there.keys()).items():
+            if here[path] == IN_THE_STATE:
+                leaf = _number(path)
+                if leaf in found or leaf not in self.types or not isinstance(default, int | float):
+                    continue
+                self.defaults[leaf] = self.placed(
+                    leaf, np.full(self.types[leaf].shape, default, self.types[leaf].dtype)
+                )
+                newer.add(leaf)
+            newer.add(path)
+        return newer
 
     def refuse(
         self,
@@ -152,10 +175,14 @@ class Target:
 def _numbers_in_states(tree: object) -> Iterator[str]:
     """Yield the paths of the numbers that states hold for their hyperparameters."""
     for name, text in static_texts(tree):
-        if text == IN_THE_STATE:
-            *state, hyperparameters, number = name.split(".")
-            if hyperparameters == "hyperparameters":
-                yield ".".join([*state, number])
+        if text == IN_THE_STATE and (path := _number(name)):
+            yield path
+
+
+def _number(path: str) -> str:
+    """Return where a state holds the number of a hyperparameter; "" if the path is not that of one."""
+    *state, hyperparameters, name = ["", *path.split(".")]
+    return ".".join([*state[1:], name]) if hyperparameters == "hyperparameters" else ""
 
 
 def _shown(number: Any) -> str:

@@ -6,15 +6,19 @@ schedules, wrappers and a packed tree, whose text the file keeps. `older_lists.s
 on 2026-11-29, at commit 028cb60, before modules stored lists and dicts as frozen ones.
 """
 
-from collections import OrderedDict
+import contextlib
+from collections import OrderedDict, namedtuple
+from dataclasses import field, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 import mlax
 from mlax import Container, Module, Parameter, Variable, optim, tree_equal
+from mlax.optimizer import Number, scheduled
 
 FILE = Path(__file__).with_name("older.safetensors")
 FILE_OF_LISTS = Path(__file__).with_name("older_lists.safetensors")
@@ -87,6 +91,76 @@ def test_a_file_from_before_lists_were_frozen_loads() -> None:
     jax.tree.map(_same, loaded, expected)
     assert tree_equal(loaded["net"], expected["net"])
     assert tree_equal(loaded["packed"].unpack(), expected["net"])
+
+
+class Adam(optim.Adam):
+    """What a later Adam may be: with an option, and with a number that its state holds."""
+
+    shrunk: bool = False
+    shrinkage: Annotated[Number, scheduled(at_least=0)] = 0.25
+
+
+def test_fields_that_the_file_does_not_know_have_their_defaults() -> None:
+    """A later mlax has more of them: options of modules and optimizers, and numbers with their leaves."""
+
+    class Later(Dense):
+        bias: bool = True
+        axes: tuple[int, ...] = field(default_factory=lambda: (0, 1))
+
+    Later.__qualname__ = "Dense"
+    old = jax.eval_shape(saved)
+    trained, adam = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), old["adam"])
+    state_type: Any = namedtuple("State", [*adam._fields, "shrinkage"])
+
+    def later(shrinkage: float = 0.25, **options: Any) -> dict[str, Any]:
+        net = Later(**options, **{name: getattr(model(), name) for name in FIELDS})
+        h = Adam(optim.cosine_decay(1e-2, 100), b1=0.8, shrinkage=shrinkage).held()
+        state = state_type(
+            **adam._replace(hyperparameters=h)._asdict(), shrinkage=jnp.float32(shrinkage)
+        )
+        return {**old, "net": net, "adam": (trained, state)}
+
+    for like in (later(), jax.eval_shape(later)):
+        loaded = mlax.load(FILE, like=like)
+        assert jax.tree.structure(loaded) == jax.tree.structure(like)
+        assert loaded["net"].bias
+        assert loaded["adam"][1].shrinkage == 0.25
+        assert loaded["adam"][1].step == 1
+    with pytest.warns(UserWarning, match=r"adam.1.shrinkage: 0.25, but 0.5 in `like`"):
+        assert mlax.load(FILE, like=later(0.5))["adam"][1].shrinkage == 0.25
+    with pytest.raises(mlax.LeafMismatchError) as caught:
+        mlax.load(FILE, like=later(bias=False))
+    assert str(caught.value).splitlines()[1:] == ["  net.bias: missing, `like` has False"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "fits"),
+    [
+        ({"start": 0.1}, True),
+        ({"start": 0.1, "steps": 10}, True),
+        ({"steps": 10}, False),
+        ({"start": 0.1, "steps": 11}, False),
+    ],
+)
+def test_schedules_may_have_new_fields(fields: Any, fits: bool, tmp_path: Path) -> None:
+    """Their texts stand inside those of other values."""
+    older: Any = make_dataclass("Decay", fields, frozen=True)
+    newer: Any = make_dataclass(
+        "Decay", ["start", ("steps", int, 10), ("floor", float, 0.0)], frozen=True
+    )
+    mlax.save(tmp_path / "x", Holder((older(**fields), 1.0)))
+    like = Holder((newer(0.1), 1.0))
+    with contextlib.nullcontext() if fits else pytest.raises(mlax.LeafMismatchError):
+        assert mlax.load(tmp_path / "x", like=like).static == like.static
+
+
+class Holder(Module):
+    """Static only."""
+
+    static: Any
+
+
+FIELDS = ("activation", "kernel", "scale", "calls")
 
 
 def _same(a: Any, b: Any) -> None:
