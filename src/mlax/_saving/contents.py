@@ -16,7 +16,7 @@ from mlax._module.static_texts import StaticParts
 from mlax._saving.leaves import ArrayType
 from mlax.tree import describe, dotted
 
-__all__ = ["Contents", "classes_by_path"]
+__all__ = ["Contents", "classes_by_path", "nodes"]
 
 
 def classes_by_path(tree: object) -> dict[str, str]:
@@ -25,10 +25,11 @@ def classes_by_path(tree: object) -> dict[str, str]:
     Lists, dicts, plain tuples, Parameters and Variables are left out. For a Packed, the nodes of the
     original tree are listed under `layout`.
     """
-    return {dotted(path): f"{cls.__module__}.{cls.__qualname__}" for path, cls in _nodes(tree, ())}
+    return {dotted(path): f"{cls.__module__}.{cls.__qualname__}" for path, cls in nodes(tree)}
 
 
-def _nodes(tree: object, path: KeyPath) -> Iterator[tuple[KeyPath, type]]:
+def nodes(tree: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, type]]:
+    """Yield paths and classes of the nodes in a tree; see `classes_by_path`."""
     children, treedef = flatten_with_path(tree, is_leaf=lambda node: node is not tree)
     node: tuple[type, Any] | None = cast("Any", treedef).node_data()
     if node is None:
@@ -39,9 +40,9 @@ def _nodes(tree: object, path: KeyPath) -> Iterator[tuple[KeyPath, type]]:
     if isinstance(aux_data, AuxData):
         for name, value in zip(aux_data.flattening.static, aux_data.values, strict=True):
             if isinstance(value, StaticParts):
-                yield from _nodes(value.static_parts()[1], (*path, GetAttrKey(name)))
+                yield from nodes(value.static_parts()[1], (*path, GetAttrKey(name)))
     for key, child in children:
-        yield from _nodes(child, (*path, *key))
+        yield from nodes(child, (*path, *key))
 
 
 class Contents(NamedTuple):

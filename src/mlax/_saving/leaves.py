@@ -25,7 +25,9 @@ __all__ = [
     "as_jax",
     "decoded",
     "encoded",
+    "is_floating",
     "is_known",
+    "rounded",
     "stored_type",
 ]
 
@@ -188,6 +190,30 @@ def is_known(kind: ArrayType) -> bool:
     return kind.dtype in _KNOWN or kind.dtype.startswith("key<")
 
 
+def is_floating(dtype: str) -> bool:
+    """Whether a dtype with this name is a real floating-point dtype that JAX has."""
+    return dtype in _KNOWN and bool(jnp.issubdtype(_KNOWN[dtype], jnp.floating))
+
+
+def rounded(value: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return a NumPy array in another floating-point dtype, each number rounded once; itself if it has the dtype."""
+    if value.dtype == dtype:
+        return value
+    with np.errstate(over="ignore", under="ignore"):
+        if value.dtype.itemsize > 4 and dtype.itemsize < 4 and dtype != np.float16:
+            # To these dtypes NumPy would round by way of float32, to nearest both times. If the first rounding makes
+            # odd numbers of all that are not exact, the second one is right.
+            near = value.astype(np.float32)
+            even = (near.view(np.uint32) & np.uint32(1)) == 0
+            up = np.float32(np.inf)
+            value = np.where(
+                even & (near != value) & ~np.isnan(value),
+                np.nextafter(near, np.where(value > near, up, -up)),
+                near,
+            )
+        return value.astype(dtype, order="C")
+
+
 @functools.cache
 def _key_type(implementation: str) -> ArrayType:
     """Return the shape of one key's data, and the name of its dtype."""
@@ -218,8 +244,8 @@ def as_in(leaf: Any, value: Any) -> Any:
 
     Args:
         leaf: A leaf of `like`.
-        value: An array or number with its shape and dtype. If it is a NumPy array, nobody else may
-            use it: JAX may keep its memory.
+        value: An array with its shape, of the dtype that the result is to have. If it is a NumPy
+            array, nobody else may use it: JAX may keep its memory.
 
     Raises:
         ValueError: The value is a tracer and the leaf a NumPy array or number; the message is one
@@ -235,7 +261,8 @@ def as_in(leaf: Any, value: Any) -> Any:
             f"{describe(value)} has no value, but {describe(leaf)} in `like` needs one"
         )
     if _is_numpy(leaf):
-        array: Any = np.array(value, leaf.dtype)
+        dtype = leaf.dtype if leaf.dtype.name == value.dtype.name else value.dtype
+        array: Any = np.array(value, dtype)
         return array if issubclass(class_of(leaf), np.ndarray) else array[()]
     return type(leaf)(np.asarray(value).item())
 

@@ -111,7 +111,10 @@ class Plan:
             if name in self._uses or ignore is None or not ignore(name)
         }
         if not self._is_renamed and self._transform is None:
-            types = self._target.types
+            types = {
+                path: self._target.accepted(path, kind, found.get(path, kind))
+                for path, kind in self._target.types.items()
+            }
             return self._target.compared(found, types, source.static, source.classes)
         static, classes = (None, {}) if self._is_renamed else (source.static, source.classes)
         names, misfits, others = self._target.compared(
@@ -128,7 +131,8 @@ class Plan:
             for use in uses:
                 fits[use.path] = fits.get(use.path, True) and name in there
                 kind = found.get(name, use.kind)
-                if not is_known(kind) or (self._transform is None and kind != use.kind):
+                expected = self._target.accepted(use.path, use.kind, kind)
+                if not is_known(kind) or (self._transform is None and kind != expected):
                     lines.setdefault(use.path, _misfit(name, use, kind))
         filled = [path for path, all_there in fits.items() if all_there and path not in lines]
         return Comparison(filled, [*misfits, *lines.values()], others)
@@ -159,15 +163,18 @@ class Plan:
         misfits: dict[str, str] = {}
         for name, array in source.arrays(name for name, found in uses.items() if found):
             for use in uses[name]:
-                value = self._transformed(use.path, array)
-                kind = ArrayType(value.shape, value.dtype.name)
-                if kind != use.kind:
+                given = self._transformed(use.path, array)
+                kind = ArrayType(given.shape, given.dtype.name)
+                if kind != self._target.accepted(use.path, use.kind, kind):
                     line = _misfit(name, use, kind, "transform returned ")
                     misfits.setdefault(use.path, line)
                 if use.path in misfits or (misfits and strict):
                     continue
+                value = self._target.cast(use.path, given)
                 if use.number is None:
-                    whole = value if value is array else _copied(value)
+                    # Nobody else has the memory of what was read or cast.
+                    mine = value is array or value is not given
+                    whole = value if mine else _copied(value)
                 else:
                     if use.path not in stacks:
                         stacks[use.path] = _empty(self._target.types[use.path], value.dtype)

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar, TypeVarTuple, cast, overload
 
 import jax
 import numpy as np
+from jax.typing import DTypeLike
 
 from mlax._jax.tracebacks import trimmed
 from mlax._module.static_texts import static_texts
@@ -204,6 +205,7 @@ def load(
     rename: Rename | None = ...,
     transform: Transform | None = ...,
     ignore: Ignore | None = ...,
+    dtype: DTypeLike | None = ...,
     strict: bool = ...,
 ) -> N: ...
 @overload
@@ -214,6 +216,7 @@ def load(
     rename: Rename | None = ...,
     transform: Transform | None = ...,
     ignore: Ignore | None = ...,
+    dtype: DTypeLike | None = ...,
     strict: bool = ...,
 ) -> tuple[*Ts, bool]: ...
 @overload
@@ -224,6 +227,7 @@ def load(
     rename: Rename | None = ...,
     transform: Transform | None = ...,
     ignore: Ignore | None = ...,
+    dtype: DTypeLike | None = ...,
     strict: bool = ...,
 ) -> tuple[*Ts, int]: ...
 @overload
@@ -234,6 +238,7 @@ def load(
     rename: Rename | None = ...,
     transform: Transform | None = ...,
     ignore: Ignore | None = ...,
+    dtype: DTypeLike | None = ...,
     strict: bool = ...,
 ) -> tuple[*Ts]: ...
 @overload
@@ -244,6 +249,7 @@ def load(
     rename: Rename | None = ...,
     transform: Transform | None = ...,
     ignore: Ignore | None = ...,
+    dtype: DTypeLike | None = ...,
     strict: bool = ...,
 ) -> T: ...
 @trimmed
@@ -254,6 +260,7 @@ def load(
     rename: Rename | None = None,
     transform: Transform | None = None,
     ignore: Ignore | None = None,
+    dtype: DTypeLike | None = None,
     strict: bool = True,
 ) -> Any:
     """Return a tree like another, with leaves from safetensors files; or all arrays of the files by name.
@@ -278,6 +285,10 @@ def load(
             the path in `like` and the NumPy array of the file, which is read-only. It is called for
             each array of a stack before they are stacked.
         ignore: Says of a name in the file whether it is no mistake that no leaf has it.
+        dtype: For inference: the dtype of all floating-point arrays in the result, such as
+            `jnp.bfloat16`, whatever floating-point dtype they have in the file and in `like`. Each
+            number is rounded once, after `transform`. Other arrays, Python numbers, and Variables,
+            such as running statistics, keep their dtypes.
         strict: Whether everything has to fit, including static fields. If False, leaves that do not
             fit keep the value from `like`, with a warning.
 
@@ -285,23 +296,24 @@ def load(
         LeafMismatchError: A leaf is missing, unexpected, or has a different shape or dtype, or
             static data differ. The message names all differences, also names that may have been
             changed and classes with other names.
-        TypeError: `rename` or `transform` returns something else than a name or an array.
+        TypeError: `rename` or `transform` returns something else than a name or an array; `dtype` is
+            no floating-point dtype, or `like` has the state of an optimizer beside it.
         ValueError: A file is damaged or not a safetensors file, or contradicts its index; a node of
             `like` is UNSET; or `rename` returns more or fewer names than a stack has arrays.
         OSError: A file cannot be read.
     """
     where = "mlax.load"
     if like is NO_LIKE:
-        if any(given is not None for given in (rename, transform, ignore)):
+        if any(given is not None for given in (rename, transform, ignore, dtype)):
             raise TypeError(
-                f"{where}: rename, transform and ignore say how arrays become leaves of `like`.\n"
+                f"{where}: rename, transform, ignore and dtype say how arrays become leaves of `like`.\n"
                 f"  Pass a `like`, or change the dict of arrays that mlax.load(path) returns."
             )
         with opened(where, path) as source:
             _refuse_unknown(where, source.types)
             return {name: as_jax(array) for name, array in source.arrays(source.types)}
     refuse_unset(where, "like", like, "pass the model that mlax.set_up returns")
-    target = Target(where, like)
+    target = Target(where, like, dtype)
     plan = Plan(where, target, rename, transform)
     with opened(where, path) as source:
         fits, misfits, classes = plan.compared(source, ignore)

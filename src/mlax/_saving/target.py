@@ -6,14 +6,18 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mlax._jax.tracing import is_tracer
+from mlax._jax.trees import flatten_with_path
+from mlax._module.nodes import Variable
+from mlax._module.recipes import available_dtype
 from mlax._module.static_texts import IN_THE_STATE, older_texts, static_defaults, static_texts
 from mlax._saving.changes import Described, changes, shown_name
-from mlax._saving.contents import classes_by_path
-from mlax._saving.leaves import ArrayType, array_type, as_in
-from mlax.tree import describe, leaves_by_name
+from mlax._saving.contents import classes_by_path, nodes
+from mlax._saving.leaves import ArrayType, array_type, as_in, is_floating, rounded
+from mlax.tree import describe, dotted, leaves_by_name
 from mlax.typing._complaints import LeafMismatchError
 
 __all__ = ["Comparison", "Target", "complaining"]
@@ -30,13 +34,19 @@ class Comparison(NamedTuple):
 class Target:
     """The tree to fill.
 
+    Args:
+        where: The function to name in errors.
+        like: The tree.
+        dtype: The dtype that floating-point arrays outside Variables are to have, whatever they have
+            now; None if all keep theirs.
+
     Attributes:
         types: Shape and dtype of each leaf, by path.
         defaults: Values for leaves that a file lacks because the mlax that saved it had no such
             hyperparameter, by path; known once the file is compared.
     """
 
-    def __init__(self, where: str, like: object) -> None:
+    def __init__(self, where: str, like: object, dtype: object = None) -> None:
         self._where = where
         self._like = like
         self._leaves, self._treedef = leaves_by_name(where, "like", like)
@@ -45,6 +55,22 @@ class Target:
         for name, leaf in self._leaves.items():
             with complaining(where, "like", name):
                 self.types[name] = array_type(leaf)
+        self._dtype: Any = None
+        self._to_cast: frozenset[str] = frozenset()
+        if dtype is not None:
+            self._dtype = _float_dtype(where, dtype)
+            self._to_cast = frozenset(_floats_outside_variables(where, like))
+
+    def accepted(self, path: str, place: ArrayType, found: ArrayType) -> ArrayType:
+        """Return the type that an array for a place in a leaf must have, given the one that was found: the place's
+        own, but any floating-point dtype where it is cast.
+        """
+        is_cast = path in self._to_cast and is_floating(found.dtype)
+        return ArrayType(place.shape, found.dtype) if is_cast else place
+
+    def cast(self, path: str, value: Any) -> Any:
+        """Return a NumPy array in the dtype that a leaf is to have; itself if it has it."""
+        return rounded(value, self._dtype) if path in self._to_cast else value
 
     def compared(
         self,
@@ -168,8 +194,45 @@ class Target:
     def filled(self, values: Mapping[str, Any]) -> Any:
         """Return the tree with some leaves replaced."""
         return self._treedef.unflatten(
-            values.get(name, leaf) for name, leaf in self._leaves.items()
+            values[name] if name in values else self._kept(name, leaf)
+            for name, leaf in self._leaves.items()
         )
+
+    def _kept(self, name: str, leaf: Any) -> Any:
+        if name not in self._to_cast:
+            return leaf
+        return leaf.astype(self._dtype) if isinstance(leaf, jax.Array) else self.cast(name, leaf)
+
+
+def _float_dtype(where: str, dtype: object) -> Any:
+    found = available_dtype(where, dtype)
+    if not jnp.issubdtype(found, jnp.floating):
+        raise TypeError(
+            f"{where}: dtype must be a floating-point dtype, such as jnp.bfloat16, got {found}"
+        )
+    return found
+
+
+def _floats_outside_variables(where: str, like: object) -> Iterator[str]:
+    """Yield the paths of the arrays to cast. Numbers of Python have no dtype, and what a Variable holds keeps its own.
+
+    Raises:
+        TypeError: The tree has the state of an optimizer.
+    """
+    states = [
+        shown_name(dotted(path))
+        for path, cls in nodes(like)
+        if "hyperparameters" in getattr(cls, "_fields", ()) or cls.__module__.startswith("optax.")
+    ]
+    if states:
+        raise TypeError(
+            f"{where}: dtype is for models, got a `like` with the state of an optimizer at {', '.join(states)}.\n"
+            f"  Pass the model alone with strict=False, or load all without dtype: a state keeps its dtypes."
+        )
+    for path, leaf in flatten_with_path(like, lambda node: isinstance(node, Variable))[0]:
+        dtype: Any = getattr(leaf, "dtype", None)
+        if not isinstance(leaf, Variable) and dtype is not None and is_floating(dtype.name):
+            yield dotted(path)
 
 
 def _numbers_in_states(tree: object) -> Iterator[str]:

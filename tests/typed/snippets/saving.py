@@ -2,6 +2,7 @@
 
 from typing import Any, reveal_type
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -19,11 +20,13 @@ def loads(net: Net, weights: dict[str, Array], step: int) -> None:
     reveal_type(mlax.load("x", like=net))  # reveals: Net
     reveal_type(mlax.load("x", like=(net, step)))  # reveals: tuple[Net, int]
     reveal_type(mlax.load("x", weights, strict=False))  # reveals: dict[str, Array]
+    reveal_type(mlax.load("x", (net, step), dtype=jnp.bfloat16))  # reveals: tuple[Net, int]
     reveal_type(mlax.load("x"))  # reveals: dict[str, Any]
     reveal_type(mlax.load_contents("x").static)  # reveals: dict[str, str]
     reveal_type(mlax.load_contents("x").arrays["w"].shape)  # reveals: tuple[int, ...]
     reveal_type(mlax.load_metadata("x"))  # reveals: dict[str, str]
     mlax.load("x", strict=False)  # error: reportCallIssue // call-overload
+    mlax.load("x", net, dtype=0.5)  # error: reportArgumentType, reportCallIssue // call-overload
     mlax.load(3, like=net)  # error: reportArgumentType, reportCallIssue // call-overload
 
 
