@@ -22,6 +22,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, ClassVar, Literal, cast, get_args
 
 import jax
@@ -33,6 +34,7 @@ from jaxtyping import Array
 
 from mlax._jax.dtypes import compute_dtype, is_complex, is_inexact, is_key
 from mlax._jax.tracebacks import trimmed
+from mlax._jax.tracing import is_tracer
 from mlax._module.printing import Printed
 from mlax._module.recipes import Initializer, available_dtype, sizes_of
 from mlax.tree import describe
@@ -184,6 +186,35 @@ class _Random(_Value):
         """Return random values, in float32 or a wider dtype."""
 
 
+_ROOMS = 2**16, 2**20  # longer vectors take longer to fill than to compile for
+
+
+def _drawn(make: Initializer, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return `make(key, shape, dtype)`, for a function whose values are independent of each other and of the shape.
+
+    JAX compiles the generator for each shape, which takes 0.3 to 0.5 s of CPU time. Here shapes share one that fills a
+    longer vector, whose first values are the same: threefry makes each value of the key and its position.
+    """
+    size = math.prod(shape)
+    room = next((room for room in _ROOMS if room >= size), None)
+    if room is None or is_tracer(key) or not _counts_positions(key):
+        return make(key, shape, dtype)
+    vector = make(key, (room,), dtype)
+    return cast("Array", _first(vector, shape))
+
+
+def _counts_positions(key: Array) -> bool:
+    """Whether the i-th value of a key is the same in a vector of any length."""
+    partitionable: bool = cast("Any", jax.config).jax_threefry_partitionable
+    return partitionable and str(jax.random.key_impl(key)) == "threefry2x32"
+
+
+@partial(jax.jit, static_argnums=1)
+def _first(values: Array, shape: tuple[int, ...]) -> Array:
+    """Return the first values of a vector as an array of this shape."""
+    return values[: math.prod(shape)].reshape(shape)
+
+
 @dataclass(frozen=True, repr=False)
 class normal(_Random):
     """Normally distributed around 0.
@@ -198,7 +229,7 @@ class normal(_Random):
         self._store_number("stddev", at_least=0)
 
     def _sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        return initializers.normal(self.stddev)(key, shape, dtype)
+        return _drawn(initializers.normal(self.stddev), key, shape, dtype)
 
 
 @dataclass(frozen=True, repr=False)
@@ -224,7 +255,7 @@ class truncated_normal(_Random):
 
     def _sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         make = initializers.truncated_normal(self.stddev, lower=self.lower, upper=self.upper)
-        return make(key, shape, dtype)
+        return _drawn(make, key, shape, dtype)
 
 
 @dataclass(frozen=True, repr=False)
@@ -247,7 +278,8 @@ class uniform(_Random):
         self._store_number("high", above=self.low)
 
     def _sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        return jax.random.uniform(key, shape, dtype, self.low, self.high)
+        make = partial(jax.random.uniform, minval=self.low, maxval=self.high)
+        return _drawn(make, key, shape, dtype)
 
 
 _Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
@@ -298,15 +330,35 @@ class variance_scaling(_Random):
             )
 
     def _sample(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        make = initializers.variance_scaling(
-            self.scale,
-            self.mode,
-            self.distribution,
-            in_axis=self.in_axis,
-            out_axis=self.out_axis,
-            batch_axis=self.batch_axis,
+        return _drawn(self._of_variance(self.scale / self._fan(shape)), key, shape, dtype)
+
+    def _fan(self, shape: tuple[int, ...]) -> float:
+        """Return the number that the variance is divided by."""
+        inputs, outputs, batch = (
+            math.prod(shape[axis] for axis in _axes(axes))
+            for axes in (self.in_axis, self.out_axis, self.batch_axis)
         )
-        return make(key, shape, dtype)
+        field = math.prod(shape) / inputs / outputs / batch
+        fan_in, fan_out = inputs * field, outputs * field
+        if self.mode == "fan_in":
+            return fan_in
+        if self.mode == "fan_out":
+            return fan_out
+        return (
+            (fan_in + fan_out) / 2 if self.mode == "fan_avg" else float((fan_in * fan_out) ** 0.5)
+        )
+
+    def _of_variance(self, variance: float) -> Initializer:
+        """Return JAX's function for a variance, whatever the shape is."""
+
+        def make(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+            every = tuple(range(len(shape)))  # as axes of a batch, which leaves a fan of 1
+            scaling = initializers.variance_scaling(
+                variance, "fan_in", self.distribution, in_axis=(), out_axis=(), batch_axis=every
+            )
+            return scaling(key, shape, dtype)
+
+        return make
 
 
 def _is_axis(axis: object) -> bool:

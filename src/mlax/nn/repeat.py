@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax._jax.tracing import is_tracer
-from mlax._jax.trees import leaves_with_path, map_leaves
+from mlax._jax.trees import leaves, leaves_with_path, map_leaves
 from mlax._module.module import Module
 from mlax._module.nodes import is_variable
 from mlax._module.set_up import set_up as set_up_model
@@ -84,10 +84,13 @@ class Repeat(Module, Generic[M]):
         given, named = _inside.sample((args, kwargs))
         block: Any = self.block
 
-        def make(i: Array) -> Any:
+        def make(i: Array | int) -> Any:
             return set_up_model(block, *given, rng=jax.random.fold_in(rng, i), **named)
 
-        return self.replace(block=jax.vmap(make)(jnp.arange(self.depth)))
+        if self.depth == 0 or any(map(is_tracer, leaves((block, rng)))):
+            return self.replace(block=jax.vmap(make)(jnp.arange(self.depth)))
+        # One by one, blocks share what JAX compiles with each other and with the layers of any other model.
+        return self.replace(block=_stacked(tuple(map(make, range(self.depth)))))
 
     def forward(
         self: "Repeat[Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
@@ -197,5 +200,10 @@ class Repeat(Module, Generic[M]):
                     f"  Set it up, or let nn.Repeat(block, depth) make the blocks."
                 )
             _inside.check_same(f"Repeat.stack: block {i}", "block 0", blocks[0], block)
-        stacked = jax.tree.map(lambda *a: jnp.stack(a), *blocks)
-        return Repeat(stacked, len(blocks), remat=remat, unroll=unroll)
+        return Repeat(_stacked(blocks), len(blocks), remat=remat, unroll=unroll)
+
+
+def _stacked(blocks: tuple[N, ...]) -> N:
+    """Return blocks of one structure as one, their arrays stacked along a new first axis."""
+    stacked: N = jax.tree.map(lambda *a: jnp.stack(a), *blocks)
+    return stacked

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import logging
 import math
 import pickle
 from typing import Any
@@ -81,6 +82,26 @@ def test_the_same_values_as_jax(name):
         assert tree_equal(made, peer(name, value)(KEY, SHAPE, dtype))
         for narrow in NARROW if dtype is jnp.float32 else []:
             assert tree_equal(value(KEY, SHAPE, narrow), made.astype(narrow))
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "raw"])
+def test_the_same_values_as_jax_for_other_keys(impl):
+    key = jax.random.PRNGKey(5) if impl == "raw" else jax.random.key(5, impl=impl)
+    for shape in ((200, 7), (2**16, 2)):  # in a vector that fits, and in one that is longer by far
+        made = init.he_normal(key, shape, jnp.float32)
+        assert tree_equal(made, peer("he_normal", init.he_normal)(key, shape, jnp.float32))
+    with jax.threefry_partitionable(False):
+        made = init.he_normal(key, (7, 5), jnp.float32)
+        assert tree_equal(made, peer("he_normal", init.he_normal)(key, (7, 5), jnp.float32))
+
+
+def test_shapes_share_a_generator(caplog):
+    """To compile it took most of the time in which a model was set up."""
+    init.he_normal(KEY, (5, 6), jnp.float32)
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        init.lecun_normal(KEY, (19, 3, 2), jnp.float32)
+    compiled = [m for m in caplog.messages if m.startswith("Compiling")]
+    assert [m.split()[1] for m in compiled] == ["jit(_first)"]
 
 
 @every
