@@ -41,6 +41,7 @@ OPERATORS: dict[type[ast.AST], tuple[str, int]] = {  # the looser, the larger
     ast.And: ("and", 8),
     ast.Or: ("or", 9),
 }
+_LONGEST = 88  # of a string in one part, with its quotes: that much fits three levels deep
 _UNARY: dict[type[ast.unaryop], str] = {ast.USub: "-", ast.Not: "not "}
 
 
@@ -74,6 +75,18 @@ def one_per_line(items: Sequence[Doc]) -> Doc:
     return [join(items, [",", SPACE]), IfBroken(",")]
 
 
+def _in_parts(string: str) -> Doc:
+    """Return a string literal as several, which Python joins."""
+    quote, words = string[0], string[1:-1].split(" ")
+    parts = [""]
+    for word in words:
+        if len(parts[-1]) + len(word) > _LONGEST - 3:
+            parts.append("")
+        parts[-1] += f"{word} "
+    parts[-1] = parts[-1][:-1]
+    return join([f"{quote}{part}{quote}" for part in parts], SPACE)
+
+
 @dataclass(frozen=True)
 class _Operand:
     doc: Doc
@@ -98,7 +111,8 @@ class Expressions:
                 return source_of(self.code, node)
             case ast.Constant(value=value):
                 if isinstance(value, str):
-                    return f'"{value}"' if '"' not in value else source_of(self.code, node)
+                    whole = f'"{value}"' if '"' not in value else source_of(self.code, node)
+                    return whole if len(whole) <= _LONGEST else _in_parts(whole)
                 text = source_of(self.code, node)
                 return text.lower() if isinstance(value, float) else text
             case ast.UnaryOp(op=ast.USub(), operand=ast.BinOp(op=ast.Pow()) as power):
@@ -132,6 +146,9 @@ class Expressions:
                     if key is not None
                 ]
                 return brackets("{", one_per_line(pairs), "}")
+            case ast.Subscript(value=value, slice=ast.Tuple(elts=items)):
+                inner = one_per_line([self.top(item) for item in items])
+                return [self.top(value), brackets("[", inner, "]")]
             case ast.Subscript(value=value, slice=index):
                 return [self.top(value), brackets("[", self.top(index), "]")]
             case ast.Lambda(body=body):

@@ -39,7 +39,11 @@ def fit(line: str) -> list[str]:
         case ast.Assign(targets=[target], value=value):
             return _optional(printer, f"{source_of(source, target)} = ", value, "", indent)
         case ast.AnnAssign(target=target, annotation=annotation, value=ast.expr() as value):
-            start = f"{source_of(source, target)}: {source_of(source, annotation)} = "
+            name, kind = source_of(source, target), source_of(source, annotation)
+            start = f"{name}: {kind} = "
+            if indent + len(start) > WIDTH:
+                long: Doc = [f"{name}: ", printer.top(annotation), " = ", printer.top(value)]
+                return render(long, indent)
             return _optional(printer, start, value, "", indent)
         case ast.Return(value=ast.expr() as value):
             return _optional(printer, "return ", value, "", indent)

@@ -119,8 +119,8 @@ class State(NamedTuple, Generic[Weights]):
     """Mean gradient. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     s: Weights
-    """Second moment of the gradient's deviation from the mean. Same structure as the weights.
-    `Int8` leaves with int8: see `optim.slot_values`."""
+    """Second moment of the gradient's deviation from the mean. Same structure as the weights. Never
+    in eight bits: the largest updates are those divided by its smallest numbers."""
     hyperparameters: ACProp
     """All other hyperparameters. Static; only those given as arrays are leaves."""
 
@@ -183,7 +183,7 @@ def _init(h: ACProp, weights: Weights) -> State[Weights]:
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
         m=zeros(weights, h.slot_dtype, int8="signed"),
-        s=zeros(weights, h.slot_dtype, int8="nonnegative"),
+        s=zeros(weights, h.slot_dtype),
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )

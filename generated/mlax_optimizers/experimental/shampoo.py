@@ -28,10 +28,10 @@ from jaxtyping import Array
 
 from mlax.leafwise import Output, every, gram, inverse_root, map_leaves, matrices, rotate_back
 from mlax.optimizer import (
+    Dtype,
     Float,
     Number,
     Optimizer,
-    SlotDtype,
     exportable,
     follow_schedules,
     identities,
@@ -39,6 +39,7 @@ from mlax.optimizer import (
     integer,
     merged,
     no_steps,
+    not_int8,
     number,
     one_more,
     refuse_complex,
@@ -75,9 +76,14 @@ class Shampoo(Optimizer):
     """Number of steps between two computations of the inverse roots, k ≥ 1."""
     longest: Annotated[int, integer(at_least=1)] = 1024
     """Length of the longest axis that is preconditioned, n₀ ≥ 1."""
-    slot_dtype: SlotDtype | None = None
-    """Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the
-    weights."""
+    slot_dtype: Annotated[
+        Dtype | None,
+        not_int8(
+            "moments is not of the shape of the weights; roots is not of the shape of the weights; "
+            "m is multiplied by inverse roots, which enlarge its errors"
+        ),
+    ] = None
+    """Floating-point dtype of the slots. None: that of the weights."""
     stochastic_rounding: bool = False
     """Use stochastic rounding when a result is stored in a narrower dtype than it was computed in.
     Rounding is then unbiased, and small changes are not lost in half precision."""
@@ -130,13 +136,12 @@ class State(NamedTuple, Generic[Weights]):
     """Value used by the last step; initially, the one for the first step."""
     moments: Annotated[Entries, _moments_and_roots_shape]
     """Second moment along each axis, a matrix. A tuple of arrays of shapes matrices(shape, longest)
-    for each leaf. Never in eight bits: not of the shape of the weights."""
+    for each leaf."""
     roots: Annotated[Entries, _moments_and_roots_shape]
     """Inverse root of each of these matrices. A tuple of arrays of shapes matrices(shape, longest)
-    for each leaf. Never in eight bits: not of the shape of the weights."""
+    for each leaf."""
     m: Weights | None
-    """Mean gradient. Same structure as the weights; None if `momentum is None`. `Int8` leaves with
-    int8: see `optim.slot_values`."""
+    """Mean gradient. Same structure as the weights; None if `momentum is None`."""
     hyperparameters: Shampoo
     """All other hyperparameters. Static; only those given as arrays are leaves."""
 
@@ -152,7 +157,7 @@ def init(
     weight_decay: Number = 0.0,
     interval: int = 1,
     longest: int = 1024,
-    slot_dtype: SlotDtype | None = None,
+    slot_dtype: Dtype | None = None,
     stochastic_rounding: bool = False,
 ) -> State[Weights]:
     """Return the state before the first step.
@@ -167,8 +172,7 @@ def init(
         weight_decay: Decoupled weight decay, λ ≥ 0. A number, an array or a schedule.
         interval: Number of steps between two computations of the inverse roots, k ≥ 1.
         longest: Length of the longest axis that is preconditioned, n₀ ≥ 1.
-        slot_dtype: Floating-point dtype of the slots, or "int8" for eight bits a number. None: that
-            of the weights.
+        slot_dtype: Floating-point dtype of the slots. None: that of the weights.
         stochastic_rounding: Use stochastic rounding when a result is stored in a narrower dtype
             than it was computed in. Rounding is then unbiased, and small changes are not lost in
             half precision.
@@ -203,7 +207,7 @@ def _init(h: Shampoo, weights: Weights) -> State[Weights]:
         weight_decay=initial(h.weight_decay),
         moments=zeros(weights, h.slot_dtype, shape=_moments_and_roots_shape, h=h),
         roots=identities(weights, h.slot_dtype, shape=_moments_and_roots_shape, h=h),
-        m=zeros(weights, h.slot_dtype, int8="signed") if h.momentum is not None else None,
+        m=zeros(weights, h.slot_dtype) if h.momentum is not None else None,
         # Without the numbers that the state holds above.
         hyperparameters=h.held(),
     )
