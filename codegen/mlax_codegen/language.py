@@ -19,6 +19,7 @@ __all__ = [
     "STEP",
     "STEP_NUMBER",
     "TOTAL",
+    "TOTALS",
     "UPDATE",
     "WEIGHT",
     "Function",
@@ -35,6 +36,7 @@ RESULT = "result"
 SHAPE = "shape"
 NDIM = "ndim"
 TOTAL = "total"
+TOTALS = frozenset([TOTAL, "total_norm"])
 
 # The counts in the state: the number of steps done, and its remainder, where something is done at intervals.
 STEP = "step"
@@ -360,6 +362,13 @@ _ALL = [
         shape="()",
     ),
     _runtime(
+        "total_norm(x)",
+        r"\lVert {0} \rVert_{{\text{{all leaves}}}}",
+        "Euclidean norm of all elements of all leaves, known to the phases that follow. Unlike the root of "
+        "`total(abs2(x))`, it is right where squares overflow or underflow.",
+        "()",
+    ),
+    _runtime(
         "normal(key: key, like)",
         r"\mathcal{{N}}(0, 1)",
         "Standard normal noise in the shape of `like`.",
@@ -369,7 +378,7 @@ _ALL = [
 FUNCTIONS: Mapping[str, Function] = {function.name: function for function in _ALL}
 
 # Their results do not depend on where one leaf ends and the next begins.
-_ACROSS_LEAVES = {TOTAL, "normal"}
+_ACROSS_LEAVES = TOTALS | {"normal"}
 
 
 def sees_leaf(call: ast.Call) -> bool:

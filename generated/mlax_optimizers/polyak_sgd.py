@@ -6,15 +6,16 @@ Optax 0.2.8 scales the gradient before it takes the norm, and so divides by it. 
 0, the step is 0.
 
 ```text
-nₜ = Σ_(all leaves) |gₜ|²
+nₜ = ‖gₜ‖_(all leaves)
 Δ = f - f*
-γ = min(Δ / (nₜ + ε), γ_max) if nₜ > 0 else 0
-wₜ = wₜ₋₁ - s γ gₜ
+δ = min(Δ / (nₜ + ε / nₜ), γ_max nₜ) if nₜ > 0 else 0
+divisor = nₜ if nₜ > 0 else 1
+wₜ = wₜ₋₁ - s δ gₜ / divisor
 
 if variant is "sps_plus": Δ = max(f - f*, 0)
 ```
 
-In the code: square = n, gap = Δ, size = γ, value = f.
+In the code: length = n, gap = Δ, size = δ, value = f.
 
 References:
     Loizou et al. 2021, https://arxiv.org/abs/2002.10542
@@ -27,7 +28,7 @@ from typing import Annotated, ClassVar, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, Totals, abs2, map_leaves, reduce_leaves, totals
+from mlax.leafwise import Output, Totals, map_leaves, reduce_leaves, total_norm, totals
 from mlax.optimizer import (
     Dtype,
     Float,
@@ -179,13 +180,13 @@ def _init(h: PolyakSGD, weights: Weights) -> State[Weights]:
 
 def _leaf_sums(h: PolyakSGD, g: Array) -> tuple[tuple[()], Totals]:
     """Return no slots, and the leaf's part of the sums over all leaves."""
-    square = abs2(g)
-    return (), totals(square=square)
+    length = total_norm(g)
+    return (), totals(length=length)
 
 
-def _leaf(h: PolyakSGD, g: Array, *, scaling: Array, size: Array) -> tuple[Array]:
+def _leaf(h: PolyakSGD, g: Array, *, scaling: Array, size: Array, divisor: Array) -> tuple[Array]:
     """Return the update of one leaf."""
-    update = -scaling * size * g
+    update = -scaling * size * (g / divisor)
     return (update,)
 
 
@@ -204,15 +205,28 @@ def _step(
     _, sums = reduce_leaves(_leaf_sums, h, inputs=(gradients,), slots=(), rounding=output.rounding)
     gap = jnp.maximum(value - h.f_min, 0.0) if h.variant == "sps_plus" else value - h.f_min
     size = jnp.where(
-        sums["square"] > 0,
+        sums["length"] > 0,
         jnp.minimum(
-            gap / jnp.where(sums["square"] > 0, sums["square"] + h.eps, 1.0),
-            state.max_learning_rate,
+            gap
+            / jnp.where(
+                sums["length"] > 0,
+                sums["length"] + h.eps / jnp.where(sums["length"] > 0, sums["length"], 1.0),
+                1.0,
+            ),
+            state.max_learning_rate * sums["length"],
         ),
         0.0,
     )
+    divisor = jnp.where(sums["length"] > 0, sums["length"], 1.0)
     (result,) = map_leaves(
-        _leaf, h, inputs=(gradients,), slots=(), output=output, scaling=state.scaling, size=size
+        _leaf,
+        h,
+        inputs=(gradients,),
+        slots=(),
+        output=output,
+        scaling=state.scaling,
+        size=size,
+        divisor=divisor,
     )
     return result, state._replace(step=one_more(state.step))
 

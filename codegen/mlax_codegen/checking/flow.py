@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
 from mlax_codegen.checking.types import TypeChecker
-from mlax_codegen.language import GRADIENT, RESULT, TOTAL, UPDATE, Type
+from mlax_codegen.language import GRADIENT, RESULT, TOTALS, UPDATE, Type
 from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in
@@ -213,7 +213,7 @@ class _Walk(TypeChecker):
         name = target.id
         mistakes = len(self.code.document.mistakes)
         match statement.value:
-            case ast.Call(func=ast.Name(id=function), args=[part]) if function == TOTAL:
+            case ast.Call(func=ast.Name(id=function), args=[part]) if function in TOTALS:
                 self.number(part)
                 wrong = self.cannot_sum(name)
                 kind = StagedType(Stage.LEAF, Type.NUMBER)

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
-from mlax_codegen.language import FUNCTIONS, TOTAL, Function, Parameter, Type
+from mlax_codegen.language import FUNCTIONS, TOTALS, Function, Parameter, Type
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.mistakes import closest, either_of, suggestion
@@ -261,9 +261,9 @@ class TypeChecker:
         if self.block is Block.SCALARS and not (function.elementwise or static):
             message = f"{name} needs a whole leaf, but `scalars` are computed once per step"
             self.code.note(node, f"{message}; move this equation to `leaf`")
-        if name == TOTAL:
+        if name in TOTALS:
             self.number(node.args[0])
-            return self.wrong(node, "assign a total to a name of its own: name = total(...)")
+            return self.wrong(node, f"assign a total to a name of its own: name = {name}(...)")
         if name == "every" and self.variables:
             return self.wrong(node, "write `every` around the comprehension, not inside it")
         if name == "every":

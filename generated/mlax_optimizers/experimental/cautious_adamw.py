@@ -10,7 +10,7 @@ c₂ = 1 - β₂ᵗ
 mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ
 vₜ = β₂ vₜ₋₁ + (1 - β₂) |gₜ|²
 uₜ = (mₜ / c₁) / (√(vₜ / c₂) + e)
-φₜ = 1 if uₜ gₜ > 0 else 0
+φₜ = 1 if sign(uₜ) gₜ > 0 else 0
 aₜ = (Π n) / (Σ φₜ + 1)
 wₜ = wₜ₋₁ - ε (aₜ φₜ uₜ + γ wₜ₋₁)
 
@@ -209,7 +209,7 @@ def _leaf(
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     direction = (m / c1) / (sqrt(v / c2) + h.eps)
-    mask = jnp.where(direction * g > 0, 1.0, 0.0)
+    mask = jnp.where(jnp.sign(direction) * g > 0, 1.0, 0.0)
     scale = (
         product(g.shape) / (jnp.sum(mask) + 1)
         if h.scaling == "count"

@@ -11,7 +11,7 @@ once, as an `Output` says. The other functions are for use in such arithmetic, b
 * factored second moments: `outer_mean`; a vector for each axis: `along`, `max_except`, `least`
 * matrices: `orthogonalize`, `as_matrix`, `reshape`; one for each axis: `gram`, `inverse_root`,
   `eigenbasis`, `refreshed_basis`, `rotate`, `rotate_back`
-* at intervals: `every`; random: `normal`
+* of all leaves together: `total_norm`; at intervals: `every`; random: `normal`
 
 They take arrays in the dtype that the leaf is computed in, at least float32, with any number of
 axes, including empty arrays. Results have the same dtype. For zeros and numbers from 1e-30 to 1e15
@@ -39,6 +39,7 @@ from mlax.leafwise._mapping import Totals as Totals
 from mlax.leafwise._mapping import every as every
 from mlax.leafwise._mapping import map_leaves as map_leaves
 from mlax.leafwise._mapping import reduce_leaves as reduce_leaves
+from mlax.leafwise._mapping import total_norm as total_norm
 from mlax.leafwise._mapping import totals as totals
 from mlax.leafwise._matrices import as_matrix as as_matrix
 from mlax.leafwise._matrices import eigenbasis as eigenbasis

@@ -21,11 +21,12 @@ from mlax._int8 import decoded, encoded, is_int8
 from mlax._jax.dtypes import compute_dtype, epsilon, is_inexact, is_key
 from mlax._jax.tracing import cond
 from mlax._jax.trees import TreeDef, flatten
+from mlax.leafwise._norms import norm
 from mlax.leafwise._rounding import Output, Rounding, is_narrower, next_key, random_bits, rounded
 from mlax.leafwise._weights_first import weights_first
 from mlax.typing import Weights
 
-__all__ = ["Totals", "every", "map_leaves", "reduce_leaves", "totals"]
+__all__ = ["Totals", "every", "map_leaves", "reduce_leaves", "total_norm", "totals"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -39,8 +40,29 @@ _UPDATES = Output()
 _TO_NEAREST = Rounding()
 
 
+class _Norm(NamedTuple):
+    """The norm of a leaf, or that of all leaves, where others are summed."""
+
+    value: Array
+
+
+def total_norm(x: Array) -> Any:
+    """Return what `totals` takes in place of `x` for the Euclidean norm of all elements of all leaves.
+
+    It is right where the sum of squares overflows or underflows.
+
+    Args:
+        x: Any shape.
+    """
+    return _Norm(jnp.real(norm(x)))
+
+
 def totals(**values: Array) -> Totals:
-    """Return named values for `reduce_leaves` to sum over all elements of this leaf and over all leaves."""
+    """Return named values for `reduce_leaves` to sum over all elements of this leaf and over all leaves.
+
+    Args:
+        **values: Arrays of any shape; of those given by `total_norm`, the norm is returned.
+    """
     return values
 
 
@@ -110,7 +132,7 @@ def reduce_leaves(
         **scalars: As in `map_leaves`.
 
     Returns:
-        The slots, and the sums over all elements of all leaves, by name: shape (), in JAX's default
+        The slots, and the sums or norms over all elements of all leaves, by name: shape (), in JAX's default
         float dtype; of complex numbers, only the real part. Without leaves every sum is 0.
     """
     results, treedef = _results(
@@ -120,10 +142,16 @@ def reduce_leaves(
     sums: Totals = defaultdict(_zero)  # without leaves, the names are unknown
     if results:
         parts = [part for part, _ in results]
-        sums = {
-            name: functools.reduce(lax.add, [part[name] for part in parts]) for name in parts[0]
-        }
+        sums = {name: _joined([part[name] for part in parts]) for name in parts[0]}
     return cast("tuple[*Ts]", new_slots), sums
+
+
+def _joined(parts: list[Any]) -> Array:
+    """Return what the parts of all leaves make together."""
+    if isinstance(parts[0], _Norm):
+        return norm(jnp.stack([part.value for part in parts]))
+    total: Array = functools.reduce(lax.add, parts)
+    return total
 
 
 def _zero() -> Array:
@@ -228,7 +256,7 @@ def update_leaf(
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def reduce_leaf(
     leaf: Leaf, h: object, inputs: int, form: _Form, _weight: Any, entries: Any, shared: Any
-) -> tuple[dict[str, Array], list[Any], Array | None]:
+) -> tuple[dict[str, Any], list[Any], Array | None]:
     results = _computed(leaf, h, entries, shared)
     slots = entries[inputs:]
     if list(map(type, results)) != [tuple, dict]:
@@ -236,8 +264,12 @@ def reduce_leaf(
     if len(results[0]) != len(slots):
         raise ValueError(f"{_name(leaf)}: expected {len(slots)} slots, got {len(results[0])}")
     bits = _Bits(shared, form.only_int8)
+    default = jnp.result_type(float)
     sums = {
-        name: jnp.sum(jnp.real(x)).astype(jnp.result_type(float)) for name, x in results[1].items()
+        name: _Norm(x.value.astype(default))
+        if isinstance(x, _Norm)
+        else jnp.sum(jnp.real(x)).astype(default)
+        for name, x in results[1].items()
     }
     return sums, _rounded(leaf, slots, results[0], bits), bits.key
 

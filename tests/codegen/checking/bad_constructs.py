@@ -317,6 +317,13 @@ CASES: dict[str, Bad] = {
         "assign a total to a name of its own: name = total(...)",
         "total(g * gone)",
     ),
+    "norm of all leaves in an expression": Bad(
+        "total(g * gone)",
+        "1 + total_norm(g)",
+        "52:11",
+        "assign a total to a name of its own: name = total_norm(...)",
+        "total_norm(g)",
+    ),
     "total that is read at once": Bad(
         "size = total(abs(g)",
         "size = total(way * abs(g)",

@@ -13,6 +13,7 @@ from mlax.optimizer import apply_updates
 from mlax.optimizer._specified import specifications
 from tests.mlax.generated_optimizers import (
     MODULES,
+    analysis,
     every_case,
     every_optimizer,
     init,
@@ -212,3 +213,34 @@ def test_float64_leaves_may_have_smaller_numbers() -> None:
 def test_all_numbers_stay_finite_with_options(name: str, options: dict[str, Any]) -> None:
     if options:
         assert failures(name, options, Numbers(((jnp.float32, FEW),), 1e15)) == {}
+
+
+# Steps that float32 cannot do as float64 does, beside those with slots that hold squares.
+NOT_AS_IN_FLOAT64 = {
+    ("dog", 1e25): "the state holds the sum of the squared norms, as Optax's does",
+    ("noisy_sgd", 1e-25): "the noise of float32 and that of float64 are different numbers",
+}
+
+
+def two_updates(name: str, dtype: Any, magnitude: float) -> list[Any]:
+    weights: Any = [jnp.array([[0.25, -0.5, 1.0]], dtype), jnp.array([0.75, -1.5], dtype)]
+    directions = [[w.sum() + w for w in weights], weights]
+    state, found = init(name, weights), list[Any]()
+    with jax.disable_jit():
+        for direction in directions:
+            gradients = [d * jnp.asarray(magnitude, dtype) for d in direction]
+            updates, state = step(name, gradients, state, weights)
+            weights = apply_updates(updates, weights)
+            found += updates
+    return found
+
+
+@every_optimizer
+def test_gradients_whose_squares_leave_the_range_step_as_in_float64(name: str) -> None:
+    magnitudes = {1e-25} if analysis(name).squares else {1e25, 1e-25}
+    for magnitude in magnitudes - {x for other, x in NOT_AS_IN_FLOAT64 if other == name}:
+        with jax.enable_x64(True):
+            updates = two_updates(name, jnp.float32, magnitude)
+            exact = two_updates(name, jnp.float64, magnitude)
+        for x, y in zip(updates, exact, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-3 * np.abs(y).max())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from mlax.leafwise import Totals, every, map_leaves, normal, reduce_leaves, totals
+from mlax.leafwise import Totals, every, map_leaves, normal, reduce_leaves, total_norm, totals
 from mlax.tree import tree_equal
 
 pytestmark = pytest.mark.one_python
@@ -47,6 +47,24 @@ def test_trees_without_leaves_have_sums_of_zero(empty: Any) -> None:
     slots, sums = reduce_leaves(gather, 0.5, (empty, None), (empty,), rate=1.0)
     assert slots == (empty,)
     assert tree_equal((sums["way"], sums["length"]), (jnp.zeros(()), jnp.zeros(())))
+
+
+def measure(h: None, g: Array) -> tuple[tuple[()], Totals]:
+    return (), totals(length=total_norm(g), plain=g)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.complex64])
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0, 1e30])
+def test_the_norm_of_all_leaves_when_squares_overflow_or_underflow(
+    dtype: Any, scale: float
+) -> None:
+    tree = jax.tree.map(lambda x: (scale * x).astype(dtype), TREE)
+    flat = np.concatenate([np.ravel(x).astype(np.complex128) for x in jax.tree.leaves(tree)])
+    _, sums = reduce_leaves(measure, None, (tree,), ())
+    np.testing.assert_allclose(sums["length"], np.linalg.norm(flat), rtol=1e-6)
+    np.testing.assert_allclose(sums["plain"], flat.real.sum(), rtol=1e-6)
+    assert sums["length"].dtype == jnp.float32
+    assert reduce_leaves(measure, None, ({},), ())[1]["length"] == 0
 
 
 def test_in_which_dtype_sums_are_taken() -> None:

@@ -95,7 +95,7 @@ class Call:
                 return self.two_axes(self.given[0])
             case "without" | "vectors" | "matrices":
                 return self.shape(name, found)
-            case "sum" | "norm" | "rms" | "max" | "trust_ratio" | "total":
+            case "sum" | "norm" | "rms" | "max" | "trust_ratio" | "total" | "total_norm":
                 return SCALAR
             case "mean" | "max_except" | "gram" | "along":
                 return self.along_axis(name, found)
