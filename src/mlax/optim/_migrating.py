@@ -1,10 +1,12 @@
 """A state for another optimizer: with a wrapper more or fewer, or with other hyperparameters."""
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
+from mlax._int8 import Int8, encoded, is_int8
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import class_of, flatten_with_path
 from mlax.optim._numbers import is_state, numbers, states_in
@@ -12,6 +14,7 @@ from mlax.optim.transformations._protocol import OptimizerLike
 from mlax.optim.transformations._wrapping import Wrapper, as_optimizer
 from mlax.optim.transformations.frozen import Frozen
 from mlax.optim.transformations.multi_optimizer import MultiOptimizer
+from mlax.optimizer import slot_values
 from mlax.tree import describe, dotted, leaves_by_name
 from mlax.typing import LeafMismatchError
 
@@ -29,7 +32,12 @@ __all__ = ["migrate"]
 
 @trimmed
 def migrate(
-    state: object, optimizer: OptimizerLike[S, ...], weights: Any, *, strict: bool = True
+    state: object,
+    optimizer: OptimizerLike[S, ...],
+    weights: Any,
+    *,
+    replaced: Mapping[type[Any], type[Any]] | None = None,
+    strict: bool = True,
 ) -> S:
     """Return a state for another optimizer, with everything from an old state that fits.
 
@@ -38,7 +46,8 @@ def migrate(
     It is `optimizer.init(weights)` with slots, counts and the algorithm's own scalars of the old
     state, for each optimizer whose class is in both: an `Adam` continues, whatever wraps it now.
     Leaves are found by their path in the weights, so the weights may be distributed differently
-    over the optimizers of a `MultiOptimizer`. They are copied, and cast to another `slot_dtype`.
+    over the optimizers of a `MultiOptimizer`. They are copied, and cast to another `slot_dtype`; to
+    int8 they are rounded to nearest.
 
     Numbers such as learning rates are those of the new optimizer; for the old ones,
     `with_numbers(new, numbers(old))`. Wrappers that are added start as in `init`, and the state of
@@ -48,12 +57,15 @@ def migrate(
         state: The old state, or a tree with several.
         optimizer: The optimizer to continue with.
         weights: The weights now, or the model.
+        replaced: Classes of the old state with those that continue in their place, such as
+            `{optim.Adam: optim.AdamW}`: what has the same name and shape in both has the same meaning.
         strict: Whether each leaf of an optimizer that is no wrapper must continue. If False, others
             start as in `init`, with a warning.
 
     Raises:
         LeafMismatchError: A leaf has no counterpart, or one of another shape. The message names all.
         TypeError: There is no state in `state`, or `optimizer` is not an optimizer.
+        ValueError: `replaced` has a class that is not in the old state.
     """
     where = "optim.migrate"
     try:
@@ -66,6 +78,13 @@ def migrate(
         old.setdefault(class_of(node.hyperparameters), []).append(_own_leaves(node))
     if not old:
         raise TypeError(f"{where}: expected the state of an optimizer, got {describe(state)}")
+    had = ", ".join(sorted(each.__name__ for each in old))
+    for before, after in (replaced or {}).items():
+        if before not in old:
+            raise ValueError(
+                f"{where}: replaced has {before.__name__}, but the old state has {had}"
+            )
+        old[after] = old.get(after, []) + old[before]
     chosen = numbers(made)
     kept: dict[str, Any] = {}
     misfits: list[str] = []
@@ -85,7 +104,7 @@ def migrate(
             found = [there[name] for there in candidates if name in there]
             fitting = [one for one in found if _fits(one, leaf)]
             if fitting:
-                kept[place] = jnp.array(fitting[0], leaf.dtype, copy=True)
+                kept |= _continued(place, fitting[0], leaf)
             elif found:
                 misfits.append(
                     f"{place}: {describe(leaf)}, but {describe(found[0])} in the old state"
@@ -93,9 +112,9 @@ def migrate(
             elif others:
                 misfits.append(f"{place}: {describe(leaf)}, but nothing in the old state")
         if not others:
-            had = ", ".join(sorted(each.__name__ for each in old))
             misfits.append(
                 f"{dotted(path) or 'the state'}: {cls.__name__}, but the old state has {had}"
+                f"{_cure(cls, {*_own_leaves(node)} - {*numbers(node)}, old)}"
             )
     if misfits:
         lines = "".join(f"\n  {line}" for line in misfits)
@@ -114,12 +133,34 @@ _WRAPPERS = (Wrapper, MultiOptimizer, Frozen)
 
 
 def _own_leaves(state: Any) -> dict[str, Any]:
-    """Return the leaves of a state by path, without those of states inside it."""
-    found = flatten_with_path(state._asdict(), is_state)[0]
+    """Return the leaves of a state by path, without those of states inside it. An `Int8` is a leaf."""
+    found = flatten_with_path(state._asdict(), lambda node: is_state(node) or is_int8(node))[0]
     return {dotted(path): leaf for path, leaf in found if not is_state(leaf)}
 
 
+def _cure(cls: type, names: set[str], old: Mapping[type, list[dict[str, Any]]]) -> str:
+    """Return the end of a line about a class that is not in the old state: one there may have what it needs."""
+    for other, nodes in old.items():
+        if not issubclass(other, _WRAPPERS) and all(names <= node.keys() for node in nodes):
+            return (
+                f" (is it the same but for its name? replaced={{{other.__name__}: {cls.__name__}}})"
+            )
+    return ""
+
+
 def _fits(old: Any, new: Any) -> bool:
-    """Return whether a leaf can continue as another: only floating-point dtypes may differ."""
-    floating = all(jnp.issubdtype(each.dtype, jnp.floating) for each in (old, new))
+    """Return whether a leaf can continue as another: only floating-point dtypes and int8 slots may differ."""
+    floating = all(is_int8(each) or jnp.issubdtype(each.dtype, jnp.floating) for each in (old, new))
     return old.shape == new.shape and (old.dtype == new.dtype or floating)
+
+
+def _continued(place: str, old: Any, new: Any) -> dict[str, Any]:
+    """Return by path the leaves with which a leaf continues as another."""
+    if is_int8(old) and is_int8(new) and old.scales.shape == new.scales.shape:
+        found = Int8(*(jnp.array(each, copy=True) for each in old))
+    elif is_int8(new):
+        values: Any = slot_values(old)
+        found = encoded(values, new)
+    else:
+        return {place: jnp.array(slot_values(old) if is_int8(old) else old, new.dtype, copy=True)}
+    return {f"{place}.{name}": each for name, each in found._asdict().items()}

@@ -1,19 +1,18 @@
 """The numbers that states hold for their hyperparameters, by path, whatever wraps what."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import GetAttrKey
+from jax.tree_util import DictKey, GetAttrKey
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import KeyPath, class_of, flatten_with_path
-from mlax.optimizer import Optimizer
-from mlax.optimizer._hyperparameters import is_schedule
+from mlax.optimizer import HELD, LEAF, Optimizer
 from mlax.optimizer._specified import Specification, specifications
 from mlax.tree import describe, dotted, leaves_by_name
 
@@ -29,24 +28,61 @@ def is_state(tree: object) -> bool:
     )
 
 
-def states_in(tree: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+def _is_injected(tree: object) -> bool:
+    """Return whether a tree is a state of `optax.inject_hyperparams`."""
+    return isinstance(getattr(tree, "hyperparams", None), dict) and hasattr(tree, "inner_state")
+
+
+def states_in(
+    tree: object, path: KeyPath = (), is_one: Callable[[object], bool] = is_state
+) -> Iterator[tuple[KeyPath, Any]]:
     """Yield the states in a tree with their paths, each before those inside it."""
-    for inner, node in flatten_with_path(tree, is_state)[0]:
-        if is_state(node):
+    for inner, node in flatten_with_path(tree, is_one)[0]:
+        if is_one(node):
             here = (*path, *inner)
             yield here, node
             for name, value in node._asdict().items():
-                yield from states_in(value, (*here, GetAttrKey(name)))
+                yield from states_in(value, (*here, GetAttrKey(name)), is_one)
 
 
-def _found(state: object) -> dict[str, tuple[Any, str]]:
-    """Return the state that holds each number, and the number's name there, by path."""
-    return {
-        dotted((*path, GetAttrKey(name))): (node, name)
-        for path, node in states_in(state)
-        for name, spec in specifications(class_of(node.hyperparameters)).items()
-        if spec.schedulable and getattr(node, name) is not None
-    }
+class _Number(NamedTuple):
+    """A number in a state.
+
+    Attributes:
+        value: The number.
+        schedule: What it follows, or what else may be there.
+        spec: What it may be; None if that is not known.
+    """
+
+    value: Any
+    schedule: Any
+    spec: Specification | None
+
+
+def _found(state: object) -> dict[str, _Number]:
+    """Return the numbers in a state by path."""
+    found: dict[str, _Number] = {}
+    for path, node in states_in(state):
+        h = node.hyperparameters
+        for name, spec in specifications(class_of(h)).items():
+            if spec.schedulable and getattr(node, name) is not None:
+                number = _Number(getattr(node, name), getattr(h, name), spec)
+                found[dotted((*path, GetAttrKey(name)))] = number
+            elif getattr(h.outline, name) is LEAF:
+                number = _Number(getattr(h, name), None, spec)
+                found[dotted((*path, GetAttrKey("hyperparameters"), GetAttrKey(name)))] = number
+    for path, node in states_in(state, is_one=_is_injected):
+        inside = dotted((*path, GetAttrKey("inner_state")))
+        # In each step, these replace those of the optimizer inside.
+        for other in [one for one in found if one.startswith(f"{inside}.")]:
+            if _last(other) in node.hyperparams:
+                del found[other]
+        schedules = getattr(node, "hyperparams_states", {})
+        for name, value in node.hyperparams.items():
+            if jnp.issubdtype(jnp.result_type(value), jnp.floating):
+                place = dotted((*path, GetAttrKey("hyperparams"), DictKey(name)))
+                found[place] = _Number(jnp.asarray(value), schedules.get(name), None)
+    return found
 
 
 @trimmed
@@ -55,6 +91,8 @@ def numbers(state: object) -> dict[str, Array]:
 
     They are those that may change between steps: learning rates, weight decay, and what else a
     page of `mlax-codegen show` calls schedulable. The value of a schedule is that of the last step.
+    Other hyperparameters are numbers of the state if they were given as arrays, and so are those of
+    `optax.inject_hyperparams`.
 
     Args:
         state: The state of an optimizer, or a tree with several: of wrappers, of `to_optax` inside a
@@ -63,7 +101,7 @@ def numbers(state: object) -> dict[str, Array]:
     Returns:
         Arrays of the state, by the path that `mlax.flatten` and `mlax.save` give them.
     """
-    return {path: getattr(node, name) for path, (node, name) in _found(state).items()}
+    return {path: number.value for path, number in _found(state).items()}
 
 
 @trimmed
@@ -104,17 +142,13 @@ def with_numbers(state: T, values: Mapping[str, ArrayLike]) -> T:
     for path, value in values.items():
         if path not in found:
             raise ValueError(f"{where}: {_unknown(path, found)}")
-        node, name = found[path]
-        cls = class_of(node.hyperparameters)
-        schedule = getattr(node.hyperparameters, name)
-        if is_schedule(schedule):
+        before, schedule, spec = found[path]
+        if schedule not in (None, HELD):
             raise ValueError(
                 f"{where}: {path} follows {schedule!r}, which would replace the number in the next step.\n"
                 f"  Continue with an optimizer that has a number there: optim.migrate(state, optimizer, weights)."
             )
-        leaves[path] = _like(
-            getattr(node, name), value, f"{where}: {path}", specifications(cls)[name]
-        )
+        leaves[path] = _like(before, value, f"{where}: {path}", spec)
     return cast("T", treedef.unflatten(leaves.values()))
 
 
@@ -124,7 +158,7 @@ def _unknown(path: str, found: Mapping[str, Any]) -> str:
     return f"the state holds no number at {path!r}; it has {', '.join(found)}"
 
 
-def _like(before: Array, value: ArrayLike, place: str, spec: Specification) -> Array:
+def _like(before: Array, value: ArrayLike, place: str, spec: Specification | None) -> Array:
     """Return a number as an array like the one that it replaces, if the hyperparameter accepts it."""
     array: Any = value if is_tracer(value) else np.asarray(value)
     if array.shape not in ((), before.shape) or not jnp.issubdtype(array.dtype, jnp.number):
@@ -132,6 +166,8 @@ def _like(before: Array, value: ArrayLike, place: str, spec: Specification) -> A
             f"{place} must be a real number of shape () or {before.shape}, got {describe(value)}"
         )
     for each in () if is_tracer(value) else np.ravel(array):
+        if spec is None:
+            break
         try:
             spec.normalise(each.item())
         except (TypeError, ValueError) as error:

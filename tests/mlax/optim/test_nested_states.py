@@ -150,3 +150,56 @@ def test_what_does_not_continue_is_named() -> None:
         optim.migrate(WEIGHTS, optim.Lion(), WEIGHTS)
     with pytest.raises(TypeError, match="an instance, not the class"):
         optim.migrate(state, optim.Lion, WEIGHTS)
+
+
+def test_slots_become_int8_and_back() -> None:
+    """Each is the nearest that there is; small leaves stay as they are."""
+    weights = {"w": jnp.ones((4, 64)), "b": jnp.ones(2)}
+    gradients = {"w": jnp.linspace(-1, 1, 256).reshape(4, 64), "b": jnp.ones(2)}
+    wide, narrow = optim.Adam(1e-3), optim.Adam(1e-3, slot_dtype="int8")
+    state = wide.step(gradients, wide.init(weights), weights)[1]
+    new = optim.migrate(state, narrow, weights)
+    assert jax.tree.structure(new) == jax.tree.structure(narrow.init(weights))
+    back = optim.migrate(new, wide, weights)
+    assert tree_equal(back.m, optim.slot_values(new.m))
+    assert jnp.allclose(back.m["w"], state.m["w"], atol=0.1 / 127)
+    assert jnp.allclose(jnp.sqrt(back.v["w"]), jnp.sqrt(state.v["w"]), atol=0.03 / 255)
+    assert tree_equal(optim.migrate(new, narrow, weights), new)
+    assert back.step == 1
+
+
+def test_a_class_takes_the_place_of_another() -> None:
+    state = stepped(optim.ClipGradients(optim.Adam(1e-3), max_norm=1.0))
+    new = optim.migrate(state, optim.AdamW(1e-3), WEIGHTS, replaced={optim.Adam: optim.AdamW})
+    assert tree_equal((new.step, new.m, new.v), (state.inner.step, state.inner.m, state.inner.v))
+    with pytest.raises(LeafMismatchError, match=r"replaced=\{Adam: AdamW\}"):
+        optim.migrate(state, optim.AdamW(1e-3), WEIGHTS)
+    with pytest.raises(ValueError, match="replaced has SGD, but the old state has Adam, Clip"):
+        optim.migrate(state, optim.AdamW(), WEIGHTS, replaced={optim.SGD: optim.AdamW})
+    with pytest.raises(LeafMismatchError, match=r"v_max\.bias: .* nothing in the old state"):
+        optim.migrate(state, optim.AMSGrad(), WEIGHTS, replaced={optim.Adam: optim.AMSGrad})
+
+
+def test_floats_given_as_arrays_are_numbers() -> None:
+    """They are leaves of the hyperparameters of a state; those of Optax are in a dict."""
+    adam = optim.Adam(1e-3, b1=jnp.float32(0.5))
+    state = optim.ClipGradients(adam, max_norm=jnp.float32(2.0)).init(WEIGHTS)
+    names = ["hyperparameters.max_norm", "inner.learning_rate", "inner.hyperparameters.b1"]
+    assert sorted(optim.numbers(state)) == sorted(names)
+    new = optim.with_numbers(state, {names[0]: 3.0, names[2]: 0.75})
+    assert (new.hyperparameters.max_norm, new.inner.hyperparameters.b1) == (3, 0.75)
+    with pytest.raises(ValueError, match=r"inner.hyperparameters.b1 must be .*, got 1.5"):
+        optim.with_numbers(state, {names[2]: 1.5})
+    again = optim.migrate(new, adam, WEIGHTS)
+    assert again.hyperparameters.b1 == 0.5
+
+    def factory(learning_rate: Any, b1: Any) -> Any:
+        return optim.to_optax(optim.Adam(learning_rate, b1=b1))
+
+    tx = optax.chain(optax.inject_hyperparams(factory)(lambda step: 0.1 / (1 + step), 0.5))
+    injected = tx.init(WEIGHTS)
+    assert sorted(optim.numbers(injected)) == ["0.hyperparams.b1", "0.hyperparams.learning_rate"]
+    new = optim.with_numbers(injected, {"0.hyperparams.b1": 0.75})
+    assert tx.update(GRADIENTS, new, WEIGHTS)[1][0].hyperparams["b1"] == 0.75
+    with pytest.raises(ValueError, match="learning_rate follows"):
+        optim.with_numbers(injected, {"0.hyperparams.learning_rate": 0.5})
