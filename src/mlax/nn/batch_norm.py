@@ -12,7 +12,7 @@ from mlax._module.module import Module
 from mlax._module.nodes import Parameter, Variable
 from mlax.nn._fields import AxisNames, check_dtype, made, small, wide
 from mlax.nn.init import ones, zeros
-from mlax.nn.normalization import normalized
+from mlax.nn.normalization import centered, normalized
 
 __all__ = ["BatchNorm"]
 
@@ -87,12 +87,12 @@ class BatchNorm(Module):
                 'mlax.training(model, batch_axis_name="batch") under jax.vmap(..., axis_name="batch").'
             )
         space = tuple(range(x.ndim - 1))
-        mean = jax.lax.pmean(y.mean(space), batch_axis_name)
-        centered = y - mean
-        variance = jax.lax.pmean(jnp.square(centered).mean(space), batch_axis_name)
-        y = normalized(centered, variance, self)
+        y, mean = centered(y, space, batch_axis_name)
+        variance = jax.lax.pmean(jnp.square(y).mean(space), batch_axis_name)
+        y = normalized(y, variance, self)
         return y.astype(x.dtype), self.replace(
-            mean=self._running(self.mean, mean), variance=self._running(self.variance, variance)
+            mean=self._running(self.mean, mean.reshape(-1)),
+            variance=self._running(self.variance, variance),
         )
 
     def _running(
