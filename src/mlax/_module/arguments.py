@@ -7,8 +7,12 @@ from typing import Any
 from mlax._checking.names import refuse_unknown
 from mlax._module.printing import shorten
 
-__all__ = ["refuse_arguments"]
+__all__ = ["refuse_arguments", "takes_input"]
 
+_STARS: dict[object, str] = {
+    inspect.Parameter.VAR_POSITIONAL: "*",
+    inspect.Parameter.VAR_KEYWORD: "**",
+}
 _SIZES = "The size of the input is that of the first input"
 _SIZES_OF_INPUTS = [
     *("in_features", "in1_features", "in2_features", "in_channels", "in_size", "in_dim"),
@@ -50,6 +54,11 @@ _INSTEAD = {
 """Names in PyTorch, Equinox, Flax and MLX of what is not an argument of a layer here, and what to do."""
 
 
+def takes_input(set_up: Callable[..., Any]) -> bool:
+    """Return whether a `set_up` is given more than a key: sizes follow from the first input."""
+    return not {*list(inspect.signature(set_up).parameters)[1:]} <= {"rng"}
+
+
 def refuse_arguments(
     cls: type,
     init: Callable[..., None],
@@ -58,7 +67,7 @@ def refuse_arguments(
     *,
     infers: bool,
 ) -> None:
-    """Raise a readable error if a constructor does not take some arguments; none if it does.
+    """Raise a readable error if a constructor does not take some arguments or lacks others; none if it is content.
 
     Args:
         cls: The class.
@@ -68,7 +77,7 @@ def refuse_arguments(
         infers: Whether modules of the class make their nodes from the first input.
 
     Raises:
-        TypeError: There are too many, or a name is unknown.
+        TypeError: There are too many, a name is unknown, or one is missing.
     """
     parameters = list(inspect.signature(init).parameters.values())[1:]
     kinds = [each.kind for each in parameters]
@@ -91,7 +100,18 @@ def refuse_arguments(
             cure = "Leave the others out."
         taken = f"{', '.join(positional)} by position" if positional else "nothing by position"
         raise TypeError(f"{cls.__name__} takes {taken}, got {', '.join(given)}.\n  {cure}")
+    names = [f"{_STARS.get(each.kind, '')}{each.name}" for each in parameters]
     if inspect.Parameter.VAR_KEYWORD not in kinds:
-        names = [each.name for each in parameters if each.kind is not each.VAR_POSITIONAL]
         sizes = dict.fromkeys(_SIZES_OF_INPUTS if infers else (), f"{_SIZES}: leave it out.")
         refuse_unknown(cls.__name__, kwargs, names, _INSTEAD | sizes)
+    given_names = {*positional[: len(args)], *kwargs}
+    missing = [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind not in _STARS and each.name not in given_names
+    ]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise TypeError(
+            f"{cls.__name__}: {' and '.join(missing)} {verb} missing.\n  The arguments are {', '.join(names)}."
+        )

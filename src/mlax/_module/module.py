@@ -34,7 +34,7 @@ from mlax._jax.tracebacks import trim, trimmed
 from mlax._jax.trees import class_of, map_leaves
 from mlax._module import calls, field_checks
 from mlax._module.apart import moved_apart
-from mlax._module.arguments import refuse_arguments
+from mlax._module.arguments import refuse_arguments, takes_input
 from mlax._module.branches import INode, copy_states
 from mlax._module.contracts import (
     NotAssigned,
@@ -579,7 +579,7 @@ def _freezing(cls: Any, init: Callable[..., None], *, generated: bool) -> Callab
             try:
                 outer(self, *args, **kwargs)
             except TypeError:
-                infers = cls.set_up is not Module.set_up
+                infers = cls.set_up is not Module.set_up and takes_input(cls.set_up)
                 refuse_arguments(cls, init, args, kwargs, infers=infers)
                 raise
             _finish(self)

@@ -339,5 +339,5 @@ def test_converters_of_classes_that_were_loaded_know_what_has_no_default():
             if getattr(field, name) is dataclasses.MISSING:
                 setattr(field, name, object.__new__(type(dataclasses.MISSING)))
     assert (Local("1").n, Local("1").k) == (1, 3)
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'n'"):
+    with pytest.raises(TypeError, match=": n is missing"):
         Local()

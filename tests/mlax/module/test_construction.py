@@ -153,7 +153,7 @@ def test_a_mutable_moment_ends_with_the_outermost_init():
     module = Extends(5)
     assert (module.size, module.more, float(module.weight.data.sum())) == (2, 5, 0)
     assert Inherits(1, Parameter(2.0)).more == 3
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'weight'"):
+    with pytest.raises(TypeError, match=": weight is missing"):
         Inherits(1)
 
 

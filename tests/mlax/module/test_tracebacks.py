@@ -200,7 +200,7 @@ MISTAKES = [
     ("mlax.summary(unset, x.astype(int))", "x: int32[2,3], expected Float[Array,"),
     ("Embedding(x)", "float32[2,3] is an array"),
     ("Linear('3')", "Linear.out_features must be int"),
-    ("Linear()", "missing 1 required positional argument: 'out_features'"),
+    ("Linear()", "Linear: out_features is missing"),
     ("Dropout(0.5)(x)", "missing a required argument: 'rng'"),
     ("net.layers = ()", "cannot assign to Net.layers"),
     ("net.replace(layer=())", "did you mean 'layers'?"),

@@ -155,6 +155,16 @@ def test_parts_of_a_series() -> None:
             r"Conv takes .*, got 3, 16, kernel_size=2.\n.* write Conv\(16, kernel_size=2\)",
         ),
         (lambda: WRONG.Linear(in_features=3, out_features=4), ".* 'in_features'.\n.*: leave it"),
+        (
+            WRONG.Linear,
+            "Linear: out_features is missing.\n.* are out_features, kernel, bias",
+        ),
+        (lambda: WRONG.Repeat(remat=True), "Repeat: block and depth are missing"),
+        (lambda: WRONG.MLP(in_size=3), ".*'in_size'.\n  The arguments are [*]features, activation"),
+        (
+            lambda: WRONG.Embedding(10, 4, 0),
+            "Embedding .* 10, 4, 0.\n  These are given by name: kernel",
+        ),
         (lambda: WRONG.Dropout(p=0.5), "Dropout: there is no argument 'p'.\n  Here it is rate"),
         (lambda: WRONG.Conv(features=8, kernel_size=3), ".*'features'.\n  Here it is out_channels"),
         (lambda: WRONG.Linear(4, use_bias=False), ".*'use_bias'.\n  Write bias=None"),
