@@ -22,7 +22,7 @@ _linalg: Any = jnp.linalg  # its types are partly unknown
 
 
 class WeightNorm(Effective[M]):
-    """Separates the length of weights from their direction (Salimans and Kingma, 2016).
+    r"""Separates the length of weights from their direction (Salimans and Kingma, 2016).
 
     Each kernel, whose last axis are its outputs, becomes `scale * kernel / |kernel|`, with a trained scale for each
     output, and the norm over all other axes. Scales start as the norms, so that the model starts as it was, or as 1
@@ -30,7 +30,9 @@ class WeightNorm(Effective[M]):
 
     Args:
         inner: The model.
-        where: A regular expression, or a tuple of them, for paths of kernels. By default all that end with `kernel`.
+        where: A regular expression, or a tuple of them, for paths of kernels. By default all that end with `kernel`,
+            that of an `Embedding` too, whose outputs are its features. To leave one out, exclude its path:
+            `r"(?!embedding\b).*\bkernel"`.
         scale: The scales, by path, shape (out,). In a `Repeat`,
             each block has its own.
     """
@@ -82,14 +84,16 @@ class WeightNorm(Effective[M]):
 
 
 class SpectralNorm(Effective[M]):
-    """Divides weights by their greatest singular value (Miyato et al., 2018).
+    r"""Divides weights by their greatest singular value (Miyato et al., 2018).
 
     It is estimated by power iteration, which continues from one training call to the next. A kernel is a matrix of its
     last axis, the outputs, and all others. One of zeros stays as it is.
 
     Args:
         inner: The model.
-        where: A regular expression, or a tuple of them, for paths of kernels. By default all that end with `kernel`.
+        where: A regular expression, or a tuple of them, for paths of kernels. By default all that end with `kernel`,
+            that of an `Embedding` too, whose outputs are its features. To leave one out, exclude its path:
+            `r"(?!embedding\b).*\bkernel"`.
         iterations: Power iterations in each training call.
         eps: Least length of a vector when it is normalized.
         vectors: The left singular vectors as far as they are known, by path, shape (out,). In a `Repeat`,
