@@ -107,7 +107,6 @@ def differentiated(function: Any, *trees: Any) -> Any:
     return jax.grad(total)(trees[0])
 
 
-@pytest.mark.filterwarnings("ignore:MultiOptimizer.* accepts no weight")  # those of this tree
 @every_transformation
 def test_transformations_trace_each_form_once(
     optimizer: Transformation, traced: Counter[Form]

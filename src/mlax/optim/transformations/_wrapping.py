@@ -102,9 +102,9 @@ def _difference(_: None, new: Array, w: Array) -> tuple[Array]:
     return (new - w,)
 
 
-def cast_like(tree: Any, weights: T) -> T:
-    """Return a tree in the dtypes of the weights, in separate buffers."""
-    (result,) = map_leaves(_second, None, (weights, tree), ())
+def cast_like(tree: Any, weights: T, output: Output | None = None) -> T:
+    """Return a tree in the dtypes of the weights, in separate buffers, rounded as `output` says."""
+    (result,) = map_leaves(_second, None, (weights, tree), (), output or Output())
     return result
 
 

@@ -8,7 +8,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from mlax._jax.tracing import is_tracer
+from mlax._jax.trees import class_of
 from mlax.leafwise import map_leaves
+from mlax.optim._numbers import states_in
 from mlax.optim.transformations._wrapping import (
     Arguments,
     Inner,
@@ -31,7 +33,7 @@ from mlax.optimizer import (
 )
 from mlax.optimizer._hyperparameters import is_schedule
 from mlax.optimizer._specified import Specification
-from mlax.tree import describe
+from mlax.tree import describe, path_text
 from mlax.typing import Count, Weights, checked
 
 __all__ = ["AccumulateGradients", "State"]
@@ -166,7 +168,7 @@ class AccumulateGradients(Wrapper[Inner, P]):
         """Return the weights and the state after the step of a cycle that is not complete.
 
         The step is made on the mean of the micro-batches so far; without any, nothing changes. Works
-        under `jit` too.
+        under `jit` too. Inside a wrapper, flush the state inside: `flush(state.inner, weights)`.
 
         Args:
             state: The state after any call.
@@ -174,14 +176,28 @@ class AccumulateGradients(Wrapper[Inner, P]):
             *args: None.
             **kwargs: Keyword arguments for the optimizers inside, such as the loss.
         """
+        self._refuse_outer(state)
         new, state = self._flush(self.own(state), trainable(weights), kwargs)
         return merged(new, weights), state
+
+    def _refuse_outer(self, state: object) -> None:
+        """Raise an error if this optimizer's state is inside a state."""
+        for path, node in states_in(state):
+            if class_of(node.hyperparameters) is class_of(self):
+                if not path:
+                    return
+                place = f"state.{path_text(path)}"
+                raise TypeError(
+                    f"AccumulateGradients.flush: expected its own state, got one with it at {place}.\n"
+                    f"  Flush what is inside and put it back: weights, inner = accumulating.flush({place}, weights); "
+                    f"state = mlax.at(state, lambda state: {place}).set(inner)."
+                )
 
     @checked
     def _flush(
         self, state: "State[Weights, Inner]", weights: Weights, arguments: Arguments
     ) -> "tuple[Weights, State[Weights, Inner]]":
-        mean = cast_like(state.mean, weights)
+        mean = cast_like(state.mean, weights, self._output(state))
 
         def last() -> tuple[Weights, Any]:
             return Move(new_weights=True).by(self.optimizer, mean, state.inner, weights, arguments)

@@ -22,8 +22,13 @@ from tests.mlax.generated_optimizers import close, types
 
 pytestmark = pytest.mark.one_python
 
-WEIGHTS: Any = {"w": jnp.linspace(-1, 1, 6).reshape(2, 3), "none": None, "b": [jnp.ones(3)]}
-MASK: Any = {"w": True, "none": None, "b": [False]}
+WEIGHTS: Any = {
+    "w": jnp.linspace(-1, 1, 6).reshape(2, 3),
+    "v": jnp.linspace(0.5, 1, 2),
+    "none": None,
+    "b": [jnp.ones(3)],
+}
+MASK: Any = {"w": True, "v": True, "none": None, "b": [False]}
 
 
 def is_vector(path: str, weight: Array) -> bool:
@@ -69,7 +74,6 @@ def run(
 
 
 @every_one
-@pytest.mark.filterwarnings("ignore:MultiOptimizer.* accepts no weight")  # here: none of a matrix
 def test_optimizers_give_the_same_results_in_optax(name: str) -> None:
     """In a chain, on a part of the weights, on the mean of two gradients, past a NaN, looking ahead."""
     optimizer: Any = OPTIMIZERS[name]
@@ -85,7 +89,7 @@ def test_optimizers_give_the_same_results_in_optax(name: str) -> None:
 
     def results() -> Any:
         part = {**WEIGHTS, "b": [None]}
-        rest = {**WEIGHTS, "w": None}
+        rest = {**WEIGHTS, "w": None, "v": None}
         whole = native(2, WEIGHTS)
         value = loss_of(WEIGHTS)
         split = native(1, part, loss=lambda _: value)
@@ -97,7 +101,7 @@ def test_optimizers_give_the_same_results_in_optax(name: str) -> None:
             "masked": (run(optax.masked(alone, MASK), 1)["w"], split["w"]),
             "partition": (
                 run(optax.partition({True: alone, False: optax.set_to_zero()}, MASK), 1),
-                {**WEIGHTS, "w": split["w"]},
+                {**split, "b": WEIGHTS["b"]},
             ),
             "both": (
                 run(optax.partition({True: alone, False: optim.to_optax(optimizer)}, MASK), 1),

@@ -15,7 +15,7 @@ def first(path: str, weight: Any) -> bool:
 
 
 def other(path: str, weight: Any) -> bool:
-    return path in {"b.0", "b"}
+    return path in {"b.0", "b", "b0"}
 
 
 def half_of_first(path: str, weight: Any) -> float:

@@ -576,6 +576,19 @@ def test_accumulation_follows_a_schedule_and_is_flushed() -> None:
         assert (w["a"], state.cycle, state.made, state.inner.step) == (-19.5, 0, 4, 4)
         assert (state.mean["a"] == 0).all()
     assert w["a"].dtype == jnp.bfloat16
+    # Rounded as in a step: stochastically, if the optimizer inside does so.
+    rounding = optim.SGD(1.0, stochastic_rounding=True)
+    optimizer = optim.AccumulateGradients(rounding, 3, slot_dtype=jnp.float32)
+    state = optimizer.init(w := jnp.zeros(999, jnp.bfloat16))
+    for last in (1, 1 + 2**-7):
+        w, state = optimizer.apply_gradients(jnp.full(999, last, jnp.bfloat16), state, w)
+    flushed, _ = optimizer.flush(state, w)
+    assert 0.4 < (-flushed.astype(float).mean() - 1) * 2**7 < 0.6
+    clipped = optim.ClipGradients(optimizer, max_norm=1.0)
+    with pytest.raises(
+        TypeError, match=r"with it at state.inner\.\n.*flush\(state.inner, weights\)"
+    ):
+        optimizer.flush(clipped.init(w), w)  # type: ignore[arg-type]
 
     class Model(Module):
         kernel: Parameter = Parameter(jnp.ones(2))
