@@ -35,6 +35,13 @@ def cast(tree: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda a: a.astype(dtype) if is_float(a) else a, tree)
 
 
+def drawn(shapes: Any) -> Any:
+    """Return numbers in place of shapes; to compile what a layer draws them with takes far longer."""
+    leaves, structure = jax.tree.flatten(shapes)
+    numbers = [np.asarray(array(*leaf.shape, seed=i)) for i, leaf in enumerate(leaves)]
+    return structure.unflatten([jnp.asarray(short(0.5 * a)) for a in numbers])
+
+
 def with_gradients(call: Any, layer: Any, given: Any) -> Any:
     """Return a result, and gradients with respect to all Parameters and all floats of the inputs."""
     parameters, rest = layer.partition(mlax.is_parameter)
@@ -91,23 +98,22 @@ class Case:
     @functools.cached_property
     def model(self) -> Any:
         """The layer, set up with weights that are neither zeros nor ones, and exact in narrow dtypes."""
-        model = self.set_up(self.given)
-        parameters, rest = model.partition(mlax.is_parameter)
-        numbers = iter(range(100))
 
-        def changed(leaf: Any) -> Any:
-            return jnp.asarray(short(leaf + 0.3 * array(*leaf.shape, seed=next(numbers))))
+        @jax.jit
+        def others(key: Any) -> Any:
+            return self.set_up(self.given, key).partition(mlax.is_parameter)[1]
 
-        return jax.tree.map(changed, parameters).combine(rest)
+        made = jax.eval_shape(lambda key: self.set_up(self.given, key), KEY)
+        return drawn(made.partition(mlax.is_parameter)[0]).combine(others(KEY))
 
     @property
     def given(self) -> Any:
         """All arguments: a tuple, and a dict of those that are passed by name."""
         return self.inputs, self.keywords
 
-    def set_up(self, given: Any) -> Any:
+    def set_up(self, given: Any, key: Any = KEY) -> Any:
         """Return the layer with its first weights."""
-        return mlax.set_up(self.layer, *given[0], rng=KEY, **given[1])
+        return mlax.set_up(self.layer, *given[0], rng=key, **given[1])
 
     def call(self, layer: Any, given: Any) -> Any:
         """Return the result and the layer that comes back."""

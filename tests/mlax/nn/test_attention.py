@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 import mlax
 from mlax import nn
-from tests.mlax.nn.cases import KEY, array, same
+from tests.mlax.nn.cases import KEY, array, drawn, same
 
 pytestmark = pytest.mark.one_python
 
 X = array(6, 8)
 LAYER = nn.MultiHeadAttention(4, num_kv_heads=2, causal=True, rope_base=100.0)
-ATTENTION: Any = mlax.set_up(LAYER, X, rng=KEY)
+ATTENTION: Any = drawn(jax.eval_shape(lambda key: mlax.set_up(LAYER, X, rng=key), KEY))
 call = jax.jit(lambda layer, x, *mask, **kwargs: layer(x, *mask, **kwargs)[0])
 
 

@@ -54,12 +54,12 @@ def test_set_up_in_the_first_call_and_before(case: Case) -> None:
     """Both make the same. Parameters are made in the dtype of the first input, and statistics in float32."""
     narrow = cast(case.given, jnp.bfloat16)
 
-    def lazily() -> Any:
+    def lazily(key: Any) -> Any:
         prepared = mlax.training if case.training else mlax.inference
         with jax.numpy_dtype_promotion("strict"):
-            return prepared(case.layer, rng=KEY)(*narrow[0], **narrow[1])
+            return prepared(case.layer, rng=key)(*narrow[0], **narrow[1])
 
-    y, layer = jax.eval_shape(lazily)
+    y, layer = jax.eval_shape(lazily, KEY)
     assert case.model.is_set_up
     assert jax.tree.structure(layer) == jax.tree.structure(case.model)
     shapes = [[a.shape for a in jax.tree.leaves(each)] for each in (layer, case.model)]
@@ -88,7 +88,7 @@ def test_copies(case: Case, tmp_path: Path) -> None:
     for each in (case.layer, model):
         assert mlax.tree_equal(pickle.loads(pickle.dumps(each)), each)
     mlax.save(tmp_path / "model.safetensors", model)
-    like = jax.eval_shape(lambda: case.set_up(case.given))
+    like = jax.eval_shape(lambda key: case.set_up(case.given, key), KEY)
     assert mlax.tree_equal(mlax.load(tmp_path / "model.safetensors", like), model)
 
 
