@@ -120,6 +120,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         patch.setattr(modules, "MODULES", 2)
         patch.setattr(networks, "MLP", MLP.of(hidden=8))
         patch.setattr(networks, "CONV_NET", CONV_NET.of(width=2))
+        one_block = networks.transformer(1)
+        patch.setattr(networks, "transformer", lambda _: one_block)
         patch.setattr(calls, "FEW", 1)
         patch.setattr(calls, "MANY", 2)
         patch.setattr(imports, "MODULES", ("mlax", "json"))
