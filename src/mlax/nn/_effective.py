@@ -42,8 +42,8 @@ class Effective(Module, Generic[M]):
 
     @property
     def is_set_up(self) -> bool:
-        """Whether the model is."""
-        return not holds_unset(self.inner)
+        """Whether the model and the nodes of this layer are."""
+        return not holds_unset(self)
 
     def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
         """Set up the model, with the inputs as they are given."""

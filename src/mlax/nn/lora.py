@@ -78,11 +78,6 @@ class LoRA(Effective[M]):
     def _made(self, node: Parameter[Any], data: dict[str, Array]) -> Parameter[Any]:
         return node.with_data(data) if holds_unset(node) else node
 
-    @property
-    def is_set_up(self) -> bool:
-        """Whether the model and the factors are."""
-        return not holds_unset((self.inner, self.a, self.b))
-
     def forward(
         self: "LoRA[Model[P, R, S]]", *args: P.args, **kwargs: P.kwargs
     ) -> "tuple[R, LoRA[S]]":

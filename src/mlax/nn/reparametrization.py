@@ -45,11 +45,6 @@ class WeightNorm(Effective[M]):
     def __check__(self) -> None:
         patterns(self)
 
-    @property
-    def is_set_up(self) -> bool:
-        """Whether the model and the scales are."""
-        return not holds_unset((self.inner, self.scale))
-
     def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
         """Set up the model, and make the scales."""
         new = super().set_up(*args, rng=rng, **kwargs)
@@ -110,11 +105,6 @@ class SpectralNorm(Effective[M]):
     def __check__(self) -> None:
         at_least(self, 1, "iterations")
         patterns(self)
-
-    @property
-    def is_set_up(self) -> bool:
-        """Whether the model and the vectors are."""
-        return not holds_unset((self.inner, self.vectors))
 
     def set_up(self, *args: Any, rng: Array, **kwargs: Any) -> Self:
         """Set up the model, and make random vectors, improved by 15 iterations, as in PyTorch."""
