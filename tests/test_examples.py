@@ -184,6 +184,31 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return importlib.import_module
 
 
+def test_slots_in_eight_bits_learn_as_in_float32(
+    example: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In short: Adam and Lion, two seeds, few steps."""
+    eight_bits = example("eight_bits")
+    kinds = dict(itertools.islice(eight_bits.OPTIMIZERS.items(), 0, 3, 2))
+    short = {"TASKS": ("Digits",), "STEPS": 200, "STEPS_PER_CALL": 100, "OPTIMIZERS": kinds}
+    for name, value in short.items():
+        monkeypatch.setattr(eight_bits, name, value)
+    for module in (eight_bits, importlib.import_module("half_precision")):
+        monkeypatch.setattr(module, "SEEDS", 2)
+    monkeypatch.setattr(importlib.import_module("half_precision"), "STEPS_PER_CALL", 100)
+    eight_bits.main(Path("new/picture.png"))
+    rows = re.findall(
+        r"\| (\w+) \| +([\d.]+) \| (\S+) .*\| +([\d.]+) \| (\S+) ±", capsys.readouterr().out
+    )
+    sizes = [(kind, float(wide), float(narrow)) for kind, wide, _, narrow, _ in rows]
+    assert sizes == [("Adam", 12.0, 4.06), ("Lion", 8.0, 3.03)]
+    for *_, wide, _, narrow in rows:
+        assert abs(float(narrow) - float(wide)) < 0.03 * float(wide)
+    assert Path("new/picture.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_convolutional_net_learns_and_draws(
     example: Callable[[str], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ from mlax._jax.tracing import cond
 from mlax._jax.trees import TreeDef, flatten
 from mlax.leafwise._norms import norm
 from mlax.leafwise._rounding import Output, Rounding, is_narrower, next_key, random_bits, rounded
-from mlax.leafwise._weights_first import weights_first
+from mlax.leafwise._weights_first import in_turn, weights_first
 from mlax.typing import Weights
 
 __all__ = ["Totals", "every", "map_leaves", "reduce_leaves", "total_norm", "totals"]
@@ -191,11 +191,14 @@ def _results(
     results: list[Any] = []
     form = _Form(output.applied, output.rounding.only_int8)
     before = np.uint32(0)
+    new_slots: list[Any] = []
+    slots_before: dict[object, Array] = {}
     with jax.named_scope(leaf.__module__.rpartition(".")[2]):
         for position, weight, *entries in zip(positions, weights, *columns, strict=True):
             last = None
             if key is not None:
                 last, before = (key, position - before), position
+            entries[0] = in_turn(entries[0], new_slots, slots_before)
             first, new_slots, key = function(
                 leaf, fixed, len(inputs), form, weight, entries, (scalars, position, last, arrays)
             )

@@ -22,9 +22,11 @@ from jax import lax
 from jax.extend.core import Jaxpr, Var, jaxpr_as_fun
 from jaxtyping import Array
 
+from mlax._int8 import is_int8
+from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import flatten
 
-__all__ = ["weights_first"]
+__all__ = ["in_turn", "weights_first"]
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -110,6 +112,26 @@ def _after(first: Array, then: Array) -> Array:
 
     result: Array = cast("Any", lax.platform_dependent)(first, then, cpu=chosen, default=as_it_is)
     return result
+
+
+def in_turn(gradient: Array, slots: Sequence[Any], before: dict[object, Array]) -> Array:
+    """Return a leaf's gradient such that, on CPU, the leaf is computed after the one of its shape before it.
+
+    XLA on CPU would begin with all leaves, and keep the temporary arrays of all at once. Slots in
+    eight bits need such arrays, two of float32 for Adam, which are wider than all that is stored.
+
+    Args:
+        gradient: Of the leaf.
+        slots: New slots of the leaf before it.
+        before: For each shape, the last slot in eight bits that was computed. It is updated.
+    """
+    for slot in filter(is_int8, slots):
+        if is_tracer(slot.values):
+            before[_form(slot.values)] = slot.values
+    if not before or not is_tracer(gradient) or cast("Any", jax.config).jax_disable_jit:
+        return gradient
+    last = before.get(_form(gradient))
+    return gradient if last is None else _after(last, gradient)
 
 
 def _form(array: Array) -> object:

@@ -291,6 +291,16 @@ def test_a_state_is_mapped_saved_packed_and_pickled(tmp_path: Any) -> None:
     assert jnp.all(flat.unpack()["w"] < 1)
 
 
+@pytest.mark.optimized
+def test_leaves_share_temporary_arrays() -> None:
+    """XLA on CPU would compute all leaves at once, with two temporary arrays of float32 for each."""
+    leaves = [jnp.ones((64, 512), jnp.bfloat16)] * 8
+    state = jax.eval_shape(ADAM.init, leaves)
+    step: Any = jax.jit(ADAM.apply_gradients, donate_argnums=(1, 2))
+    plan = step.lower(leaves, state, leaves).compile().memory_analysis()
+    assert plan.temp_size_in_bytes < 4 * 64 * 512 * 4
+
+
 def test_the_dtype_rule_compares_the_shape_of_the_values() -> None:
     start = weights()
     state = ADAM.init(start)
