@@ -200,7 +200,7 @@ def _step(
 ) -> tuple[Weights, State[Weights]]:
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
-    value = scalar(value)
+    value = scalar(value, "PolyakSGD: value")
     state = follow_schedules(state)
     _, sums = reduce_leaves(_leaf_sums, h, inputs=(gradients,), slots=(), rounding=output.rounding)
     gap = jnp.maximum(value - h.f_min, 0.0) if h.variant == "sps_plus" else value - h.f_min

@@ -262,6 +262,10 @@ def test_mismatches_in_static_data() -> None:
             {"a": [{1: jnp.ones(1), None: jnp.ones(1)}]},
             "a dict, ['a'][0], cannot be sorted: 1 (int) and None",
         ),
+        (
+            {(1, 2): jnp.ones(1), (1, "x"): jnp.ones(1)},
+            "(1, 2) (tuple) and (1, 'x') (tuple); use keys that Python can compare, such as str",
+        ),
     ],
 )
 @pytest.mark.parametrize(

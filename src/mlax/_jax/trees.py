@@ -51,8 +51,11 @@ class UnsortableError(TypeError):
     def __init__(self, place: str, *keys: object) -> None:
         found = " and ".join(f"{key!r} ({type(key).__name__})" for key in keys)
         where = f", {place}," if place else ""
+        # Of tuples, for example, it is the parts that have no order.
+        of_one_type = len({type(key) for key in keys}) == 1
+        cure = "keys that Python can compare" if of_one_type else "keys of one type"
         super().__init__(
-            f"the keys of a dict{where} cannot be sorted: {found}; use keys of one type, such as str"
+            f"the keys of a dict{where} cannot be sorted: {found}; use {cure}, such as str"
         )
 
 

@@ -4,6 +4,7 @@ Everything here works under `jit`, `vmap` and `eval_shape`. A state keeps its sh
 weak types from `init` on, so that a loop over `step` is compiled only once.
 """
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar, cast, overload
@@ -125,20 +126,30 @@ def _copy(value: Any) -> Array:
 
 def _scheduled(schedule: Any, step: Array) -> Array:
     value: Any = schedule(step)
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError):
-        array = None
+    return _real(value, "a schedule must return", lambda: f" from {schedule!r}")
+
+
+def _real(value: object, what: str, whence: Callable[[], str] = str) -> Array:
+    array: Any = None
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        # As a float, an integer may have more than 32 bits.
+        array = jnp.asarray(float(value) if type(value) is int else cast("Any", value))
     if array is None or array.shape != () or jnp.iscomplexobj(array) or array.dtype == bool:
-        raise TypeError(
-            f"a schedule must return a real scalar, got {describe(value)} from {schedule!r}"
-        )
+        raise TypeError(f"{what} a real scalar, got {describe(value)}{whence()}")
     return jnp.array(array, dtype=jnp.result_type(float), copy=True)
 
 
-def scalar(value: Real) -> Array:
-    """Return a number as an array of shape () in JAX's default float dtype, such as states hold."""
-    return initial(cast("Number", value))
+def scalar(value: Real, name: str = "a number") -> Array:
+    """Return a number as an array of shape () in JAX's default float dtype, such as states hold.
+
+    Args:
+        value: The number.
+        name: What it is, for messages: `PolyakSGD: value`.
+
+    Raises:
+        TypeError: It is a boolean or a complex number, or has axes, or a float cannot hold it.
+    """
+    return _real(value, f"{name} must be")
 
 
 def key(seed: int) -> Array:

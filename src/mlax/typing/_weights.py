@@ -29,10 +29,14 @@ Scalar: TypeAlias = Float[Array, ""]
 """A floating-point array without axes; in a state it has JAX's default float dtype."""
 
 Real: TypeAlias = (
-    float | np.floating[Any] | np.integer[Any] | Float[Array, ""] | Float[np.ndarray, ""]
+    float
+    | np.floating[Any]
+    | np.integer[Any]
+    | jaxtyping.Real[Array, ""]
+    | jaxtyping.Real[np.ndarray, ""]
 )
-"""A number that is not stored as it is given, such as the loss: a Python or NumPy number, or a floating-point array
-without axes.
+"""A number that is not stored as it is given, such as the loss: a Python or NumPy number, or a real array without
+axes.
 """
 
 Count: TypeAlias = Int32[Array, ""]

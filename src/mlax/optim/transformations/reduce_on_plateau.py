@@ -10,8 +10,7 @@ from mlax.leafwise import map_leaves
 from mlax.optim.transformations._protocol import accepted
 from mlax.optim.transformations._wrapping import Arguments, Inner, Move, P, Wrapper
 from mlax.optimizer import Float, exportable, integer, no_steps, number, one_more, scalar, trainable
-from mlax.tree import describe
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, Real, Scalar, Weights, checked
 
 __all__ = ["ReduceOnPlateau", "State"]
 
@@ -170,16 +169,10 @@ class State(NamedTuple, Generic[Weights, Inner]):
 
 
 def _loss(arguments: Arguments) -> Array:
-    value: ArrayLike | None = arguments.get("value")
+    value: Real | None = arguments.get("value")
     if value is None:
         raise TypeError("ReduceOnPlateau: step needs the loss: step(..., value=loss)")
-    try:
-        loss = jnp.asarray(value)
-    except (TypeError, ValueError, OverflowError):
-        loss = None
-    if loss is None or loss.shape != () or loss.dtype == bool or jnp.iscomplexobj(loss):
-        raise TypeError(f"ReduceOnPlateau: value must be a real scalar, got {describe(value)}")
-    return loss.astype(float)
+    return scalar(value, "ReduceOnPlateau: value")
 
 
 def _scaled(_: None, update: Array, *, scale: Array) -> tuple[Array]:

@@ -1,5 +1,6 @@
 """A factor for the updates of each weight: different learning rates for different layers."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from numbers import Real
@@ -95,7 +96,10 @@ class ScaleUpdates(Wrapper[Inner, P]):
 
     def _scale(self, path: str, weight: Array) -> float:
         given = cast("object", asked("ScaleUpdates.scale", self.scale, path, weight))
-        number = float(given) if isinstance(given, Real) else math.nan
+        number = math.nan
+        if isinstance(given, Real):
+            with contextlib.suppress(OverflowError):
+                number = float(given)
         if not 0 <= number < math.inf:
             raise ValueError(
                 f"ScaleUpdates: scale must return a finite Python number >= 0, got {describe(given)} for {path!r}"

@@ -315,6 +315,10 @@ def test_an_optimizer_of_ones_own(wrap: Any) -> None:
             lambda: optim.ScaleUpdates(SGD, lambda path, w: -1.0).init(weights()),
             "scale must return a finite Python number >= 0, got -1.0",
         ),
+        (
+            lambda: optim.ScaleUpdates(SGD, lambda path, w: 10**400).init(weights()),
+            "scale must return a finite Python number >= 0, got 100000",
+        ),
         (lambda: optim.ScaleUpdates(SGD, 0.1), "scale must be a function of a path and a weight"),  # type: ignore[arg-type]
         (
             lambda: optim.MultiOptimizer(
@@ -370,7 +374,8 @@ def test_errors_in_a_function_of_paths_say_for_which_weight(make: Any, name: str
 
 
 @pytest.mark.parametrize(
-    "value", [1.0, 1, np.float32(1), np.int64(1), np.asarray(1.0), jnp.ones((), jnp.bfloat16)]
+    "value",
+    [1.0, 1, np.float32(1), np.int64(1), np.asarray(1.0), jnp.ones((), jnp.bfloat16), jnp.int32(1)],
 )
 def test_the_loss_may_be_any_real_number(value: Any) -> None:
     for optimizer in (optim.PolyakSGD(), optim.ReduceOnPlateau(optim.PolyakSGD())):
@@ -380,9 +385,11 @@ def test_the_loss_may_be_any_real_number(value: Any) -> None:
 
 @pytest.mark.parametrize("value", ["low", 1j, True, 10**400, np.ones(1)])
 def test_the_loss_is_a_real_number(value: Any) -> None:
-    optimizer = optim.ReduceOnPlateau(SGD)
+    plateau, polyak = optim.ReduceOnPlateau(SGD), optim.PolyakSGD()
     with pytest.raises(TypeError, match=r"^ReduceOnPlateau: value must be a real scalar, got "):
-        optimizer.step(jnp.ones(3), optimizer.init(jnp.ones(3)), value=value)
+        plateau.step(jnp.ones(3), plateau.init(jnp.ones(3)), value=value)
+    with pytest.raises(TypeError, match=r"^(PolyakSGD: |polyak_sgd.step: )value must be .*, got "):
+        polyak.step(jnp.ones(3), polyak.init(jnp.ones(3)), value=value)
 
 
 def test_a_skipped_step_says_what_it_lacks() -> None:
