@@ -6,6 +6,7 @@ in eight bits. This prints a table, and draws the loss curves of the first task:
     python examples/eight_bits.py docs/eight_bits.png
 """
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def train(name: str, optimizer: Any, dtype: DTypeLike) -> tuple[Array, float]:
     """
     data = task(name)
     keys = jax.random.split(jax.random.key(0), SEEDS)
-    run = jax.vmap(lambda key: start(key, optimizer, data, dtype))(keys)
+    run = jax.vmap(functools.partial(start, optimizer=optimizer, data=data, dtype=dtype))(keys)
     weights = sum(x.size for x in jax.tree.leaves(run[0]))
     stored = sum(x.nbytes for x in jax.tree.leaves(run))
     history: list[Array] = []

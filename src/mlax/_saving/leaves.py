@@ -192,7 +192,7 @@ def is_known(kind: ArrayType) -> bool:
 
 def is_floating(dtype: str) -> bool:
     """Whether a dtype with this name is a real floating-point dtype that JAX has."""
-    return dtype in _KNOWN and bool(jnp.issubdtype(_KNOWN[dtype], jnp.floating))
+    return dtype in _KNOWN and jnp.issubdtype(_KNOWN[dtype], jnp.floating)
 
 
 def rounded(value: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

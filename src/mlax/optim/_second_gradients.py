@@ -122,7 +122,7 @@ def _at(
     @functools.wraps(value_and_grad)
     def wrapped(weights: W, /, *args: P.args, **kwargs: P.kwargs) -> tuple[R, W]:
         value, gradients = value_and_grad(weights, *args, **kwargs)
-        there = cast("W", merged(perturbed(trainable(weights), gradients), weights))
+        there = merged(perturbed(trainable(weights), gradients), weights)
         return value, value_and_grad(there, *args, **kwargs)[1]
 
     return wrapped

@@ -19,6 +19,7 @@ import jax
 from jax.tree_util import GetAttrKey
 
 from mlax._jax.tracebacks import trimmed
+from mlax._jax.trees import class_of
 from mlax._module.exporting import register_node
 from mlax._module.written import read_dataclass, written_fields
 from mlax.optimizer._hyperparameters import HELD, LEAF, is_schedule, refuse_vanishing
@@ -42,8 +43,9 @@ def _fields(optimizer: "Optimizer") -> dict[str, Any]:
 
 def _with(optimizer: Kind, changes: Mapping[str, Any]) -> Kind:
     """Return a copy with some hyperparameters replaced, unchecked."""
-    changed = object.__new__(type(optimizer))
-    vars(changed).update({**_fields(optimizer), **changes})
+    changed: Kind = object.__new__(type(optimizer))
+    for name, value in (_fields(optimizer) | {**changes}).items():
+        object.__setattr__(changed, name, value)
     return changed
 
 
@@ -53,10 +55,9 @@ def _outline(value: Any) -> Any:
         return LEAF
     if isinstance(value, Optimizer):
         return value.outline
-    if type(value) is tuple:
-        before: Any = value
-        parts: tuple[Any, ...] = tuple(map(_outline, before))
-        return before if all(map(operator.is_, parts, before)) else parts
+    if class_of(value) is tuple:
+        parts: tuple[Any, ...] = tuple(map(_outline, value))
+        return value if all(map(operator.is_, parts, value)) else parts
     return value
 
 
