@@ -395,12 +395,14 @@ def sees_leaf(call: ast.Call) -> bool:
 
 # Names that generated modules use.
 _MODULE = """
-    Annotated Array ClassVar Count Dtype Entries Generic Key Literal Mapping NamedTuple Number Optimizer Output Real
-    Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients apply_updates arguments check_dtype checked
-    copies cycle exportable folded follow_schedules full gradients h held hyperparameters identities init initial
-    inputs int8 integer isinstance jax jnp largest map_leaves merged mlax model no_steps not_int8 number one_more
-    output own reduce_leaves refuse_complex refuse_packed renewed replace require rounding scalar scheduled self
-    slot_dtype slots state step stochastic_rounding sums totals trainable updates warn_if_narrow weights zeros
+    Annotated Array ClassVar Count Dtype Entries Float Generic Key Literal Mapping NamedTuple Number
+    Optimizer Output Real Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients
+    apply_updates arguments check_dtype checked copies cycle exportable folded follow_schedules full
+    gradients h held hyperparameters identities init initial inputs int8 integer isinstance jax jnp
+    largest map_leaves merged mlax model no_steps not_int8 number one_more outline output own
+    reduce_leaves refuse_complex refuse_packed renewed replace require rounding scalar scheduled
+    self slot_dtype slots state step stochastic_rounding sums totals trainable updates
+    warn_if_narrow weights with_arrays zeros
 """
 _BUILTINS = (
     "bool float int list object property range str super tuple type vars TypeError ValueError"
