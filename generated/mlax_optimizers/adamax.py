@@ -8,10 +8,10 @@ PyTorch; for decoupled weight decay, as in Optax, use AdamaxW. For MLX's Adamax,
 ```text
 c₁ = 1 - β₁ᵗ
 mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ
-uₜ = max(β₂ uₜ₋₁, |gₜ| + ε)
+uₜ = max(β₂ uₜ₋₁, √(|gₜ|²) + ε)
 wₜ = wₜ₋₁ - α (mₜ / c₁) / uₜ
 
-if eps_in is "denominator": uₜ = max(β₂ uₜ₋₁, |gₜ|); wₜ = wₜ₋₁ - α (mₜ / c₁) / (uₜ + ε)
+if eps_in is "denominator": uₜ = max(β₂ uₜ₋₁, √(|gₜ|²)); wₜ = wₜ₋₁ - α (mₜ / c₁) / (uₜ + ε)
 if bias_correction is False: c₁ = 1
 if weight_decay is given: gₜ ← gₜ + λ wₜ₋₁, before mₜ
 ```
@@ -25,7 +25,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Float,
     Number,
@@ -207,10 +207,10 @@ def _leaf(
         g = g + weight_decay * w
     m = h.b1 * m + (1 - h.b1) * g
     if h.eps_in == "maximum":
-        u = jnp.maximum(h.b2 * u, jnp.abs(g) + h.eps)
+        u = jnp.maximum(h.b2 * u, sqrt(abs2(g)) + h.eps)
         update = -learning_rate * (m / c1) / u
     else:
-        u = jnp.maximum(h.b2 * u, jnp.abs(g))
+        u = jnp.maximum(h.b2 * u, sqrt(abs2(g)))
         update = -learning_rate * ((m / c1) / (u + h.eps))
     return update, m, u
 

@@ -7,7 +7,7 @@ coupled (L2), like that of Adamax here.
 ```text
 c₁ = 1 - β₁ᵗ
 mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ
-uₜ = max(β₂ uₜ₋₁, |gₜ| + ε)
+uₜ = max(β₂ uₜ₋₁, √(|gₜ|²) + ε)
 wₜ = wₜ₋₁ - α ((mₜ / c₁) / uₜ + λ wₜ₋₁)
 ```
 
@@ -21,7 +21,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, map_leaves
+from mlax.leafwise import Output, abs2, map_leaves, sqrt
 from mlax.optimizer import (
     Float,
     Number,
@@ -188,7 +188,7 @@ def _leaf(
 ) -> tuple[Array, Array, Array]:
     """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * g
-    u = jnp.maximum(h.b2 * u, jnp.abs(g) + h.eps)
+    u = jnp.maximum(h.b2 * u, sqrt(abs2(g)) + h.eps)
     update = -learning_rate * ((m / c1) / u + weight_decay * w)
     return update, m, u
 

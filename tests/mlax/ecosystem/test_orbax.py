@@ -122,7 +122,7 @@ def test_packed_trees_and_filtered_models_come_back(tmp_path: Path) -> None:
 def states() -> Iterator[tuple[str, Any]]:
     """Yield shapes of the states of all optimizers for weights as they occur: vectors, matrices, kernels, a scalar."""
     weights = {
-        "w": jnp.ones((2, 3)),
+        "a": jnp.ones((2, 3)),  # the examples ask for "a" and "b"
         "b": jnp.ones(3),
         "s": jnp.ones(()),
         "k": jnp.ones((2, 2, 3, 4)),

@@ -20,7 +20,6 @@ def misspelt(weights: Array) -> None:
 def of_a_wrong_type(weights: Array) -> None:
     optim.Adam(learning_rate="fast")  # error: reportArgumentType // arg-type
     optim.Adam(b1="0.9")  # error: reportArgumentType // arg-type
-    optim.Adam(b2=jnp.asarray(0.999))  # error: reportArgumentType // arg-type
     optim.Adam(learning_rate=None)  # error: reportArgumentType // arg-type
     optim.adam.init(weights, bias_correction="no")  # error: reportArgumentType // arg-type
     optim.sgd.init(weights, nesterov=0.5)  # error: reportArgumentType // arg-type
@@ -32,6 +31,7 @@ def right(weights: Array) -> None:
     optim.Adam(learning_rate=1)
     optim.Adam(learning_rate=jnp.asarray(1e-3))
     optim.Adam(learning_rate=np.float32(1e-3))
+    optim.Adam(b2=jnp.asarray(0.999))
     optim.sgd.init(weights, learning_rate=np.float32(1e-3), momentum=np.float64(0.9))
     optim.Adam(learning_rate=lambda step: 1e-3 / (step + 1))
     optim.Adam(slot_dtype=jnp.float32)
@@ -41,7 +41,7 @@ def right(weights: Array) -> None:
 
 
 def read_only(adam: optim.Adam) -> None:
-    reveal_type(adam.b1)  # reveals: float
+    reveal_type(adam.b1)  # reveals: float | Array
     reveal_type(adam.bias_correction)  # reveals: bool
     adam.b1 = 0.5  # error: reportAttributeAccessIssue // misc
     assert adam.momentum  # error: reportAttributeAccessIssue // attr-defined
