@@ -149,11 +149,15 @@ class Results:
         return min(medians, key=medians.__getitem__, default=names[0])
 
     def ratio(self, area: str, case: str, quantity: str, of: str, to: str) -> Spread | None:
-        """Return the ratio of `of` to `to`, round by round; None if either was not measured."""
+        """Return the ratio of `of` to `to`, round by round; None if either was not measured.
+
+        If `to` was measured once, that figure counts in each round.
+        """
         one, other = self.find(area, case, of, quantity), self.find(area, case, to, quantity)
         if one is None or other is None:
             return None
-        return spread(a / b for a, b in zip(one.rounds, other.rounds, strict=True))
+        repeats = len(one.rounds) if len(other.rounds) == 1 else 1
+        return spread(a / b for a, b in zip(one.rounds, [*other.rounds] * repeats, strict=True))
 
     def cases(self, area: str) -> list[str]:
         """Return the cases of an area, in the order in which they were measured."""

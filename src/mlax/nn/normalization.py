@@ -3,7 +3,6 @@
 Statistics are computed in float32 or wider, and the result is rounded once to the dtype of the input.
 """
 
-from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Any, Self, TypeVar
 
@@ -42,21 +41,19 @@ def normalized(x: Array, variance: Array, layer: Any, shape: tuple[int, ...] = (
     return y if layer.bias is None else y + wide(layer.bias.data).reshape(shape)
 
 
-def _centered(x: Array, axes: _Axes, batch_axis_name: AxisNames = ()) -> tuple[Array, Array]:
+def centered(x: Array, axes: _Axes, batch_axis_name: AxisNames = ()) -> tuple[Array, Array]:
+    """Return `x` minus its mean over these axes, and over those with these names; and the mean, with axes of size 1.
+
+    The copy, which costs nothing, makes JAX add both terms of the gradient of `x` before their sum is added to that of
+    a residual connection. Otherwise it adds the second one last, which has one number for many elements, and XLA takes
+    that for so cheap that it does it again wherever the gradient is read, with the sums of all later blocks: work that
+    grows with the square of the depth.
+    """
+    x = jnp.copy(x)
     mean = x.mean(axes, keepdims=True)
     if batch_axis_name != ():
         mean = jax.lax.pmean(mean, batch_axis_name)
     return x - mean, mean
-
-
-centered: Callable[..., tuple[Array, Array]] = jax.jit(_centered, static_argnums=(1, 2))
-"""Return `x` minus its mean over these axes, and over those with these names; and the mean, with axes of size 1.
-
-Under `jax.jit`, JAX adds both terms of the gradient of `x` here, and their sum to that of a residual connection.
-Otherwise it adds the second one last, which has one number for many elements, and XLA takes that for so cheap that
-it does it again wherever the gradient is read, with the sums of all later blocks: work that grows with the square of
-the depth.
-"""
 
 
 def _normalized(x: Array, axes: _Axes, layer: Any, shape: tuple[int, ...] = (-1,)) -> Array:
