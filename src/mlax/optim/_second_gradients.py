@@ -65,15 +65,12 @@ def sam(
     _refuse_negative("sam", rho=rho, eta=eta)
 
     def perturbed(weights: Any, gradients: Any) -> Any:
+        both = weights, gradients
         if not adaptive:
-            (moved,) = map_leaves(
-                *(_uphill, None, (weights, gradients), ()), factor=_ratio(rho, gradients)
-            )
+            (moved,) = map_leaves(_uphill, None, both, (), factor=_ratio(rho, gradients))
             return moved
-        (scaled,) = map_leaves(_scaled, eta, (gradients, weights), ())
-        (moved,) = map_leaves(
-            *(_adaptively, eta, (weights, gradients), ()), factor=_ratio(rho, scaled)
-        )
+        (scaled,) = map_leaves(_scaled, eta, both, ())
+        (moved,) = map_leaves(_adaptively, eta, both, (), factor=_ratio(rho, scaled))
         return moved
 
     return _at(value_and_grad, perturbed)
@@ -139,7 +136,7 @@ def _uphill(_: None, w: Array, g: Array, *, factor: Array) -> tuple[Array]:
     return (w + factor * g.conj(),)
 
 
-def _scaled(eta: float, g: Array, w: Array) -> tuple[Array]:
+def _scaled(eta: float, w: Array, g: Array) -> tuple[Array]:
     return (g * (jnp.abs(w) + eta).astype(g.dtype),)
 
 
