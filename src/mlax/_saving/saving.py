@@ -297,7 +297,7 @@ def load(
             static data differ. The message names all differences, also names that may have been
             changed and classes with other names.
         TypeError: `rename` or `transform` returns something else than a name or an array; `dtype` is
-            no floating-point dtype, or `like` has the state of an optimizer beside it.
+            not a floating-point dtype, or `like` has the state of an optimizer beside it.
         ValueError: A file is damaged or not a safetensors file, or contradicts its index; a node of
             `like` is UNSET; or `rename` returns more or fewer names than a stack has arrays.
         OSError: A file cannot be read.

@@ -59,7 +59,7 @@ def migrate(
         weights: The weights now, or the model.
         replaced: Classes of the old state with those that continue in their place, such as
             `{optim.Adam: optim.AdamW}`: what has the same name and shape in both has the same meaning.
-        strict: Whether each leaf of an optimizer that is no wrapper must continue. If False, others
+        strict: Whether each leaf of an optimizer that is not a wrapper must continue. If False, others
             start as in `init`, with a warning.
 
     Raises:
@@ -129,7 +129,7 @@ def migrate(
 
 
 _WRAPPERS = (Wrapper, MultiOptimizer, Frozen)
-"""What may be added or left out: of its own it has nothing that has to continue."""
+"""Classes that may be added or left out, because nothing in their own part of the state has to continue."""
 
 
 def _own_leaves(state: Any) -> dict[str, Any]:

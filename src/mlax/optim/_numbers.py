@@ -1,4 +1,4 @@
-"""The numbers that states hold for their hyperparameters, by path, whatever wraps what."""
+"""The numbers that states hold for their hyperparameters, by path, however optimizers are nested."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
@@ -50,7 +50,7 @@ class _Number(NamedTuple):
 
     Attributes:
         value: The number.
-        schedule: What it follows, or what else may be there.
+        schedule: The schedule that it follows; `HELD` or None if it follows none.
         spec: What it may be; None if that is not known.
     """
 
@@ -89,8 +89,8 @@ def _found(state: object) -> dict[str, _Number]:
 def numbers(state: object) -> dict[str, Array]:
     """Return the hyperparameters that a state holds as numbers, by path: `{"inner.learning_rate": ...}`.
 
-    They are those that may change between steps: learning rates, weight decay, and what else a
-    page of `mlax-codegen show` calls schedulable. The value of a schedule is that of the last step.
+    They are those that may change between steps: learning rates, weight decay, and all others that
+    `mlax-codegen show` calls schedulable. The value of a schedule is that of the last step.
     Other hyperparameters are numbers of the state if they were given as arrays, and so are those of
     `optax.inject_hyperparams`.
 

@@ -110,4 +110,4 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert refusal({"w": jnp.ones(3)}).endswith("  w: float32[2], but float32[3] in `like`")
     assert refusal({"w": jnp.ones(2, int)}).endswith("  w: float32[2], but int32[2] in `like`")
     with pytest.raises(TypeError, match="Pass a `like`"):
-        mlax.load(tmp_path / "x", dtype=BF16)  # type: ignore[call-overload] # pyright: ignore
+        mlax.load(tmp_path / "x", dtype=BF16)  # type: ignore[call-overload] # pyright: ignore[reportCallIssue]

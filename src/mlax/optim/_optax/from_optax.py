@@ -152,7 +152,7 @@ class State(NamedTuple, Generic[Weights]):
     Attributes:
         step: Number of steps done.
         inner: The state of the transformation.
-        hyperparameters: The optimizer itself. Static: it has no leaves.
+        hyperparameters: The optimizer itself. Its only leaves are hyperparameters given as arrays.
     """
 
     step: Count

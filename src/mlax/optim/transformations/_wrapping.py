@@ -184,7 +184,7 @@ class Transformation(Optimizer):
     """Whether it expects the gradients of a loss that was multiplied by its scale."""
 
     def _refuse_scaled(self) -> None:
-        """Raise an error if an optimizer inside expects scaled gradients: this one cannot do with them."""
+        """Raise an error if an optimizer inside expects scaled gradients, which this one cannot handle."""
         for inside in _inside(self):
             name = type(inside).__name__
             self.require(

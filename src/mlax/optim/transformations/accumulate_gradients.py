@@ -225,7 +225,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
         made: Number of steps made by the optimizer inside. None unless `every` is a schedule.
         mean: Mean of the gradients of this cycle, like the weights.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer itself. Static: it has no leaves.
+        hyperparameters: The optimizer itself. Its only leaves are hyperparameters given as arrays.
     """
 
     step: Count

@@ -126,7 +126,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
         decay: The value used by the last step; before the first step, the value it will use.
         average: Average of the weights, like the weights.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer itself. Static: it has no leaves.
+        hyperparameters: The optimizer itself. Its only leaves are hyperparameters given as arrays.
     """
 
     step: Count

@@ -114,7 +114,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
     Attributes:
         step: Number of steps done.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer itself. Static: it has no leaves.
+        hyperparameters: The optimizer itself. Its only leaves are hyperparameters given as arrays.
     """
 
     step: Count

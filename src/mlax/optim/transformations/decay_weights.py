@@ -130,7 +130,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
         step: Number of steps done.
         weight_decay: The value used by the last step; before the first step, the value it will use.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer itself. Static: it has no leaves.
+        hyperparameters: The optimizer itself. Its only leaves are hyperparameters given as arrays.
     """
 
     step: Count

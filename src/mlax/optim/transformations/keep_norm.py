@@ -84,7 +84,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
         step: Number of steps done.
         norm: Global norm of the gradients in the last step; 0 before the first.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer itself. Static: it has no leaves.
+        hyperparameters: The optimizer itself. Its only leaves are hyperparameters given as arrays.
     """
 
     step: Count

@@ -138,7 +138,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
         cycle: Number of those since the last synchronization.
         slow: Slow weights, like the weights.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer itself. Static: it has no leaves.
+        hyperparameters: The optimizer itself. Its only leaves are hyperparameters given as arrays.
     """
 
     step: Count

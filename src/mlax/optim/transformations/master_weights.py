@@ -107,7 +107,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
         step: Number of steps done.
         master: The weights in `slot_dtype`.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer itself. Static: it has no leaves.
+        hyperparameters: The optimizer itself. Its only leaves are hyperparameters given as arrays.
     """
 
     step: Count

@@ -167,7 +167,7 @@ class State(NamedTuple, Generic[Weights]):
     Attributes:
         step: Number of steps done.
         inner: The states of the optimizers inside, each for its part of the weights.
-        hyperparameters: The optimizer itself. Static: it has no leaves.
+        hyperparameters: The optimizer itself. Its only leaves are hyperparameters given as arrays.
     """
 
     step: Count

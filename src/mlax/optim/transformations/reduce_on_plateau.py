@@ -154,7 +154,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
         waited: Number of averaged losses since the best or the last reduction.
         resting: Number of averaged losses still to ignore.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer itself. Static: it has no leaves.
+        hyperparameters: The optimizer itself. Its only leaves are hyperparameters given as arrays.
     """
 
     step: Count

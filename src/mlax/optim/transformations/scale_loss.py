@@ -143,7 +143,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
         since: Number of steps since the scale changed.
         skipped: Number of steps skipped.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer itself. Static: it has no leaves.
+        hyperparameters: The optimizer itself. Its only leaves are hyperparameters given as arrays.
     """
 
     step: Count
@@ -165,7 +165,7 @@ def scaled_loss(loss: Scalar, state: object) -> Scalar:
         Like the loss.
 
     Raises:
-        TypeError: The loss is no such scalar, or there is not exactly one state of ScaleLoss in `state`.
+        TypeError: The loss is not such a scalar, or there is not exactly one state of ScaleLoss in `state`.
     """
     scales = [node.scale for _, node in states_in(state) if isinstance(node, State)]
     if len(scales) != 1:

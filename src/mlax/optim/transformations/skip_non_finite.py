@@ -111,7 +111,7 @@ class State(NamedTuple, Generic[Weights, Inner]):
         skipped: Number of steps skipped.
         consecutive: Number of non-finite gradients in a row, up to the last step.
         inner: State of the optimizer inside.
-        hyperparameters: The optimizer itself. Static: it has no leaves.
+        hyperparameters: The optimizer itself. Its only leaves are hyperparameters given as arrays.
     """
 
     step: Count
