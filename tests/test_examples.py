@@ -209,6 +209,23 @@ def test_slots_in_eight_bits_learn_as_in_float32(
     assert Path("new/picture.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_sweep_trains_all_pairs_in_one_call(
+    example: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In short: six pairs, few steps. The first rate is too small, the last too large."""
+    sweep = example("sweep")
+    monkeypatch.setattr(sweep, "LEARNING_RATES", jnp.array([1e-5, 1e-2, 10.0]))
+    monkeypatch.setattr(sweep, "B2S", jnp.array([0.9, 0.999]))
+    slow, right, fast = sweep.main(Path("new/picture.png"), steps=20).T
+    assert right.min() > 0.8
+    assert max(slow.max(), fast.max()) < 0.5
+    assert re.search(r"^  0\.99900 .*%\n6 models, 20 steps each", capsys.readouterr().out, re.M)
+    assert sweep.sweep._cache_size() == 1
+    assert Path("new/picture.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_convolutional_net_learns_and_draws(
     example: Callable[[str], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
