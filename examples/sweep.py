@@ -71,7 +71,7 @@ def main(picture: Path, steps: int = STEPS) -> Float[Array, "rows columns"]:
     model = mlax.set_up(model, data[0], rng=jax.random.key(0))
     batches = jax.random.randint(jax.random.key(1), (steps, BATCH), 0, len(data[0]))
     start = time.perf_counter()
-    accuracies = jax.block_until_ready(sweep(LEARNING_RATES, B2S, model, data, batches))
+    accuracies: Array = jax.block_until_ready(sweep(LEARNING_RATES, B2S, model, data, batches))
     seconds = time.perf_counter() - start
     print("b2 \\ rate " + "".join(f"{rate:8.2g}" for rate in LEARNING_RATES))
     for b2, row in zip(B2S, accuracies, strict=True):
