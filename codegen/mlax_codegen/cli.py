@@ -14,7 +14,7 @@ from mlax_codegen.reading.spec import class_from, read_spec, wrong_class_name, w
 from mlax_codegen.resources import built_in_specs, checkout
 from mlax_codegen.show import shown
 from mlax_codegen.writing.files import OutputError, plan, write
-from mlax_codegen.writing.package import modules, read_all, whole_package
+from mlax_codegen.writing.package import in_folders, modules, own_modules, read_all, whole_package
 from mlax_codegen.writing.render import render_new
 
 __all__ = ["main", "program"]
@@ -87,10 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     generate = commands.add_parser(
         "generate",
         help="turn specs into Python modules",
-        description="Turn each spec into a Python module with its name. In a checkout of mlax, SPEC may be "
-        "left out: then mlax's own optimizers are generated.",
+        description="Turn each spec into a Python module with its name, in a package. In a checkout of mlax, SPEC may "
+        "be left out: then mlax's own optimizers are generated.",
     )
-    generate.add_argument("specs", nargs="*", type=Path, metavar="SPEC", help="a TOML file")
+    generate.add_argument(
+        "specs", nargs="*", type=Path, metavar="SPEC", help="a TOML file, or a folder with some"
+    )
     generate.add_argument(
         "--output",
         type=Path,
@@ -189,12 +191,14 @@ def _generate(given: Sequence[Path], output: Path | None, *, check: bool) -> int
             "mlax-codegen: outside a checkout of mlax, generate needs specs and --output DIR"
         )
     package = output or _own_package(root, given)
-    specs = read_all(list(given) or built_in_specs())
+    specs = read_all(in_folders(given) or built_in_specs())
     if given:
-        outputs, folders = modules(specs, package, apart=output is None)
+        changes = plan(
+            outputs := modules(specs, package) if output else own_modules(specs, package)
+        )
     else:
         outputs, folders = whole_package(specs, package)
-    changes = plan(outputs, folders)
+        changes = plan(outputs, folders)
     for path in changes.orphaned:
         print(f"orphaned: {path} (its spec is gone; delete it if it is no longer wanted)")
     if check:

@@ -11,8 +11,11 @@ __all__ = [
     "CYCLE",
     "FUNCTIONS",
     "GRADIENT",
+    "HELD_AS",
     "NDIM",
     "OF_INIT",
+    "OF_PHASES",
+    "OF_SHAPES",
     "RESERVED",
     "RESULT",
     "SHAPE",
@@ -35,6 +38,9 @@ UPDATE = "update"
 RESULT = "result"
 SHAPE = "shape"
 NDIM = "ndim"
+HELD_AS = (
+    "h"  # how a generated function calls the hyperparameters, if the spec has no other use for it
+)
 TOTAL = "total"
 TOTALS = frozenset([TOTAL, "total_norm"])
 
@@ -398,7 +404,7 @@ _MODULE = """
     Annotated Array ClassVar Count Dtype Entries Float Generic Key Literal Mapping NamedTuple Number
     Optimizer Output Real Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients
     apply_updates arguments check_dtype checked copies cycle exportable folded follow_schedules full
-    gradients h held hyperparameters identities init initial inputs int8 integer isinstance jax jnp
+    gradients held hyperparameters identities init initial inputs int8 integer isinstance jax jnp
     largest map_leaves merged mlax model no_steps not_int8 number one_more outline output own
     reduce_leaves refuse_complex refuse_packed renewed replace require rounding scalar scheduled
     self slot_dtype slots state step stochastic_rounding sums totals trainable updates
@@ -422,3 +428,9 @@ RESERVED: Mapping[str, str] = {
 
 OF_INIT: Mapping[str, str] = {"key": "a function that `init` calls"}
 """Further names that a hyperparameter must not have, because it is an argument of `init`; a scalar may have them."""
+
+OF_PHASES = frozenset(["init", "step"])
+"""Names that a phase must not have: with an underscore before them, the module uses them."""
+
+OF_SHAPES = ("_shape", "_of")
+"""How the names of functions of a shape end; phases and functions of a spec must not be called so."""

@@ -4,18 +4,31 @@ import ast
 import builtins
 import importlib
 import inspect
+import re
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 from mlax.leafwise import map_leaves, orthogonalize, reduce_leaves
 from mlax.leafwise._matrices import NAMED_COEFFICIENTS
 from mlax.optimizer import Optimizer
-from mlax_codegen.language import FUNCTIONS, OF_INIT, RESERVED, Function
+from mlax_codegen.language import (
+    FUNCTIONS,
+    HELD_AS,
+    OF_INIT,
+    OF_PHASES,
+    OF_SHAPES,
+    RESERVED,
+    Function,
+)
 from mlax_codegen.reading.spec import read_spec
 from mlax_codegen.writing.render import render_module
+from tests.codegen.checking.bad_specs import GOOD
 
 SPECS = sorted((Path(__file__).parent / "specs").glob("*.toml"))
 
@@ -51,7 +64,8 @@ def test_what_a_module_imports_is_reserved() -> None:
 def test_no_scalar_takes_the_place_of_an_argument(function: Callable[..., object]) -> None:
     """A step hands scalars over by name, beside these."""
     parameters = inspect.signature(function).parameters.values()
-    assert {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} <= {*RESERVED}
+    by_name = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
+    assert by_name <= {*RESERVED}
 
 
 def test_what_all_optimizers_have_is_reserved() -> None:
@@ -73,9 +87,30 @@ def test_every_name_of_a_module_is_from_the_spec_or_reserved(path: Path) -> None
     parts: list[ast.AST] = [statement for code in spec.blocks for statement in code.body]
     parts += [slot.shape.expression for slot in spec.slots if slot.shape is not None]
     own |= {name for part in parts for name in names_of(part)}
-    names = set(names_of(ast.parse(render_module(spec))))
+    tree = ast.parse(render_module(spec))
+    names = set(names_of(tree))
     private = {name for name in names if name.startswith("_")}
-    assert names - private - own <= {*RESERVED, *OF_INIT}
+    assert names - private - own <= {*RESERVED, *OF_INIT, HELD_AS}
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert len(functions) == len({*functions})
+    leaves = {f"_{thing.name}" for thing in (*spec.phases, *spec.functions)}
+    others = {name for name in {*functions} - leaves if name.startswith("_")}
+    assert {name for name in others if not name.endswith(OF_SHAPES)} == {
+        f"_{name}" for name in OF_PHASES
+    }
+
+
+@pytest.mark.parametrize("old", ["b2", "learning_rate", "velocity", "v", "direction", "c"])
+def test_a_name_of_the_template_is_one_like_others(old: str, tmp_path: Path) -> None:
+    """A module that has another use for `h` calls the hyperparameters otherwise."""
+    text = re.sub(rf"(?<![\"\w]){old}\b(?! of)", HELD_AS, GOOD)
+    (tmp_path / "probe.toml").write_text(text)
+    spec = read_spec(tmp_path / "probe.toml")
+    module = types.ModuleType("probe")
+    exec(compile(render_module(spec), "probe.py", "exec"), vars(module))
+    optimizer: Any = module.Probe()
+    state = jax.eval_shape(optimizer.init, jnp.ones(2))
+    jax.eval_shape(optimizer.step, jnp.ones(2), state)
 
 
 def names_of(tree: ast.AST) -> Iterator[str]:

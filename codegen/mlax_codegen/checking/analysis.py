@@ -14,7 +14,7 @@ from mlax_codegen.checking.plans import LeafPlan, plans_of_functions, plans_of_p
 from mlax_codegen.checking.retention import retained, scales, squares
 from mlax_codegen.checking.trial.trial import try_out
 from mlax_codegen.formulas.latex import symbols
-from mlax_codegen.language import NDIM, SHAPE, STEP_NUMBER, Type
+from mlax_codegen.language import HELD_AS, NDIM, SHAPE, STEP_NUMBER, Type
 from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import calls_in, names_in
@@ -47,6 +47,7 @@ class Analysis:
         called: Functions that are called anywhere.
         decisive: Floats that an `if`, a `when`, a shape or a static argument reads. They cannot be
             arrays.
+        held_as: How generated functions call the hyperparameters.
         intervals: The numbers of steps between two computations of what is not computed in every step.
     """
 
@@ -67,6 +68,7 @@ class Analysis:
     shapes: Mapping[str, Type]
     called: frozenset[str]
     decisive: frozenset[str]
+    held_as: str
     intervals: tuple[str, ...]
 
 
@@ -152,6 +154,8 @@ def _conclude(
         *(code.expression for code in spec.shapes.values()),
         *(s.shape.expression for s in spec.slots if s.shape),
     ]
+    own = {part.id for node in everywhere for part in ast.walk(node) if isinstance(part, ast.Name)}
+    own |= {one.name for table in (spec.hyperparameters, spec.slots, spec.scalars) for one in table}
     per_leaf = {
         slot.name
         for slot in spec.slots
@@ -184,6 +188,7 @@ def _conclude(
         shapes={name: kind.type for name, kind in flow.names.shapes.items()},
         called=frozenset(calls_in(everywhere)),
         decisive=decisive(spec),
+        held_as=HELD_AS if HELD_AS not in own else "hyperparameters",
         intervals=tuple(dict.fromkeys(_intervals(in_step))),
     )
 

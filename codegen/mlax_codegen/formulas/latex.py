@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlax_codegen.formulas.conditions import in_formula, negation
-from mlax_codegen.formulas.symbols import default_symbol, number, with_index, words
+from mlax_codegen.formulas.symbols import default_symbol, number, raised, with_index, words
 from mlax_codegen.language import (
     FUNCTIONS,
     GRADIENT,
@@ -194,7 +194,7 @@ class Equations:
         if name == RESULT:
             return rf"\bar{{w}}_t &= {right}"
         left = self.symbol(name, assigned=True)
-        return f"{left}{f'^{{({axis})}}' if axis else ''} {sign} {right}"
+        return f"{raised(left, f'({axis})') if axis else left} {sign} {right}"
 
     def symbol(self, name: str, *, assigned: bool = False) -> str:
         if name in self.fixed:
@@ -268,7 +268,7 @@ class Equations:
                 inner = self.tex(index, inline=True)
                 if name in self.fixed:
                     return f"{self.fixed[name]}_{{{inner}}}", _ATOM
-                return f"{self.symbol(name)}^{{({inner})}}", _ATOM
+                return raised(self.symbol(name), f"({inner})"), _ATOM
             case ast.Tuple(elts=items):
                 return f"({', '.join(self.tex(item) for item in items)})", _ATOM
             case ast.ListComp(elt=element, generators=[generator]):
@@ -317,10 +317,9 @@ class Equations:
             return rf"\sqrt{{{self.tex(base, inline=True)}}}", _ATOM
         above = self.tex(exponent, inline=True)
         below = self.tex(base, _ATOM, inline=True)
-        bracketed = below.startswith("(")
-        if ("^" in below and not bracketed) or isinstance(base, ast.Call | ast.IfExp):
+        if isinstance(base, ast.Call | ast.IfExp) and not below.startswith("("):
             below = f"({below})"
-        return f"{below}^{above}" if len(above) == 1 else f"{below}^{{{above}}}", _POWER
+        return raised(below, above), _POWER
 
     def trust_ratio(
         self, w: ast.expr, d: ast.expr, optional: Mapping[str, ast.expr], *, inline: bool

@@ -2,8 +2,9 @@
 
 import re
 
-__all__ = ["default_symbol", "number", "with_index", "words"]
+__all__ = ["default_symbol", "number", "raised", "with_index", "words"]
 
+_INDEX = re.compile(r"(?<!\\)_(\{(?:[^{}]|\{[^{}]*\})*\}|\\[A-Za-z]+(?:\{[^{}]*\})?|.)")
 _GREEK = frozenset(
     """
     alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega
@@ -39,13 +40,21 @@ def words(text: str) -> str:
 
 def with_index(symbol: str, index: str) -> str:
     """Return a symbol with one more index, after those that it has."""
-    base, found, given = symbol.partition("_")
-    if not found:
-        return f"{symbol}_t" if index == "t" else f"{symbol}_{{{index}}}"
-    if "{" in base:  # the underscore belongs to an argument, like that of \mathit
-        return f"{symbol}_{{{index}}}"
-    inner = given[1:-1] if given.startswith("{") else given
-    return f"{base}_{{{inner}, {index}}}"
+    depth = 0
+    for place, character in enumerate(symbol):
+        depth += (character == "{") - (character == "}")
+        found = _INDEX.match(symbol, place) if depth == 0 else None
+        if found is not None:  # not an underscore in an argument, like that of \mathit
+            own = found[1][1:-1] if found[1].startswith("{") else found[1]
+            return f"{symbol[:place]}_{{{own}, {index}}}{symbol[found.end() :]}"
+    return f"{symbol}_t" if index == "t" else f"{symbol}_{{{index}}}"
+
+
+def raised(text: str, above: str) -> str:
+    """Return a text with a superscript; LaTeX refuses a second one, and a prime is one."""
+    if ("^" in text or "'" in text) and not text.startswith("("):
+        text = f"({text})"
+    return f"{text}^{above}" if len(above) == 1 else f"{text}^{{{above}}}"
 
 
 def number(value: float) -> str:

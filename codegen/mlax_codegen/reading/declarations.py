@@ -4,7 +4,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 
-from mlax_codegen.language import RESERVED
+from mlax_codegen.language import OF_SHAPES, RESERVED
 from mlax_codegen.reading.document import Document
 from mlax_codegen.reading.equations import BlockCode, ExpressionCode, read_block, read_expression
 from mlax_codegen.reading.hyperparameters import Hyperparameter
@@ -247,6 +247,9 @@ class Declarations:
         """Read a function."""
         path = ("functions", name)
         self.declare(path, "function")
+        if name.endswith(OF_SHAPES):
+            message = f"{name!r} ends in _shape or _of; such names are reserved"
+            self.document.at_key(path, message)
         example = "a function must be a table, such as [functions.evaluation_weights]"
         table = self.table(path, "functions", example)
         if table is None:

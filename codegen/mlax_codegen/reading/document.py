@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from mlax_codegen.reading.mistakes import Mistake, SpecError, is_invisible
-from mlax_codegen.reading.positions import DuplicateKeyError, KeyPath, Place, locate
+from mlax_codegen.reading.positions import DuplicateKeyError, KeyPath, Place, locate, unclosed
 
 __all__ = ["Document", "read_document"]
 
 _LARGEST = 200_000  # characters; the longest spec is a page
 _WORD = re.compile(r"[A-Za-z_][\w.-]*")
+_CLOSE = {
+    "string": "end it with the quotes that it begins with",
+    "bracket": "end the list with ], or the table with } on the same line",
+}
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -153,6 +157,10 @@ def parsed(file: str, text: str) -> Document:
         raise refuse(0, 1, "brackets are nested too deeply; remove some") from None
     except tomllib.TOMLDecodeError as error:
         start, end, message = _complaint(text, str(error))
+        if (opened := unclosed(text, start)) is not None:  # what follows is read as something else
+            begin, end = opened
+            what = "bracket" if text[begin] in "[{" else "string"
+            raise refuse(begin, end, f"this {what} is never closed; {_CLOSE[what]}") from None
         try:
             locate(text)
         except DuplicateKeyError as duplicate:
@@ -186,6 +194,9 @@ def _complaint(text: str, message: str) -> tuple[int, int, str]:
     line, column = int(place[1]), int(place[2])
     start = sum(len(previous) + 1 for previous in lines[: line - 1]) + column - 1
     word = _WORD.match(text, start)
+    if "escape" in rest:
+        start = max(text.rfind("\\", 0, start + 1), 0)
+        return start, start + 1, f"{rest}; write LaTeX in single quotes, as in '\\alpha'"
     if rest == "invalid value" and word is not None:
         return start, word.end(), f"{rest}; {_instead_of(word[0])}"
     return start, start + 1, rest

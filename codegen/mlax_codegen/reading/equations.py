@@ -11,6 +11,7 @@ from mlax_codegen.language import FUNCTIONS, Function
 from mlax_codegen.reading.document import Document
 from mlax_codegen.reading.mistakes import either_of, suggestion
 from mlax_codegen.reading.positions import KeyPath
+from mlax_codegen.reading.syntax import complaint
 from mlax_codegen.reading.trees import SIGNS, in_short
 
 __all__ = ["BlockCode", "Code", "ExpressionCode", "read_block", "read_expression"]
@@ -23,8 +24,6 @@ _COMMENT = re.compile(r"#[^\n]*")
 _OPERATOR = re.compile(r"[-+*/%<>=@&|^~]+|\b(?:and|or|not|if|is|in)\b")
 _MOST_OPERATORS = 500
 _TOO_DEEP = "nested too deeply; assign parts of this to names"
-# Python counts these lines in the block, not in the file.
-_PYTHONS_LINE = re.compile(r" \(detected at line \d+\)| (?:at|on) line \d+")
 _UNARY_RUN = re.compile(r"(?:[-+~]\s*|not\s+){20,}")
 
 _OPERATORS: dict[type[ast.AST], str] = {
@@ -53,7 +52,7 @@ _FORBIDDEN: dict[type[ast.AST], str] = {
     ast.SetComp: "write a comprehension in square brackets",
     ast.DictComp: "dictionaries are not part of the language",
     ast.List: "write a list as a comprehension: [f(x[i]) for i in range(ndim)]",
-    ast.Slice: "slices are not part of the language",
+    ast.Slice: "a slice is not part of the language; write a list: [x[i] for i in range(ndim) if i > 0]",
     ast.Dict: "dictionaries are not part of the language",
     ast.Set: "sets are not part of the language",
     ast.JoinedStr: "f-strings are not part of the language",
@@ -166,8 +165,12 @@ def _parse(code: Code) -> ast.Module | None:
             warnings.simplefilter("error", SyntaxWarning)
             tree = ast.parse(text)
     except SyntaxError as error:
-        start = code.offset(error.lineno or 1, (error.offset or 1) - 1)
-        reason = _TOO_DEEP if "too many nested" in error.msg else _syntax(error.msg)
+        number, column = error.lineno or 1, (error.offset or 1) - 1
+        reason = _TOO_DEEP
+        if "too many nested" not in error.msg:
+            shown = (*text.split("\n"), "")[number - 1]
+            column, reason = complaint(shown, column, error.msg)
+        start = code.offset(number, column)
         document.inside(path, start, start + 1, reason)
         return None
     except (RecursionError, MemoryError, ValueError, OverflowError):
@@ -191,14 +194,6 @@ def _deepest(text: str) -> int:
         depth += (character in "([{") - (character in ")]}")
         found = max(found, (depth, -place))
     return -found[1]
-
-
-def _syntax(message: str) -> str:
-    """Return a message of Python's parser in the same form for every version of Python."""
-    if "integer" in message and "digits" in message:
-        return "this number has too many digits"
-    without_lines = _PYTHONS_LINE.sub("", message.split(". ", maxsplit=1)[0])
-    return f"this is not a valid equation ({without_lines})"
 
 
 def _check_block(code: Code, body: list[ast.stmt]) -> None:
@@ -252,7 +247,10 @@ def _check_expression(code: Code, node: ast.expr) -> None:
             code.note(node.func, "only functions of the language can be called")
             return
         case ast.Subscript(value=ast.Name(), slice=index):
-            if isinstance(index, ast.Slice | ast.Tuple):
+            if any(isinstance(part, ast.Slice) for part in (index, *ast.iter_child_nodes(index))):
+                code.note(node, _FORBIDDEN[ast.Slice])
+                return
+            if isinstance(index, ast.Tuple):
                 code.note(node, "an index must be one integer")
                 return
         case ast.Subscript():

@@ -8,7 +8,7 @@ numbered from 0: `("step", 0, "leaf")`.
 import re
 from dataclasses import dataclass
 
-__all__ = ["DuplicateKeyError", "KeyPath", "Place", "locate"]
+__all__ = ["DuplicateKeyError", "KeyPath", "Place", "locate", "unclosed"]
 
 KeyPath = tuple[str | int, ...]
 
@@ -19,6 +19,9 @@ _STRING = re.compile(
     r'|"(?:\\.|[^"\\\n])*"',
     re.DOTALL,
 )
+_MARK = re.compile(r"#[^\n]*|'{3}|\"{3}|['\"\[\]{}]|\n")
+_KEY_FOLLOWS = re.compile(r"\s*(?:[\w.-]+[ \t]*=|\[[\w.]+\]|\[\[)")
+_ENDS_IN_KEY = re.compile(r"(?:^|\n)[ \t]*[\w.-]+[ \t]*=[ \t]*$")
 _SCALAR = re.compile(r"\d{4}-\d\d-\d\d[ ]\d\d:[^\s,\]}#]+|[^\s,\]}#]+")
 _SPACE = re.compile(r"[ \t]*")
 _BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
@@ -53,6 +56,48 @@ def locate(text: str) -> dict[KeyPath, Place]:
         DuplicateKeyError: A key is given twice. `tomllib` reports this without a position.
     """
     return _Scanner(text).document()
+
+
+def unclosed(text: str, wrong: int) -> tuple[int, int] | None:
+    """Return where a string or bracket begins that is never closed; None if there is none.
+
+    A string of several lines that somebody forgot to close ends at the quotes that open the next one. On one line, what
+    follows a forgotten quote is read as outside of strings, and the other way round.
+
+    Args:
+        text: A document that `tomllib` refuses.
+        wrong: Where it gave up.
+    """
+    at, last = 0, (-1, -1)
+    brackets: list[int] = []
+    glued = wrong if text[wrong : wrong + 1].strip() else None  # to the end of a string
+    while (found := _MARK.search(text, at)) is not None and last[1] != glued:
+        start, at = found.span()
+        mark = found[0]
+        if mark == "\n":
+            ended = [each for each in brackets if text[each] == "{" or _KEY_FOLLOWS.match(text, at)]
+            if ended:
+                return ended[-1], ended[-1] + 1
+        elif mark in "[{":
+            header = mark == "[" and not text[text.rfind("\n", 0, start) + 1 : start].strip()
+            brackets += [] if header and not brackets else [start]
+        elif mark in "]}":
+            del brackets[-1:]
+        elif start > wrong:
+            if brackets and text[brackets[-1]] == "[" and _KEY_FOLLOWS.match(text, wrong):
+                return brackets[-1], brackets[-1] + 1
+            return None
+        elif not mark.startswith("#"):
+            whole = _STRING.match(text, start)
+            if whole is None or len(whole[0]) < 2 * len(mark):
+                return start, at
+            at = whole.end()
+            if len(mark) == 3 and _ENDS_IN_KEY.search(text, start + 3, at - 3):
+                return start, start + 3
+            last = (start, at)
+    if last[1] == glued:
+        return last
+    return (brackets[-1], brackets[-1] + 1) if brackets else None
 
 
 class _Scanner:

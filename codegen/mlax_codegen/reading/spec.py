@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mlax_codegen.language import RESERVED
+from mlax_codegen.language import OF_PHASES, OF_SHAPES, RESERVED
 from mlax_codegen.reading.declarations import Argument, Declarations, NamedFunction, Scalar, Slot
 from mlax_codegen.reading.document import Document, read_document
 from mlax_codegen.reading.equations import BlockCode, ExpressionCode, read_block, read_expression
@@ -203,9 +203,13 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
         if used is not None:
             message = f"{name!r} is already {used}; give the phase another name"
             document.at_value((*path, "name"), message)
-        elif name.endswith(("_shape", "_of")):
-            message = f"{name!r} ends in _shape or _of; such names are reserved"
+        elif name in OF_PHASES:
+            message = f"the module has a function {name!r} of its own; give the phase another name"
             document.at_value((*path, "name"), message)
+        elif name.endswith(OF_SHAPES):
+            document.at_value(
+                (*path, "name"), f"{name!r} ends in _shape or _of; such names are reserved"
+            )
     scalars = table.text("scalars", default="", block=True)
     leaf = table.text("leaf", block=True)
     if leaf is None or name is None:

@@ -1,5 +1,6 @@
 """Read typed values from the tables of a spec, and record mistakes."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
@@ -10,6 +11,10 @@ from mlax_codegen.reading.positions import KeyPath
 
 __all__ = ["Table", "check_identifier", "kind_of", "number_text"]
 
+_SCRIPT = r"\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|\\[A-Za-z]+|[^\\{}\s])\s*"
+_TWICE = re.compile(
+    rf"(?:'|\^{_SCRIPT})\s*(?:_{_SCRIPT})?\^|\^{_SCRIPT}(?:_{_SCRIPT})?'|(?<!\\)_{_SCRIPT}(?:\^{_SCRIPT})?(?<!\\)_"
+)
 _KINDS: tuple[tuple[type, str], ...] = (
     (bool, "a boolean"),
     (int, "an integer"),
@@ -190,6 +195,11 @@ class Table:
                 (*self.path, key),
                 f"{key} must be LaTeX for use inside a formula, such as '\\beta_1'",
             )
+            return None
+        if twice := _TWICE.search(value):
+            what = "subscripts" if twice[0].endswith("_") else "superscripts"
+            message = f"LaTeX refuses two {what}; put the first into braces, as in '{{x'}}^2'"
+            self.document.at_value((*self.path, key), message)
             return None
         return value
 

@@ -73,6 +73,7 @@ class Module:
         spec: The spec.
         analysis: What the generator knows about it.
         cls: Name of the optimizer's class.
+        h: Name of its hyperparameters in functions.
         fields: The hyperparameters.
         state: What the state holds beside the number of steps and the hyperparameters.
         requirements: What must hold between hyperparameters: the test, and the message.
@@ -86,7 +87,8 @@ class Module:
         self.cls: str = spec.class_name
         self.equations: Equations = Equations(spec, analysis)
         self.shapes: Mapping[str, str] = self.equations.shapes.slots
-        self.held: Mapping[str, str] = {h.name: f"h.{h.name}" for h in spec.hyperparameters}
+        self.h: str = analysis.held_as
+        self.held: Mapping[str, str] = {h.name: f"{self.h}.{h.name}" for h in spec.hyperparameters}
         texts = {h.name: described(h) for h in spec.hyperparameters}
         slot_dtype, why = self._slot_dtype()
         texts |= {"slot_dtype": why, "stochastic_rounding": _STOCHASTIC_ROUNDING}
@@ -335,14 +337,14 @@ class Module:
         none = " None if given as None." if h.optional else ""
         text = f"Value used by the last step; initially, the one for the first step.{none}"
         kind = "Scalar | None" if h.optional else "Scalar"
-        return Field(h.name, kind, kind, f"initial(h.{h.name})", field_docstring(text))
+        return Field(h.name, kind, kind, f"initial({self.held[h.name]})", field_docstring(text))
 
     def _scalar(self, scalar: Scalar) -> Field:
         doc = field_docstring(scalar.doc)
         if not scalar.is_key:
-            begin = scalar.init.number or f"h.{scalar.init.hyperparameter}"
+            begin = scalar.init.number or self.held[scalar.init.hyperparameter]
             return Field(scalar.name, "Scalar", "Scalar", f"scalar({begin})", doc)
-        begin = f"key(h.{scalar.init.hyperparameter})"
+        begin = f"key({self.held[scalar.init.hyperparameter]})"
         before = self.keys.index(scalar.name)  # seeds may well be equal: the place is folded in
         begin = f"folded({begin}, {before})" if before else begin
         return Field(scalar.name, 'Key[Array, ""]', 'Key[Array, ""]', begin, doc)
@@ -350,13 +352,13 @@ class Module:
     def _slot(self, slot: Slot) -> Field:
         begin = slot.init
         per_leaf = slot.name in self.analysis.per_leaf
-        arguments = ["weights", "h.slot_dtype"]
+        arguments = ["weights", f"{self.h}.slot_dtype"]
         function = {"zeros": "zeros", "copy": "copies", "identity": "identities"}.get(begin.word)
         if function is None:
             function = "full"
-            arguments.insert(1, begin.number or f"h.{begin.hyperparameter}")
+            arguments.insert(1, begin.number or self.held[begin.hyperparameter])
         shape = self.shapes.get(slot.name)
-        arguments += [f"shape={shape}", "h=h"] if shape else []
+        arguments += [f"shape={shape}", f"h={self.h}"] if shape else []
         reason = self.analysis.not_int8.get(slot.name)
         if reason is None:
             signs = "nonnegative" if slot.name in self.analysis.nonnegative else "signed"

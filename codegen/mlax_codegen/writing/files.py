@@ -1,6 +1,7 @@
 """Writing generated files: all or none of a run's, each one replaced as a whole."""
 
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Collection, Mapping
@@ -9,7 +10,11 @@ from pathlib import Path
 
 from mlax_codegen.writing.render import HEADER
 
-__all__ = ["OutputError", "Plan", "plan", "write"]
+__all__ = ["TYPED", "OutputError", "Plan", "generated_in", "is_generated", "plan", "write"]
+
+TYPED = "py.typed"
+"""The empty file that tells type checkers to read a package."""
+_CLASS = re.compile(r"^class (\w+)\(Optimizer\):$", re.MULTILINE)
 
 
 class OutputError(Exception):
@@ -25,17 +30,32 @@ class Plan:
     orphaned: list[Path]
 
 
-def plan(outputs: Mapping[Path, str], folders: Mapping[Path, Collection[str]]) -> Plan:
+def is_generated(path: Path) -> bool:
+    """Whether a file says that it was generated."""
+    return (_read(path) or b"").startswith(HEADER.encode())
+
+
+def generated_in(folder: Path) -> dict[Path, str]:
+    """Return the modules in a folder that were generated, with the class of each."""
+    paths = filter(is_generated, sorted(folder.glob("*.py")))
+    found = {path: _CLASS.search(path.read_text("utf-8")) for path in paths}
+    return {path: match[1] for path, match in found.items() if match is not None}
+
+
+def plan(
+    outputs: Mapping[Path, str], folders: Mapping[Path, Collection[str]] | None = None
+) -> Plan:
     """Compare what a run makes with what its folders have.
 
     Args:
         outputs: Text of each file.
-        folders: Where they belong, which need not exist yet; with the names of the specs that files there may be from.
+        folders: Folders that have no other generated files than these, with the names of the specs they are from.
+            Others may have modules of specs that this run was not given, so nothing is said of these.
 
     Raises:
         OutputError: The folder is a file, or a file of that name is not one of the generator's.
     """
-    for folder in folders:
+    for folder in {path.parent for path in outputs}:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder}: this is not a folder")
     missing: list[Path] = []
@@ -44,7 +64,7 @@ def plan(outputs: Mapping[Path, str], folders: Mapping[Path, Collection[str]]) -
         present = _read(path)
         if present is None:
             missing.append(path)
-        elif present == text.encode():
+        elif present == text.encode() or path.name == TYPED:
             continue
         elif not present.startswith(HEADER.encode()):
             raise OutputError(
@@ -54,7 +74,7 @@ def plan(outputs: Mapping[Path, str], folders: Mapping[Path, Collection[str]]) -
             stale.append(path)
     orphaned = [
         path
-        for folder, specs in folders.items()
+        for folder, specs in (folders or {}).items()
         for path in sorted(folder.glob("*.py"))
         if path not in outputs and path.stem != "__init__" and _source(path) not in {None, *specs}
     ]

@@ -30,7 +30,8 @@ class Equations:
         self.analysis = analysis
         self.annotations: Annotations = Annotations(spec, analysis)
         calls = {name: function.code for name, function in FUNCTIONS.items()}
-        fixed = {h.name: f"h.{h.name}" for h in spec.hyperparameters if not h.schedulable}
+        self.h: str = analysis.held_as
+        fixed = {h.name: f"{self.h}.{h.name}" for h in spec.hyperparameters if not h.schedulable}
         self.names: Mapping[str, str] = {**calls, "max/2": "max", **fixed}
         self.shapes: ShapeFunctions = ShapeFunctions(spec, analysis, self.names)
         # What the state holds, as a step reads it. A key is folded with the step first.
@@ -46,7 +47,7 @@ class Equations:
             kind: What it gives beside the slots: "update", "totals" or "result".
         """
         of_step = kind != "result"
-        given = [f"h: {self.spec.class_name}"]
+        given = [f"{self.h}: {self.spec.class_name}"]
         given += [f"{GRADIENT}: Array"] if of_step else []
         if plan.weights or not of_step:
             given.append(f"{WEIGHT}: {self.annotations.weights if of_step else 'Array'}")
@@ -133,7 +134,7 @@ class Equations:
         """Return code for an interval; 1 where an option is None without which nothing is done at intervals."""
         node = ast.parse(text, mode="eval").body
         optional = {h.name for h in self.spec.hyperparameters if h.optional} & {*names_in([node])}
-        absent = " or ".join(f"h.{name} is None" for name in sorted(optional))
+        absent = " or ".join(f"{self.h}.{name} is None" for name in sorted(optional))
         code = expression_text(text, node, self.names)
         return f"1 if {absent} else {code}" if absent else code
 
@@ -141,7 +142,7 @@ class Equations:
         """Return what a function of the state and the weights computes."""
         inputs = ["weights", *(f"state.{slot}" for slot in plan.inputs)]
         call = self._call(plan, inputs, None, self.held)
-        return ["h = state.hyperparameters", f"(result,) = {call}", "return result"]
+        return [f"{self.h} = state.hyperparameters", f"(result,) = {call}", "return result"]
 
     def _call(
         self,
@@ -151,7 +152,7 @@ class Equations:
         values: Mapping[str, str],
     ) -> str:
         """Return the call that maps a leaf function over the trees; without slots, that of a function."""
-        given = [f"_{plan.name}", "h", f"inputs={tuple_of(inputs)}"]
+        given = [f"_{plan.name}", self.h, f"inputs={tuple_of(inputs)}"]
         given.append(f"slots={tuple_of(slots) if slots else '()'}")
         function = "map_leaves"
         if slots is not None and plan is not self.analysis.phases[-1]:

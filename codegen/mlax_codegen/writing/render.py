@@ -1,7 +1,7 @@
 """Fills the templates in: a spec becomes a module, several specs a package."""
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import cache
 
 import jinja2
@@ -39,9 +39,9 @@ def render_module(spec: Spec) -> str:
     return laid_out(_template("optimizer.py.jinja").render(module=Module(spec, analyse(spec))))
 
 
-def render_package(specs: Iterable[Spec], *, experimental: bool = False) -> str:
-    """Return the `__init__.py` over the modules of several specs."""
-    classes = {spec.name: spec.class_name for spec in sorted(specs, key=lambda spec: spec.name)}
+def render_package(modules: Mapping[str, str], *, experimental: bool = False) -> str:
+    """Return the `__init__.py` over some modules, each with the class in it."""
+    classes = dict(sorted(modules.items()))
     names = sorted_names([*classes, *classes.values()])
     table = ", ".join(f'"{cls}": "{module}"' for module, cls in classes.items())
     text = _template("package.py.jinja").render(

@@ -29,11 +29,12 @@ class ShapeFunctions:
             if self._reads(slot):
                 alike.setdefault((self._result(slot), self._type(slot)), []).append(slot)
         self.groups: list[list[Slot]] = list(alike.values())
-        self.slots: Mapping[str, str] = {
-            slot.name: f"_{'_and_'.join(one.name for one in group)}_shape"
-            for group in self.groups
-            for slot in group
-        }
+        names_of_slots = {slot.name for slot in spec.slots}
+        self.slots: dict[str, str] = {}
+        for group in self.groups:
+            together = "_and_".join(slot.name for slot in group)
+            name = group[0].name if together in names_of_slots else together
+            self.slots |= {slot.name: f"_{name}_shape" for slot in group}
         leaves = [*(phase.leaf for phase in spec.phases), *(f.leaf for f in spec.functions)]
         readers = [self._reads(group[0]) for group in self.groups]
         readers += [set(names_in(leaf.body)) for leaf in leaves]
@@ -45,7 +46,7 @@ class ShapeFunctions:
 
     def functions(self) -> Iterator[list[str]]:
         """Yield the lines of each function."""
-        arguments = f"(h: {self.spec.class_name}, {SHAPE}: Shape)"
+        arguments = f"({self.analysis.held_as}: {self.spec.class_name}, {SHAPE}: Shape)"
         for name, code in self.spec.shapes.items():
             if name in self.shared:
                 read = set(names_in([code.expression]))
@@ -79,7 +80,7 @@ class ShapeFunctions:
             if name not in needed:
                 continue
             if name in self.shared:
-                yield f"{name} = _{name}_of(h, {shape})"
+                yield f"{name} = _{name}_of({self.analysis.held_as}, {shape})"
             else:
                 yield f"{name} = {expression_text(code.text, code.expression, names)}"
 

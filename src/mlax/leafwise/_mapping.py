@@ -69,6 +69,7 @@ def totals(**values: Array) -> Totals:
 def map_leaves(
     leaf: Leaf,
     h: object,
+    /,
     inputs: tuple[Weights, *tuple[Any, ...]],
     slots: tuple[*Ts],
     output: Output = _UPDATES,
@@ -112,6 +113,7 @@ def map_leaves(
 def reduce_leaves(
     leaf: Leaf,
     h: object,
+    /,
     inputs: tuple[Any, ...],
     slots: tuple[*Ts],
     rounding: Rounding = _TO_NEAREST,
@@ -162,6 +164,7 @@ def _results(
     function: Any,
     leaf: Leaf,
     h: object,
+    /,
     inputs: tuple[Any, ...],
     *,
     slots: Any,

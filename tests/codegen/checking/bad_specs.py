@@ -58,6 +58,9 @@ TOP = (
 )
 
 
+QUOTES = "end it with the quotes that it begins with"
+BRACKETS = "end the list with ], or the table with } on the same line"
+
 CASES: dict[str, Bad] = {
     # the file and its TOML
     "broken TOML": Bad(
@@ -84,10 +87,56 @@ CASES: dict[str, Bad] = {
     "unclosed string": Bad(
         "root = 'r'",
         "root = 'r",
-        "22:10",
-        "not TOML: found invalid character '\\n'",
-        "",
+        "22:8",
+        f"this string is never closed; {QUOTES}",
+        "'",
     ),
+    **{
+        f"never closed: {old} as {new}": Bad(
+            old, new, at, f"this {what} is never closed; {cure}", marked
+        )
+        for what, cure, old, new, at, marked in (
+            ("string", QUOTES, 'everything."', "everything.", "2:11", '"'),
+            ("string", QUOTES, "update = -learning_rate * direction\n'''", "", "28:8", "'''"),
+            ("string", QUOTES, "b2**t\n'''", "b2**t", "25:11", "'''"),
+            ("string", QUOTES, "b2**t\n'''", "b2**t\n''", "25:11", "'''"),
+            (
+                "string",
+                QUOTES,
+                '"zeros", doc = "Sec',
+                '"zeros, doc = "Sec',
+                "18:14",
+                '"zeros, doc = "',
+            ),
+            ("string", QUOTES, 'test = "not', "test = 'not", "14:8", "'"),
+            ("bracket", BRACKETS, '["Doe 2020"]', '["Doe 2020"', "3:14", "["),
+            ("bracket", BRACKETS, '"last"], doc', '"last", doc', "11:40", "["),
+            ("bracket", BRACKETS, '"Exponent." }', '"Exponent."', "9:9", "{"),
+        )
+    },
+    "LaTeX in double quotes": Bad(
+        "'\\alpha'",
+        '"\\alpha"',
+        "6:84",
+        "not TOML: unescaped '\\' in a string; write LaTeX in single quotes, as in '\\alpha'",
+        "\\",
+    ),
+    **{
+        f"symbol {symbol}": Bad(
+            "root = 'r'",
+            f'root = "{symbol}"',
+            "22:8",
+            f"LaTeX refuses two {what}; put the first into braces, as in '{{x'}}^2'",
+            f'"{symbol}"',
+        )
+        for symbol, what in (
+            ("r'^2", "superscripts"),
+            ("r^2'", "superscripts"),
+            ("r^a_b^c", "superscripts"),
+            ("r_a_b", "subscripts"),
+            ("r_{a}^2_b", "subscripts"),
+        )
+    },
     "duplicate key": Bad(
         "root = 'r'",
         "root = 'r'\nroot = 's'",
@@ -1338,6 +1387,71 @@ CASES: dict[str, Bad] = {
         "this is not a valid equation (unterminated string literal)",
         '"',
     ),
+    **{
+        f"{word}, a word of Python": Bad(
+            old,
+            old.replace(name, word, 1),
+            at,
+            f"{word!r} is a word of Python; choose another name",
+            word[:1],
+        )
+        for word, old, name, at in (
+            ("lambda", "update = -learning_rate", "learning_rate", "35:11"),
+            ("in", "update = -learning_rate", "learning_rate", "35:11"),
+            ("is", "direction = g", "direction", "31:1"),
+            ("as", "direction = g", "direction", "31:1"),
+            ("for", "sqrt(v / c)", "v", "30:13"),
+            ("yield", "g / root**power", "root", "31:17"),
+        )
+    },
+    **{
+        f"{slip} for another sign": Bad(
+            old,
+            new,
+            at,
+            f"`{slip}` is not part of the language; {cure}",
+            slip[:1],
+        )
+        for slip, old, new, at, cure in (
+            (
+                "&&",
+                "momentum is not None:",
+                "momentum is not None && nesterov:",
+                "32:25",
+                "write `and`",
+            ),
+            ("!", "if nesterov else", "if !nesterov else", "34:52", "write `not`"),
+            (":=", "c = 1", "c := 1", "26:3", "write the assignment on a line of its own, with ="),
+            ("=>", "if momentum is not None:", "if b2 => 0.5:", "32:7", "write `>=`"),
+            ("?", "root**power", "(nesterov ? root : 2)", "31:27", "write `a if condition else b`"),
+        )
+    },
+    **{
+        f"product as {new}": Bad(
+            "b2 * v +",
+            new,
+            at,
+            "an operator is missing here; write products as `a * b`",
+            new.split()[-2][:1],
+        )
+        for new, at in (("b2 v +", "29:8"), ("2 v +", "29:7"))
+    },
+    **{
+        f"bracket that {what}": Bad(
+            "sqrt(v / c)", new, at, f"this is not a valid equation ({message})", marked
+        )
+        for what, new, at, message, marked in (
+            ("is never closed", "sqrt((v / c)", "30:12", "'(' was never closed", "("),
+            ("is never opened", "sqrt(v / c))", "30:19", "unmatched ')'", ")"),
+        )
+    },
+    "phase of a name of the module": Bad(
+        "[[step]]\n",
+        '[[step]]\nname = "step"\n',
+        "25:8",
+        "the module has a function 'step' of its own; give the phase another name",
+        '"step"',
+    ),
     "if without a body": Bad(
         "    velocity = momentum * velocity + direction",
         "velocity = momentum * velocity + direction",
@@ -1355,7 +1469,6 @@ CASES: dict[str, Bad] = {
         )
         for name, what in {
             "number": "a name that the generated module uses",
-            "h": "a name that the generated module uses",
             "index": "a method of tuples, and the state is a tuple",
             "count": "a method of tuples, and the state is a tuple",
             "key": "a function that `init` calls",

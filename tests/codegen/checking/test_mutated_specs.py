@@ -159,7 +159,11 @@ def test_a_mutated_spec_is_refused_or_works(
             assert output.getvalue().startswith(f"{path}:"), output.getvalue()
             assert not package.exists()
             return
-        assert sorted(file.name for file in package.iterdir()) == ["probe.py"]
+        assert sorted(file.name for file in package.iterdir()) == [
+            "__init__.py",
+            "probe.py",
+            "py.typed",
+        ]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             compile((package / "probe.py").read_text(), "probe.py", "exec")

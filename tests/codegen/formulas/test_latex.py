@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlax_codegen.formulas.options import formulas, function_formulas
-from mlax_codegen.formulas.symbols import default_symbol
+from mlax_codegen.formulas.symbols import default_symbol, raised, with_index
 from mlax_codegen.formulas.text import latex_lines
 from mlax_codegen.reading.spec import Spec, read_spec
 from mlax_codegen.resources import built_in_specs
@@ -144,6 +144,22 @@ def test_an_update_that_is_read_has_a_name(tmp_path: Path) -> None:
         r"u_t &\leftarrow -u_t",
         "w_t &= w_{t-1} + u_t",
     ]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "of_step", "squared"),
+    [
+        ("n'", "n'_t", "(n'_t)^2"),
+        ("n_{a}'", "n_{a, t}'", "(n_{a, t}')^2"),
+        (r"n_\text{max}", r"n_{\text{max}, t}", r"n_{\text{max}, t}^2"),
+        ("n^{(1)}", "n^{(1)}_t", "(n^{(1)}_t)^2"),
+        (r"\bar{w_0}", r"\bar{w_0}_t", r"\bar{w_0}_t^2"),
+    ],
+)
+def test_a_symbol_gets_one_superscript(symbol: str, of_step: str, squared: str) -> None:
+    """LaTeX refuses two of them, and a prime is one."""
+    assert with_index(symbol, "t") == of_step
+    assert raised(of_step, "2") == squared
 
 
 @pytest.mark.parametrize(

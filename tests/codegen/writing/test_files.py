@@ -21,6 +21,7 @@ def generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "mine" / "probe.py"
     path.parent.mkdir()
     path.write_text(OLD)
+    (path.parent / "__init__.py").write_text("# somebody's own\n")
     return path
 
 
@@ -50,7 +51,7 @@ def test_an_old_file_stays_whole(
     )
     monkeypatch.undo()
     assert generated.read_text() == OLD
-    assert [path.name for path in generated.parent.iterdir()] == ["probe.py"]
+    assert {path.name for path in generated.parent.iterdir()} == {"__init__.py", "probe.py"}
 
 
 def test_an_interruption_leaves_nothing_behind(
@@ -62,7 +63,7 @@ def test_an_interruption_leaves_nothing_behind(
     with pytest.raises(KeyboardInterrupt):
         generate()
     assert generated.read_text() == OLD
-    assert [path.name for path in generated.parent.iterdir()] == ["probe.py"]
+    assert {path.name for path in generated.parent.iterdir()} == {"__init__.py", "probe.py"}
 
 
 def test_all_files_are_written_before_one_is_replaced(
