@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 __all__ = [
+    "COUNT",
     "CYCLE",
     "FUNCTIONS",
     "GRADIENT",
@@ -23,11 +24,13 @@ __all__ = [
     "STEP_NUMBER",
     "TOTAL",
     "TOTALS",
+    "TOTAL_COUNT",
     "UPDATE",
     "WEIGHT",
     "Function",
     "Parameter",
     "Type",
+    "is_of_numbers",
     "sees_leaf",
 ]
 
@@ -41,8 +44,10 @@ NDIM = "ndim"
 HELD_AS = (
     "h"  # how a generated function calls the hyperparameters, if the spec has no other use for it
 )
+COUNT = "count"
 TOTAL = "total"
-TOTALS = frozenset([TOTAL, "total_norm"])
+TOTALS = frozenset([TOTAL, "total_norm", "total_mean", "total_max", "total_min"])
+TOTAL_COUNT = "total_count"
 
 # The counts in the state: the number of steps done, and its remainder, where something is done at intervals.
 STEP = "step"
@@ -55,6 +60,7 @@ class Type(StrEnum):
     NUMBER = "a number"
     FLAG = "a boolean"
     CONDITION = "a condition"
+    COUNTED = "a number or a condition"
     CHOICE = "a choice"
     SIZES = "a tuple of integers"
     SHAPES = "a list of shapes"
@@ -77,6 +83,7 @@ _KINDS = {
     "": (Type.NUMBER, False),
     "static": (Type.NUMBER, True),
     "condition": (Type.CONDITION, False),
+    "counted": (Type.COUNTED, False),
     "flag": (Type.FLAG, True),
     "choice": (Type.CHOICE, True),
     "sizes": (Type.SIZES, True),
@@ -93,9 +100,9 @@ class Function:
 
     Attributes:
         signature: As shown to users: `name(x, axis: static?) -> sizes`. A parameter is a number, unless a type follows
-            its colon: static (a static number), condition, flag, choice, sizes (a tuple of integers: a shape, or axes),
-            shapes (a list of these), arrays (one for each axis) or key. `?` marks an optional parameter. The result is
-            a number, unless a type follows the arrow.
+            its colon: static (a static number), condition, counted (a number, or a condition, which counts as 0 and
+            1), flag, choice, sizes (a tuple of integers: a shape, or axes), shapes (a list of these), arrays (one for
+            each axis) or key. `?` marks an optional parameter. The result is a number, unless a type follows the arrow.
         code: The function that generated code calls.
         latex: The formula; `{0}` is the first argument. A second formula, after `||`, is for calls with all optional
             arguments.
@@ -141,9 +148,20 @@ class Function:
         return all(parameter.static for parameter in self.parameters)
 
     @property
+    def reduces(self) -> bool:
+        """Whether it makes one number of a whole array, or along the axes that `axis` or `but` say."""
+        return not self.static and any(parameter.name == "but" for parameter in self.parameters)
+
+    @property
     def fewest_arguments(self) -> int:
         """The smallest number of arguments that a call may have."""
         return sum(not parameter.optional for parameter in self.parameters)
+
+    def given(self, call: ast.Call) -> list[tuple[Parameter, ast.expr]]:
+        """Return the arguments of a call, by position or by name, with their parameters."""
+        by_name = {parameter.name: parameter for parameter in self.parameters}
+        named = [(by_name[k.arg], k.value) for k in call.keywords if k.arg in by_name]
+        return [*zip(self.parameters, call.args, strict=False), *named]
 
     def formula(self, arguments: list[str]) -> str:
         """Return the LaTeX of a call."""
@@ -160,6 +178,11 @@ def _elementwise(signature: str, code: str, latex: str, doc: str, module: str = 
 def _runtime(signature: str, latex: str, doc: str, shape: str = "") -> Function:
     code = signature.partition("(")[0]
     return Function(signature, code, latex, doc, "mlax.leafwise", shape=shape)
+
+
+def _reduction(name: str, code: str, latex: str, doc: str, first: str = "x") -> Function:
+    signature = f"{name}({first}, axis: static?, but: static?)"
+    return Function(signature, code, latex, f"{doc}.", "mlax.leafwise")
 
 
 def _operator(name: str, arguments: str = "{0}") -> str:
@@ -186,10 +209,33 @@ _ALL = [
     ),
     _elementwise("conj(x)", "jnp.conj", r"\overline{{{0}}}", "Complex conjugate."),
     _elementwise("exp(x)", "jnp.exp", r"\exp({0})", "Exponential."),
+    _elementwise("expm1(x)", "jnp.expm1", r"(\exp({0}) - 1)", "`exp(x) - 1`, exact near 0."),
+    _elementwise("floor(x)", "jnp.floor", r"\lfloor {0} \rfloor", "The next integer below."),
+    _elementwise(
+        "isfinite(x) -> condition",
+        "jnp.isfinite",
+        r"{0} \text{{ is finite}}",
+        "Whether a number is neither infinite nor NaN.",
+    ),
     _elementwise("log(x)", "jnp.log", r"\log({0})", "Natural logarithm."),
+    _elementwise("log1p(x)", "jnp.log1p", r"\log(1 + {0})", "`log(1 + x)`, exact near 0."),
     _elementwise("maximum(a, b)", "jnp.maximum", r"\max({0}, {1})", "The larger of `a` and `b`."),
     _elementwise("minimum(a, b)", "jnp.minimum", r"\min({0}, {1})", "The smaller of `a` and `b`."),
+    _elementwise(
+        "sigmoid(x)",
+        "sigmoid",
+        _operator("sigmoid"),
+        "`1 / (1 + exp(-x))`, without overflow.",
+        "mlax.leafwise",
+    ),
     _elementwise("sign(x)", "jnp.sign", _operator("sign"), "-1, 0 or 1."),
+    _elementwise(
+        "softplus(x)",
+        "softplus",
+        _operator("softplus"),
+        "`log(1 + exp(x))`, without overflow.",
+        "mlax.leafwise",
+    ),
     _elementwise("sqrt(x)", "sqrt", r"\sqrt{{{0}}}", "Square root.", "mlax.leafwise"),
     _elementwise("tanh(x)", "jnp.tanh", r"\tanh({0})", "Hyperbolic tangent."),
     _elementwise(
@@ -198,26 +244,26 @@ _ALL = [
         r"\begin{{cases}} {1} & \text{{if }} {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
         "`a` if the test holds, otherwise `b`, for each element.",
     ),
-    # of a whole leaf
-    Function("sum(x)", "jnp.sum", r"\sum {0}", "Sum over the leaf.", shape="()"),
+    # of a whole leaf, or along some of its axes
+    _reduction("sum", "summed", r"\sum {0}", "Sum of all elements", "x: counted"),
+    _reduction("mean", "mean", _operator("mean"), "Mean; 0 if there are no elements", "x: counted"),
     Function(
-        "mean(x, axis: static?)",
-        "mean",
-        _operator("mean") + "||" + r"\operatorname{{mean}}({0} \text{{ over }} {1})",
-        "Mean over the leaf, or along one of its axes; 0 if there are no elements.",
-        "mlax.leafwise",
-        shape="()",
-    ),
-    Function(
-        "max(x, other: static?)",
+        "max(x, other: static?, axis: static?, but: static?)",
         "largest",
         r"\max {0}||\max({0}, {1})",
-        "Largest element of the leaf, or the larger of two static numbers.",
+        "Largest element; 0 if there are no elements. Of two static numbers, `max(a, b)`, the larger.",
         "mlax.leafwise",
-        shape="()",
     ),
-    _runtime("norm(x)", r"\lVert {0} \rVert", "Euclidean norm of the leaf.", "()"),
-    _runtime("rms(x)", _operator("rms"), "Root mean square of the magnitudes.", "()"),
+    Function(
+        "min(x, other: static?, axis: static?, but: static?)",
+        "smallest",
+        r"\min {0}||\min({0}, {1})",
+        "Smallest element; 0 if there are no elements. Of two static numbers, `min(a, b)`, the smaller.",
+        "mlax.leafwise",
+    ),
+    _reduction("norm", "norm", r"\lVert {0} \rVert", "Euclidean norm"),
+    _reduction("rms", "rms", _operator("rms"), "Root mean square of the magnitudes"),
+    _reduction("std", "std", _operator("std"), "Standard deviation"),
     _runtime(
         "trust_ratio(w, direction, coefficient?, eps?, min_norm?)",
         r"\phi({0}, {1})",
@@ -228,13 +274,6 @@ _ALL = [
     # static: of shapes and static numbers
     Function(
         "len(sizes: sizes)", "len", _operator("len"), "Number of integers in a tuple.", shape="()"
-    ),
-    Function(
-        "min(a: static, b: static)",
-        "min",
-        r"\min({0}, {1})",
-        "The smaller of two static numbers.",
-        shape="()",
     ),
     _runtime(
         "product(sizes: sizes)", r"\prod {0}", "Product of a tuple of integers; 1 for ().", "()"
@@ -256,6 +295,11 @@ _ALL = [
         "without(shape: sizes, axis: static) -> sizes",
         r"{0} \setminus {1}",
         "The shape without one of its axes.",
+    ),
+    _runtime(
+        "reduced(shape: sizes, axis: static?, but: static?) -> sizes",
+        _operator("reduced"),
+        "The shape of `sum(x, axis)`, or of `sum(x, but=axis)`: the axes that are summed over have length 1.",
     ),
     _runtime(
         "vectors(shape: sizes) -> shapes",
@@ -281,9 +325,9 @@ _ALL = [
         "A vector reshaped to lie along one of `ndim` axes; the others have length 1.",
     ),
     _runtime(
-        "max_except(x, axis: static)",
-        r"\max_{{j \ne {1}}} {0}",
-        "Maximum over all axes except one: a vector.",
+        "as_vector(x)",
+        "{0}",
+        "All elements along one axis; a number if there are no axes. For one long axis, `along` undoes it.",
     ),
     _runtime("least(arrays: arrays)", r"\min({0})", "Elementwise minimum of the arrays."),
     # matrices
@@ -361,7 +405,7 @@ _ALL = [
         count_at=1,
     ),
     Function(
-        "total(x)",
+        "total(x: counted)",
         "",
         r"\sum_{{\text{{all leaves}}}} {0}",
         "Sum over all elements of all leaves, known to the phases that follow.",
@@ -375,46 +419,80 @@ _ALL = [
         "()",
     ),
     _runtime(
+        "total_mean(x: counted)",
+        r"\operatorname{{mean}}_{{\text{{all leaves}}}}({0})",
+        "Mean of all elements of all leaves, known to the phases that follow; 0 if there are none.",
+        "()",
+    ),
+    _runtime(
+        "total_max(x)",
+        r"\max_{{\text{{all leaves}}}} {0}",
+        "Largest element of all leaves, known to the phases that follow; 0 if there are none.",
+        "()",
+    ),
+    _runtime(
+        "total_min(x)",
+        r"\min_{{\text{{all leaves}}}} {0}",
+        "Smallest element of all leaves, known to the phases that follow; 0 if there are none.",
+        "()",
+    ),
+    _runtime(
         "normal(key: key, like)",
         r"\mathcal{{N}}(0, 1)",
         "Standard normal noise in the shape of `like`.",
         "like",
     ),
+    _runtime(
+        "uniform(key: key, like)",
+        r"\mathcal{{U}}(0, 1)",
+        "Noise between 0 and 1 in the shape of `like`.",
+        "like",
+    ),
+    _runtime(
+        "rademacher(key: key, like)",
+        r"\operatorname{{rademacher}}",
+        "Random signs, -1 or 1, in the shape of `like`.",
+        "like",
+    ),
 ]
 FUNCTIONS: Mapping[str, Function] = {function.name: function for function in _ALL}
 
-# Their results do not depend on where one leaf ends and the next begins.
-_ACROSS_LEAVES = TOTALS | {"normal"}
+
+def is_of_numbers(call: ast.AST) -> bool:
+    """Whether a call is Python's own `max` or `min`, of two static numbers."""
+    match call:
+        case ast.Call(func=ast.Name(id="max" | "min"), args=[_, _]):
+            return True
+        case _:
+            return False
 
 
 def sees_leaf(call: ast.Call) -> bool:
     """Whether a call computes with a leaf as a whole, so that its result changes if two leaves are concatenated."""
-    match call:
-        case ast.Call(func=ast.Name(id="max"), args=[_, _]):
-            return False  # two static numbers
-        case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
-            function = FUNCTIONS[name]
-            return not (function.elementwise or function.static or name in _ACROSS_LEAVES)
-        case _:
-            return False
+    name = call.func.id if isinstance(call.func, ast.Name) else ""
+    if is_of_numbers(call) or name in TOTALS or name not in FUNCTIONS:
+        return False
+    function = FUNCTIONS[name]
+    is_noise = any(parameter.type is Type.KEY for parameter in function.parameters)
+    return not (function.elementwise or function.static or is_noise)
 
 
 # Names that generated modules use.
 _MODULE = """
     Annotated Array ClassVar Count Dtype Entries Float Generic Key Literal Mapping NamedTuple Number
     Optimizer Output Real Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients
-    apply_updates arguments check_dtype checked copies cycle exportable folded follow_schedules full
+    apply_updates arguments check_dtype checked copies count_all cycle exportable folded follow_schedules full
     gradients held hyperparameters identities init initial inputs int8 integer isinstance jax jnp
     largest map_leaves merged mlax model no_steps not_int8 number one_more outline output own
     reduce_leaves refuse_complex refuse_packed renewed replace require rounding scalar scheduled
-    self slot_dtype slots state step stochastic_rounding sums totals trainable updates
+    self slot_dtype slots smallest state step stochastic_rounding summed sums totals trainable updates
     warn_if_narrow weights with_arrays zeros
 """
 _BUILTINS = (
     "bool float int list object property range str super tuple type vars TypeError ValueError"
 )
 _TUPLES = "count index"  # methods of tuples, and State is a tuple
-_WORDS = [GRADIENT, WEIGHT, STEP_NUMBER, UPDATE, RESULT, SHAPE, NDIM, "leaf"]
+_WORDS = [GRADIENT, WEIGHT, STEP_NUMBER, UPDATE, RESULT, SHAPE, NDIM, COUNT, TOTAL_COUNT, "leaf"]
 
 RESERVED: Mapping[str, str] = {
     **dict.fromkeys(_MODULE.split(), "a name that the generated module uses"),

@@ -52,7 +52,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, as_matrix, map_leaves, orthogonalize, reshape, sqrt
+from mlax.leafwise import Output, abs2, as_matrix, map_leaves, orthogonalize, reshape, sqrt, summed
 from mlax.optimizer import (
     Float,
     Number,
@@ -335,7 +335,7 @@ def _leaf(
         o = reshape(
             orthogonalize(as_matrix(d), h.ns_steps, h.ns_coeffs, h.eps, h.preconditioning), shape
         )
-        o = jnp.sum(jnp.conj(d) * o) * o if h.adaptive else o
+        o = summed(jnp.conj(d) * o) * o if h.adaptive else o
         ratio = (
             shape[-1] / max(1, shape[-2]) if h.layout == "in_out" else shape[-2] / max(1, shape[-1])
         )

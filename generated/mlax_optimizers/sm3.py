@@ -6,7 +6,7 @@ the paper's SM3-II with momentum, as in Optax.
 
 ```text
 νₜ = min((μₜ₋₁⁽ⁱ⁾)ᵢ) + |gₜ|²
-μₜ⁽ⁱ⁾ = max_(j ≠ i) νₜ   for each axis i
+μₜ⁽ⁱ⁾ = (max (νₜ over all axes but i) if ndim > 0 else νₜ)   for each axis i
 dₜ = gₜ / √(νₜ + ε)
 mₜ = β mₜ₋₁ + (1 - β) dₜ
 wₜ = wₜ₋₁ - η mₜ
@@ -25,7 +25,7 @@ from typing import Annotated, Generic, NamedTuple
 
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, along, least, map_leaves, max_except, sqrt, vectors
+from mlax.leafwise import Output, abs2, along, as_vector, largest, least, map_leaves, sqrt, vectors
 from mlax.optimizer import (
     Float,
     Number,
@@ -190,7 +190,7 @@ def _leaf(
 ) -> tuple[Array, Sequence[Array], Array | None]:
     """Return the update of one leaf and its new slots."""
     v = least([along(mu[i], i, g.ndim) for i in range(max(1, g.ndim))]) + abs2(g)
-    mu = [max_except(v, i) for i in range(max(1, g.ndim))]
+    mu = [as_vector(largest(v, but=i) if g.ndim > 0 else v) for i in range(max(1, g.ndim))]
     direction = g / sqrt(v + h.eps)
     if momentum is None:
         update = -learning_rate * direction

@@ -14,7 +14,7 @@ from mlax_codegen.checking.plans import LeafPlan, plans_of_functions, plans_of_p
 from mlax_codegen.checking.retention import retained, scales, squares
 from mlax_codegen.checking.trial.trial import try_out
 from mlax_codegen.formulas.latex import symbols
-from mlax_codegen.language import HELD_AS, NDIM, SHAPE, STEP_NUMBER, Type
+from mlax_codegen.language import HELD_AS, NDIM, SHAPE, STEP_NUMBER, TOTAL_COUNT, Type
 from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import calls_in, names_in
@@ -30,6 +30,7 @@ class Analysis:
         reads_weights: Whether an equation of a step reads the weights.
         weights_when: The static condition under which it does; None if always (or never).
         step_number: Whether a step needs `t`.
+        total_count: Whether it needs the number of all weights.
         phases: The leaf functions of a step.
         functions: The leaf functions of [functions].
         sees_leaves: Whether an equation of a step sees a leaf as a whole: its shape, its norm. If
@@ -54,6 +55,7 @@ class Analysis:
     reads_weights: bool
     weights_when: str | None
     step_number: bool
+    total_count: bool
     phases: tuple[LeafPlan, ...]
     functions: tuple[LeafPlan, ...]
     sees_leaves: bool
@@ -174,6 +176,7 @@ def _conclude(
         reads_weights=bool(branches.weights),
         weights_when=when(branches.weights),
         step_number=STEP_NUMBER in names_in(in_step),
+        total_count=TOTAL_COUNT in names_in(in_step),
         phases=plans_of_phases(spec, flow),
         functions=plans_of_functions(spec, flow),
         sees_leaves=bool(branches.leaves),

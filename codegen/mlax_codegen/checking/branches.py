@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlax_codegen.checking.options import MOST, Configuration, configurations_of, holds, tests_in
-from mlax_codegen.language import NDIM, SHAPE, WEIGHT, sees_leaf
+from mlax_codegen.language import COUNT, NDIM, SHAPE, WEIGHT, sees_leaf
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
 from mlax_codegen.reading.hyperparameters import Hyperparameter
@@ -48,8 +48,9 @@ class Branches:
         self.keys: frozenset[str] = frozenset(s.name for s in self.spec.scalars if s.is_key)
         self.parts: dict[ast.expr, list[ast.expr]] = {}  # of each expression that was walked
         self.drawn: dict[str, ast.expr] = {}  # where this configuration first reads each key
-        self.of_shape: frozenset[str] = frozenset({SHAPE, NDIM, *self.spec.shapes})
+        self.of_shape: frozenset[str] = frozenset({SHAPE, NDIM, COUNT, *self.spec.shapes})
         self.of_leaf: bool = False  # whether leaf equations of a step are walked
+        self.of_arrays: bool = False  # whether this is a part of `and` or `or` of arrays
 
     def walk(self) -> list[Configuration]:
         """Find `weights` and `leaves`; return all configurations that meet the requirements."""
@@ -120,7 +121,7 @@ class Branches:
             case ast.IfExp(test=test, body=body, orelse=otherwise):
                 self.expression(test)
                 self.expression(body if holds(test, self.configuration) else otherwise)
-            case ast.BoolOp(op=op, values=values):
+            case ast.BoolOp(op=op, values=values) if node not in self.code.of_arrays:
                 for value in values:
                     self.expression(value)
                     if holds(value, self.configuration) is isinstance(op, ast.Or):
@@ -129,11 +130,14 @@ class Branches:
                 self.expression(element)
                 self.expression(element)  # once for each axis: a key in it would be read again
             case _:
+                before = self.of_arrays
+                self.of_arrays = before or node in self.code.of_arrays
                 if node not in self.parts:
                     children = ast.iter_child_nodes(node)
                     self.parts[node] = [x for x in children if isinstance(x, ast.expr)]
                 for child in self.parts[node]:
                     self.expression(child)
+                self.of_arrays = before
 
     def name(self, node: ast.expr, name: str) -> None:
         if name == WEIGHT:
@@ -151,7 +155,10 @@ class Branches:
             return
         if self.is_none(name):
             self.blamed.add(name)
-            self.code.note(node, f"{name!r} may be None here; test `{name} is not None` first")
+            cure = f"test `{name} is not None` first"
+            if self.of_arrays:
+                cure = f"of arrays, all parts are computed: write `a if {name} is not None else b`"
+            self.code.note(node, f"{name!r} may be None here; {cure}")
 
     def is_none(self, name: str) -> bool:
         answers = dict(self.configuration.answers)

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from mlax_codegen.checking.options import tests_in
-from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.language import FUNCTIONS, is_of_numbers
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import names_in
 
@@ -53,11 +53,10 @@ def _read(node: ast.expr) -> set[str]:
 def _static_arguments(nodes: list[ast.stmt]) -> Iterator[ast.expr]:
     for call in (part for node in nodes for part in ast.walk(node)):
         match call:
-            case ast.Call(func=ast.Name(id="max"), args=[_, _]):
+            case ast.Call() if is_of_numbers(call):
                 yield from call.args
-            case ast.Call(func=ast.Name(id=name), args=arguments) if name in FUNCTIONS:
-                parameters = FUNCTIONS[name].parameters
-                pairs = zip(parameters, arguments, strict=False)
-                yield from (argument for parameter, argument in pairs if parameter.static)
+            case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
+                given = FUNCTIONS[name].given(call)
+                yield from (argument for parameter, argument in given if parameter.static)
             case _:
                 pass

@@ -14,9 +14,9 @@ from mlax_codegen.reading.trees import assignments_in
 
 __all__ = ["nonnegative", "not_int8"]
 
-_ALWAYS = {"abs", "abs2", "norm", "rms"}
+_ALWAYS = {"abs", "abs2", "norm", "rms", "sigmoid", "softplus", "std", "uniform"}
 _IF_ARGUMENTS_ARE: dict[str, slice] = {
-    **dict.fromkeys(("sqrt", "cbrt", "mean", "sum", "largest"), slice(1)),
+    **dict.fromkeys(("sqrt", "cbrt", "mean", "sum", "max", "min"), slice(1)),
     **dict.fromkeys(("where", "every"), slice(1, 3)),
     "minimum": slice(2),
 }
@@ -74,7 +74,9 @@ class _Signs:
                 return name in known or name in self.positive or self.stays_so(name, known)
             case ast.BinOp(left=ast.Constant(value=1), op=ast.Sub(), right=ast.Name(id=name)):
                 return name in self.at_most_1
-            case ast.BinOp(op=ast.Pow(), right=ast.Constant(value=2)):
+            case (
+                ast.Compare() | ast.BoolOp() | ast.BinOp(op=ast.Pow(), right=ast.Constant(value=2))
+            ):
                 return True
             case ast.BinOp(left=left, op=ast.Pow()):
                 return self.is_so(left, known)

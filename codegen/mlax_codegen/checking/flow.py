@@ -4,8 +4,8 @@ import ast
 from dataclasses import dataclass, field
 
 from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
-from mlax_codegen.checking.types import TypeChecker
-from mlax_codegen.language import GRADIENT, RESULT, TOTALS, UPDATE, Type
+from mlax_codegen.checking.types import TypeChecker, cure_of
+from mlax_codegen.language import FUNCTIONS, GRADIENT, RESULT, TOTALS, UPDATE, Type
 from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in
@@ -167,6 +167,7 @@ class _Walk(TypeChecker):
         self.body: list[ast.stmt] = code.body
         self.last = last
         self.first: dict[str, ast.stmt] = {}
+        self.types: dict[str, Type] = {}  # of each name, in the first branch that assigns it
         self.totals: dict[str, ast.stmt] = {}
         self.later: set[str] = {name for name, _ in assignments_in(code.body)}
 
@@ -214,7 +215,8 @@ class _Walk(TypeChecker):
         mistakes = len(self.code.document.mistakes)
         match statement.value:
             case ast.Call(func=ast.Name(id=function), args=[part]) if function in TOTALS:
-                self.number(part)
+                wanted = FUNCTIONS[function].parameters[0].type
+                self.expect(part, wanted, f"this must be {wanted}")
                 wrong = self.cannot_sum(name)
                 kind = StagedType(Stage.LEAF, Type.NUMBER)
                 if wrong is None:
@@ -222,7 +224,7 @@ class _Walk(TypeChecker):
             case value:
                 kind = self.type_of(value)
                 wrong = self.names.cannot_assign(name, self.block, last=self.last)
-                wrong = wrong or self.misfit(name, kind)
+                wrong = wrong or self.misfit(name, kind, value)
         if wrong is None and name in self.variables_of_code - {*self.visible}:
             wrong = f"{name!r} is also the variable of a comprehension; choose another name"
         if name in self.names.slots or name in self.names.scalars:
@@ -262,20 +264,21 @@ class _Walk(TypeChecker):
             return f"{name!r} cannot be a total; give the total a name of its own"
         return self.names.cannot_assign(name, self.block, last=False)
 
-    def misfit(self, name: str, kind: StagedType) -> str | None:
+    def misfit(self, name: str, kind: StagedType, value: ast.expr) -> str | None:
         """Return why a value cannot be assigned to a name, or None."""
         if name in self.totals:
             return f"{name!r} is a total in another branch; write total(...) here too"
         if kind.type is Type.UNKNOWN:
             return None
-        if kind.type not in {Type.NUMBER, Type.ARRAYS}:
+        if kind.type not in {Type.NUMBER, Type.ARRAYS, Type.CONDITION}:
             return "equations compute numbers; use the boolean or choice itself where it is needed"
-        wanted = Type.NUMBER if self.block is Block.SCALARS else self.names.slot_types.get(name)
-        if name in {UPDATE, RESULT, GRADIENT}:
+        wanted = self.names.slot_types.get(name) or self.types.setdefault(name, kind.type)
+        if name in {UPDATE, RESULT, GRADIENT, *self.names.scalars}:
             wanted = Type.NUMBER
-        previous = self.assigned.get(name)
-        if wanted is None and previous is not None and previous.type is not Type.UNKNOWN:
-            wanted = previous.type
-        if wanted is not None and kind.type is not wanted:
-            return f"{name!r} must be {wanted}, not {kind.words}"
-        return None
+        if self.block is Block.SCALARS and wanted is Type.ARRAYS:
+            wanted = Type.NUMBER
+        if kind.type is wanted:
+            return None
+        cure = cure_of(kind, value) if kind.type is Type.CONDITION else ""
+        cure = "; give one of them another name" if wanted is Type.CONDITION else cure
+        return f"{name!r} must be {wanted}, not {kind.words}{cure}"

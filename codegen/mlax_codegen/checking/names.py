@@ -6,6 +6,7 @@ from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 from mlax_codegen.language import (
+    COUNT,
     FUNCTIONS,
     GRADIENT,
     NDIM,
@@ -13,6 +14,7 @@ from mlax_codegen.language import (
     RESULT,
     SHAPE,
     STEP_NUMBER,
+    TOTAL_COUNT,
     UPDATE,
     WEIGHT,
     Type,
@@ -117,10 +119,14 @@ class Names:
         found |= {s.name: _NUMBER for s in self.spec.scalars if not s.is_key}
         if block is not Block.SCALARS:
             found |= {name: StagedType(Stage.LEAF, t) for name, t in self.slot_types.items()}
-            found[WEIGHT] = _ARRAY
+            found |= {WEIGHT: _ARRAY, COUNT: StagedType(Stage.STATIC, Type.NUMBER)}
         if block is Block.FUNCTION:
             return found
-        found |= {STEP_NUMBER: _NUMBER} | dict.fromkeys(self.arguments, _NUMBER) | self.computed
+        found |= (
+            {STEP_NUMBER: _NUMBER, TOTAL_COUNT: _NUMBER}
+            | dict.fromkeys(self.arguments, _NUMBER)
+            | self.computed
+        )
         if block is Block.LEAF:
             found[GRADIENT] = _ARRAY
             found |= {
@@ -130,7 +136,7 @@ class Names:
 
     def invisible(self, name: str, block: Block) -> str | None:
         """Return why a block cannot read a name that exists elsewhere; None if no block can."""
-        of_leaf = {GRADIENT, WEIGHT, SHAPE, NDIM, *self.slots, *self.spec.shapes}
+        of_leaf = {GRADIENT, WEIGHT, SHAPE, NDIM, COUNT, *self.slots, *self.spec.shapes}
         if block is Block.SCALARS:
             if name in of_leaf:
                 why = "has a value for each leaf, but `scalars` are computed once per step"
@@ -138,7 +144,14 @@ class Names:
             if name in self.scalars:
                 return f"{name!r} is a random key; read it in `leaf`"
         elif block is not Block.LEAF:
-            others = {STEP_NUMBER, *self.scalars, *self.arguments, *self.computed, *self.locals}
+            others = {
+                STEP_NUMBER,
+                TOTAL_COUNT,
+                *self.scalars,
+                *self.arguments,
+                *self.computed,
+                *self.locals,
+            }
             if name in of_leaf | others:
                 return f"{name!r} cannot be used here; {_ONLY[block]}"
         if name in self.locals:

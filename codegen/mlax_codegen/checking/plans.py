@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from mlax_codegen.checking.flow import Flow
-from mlax_codegen.language import CYCLE, FUNCTIONS, STEP, STEP_NUMBER, WEIGHT
+from mlax_codegen.language import CYCLE, FUNCTIONS, STEP, STEP_NUMBER, TOTAL_COUNT, WEIGHT
 from mlax_codegen.reading.equations import BlockCode
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import assignments_in, names_in
@@ -59,6 +59,7 @@ def _plan(spec: Spec, flow: Flow, name: str, code: BlockCode, totals: Collection
         STEP,
         CYCLE,
         STEP_NUMBER,
+        TOTAL_COUNT,
         *(argument.name for argument in spec.arguments),
         *(scalar.name for scalar in spec.scalars),
         *(name for name in flow.names.computed if name not in flow.names.scalars),

@@ -19,8 +19,8 @@ __all__ = ["retained", "scales", "squares"]
 _PASSED_ON: dict[str, slice] = {
     **dict.fromkeys(("maximum", "minimum"), slice(2)),
     **dict.fromkeys(("where", "every"), slice(1, 3)),
-    **dict.fromkeys(("least", "along", "max", "max_except", "mean", "sum"), slice(1)),
-    **dict.fromkeys(("reshape", "as_matrix", "rotate", "rotate_back"), slice(1)),
+    **dict.fromkeys(("least", "along", "max", "mean", "min", "sum"), slice(1)),
+    **dict.fromkeys(("reshape", "as_matrix", "as_vector", "rotate", "rotate_back"), slice(1)),
 }
 _SQUARES = {"abs2", "gram"}
 

@@ -4,13 +4,13 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
-from mlax_codegen.language import FUNCTIONS, TOTALS, Function, Parameter, Type
+from mlax_codegen.language import FUNCTIONS, TOTALS, Function, Parameter, Type, is_of_numbers
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.mistakes import closest, either_of, suggestion
 from mlax_codegen.reading.trees import in_short, names_in
 
-__all__ = ["TypeChecker"]
+__all__ = ["TypeChecker", "cure_of"]
 
 _FLAG = StagedType(Stage.STATIC, Type.FLAG)
 _SIZES = StagedType(Stage.STATIC, Type.SIZES)
@@ -35,7 +35,7 @@ _LISTS = {
 }
 
 
-def _hint(kind: StagedType, node: ast.expr) -> str:
+def cure_of(kind: StagedType, node: ast.expr) -> str:
     """Return what to write for a value that is not a number."""
     return _HINTS.get(kind.type, "").replace("{}", in_short(node, "condition"))
 
@@ -76,7 +76,10 @@ class TypeChecker:
 
     def test(self, node: ast.expr, cure: str = "") -> StagedType:
         """Check a condition that must be static; `cure` says what to do if not, by default `where`."""
-        kind = self.type_of(node)
+        return self.static(node, self.type_of(node), cure)
+
+    def static(self, node: ast.expr, kind: StagedType, cure: str = "") -> StagedType:
+        """Check the type of a condition that must be static."""
         if kind.type is Type.UNKNOWN:
             return UNKNOWN
         if kind.stage is not Stage.STATIC:
@@ -94,9 +97,28 @@ class TypeChecker:
             )
         return _FLAG
 
+    def logic(self, node: ast.expr, parts: Sequence[ast.expr]) -> StagedType:
+        """Return the type of `and`, `or` or `not`: of conditions of arrays if one of its parts is that."""
+        kinds = [self.type_of(part) for part in parts]
+        if not any(kind.type is Type.CONDITION for kind in kinds):
+            kinds = [self.static(part, kind) for part, kind in zip(parts, kinds, strict=True)]
+            return UNKNOWN if UNKNOWN in kinds else kinds[0]
+        self.code.of_arrays.add(node)
+        for part, kind in zip(parts, kinds, strict=True):
+            if kind.type not in {Type.CONDITION, Type.FLAG, Type.UNKNOWN}:
+                what = f"this is {kind.words}, not a condition"
+                self.wrong(part, f"{what}; compare it, as in `x > 0`")
+        return StagedType(max(kind.stage for kind in kinds), Type.CONDITION)
+
     def late(self, node: ast.expr) -> str:
         """Say which part of an expression is not static."""
-        for name in names_in([node]):
+        about_none = {
+            part.left
+            for part in ast.walk(node)
+            if isinstance(part, ast.Compare) and isinstance(part.ops[0], ast.Is | ast.IsNot)
+        }
+        parts = [part for part in ast.walk(node) if part not in about_none]
+        for name in (part.id for part in parts if isinstance(part, ast.Name)):
             hyperparameter = self.names.hyperparameters.get(name)
             if hyperparameter is not None and hyperparameter.schedulable:
                 return f"{name!r} is schedulable, so its value is only known when the step runs"
@@ -119,8 +141,9 @@ class TypeChecker:
     def expect(self, node: ast.expr, wanted: Type, what: str) -> Stage:
         """Check the type of an expression; `what` begins the message if it is another."""
         kind = self.type_of(node)
-        if kind.type not in {wanted, Type.UNKNOWN}:
-            hint = _hint(kind, node) if wanted is Type.NUMBER else ""
+        allowed = {Type.NUMBER, Type.CONDITION} if wanted is Type.COUNTED else {wanted}
+        if kind.type not in {*allowed, Type.UNKNOWN}:
+            hint = cure_of(kind, node) if wanted in {Type.NUMBER, Type.COUNTED} else ""
             self.code.note(node, f"{what}, not {kind.words}{hint}")
         return kind.stage
 
@@ -132,14 +155,13 @@ class TypeChecker:
             case ast.Constant(value=value):
                 return self.constant(node, value)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return self.test(operand)
+                return self.logic(node, [operand])
             case ast.UnaryOp(operand=operand):
                 return StagedType(self.number(operand), Type.NUMBER)
             case ast.BinOp(left=left, right=right):
                 return StagedType(max(self.number(left), self.number(right)), Type.NUMBER)
             case ast.BoolOp(values=values):
-                kinds = [self.test(part) for part in values]
-                return UNKNOWN if UNKNOWN in kinds else kinds[0]
+                return self.logic(node, values)
             case ast.IfExp(test=test, body=body, orelse=otherwise):
                 self.test(test)
                 return self.either(body, otherwise)
@@ -159,14 +181,14 @@ class TypeChecker:
     def either(self, body: ast.expr, otherwise: ast.expr) -> StagedType:
         """Return the type of a choice between two values, which must have the same type."""
         first = self.type_of(body)
-        if first.type in {Type.SIZES, Type.SHAPES, Type.ARRAYS}:
+        if first.type in {Type.SIZES, Type.SHAPES, Type.ARRAYS, Type.CONDITION}:
             second = self.type_of(otherwise)
             if second.type not in {first.type, Type.UNKNOWN}:
                 message = f"the second value is {second.words}, but the first is {first.words}"
                 self.code.note(otherwise, f"{message}; both must have the same type")
             return StagedType(max(first.stage, second.stage), first.type)
         if first.type not in {Type.NUMBER, Type.UNKNOWN}:
-            self.wrong(body, f"this must be a number, not {first.words}{_hint(first, body)}")
+            self.wrong(body, f"this must be a number, not {first.words}{cure_of(first, body)}")
         return StagedType(max(first.stage, self.number(otherwise)), Type.NUMBER)
 
     def name(self, node: ast.Name, name: str) -> StagedType:
@@ -253,7 +275,7 @@ class TypeChecker:
             return self.wrong(node, "functions cannot be called here")
         if function is None:
             return UNKNOWN
-        of_two = name == "max" and len(node.args) == 2
+        of_two = is_of_numbers(node)
         static = function.static or of_two
         if self.block is Block.SHAPES and not static:
             message = f"{name} takes arrays; this must be computed from hyperparameters and shapes"
@@ -262,19 +284,17 @@ class TypeChecker:
             message = f"{name} needs a whole leaf, but `scalars` are computed once per step"
             self.code.note(node, f"{message}; move this equation to `leaf`")
         if name in TOTALS:
-            self.number(node.args[0])
+            self.expect(node.args[0], Type.COUNTED, "this must be a number")
             return self.wrong(node, f"assign a total to a name of its own: name = {name}(...)")
         if name == "every" and self.variables:
             return self.wrong(node, "write `every` around the comprehension, not inside it")
         if name == "every":
             return self.every(node, function)
-        by_name = {p.name: p for p in function.parameters}
-        given = [
-            *zip(function.parameters, node.args, strict=False),
-            *((by_name[k.arg], k.value) for k in node.keywords if k.arg in by_name),
-        ]
         stages = [Stage.STATIC if static else Stage.SCALAR]
-        stages += [self.argument(function, p, a, static=p.static or of_two) for p, a in given]
+        stages += [
+            self.argument(function, p, a, static=p.static or of_two)
+            for p, a in function.given(node)
+        ]
         return StagedType(max(stages), function.result)
 
     def argument(
@@ -291,15 +311,16 @@ class TypeChecker:
                 message = f"where needs a condition on arrays, not {kind.words}{hint}"
                 self.code.note(node, message)
             return kind.stage
-        if parameter.type is Type.NUMBER:
-            stage = self.number(node)
+        if parameter.type in {Type.NUMBER, Type.COUNTED}:
+            stage = self.expect(node, parameter.type, f"this must be {parameter.type}")
         else:
             what = f"{parameter.name} of {function.name} must be {parameter.type}"
             stage = self.expect(node, parameter.type, what)
         if static and stage is not Stage.STATIC:
             cure = f"{parameter.name} of {function.name} {_STATIC}"
-            if function.name == "max":
-                cure = "for arrays, write `maximum(a, b)`"
+            if function.name in {"max", "min"}:
+                of_two, of_axis = f"{function.name}imum(a, b)", f"{function.name}(x, axis=0)"
+                cure = f"of two arrays, write `{of_two}`; along an axis, `{of_axis}`"
             self.code.note(node, f"{self.late(node)}; {cure}")
         return stage
 

@@ -3,8 +3,6 @@
 import ast
 from collections.abc import Callable
 
-from mlax_codegen.formulas.symbols import words
-
 __all__ = ["in_formula", "in_prose", "negation", "otherwise", "setting"]
 
 _NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -24,18 +22,21 @@ def in_formula(node: ast.expr, tex: Callable[[ast.expr], str]) -> str:
 
     Args:
         node: The condition.
-        tex: Writes what is a formula.
+        tex: Writes names, and what is a formula.
     """
     match node:
-        case ast.Name(id=name):
-            return words(name)
-        case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)):
-            return words(f"not {name}")
+        case ast.UnaryOp(op=ast.Not(), operand=ast.Name() as name):
+            return rf"\text{{not }} {tex(name)}".replace(r"} \text{", "")
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return rf"\text{{not (}} {in_formula(operand, tex)} \text{{)}}"
         case ast.BoolOp(op=op, values=values):
             word = " and " if isinstance(op, ast.And) else " or "
-            return rf" \text{{{word}}} ".join(in_formula(value, tex) for value in values)
+            parts = [in_formula(value, tex) for value in values]
+            parts = [
+                rf"({part})" if isinstance(value, ast.BoolOp) else part
+                for part, value in zip(parts, values, strict=True)
+            ]
+            return rf" \text{{{word}}} ".join(parts)
         case _:
             return tex(node)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mlax_codegen.formulas.conditions import in_formula, negation
 from mlax_codegen.formulas.symbols import default_symbol, number, raised, with_index, words
 from mlax_codegen.language import (
+    COUNT,
     FUNCTIONS,
     GRADIENT,
     NDIM,
@@ -18,9 +19,11 @@ from mlax_codegen.language import (
     SHAPE,
     STEP_NUMBER,
     TOTAL,
+    TOTAL_COUNT,
     UPDATE,
     WEIGHT,
     Type,
+    is_of_numbers,
 )
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import assignments_in, names_in
@@ -29,7 +32,7 @@ __all__ = ["NEW_WEIGHT", "Equation", "Equations", "symbols"]
 
 NEW_WEIGHT = "w_t"
 
-_SUMS = frozenset(["sum", "max", "max_except", "product", TOTAL])
+_SUMS = frozenset(["sum", "max", "min", "product", TOTAL, "total_max", "total_min"])
 # How tightly a text binds. What is open would take in a factor written after it: a sum sign, a quotient on one line.
 _SUM, _OPEN, _PRODUCT, _POWER, _ATOM = range(1, 6)
 _COMPARE: dict[type[ast.cmpop], str] = {
@@ -111,7 +114,10 @@ class Equations:
         self.fixed |= {a.name: a.symbol or default_symbol(a.name) for a in spec.arguments}
         self.fixed |= {name: spec.symbols.get(name, default_symbol(name)) for name in spec.shapes}
         self.fixed |= {STEP_NUMBER: "t", SHAPE: "n", NDIM: r"\operatorname{ndim}"}
+        self.fixed |= {COUNT: r"\operatorname{count}"}
+        self.fixed |= {TOTAL_COUNT: r"\operatorname{count}_{\text{all leaves}}"}
         self.current: set[str] = set()  # what this step has assigned
+        self.conditions: set[str] = set()  # which of that is true or false
         functions = [statement for f in spec.functions for statement in f.leaf.body]
         scalars = [x for phase in spec.phases if phase.scalars for x in phase.scalars.body]
         assigned = {name for name, _ in assignments_in([*leaf, *functions])}
@@ -180,10 +186,28 @@ class Equations:
             case _:
                 return self.equation(name, value)
 
+    def is_condition(self, value: ast.expr) -> bool:
+        match value:
+            case ast.Name(id=name):
+                return name in self.conditions
+            case ast.IfExp(body=body):
+                return self.is_condition(body)
+            case ast.Call(func=ast.Name(id=name)):
+                return FUNCTIONS[name].result is Type.CONDITION
+            case ast.UnaryOp(op=ast.Not()):
+                return True
+            case _:
+                return isinstance(value, ast.Compare | ast.BoolOp)
+
     def every(self, k: ast.expr) -> str:
         return rf"\quad \text{{every }} {self.tex(k)} \text{{ steps}}"
 
     def equation(self, name: str, value: ast.expr, axis: str = "") -> str:
+        if self.is_condition(value):
+            right = self.tex(value, 0)
+            self.current.add(name)
+            self.conditions.add(name)
+            return rf"{self.symbol(name, assigned=True)} &\Leftrightarrow {right}"
         right = self.tex(value)
         if name == UPDATE and not self.update_is_read:
             sign, rest = ("-", right[1:]) if right.startswith("-") else ("+", right)
@@ -225,6 +249,8 @@ class Equations:
                 return self.symbol(name), _ATOM
             case ast.Constant(value=int() | float() as value):
                 return number(value), _ATOM
+            case ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
+                return self.condition(node), 0
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return f"-{self.tex(operand, _OPEN, inline=inline)}", _SUM
             case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
@@ -236,6 +262,11 @@ class Equations:
                 return self.product(left, right, inline=inline)
             case ast.BinOp(left=left, op=ast.Div(), right=right):
                 return self.quotient(left, right, inline=inline)
+            case ast.BinOp(left=left, op=ast.FloorDiv(), right=right):
+                return rf"\lfloor {self.quotient(left, right, inline=True)[0]} \rfloor", _ATOM
+            case ast.BinOp(left=left, op=ast.Mod(), right=right):
+                first, second = (self.tex(part, _POWER, inline=True) for part in (left, right))
+                return rf"{first} \operatorname{{mod}} {second}", _OPEN
             case ast.BinOp(left=left, op=ast.Pow(), right=right):
                 return self.power(left, right)
             case ast.IfExp(test=test, body=body, orelse=otherwise):
@@ -261,9 +292,16 @@ class Equations:
             ):
                 return self.bare(first, inline=inline)
             case ast.Call(func=ast.Name(id=name), args=arguments):
-                sums = name in _SUMS and not (name == "max" and len(arguments) == 2)
-                given = [self.tex(a, _OPEN if sums else 0, inline=True) for a in arguments]
-                return FUNCTIONS[name].formula(given), _OPEN if sums else _ATOM
+                function = FUNCTIONS[name]
+                if function.result is Type.CONDITION:
+                    return function.formula([self.tex(a, inline=True) for a in arguments]), 0
+                sums = name in _SUMS and not is_of_numbers(node)
+                axes = self.axes(node) if function.reduces and not is_of_numbers(node) else ""
+                level = _SUM if axes else _OPEN if sums else 0
+                given = [self.tex(a, level, inline=True) for a in arguments]
+                if axes:
+                    given = [f"({given[0]} {axes})" if sums else f"{given[0]} {axes}"]
+                return function.formula(given), _OPEN if sums else _ATOM
             case ast.Subscript(value=ast.Name(id=name), slice=index):
                 inner = self.tex(index, inline=True)
                 if name in self.fixed:
@@ -278,6 +316,15 @@ class Equations:
                 )
             case _:
                 return "", _ATOM
+
+    def axes(self, call: ast.Call) -> str:
+        """Return the axes that a call reduces, in words; "" if it reduces all of them."""
+        given = {p.name: value for p, value in FUNCTIONS["sum"].given(call) if p.name != "x"}
+        for word, axis in given.items():
+            number = "" if isinstance(axis, ast.Subscript) else "axis "
+            over = f" over {number}" if word == "axis" else " over all axes but "
+            return rf"\text{{{over}}} {self.tex(axis, inline=True)}"
+        return ""
 
     def product(self, left: ast.expr, right: ast.expr, *, inline: bool) -> tuple[str, int]:
         first, own = self.bare(left, inline=inline)
@@ -364,7 +411,13 @@ class Equations:
                 return words(f"there are no {name}")
             case _:
                 pass
-        return in_formula(node, lambda part: self.tex(part, 0))
+        return in_formula(node, self.test)
+
+    def test(self, node: ast.expr) -> str:
+        """Return a part of a condition; what is either true or false goes by its name, if no equation defines it."""
+        if isinstance(node, ast.Name) and node.id not in self.conditions:
+            return words(node.id)
+        return self.tex(node, 0, inline=True)
 
 
 def is_sizes(node: ast.expr) -> bool:

@@ -69,6 +69,8 @@ _WORDS = {
     "prod": "Π",
     "otimes": "⊗",
     "setminus": "∖",
+    "lfloor": "⌊",
+    "rfloor": "⌋",
     "lvert": "|",
     "rvert": "|",
     "lVert": "‖",
@@ -87,6 +89,7 @@ def plain_text(latex: str) -> str:
     """Return one equation as text."""
     text = _Reader(_TOKEN.findall(latex)).until("")
     text = re.sub(r"\| (.*?) \|", r"|\1|", re.sub(r"‖ (.*?) ‖", r"‖\1‖", text))
+    text = text.replace("⌊ ", "⌊").replace(" ⌋", "⌋").replace("not ( ", "not (").replace(" )", ")")
     text = re.sub(r"(?<=\S) {2}(?=\S)", " ", text).strip()
     left, sign, right = text.partition(" ← " if " ← " in text else " = ")
     whole = _in_brackets(right) and " if " in right

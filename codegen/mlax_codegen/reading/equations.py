@@ -27,8 +27,6 @@ _TOO_DEEP = "nested too deeply; assign parts of this to names"
 _UNARY_RUN = re.compile(r"(?:[-+~]\s*|not\s+){20,}")
 
 _OPERATORS: dict[type[ast.AST], str] = {
-    ast.FloorDiv: "//",
-    ast.Mod: "%",
     ast.MatMult: "@",
     ast.BitAnd: "&",
     ast.BitOr: "|",
@@ -65,11 +63,19 @@ _FORBIDDEN: dict[type[ast.AST], str] = {
 
 @dataclass
 class Code:
-    """A string of the spec that holds code, and where it is."""
+    """A string of the spec that holds code, and where it is.
+
+    Attributes:
+        document: The spec that it is from.
+        path: Where it is there.
+        text: The string.
+        of_arrays: Each `and`, `or` and `not` of conditions of arrays, once the types are checked.
+    """
 
     document: Document
     path: KeyPath
     text: str
+    of_arrays: set[ast.expr] = field(default_factory=set[ast.expr], init=False)
 
     def note(self, node: ast.expr | ast.stmt, message: str, *, consequence: bool = False) -> None:
         """Record a mistake at a node."""
@@ -224,12 +230,12 @@ def _check_expression(code: Code, node: ast.expr) -> None:
             _check_constant(code, node)
         case ast.UnaryOp(op=ast.USub() | ast.Not()) | ast.BoolOp() | ast.IfExp():
             pass
-        case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div()):
-            pass
         case ast.BinOp(op=ast.Pow(), left=base):
             if not _check_power(code, node):
                 _check_expression(code, base)
                 return
+        case ast.BinOp(op=op) if type(op) in SIGNS:
+            pass
         case ast.Compare(ops=[op], comparators=[right]):
             none = isinstance(right, ast.Constant) and right.value is None
             if isinstance(op, ast.Is | ast.IsNot) and not none:

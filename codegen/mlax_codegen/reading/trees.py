@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterable, Iterator
 
-from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.language import FUNCTIONS, is_of_numbers
 
 __all__ = ["SIGNS", "assignments_in", "calls_in", "in_short", "names_in", "target_of"]
 
@@ -12,6 +12,8 @@ SIGNS: dict[type[ast.operator], str] = {
     ast.Sub: "-",
     ast.Mult: "*",
     ast.Div: "/",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
     ast.Pow: "**",
 }
 """How the operators of the language are written."""
@@ -51,13 +53,13 @@ def assignments_in(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
 
 
 def calls_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """Yield the functions of the language that are called; `max` of two numbers is Python's own."""
+    """Yield the functions of the language that are called; `max` and `min` of two numbers are Python's own."""
     for node in nodes:
         for part in ast.walk(node):
             match part:
-                case ast.Call(func=ast.Name(id="max"), args=[_, _]):
-                    pass
-                case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
+                case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS and not is_of_numbers(
+                    part
+                ):
                     yield name
                 case _:
                     pass

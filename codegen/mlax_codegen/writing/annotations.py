@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterable, Mapping, Sequence
 
 from mlax_codegen.checking.analysis import Analysis
-from mlax_codegen.language import STEP_NUMBER
+from mlax_codegen.language import STEP_NUMBER, TOTAL_COUNT, is_of_numbers
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.spec import Spec
 
@@ -53,7 +53,7 @@ class _Scalars:
     """Finds out which of an array, a float and None each scalar of a step may be."""
 
     def __init__(self, spec: Spec, analysis: Analysis) -> None:
-        self.types: dict[str, set[str]] = {STEP_NUMBER: {_ARRAY}}
+        self.types: dict[str, set[str]] = {STEP_NUMBER: {_ARRAY}, TOTAL_COUNT: {_ARRAY}}
         for h in spec.hyperparameters:
             kinds = {_ARRAY} if h.schedulable else {_FLOAT}
             if h.kind == "float" and h.name not in analysis.decisive:
@@ -95,10 +95,8 @@ class _Scalars:
             case ast.IfExp(test=test, body=body, orelse=otherwise):
                 found = self.of(body, _narrowed(types, test, holds=True))
                 return found | self.of(otherwise, _narrowed(types, test, holds=False))
-            case ast.Call(func=ast.Name(id=name), args=arguments):
-                if name in {"max", "min"} and len(arguments) == 2:
-                    return _combined(self.of(argument, types) for argument in arguments)
-                return {_ARRAY}
+            case ast.Call(args=arguments) if is_of_numbers(node):
+                return _combined(self.of(argument, types) for argument in arguments)
             case _:
                 return {_ARRAY}
 

@@ -303,6 +303,7 @@ class Module:
         names: set[str] = {"Output", "map_leaves"}
         if len(self.spec.phases) > 1:
             names |= {"Totals", "reduce_leaves", "totals"}
+        names |= {"count_all"} if self.analysis.total_count else set()
         used = [FUNCTIONS[name] for name in self.analysis.called]
         names |= {function.code for function in used if function.module}
         return sorted(names, key=member_order)

@@ -27,22 +27,25 @@ OPERATORS: dict[type[ast.AST], tuple[str, int]] = {  # the looser, the larger
     ast.Pow: ("**", 1),
     ast.Mult: ("*", 3),
     ast.Div: ("/", 3),
+    ast.FloorDiv: ("//", 3),
+    ast.Mod: ("%", 3),
     ast.Add: ("+", 4),
     ast.Sub: ("-", 4),
-    ast.BitOr: ("|", 5),
-    ast.Eq: ("==", 6),
-    ast.NotEq: ("!=", 6),
-    ast.Lt: ("<", 6),
-    ast.LtE: ("<=", 6),
-    ast.Gt: (">", 6),
-    ast.GtE: (">=", 6),
-    ast.Is: ("is", 6),
-    ast.IsNot: ("is not", 6),
+    ast.BitAnd: ("&", 5),
+    ast.BitOr: ("|", 6),
+    ast.Eq: ("==", 7),
+    ast.NotEq: ("!=", 7),
+    ast.Lt: ("<", 7),
+    ast.LtE: ("<=", 7),
+    ast.Gt: (">", 7),
+    ast.GtE: (">=", 7),
+    ast.Is: ("is", 7),
+    ast.IsNot: ("is not", 7),
     ast.And: ("and", 8),
     ast.Or: ("or", 9),
 }
 _LONGEST = 88  # of a string in one part, with its quotes: that much fits three levels deep
-_UNARY: dict[type[ast.unaryop], str] = {ast.USub: "-", ast.Not: "not "}
+_UNARY: dict[type[ast.unaryop], str] = {ast.USub: "-", ast.Not: "not ", ast.Invert: "~"}
 
 
 def expression_text(code: str, node: ast.expr, names: Mapping[str, str]) -> str:

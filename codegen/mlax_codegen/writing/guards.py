@@ -1,11 +1,15 @@
 """Quotients that a `where` chooses only where their divisor is not 0, with another divisor where it is.
 
 The value of `where(s > 0, a / s, 0.0)` is right where `s` is 0. But its derivative is NaN there: 0 times the derivative
-of the quotient, which is infinite. So the code divides by `where(s > 0, s, 1.0)`.
+of the quotient, which is infinite. So the code divides by `where(s > 0, s, 1.0)`. The test may have a name, and stand
+among others that hold as well.
 """
 
 import ast
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from mlax_codegen.reading.trees import assignments_in
 
 __all__ = ["guarded"]
 
@@ -25,18 +29,33 @@ def guarded(text: str) -> str:
 
 def _unguarded(text: str) -> Iterator[tuple[ast.expr, ast.expr, bool]]:
     """Yield each divisor that may be 0 where it is left out, with the test, and whether that holds where it is used."""
-    for part in ast.walk(ast.parse(text)):
+    tree = ast.parse(text)
+    assigned = [*assignments_in([tree])]
+    once = Counter(name for name, _ in assigned)
+    named = {name: value for name, value in assigned if once[name] == 1}
+    for part in ast.walk(tree):
         match part:
-            case ast.Call(
-                func=ast.Name(id="where"),
-                args=[ast.Compare(left=tested, ops=[op], comparators=[zero]) as test, *branches],
-            ) if isinstance(zero, ast.Constant) and zero.value == 0:
-                holds = isinstance(op, ast.Gt | ast.NotEq)
-                if holds or isinstance(op, ast.LtE | ast.Eq):
+            case ast.Call(func=ast.Name(id="where"), args=[test, *branches]):
+                for tested, holds in _tested(test, named):
                     used = branches[0] if holds else branches[-1]
                     yield from ((test, divisor, holds) for divisor in _divisors(used, tested))
             case _:
                 pass
+
+
+def _tested(test: ast.expr, named: Mapping[str, ast.expr]) -> Iterator[tuple[ast.expr, bool]]:
+    """Yield what a test compares with 0, and whether it is not 0 where the test holds, or where it does not."""
+    match test:
+        case ast.Name(id=name) if name in named:
+            yield from _tested(named[name], {})
+        case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
+            both = [*_tested(left, named), *_tested(right, named)]
+            yield from ((tested, True) for tested, holds in both if holds)
+        case ast.Compare(left=tested, ops=[op], comparators=[ast.Constant(value=0)]):
+            if isinstance(op, ast.Gt | ast.NotEq | ast.LtE | ast.Eq):
+                yield tested, isinstance(op, ast.Gt | ast.NotEq)
+        case _:
+            pass
 
 
 def _divisors(node: ast.expr, tested: ast.expr) -> Iterator[ast.expr]:

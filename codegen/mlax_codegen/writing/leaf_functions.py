@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.checking.plans import LeafPlan
-from mlax_codegen.language import CYCLE, FUNCTIONS, GRADIENT, NDIM, SHAPE, STEP, WEIGHT
+from mlax_codegen.language import COUNT, CYCLE, FUNCTIONS, GRADIENT, NDIM, SHAPE, STEP, WEIGHT
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import names_in
 from mlax_codegen.writing.annotations import Annotations
 from mlax_codegen.writing.expressions import expression_text
 from mlax_codegen.writing.guards import guarded
+from mlax_codegen.writing.logic import with_operators
 from mlax_codegen.writing.narrowing import Narrowing, assigned_in
 from mlax_codegen.writing.shape_functions import ShapeFunctions
 
@@ -32,7 +33,7 @@ class Equations:
         calls = {name: function.code for name, function in FUNCTIONS.items()}
         self.h: str = analysis.held_as
         fixed = {h.name: f"{self.h}.{h.name}" for h in spec.hyperparameters if not h.schedulable}
-        self.names: Mapping[str, str] = {**calls, "max/2": "max", **fixed}
+        self.names: Mapping[str, str] = {**calls, "max/2": "max", "min/2": "min", **fixed}
         self.shapes: ShapeFunctions = ShapeFunctions(spec, analysis, self.names)
         # What the state holds, as a step reads it. A key is folded with the step first.
         held = [h.name for h in spec.hyperparameters if h.schedulable]
@@ -95,7 +96,7 @@ class Equations:
         phases = [plan for plan in self.analysis.phases if plan.totals]
         for phase, plan in zip(self.spec.phases, self.analysis.phases, strict=True):
             if phase.scalars is not None:
-                yield from _scalars(guarded(phase.scalars.text), names)
+                yield from _scalars(guarded(with_operators(phase.scalars)), names)
             inputs = ["gradients", *(["weights"] if plan.weights else [])]
             inputs += [slots[slot] for slot in plan.inputs]
             call = self._call(plan, inputs, [slots[slot] for slot in plan.slots], names)
@@ -167,7 +168,7 @@ class Equations:
         """Yield the code of a leaf function, beginning with what it reads of the leaf's shape."""
         read = set(names_in(plan.code.body))
         names = {**self.names, STEP: STEP, CYCLE: CYCLE}
-        of_leaf = {SHAPE: f"{whole}.shape", NDIM: f"{whole}.ndim"}
+        of_leaf = {SHAPE: f"{whole}.shape", NDIM: f"{whole}.ndim", COUNT: f"float({whole}.size)"}
         assigned = whole in assigned_in(plan.code.body)
         if assigned:
             yield from (f"{name} = {value}" for name, value in of_leaf.items() if name in read)
@@ -180,7 +181,7 @@ class Equations:
         }
         if whole == GRADIENT and plan.weights and self.annotations.weights != "Array":
             tests[WEIGHT] = f"{WEIGHT} is not None"
-        text = guarded(plan.code.text)
+        text = guarded(with_operators(plan.code))
         yield from Narrowing(text, names, tests).statements(ast.parse(text).body)
 
 

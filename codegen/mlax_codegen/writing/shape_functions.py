@@ -145,7 +145,11 @@ class ShapeFunctions:
                 return name == NDIM or kinds.get(name) == "integer"
             case ast.IfExp(body=body, orelse=otherwise):
                 return self._is_whole(body) and self._is_whole(otherwise)
-            case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult(), right=right):
+            case ast.BinOp(
+                left=left,
+                op=ast.Add() | ast.Sub() | ast.Mult() | ast.FloorDiv() | ast.Mod(),
+                right=right,
+            ):
                 return self._is_whole(left) and self._is_whole(right)
             case ast.Call(func=ast.Name(id="min" | "max"), args=[a, b]):
                 return self._is_whole(a) and self._is_whole(b)

@@ -28,7 +28,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves, mean, product, sqrt
+from mlax.leafwise import Output, abs2, map_leaves, mean, product, sqrt, summed
 from mlax.optimizer import (
     Float,
     Number,
@@ -211,7 +211,7 @@ def _leaf(
     direction = (m / c1) / (sqrt(v / c2) + h.eps)
     mask = jnp.where(jnp.sign(direction) * g > 0, 1.0, 0.0)
     scale = (
-        product(g.shape) / (jnp.sum(mask) + 1)
+        product(g.shape) / (summed(mask) + 1)
         if h.scaling == "count"
         else 1 / jnp.maximum(mean(mask), 1e-3)
     )

@@ -10,16 +10,17 @@ from jaxtyping import Array
 
 from mlax._jax.dtypes import smallest_number
 from mlax.leafwise._elements import divide
-from mlax.leafwise._norms import largest, mean
+from mlax.leafwise._norms import mean
 from mlax.typing import Shape
 
 __all__ = [
     "along",
+    "as_vector",
     "least",
     "matrices",
-    "max_except",
     "outer_mean",
     "product",
+    "reduced",
     "reshape",
     "two_axes",
     "two_largest_axes",
@@ -66,6 +67,23 @@ def without(shape: Shape, axis: int) -> Shape:
     """Return a shape without one of its axes."""
     position = range(len(shape))[axis]
     return shape[:position] + shape[position + 1 :]
+
+
+def reduced(shape: Shape, axis: int | None = None, but: int | None = None) -> Shape:
+    """Return the shape of a sum along an axis, or along all axes but one: these axes have length 1.
+
+    Args:
+        shape: The shape of a leaf.
+        axis: The axis that is summed over.
+        but: Instead: the one that is not.
+
+    Raises:
+        ValueError: Neither an axis nor `but` is given, or both are.
+    """
+    if (axis is None) == (but is None):
+        raise ValueError(f"reduced: expected an axis or `but`, got axis {axis} and but {but}")
+    position = range(len(shape))[axis if axis is not None else but or 0]
+    return tuple(1 if (i == position) is (but is None) else n for i, n in enumerate(shape))
 
 
 def product(shape: Shape) -> int:
@@ -119,7 +137,7 @@ def outer_mean(
         divided by: products that underflow become the smallest normal number.
     """
     first, second = axes
-    total = jnp.expand_dims(mean(row, first - (second < first)), first - (second < first))
+    total = mean(row, first - (second < first))
     total = jnp.where(total > 0, total, 1.0) if min_mean is None else jnp.maximum(total, min_mean)
     total = jnp.expand_dims(total, second)
     row, column = jnp.expand_dims(row, second), jnp.expand_dims(column, first)
@@ -131,20 +149,15 @@ def outer_mean(
 def along(vector: Array, axis: int, ndim: int) -> Array:
     """Return a vector laid out along one of `ndim` axes, the others of length 1; without axes, a scalar.
 
-    With `max_except` and `least`, this is what SM3 needs: Anil et al. 2019,
+    With `as_vector` and `least`, this is what SM3 needs: Anil et al. 2019,
     https://arxiv.org/abs/1901.11150
     """
     return vector.reshape([-1 if i == axis else 1 for i in range(ndim)])
 
 
-def max_except(x: Array, axis: int) -> Array:
-    """Return the maximum over all axes but one: a vector; a scalar is returned as it is.
-
-    Args:
-        x: Real, any shape. The maximum of no elements is 0.
-        axis: The axis to keep, counted from 0.
-    """
-    return largest(x, tuple(i for i in range(x.ndim) if i != axis)) if x.ndim else x
+def as_vector(x: Array) -> Array:
+    """Return all elements along one axis; a scalar is returned as it is."""
+    return x.reshape(-1) if x.ndim else x
 
 
 def least(arrays: Sequence[Array]) -> Array:

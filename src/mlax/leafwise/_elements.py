@@ -4,7 +4,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-__all__ = ["abs2", "cbrt", "clip", "normal", "sqrt"]
+__all__ = [
+    "abs2",
+    "cbrt",
+    "clip",
+    "normal",
+    "rademacher",
+    "sigmoid",
+    "softplus",
+    "sqrt",
+    "uniform",
+]
 
 
 def abs2(x: Array) -> Array:
@@ -76,6 +86,24 @@ def clip(x: Array | float, low: Array | float, high: Array | float) -> Array:
     return jnp.minimum(jnp.maximum(x, low), high)
 
 
+def sigmoid(x: Array | float) -> Array:
+    """Return 1 / (1 + exp(-x)) for each element; nothing overflows, on either side.
+
+    Args:
+        x: Any shape.
+    """
+    return jax.nn.sigmoid(x)
+
+
+def softplus(x: Array | float) -> Array:
+    """Return log(1 + exp(x)) for each element; nothing overflows.
+
+    Args:
+        x: Real, any shape.
+    """
+    return jax.nn.softplus(x)
+
+
 def normal(key: Array, like: Array) -> Array:
     """Return independent standard normal numbers, in the shape and dtype of `like`.
 
@@ -86,3 +114,23 @@ def normal(key: Array, like: Array) -> Array:
         like: Any floating-point or complex array. Its values are not used.
     """
     return jax.random.normal(key, like.shape, like.dtype)
+
+
+def uniform(key: Array, like: Array) -> Array:
+    """Return independent numbers between 0 and 1, in the shape and dtype of `like`; they are real.
+
+    Args:
+        key: As in `normal`.
+        like: As in `normal`.
+    """
+    return jax.random.uniform(key, like.shape, like.real.dtype).astype(like.dtype)
+
+
+def rademacher(key: Array, like: Array) -> Array:
+    """Return independent signs, -1 or 1 with equal probability, in the shape and dtype of `like`.
+
+    Args:
+        key: As in `normal`.
+        like: As in `normal`.
+    """
+    return jax.random.rademacher(key, like.shape, like.dtype)

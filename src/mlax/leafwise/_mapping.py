@@ -21,12 +21,23 @@ from mlax._int8 import decoded, encoded, is_int8
 from mlax._jax.dtypes import compute_dtype, epsilon, is_inexact, is_key
 from mlax._jax.tracing import cond
 from mlax._jax.trees import TreeDef, flatten
-from mlax.leafwise._norms import norm
+from mlax.leafwise._norms import largest, norm, smallest, summed
 from mlax.leafwise._rounding import Output, Rounding, is_narrower, next_key, random_bits, rounded
 from mlax.leafwise._weights_first import in_turn, weights_first
 from mlax.typing import Weights
 
-__all__ = ["Totals", "every", "map_leaves", "reduce_leaves", "total_norm", "totals"]
+__all__ = [
+    "Totals",
+    "count_all",
+    "every",
+    "map_leaves",
+    "reduce_leaves",
+    "total_max",
+    "total_mean",
+    "total_min",
+    "total_norm",
+    "totals",
+]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -40,10 +51,24 @@ _UPDATES = Output()
 _TO_NEAREST = Rounding()
 
 
-class _Norm(NamedTuple):
-    """The norm of a leaf, or that of all leaves, where others are summed."""
+# What a leaf gives of a total that is not a sum, and of which one of them is made with those of other leaves.
 
+
+class _Norm(NamedTuple):
     value: Array
+
+
+class _Mean(NamedTuple):
+    total: Array
+    size: Array
+
+
+class _Largest(NamedTuple):
+    value: Array  # shape (1,), or (0,) if the leaf has no elements
+
+
+class _Smallest(NamedTuple):
+    value: Array  # likewise
 
 
 def total_norm(x: Array) -> Any:
@@ -57,11 +82,46 @@ def total_norm(x: Array) -> Any:
     return _Norm(jnp.real(norm(x)))
 
 
+def total_mean(x: Array) -> Any:
+    """Return what `totals` takes in place of `x` for the mean of all elements of all leaves; 0 without elements.
+
+    Args:
+        x: Any shape. A condition counts as 0 and 1.
+    """
+    return _Mean(jnp.real(summed(x)), jnp.asarray(float(x.size)))
+
+
+def total_max(x: Array) -> Any:
+    """Return what `totals` takes in place of `x` for the largest element of all leaves; 0 without elements.
+
+    Args:
+        x: Any shape; of complex numbers, the real part.
+    """
+    return _Largest(jnp.max(jnp.real(x), keepdims=True).reshape(1) if x.size else x.real.reshape(0))
+
+
+def total_min(x: Array) -> Any:
+    """Return what `totals` takes in place of `x` for the smallest element; otherwise as `total_max`."""
+    return _Smallest(
+        jnp.min(jnp.real(x), keepdims=True).reshape(1) if x.size else x.real.reshape(0)
+    )
+
+
+def count_all(tree: object) -> Array:
+    """Return the number of elements of all leaves, known when the step is traced.
+
+    Returns:
+        Shape (), in JAX's default float dtype: integers of 32 bits do not suffice for large models.
+    """
+    return jnp.asarray(float(sum(x.size for x in flatten(tree)[0])))
+
+
 def totals(**values: Array) -> Totals:
     """Return named values for `reduce_leaves` to sum over all elements of this leaf and over all leaves.
 
     Args:
-        **values: Arrays of any shape; of those given by `total_norm`, the norm is returned.
+        **values: Arrays of any shape, in which a condition counts as 0 and 1; or what `total_norm`, `total_mean`,
+            `total_max` and `total_min` return, for a norm, a mean or an extreme instead of a sum.
     """
     return values
 
@@ -134,8 +194,8 @@ def reduce_leaves(
         **scalars: As in `map_leaves`.
 
     Returns:
-        The slots, and the sums or norms over all elements of all leaves, by name: shape (), in JAX's default
-        float dtype; of complex numbers, only the real part. Without leaves every sum is 0.
+        The slots, and the sums, norms, means or extremes over all elements of all leaves, by name:
+        shape (), in JAX's default float dtype; of complex numbers, only the real part. Without leaves every sum is 0.
     """
     results, treedef = _results(
         reduce_leaf, leaf, h, inputs, slots=slots, output=Output(rounding=rounding), scalars=scalars
@@ -150,10 +210,20 @@ def reduce_leaves(
 
 def _joined(parts: list[Any]) -> Array:
     """Return what the parts of all leaves make together."""
-    if isinstance(parts[0], _Norm):
-        return norm(jnp.stack([part.value for part in parts]))
-    total: Array = functools.reduce(lax.add, parts)
-    return total
+    match parts[0]:
+        case _Norm():
+            return norm(jnp.stack([part.value for part in parts]))
+        case _Mean():
+            size = functools.reduce(lax.add, [part.size for part in parts])
+            total: Array = functools.reduce(lax.add, [part.total for part in parts])
+            return total / jnp.maximum(size, 1.0)
+        case _Largest():
+            return largest(jnp.concatenate([part.value for part in parts]))
+        case _Smallest():
+            return smallest(jnp.concatenate([part.value for part in parts]))
+        case _:
+            plain: Array = functools.reduce(lax.add, parts)
+            return plain
 
 
 def _zero() -> Array:
@@ -271,12 +341,14 @@ def reduce_leaf(
         raise ValueError(f"{_name(leaf)}: expected {len(slots)} slots, got {len(results[0])}")
     bits = _Bits(shared, form.only_int8)
     default = jnp.result_type(float)
-    sums = {
-        name: _Norm(x.value.astype(default))
-        if isinstance(x, _Norm)
-        else jnp.sum(jnp.real(x)).astype(default)
-        for name, x in results[1].items()
+
+    def stored(x: Array) -> Array:
+        return x.astype(default)
+
+    parts: dict[str, Any] = {
+        name: x if isinstance(x, tuple) else summed(jnp.real(x)) for name, x in results[1].items()
     }
+    sums = {name: jax.tree.map(stored, part) for name, part in parts.items()}
     return sums, _rounded(leaf, slots, results[0], bits), bits.key
 
 

@@ -1,8 +1,9 @@
 """Functions of all elements of a leaf, or of all elements along some axes."""
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
@@ -11,36 +12,82 @@ from mlax._jax.dtypes import epsilon, largest_number, smallest_number
 from mlax._jax.tracing import cond
 from mlax.leafwise._elements import divide
 
-__all__ = ["largest", "mean", "norm", "rms", "scale_of", "trust_ratio"]
+__all__ = ["largest", "mean", "norm", "rms", "scale_of", "smallest", "std", "summed", "trust_ratio"]
+
+Axes: TypeAlias = int | tuple[int, ...] | None
+"""One axis or several, counted from either end; None for all of them."""
 
 
-def mean(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
-    """Return the mean of all elements, or along some axes, which are removed; 0 if there are no elements."""
-    total = jnp.sum(x, axis=axis)
-    return total / (x.size // total.size) if x.size else jnp.zeros_like(total)
+def _axes(x: Array, axis: Axes, but: int | None) -> Axes:
+    """Return the axes to reduce: those given, or all but one."""
+    if but is None:
+        return axis
+    if axis is not None:
+        raise ValueError(f"expected an axis or `but`, got both: axis {axis} and but {but}")
+    kept = range(x.ndim)[but]
+    return tuple(i for i in range(x.ndim) if i != kept)
 
 
-def largest(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
-    """Return the maximum of all elements, or along some axes, which are removed; 0 if there are no elements.
+def summed(x: Array, axis: Axes = None, but: int | None = None) -> Array:
+    """Return the sum of all elements, or along some axes, which then have length 1.
+
+    Args:
+        x: Any shape. A condition counts as 0 and 1; of conditions, the result adapts to other dtypes as a
+            Python number does.
+        axis: The axes to sum over.
+        but: Instead: sum over all axes but this one.
+    """
+    axes = _axes(x, axis, but)
+    total = jnp.sum(x, axis=axes, keepdims=axes is not None)
+    if x.dtype != bool:
+        return total
+    with jax.numpy_dtype_promotion("standard"):  # a number that adapts, as Python's do
+        return 1.0 * total
+
+
+def mean(x: Array, axis: Axes = None, but: int | None = None) -> Array:
+    """Return the mean of all elements, or along some axes as `summed` does; 0 if there are no elements."""
+    total = summed(x, axis, but)
+    return total / float(x.size // total.size) if x.size else jnp.zeros_like(total)
+
+
+def largest(x: Array, axis: Axes = None, but: int | None = None) -> Array:
+    """Return the maximum of all elements, or along some axes as `summed` does; 0 if there are no elements.
 
     Args:
         x: Real, any shape.
-        axis: Axes to take the maximum over.
+        axis: The axes to take the maximum over.
+        but: Instead: all axes but this one.
     """
-    return jnp.max(x, axis=axis) if x.size else jnp.zeros_like(jnp.sum(x, axis=axis))
+    return _extreme(jnp.max, x, axis, but)
 
 
-def norm(x: Array, dtype: Any = None, axes: tuple[int, ...] | None = None) -> Array:
-    """Return the Euclidean norm of all elements, √Σ|xᵢ|²: shape (). With `axes`, return that of each slice.
+def smallest(x: Array, axis: Axes = None, but: int | None = None) -> Array:
+    """Return the minimum of all elements, or along some axes; otherwise as `largest`."""
+    return _extreme(jnp.min, x, axis, but)
+
+
+def _extreme(function: Any, x: Array, axis: Axes, but: int | None) -> Array:
+    axes = _axes(x, axis, but)
+    if not x.size:
+        return jnp.zeros_like(summed(x, axes))
+    result: Array = function(x, axis=axes, keepdims=axes is not None)
+    return result
+
+
+def norm(x: Array, axis: Axes = None, but: int | None = None, *, dtype: Any = None) -> Array:
+    """Return the Euclidean norm of all elements, √Σ|xᵢ|²: shape (); or that along some axes, as `summed` does.
 
     If squares would overflow or underflow (in float32 those of 1e20 and 1e-25 would), the elements
     are scaled first. The gradient at zero is zero.
 
     Args:
         x: Any shape.
+        axis: The axes to sum over.
+        but: Instead: sum over all axes but this one.
         dtype: The dtype to compute in, and of the result; None for that of `x`.
-        axes: The axes to sum over, which have length 1 in the result.
     """
+    axes = _axes(x, axis, but)
     wide = x.dtype if dtype is None else dtype
     length = _scaled(x.astype(wide), axes) if x.size < _LARGE else _length(x, wide, axes)
     return length.astype(wide)
@@ -52,10 +99,10 @@ two more passes over a leaf: 45 % of Adafactor's step on leaves of 1 MB. The bra
 LAMB's on leaves of 1 kB."""
 
 
-def _length(x: Array, dtype: Any, axes: tuple[int, ...] | None) -> Array:
+def _length(x: Array, dtype: Any, axes: Axes) -> Array:
     magnitudes = jnp.abs(x.astype(dtype))
     # Not `square`: its derivative is 2 * x, and if that overflows, it times a cotangent of zero is NaN.
-    total = _sum(magnitudes * magnitudes, axes)
+    total = summed(magnitudes * magnitudes, axes)
     # Below this, squares that underflowed may matter more than rounding errors.
     smallest = x.size // total.size * smallest_number(total.dtype) / epsilon(total.dtype)
     lost = jnp.any((total <= smallest) | (total > largest_number(total.dtype)))
@@ -68,14 +115,10 @@ def _length(x: Array, dtype: Any, axes: tuple[int, ...] | None) -> Array:
     return cond(lost, lambda: _scaled(x.astype(dtype), axes), root)
 
 
-def _sum(x: Array, axes: tuple[int, ...] | None) -> Array:
-    return jnp.sum(x, axis=axes, keepdims=axes is not None)
-
-
-def _scaled(x: Array, axes: tuple[int, ...] | None) -> Array:
+def _scaled(x: Array, axes: Axes) -> Array:
     magnitudes = jnp.abs(x)
     scale = scale_of(magnitudes, axes)
-    total = _sum(jnp.square(magnitudes / scale), axes)
+    total = summed(jnp.square(magnitudes / scale), axes)
     # Not `total > 0`: XLA's maximum of many elements may ignore a NaN, but their sum does not.
     zero = total == 0
     root = jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, total)))
@@ -83,23 +126,29 @@ def _scaled(x: Array, axes: tuple[int, ...] | None) -> Array:
     return length
 
 
-def scale_of(x: Array, axes: tuple[int, ...] | None = None) -> Array:
+def scale_of(x: Array, axes: Axes = None) -> Array:
     """Return a constant near the largest magnitude that any element can be divided by: positive, normal, finite.
 
     With `axes`, return one for each slice; its lengths along them are 1.
     """
     # XLA multiplies by the reciprocal of a scalar divisor: that has to be a normal number as well.
-    smallest = smallest_number(x.dtype)
-    scale = jnp.clip(largest(jnp.abs(x), axes), smallest, 0.5 / smallest)
-    return lax.stop_gradient(scale if axes is None else jnp.expand_dims(scale, axes))
+    smallest_scale = smallest_number(x.dtype)
+    scale = jnp.clip(largest(jnp.abs(x), axes), smallest_scale, 0.5 / smallest_scale)
+    return lax.stop_gradient(scale)
 
 
-def rms(x: Array) -> Array:
-    """Return the root mean square, ‖x‖ / √n: shape (); 0 if there are no elements.
+def rms(x: Array, axis: Axes = None, but: int | None = None) -> Array:
+    """Return the root mean square, ‖x‖ / √n: shape (), or along some axes as `summed` does; 0 without elements.
 
     Adafactor clips and scales by it: Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235
     """
-    return norm(x) / math.sqrt(max(x.size, 1))
+    length = norm(x, axis, but)
+    return length / math.sqrt(max(x.size // max(length.size, 1), 1))
+
+
+def std(x: Array, axis: Axes = None, but: int | None = None) -> Array:
+    """Return the standard deviation, the root mean square of the distances from the mean, as `rms` does."""
+    return rms(x - mean(x, axis, but), axis, but)
 
 
 def trust_ratio(

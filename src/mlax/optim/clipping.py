@@ -55,7 +55,7 @@ def _norm(leaf: Array) -> Array:
     """Return the norm of a leaf in JAX's default float dtype, shape (1,)."""
     default = jnp.result_type(float)  # if it is float64, norms of float32 leaves do not overflow
     dtype = np.promote_types(compute_dtype(leaf.dtype), default)
-    return norm(leaf, dtype).real.astype(default)[None]
+    return norm(leaf, dtype=dtype).real.astype(default)[None]
 
 
 _jitted_norm: Callable[[Array], Array] = jax.jit(_norm)  # traced once for each shape
@@ -210,7 +210,7 @@ def _unit_norms(x: Array) -> Array:
     axes: Sequence[int] = range(x.ndim)
     if sum(size != 1 for size in x.shape) > 1:
         axes = (0,) if x.ndim <= 3 else range(x.ndim - 1)
-    return norm(x, axes=tuple(axes)).real
+    return norm(x, tuple(axes)).real
 
 
 # Their public place, which error messages name.

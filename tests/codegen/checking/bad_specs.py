@@ -528,10 +528,10 @@ CASES: dict[str, Bad] = {
     ),
     "name of a tuple's method": Bad(
         "\nv = {",
-        "\ncount = {",
+        "\nindex = {",
         "18:1",
-        "'count' is a method of tuples, and the state is a tuple; give the slot another name",
-        "count",
+        "'index' is a method of tuples, and the state is a tuple; give the slot another name",
+        "index",
     ),
     "name in Greek": Bad(
         "nesterov = {",
@@ -719,10 +719,10 @@ CASES: dict[str, Bad] = {
     ),
     "augmented assignment with an unknown operator": Bad(
         "v = b2 * v +",
-        "v //= b2 * v +",
+        "v <<= b2 * v +",
         "29:1",
-        "`//` is not part of the language",
-        "v //= b2 * v + (1 - b2) * abs2(g)",
+        "`<<` is not part of the language",
+        "v <<= b2 * v + (1 - b2) * abs2(g)",
     ),
     "two targets": Bad(
         "c = 1 - b2**t",
@@ -733,10 +733,10 @@ CASES: dict[str, Bad] = {
     ),
     "operator": Bad(
         "abs2(g)",
-        "g // 2",
-        "29:14",
-        "`//` is not part of the language",
-        "(1 - b2) * g // 2",
+        "g & 2",
+        "29:5",
+        "`&` is not part of the language",
+        "b2 * v + (1 - b2) * g & 2",
     ),
     "complex number": Bad(
         "abs2(g)",
@@ -1070,12 +1070,131 @@ CASES: dict[str, Bad] = {
         "this is a choice, not a condition; compare it with one of its values",
         "order",
     ),
-    "and on arrays": Bad(
+    # conditions of arrays, axes, counts
+    "condition in a slot": Bad(
+        "v = b2 * v + (1 - b2) * abs2(g)",
+        "v = g > v",
+        "29:1",
+        "'v' must be a number, not a condition; write `where(g > v, a, b)`",
+        "v",
+    ),
+    "number among conditions": Bad(
         "abs2(g)",
-        "where(nesterov and v > 0, g, 0.0)",
-        "29:44",
-        "the value of 'v' is only known when the step runs; use `where(v > 0, a, b)`",
-        "v > 0",
+        "where(g > 0 and v, g, 0.0)",
+        "29:41",
+        "this is an array, not a condition; compare it, as in `x > 0`",
+        "v",
+    ),
+    "if on conditions of arrays": Bad(
+        "if momentum is not None:",
+        "if momentum is not None and not v > 0:",
+        "32:4",
+        "the value of 'v' is only known when the step runs; use `where(momentum is not None and (not v > 0), a, b)`",
+        "momentum is not None and not v > 0",
+    ),
+    "named condition that is a number in another branch": Bad(
+        "direction = g / root**power",
+        "if nesterov:\n    late = g > 0\nelse:\n    late = g\ndirection = where(late, g / root**power, 0.0)",
+        "34:5",
+        "'late' must be a condition, not an array; give one of them another name",
+        "late",
+    ),
+    "sum of a boolean": Bad(
+        "abs2(g)",
+        "sum(nesterov)",
+        "29:29",
+        "this must be a number or a condition, not a boolean; write, for example, `1.0 if nesterov else 0.0`",
+        "nesterov",
+    ),
+    "norm of a condition": Bad(
+        "abs2(g)",
+        "norm(g > 0)",
+        "29:30",
+        "this must be a number, not a condition; write `where(g > 0, a, b)`",
+        "g > 0",
+    ),
+    "option that may be None among conditions of arrays": Bad(
+        "abs2(g)",
+        "where(momentum is not None and momentum * g > 0.1, g, 0.0)",
+        "29:56",
+        "'momentum' may be None here; of arrays, all parts are computed: "
+        "write `a if momentum is not None else b`",
+        "momentum",
+    ),
+    "axis and all but one": Bad(
+        "abs2(g)",
+        "abs2(g) * mean(g, 0, but=0)",
+        "29:35",
+        "mean takes an axis or `but`, not both",
+        "mean(g, 0, but=0)",
+    ),
+    "all axes but one that is missing": Bad(
+        "abs2(g)",
+        "abs2(g) * (mean(g, but=1) if ndim > 0 else 1)",
+        "29:36",
+        "axis 1 does not exist: the array has 1 axis, for leaves with 1 axis; test `ndim > 1` first",
+        "mean(g, but=1)",
+    ),
+    "axis of min without its name": Bad(
+        "abs2(g)",
+        "min(g, 0)",
+        "29:29",
+        "the value of 'g' is only known when the step runs; of two arrays, write `minimum(a, b)`; "
+        "along an axis, `min(x, axis=0)`",
+        "g",
+    ),
+    "reduced along nothing": Bad(
+        'v = { init = "zeros",',
+        'v = { init = "zeros", shape = "reduced(shape)",',
+        "18:32",
+        "reduced takes an axis, or `but` and the axis that stays",
+        "reduced(shape)",
+    ),
+    "slot of a reduced shape": Bad(
+        'v = { init = "zeros",',
+        'v = { init = "zeros", shape = "reduced(shape, but=0) if ndim > 0 else ()",',
+        "29:5",
+        "'v' must have shape (n0, 1), but this has the shape of the leaf, for leaves with 2 axes; "
+        "n0 is the length of axis 0",
+        "b2 * v + (1 - b2) * abs2(g)",
+    ),
+    "count in scalars": Bad(
+        "1 - b2**t",
+        "1 - b2**t / count",
+        "26:17",
+        "'count' has a value for each leaf, but `scalars` are computed once per step; "
+        "move this equation to `leaf`",
+        "count",
+    ),
+    "count that may be 0": Bad(
+        "abs2(g)",
+        "g * (1 / count)",
+        "29:30",
+        "this divisor may be 0; exclude that with bounds, `if` or max(1, ...)",
+        "1 / count",
+    ),
+    "total_count in a shape": Bad(
+        'v = { init = "zeros",',
+        'v = { init = "zeros", shape = "(total_count,)",',
+        "18:33",
+        "'total_count' cannot be used here; only hyperparameters, shape, ndim and names defined above in "
+        "[shapes] can",
+        "total_count",
+    ),
+    "remainder of a division by 0": Bad("abs2(g)", "g * t % 0", "29:33", "this divisor is 0", "0"),
+    "remainder of a division by what may be 0": Bad(
+        "abs2(g)",
+        "power // (power - 1) * g",
+        "29:14",
+        "this divisor may be 0; exclude that with bounds, `if` or max(1, ...)",
+        "(1 - b2) * power // (power - 1)",
+    ),
+    "log1p of a number that may be too small": Bad(
+        "abs2(g)",
+        "log1p(b2 - 1) * g",
+        "29:25",
+        "the argument of log1p may be -1 or less; exclude that with bounds or max",
+        "log1p(b2 - 1)",
     ),
     "condition as a number": Bad(
         "abs2(g)",
@@ -1470,7 +1589,7 @@ CASES: dict[str, Bad] = {
         for name, what in {
             "number": "a name that the generated module uses",
             "index": "a method of tuples, and the state is a tuple",
-            "count": "a method of tuples, and the state is a tuple",
+            "count": "a reserved name of the language",
             "key": "a function that `init` calls",
         }.items()
     },
@@ -1548,19 +1667,18 @@ CASES: dict[str, Bad] = {
     ),
     "shapes that do not go together": Bad(
         "direction = g / root",
-        "direction = g / (mean(g, 1) if ndim == 2 else 1) / root",
+        "direction = g / (gram(g, 0) if ndim == 2 else 1) / root",
         "31:13",
-        "shapes (n0, n1) and (n0) cannot be broadcast together, for leaves with 2 axes; "
+        "shapes (n0, n1) and (n0, n0) cannot be broadcast together, for leaves with 2 axes; "
         "n0 is the length of axis 0; reduce or reshape one of them, for example with "
         "`along`",
-        "g / (mean(g, 1) if ndim == 2 else 1)",
+        "g / (gram(g, 0) if ndim == 2 else 1)",
     ),
     "update without one of its axes": Bad(
         "update = -learning_rate * direction",
         "update = -mean(learning_rate * direction, 0) if ndim > 0 else direction",
         "35:10",
-        "'update' must have the shape of the leaf, but this is a single number, for leaves with "
-        "1 axis",
+        "'update' must have the shape of the leaf, but this has shape (1), for leaves with 1 axis",
         "-mean(learning_rate * direction, 0) if ndim > 0 else direction",
     ),
     "norm of a number": Bad(

@@ -78,7 +78,20 @@ def reworded(good: str, choose: random.Random) -> str:
         for word in re.finditer(r"\w+|[-+*/]", good[start:end])
     ]
     others = [good[start:end] for start, end in words]
-    others += ["g", "w", "t", "0", "2", "7", "1.5", "ndim", "shape[0]", "mean(g, 0)", "norm(g)"]
+    others += [
+        "g",
+        "w",
+        "t",
+        "0",
+        "2",
+        "7",
+        "1.5",
+        "ndim",
+        "shape[0]",
+        "mean(g, 0)",
+        "norm(g, but=1)",
+    ]
+    others += ["norm(g)", "(g > 0)", "(not t > 2)", "count"]
     for start, end in sorted(choose.sample(words, choose.choice([1, 1, 2])), reverse=True):
         operator = good[start:end] in "+-*/"
         choices = [word for word in others if (word in "+-*/") == operator]
@@ -130,7 +143,7 @@ def take_a_step(spec: Spec, code: str) -> None:
 # Of Adafactor and Muon, shorter specs: the built-in Muon has 1,024 combinations of options and takes 40 times as long.
 HERE = Path(__file__).parents[1] / "specs"
 FILES = [path for path in built_in_specs() if path.stem in {"shampoo", "sm3"}]
-FILES += [HERE / "adafactor.toml", HERE / "muon.toml"]
+FILES += [HERE / "adafactor.toml", HERE / "muon.toml", HERE / "conditions.toml"]
 WHOLE = [path.read_text().replace(f'name = "{path.stem}"', 'name = "probe"') for path in FILES]
 SPECS = [GOOD, RICH, *WHOLE]
 

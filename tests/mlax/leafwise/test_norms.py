@@ -15,16 +15,20 @@ from jaxtyping import Array
 
 from mlax.leafwise import (
     along,
+    as_vector,
     clip,
     largest,
     least,
     matrices,
-    max_except,
     mean,
     norm,
     outer_mean,
     product,
+    reduced,
     rms,
+    smallest,
+    std,
+    summed,
     trust_ratio,
     two_axes,
     two_largest_axes,
@@ -152,17 +156,53 @@ def test_the_gradient_of_a_norm() -> None:
     np.testing.assert_array_equal(jax.grad(norm)(0 * x), [0, 0])
 
 
+REDUCTIONS: list[tuple[Any, Any]] = [
+    (summed, np.sum),
+    (mean, np.mean),
+    (largest, np.max),
+    (smallest, np.min),
+    (std, np.std),
+    (norm, lambda x, axis, keepdims: np.sqrt(np.sum(abs(x) ** 2, axis, keepdims=keepdims))),
+    (rms, lambda x, axis, keepdims: np.sqrt(np.mean(abs(x) ** 2, axis, keepdims=keepdims))),
+]
+
+
 @pytest.mark.parametrize("shape", SHAPES)
-def test_means_and_largest(shape: tuple[int, ...]) -> None:
-    x = values(shape)
-    y = np.asarray(x, np.float64)
-    np.testing.assert_allclose(mean(x), y.mean() if y.size else 0.0, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(largest(x), y.max() if y.size else 0.0)
-    for axis in range(len(shape)):
-        expected = y.mean(axis) if y.size else np.zeros(without(shape, axis))
-        np.testing.assert_allclose(mean(x, axis), expected, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(largest(x, axis), y.max(axis) if y.size else expected)
-        assert mean(x, axis).dtype == largest(x, axis).dtype == jnp.float32
+@pytest.mark.parametrize(("ours", "theirs"), REDUCTIONS, ids=lambda f: f.__name__)
+def test_reductions(ours: Any, theirs: Any, shape: tuple[int, ...]) -> None:
+    """Of all elements; along an axis, or all but one, which keep length 1; 0 where there is no element."""
+    dtypes = [np.float32] if ours in (largest, smallest) else [np.float32, np.complex64]
+    for dtype in dtypes:
+        x = values(shape, dtype=dtype)
+        n = len(shape)
+        axes: list[Any] = [({}, None), *(({"axis": i - n}, i) for i in range(n))]
+        axes += [({"but": i}, tuple(j for j in range(n) if j != i)) for i in range(n)]
+        for named, axis in axes:
+            result = ours(x, **named)
+            keep = axis is not None
+            expected = np.zeros(np.sum(exact(x), axis, keepdims=keep).shape)
+            expected = theirs(exact(x), axis, keepdims=keep) if x.size else expected
+            assert (result.shape, result.dtype) == (np.shape(expected), dtype)
+            np.testing.assert_allclose(result, expected, rtol=1e-5, atol=2e-6)
+            if named:
+                assert reduced(shape, **named) == result.shape
+
+
+def test_an_axis_is_given_once() -> None:
+    with pytest.raises(ValueError, match="expected an axis or `but`, got both: axis 0 and but 1"):
+        mean(jnp.ones((2, 2)), 0, 1)
+    for named in ({}, {"axis": 0, "but": 1}):
+        with pytest.raises(ValueError, match="reduced: expected an axis or `but`, got axis"):
+            reduced((2, 2), **named)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_conditions_count_as_0_and_1(dtype: str) -> None:
+    with jax.enable_x64(dtype == "float64"):
+        x = jnp.asarray([-1.0, 2.0, 3.0], dtype)
+        for result, expected in ((summed(x.real > 0), 2), (mean(x.real > 0, 0)[0], 2 / 3)):
+            np.testing.assert_allclose(result, expected, rtol=1e-7)
+            assert (result * x).dtype == x.dtype
 
 
 @pytest.mark.parametrize("options", [(), (0.001, 1e-8), (1.0, 0.0, 0.5), (0.02, 0.3, 1e-6)])
@@ -239,7 +279,7 @@ def test_outer_mean_has_the_means_that_it_is_given(shape: Any, data: Any) -> Non
 
     @jax.jit
     def all_of(x: Any) -> Any:
-        row, column = mean(x, second), mean(x, first)
+        row, column = jnp.mean(x, second), jnp.mean(x, first)
         result = outer_mean(row, column, (first, second))
         return result, row, column
 
@@ -260,7 +300,7 @@ def test_outer_mean_is_the_second_moment_of_optax(shape: tuple[int, ...]) -> Non
     expected, _ = peer.update(g, peer.init(g), g)  # at the first step the moment is the square
     axes = two_largest_axes(shape, 1)
     square = g**2 + 1e-30
-    second = outer_mean(mean(square, axes[1]), mean(square, axes[0]), axes)
+    second = outer_mean(jnp.mean(square, axes[1]), jnp.mean(square, axes[0]), axes)
     np.testing.assert_allclose(g / jnp.sqrt(second), expected, rtol=2e-6)
 
 
@@ -269,7 +309,7 @@ def test_outer_mean_is_the_second_moment_of_optax(shape: tuple[int, ...]) -> Non
 def test_outer_mean_of_any_magnitude(magnitude: float) -> None:
     g = values((3, 4), magnitude).at[0].set(0.0)
     square = g**2 + 1e-30
-    second = outer_mean(mean(square, 1), mean(square, 0), (0, 1))
+    second = outer_mean(jnp.mean(square, 1), jnp.mean(square, 0), (0, 1))
     assert jnp.isfinite(g / jnp.sqrt(second)).all()
     zero = outer_mean(jnp.zeros(3), jnp.zeros(4), (0, 1))
     np.testing.assert_array_equal(jnp.ones((3, 4)) * 0 / jnp.sqrt(zero), np.zeros((3, 4)))
@@ -277,7 +317,7 @@ def test_outer_mean_of_any_magnitude(magnitude: float) -> None:
     far = jnp.array([[1e15, 1e15], [1e-15, 1e-15]])
     square = far**2
     np.testing.assert_allclose(
-        outer_mean(mean(square, 1), mean(square, 0), (0, 1)), square, rtol=1e-6
+        outer_mean(jnp.mean(square, 1), jnp.mean(square, 0), (0, 1)), square, rtol=1e-6
     )
 
 
@@ -288,7 +328,7 @@ def test_the_least_of_largest_bounds_an_array(shape: tuple[int, ...]) -> None:
 
     @jax.jit
     def both(x: Any) -> Any:
-        mu = [max_except(x, i) for i in range(max(x.ndim, 1))]
+        mu = [as_vector(largest(x, but=i) if x.ndim else x) for i in range(max(x.ndim, 1))]
         return mu, least([along(v, i, x.ndim) for i, v in enumerate(mu)])
 
     with jax.numpy_dtype_promotion("strict"):
@@ -316,16 +356,16 @@ def test_norms_of_slices_of_any_magnitude(rows: int, axes: tuple[int, ...]) -> N
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, 4, 3)) * np.array([1e20, 1e-25, 1.0, 0.0])[:, None]
     x32 = jnp.asarray(x, jnp.float32)
-    found = norm(x32, axes=axes)
+    found = norm(x32, axes)
     expected = np.sqrt(np.sum(x**2, axis=axes, keepdims=True))
     np.testing.assert_allclose(found, expected, rtol=2e-6)
     ordinary = x32[:, 2:3]
     np.testing.assert_allclose(
-        norm(ordinary, axes=axes),
+        norm(ordinary, axes),
         np.sqrt(np.sum(x[:, 2:3] ** 2, axis=axes, keepdims=True)),
         rtol=2e-6,
     )
-    gradient = jax.grad(lambda x: jnp.sum(norm(x, axes=axes)))(x32)
+    gradient = jax.grad(lambda x: jnp.sum(norm(x, axes)))(x32)
     with np.errstate(invalid="ignore"):
         np.testing.assert_allclose(gradient, np.nan_to_num(x / expected), rtol=1e-5, atol=1e-6)
 

@@ -8,7 +8,21 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from mlax.leafwise import Totals, every, map_leaves, normal, reduce_leaves, total_norm, totals
+from mlax.leafwise import (
+    Totals,
+    count_all,
+    every,
+    map_leaves,
+    normal,
+    rademacher,
+    reduce_leaves,
+    total_max,
+    total_mean,
+    total_min,
+    total_norm,
+    totals,
+    uniform,
+)
 from mlax.tree import tree_equal
 
 pytestmark = pytest.mark.one_python
@@ -51,6 +65,39 @@ def test_trees_without_leaves_have_sums_of_zero(empty: Any) -> None:
 
 def measure(h: None, g: Array) -> tuple[tuple[()], Totals]:
     return (), totals(length=total_norm(g), plain=g)
+
+
+def extremes(h: None, g: Array) -> tuple[tuple[()], Totals]:
+    positive = g.real > 0.5
+    return (), totals(
+        high=total_max(g),
+        low=total_min(g),
+        mean=total_mean(g),
+        part=total_mean(positive),
+        n=positive,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64", "complex64"])
+def test_means_and_extremes_of_all_leaves(dtype: str) -> None:
+    """A leaf without elements is no reason for an extreme of 0; a tree without elements is one."""
+    with jax.enable_x64(dtype == "float64"):
+        tree = jax.tree.map(lambda x: (x - 3).astype(dtype), TREE)
+        flat = np.concatenate([np.ravel(x).astype(np.complex128) for x in jax.tree.leaves(tree)])
+        many = jax.tree.map(lambda x: jnp.stack([x + 3, x]), tree)
+        _, batched = jax.vmap(lambda tree: reduce_leaves(extremes, None, (tree,), ()))(many)
+        _, above = reduce_leaves(extremes, None, (jax.tree.map(lambda x: x + 4, tree),), ())
+        real = flat.real
+        expected = {"high": real.max(), "low": real.min(), "mean": real.mean(), "part": 0, "n": 0}
+        for name, value in expected.items():
+            np.testing.assert_allclose(batched[name][1], value, rtol=1e-6)
+        np.testing.assert_allclose(above["part"], np.mean(real + 4 > 0.5))
+        assert above["n"] == np.sum(real + 4 > 0.5)
+        assert count_all(tree) == flat.size
+        for empty in ({}, {"a": jnp.ones((0, 2), dtype)}):
+            _, sums = reduce_leaves(extremes, None, (empty,), ())
+            assert [float(sums[name]) for name in expected] == [0.0] * 5
+            assert count_all(empty) == 0
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.complex64])
@@ -144,10 +191,22 @@ def test_each_leaf_has_noise_of_its_own() -> None:
     assert tree_equal(jitted, (noise,))
 
 
+def other_noise(h: Any, g: Array, *slots: Array, key: Array) -> tuple[Array, Array, Array]:
+    return normal(key, g), uniform(key, g), rademacher(key, g)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "complex64"])
 def test_noise_in_other_dtypes(dtype: str) -> None:
-    (noise,) = map_leaves(noisy, None, (jnp.zeros(20_000, dtype),), (), key=jax.random.key(0))
-    assert noise.dtype == jnp.dtype(dtype)
+    g = jnp.zeros(20_000, dtype)
+    noise, parts, signs = map_leaves(other_noise, None, (g,), (g, g), key=jax.random.key(0))
+    assert noise.dtype == parts.dtype == signs.dtype == jnp.dtype(dtype)
+    parts, signs = np.asarray(parts, np.complex64), np.asarray(signs, np.complex64)
+    assert not np.any(parts.imag)
+    assert not np.any(signs.imag)
+    assert parts.real.min() >= 0
+    assert 0.99 < parts.real.max() <= 1
+    np.testing.assert_allclose([parts.mean(), signs.mean()], [0.5, 0], atol=0.03)
+    assert set(signs.real) == {-1.0, 1.0}
     x = np.asarray(noise).astype(np.complex128)
     assert abs(x.mean()) < 0.03
     assert abs(np.mean(np.abs(x) ** 2) - 1) < 0.03

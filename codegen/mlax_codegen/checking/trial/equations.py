@@ -21,7 +21,17 @@ from mlax_codegen.checking.trial.values import (
     legend,
     of_axis,
 )
-from mlax_codegen.language import GRADIENT, NDIM, RESULT, SHAPE, STEP_NUMBER, UPDATE, WEIGHT
+from mlax_codegen.language import (
+    COUNT,
+    GRADIENT,
+    NDIM,
+    RESULT,
+    SHAPE,
+    STEP_NUMBER,
+    TOTAL_COUNT,
+    UPDATE,
+    WEIGHT,
+)
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import BlockCode, ExpressionCode
 from mlax_codegen.reading.mistakes import either_of
@@ -41,13 +51,14 @@ class Equations(Conditions):
         shape = Sizes.of(SIZE._replace(name=f"n{i}") for i in range(self.axes))
         self._leaf = as_dims(shape)
         self._known = {**hyperparameters, SHAPE: shape, NDIM: exactly(self.axes)}
+        self._known[COUNT] = SIZE._replace(whole=False) if self.axes else exactly(1.0)
         for name, code in spec.shapes.items():
             self._known[name] = self.value_of(code)
         static = dict(self._known)
         slots = {slot.name: self.slot(slot, static) for slot in spec.slots}
         leaf = Array(self._leaf)
         state: Known = {scalar.name: SCALAR for scalar in spec.scalars if not scalar.is_key}
-        arguments = [*(argument.name for argument in spec.arguments), STEP_NUMBER]
+        arguments = [*(argument.name for argument in spec.arguments), STEP_NUMBER, TOTAL_COUNT]
         once: Known = {**hyperparameters, **state, **dict.fromkeys(arguments, SCALAR)}
         for phase in spec.phases:
             if phase.scalars is not None:

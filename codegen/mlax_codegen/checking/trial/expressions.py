@@ -52,6 +52,8 @@ class Expressions(Run, ABC):
                 return exactly(number)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 found = self.value(operand)
+                if isinstance(found, Array):
+                    return found
                 return not found if isinstance(found, bool) else None
             case ast.UnaryOp(operand=operand):
                 found = self.value(operand)
@@ -62,6 +64,9 @@ class Expressions(Run, ABC):
                 )
             case ast.BinOp(left=left, op=op, right=right):
                 return self.operation(node, left, SIGNS[type(op)], right)
+            case ast.BoolOp(values=values) if node in self._code.of_arrays:
+                parts = [self.value(value) for value in values]
+                return self.elementwise(node, [part for part in parts if isinstance(part, Array)])
             case ast.BoolOp(op=op, values=values):
                 return self.several(values, deciding=isinstance(op, ast.Or))
             case ast.IfExp(test=test, body=body, orelse=otherwise):
@@ -86,7 +91,7 @@ class Expressions(Run, ABC):
         a, b = self.value(left), self.value(right)
         literal = isinstance(right, ast.Constant)
         zero = isinstance(b, Interval) and b.low == 0 == b.high
-        if sign == "/" and zero and (literal or not isinstance(a, Interval)):
+        if sign in {"/", "//", "%"} and zero and (literal or not isinstance(a, Interval)):
             if any(names_in([right])):
                 cure = "exclude that with `if` or max(1, ...)"
                 self.wrong_here(right, "this divisor is 0", cure)

@@ -31,7 +31,7 @@ from mlax_codegen.checking.trial.values import (
     limited,
     of_axis,
 )
-from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.language import FUNCTIONS, TOTALS, is_of_numbers
 from mlax_codegen.reading.mistakes import either_of
 from mlax_codegen.reading.trees import in_short
 
@@ -39,7 +39,7 @@ __all__ = ["Call"]
 
 _OF_A_NUMBER = {
     **dict.fromkeys(("norm", "rms"), "use abs(x)"),
-    **dict.fromkeys(("mean", "max"), "use the number itself"),
+    **dict.fromkeys(("mean", "max", "min"), "use the number itself"),
 }
 _MOST_STEPS = 1000  # of orthogonalize: each is a part of the program that XLA compiles
 
@@ -69,8 +69,8 @@ class Call:
         function = FUNCTIONS[name]
         found = {p.name: value for p, value in zip(function.parameters, self.given, strict=False)}
         found |= self.named
-        if name == "max" and len(self.given) == 2:
-            return self.extreme(max)
+        if is_of_numbers(self.node):
+            return self.extreme(max if name == "max" else min)
         if not (function.static or function.elementwise) and self.mistaken(name):
             return None
         match name:
@@ -79,26 +79,36 @@ class Call:
                 if wrong is not None:
                     self.wrong(wrong)
                 return value
-            case "where" | "maximum" | "minimum" | "clip" | "sign" | "abs" if self.integers():
+            case "where" | "maximum" | "minimum" | "clip" | "sign" | "abs" | "floor" if (
+                self.integers()
+            ):
                 self.wrong(self.only_integers(name))
                 return None
-            case "sqrt" | "log" | "clip":
+            case "sqrt" | "log" | "log1p" | "clip":
                 self.domain(name)
                 return self.run.elementwise(self.node, self.given)
             case "every":
                 return self.every(*self.given)
-            case "min":
-                return self.extreme(min)
             case "len" | "product":
                 return self.number(name, self.given[0])
             case "two_largest_axes" | "two_axes":
                 return self.two_axes(self.given[0])
+            case "reduced":
+                return self.reduced(name, found, found["shape"])
             case "without" | "vectors" | "matrices":
                 return self.shape(name, found)
-            case "sum" | "norm" | "rms" | "max" | "trust_ratio" | "total" | "total_norm":
+            case "trust_ratio":
                 return SCALAR
-            case "mean" | "max_except" | "gram" | "along":
-                return self.along_axis(name, found)
+            case _ if name in TOTALS:
+                return SCALAR
+            case _ if function.reduces:
+                return self.reduced(name, found, found["x"])
+            case "gram":
+                return self.gram(found)
+            case "along":
+                return self.along(found)
+            case "as_vector":
+                return self.as_vector(dims_of(found["x"]))
             case "outer_mean":
                 axes = found["axes"]
                 if isinstance(axes, Sizes) and axes.lengths != frozenset([2]):
@@ -119,7 +129,7 @@ class Call:
                 return self.matrix(name, found)
             case "rotate" | "rotate_back":
                 return self.rotate(name, dims_of(found["x"]), found["bases"])
-            case "normal":
+            case "normal" | "uniform" | "rademacher":
                 return Array(dims_of(found["like"]))
             case _:
                 return self.run.elementwise(self.node, self.given)
@@ -135,12 +145,14 @@ class Call:
         match name, *self.given:
             case "sqrt", Interval(low=low) as x if low < 0:
                 self.wrong(wrong_root(x))
-            case "log", Interval(high=high) if high <= 0:
-                self.wrong("the argument of log is 0 or negative; log needs a positive number")
-            case "log", Interval(low=low) if low <= 0:
-                self.wrong(
-                    "the argument of log may be 0 or negative; exclude that with bounds or max"
-                )
+            case "log" | "log1p", Interval(low=low, high=high) if low <= (
+                limit := 0 if name == "log" else -1
+            ):
+                what = f"the argument of {name} {'is' if high <= limit else 'may be'}"
+                few = "0 or negative" if name == "log" else "-1 or less"
+                needs = f"{name} needs a {'positive number' if name == 'log' else 'larger one'}"
+                cure = needs if high <= limit else "exclude that with bounds or max"
+                self.wrong(f"{what} {few}; {cure}")
             case "clip", _, Interval(low=low), Interval(high=high) if low > high:
                 self.wrong(
                     "the lower bound of clip is above the upper one; give the lower bound first"
@@ -248,23 +260,40 @@ class Call:
             return int(axis.low) % axes
         return None
 
-    def along_axis(self, name: str, found: Mapping[str, Value]) -> Value:
-        if name == "along":
-            return self.along(found)
-        x = found["x"]
-        dims = dims_of(x)
-        if name == "mean" and "axis" not in found:
+    def reduced(self, name: str, found: Mapping[str, Value], x: Value) -> Value:
+        """Return what a reduction makes of an array, or `reduced` of a shape: the reduced axes have length 1."""
+        given = [word for word in ("axis", "but") if word in found]
+        if len(given) == 2:
+            self.wrong(f"{name} takes an axis or `but`, not both")
+        elif not given and name == "reduced":
+            self.wrong("reduced takes an axis, or `but` and the axis that stays")
+        dims = as_dims(x) if isinstance(x, Sizes) else dims_of(x)
+        if not given:
             return SCALAR
-        if dims is None or (name == "max_except" and not dims):
-            return Array(dims)
+        if dims is None:
+            return None if name == "reduced" else ANY_ARRAY
+        one = self.axis("axis", found[given[0]], len(dims))
+        ones = [one is not None and (i == one) is (given == ["axis"]) for i in range(len(dims))]
+        if not isinstance(x, Sizes):
+            lengths = [None if one is None else length for length in dims]
+            return Array(tuple("1" if is_1 else n for is_1, n in zip(ones, lengths, strict=True)))
+        if one is None or x.items is None:
+            return Sizes(None, x.lengths, SIZE)
+        return Sizes.of(exactly(1) if is_1 else n for is_1, n in zip(ones, x.items, strict=True))
+
+    def gram(self, found: Mapping[str, Value]) -> Value:
+        dims = dims_of(found["x"])
+        if dims is None:
+            return ANY_ARRAY
         one = self.axis("axis", found["axis"], len(dims))
-        length = None if one is None else dims[one]
-        if name == "max_except":
-            return Array((length,))
-        if name == "gram":
-            return Array((self.length(AXIS if one is None else length),) * 2)
-        rest = (None,) * max(0, len(dims) - 1)
-        return Array(rest if one is None else dims[:one] + dims[one + 1 :])
+        return Array((self.length(AXIS if one is None else dims[one]),) * 2)
+
+    def as_vector(self, dims: Dims) -> Value:
+        if dims is None:
+            return ANY_ARRAY
+        long = _elements(dims)
+        known = None not in dims and len(long) < 2
+        return Array((long[0] if long else "1",) if known else (None,)) if dims else SCALAR
 
     def along(self, found: Mapping[str, Value]) -> Value:
         ndim = found["ndim"]

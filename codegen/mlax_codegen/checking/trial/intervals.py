@@ -93,9 +93,16 @@ def arithmetic(operator: str, a: Interval, b: Interval) -> tuple[Interval, str |
             return _limited(Interval(a.low - b.high, a.high - b.low, a.whole and b.whole))
         case "*":
             return _limited(_corners(a, b, whole=a.whole and b.whole))
+        case "/" | "//" | "%" if b.low <= 0 <= b.high:
+            return _ANY, _ZERO
+        case "%":
+            low, high = (0.0, b.high) if b.low > 0 else (b.low, 0.0)
+            return Interval(low, high, a.whole and b.whole), None
+        case "//":
+            found, wrong = arithmetic("/", a, b)
+            rounded = [math.floor(x) if math.isfinite(x) else x for x in found[:2]]
+            return Interval(rounded[0], rounded[1], a.whole and b.whole), wrong
         case "/":
-            if b.low <= 0 <= b.high:
-                return _ANY, _ZERO
             inverse = Interval(1 / b.high, 1 / b.low, whole=False)
             return _limited(_corners(a, inverse, whole=False))
         case _:
