@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core import Jaxpr, Var, jaxpr_as_fun
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from mlax._int8 import is_int8
@@ -51,7 +52,8 @@ def weights_first(function: Callable[[S], T], slots: S) -> T:
     read = [_computed_from(result, jaxpr, kept=changed) for result in changed]
     for i, variable in enumerate(jaxpr.invars):
         elsewhere = (found for j, found in enumerate(read) if j != 1 + i)
-        if any(variable in found for found in elsewhere) and changed[1 + i] is not variable:
+        is_read = any(variable in found for found in elsewhere) and changed[1 + i] is not variable
+        if is_read and _form(weights) == _form(others[i]):
             others[i] = _after(weights, others[i])
     result: T = flatten(shapes)[1].unflatten([weights, *others])
     return result
@@ -95,43 +97,64 @@ def _shape(variable: Var) -> object:
 def _after(first: Array, then: Array) -> Array:
     """Make `then` depend on `first`, so that XLA on CPU writes it later.
 
-    It is returned unchanged if the two differ in more than their dtype.
-
     XLA sees a `select` that depends on `first`. LLVM, which comes later, sees that the condition is
     always false.
-    """
-    if _form(first) != _form(then):
-        return then
 
-    def chosen(first: Array, then: Array) -> Array:
-        never = lax.optimization_barrier(jnp.bool_(False)) & (first == 0)
+    Args:
+        first: An array like `then`, but for its dtype; each number waits for the one in its place.
+            Of an array of another form, all wait for one number.
+        then: An array.
+    """
+    read = first if _form(first) == _form(then) else _corner(first)
+
+    def chosen(read: Array, then: Array) -> Array:
+        never = lax.optimization_barrier(jnp.bool_(False)) & (read == 0)
         return lax.select(never, jnp.zeros_like(then), then)
 
     def as_it_is(_: Array, then: Array) -> Array:
         return then
 
-    result: Array = cast("Any", lax.platform_dependent)(first, then, cpu=chosen, default=as_it_is)
+    result: Array = cast("Any", lax.platform_dependent)(read, then, cpu=chosen, default=as_it_is)
     return result
 
 
+def _corner(array: Array) -> Array:
+    """Return one number of an array that has some."""
+    piece = lax.slice(array, (0,) * array.ndim, (1,) * array.ndim)
+    return lax.squeeze(piece, range(array.ndim))
+
+
 def in_turn(gradient: Array, slots: Sequence[Any], before: dict[object, Array]) -> Array:
-    """Return a leaf's gradient such that, on CPU, the leaf is computed after the one of its shape before it.
+    """Return a leaf's gradient such that, on CPU, the leaf is computed after the one before it.
 
     XLA on CPU would begin with all leaves, and keep the temporary arrays of all at once. Slots in
     eight bits need such arrays, two of float32 for Adam, which are wider than all that is stored.
 
+    A leaf waits for one number of the leaf before it. With several devices, that number would have
+    to be sent to all; so a leaf waits for the one of its shape and sharding before it, each number
+    for the one in its place.
+
     Args:
         gradient: Of the leaf.
         slots: New slots of the leaf before it.
-        before: For each shape, the last slot in eight bits that was computed. It is updated.
+        before: The last slot in eight bits that was computed; with several devices, the last of
+            each shape and sharding. It is updated.
     """
+    kind = _form if jax.device_count() > 1 else _form_of_a_number
     for slot in filter(is_int8, slots):
         if is_tracer(slot.values):
-            before[_form(slot.values)] = slot.values
+            before[kind(slot.values)] = slot.values
     if not before or not is_tracer(gradient) or cast("Any", jax.config).jax_disable_jit:
         return gradient
-    last = before.get(_form(gradient))
+    last = before.get(kind(gradient))
     return gradient if last is None else _after(last, gradient)
+
+
+def _form_of_a_number(array: Array) -> object:
+    """Return what `_form` returns for one number of an array: its mesh and varying mesh axes."""
+    form: Any = jax.typeof(array)
+    sharding = NamedSharding(form.sharding.mesh, PartitionSpec())
+    return form.update(shape=(), sharding=sharding, dtype=np.dtype(bool), weak_type=False)
 
 
 def _form(array: Array) -> object:
