@@ -12,7 +12,7 @@ from mlax_codegen.checking.flow import Flow
 from mlax_codegen.checking.options import Configuration, condition_of
 from mlax_codegen.checking.plans import LeafPlan, plans_of_functions, plans_of_phases
 from mlax_codegen.checking.retention import retained, scales, squares
-from mlax_codegen.checking.trial.trial import try_out
+from mlax_codegen.checking.trial.trial import facts_of, try_out
 from mlax_codegen.formulas.latex import symbols
 from mlax_codegen.language import HELD_AS, NDIM, SHAPE, STEP_NUMBER, TOTAL_COUNT, Type
 from mlax_codegen.reading.mistakes import suggestion
@@ -89,10 +89,11 @@ def analyse(spec: Spec) -> Analysis:
     _check_names(spec, flow)
     document.stop_on_mistakes()
     _check_symbols(spec)
-    branches = Branches(spec)
+    facts = facts_of(spec, {name: kind.type for name, kind in flow.names.shapes.items()})
+    branches = Branches(spec, facts)
     possible = branches.walk()
     document.stop_on_mistakes()
-    try_out(spec)
+    try_out(spec, facts)
     document.stop_on_mistakes()
     check_defaults(spec)
     document.stop_on_mistakes()

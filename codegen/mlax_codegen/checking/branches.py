@@ -4,7 +4,8 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlax_codegen.checking.options import MOST, Configuration, configurations_of, holds, tests_in
+from mlax_codegen.checking.logic import MOST, Facts, configurations_of
+from mlax_codegen.checking.options import Configuration, holds, tests_in
 from mlax_codegen.language import COUNT, NDIM, SHAPE, WEIGHT, sees_leaf
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
@@ -32,6 +33,7 @@ class Branches:
     """
 
     spec: Spec
+    facts: Facts
     weights: set[Configuration] = field(default_factory=set[Configuration])
     leaves: set[Configuration] = field(default_factory=set[Configuration])
     blamed: set[str | ast.expr] = field(default_factory=set[str | ast.expr])
@@ -69,8 +71,7 @@ class Branches:
         ]
         statements = [statement for code in [*spec.blocks, *functions] for statement in code.body]
         tests = [*tests_in([*statements, *expressions]), *conditions]
-        choices = {h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"}
-        configurations = configurations_of(tests, choices)
+        configurations = configurations_of(tests, self.facts)
         if configurations is None:
             spec.document.note(0, 1, f"more than {MOST:,} combinations of options; split the spec")
             return []
@@ -172,7 +173,7 @@ class Branches:
         if not self.possible or name in self.blamed:
             return
         if not holds(slot.when.expression, self.configuration):
-            message = f"{name!r} exists only if {self.in_words(slot.when)}; test that first"
+            message = f"{name!r} is kept only if {self.in_words(slot.when)}; test that first"
             self.code.note(node, message)
             self.blamed.add(name)
 

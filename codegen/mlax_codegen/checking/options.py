@@ -10,15 +10,13 @@ import ast
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations, product
+from itertools import combinations
 
 from mlax_codegen.reading.trees import names_in
 
 __all__ = [
-    "MOST",
     "Configuration",
     "condition_of",
-    "configurations_of",
     "holds",
     "literal",
     "names_of",
@@ -27,8 +25,6 @@ __all__ = [
     "tests_in",
 ]
 
-MOST = 4096
-"""Combinations of options in one spec. Adafactor has the most among the built-in ones, 768."""
 _LONGEST = 3  # options in one conjunction; if no such ones suffice, a configuration is spelt out
 _NONE = "None"
 _VALUE = "a value"
@@ -69,22 +65,6 @@ def tests_in(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
                 yield part.test
 
 
-def configurations_of(
-    tests: Iterable[ast.expr], choices: Mapping[str, tuple[str, ...]]
-) -> list[Configuration] | None:
-    """Return all configurations that some tests tell apart; None if they are too many."""
-    options = dict(options_in(tests, choices))
-    count = 1
-    for answers in options.values():
-        count *= len(answers)
-        if count > MOST:
-            return None
-    return [
-        Configuration(tuple(zip(options, answers, strict=True)))
-        for answers in product(*options.values())
-    ]
-
-
 def options_in(
     tests: Iterable[ast.expr], choices: Mapping[str, tuple[str, ...]]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -111,7 +91,7 @@ def _options(
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             yield from _options(operand, choices)
         case ast.Name(id=name):
-            yield name, ("True", "False")
+            yield name, choices.get(name, ("True", "False"))
         case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot()]):
             yield f"{name} is None", (_NONE, _VALUE)
         case ast.Compare(left=ast.Name(id=name)) if name in choices:

@@ -555,14 +555,14 @@ CASES: dict[str, Bad] = {
         "if axes:\n    row = b2 * row + (1 - b2) * reshape(mean(abs2(g), axes[1]), without(shape, axes[1]))",
         "row = b2 * row + mean(abs2(g))",
         "49:12",
-        "'row' exists only if `axes` is not empty; test that first",
+        "'row' is kept only if `axes` is not empty; test that first",
         "row",
     ),
     "slot of a boolean where it may be missing": Bad(
         "if noisy:\n    extra = extra",
         "if matrix:\n    extra = extra",
         "68:13",
-        "'extra' exists only if `noisy` is true; test that first",
+        "'extra' is kept only if `noisy` is true; test that first",
         "extra",
     ),
     "run-time condition in a comprehension": Bad(

@@ -974,14 +974,14 @@ CASES: dict[str, Bad] = {
         "update = -learning_rate * direction",
         "update = -learning_rate * direction + velocity",
         "35:39",
-        "'velocity' exists only if `momentum is not None`; test that first",
+        "'velocity' is kept only if `momentum is not None`; test that first",
         "velocity",
     ),
     "assigned where it is not kept": Bad(
         "update = -",
         "velocity = velocity\nupdate = -",
         "35:12",
-        "'velocity' exists only if `momentum is not None`; test that first",
+        "'velocity' is kept only if `momentum is not None`; test that first",
         "velocity",
     ),
     "None where a number is needed": Bad(

@@ -51,8 +51,69 @@ def test_a_requirement_keeps_a_slot_from_being_read_in_vain(tmp_path: Path) -> N
     """Where nesterov is on, there is a momentum, and so a velocity."""
     new = "if nesterov:\n    direction = direction + velocity\nupdate = -"
     analysis(tmp_path, "update = -", new)
-    with pytest.raises(SpecError, match="'velocity' exists only if `momentum is not None`"):
+    with pytest.raises(SpecError, match="'velocity' is kept only if `momentum is not None`"):
         analysis(tmp_path, "update = -", new.replace("nesterov", "b2 > 0.5"))
+
+
+KEPT = [
+    ("ndim >= 2", "ndim > 1"),
+    ("ndim > 1", "ndim == 2 or ndim == 3"),
+    ("not ndim == 0", "1 <= ndim"),
+    ("ndim - 1 > 0", "ndim >= 2"),
+    ("len(shape) == 2", "ndim == 2"),
+    ("shape", "ndim > 0"),
+    ("axes", "ndim >= 2"),
+    ("ndim >= 2", "axes"),
+    ("len(axes) == 2", "axes"),
+    ("ndim >= 2", "matrix"),
+    ("matrix and nesterov", "ndim == 2 and nesterov"),
+    ("b2 > 0.5", "not b2 <= 0.5"),
+    ("0.5 < b2", "b2 > 0.6"),
+    ("b2 > 1 / 2", "b2 >= 0.75"),
+    ("b2 >= 0", "nesterov"),  # by its bounds
+    ("power > 1", "power >= 2"),
+    ("power != 1", "power > 1"),
+    ("power < ndim", "ndim > power"),
+    ('order == "first"', 'order != "last"'),
+    ("nesterov or b2 > 0.5", "nesterov"),
+    ("not (nesterov and b2 > 0.5)", "not nesterov"),
+    ("momentum is not None", "nesterov"),  # by the requirement
+]
+NOT_KEPT = [
+    ("ndim >= 3", "ndim >= 2"),
+    ("ndim < 2", "ndim >= 2"),
+    ("ndim == 2", "axes"),
+    ("matrix", "ndim >= 2"),
+    ("b2 > 0.5", "b2 >= 0.5"),
+    ("b2 > 0.6", "not b2 <= 0.5"),
+    ("power > 2", "power >= 2"),
+    ("power < ndim", "ndim >= power"),
+    ("nesterov and b2 > 0.5", "nesterov"),
+    ('order == "first"', "nesterov"),
+    ("momentum is None", "b2 > 0.5"),
+]
+
+
+@pytest.mark.parametrize(
+    ("when", "test", "kept"),
+    [(*pair, True) for pair in KEPT] + [(*pair, False) for pair in NOT_KEPT],
+)
+def test_a_slot_is_kept_where_its_condition_follows(
+    when: str, test: str, kept: bool, tmp_path: Path
+) -> None:
+    slot = f'extra = {{ init = "zeros", when = \'{when}\', doc = "Extra." }}'
+    use = "    extra = extra + g\n    direction = direction + extra"
+    shapes = 'axes = "two_axes(shape, \'last\', 0)"\nmatrix = "ndim == 2"\n\n[slots]'
+    text = GOOD.replace("[slots]", f"[shapes]\n{shapes}\n{slot}")
+    read = "direction = direction * (ndim if axes or matrix else 1.0)\n"
+    text = text.replace("update = -", f"{read}if {test}:\n{use}\nupdate = -")
+    (tmp_path / "probe.toml").write_text(text)
+    spec = read_spec(tmp_path / "probe.toml")
+    if kept:
+        analyse(spec)
+        return
+    with pytest.raises(SpecError, match=r"^\S+: 'extra' is kept only if .*; test that first"):
+        analyse(spec)
 
 
 @pytest.mark.parametrize(

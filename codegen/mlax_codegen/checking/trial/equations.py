@@ -45,16 +45,10 @@ class Equations(Conditions):
     def run(self) -> None:
         """Follow all equations; stop early if the requirements exclude the configuration."""
         spec = self.spec
-        hyperparameters = self.allowed()
-        if hyperparameters is None:
+        static = self.static()
+        if static is None:
             return
-        shape = Sizes.of(SIZE._replace(name=f"n{i}") for i in range(self.axes))
-        self._leaf = as_dims(shape)
-        self._known = {**hyperparameters, SHAPE: shape, NDIM: exactly(self.axes)}
-        self._known[COUNT] = SIZE._replace(whole=False) if self.axes else exactly(1.0)
-        for name, code in spec.shapes.items():
-            self._known[name] = self.value_of(code)
-        static = dict(self._known)
+        hyperparameters = {h.name: static[h.name] for h in spec.hyperparameters if h.name in static}
         slots = {slot.name: self.slot(slot, static) for slot in spec.slots}
         leaf = Array(self._leaf)
         state: Known = {scalar.name: SCALAR for scalar in spec.scalars if not scalar.is_key}
@@ -77,6 +71,19 @@ class Equations(Conditions):
         for function in spec.functions:
             self._known = {**static, **state, **slots, WEIGHT: leaf}
             self.block(function.leaf)
+
+    def static(self) -> Known | None:
+        """Return what is known before anything runs; None if the requirements exclude the configuration."""
+        hyperparameters = self.allowed()
+        if hyperparameters is None:
+            return None
+        shape = Sizes.of(SIZE._replace(name=f"n{i}") for i in range(self.axes))
+        self._leaf = as_dims(shape)
+        self._known = {**hyperparameters, SHAPE: shape, NDIM: exactly(self.axes)}
+        self._known[COUNT] = SIZE._replace(whole=False) if self.axes else exactly(1.0)
+        for name, code in self.spec.shapes.items():
+            self._known[name] = self.value_of(code)
+        return dict(self._known)
 
     def allowed(self) -> Known | None:
         """Return what bounds and requirements say of the hyperparameters.

@@ -92,7 +92,7 @@ class Call:
             case "len" | "product":
                 return self.number(name, self.given[0])
             case "two_largest_axes" | "two_axes":
-                return self.two_axes(self.given[0])
+                return self.two_axes(self.given[0], self.given[-1])
             case "reduced":
                 return self.reduced(name, found, found["shape"])
             case "without" | "vectors" | "matrices":
@@ -223,11 +223,14 @@ class Call:
             return Interval(min(sizes.lengths), max(sizes.lengths), whole=True)
         return exactly(1) if max(sizes.lengths) == 0 else SIZE
 
-    def two_axes(self, shape: Value) -> Value:
+    def two_axes(self, shape: Value, shortest: Value) -> Value:
         axes = max(shape.lengths) if isinstance(shape, Sizes) else 0
         if axes < 2:
             return Sizes.of([])
-        return Sizes(None, frozenset([0, 2]), Interval(0, axes - 1, whole=True))
+        last = any(isinstance(x, ast.Constant) and x.value == "last" for x in self.node.args)
+        always = last or (isinstance(shortest, Interval) and shortest.high <= 0)
+        lengths = frozenset([2] if always else [0, 2])
+        return Sizes(None, lengths, Interval(0, axes - 1, whole=True))
 
     def shape(self, name: str, found: Mapping[str, Value]) -> Value:
         shape = found["shape"]
