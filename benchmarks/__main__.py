@@ -33,6 +33,7 @@ from benchmarks import (
     picture,
     splits,
     steps,
+    sweeps,
     targets,
 )
 from benchmarks.effort import FULL, QUICK, Effort
@@ -55,6 +56,7 @@ AREAS: Mapping[str, Callable[[Results, Effort, Progress], None]] = {
     "optimizers": optimizers.measure,
     "splits": splits.measure,
     "half": half_precision.measure,
+    "sweeps": sweeps.measure,
     "memory": memory.measure,
 }
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks.trees import Tree, large_leaves, small_leaves, transformer
+from benchmarks.trees import Tree, large_leaves, small_leaves, stacked_models, transformer
 
 __all__ = ["FULL", "MANY", "QUICK", "Effort"]
 
@@ -18,6 +18,7 @@ class Effort:
         builds: How often a step is built (traced, lowered, compiled), by the largest number of leaves.
         turn: Seconds that each candidate steps in one turn.
         large: The tree on which optimizers, number formats and memory are compared.
+        swept: The models that are trained with different hyperparameters.
         triad: MiB of each array in the measurement of the memory bandwidth.
         leaves: Number of leaves of the tree on which the cost of checks is measured.
         blocks: Number of blocks of the language model whose forward pass is traced.
@@ -36,6 +37,7 @@ class Effort:
     builds: tuple[tuple[int, int], ...]
     turn: float
     large: Tree
+    swept: Tree
     triad: int
     leaves: int
     blocks: int
@@ -72,6 +74,7 @@ FULL = Effort(
     builds=((100, 9), (300, 5), (1_000, 3), (3_000, 1)),
     turn=0.05,
     large=large_leaves(),
+    swept=stacked_models(),
     triad=256,
     leaves=1_000,
     blocks=24,
@@ -90,6 +93,7 @@ QUICK = Effort(
     builds=((100, 3), (1_000, 1)),
     turn=0.03,
     large=large_leaves(),
+    swept=stacked_models(),
     triad=256,
     leaves=300,
     blocks=24,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.networks import DEEP, DEPTHS, PEERS
 from benchmarks.results import Measurement, Results, Spread
+from benchmarks.sweeps import RATES
 from benchmarks.targets import TARGETS, Target, exponents
 
 __all__ = ["AREAS", "Table", "of_area", "tables"]
@@ -157,6 +158,21 @@ def _half(results: Results) -> Iterator[Table]:
         yield Table(f"Number formats, {case}", head, tuple(rows))
 
 
+def _sweeps(results: Results) -> Iterator[Table]:
+    for case in results.cases("sweeps"):
+        rows = [
+            (
+                name,
+                quantity(results.find("sweeps", case, name, "first call")),
+                quantity(results.find("sweeps", case, name, "step")),
+                "1" if name == RATES else ratio(results.ratio("sweeps", case, "step", name, RATES)),
+            )
+            for name in results.candidates("sweeps", case)
+        ]
+        head = ("", "first call", "step", "step / that of learning rates")
+        yield Table(f"Sweeps with Adam in one program, {case}", head, tuple(rows))
+
+
 def _memory(results: Results) -> Iterator[Table]:
     for case in results.cases("memory"):
         rows = [
@@ -235,6 +251,7 @@ AREAS: dict[str, Callable[[Results], Iterator[Table]]] = {
     "optimizers": _optimizers,
     "splits": _splits,
     "half precision": _half,
+    "sweeps": _sweeps,
     "memory": _memory,
     "checks": _against("checks", "trace", "with checks"),
     "modules": _against("modules", "time", "mlax"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import calls, code, half_precision, networks
+from benchmarks import calls, code, half_precision, networks, sweeps
 from benchmarks.algorithms import ALGORITHMS
 from benchmarks.results import Results, Spread
 from benchmarks.trees import large_leaves, small_leaves
@@ -162,6 +162,7 @@ TARGETS = (
         )
         for quantity, at_most in (("step", 4), ("kept for each weight", 0.345))
     ),
+    Target("step of a sweep", "sweeps", "", "step", sweeps.PAIRS, sweeps.RATES, 1.1),
     Target("import", "imports", "import", "time", "mlax", "jax", 1.2),
 )
 

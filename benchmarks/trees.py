@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Arrays", "Tree", "large_leaves", "small_leaves", "transformer"]
+__all__ = ["Arrays", "Tree", "large_leaves", "small_leaves", "stacked_models", "transformer"]
 
 Arrays = Mapping[str, NDArray[np.float32]]
 """Numbers by the name of their leaf. For a bfloat16 tree, bfloat16 represents them exactly, so that every library gets
@@ -86,6 +86,13 @@ def small_leaves(count: int) -> Tree:
 def large_leaves(count: int = 64) -> Tree:
     """Return few leaves of 1 MB each (in float32): square matrices."""
     return Tree(f"{count} x 1 MB", {f"layer{i}.kernel": (512, 512) for i in range(count)})
+
+
+def stacked_models(count: int = 64) -> Tree:
+    """Return so many small models in one tree: the first axis of each leaf counts them."""
+    return Tree(
+        f"{count} models of 4 x 64 kB", {f"layer{i}.kernel": (count, 128, 128) for i in range(4)}
+    )
 
 
 def transformer(

@@ -37,7 +37,7 @@ from benchmarks.networks.candidates import CONV_NET, LIBRARIES, MLP, Candidate, 
 from benchmarks.peers import PEERS, Peer
 from benchmarks.results import Results
 from benchmarks.timing import Progress
-from benchmarks.trees import large_leaves, small_leaves, transformer
+from benchmarks.trees import large_leaves, small_leaves, stacked_models, transformer
 from mlax import optim
 from mlax._module import calls as module_calls
 
@@ -51,6 +51,7 @@ TINY = Effort(
     builds=((2, 1),),
     turn=0,
     large=large_leaves(1),
+    swept=stacked_models(2),
     triad=1,
     leaves=2,
     blocks=1,
