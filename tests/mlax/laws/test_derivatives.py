@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlax.optimizer import apply_updates
-from tests.mlax.generated_optimizers import every_case, init, step
+from tests.mlax.generated_optimizers import every_case, init, is_elementwise, step
 from tests.mlax.optim.transformations.examples import EXAMPLES, arguments
 
 pytestmark = pytest.mark.one_python
@@ -26,23 +26,30 @@ MORE_OPTIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def derivatives(init: Any, step: Any) -> Any:
+def derivatives(init: Any, step: Any, names: str = "ab") -> Any:
     """Return the derivatives of what two steps lead to, by the weights and by what gradients are multiplied by.
 
     Some gradients of the matrix are 0, and all of the vector. The four cases: with gradients and weights, and with
     either or both of them 0.
+
+    Args:
+        init: Called with the weights.
+        step: Called with gradients, state and weights.
+        names: Which leaves there are: "a", the matrix, and "b", the vector.
     """
 
     def loss(factor: Any, scale: Any) -> Any:
         matrix = scale.astype("float32") * jnp.ones((2, 2), "float32")
-        vector = scale * jnp.ones(3)
-        weights = {"a": matrix, "b": vector}
+        both = {"a": matrix, "b": scale * jnp.ones(3)}
+        weights = {name: both[name] for name in names}
         state = init(weights)
         for _ in range(2):
-            some = factor.astype("float32") * (weights["a"] + 0.5) * jnp.array([1, 0], "float32")
-            updates, state = step({"a": some, "b": 0 * weights["b"]}, state, weights)
+            gradients = {name: 0 * w for name, w in weights.items()}
+            some = factor.astype("float32") * (weights["a"] + 0.5)
+            gradients["a"] = some * jnp.array([1, 0], "float32")
+            updates, state = step(gradients, state, weights)
             weights = apply_updates(updates, weights)
-        return jnp.sum(weights["a"] ** 2).astype(float) + jnp.sum(weights["b"] ** 2)
+        return sum(jnp.sum(w**2).astype(float) for w in weights.values())
 
     factors, scales = jnp.array([1.0, 0.0, 1.0, 0.0]), jnp.array([1.0, 1.0, 0.0, 0.0])
     # One operation after the other, which are shared by all optimizers: no program has to be compiled.
@@ -56,6 +63,7 @@ def test_a_step_has_finite_derivatives(name: str, options: dict[str, Any]) -> No
         found = derivatives(
             lambda weights: init(name, weights, **options),
             lambda gradients, state, weights: step(name, gradients, state, weights),
+            "a" if is_elementwise(name) else "ab",
         )
         assert np.isfinite(found).all(), found
 

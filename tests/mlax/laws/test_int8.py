@@ -170,19 +170,26 @@ def training(optimizer: Any, steps: int = 30) -> Any:
     return jax.jit(run)
 
 
+@functools.cache
+def start_and_gradients() -> Any:
+    """Return weights, and gradients for some steps; a program that draws them takes longer to compile."""
+    keys = jax.random.split(jax.random.key(0), 12)
+    noise = jax.vmap(lambda key: jax.random.normal(key, (3, 100)))(keys)
+    return jax.random.normal(jax.random.key(1), (3, 100)), 0.5 + noise
+
+
 @pytest.mark.parametrize("name", IN_EIGHT_BITS)
 def test_steps_follow_those_in_float32(name: str) -> None:
     module, given = MODULES[name], arguments(name)
-    start = jax.random.normal(jax.random.key(1), (3, 100))
+    start, gradients = start_and_gradients()
 
-    def one(state: Any, w: Any, i: Any) -> Any:
-        g = 0.5 + jax.random.normal(jax.random.fold_in(jax.random.key(0), i), w.shape)
+    def one(state: Any, w: Any, g: Any) -> Any:
         w, state = module.apply_gradients(g, state, w, **given)[:2]
         return state, w
 
     def run(dtype: Any) -> Any:
         first = module.init(start, slot_dtype=dtype, **MOMENTUM.get(name, {})), start
-        return jax.lax.scan(lambda at, i: (one(*at, i), None), first, jnp.arange(12))[0][1]
+        return jax.lax.scan(lambda at, g: (one(*at, g), None), first, gradients)[0][1]
 
     exact, narrow = jax.jit(lambda: (run(None), run("int8")))()
     off, way = jnp.linalg.norm(exact - narrow), jnp.linalg.norm(exact - start)

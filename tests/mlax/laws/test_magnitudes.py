@@ -226,6 +226,7 @@ NOT_AS_IN_FLOAT64 = {
 
 def two_updates(name: str, dtype: Any, magnitude: float) -> list[Any]:
     weights: Any = [jnp.array([[0.25, -0.5, 1.0]], dtype), jnp.array([0.75, -1.5], dtype)]
+    weights = weights[:1] if is_elementwise(name) else weights
     directions = [[w.sum() + w for w in weights], weights]
     state, found = init(name, weights), list[Any]()
     with jax.disable_jit():
