@@ -264,17 +264,18 @@ def _results(
     results: list[Any] = []
     form = _Form(output.applied, output.rounding.only_int8)
     before = np.uint32(0)
-    new_slots: list[Any] = []
-    slots_before: dict[object, Array] = {}
+    large: list[Any] = []
+    large_before: dict[object, Array] = {}
     with jax.named_scope(leaf.__module__.rpartition(".")[2]):
         for position, weight, *entries in zip(positions, weights, *columns, strict=True):
             last = None
             if key is not None:
                 last, before = (key, position - before), position
-            entries[0] = in_turn(entries[0], new_slots, slots_before)
-            first, new_slots, key = function(
+            entries[0] = in_turn(entries[0], large, large_before)
+            first, new_slots, key, temporaries = function(
                 leaf, fixed, len(inputs), form, weight, entries, (scalars, position, last, arrays)
             )
+            large = [*filter(is_int8, new_slots)] or ([first] if temporaries.large else [])
             results.append((first, new_slots))
     return results, treedef
 
@@ -305,13 +306,20 @@ class _Form(NamedTuple):
     only_int8: bool
 
 
+@jax.tree_util.register_static
+class _Temporaries(NamedTuple):
+    """Whether new weights need large temporary arrays; known when the leaf is traced."""
+
+    large: bool
+
+
 # One jitted function for all optimizers; everything that is not an array is static. Under an outer `jit` each
 # distinct leaf is traced once: for Adam and 1,000 leaves, tracing takes 138 ms instead of 769. Outside `jit` it is
 # compiled once; a closure would be compiled again in each step.
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def update_leaf(
     leaf: Leaf, h: object, inputs: int, form: _Form, weight: Any, entries: Any, shared: Any
-) -> tuple[Array, list[Any], Array | None]:
+) -> tuple[Array, list[Any], Array | None, _Temporaries]:
     given, slots = entries[:inputs], entries[inputs:]
 
     def computed(slots: list[Any]) -> tuple[Array, list[Any], Array | None]:
@@ -326,13 +334,14 @@ def update_leaf(
         return moved, _rounded(leaf, slots, results[1:], bits), bits.key
 
     # Only for new weights: an update must stay visible to XLA, so that it can be fused with what follows.
-    return weights_first(computed, slots) if form.applied else computed(slots)
+    results, large = weights_first(computed, slots) if form.applied else (computed(slots), False)
+    return *results, _Temporaries(large)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def reduce_leaf(
     leaf: Leaf, h: object, inputs: int, form: _Form, _weight: Any, entries: Any, shared: Any
-) -> tuple[dict[str, Any], list[Any], Array | None]:
+) -> tuple[dict[str, Any], list[Any], Array | None, _Temporaries]:
     results = _computed(leaf, h, entries, shared)
     slots = entries[inputs:]
     if list(map(type, results)) != [tuple, dict]:
@@ -349,7 +358,7 @@ def reduce_leaf(
         name: x if isinstance(x, tuple) else summed(jnp.real(x)) for name, x in results[1].items()
     }
     sums = {name: jax.tree.map(stored, part) for name, part in parts.items()}
-    return sums, _rounded(leaf, slots, results[0], bits), bits.key
+    return sums, _rounded(leaf, slots, results[0], bits), bits.key, _Temporaries(large=False)
 
 
 def _computed(leaf: Leaf, h: object, entries: Any, shared: Any) -> tuple[Any, ...]:

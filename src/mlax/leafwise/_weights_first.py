@@ -10,8 +10,12 @@ and copies the slots first, which takes longer than the step itself. (The compil
 
 So the new slots are made to depend on the new weights. On 64 leaves of 1 MB, Lion's step took 1.03
 of Optax's time before, and 0.4 with this: see docs/benchmarks.md.
+
+Leaves that need temporary arrays are computed one after the other, for the same reason: XLA would
+begin with all of them, and keep the temporaries of all at once.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -33,16 +37,19 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def weights_first(function: Callable[[S], T], slots: S) -> T:
+def weights_first(function: Callable[[S], T], slots: S) -> tuple[T, bool]:
     """Return `function(slots)`. On CPU, a new slot is written after the weights if they or another slot read
     the old one.
 
     Args:
         function: Returns new weights, new slots, and anything else. It is traced.
         slots: A tree of arrays, with the structure of the new slots.
+
+    Returns:
+        The results, and whether they need large temporary arrays.
     """
     if cast("Any", jax.config).jax_disable_jit:
-        return function(slots)
+        return function(slots), False
     old = flatten(slots)[0]
     traced, shapes = jax.make_jaxpr(function, return_shape=True)(slots)
     jaxpr = traced.jaxpr
@@ -56,7 +63,34 @@ def weights_first(function: Callable[[S], T], slots: S) -> T:
         if is_read and _form(weights) == _form(others[i]):
             others[i] = _after(weights, others[i])
     result: T = flatten(shapes)[1].unflatten([weights, *others])
-    return result
+    return result, weights.size >= _LARGE and _reduces(jaxpr, weights.size)
+
+
+_LARGE = 2**14
+"""Number of elements from which on a temporary array costs more than waiting for the leaf before."""
+
+
+def _reduces(jaxpr: Jaxpr, size: int) -> bool:
+    """Return whether a leaf is reduced, or multiplied as a matrix, after it was computed from several arrays.
+
+    XLA stores such an array: to compute it again in the loops that come after the reduction would
+    take too long. What is computed from one array alone it rather repeats.
+
+    Args:
+        jaxpr: The whole step.
+        size: Number of elements of the leaf.
+    """
+    given: set[object] = {x for x in (*jaxpr.invars, *jaxpr.constvars) if _size(x) > 1}
+    for equation in jaxpr.eqns:
+        if max(map(_size, equation.invars), default=0) >= size > max(map(_size, equation.outvars)):
+            read = {y for x in equation.invars for y in _computed_from(x, jaxpr, kept=())}
+            if len(given & read) > 1:
+                return True
+    return False
+
+
+def _size(variable: Any) -> int:
+    return math.prod(variable.aval.shape)
 
 
 def _computed_from(result: Any, jaxpr: Jaxpr, kept: Sequence[Any]) -> set[Any]:
@@ -105,8 +139,10 @@ def _after(first: Array, then: Array) -> Array:
             Of an array of another form, all wait for one number.
         then: An array.
     """
-    read = first if _form(first) == _form(then) else _corner(first)
+    return _ordered(first if _form(first) == _form(then) else _corner(first), then)
 
+
+def _in_order(read: Array, then: Array) -> Array:
     def chosen(read: Array, then: Array) -> Array:
         never = lax.optimization_barrier(jnp.bool_(False)) & (read == 0)
         return lax.select(never, jnp.zeros_like(then), then)
@@ -118,17 +154,21 @@ def _after(first: Array, then: Array) -> Array:
     return result
 
 
+_ordered: Callable[[Array, Array], Array] = jax.jit(_in_order)  # traced once for each shape
+
+
 def _corner(array: Array) -> Array:
     """Return one number of an array that has some."""
     piece = lax.slice(array, (0,) * array.ndim, (1,) * array.ndim)
     return lax.squeeze(piece, range(array.ndim))
 
 
-def in_turn(gradient: Array, slots: Sequence[Any], before: dict[object, Array]) -> Array:
+def in_turn(gradient: Array, results: Sequence[Any], before: dict[object, Array]) -> Array:
     """Return a leaf's gradient such that, on CPU, the leaf is computed after the one before it.
 
-    XLA on CPU would begin with all leaves, and keep the temporary arrays of all at once. Slots in
-    eight bits need such arrays, two of float32 for Adam, which are wider than all that is stored.
+    XLA on CPU would begin with all leaves, and keep the temporary arrays of all at once. Reductions
+    need such arrays, and so do slots in eight bits: two of float32 for Adam, which are wider than all
+    that is stored.
 
     A leaf waits for one number of the leaf before it. With several devices, that number would have
     to be sent to all; so a leaf waits for the one of its shape and sharding before it, each number
@@ -136,14 +176,15 @@ def in_turn(gradient: Array, slots: Sequence[Any], before: dict[object, Array]) 
 
     Args:
         gradient: Of the leaf.
-        slots: New slots of the leaf before it.
-        before: The last slot in eight bits that was computed; with several devices, the last of
-            each shape and sharding. It is updated.
+        results: Results of the leaf before it, if it needed temporary arrays.
+        before: The last such result; with several devices, the last of each shape and sharding. It
+            is updated.
     """
     kind = _form if jax.device_count() > 1 else _form_of_a_number
-    for slot in filter(is_int8, slots):
-        if is_tracer(slot.values):
-            before[kind(slot.values)] = slot.values
+    for result in results:
+        values = result.values if is_int8(result) else result
+        if is_tracer(values):
+            before[kind(values)] = values
     if not before or not is_tracer(gradient) or cast("Any", jax.config).jax_disable_jit:
         return gradient
     last = before.get(kind(gradient))
