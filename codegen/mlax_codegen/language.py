@@ -485,7 +485,8 @@ _MODULE = """
     gradients held hyperparameters identities init initial inputs int8 integer isinstance jax jnp
     largest map_leaves merged mlax model no_steps not_int8 number one_more outline output own
     reduce_leaves refuse_complex refuse_packed renewed replace require rounding scalar scheduled
-    self slot_dtype slots smallest state step stochastic_rounding summed sums totals trainable updates
+    self slot_dtype slots smallest state step stochastic_rounding summed sums totals trainable trees
+    updates
     warn_if_narrow weights with_arrays zeros
 """
 _BUILTINS = (

@@ -40,7 +40,7 @@ def shown(spec: Spec, *, latex: bool = False) -> str:
 def _signatures(spec: Spec, analysis: Analysis) -> Iterator[str]:
     required = analysis.reads_weights and analysis.weights_when is None
     weights = "weights" if required else "weights=None"
-    arguments = "".join(f", {argument.name}" for argument in spec.arguments)
+    arguments = "".join(f", {x.name}{'=None' if x.when else ''}" for x in spec.arguments)
     yield f"{spec.name}.init(weights, *,"
     for h in spec.hyperparameters:
         notes = [h.bounds.latex(h.name).replace(r"\le", "<=").replace(r"\ge", ">=")]

@@ -108,10 +108,12 @@ def rate_name(name: str) -> str:
     return RATES.get(name, "learning_rate")
 
 
-def arguments(name: str) -> dict[str, Any]:
-    """Return what `step` takes by keyword beside gradients, state and weights: 1 for each."""
+def arguments(name: str, gradients: Any) -> dict[str, Any]:
+    """Return what `step` takes by keyword beside gradients, state and weights: the gradients for a tree, or 1."""
+    trees = getattr(optimizer_class(MODULES[name]), "trees", ())
     parameters = inspect.signature(MODULES[name].step).parameters.values()
-    return {p.name: jnp.float32(1.0) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    return {keyword: gradients if keyword in trees else jnp.float32(1.0) for keyword in keywords}
 
 
 def init(name: str, weights: Any, rate: Any = None, **options: Any) -> Any:
@@ -126,7 +128,7 @@ def init(name: str, weights: Any, rate: Any = None, **options: Any) -> Any:
 
 def step(name: str, gradients: Any, state: Any, weights: Any, **given: Any) -> Any:
     """Return updates and the next state; the weights are given whether they are read or not."""
-    return MODULES[name].step(gradients, state, weights, **{**arguments(name), **given})
+    return MODULES[name].step(gradients, state, weights, **{**arguments(name, gradients), **given})
 
 
 def rate_of(name: str, state: Any) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mlax_codegen.checking.logic import MOST, Facts, configurations_of
 from mlax_codegen.checking.options import Configuration, holds, tests_in
 from mlax_codegen.language import COUNT, NDIM, SHAPE, WEIGHT, sees_leaf
-from mlax_codegen.reading.declarations import Slot
+from mlax_codegen.reading.declarations import Argument, Slot
 from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
@@ -46,7 +46,9 @@ class Branches:
         self.hyperparameters: Mapping[str, Hyperparameter] = {
             h.name: h for h in self.spec.hyperparameters
         }
-        self.slots: Mapping[str, Slot] = {slot.name: slot for slot in self.spec.slots}
+        self.arguments: frozenset[str] = frozenset(a.name for a in self.spec.arguments)
+        declared: list[Slot | Argument] = [*self.spec.slots, *self.spec.arguments]
+        self.conditions: Mapping[str, ExpressionCode] = {x.name: x.when for x in declared if x.when}
         self.keys: frozenset[str] = frozenset(s.name for s in self.spec.scalars if s.is_key)
         self.parts: dict[ast.expr, list[ast.expr]] = {}  # of each expression that was walked
         self.drawn: dict[str, ast.expr] = {}  # where this configuration first reads each key
@@ -62,8 +64,7 @@ class Branches:
         shapes += [slot.keeps for slot in spec.slots if slot.keeps]
         conditions = [
             code.expression
-            for code in [*(s.when for s in spec.slots), *(r.test for r in spec.requirements)]
-            if code is not None
+            for code in [*self.conditions.values(), *(r.test for r in spec.requirements)]
         ]
         expressions = [code.expression for code in shapes]
         conditions += [
@@ -166,14 +167,13 @@ class Branches:
         return answers.get(f"{name} is None", "None") == "None"
 
     def kept(self, node: ast.expr, name: str) -> None:
-        """Check that a slot exists where it is read or assigned."""
-        slot = self.slots.get(name)
-        if slot is None or slot.when is None:
+        """Check that a slot exists where it is read or assigned, and an argument where it is read."""
+        when = self.conditions.get(name)
+        if when is None or not self.possible or name in self.blamed:
             return
-        if not self.possible or name in self.blamed:
-            return
-        if not holds(slot.when.expression, self.configuration):
-            message = f"{name!r} is kept only if {self.in_words(slot.when)}; test that first"
+        if not holds(when.expression, self.configuration):
+            is_there = "is given" if name in self.arguments else "is kept"
+            message = f"{name!r} {is_there} only if {self.in_words(when)}; test that first"
             self.code.note(node, message)
             self.blamed.add(name)
 

@@ -21,6 +21,7 @@ def decisive(spec: Spec) -> frozenset[str]:
     shapes = [code.expression for code in spec.shapes.values()]
     shapes += [slot.shape.expression for slot in spec.slots if slot.shape]
     shapes += [slot.when.expression for slot in spec.slots if slot.when]
+    shapes += [argument.when.expression for argument in spec.arguments if argument.when]
     found: set[str] = set()
     for node in [*tests_in([*statements, *shapes]), *shapes, *_static_arguments(statements)]:
         found |= _read(node)

@@ -41,8 +41,12 @@ class Flow:
         """Check all blocks of the spec."""
         self.shapes()
         self.slots()
-        for requirement in self.spec.requirements:
-            self.static(requirement.test)
+        conditions = [
+            *(r.test for r in self.spec.requirements),
+            *(a.when for a in self.spec.arguments),
+        ]
+        for condition in filter(None, conditions):
+            self.static(condition)
         for number, phase in enumerate(self.spec.phases, 1):
             self.phase(phase, last=number == len(self.spec.phases))
         for function in self.spec.functions:

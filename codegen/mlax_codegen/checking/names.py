@@ -98,6 +98,7 @@ class Names:
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in spec.slots}
         self.scalars: Mapping[str, Scalar] = {scalar.name: scalar for scalar in spec.scalars}
         self.arguments: Mapping[str, Argument] = {a.name: a for a in spec.arguments}
+        self.trees: frozenset[str] = frozenset(a.name for a in spec.arguments if a.is_tree)
         self.slot_types |= dict.fromkeys(self.slots, Type.NUMBER)
 
     def visible(self, block: Block) -> dict[str, StagedType]:
@@ -122,13 +123,10 @@ class Names:
             found |= {WEIGHT: _ARRAY, COUNT: StagedType(Stage.STATIC, Type.NUMBER)}
         if block is Block.FUNCTION:
             return found
-        found |= (
-            {STEP_NUMBER: _NUMBER, TOTAL_COUNT: _NUMBER}
-            | dict.fromkeys(self.arguments, _NUMBER)
-            | self.computed
-        )
+        numbers = {STEP_NUMBER, TOTAL_COUNT, *self.arguments} - self.trees
+        found |= dict.fromkeys(numbers, _NUMBER) | self.computed
         if block is Block.LEAF:
-            found[GRADIENT] = _ARRAY
+            found |= dict.fromkeys({GRADIENT, *self.trees}, _ARRAY)
             found |= {
                 s.name: StagedType(Stage.LEAF, Type.KEY) for s in self.spec.scalars if s.is_key
             }
@@ -136,7 +134,7 @@ class Names:
 
     def invisible(self, name: str, block: Block) -> str | None:
         """Return why a block cannot read a name that exists elsewhere; None if no block can."""
-        of_leaf = {GRADIENT, WEIGHT, SHAPE, NDIM, COUNT, *self.slots, *self.spec.shapes}
+        of_leaf = {GRADIENT, WEIGHT, SHAPE, NDIM, COUNT, *self.trees, *self.slots, *self.spec.shapes}
         if block is Block.SCALARS:
             if name in of_leaf:
                 why = "has a value for each leaf, but `scalars` are computed once per step"

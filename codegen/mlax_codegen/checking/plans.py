@@ -20,6 +20,7 @@ class LeafPlan:
         name: The name of the generated function, without its underscore.
         code: Its equations.
         weights: Whether it is given the weights.
+        trees: Arguments of the step that it is given, an array each.
         inputs: Slots that it only reads.
         slots: Slots that it gives back.
         scalars: What it reads that is computed once a step, in order.
@@ -29,6 +30,7 @@ class LeafPlan:
     name: str
     code: BlockCode
     weights: bool
+    trees: tuple[str, ...]
     inputs: tuple[str, ...]
     slots: tuple[str, ...]
     scalars: tuple[str, ...]
@@ -60,7 +62,7 @@ def _plan(spec: Spec, flow: Flow, name: str, code: BlockCode, totals: Collection
         CYCLE,
         STEP_NUMBER,
         TOTAL_COUNT,
-        *(argument.name for argument in spec.arguments),
+        *(argument.name for argument in spec.arguments if not argument.is_tree),
         *(scalar.name for scalar in spec.scalars),
         *(name for name in flow.names.computed if name not in flow.names.scalars),
     ]
@@ -68,6 +70,7 @@ def _plan(spec: Spec, flow: Flow, name: str, code: BlockCode, totals: Collection
         name,
         code,
         WEIGHT in read,
+        tuple(a.name for a in spec.arguments if a.is_tree and a.name in read),
         tuple(slot for slot in slots if slot in read - written),
         tuple(slot for slot in slots if slot in written),
         tuple(scalar for scalar in scalars if scalar in read),

@@ -68,11 +68,18 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Argument:
-    """A scalar argument of a step."""
+    """What a step takes by keyword: a number, or an array for each leaf.
+
+    Attributes:
+        is_tree: Whether it is a tree like the weights.
+        when: The static condition under which it is needed; None if it always is.
+    """
 
     name: str
     doc: str
     symbol: str | None = None
+    is_tree: bool = False
+    when: ExpressionCode | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,11 @@ class Declarations:
         table.check_keys(KEYS[kind])
         return table
 
+    def expression(self, table: Table, key: str) -> ExpressionCode | None:
+        """Read an expression; optional."""
+        text = table.text(key, default="")
+        return read_expression(self.document, (*table.path, key), text) if text else None
+
     def slot(self, name: str) -> Slot | None:
         """Read a slot."""
         path = ("slots", name)
@@ -125,9 +137,9 @@ class Declarations:
         table = self.table(path, "slots", example)
         if table is None:
             return None
-        when = table.text("when", default="")
-        shape = table.text("shape", default="")
-        keeps = table.text("keeps", default="")
+        when = self.expression(table, "when")
+        shape = self.expression(table, "shape")
+        keeps = self.expression(table, "keeps")
         symbol = table.symbol("symbol")
         doc = table.sentence("doc")
         init = self.init(table, _SLOT_INITS)
@@ -144,10 +156,10 @@ class Declarations:
             name,
             init,
             doc,
-            read_expression(self.document, (*path, "when"), when) if when else None,
-            read_expression(self.document, (*path, "shape"), shape) if shape else None,
+            when,
+            shape,
             symbol,
-            read_expression(self.document, (*path, "keeps"), keeps) if keeps else None,
+            keeps,
             nonnegative=table.truth("nonnegative"),
             wide=table.text("wide", default="") or None,
         )
@@ -232,9 +244,14 @@ class Declarations:
         table = self.table(path, "arguments", example)
         if table is None:
             return None
+        like = table.text("like", default="")
+        if like and like != "weights":
+            message = f"like must be 'weights', not {like!r}; leave it out for a single number"
+            self.document.at_value((*path, "like"), message)
+        when = self.expression(table, "when")
         symbol = table.symbol("symbol")
         doc = table.sentence("doc")
-        return None if doc is None else Argument(name, doc, symbol)
+        return None if doc is None else Argument(name, doc, symbol, bool(like), when)
 
     def shape(self, table: Table, name: str) -> tuple[str, ExpressionCode] | None:
         """Read a static value, computed from shapes."""

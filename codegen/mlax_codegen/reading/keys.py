@@ -70,7 +70,18 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             "string", "The message to the user if it does not hold.", required=True, longest=90
         ),
     },
-    "arguments": {"symbol": _SYMBOL, "doc": _DOC},
+    "arguments": {
+        "like": Key(
+            "string",
+            "'weights' for an array for each leaf, of the shape and dtype of the weights; by default one number.",
+            values=("weights",),
+        ),
+        "when": Key(
+            "string", "A step needs the argument only under this condition on hyperparameters."
+        ),
+        "symbol": _SYMBOL,
+        "doc": _DOC,
+    },
     "scalars": {
         "init": Key(
             "number or string",
@@ -135,7 +146,7 @@ TABLES: Mapping[str, str] = {
     "hyperparameters": "The options that the user sets.",
     "symbols": "LaTeX symbols for names that equations assign.",
     "require": "Conditions that the hyperparameters must meet.",
-    "arguments": "Scalar arguments of a step, such as the loss.",
+    "arguments": "What a step takes by keyword: numbers, such as the loss, or trees like the weights.",
     "scalars": "Scalars in the state.",
     "shapes": "Static values, computed from a leaf's `shape` and `ndim`.",
     "slots": "Arrays that the optimizer keeps for each leaf of the weights.",

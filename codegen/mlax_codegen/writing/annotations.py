@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.language import STEP_NUMBER, TOTAL_COUNT, is_of_numbers
-from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.spec import Spec
 
 __all__ = ["Annotations"]
@@ -22,7 +21,8 @@ class Annotations:
 
     def __init__(self, spec: Spec, analysis: Analysis) -> None:
         self.analysis = analysis
-        self.slots: dict[str, Slot] = {slot.name: slot for slot in spec.slots}
+        self.conditional: set[str] = {slot.name for slot in spec.slots if slot.when}
+        self.conditional |= {argument.name for argument in spec.arguments if argument.when}
         required = analysis.reads_weights and analysis.weights_when is None
         self.weights = _ARRAY if required else f"{_ARRAY} | {_NONE}"
         self.scalars: _Scalars = _Scalars(spec, analysis)
@@ -32,16 +32,16 @@ class Annotations:
         plain = "Sequence[Array]" if name in self.analysis.several else _ARRAY
         if name in self.analysis.per_leaf:
             return f"{plain} | tuple[()]"
-        return plain if self.slots[name].when is None else f"{plain} | {_NONE}"
+        return f"{plain} | {_NONE}" if name in self.conditional else plain
 
     def test(self, name: str) -> str | None:
-        """Return the test that a slot is there, where it may not be."""
+        """Return the test that a slot or an argument is there, where it may not be."""
         if name in self.analysis.per_leaf and name not in self.analysis.several:
             return f"isinstance({name}, {_ARRAY})"
-        return None if self.slots[name].when is None else f"{name} is not None"
+        return f"{name} is not None" if name in self.conditional else None
 
-    def scalar(self, name: str) -> str:
-        """Return what a leaf function is given for a value that is computed once a step."""
+    def other(self, name: str) -> str:
+        """Return what a leaf function is given for an argument of the step, or for what is computed once a step."""
         found = self.scalars.types.get(name, {_ARRAY})
         return " | ".join(kind for kind in (_ARRAY, _FLOAT, _NONE) if kind in found)
 
@@ -60,9 +60,9 @@ class _Scalars:
                 kinds.add(_ARRAY)
             self.types[h.name] = {*kinds, _NONE} if h.optional else kinds
         arrays = [scalar.name for scalar in spec.scalars]
-        arrays += [argument.name for argument in spec.arguments]
         arrays += [name for plan in analysis.phases for name in plan.totals]
         self.types |= {name: {_ARRAY} for name in arrays}
+        self.types |= {a.name: {_ARRAY, *([_NONE] if a.when else [])} for a in spec.arguments}
         for phase in spec.phases:
             if phase.scalars is not None:
                 self.statements(phase.scalars.body)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.formulas.conditions import in_prose
 from mlax_codegen.language import CYCLE, FUNCTIONS
-from mlax_codegen.reading.declarations import Scalar, Slot
+from mlax_codegen.reading.declarations import Argument, Scalar, Slot
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Requirement, Spec
 from mlax_codegen.reading.trees import names_in
@@ -56,6 +56,27 @@ class Field:
 
 
 @dataclass(frozen=True)
+class Keyword:
+    """What a step takes by keyword.
+
+    Attributes:
+        name: Its name.
+        parameter: The name with its type, and None where it may be left out.
+        is_tree: Whether it is a tree like the weights.
+        doc: What it is, as a string.
+        when: The test of the options under which it is needed; "" if it always is.
+        missing: What a step says without it then: two strings.
+    """
+
+    name: str
+    parameter: str
+    is_tree: bool
+    doc: str
+    when: str
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Function:
     """A function of the state and the weights."""
 
@@ -78,7 +99,7 @@ class Module:
         state: What the state holds beside the number of steps and the hyperparameters.
         requirements: What must hold between hyperparameters: the test, and the message.
         functions: Functions of the state and the weights.
-        arguments: What a step takes by keyword, and what that is.
+        arguments: What a step takes by keyword.
     """
 
     def __init__(self, spec: Spec, analysis: Analysis) -> None:
@@ -133,7 +154,24 @@ class Module:
             )
             for function in spec.functions
         ]
-        self.arguments: dict[str, str] = {each.name: _string(each.doc) for each in spec.arguments}
+        self.arguments: list[Keyword] = [*map(self._keyword, spec.arguments)]
+
+    @property
+    def trees(self) -> str:
+        """The names of the arguments that are trees, as the items of a list of strings."""
+        return ", ".join(f'"{argument.name}"' for argument in self.arguments if argument.is_tree)
+
+    def _keyword(self, argument: Argument) -> Keyword:
+        name, kind = argument.name, "Weights" if argument.is_tree else "Real"
+        parameter = f"{name}: {kind} | None = None" if argument.when else f"{name}: {kind}"
+        when, missing = "", list[str]()
+        if argument.when is not None:
+            when = _conjunct(argument.when.text, argument.when.expression, self.held)
+            test = in_prose(argument.when.expression)
+            first = _string(f"{self.cls}: step needs `{name}` ({test}).")
+            missing.append(rf"{first[:-1]}\n{first[-1]}")
+            missing.append(_string(f"  Pass step(..., {name}=...): {argument.doc}"))
+        return Keyword(name, parameter, argument.is_tree, _string(argument.doc), when, (*missing,))
 
     @property
     def refuses_int8(self) -> bool:
@@ -183,10 +221,7 @@ class Module:
         text = self.analysis.weights_when
         if text is None:
             return None
-        node = ast.parse(text, mode="eval").body
-        printed = _expression(text, self.held)
-        either = isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or)
-        return f"({printed})" if either else printed
+        return _conjunct(text, ast.parse(text, mode="eval").body, self.held)
 
     @property
     def weights_message(self) -> list[str]:
@@ -269,7 +304,7 @@ class Module:
         """What is imported from `typing`."""
         choices = any(h.kind == "choice" for h in self.spec.hyperparameters)
         annotated = any(field.annotation.startswith("Annotated") for field in self.fields)
-        names = ["Generic", "NamedTuple", *(["Literal"] if choices else [])]
+        names: list[str] = ["Generic", "NamedTuple", *(["Literal"] if choices else [])]
         names += ["ClassVar"] if self.arguments else []
         return sorted([*names, *(["Annotated"] if self.shapes or annotated else [])])
 
@@ -277,7 +312,7 @@ class Module:
     def collections(self) -> list[str]:
         """What is imported from `collections.abc`."""
         mapping = ["Mapping"] if self.arguments else []
-        return mapping + (["Sequence"] if self.analysis.several else [])
+        return mapping + (["Sequence"] if self.analysis.several or self.trees else [])
 
     @property
     def jaxtyping(self) -> list[str]:
@@ -289,7 +324,7 @@ class Module:
         names: set[str] = {"Count", "Weights", "checked"}
         if any("Scalar" in field.type for field in self.state):
             names.add("Scalar")
-        if self.arguments:
+        if any(not argument.is_tree for argument in self.arguments):
             names.add("Real")
         return sorted(names | ({"Entries", "Shape"} if self.shapes else set()), key=member_order)
 
@@ -321,7 +356,7 @@ class Module:
         names |= {words[slot.init.word] for slot in self.spec.slots}
         for scalar in self.spec.scalars:
             names |= {"key", "folded", "renewed"} if scalar.is_key else {"scalar"}
-        names |= {"scalar"} if self.arguments else set()
+        names |= {"scalar"} if any(not argument.is_tree for argument in self.arguments) else set()
         names |= {"not_int8"} if self.refuses_int8 else set()
         names |= {"warn_if_narrow"} if self.narrow else set()
         names |= {"refuse_packed"} if self.analysis.sees_leaves else set()
@@ -398,6 +433,13 @@ def _narrow(spec: Spec, analysis: Analysis, held: Mapping[str, str]) -> str:
     said += [f"squares=[{', '.join(squares)}]"] if squares else []
     said += [f"scales={{{', '.join(begins)}}}"] if begins else []
     return ", ".join(said)
+
+
+def _conjunct(text: str, node: ast.expr, names: Mapping[str, str]) -> str:
+    """Return a test as code that may stand beside `and`."""
+    printed = expression_text(text, node, names)
+    either = isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or)
+    return f"({printed})" if either or isinstance(node, ast.IfExp) else printed
 
 
 def _requirement(requirement: Requirement, spec: Spec) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from mlax_codegen.formulas.plain import plain_text
 from mlax_codegen.formulas.symbols import default_symbol
 from mlax_codegen.formulas.text import text_lines
 from mlax_codegen.language import SHAPE, UPDATE
-from mlax_codegen.reading.declarations import NamedFunction, Slot
+from mlax_codegen.reading.declarations import Argument, NamedFunction, Slot
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.writing.layout import WIDTH
@@ -112,7 +112,11 @@ def step_docstring(spec: Spec, analysis: Analysis) -> str:
         "    gradients: Gradients of the loss.",
         "    state: From `init` or from the last step.",
         *_argument("weights", weights),
-        *(line for argument in spec.arguments for line in _argument(argument.name, argument.doc)),
+        *(
+            line
+            for argument in spec.arguments
+            for line in _argument(argument.name, _given(argument))
+        ),
         "",
         "Raises:",
         "    LeafMismatchError: Corresponding leaves differ in shape or dtype.",
@@ -120,6 +124,12 @@ def step_docstring(spec: Spec, analysis: Analysis) -> str:
     if not required:
         lines.append("    ValueError: The weights are required, but they are None.")
     return _docstring(lines, indent=4)
+
+
+def _given(argument: Argument) -> str:
+    """Return what an argument of a step is, and when it is needed."""
+    needed = f" Required if {in_prose(argument.when.expression)}." if argument.when else ""
+    return f"{argument.doc}{' Like the weights.' if argument.is_tree else ''}{needed}"
 
 
 def function_docstring(spec: Spec, function: NamedFunction) -> str:

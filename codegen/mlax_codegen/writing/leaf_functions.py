@@ -1,7 +1,7 @@
 """Equations as code: leaf functions, and what is computed once a step."""
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.checking.plans import LeafPlan
@@ -52,8 +52,9 @@ class Equations:
         given += [f"{GRADIENT}: Array"] if of_step else []
         if plan.weights or not of_step:
             given.append(f"{WEIGHT}: {self.annotations.weights if of_step else 'Array'}")
+        given += [f"{name}: {self.annotations.other(name)}" for name in plan.trees]
         given += [f"{slot}: {self.annotations.slot(slot)}" for slot in (*plan.inputs, *plan.slots)]
-        scalars = [f"{name}: {self.annotations.scalar(name)}" for name in plan.scalars]
+        scalars = [f"{name}: {self.annotations.other(name)}" for name in plan.scalars]
         given += ["*", *scalars] if scalars else []
         slots = [self.annotations.slot(slot) for slot in plan.slots]
         if kind == "totals":
@@ -94,10 +95,11 @@ class Equations:
         }
         slots = {slot.name: f"state.{slot.name}" for slot in self.spec.slots}
         phases = [plan for plan in self.analysis.phases if plan.totals]
+        tests = self._tests(argument.name for argument in self.spec.arguments)
         for phase, plan in zip(self.spec.phases, self.analysis.phases, strict=True):
             if phase.scalars is not None:
-                yield from _scalars(guarded(with_operators(phase.scalars)), names)
-            inputs = ["gradients", *(["weights"] if plan.weights else [])]
+                yield from _scalars(guarded(with_operators(phase.scalars)), names, tests)
+            inputs = ["gradients", *(["weights"] if plan.weights else []), *plan.trees]
             inputs += [slots[slot] for slot in plan.inputs]
             call = self._call(plan, inputs, [slots[slot] for slot in plan.slots], names)
             slots |= {slot: slot for slot in plan.slots}
@@ -164,6 +166,11 @@ class Equations:
         given += [f"{name}={values.get(name, name)}" for name in plan.scalars]
         return f"{function}({', '.join(given)})"
 
+    def _tests(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the test that each of those names is there that may not be."""
+        found = {name: self.annotations.test(name) for name in names}
+        return {name: test for name, test in found.items() if test is not None}
+
     def _leaf(self, plan: LeafPlan, whole: str) -> Iterator[str]:
         """Yield the code of a leaf function, beginning with what it reads of the leaf's shape."""
         read = set(names_in(plan.code.body))
@@ -174,24 +181,21 @@ class Equations:
             yield from (f"{name} = {value}" for name, value in of_leaf.items() if name in read)
         yield from self.shapes.values(read, of_leaf[SHAPE], of_leaf[NDIM])
         names = names if assigned else {**names, **of_leaf}
-        tests = {
-            slot: test
-            for slot in (*plan.inputs, *plan.slots)
-            if (test := self.annotations.test(slot)) is not None
-        }
+        tests = self._tests([*plan.trees, *plan.inputs, *plan.slots, *plan.scalars])
         if whole == GRADIENT and plan.weights and self.annotations.weights != "Array":
             tests[WEIGHT] = f"{WEIGHT} is not None"
         text = guarded(with_operators(plan.code))
         yield from Narrowing(text, names, tests).statements(ast.parse(text).body)
 
 
-def _scalars(text: str, names: dict[str, str]) -> Iterator[str]:
+def _scalars(text: str, names: dict[str, str], tests: Mapping[str, str]) -> Iterator[str]:
     """Yield equations of a step as code; what they assign is read by its own name from then on."""
+    narrowing = Narrowing(text, names, tests)
     for statement in ast.parse(text).body:
         assigned = set(assigned_in([statement]))
         if isinstance(statement, ast.If):
             for name in sorted(assigned & set(names)):  # so that it has a value in each branch
                 yield f"{name} = {names.pop(name)}"
-        yield from Narrowing(text, names, {}).statements([statement])
+        yield from narrowing.statements([statement])
         for name in assigned:
             names.pop(name, None)

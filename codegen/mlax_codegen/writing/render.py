@@ -74,7 +74,8 @@ def laid_out(text: str) -> str:
     in_docstring = False
     for line in text.split("\n"):
         quotes = line.count('"""')
-        if in_docstring or quotes or line.startswith("#"):
+        item = line.lstrip().startswith(('"', "'"))  # of a dict, a string that is not broken
+        if in_docstring or quotes or line.startswith("#") or (item and not statement):
             lines.append(line)
         elif statement or line.endswith("("):
             statement.append(line)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import acprop as acprop
+    from . import adahessian as adahessian
     from . import cautious_adamw as cautious_adamw
     from . import dadapt_adamw as dadapt_adamw
     from . import dog as dog
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     from . import schedule_free_sgd as schedule_free_sgd
     from . import shampoo as shampoo
     from . import soap as soap
+    from . import sophia_h as sophia_h
     from . import tiger as tiger
     from .acprop import ACProp as ACProp
+    from .adahessian import AdaHessian as AdaHessian
     from .cautious_adamw import CautiousAdamW as CautiousAdamW
     from .dadapt_adamw import DAdaptAdamW as DAdaptAdamW
     from .dog import DoG as DoG
@@ -27,12 +30,14 @@ if TYPE_CHECKING:
     from .schedule_free_sgd import ScheduleFreeSGD as ScheduleFreeSGD
     from .shampoo import Shampoo as Shampoo
     from .soap import SOAP as SOAP
+    from .sophia_h import SophiaH as SophiaH
     from .tiger import Tiger as Tiger
 else:
     from importlib import import_module
 
     _MODULE_OF = {
         "ACProp": "acprop",
+        "AdaHessian": "adahessian",
         "CautiousAdamW": "cautious_adamw",
         "DAdaptAdamW": "dadapt_adamw",
         "DoG": "dog",
@@ -43,6 +48,7 @@ else:
         "ScheduleFreeSGD": "schedule_free_sgd",
         "Shampoo": "shampoo",
         "SOAP": "soap",
+        "SophiaH": "sophia_h",
         "Tiger": "tiger",
     }
 
@@ -60,6 +66,7 @@ __all__ = [
     "MARS",
     "SOAP",
     "ACProp",
+    "AdaHessian",
     "CautiousAdamW",
     "DAdaptAdamW",
     "DoG",
@@ -68,8 +75,10 @@ __all__ = [
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
     "Shampoo",
+    "SophiaH",
     "Tiger",
     "acprop",
+    "adahessian",
     "cautious_adamw",
     "dadapt_adamw",
     "dog",
@@ -80,5 +89,6 @@ __all__ = [
     "schedule_free_sgd",
     "shampoo",
     "soap",
+    "sophia_h",
     "tiger",
 ]

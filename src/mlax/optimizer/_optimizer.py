@@ -11,6 +11,7 @@ in their places.
 
 import dataclasses
 import functools
+import inspect
 import operator
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
@@ -307,11 +308,16 @@ def _asking(cls: type, called: str, method: Callable[..., T]) -> Callable[..., T
     said: Any = cls.__dict__.get("arguments")
     if not isinstance(said, Mapping):
         return method
-    arguments = cast("Mapping[str, str]", said)
+    parameters = inspect.signature(method).parameters
+    needed = {
+        name: doc
+        for name, doc in cast("Mapping[str, str]", said).items()
+        if parameters[name].default is inspect.Parameter.empty
+    }
 
     @functools.wraps(method)
     def asking(*args: Any, **kwargs: Any) -> T:
-        for name, doc in arguments.items():
+        for name, doc in needed.items():
             if name not in kwargs:
                 raise TypeError(
                     f"{cls.__name__}.{called} needs `{name}`.\n  Pass {called}(..., {name}=...): {doc}"

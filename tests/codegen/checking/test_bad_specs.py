@@ -10,6 +10,8 @@ from mlax_codegen.reading.spec import read_spec
 from mlax_codegen.writing.render import render_module
 from tests.codegen.checking.bad_constructs import CASES as RARE
 from tests.codegen.checking.bad_constructs import RICH
+from tests.codegen.checking.bad_phases import CASES as OF_PHASES
+from tests.codegen.checking.bad_phases import PHASES
 from tests.codegen.checking.bad_specs import CASES, GOOD, Bad
 
 
@@ -43,6 +45,12 @@ def test_one_mistake_gets_one_message(case: Bad) -> None:
 @pytest.mark.parametrize("case", RARE.values(), ids=list(RARE))
 def test_one_mistake_in_a_rare_construct(case: Bad) -> None:
     expect(RICH, case)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("case", OF_PHASES.values(), ids=list(OF_PHASES))
+def test_one_mistake_in_arguments_or_phases(case: Bad) -> None:
+    expect(PHASES, case)
 
 
 def expect(good: str, case: Bad) -> None:

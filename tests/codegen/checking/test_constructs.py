@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from mlax import LeafMismatchError
 from mlax_codegen.cli import main
 from tests.quickly import QUICKLY
 
@@ -76,12 +77,15 @@ def test_steps_keep_the_state_as_it_is(path: Path, weights: Any) -> None:
     optimizer = optimizer_class()
     state = optimizer.init(weights)
     first = described((weights, state))
-    loss = {"value": jnp.ones(())} if path.stem in {"polyak_sgd", "rich"} else {}
+    trees = getattr(optimizer, "trees", ())
+    names = {*getattr(optimizer, "arguments", ())} - {*trees}
+    numbers = dict.fromkeys(names, jnp.ones(()))
 
     def step(carry: Any, scale: Any) -> Any:
         weights, state = carry
         gradients = jax.tree.map(lambda x: scale.astype(x.dtype) * (x + 1), weights)
-        return optimizer.apply_gradients(gradients, state, weights, **loss), None
+        given = numbers | dict.fromkeys(trees, gradients)
+        return optimizer.apply_gradients(gradients, state, weights, **given), None
 
     # The equations are compiled once: that is most of the time. A scan refuses a state that changes its types.
     run = jax.jit(
@@ -91,10 +95,11 @@ def test_steps_keep_the_state_as_it_is(path: Path, weights: Any) -> None:
         after = run((weights, state), jnp.array([first_scale, 1.0, 1.0, 1.0]))
         assert described(after) == first
         assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(after[0]))
-    updates, _ = jax.eval_shape(functools.partial(optimizer.step, **loss), weights, state, weights)
+    given = numbers | dict.fromkeys(trees, weights)
+    updates, _ = jax.eval_shape(functools.partial(optimizer.step, **given), weights, state, weights)
     assert described(updates) == described(weights)
     random = optimizer_class(stochastic_rounding=True)
-    take_step = functools.partial(random.apply_gradients, **loss)
+    take_step = functools.partial(random.apply_gradients, **given)
     shapes = jax.eval_shape(take_step, weights, random.init(weights), weights)
     assert described(shapes) == described((weights, random.init(weights)))
 
@@ -118,6 +123,24 @@ def test_work_of_some_steps_and_totals() -> None:
     _, state = optimizer.step(gradients, optimizer.init(weights), moved, value=jnp.ones(()))
     assert state.d == pytest.approx(7 / 7, rel=1e-4)  # sum of g (w0 - w) over sum of g²
     assert rich.start(state, weights)["b"].tolist() == pytest.approx([3.0] * 3, rel=1e-4)
+
+
+@pytest.mark.usefixtures("package")
+def test_arguments_are_asked_for_where_an_option_needs_them() -> None:
+    from constructs import phases  # type: ignore[import-not-found]
+
+    weights, loss = {"a": jnp.ones(2)}, jnp.ones(())
+    optimizer = phases.Phases()
+    state = optimizer.init(weights)
+    step = functools.partial(optimizer.step, weights, state, weights)
+    with pytest.raises(TypeError, match=r"step needs `hessian`.\n  Pass step"):
+        step(before=weights, loss=loss)
+    with pytest.raises(TypeError, match=r"step needs `before` \(exact is True\).\n  Pass step"):
+        step(hessian=weights, loss=loss)
+    with pytest.raises(LeafMismatchError, match=r"phases.step: .*`weights`.*\n  before\['a'\]"):
+        step(hessian=weights, before={"a": jnp.ones(2, jnp.bfloat16)}, loss=loss)
+    other = phases.Phases(exact=False)
+    other.step(weights, other.init(weights), weights, hessian=weights)
 
 
 def test_what_several_functions_need_is_written_once(package: Path) -> None:

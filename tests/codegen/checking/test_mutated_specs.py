@@ -22,6 +22,7 @@ from mlax_codegen.cli import main
 from mlax_codegen.reading.spec import Spec, read_spec
 from mlax_codegen.resources import built_in_specs
 from tests.codegen.checking.bad_constructs import RICH
+from tests.codegen.checking.bad_phases import PHASES
 from tests.codegen.checking.bad_specs import GOOD
 
 pytestmark = pytest.mark.one_python
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.one_python
 Mutation: TypeAlias = Callable[[str, random.Random], str]
 
 WORDS = [
-    *re.findall(r"\w+", RICH),
+    *re.findall(r"\w+", RICH + PHASES),
     "g",
     "w",
     "t",
@@ -129,7 +130,7 @@ def take_a_step(spec: Spec, code: str) -> None:
     module = types.ModuleType("probe")
     exec(compile(code, "probe.py", "exec"), vars(module))
     optimizer: Any = getattr(module, spec.class_name)()
-    arguments = {argument.name: jnp.ones(()) for argument in spec.arguments}
+    arguments = {a.name: WEIGHTS if a.is_tree else jnp.ones(()) for a in spec.arguments}
     state = jax.eval_shape(optimizer.init, WEIGHTS)
 
     def step(state: Any, weights: Any) -> Any:
@@ -145,7 +146,7 @@ HERE = Path(__file__).parents[1] / "specs"
 FILES = [path for path in built_in_specs() if path.stem in {"shampoo", "sm3"}]
 FILES += [HERE / "adafactor.toml", HERE / "muon.toml", HERE / "conditions.toml"]
 WHOLE = [path.read_text().replace(f'name = "{path.stem}"', 'name = "probe"') for path in FILES]
-SPECS = [GOOD, RICH, *WHOLE]
+SPECS = [GOOD, RICH, PHASES, *WHOLE]
 
 
 @pytest.mark.filterwarnings("ignore:a slot in")

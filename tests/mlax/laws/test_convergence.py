@@ -47,6 +47,7 @@ SETTINGS = {
     "adadelta": Settings(1.0, 2.0, COARSE),
     "adafactor": Settings(1.0, 0.06, COARSE),
     "adagrad": Settings(1.0, 2.0, COARSE),
+    "adahessian": Settings(1.0, 0.6, COARSE),
     "adam": Settings(1.0, 1.0),
     "adamax": Settings(1.0, 3.0),
     "adamaxw": Settings(1.0, 3.0),
@@ -86,6 +87,7 @@ SETTINGS = {
     "signum": Settings(0.006, 0.003),
     "sm3": Settings(1.0, 10.0),
     "soap": Settings(0.6, 0.02),
+    "sophia_h": Settings(1.0, 1.0),
     "tiger": Settings(0.01, 0.006),
     "yogi": Settings(1.0, 1.0),
 }
@@ -107,8 +109,6 @@ def test_it_gets_to_a_stated_loss(name: str) -> None:
     """Both with one compilation: which function it is, is a run-time value."""
     assert name in SETTINGS, f"add a row for {name} to SETTINGS"
     settings = SETTINGS[name]
-    keywords = arguments(name)
-    assert set(keywords) <= {"value"}
 
     @jax.jit
     def run(bent: Any, rate: Any) -> Any:
@@ -120,7 +120,10 @@ def test_it_gets_to_a_stated_loss(name: str) -> None:
             value, gradients = jax.value_and_grad(loss)(weights)
             factor = jnp.minimum(1, (i + 1) / WARM_UP) * (1 - i / STEPS)
             state = with_rate(name, state, rate * factor)
-            given = dict.fromkeys(keywords, value)
+            given = {"value": value} if "value" in arguments(name, gradients) else {}
+            if "hessian" in arguments(name, gradients):
+                ones = jax.tree.map(jnp.ones_like, weights)
+                given["hessian"] = jax.jvp(jax.grad(loss), (weights,), (ones,))[1]
             updates, state = step(name, gradients, state, weights, **given)
             return (apply_updates(updates, weights), state), None
 

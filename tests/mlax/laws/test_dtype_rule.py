@@ -94,10 +94,10 @@ def test_without_weights_gradients_are_compared_with_the_slots(name: str) -> Non
     if weights.default is weights.empty or not slots(state):
         return
     with contextlib.suppress(ValueError):  # these hyperparameters read the weights
-        function(WEIGHTS, state, **arguments(name))
+        function(WEIGHTS, state, **arguments(name, WEIGHTS))
         for path, tree in with_one_wrong(WEIGHTS):
             with pytest.raises(LeafMismatchError, match=re.escape(path)):
-                function(tree, state, **arguments(name))
+                function(tree, state, **arguments(name, WEIGHTS))
 
 
 @every_optimizer

@@ -180,11 +180,11 @@ def start_and_gradients() -> Any:
 
 @pytest.mark.parametrize("name", IN_EIGHT_BITS)
 def test_steps_follow_those_in_float32(name: str) -> None:
-    module, given = MODULES[name], arguments(name)
+    module = MODULES[name]
     start, gradients = start_and_gradients()
 
     def one(state: Any, w: Any, g: Any) -> Any:
-        w, state = module.apply_gradients(g, state, w, **given)[:2]
+        w, state = module.apply_gradients(g, state, w, **arguments(name, g))[:2]
         return state, w
 
     def run(dtype: Any) -> Any:

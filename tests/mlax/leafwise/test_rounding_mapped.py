@@ -181,7 +181,7 @@ def step_of_module(name: str, dtype: Any, *, applied: bool = True) -> tuple[str,
     weights = {"w": jnp.ones((4, 3), dtype)}
     state = init(name, weights, stochastic_rounding=True)
     function = MODULES[name].apply_gradients if applied else MODULES[name].step
-    run = functools.partial(function, **arguments(name))
+    run = functools.partial(function, **arguments(name, weights))
     return str(jax.make_jaxpr(run)(weights, state, weights)), state
 
 
@@ -204,7 +204,8 @@ def test_wide_leaves_do_not_notice(name: str) -> None:
     results: list[Any] = []
     for stochastic in (False, True):
         state = init(name, weights, stochastic_rounding=stochastic)
-        new, after = MODULES[name].apply_gradients(weights, state, weights, **arguments(name))
+        given = arguments(name, weights)
+        new, after = MODULES[name].apply_gradients(weights, state, weights, **given)
         results.append([new, *slots(after).values()])
     assert not tree_equal(*results)
     for nearest, random in zip(*results, strict=True):

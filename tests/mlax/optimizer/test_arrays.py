@@ -57,8 +57,9 @@ def test_a_step_with_arrays_is_the_step_with_numbers(name: str) -> None:
         weights, state = start, optimizer.init(start)
         assert len(jax.tree.leaves(state.hyperparameters)) == len(values)
         for step in range(3):
-            given = gradients_at(step, start)
-            weights, state = optimizer.apply_gradients(given, state, weights, **arguments(name))
+            gradients = gradients_at(step, start)
+            given = arguments(name, gradients)
+            weights, state = optimizer.apply_gradients(gradients, state, weights, **given)
         return sum(map(jnp.sum, jax.tree.leaves(weights))), weights
 
     fixed = jax.jit(lambda: moved({})[1])()

@@ -93,7 +93,7 @@ def test_the_class_gives_the_results_of_the_functions(name: str, options: dict[s
     weights, gradients = trees(name)
     cls: Any = optimizer_class(MODULES[name])
     optimizer = cls(**{rate_name(name): 0.3}, **options)
-    given = arguments(name)
+    given = arguments(name, gradients)
     state = optimizer.init(weights)
     assert tree_equal(state, init(name, weights, 0.3, **options))
     updates, after = optimizer.step(gradients, state, weights, **given)
@@ -230,7 +230,7 @@ def test_pickles_continue_in_a_fresh_process(tmp_path: Path) -> None:
     for i, name in enumerate(MODULES):
         weights, gradients = trees(name)
         optimizer: Any = optimizer_class(MODULES[name])()
-        given = arguments(name)
+        given = arguments(name, gradients)
         _, state = optimizer.step(gradients, optimizer.init(weights), weights, **given)
         path = tmp_path / f"{i}.pickle"
         path.write_bytes(pickle.dumps((given, optimizer, state, gradients, weights)))

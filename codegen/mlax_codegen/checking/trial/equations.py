@@ -52,8 +52,9 @@ class Equations(Conditions):
         slots = {slot.name: self.slot(slot, static) for slot in spec.slots}
         leaf = Array(self._leaf)
         state: Known = {scalar.name: SCALAR for scalar in spec.scalars if not scalar.is_key}
-        arguments = [*(argument.name for argument in spec.arguments), STEP_NUMBER, TOTAL_COUNT]
-        once: Known = {**hyperparameters, **state, **dict.fromkeys(arguments, SCALAR)}
+        numbers = [*(a.name for a in spec.arguments if not a.is_tree), STEP_NUMBER, TOTAL_COUNT]
+        trees: Known = {a.name: leaf for a in spec.arguments if a.is_tree}
+        once: Known = {**hyperparameters, **state, **dict.fromkeys(numbers, SCALAR)}
         for phase in spec.phases:
             if phase.scalars is not None:
                 self._known = once
@@ -62,11 +63,11 @@ class Equations(Conditions):
             # `scalars` may compute with Python numbers alone (1 - b1), but what they assign reaches
             # the leaves as an array. So no interval is kept: an array cannot be an index or a size.
             arrays = {name: SCALAR for name in once if name not in hyperparameters}
-            self._known = {**static, **arrays, **slots, GRADIENT: leaf, WEIGHT: leaf}
+            self._known = {**static, **arrays, **trees, **slots, GRADIENT: leaf, WEIGHT: leaf}
             self.block(phase.leaf)
             # New names are totals, or local to the leaf. The flow check lets no later phase read
             # the latter, so they need not be distinguished here.
-            new = {name for name in self._known if name not in {*static, *slots, *arrays}}
+            new = {name for name in self._known if name not in {*static, *trees, *slots, *arrays}}
             once |= dict.fromkeys(new, SCALAR)
         for function in spec.functions:
             self._known = {**static, **state, **slots, WEIGHT: leaf}

@@ -17,7 +17,15 @@ else:
     Inner = TypeVar("Inner")
     P = ParamSpec("P")
 
-__all__ = ["Inner", "OptimizerLike", "P", "accepted", "arguments_after_trees", "arguments_of"]
+__all__ = [
+    "Inner",
+    "OptimizerLike",
+    "P",
+    "accepted",
+    "arguments_after_trees",
+    "arguments_of",
+    "trees_of",
+]
 
 
 @runtime_checkable
@@ -51,6 +59,11 @@ def arguments_of(optimizer: OptimizerLike[Any, ...]) -> frozenset[str] | None:
         names: Iterable[str] | None = cast("Any", optimizer).arguments
         return None if names is None else frozenset(names)
     return arguments_after_trees(optimizer.step)
+
+
+def trees_of(optimizer: OptimizerLike[Any, ...]) -> frozenset[str]:
+    """Return the names of those arguments of `step` that are trees like the weights: `trees`, if it has that."""
+    return frozenset(cast("Iterable[str]", getattr(optimizer, "trees", ())))
 
 
 def arguments_after_trees(function: Callable[..., Any]) -> frozenset[str] | None:

@@ -22,10 +22,10 @@ from jaxtyping import Array
 from mlax._jax.tracing import cond, is_tracer
 from mlax._jax.trees import leaves
 from mlax.leafwise import Output, Rounding, map_leaves
-from mlax.optim.transformations._protocol import Inner, OptimizerLike, P, arguments_of
+from mlax.optim.transformations._protocol import Inner, OptimizerLike, P, arguments_of, trees_of
 from mlax.optimizer import Optimizer, apply_updates, merged, trainable, zeros
 from mlax.optimizer._specified import Specification
-from mlax.typing import Weights
+from mlax.typing import Weights, checked
 
 __all__ = [
     "Arguments",
@@ -173,6 +173,15 @@ def _inside(optimizer: Optimizer) -> Iterator[Optimizer]:
                 yield from _inside(one)
 
 
+@checked
+def _step(gradients: Weights, **arguments: Weights) -> None:
+    """Raise an error if an argument that is a tree does not correspond to the gradients."""
+    del gradients, arguments
+
+
+_step.__module__ = "mlax.optim"  # error messages name optim.step
+
+
 class Transformation(Optimizer):
     """Base class of all optimizers that are not generated. A subclass has `init`, `_step`, and a NamedTuple as
     its state.
@@ -195,6 +204,11 @@ class Transformation(Optimizer):
     @property
     def arguments(self) -> frozenset[str] | None:
         """Names of the keyword arguments of `step`; None if it takes any."""
+        return frozenset()
+
+    @property
+    def trees(self) -> frozenset[str]:
+        """Names of those arguments that are trees like the weights."""
         return frozenset()
 
     @property
@@ -262,7 +276,12 @@ class Transformation(Optimizer):
         own = self.with_arrays(state.hyperparameters)
         if weights is None and move.new_weights and leaves(gradients):
             raise ValueError(f"{type(self).__name__}: apply_gradients needs the weights")
-        result, state = own._step(move, gradients, state, weights, arguments)
+        trees = {name: value for name, value in arguments.items() if name in self.trees}
+        given = {name: value for name, value in trees.items() if value is not None}
+        if given:
+            _step(gradients, **given)
+        others = {name: value for name, value in arguments.items() if name not in trees}
+        result, state = own._step(move, gradients, state, weights, {**others, **given})
         if own is not self:  # buffers of their own, since the state that was given may be donated
             h = jax.tree.map(jnp.copy, state.hyperparameters)
             state = state._replace(hyperparameters=h)
@@ -307,6 +326,11 @@ class Wrapper(Transformation, Generic[Inner, P]):
     def arguments(self) -> frozenset[str] | None:
         """Names of the keyword arguments of `step`: those of the optimizer inside; None if it takes any."""
         return arguments_of(self.optimizer)
+
+    @property
+    def trees(self) -> frozenset[str]:
+        """Names of those arguments that are trees like the weights."""
+        return trees_of(self.optimizer)
 
     def evaluation_weights(self, state: Any, weights: Weights) -> Weights:
         """Return the weights to evaluate, if the optimizer inside has others than those it trains.

@@ -83,8 +83,12 @@ class MasterWeights(Wrapper[Inner, P]):
         arguments: Arguments,
     ) -> "tuple[Weights, State[Weights, Inner]]":
         weights = self._needs(weights)
+        wide = {
+            name: cast_like(value, state.master) if name in self.trees else value
+            for name, value in arguments.items()
+        }
         master, inner = Move(new_weights=True).by(
-            self.optimizer, cast_like(gradients, state.master), state.inner, state.master, arguments
+            self.optimizer, cast_like(gradients, state.master), state.inner, state.master, wide
         )
         next_state = State(one_more(state.step), master, inner, state.hyperparameters)
         if move.new_weights:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar, 
 
 from mlax._jax.trees import flatten, leaves
 from mlax.optim.transformations._paths import PathPredicate, answers, holds, warn_of_none
-from mlax.optim.transformations._protocol import OptimizerLike, accepted, arguments_of
+from mlax.optim.transformations._protocol import OptimizerLike, accepted, arguments_of, trees_of
 from mlax.optim.transformations._wrapping import Arguments, Move, Transformation, as_optimizer
 from mlax.optimizer import exportable, no_steps, one_more, trainable
 from mlax.optimizer._specified import Specification
@@ -38,7 +38,7 @@ class MultiOptimizer(Transformation):
 
     Each optimizer sees a tree with the structure of the weights, with None in place of weights of
     other optimizers. Keyword arguments, such as the loss, are passed to those optimizers that take
-    them.
+    them; trees like the weights, such as the diagonal of the Hessian, in parts too.
 
     Args:
         optimizers: One or more optimizers.
@@ -70,6 +70,11 @@ class MultiOptimizer(Transformation):
                 return None
             names |= more
         return names
+
+    @property
+    def trees(self) -> frozenset[str]:
+        """Names of those arguments that are trees like the weights."""
+        return frozenset[str]().union(*map(trees_of, self.optimizers))
 
     def init(self, weights: Weights) -> "State[Weights]":
         """Return the state before the first step. For a Module: of its unfrozen parameters."""
@@ -123,14 +128,13 @@ class MultiOptimizer(Transformation):
         groups = self.groups(gradients if weights is None else weights)
         count = len(self.optimizers)
         some = [None] * count if weights is None else self._split(weights, groups)
+        given = self._given(arguments, groups)
         results: list[Any] = []
         inner: list[Any] = []
-        for optimizer, part, before, part_weights in zip(
-            self.optimizers, self._split(gradients, groups), state.inner, some, strict=True
+        for optimizer, part, before, part_weights, own in zip(
+            self.optimizers, self._split(gradients, groups), state.inner, some, given, strict=True
         ):
-            result, after = move.by(
-                optimizer, part, before, part_weights, accepted(optimizer, arguments)
-            )
+            result, after = move.by(optimizer, part, before, part_weights, accepted(optimizer, own))
             results.append(result)
             inner.append(after)
         return _joined(results, groups), State(
@@ -149,6 +153,15 @@ class MultiOptimizer(Transformation):
             return len(self.filters)
 
         return answers("MultiOptimizer.filters", group, trainable(weights))
+
+    def _given(self, arguments: Arguments, groups: Any) -> list[Arguments]:
+        """Return the keyword arguments for each optimizer: of trees like the weights, its part."""
+        given: list[dict[str, Any]] = [dict(arguments) for _ in self.optimizers]
+        for name in self.trees & {*arguments}:
+            parts = self._split(arguments[name], groups)
+            for own, part in zip(given, parts, strict=True):
+                own[name] = part
+        return [*given]
 
     def _split(self, tree: T, groups: Any) -> list[T]:
         """Return a tree for each optimizer."""

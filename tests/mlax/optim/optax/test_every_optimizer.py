@@ -49,7 +49,7 @@ def test_the_adapter_is_the_optimizer(name: str, options: dict[str, Any]) -> Non
         return transformation.update(gradients, state, weights, **given, unexpected=given)
 
     state = jax.jit(transformation.init)(WEIGHTS)
-    everything = (GRADIENTS, state, WEIGHTS, arguments(name))
+    everything = (GRADIENTS, state, WEIGHTS, arguments(name, GRADIENTS))
     traced, result = jax.make_jaxpr(adapted, return_shape=True)(*everything)
     assert str(traced) == str(jax.make_jaxpr(native)(*everything))
     assert shape_of(result) == shape_of((WEIGHTS, state))
@@ -87,7 +87,7 @@ def test_weights_are_asked_for_where_they_are_read(name: str) -> None:
 
     def update() -> Any:
         return jax.eval_shape(
-            lambda s: transformation.update(GRADIENTS, s, **arguments(name)), state
+            lambda s: transformation.update(GRADIENTS, s, **arguments(name, GRADIENTS)), state
         )
 
     if (
@@ -118,7 +118,7 @@ def test_injected_numbers_win(name: str) -> None:
     assert all(getattr(state.hyperparameters, key) is HELD for key in given)
 
     def numbers_of_the_step(numbers: Any) -> Any:  # what else is in the step, XLA leaves out
-        _, after = factory(numbers).update(GRADIENTS, state, WEIGHTS, **arguments(name))
+        _, after = factory(numbers).update(GRADIENTS, state, WEIGHTS, **arguments(name, GRADIENTS))
         return {key: getattr(after, key) for key in given}
 
     arrays = {key: jnp.float32(value) for key, value in given.items()}

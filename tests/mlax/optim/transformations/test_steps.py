@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from mlax import LeafMismatchError, Module, Parameter, Variable, optim
+from mlax.experimental.optim import SophiaH
 from mlax.optim.transformations._wrapping import Transformation
 from mlax.tree import tree_equal
 from tests.mlax.optim.transformations.examples import (
@@ -253,6 +254,24 @@ class Own:
 
     def step(self, gradients: Any, state: Any, weights: Any = None) -> Any:
         return jax.tree.map(lambda g: -g, gradients), {"seen": state["seen"] + 1}
+
+
+def test_trees_among_the_arguments_follow_the_gradients() -> None:
+    """In parts, in a wider dtype; the step is that of the optimizer inside alone."""
+    sophia = SophiaH(0.1, p=0.5, interval=2)
+    w, g = weights(jnp.bfloat16), gradients(jnp.bfloat16)
+    several = optim.MultiOptimizer([optim.ClipGradients(sophia, max_norm=9.0), SGD], [first])
+    optimizer = optim.MasterWeights(several)
+    assert optimizer.trees == {"hessian"}
+    _, state = optimizer.step(g, optimizer.init(w), w, hessian=jax.tree.map(jnp.abs, g))
+    alone, wide = {"a": weights()["a"]}, {"a": gradients()["a"]}
+    hessian = {"a": jnp.abs(wide["a"])}
+    expected, _ = sophia.apply_gradients(wide, sophia.init(alone), alone, hessian=hessian)
+    assert close(state.master["a"], expected["a"])
+    with pytest.raises(LeafMismatchError, match=r"optim.step: .*\n  arguments\['hessian'\]\['b'\]"):
+        optimizer.step(g, state, w, hessian={"a": g["a"]})
+    with pytest.raises(TypeError, match=r"SophiaH\.apply_gradients needs `hessian`"):
+        optimizer.step(g, state, w)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,79 @@
+"""Optimizers that neither Optax nor MLX nor PyTorch has, compared with what other implementations did once.
+
+`oracles` has weights and what steps were given, 25 gradients and diagonals of a Hessian, and for each optimizer the
+weights after these steps, in float64. They were made with pytorch_optimizer 4.1.0, in which a 1e-15 that it adds under
+roots was set to 0, or with the paper's equations in NumPy.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlax.optimizer import apply_updates
+from tests.mlax.generated_optimizers import MODULES, arguments
+from tests.mlax.parity.comparison import difference
+from tests.quickly import QUICKLY
+
+pytestmark = pytest.mark.one_python
+
+OTHER: dict[str, dict[str, Any]] = {
+    "adahessian": {
+        "learning_rate": 0.02,
+        "b1": 0.8,
+        "b2": 0.9,
+        "hessian_power": 0.5,
+        "interval": 3,
+        "eps": 1e-4,
+        "weight_decay": 0.1,
+    },
+    "sophia_h": {
+        "learning_rate": 0.02,
+        "b1": 0.9,
+        "b2": 0.8,
+        "p": 0.5,
+        "interval": 3,
+        "eps": 1e-2,
+        "weight_decay": 0.1,
+    },
+}
+"""For each optimizer the hyperparameters of its second oracle; those of the first are its defaults."""
+
+
+@cache
+def recorded(file: str) -> dict[str, dict[str, Any]]:
+    """Return the trees in a file, by name."""
+    found: dict[str, dict[str, Any]] = {}
+    with np.load(Path(__file__).parent / "oracles" / f"{file}.npz") as arrays:
+        for name in arrays:
+            tree, _, leaf = name.partition("/")
+            found.setdefault(tree, {})[leaf] = arrays[name]
+    return found
+
+
+@pytest.mark.parametrize("options", ["default", "other"])
+@pytest.mark.parametrize("name", OTHER)
+def test_oracle(name: str, options: str) -> None:
+    module, given = MODULES[name], recorded("inputs")
+    hyperparameters = OTHER[name] if options == "other" else {}
+
+    def body(carry: Any, at: Any) -> Any:
+        weights, state = carry
+        g = at["gradients"]
+        keywords = {keyword: at[keyword] for keyword in arguments(name, g)}
+        updates, state = module.step(g, state, weights, **keywords)
+        return (apply_updates(updates, weights), state), None
+
+    def train(weights: Any, steps: Any) -> Any:
+        state = module.init(weights, **hyperparameters)
+        return jax.lax.scan(body, (weights, state), steps)[0][0]
+
+    with jax.enable_x64(True):
+        weights, steps = jax.tree.map(jnp.asarray, (given["weights"], given))
+        del steps["weights"]
+        final = jax.jit(train, compiler_options=QUICKLY)(weights, steps)
+    assert difference(final, recorded(name)[options]) < 1e-12
