@@ -134,7 +134,16 @@ class Names:
 
     def invisible(self, name: str, block: Block) -> str | None:
         """Return why a block cannot read a name that exists elsewhere; None if no block can."""
-        of_leaf = {GRADIENT, WEIGHT, SHAPE, NDIM, COUNT, *self.trees, *self.slots, *self.spec.shapes}
+        of_leaf = {
+            GRADIENT,
+            WEIGHT,
+            SHAPE,
+            NDIM,
+            COUNT,
+            *self.trees,
+            *self.slots,
+            *self.spec.shapes,
+        }
         if block is Block.SCALARS:
             if name in of_leaf:
                 why = "has a value for each leaf, but `scalars` are computed once per step"

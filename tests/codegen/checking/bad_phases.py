@@ -59,11 +59,12 @@ CASES: dict[str, Bad] = {
         "hessian",
     ),
     "tree of another shape": Bad(
-        "(1 - b2) * hessian",
-        "(1 - b2) * mean(hessian, 0)",
-        "30:57",
-        "axis 0 does not exist: the array has no axes, for leaves with no axes; test `ndim > 0` first",
-        "mean(hessian, 0)",
+        "    d = g + b2 * d\n",
+        "    d = mean(hessian)\n",
+        "29:9",
+        "'d' must have the shape of the leaf, but this is a single number, for leaves with 1 axis; "
+        'give the slot shape = "()"',
+        "mean(hessian)",
     ),
     "tree in a shape": Bad(
         "curvature = { init = 1.0,",
