@@ -4,10 +4,12 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Integer
 
 from mlax._jax.dtypes import largest_number
+from mlax._jax.transforms import jit
 
 __all__ = [
     "absolute",
@@ -62,16 +64,19 @@ def is_label(x: Float[Array, "n"], label: Integer[Array, ""]) -> Bool[Array, "n"
     return jnp.arange(x.size) == lax.convert_element_type(label, jnp.result_type(int))
 
 
+@jit
 def picked(x: Float[Array, "n"], label: Integer[Array, ""]) -> Float[Array, ""]:
     """Return the element at the place of the label. If the label is negative or too large, that and the derivative by
     each element are NaN, so that a wrong label is not taken for one that teaches nothing.
     """
     chosen = is_label(x, label)
-    share = jnp.where(jnp.any(chosen), as_floats(chosen, x), jnp.nan)
-    return jnp.sum(jnp.where(share == 0, 0.0, share * x))
+    found = jnp.any(chosen)
+    factor = lax.select(found, jnp.ones((), x.dtype), jnp.full((), jnp.nan, x.dtype))
+    return factor * jnp.sum(_or_zero(chosen | ~found, x))
 
 
 @jax.custom_jvp
+@jit
 def surprisals(logits: Float[Array, "n"]) -> Float[Array, "n"]:
     """Return `-log(softmax(logits))`.
 
@@ -79,10 +84,10 @@ def surprisals(logits: Float[Array, "n"]) -> Float[Array, "n"]:
     logit from the largest one, and log1p of the other exponentials relative to the largest. A logit
     of -inf has probability 0; if all are -inf, all have probability 0.
     """
-    largest = jnp.max(logits)
-    largest = jnp.where(largest == -jnp.inf, 0.0, largest)
-    others = jnp.arange(logits.size) != jnp.argmax(logits)
-    rest = jnp.sum(jnp.where(others, jnp.exp(logits - largest), 0.0))
+    first = lax.iota(np.int32, logits.size) == lax.argmax(logits, 0, np.int32)
+    largest = jnp.sum(_or_zero(first, logits))
+    largest = lax.select(largest == -jnp.inf, jnp.zeros((), logits.dtype), largest)
+    rest = jnp.sum(_or_zero(~first, jnp.exp(logits - largest)))
     return (largest - logits) + jnp.log1p(rest)
 
 
@@ -94,6 +99,11 @@ def _(
     (logits,), (change,) = primals, tangents
     result = surprisals(logits)
     return result, jnp.sum(jnp.exp(-result) * change) - change
+
+
+def _or_zero(where: Bool[Array, "n"], x: Float[Array, "n"]) -> Float[Array, "n"]:
+    """Return `x`, with 0 for the elements that `where` excludes; traced faster than `jnp.where`, which is jitted."""
+    return lax.select(where, x, lax.full_like(x, 0))
 
 
 def power_of_two(x: Array) -> Array:

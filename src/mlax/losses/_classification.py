@@ -56,7 +56,7 @@ def cross_entropy(
     if not (isinstance(label_smoothing, int | float) and label_smoothing == 0):
         share = jnp.asarray(label_smoothing, logits.dtype)
         result = product(1 - share, result) + product(share, mean(surprise, where))
-    return jnp.where(ignored, 0.0, result)
+    return _or_ignored(result, ignored)
 
 
 @loss
@@ -87,18 +87,18 @@ def poly_cross_entropy(
     surprise = surprisals(included(logits, where, -jnp.inf))
     wrong = -jnp.expm1(-surprise)
     result = _expected(surprise, targets, where) + epsilon * _expected(wrong, targets, where)
-    return jnp.where(ignored, 0.0, result)
+    return _or_ignored(result, ignored)
 
 
 def _without_ignored(
     name: str, values: Array, targets: Array, ignore_index: int | None
-) -> tuple[Array, Array, Array | bool]:
-    """Return values and label, with others in their place if the label is ignored, and whether it is.
+) -> tuple[Array, Array, Array | None]:
+    """Return values and label, with others in their place if the label is ignored, and whether it is: None if none is.
 
     Nothing that is not finite is left, so that the derivative is 0.
     """
     if ignore_index is None:
-        return values, targets, False
+        return values, targets, None
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise TypeError(
             f"losses.{name}: ignore_index is for integer labels, got targets {describe(targets)}"
@@ -106,6 +106,11 @@ def _without_ignored(
     ignored = lax.convert_element_type(targets, jnp.result_type(int)) == ignore_index
     zero = jnp.zeros((), targets.dtype)
     return jnp.where(ignored, 0.0, values), jnp.where(ignored, zero, targets), ignored
+
+
+def _or_ignored(result: Array, ignored: Array | None) -> Array:
+    """Return a loss, or 0 if its label is ignored."""
+    return result if ignored is None else jnp.where(ignored, 0.0, result)
 
 
 def _expected(values: Array, targets: Array, where: Array | None) -> Array:
@@ -132,7 +137,7 @@ def nll(
         ignore_index: A label for which the loss is 0, as for `cross_entropy`.
     """
     values, label, ignored = _without_ignored("nll", log_probabilities, label, ignore_index)
-    return jnp.where(ignored, 0.0, -picked(values, label))
+    return _or_ignored(-picked(values, label), ignored)
 
 
 @loss

@@ -4,15 +4,15 @@ from dataclasses import KW_ONLY
 from typing import Self
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mlax._jax.dtypes import compute_dtype
+from mlax._jax.transforms import jit
 from mlax._module.module import Module
 from mlax._module.nodes import Parameter, Variable
 from mlax.nn._fields import AxisNames, check_dtype, made, small, wide
 from mlax.nn.init import ones, zeros
-from mlax.nn.normalization import centered, normalized
+from mlax.nn.normalization import array_of, normalized, scaled
 
 __all__ = ["BatchNorm"]
 
@@ -76,9 +76,9 @@ class BatchNorm(Module):
             ValueError: There is no batch axis in training.
         """
         check_dtype(self, x, "scale", "bias")
-        y = wide(x)
+        y, scale, bias = wide(x), array_of(self.scale), array_of(self.bias)
         if inference_mode:
-            y = normalized(y - self.mean.data, self.variance.data, self)
+            y = scaled(y - self.mean.data, self.variance.data, scale, bias, self.eps)
             return y.astype(x.dtype), self
         if batch_axis_name == ():
             raise ValueError(
@@ -87,17 +87,20 @@ class BatchNorm(Module):
                 'mlax.training(model, batch_axis_name="batch") under jax.vmap(..., axis_name="batch").'
             )
         space = tuple(range(x.ndim - 1))
-        y, mean = centered(y, space, batch_axis_name)
-        variance = jax.lax.pmean(jnp.square(y).mean(space), batch_axis_name)
-        y = normalized(y, variance, self)
+        y, mean, variance = normalized(
+            y, scale, bias, axes=space, eps=self.eps, batch_axis_name=batch_axis_name
+        )
         return y.astype(x.dtype), self.replace(
-            mean=self._running(self.mean, mean.reshape(-1)),
-            variance=self._running(self.variance, variance),
+            mean=self._running(self.mean, mean), variance=self._running(self.variance, variance)
         )
 
     def _running(
         self, before: Variable[Float[Array, "channels"]], new: Array
     ) -> Variable[Float[Array, "channels"]]:
-        old = before.data
-        new = jax.lax.stop_gradient(new).astype(old.dtype)
-        return before.with_data(self.momentum * old + (1 - self.momentum) * new)
+        return before.with_data(_mixed(before.data, new, self.momentum))
+
+
+@jit(static_argnums=2)
+def _mixed(old: Array, new: Array, momentum: float) -> Array:
+    new = jax.lax.stop_gradient(new).astype(old.dtype)
+    return momentum * old + (1 - momentum) * new

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
+from mlax._jax.transforms import jit
 from mlax._module.module import Module
 from mlax.nn._fields import AxisNames, example_key, fraction
 
@@ -53,5 +54,10 @@ class Dropout(Module):
                 "  Give one to the call, mlax.training(model, rng=key)(x), or use mlax.inference(model)(x).\n"
                 "  A child that is called directly has none: in a forward, use self.call(self.dropout, x)."
             )
-        keep = jax.random.bernoulli(example_key(rng, batch_axis_name), 1 - self.rate, x.shape)
-        return jnp.where(keep, x / (1 - self.rate), 0), self
+        return _dropped(x, example_key(rng, batch_axis_name), self.rate), self
+
+
+@jit(static_argnums=2)
+def _dropped(x: Array, key: Array, rate: float) -> Array:
+    keep = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(keep, x / (1 - rate), 0)
