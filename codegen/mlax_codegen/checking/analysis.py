@@ -9,6 +9,7 @@ from mlax_codegen.checking.decisive import decisive
 from mlax_codegen.checking.defaults import check_defaults
 from mlax_codegen.checking.eight_bits import nonnegative, not_int8
 from mlax_codegen.checking.flow import Flow
+from mlax_codegen.checking.liveness import check_use
 from mlax_codegen.checking.options import Configuration, condition_of
 from mlax_codegen.checking.plans import LeafPlan, plans_of_functions, plans_of_phases
 from mlax_codegen.checking.retention import retained, scales, squares
@@ -87,6 +88,7 @@ def analyse(spec: Spec) -> Analysis:
     flow = Flow(spec)
     flow.check()
     _check_names(spec, flow)
+    check_use(spec)
     document.stop_on_mistakes()
     _check_symbols(spec)
     facts = facts_of(spec, {name: kind.type for name, kind in flow.names.shapes.items()})

@@ -51,11 +51,10 @@ class Flow:
             self.phase(phase, last=number == len(self.spec.phases))
         for function in self.spec.functions:
             self.function(function.leaf)
-        self.unused()
 
     def static(self, code: ExpressionCode) -> None:
-        """Check a condition that may read hyperparameters only."""
-        checker = TypeChecker(self.names, code, Block.STATIC, self.read)
+        """Check a condition that may read hyperparameters only. What no equation reads is of no use in it."""
+        checker = TypeChecker(self.names, code, Block.STATIC, set())
         checker.test(code.expression)
 
     def shapes(self) -> None:
@@ -142,22 +141,7 @@ class Flow:
         if result and result not in walk.assigned:
             partly = " in every branch" if result in walk.first else ""
             code.document.at_key(code.path, f"`{result}` is not assigned{partly}")
-        kept = {result, *self.names.slots, *walk.totals}
-        for name, statement in walk.first.items():
-            if name not in self.read and name not in kept:
-                self.never_read(code, statement, name)
         self.locals |= set(walk.first) - set(self.names.slots)
-
-    def unused(self) -> None:
-        """Record what is computed once per step, or summed, but never read."""
-        for name, (code, statement) in self.first.items():
-            if name not in self.read and name not in self.names.scalars:
-                self.never_read(code, statement, name)
-
-    def never_read(self, code: Code, statement: ast.stmt, name: str) -> None:
-        """Record a name that is never read. It may be read once other mistakes are corrected."""
-        message = f"{name!r} is assigned but never read; use it in an equation or remove it"
-        code.note(statement, message, consequence=True)
 
 
 class _Walk(TypeChecker):

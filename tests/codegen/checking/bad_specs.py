@@ -61,6 +61,8 @@ TOP = (
 QUOTES = "end it with the quotes that it begins with"
 BRACKETS = "end the list with ], or the table with } on the same line"
 
+UNREAD = "is never read: it is overwritten, or its block ends; use it or remove it"
+
 CASES: dict[str, Bad] = {
     # the file and its TOML
     "broken TOML": Bad(
@@ -865,6 +867,67 @@ CASES: dict[str, Bad] = {
         "'s' is assigned but never read; use it in an equation or remove it",
         "s = g",
     ),
+    **{
+        f"value that nothing uses: {what}": Bad(old, new, at, message, marked)
+        for what, old, new, at, message, marked in (
+            (
+                "of a slot that is overwritten",
+                "root = sqrt",
+                "v = abs2(g)\nroot = sqrt",
+                "29:1",
+                f"this value of 'v' {UNREAD}",
+                "v = b2 * v + (1 - b2) * abs2(g)",
+            ),
+            (
+                "of a local name that is overwritten",
+                "direction = g /",
+                "direction = w\ndirection = g /",
+                "31:1",
+                f"this value of 'direction' {UNREAD}",
+                "direction = w",
+            ),
+            (
+                "that both branches overwrite",
+                "update = -",
+                "a = g\nif nesterov:\n    a = w\nelse:\n    a = 2 * w\nupdate = a - ",
+                "35:1",
+                f"this value of 'a' {UNREAD}",
+                "a = g",
+            ),
+            (
+                "of the update, which is overwritten",
+                "update = -",
+                "update = w\nupdate = -",
+                "35:1",
+                f"this value of 'update' {UNREAD}",
+                "update = w",
+            ),
+            (
+                "computed once a step",
+                "c = 1 -",
+                "c = t\nc = 1 -",
+                "26:1",
+                f"this value of 'c' {UNREAD}",
+                "c = t",
+            ),
+            (
+                "at the end",
+                "update = -learning_rate * direction",
+                "update = -learning_rate * direction\ndirection = g",
+                "36:1",
+                f"this value of 'direction' {UNREAD}",
+                "direction = g",
+            ),
+            (
+                "but another that nothing uses",
+                "update = -",
+                "a = g\nb = 2 * a\nupdate = -",
+                "36:1",
+                "'b' is assigned but never read; use it in an equation or remove it",
+                "b = 2 * a",
+            ),
+        )
+    },
     "slot begins as nothing known": Bad(
         '{ init = "zeros", doc = "Second',
         '{ init = "zero", doc = "Second',

@@ -63,6 +63,40 @@ def expect(good: str, case: Bad) -> None:
 
 
 @pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("scalars", "leaf", "unused"),
+    [
+        ("", "a = b2 * a + g\n", ["a"]),
+        ("", "a = b2 * a + g\nb = b + a\n", ["a", "b"]),
+        ("", "a = b2 * b\nb = g + a\n", ["a", "b"]),
+        ("", "if nesterov:\n    a = a + g\nelse:\n    a = a - g\n", ["a"]),
+        ("d = 0.5 * d\n", "", ["d"]),
+        ("d = d + e\ne = e + 1\n", "", ["d", "e"]),
+        ("d = d + t\n", "a = d * a + g\n", ["a", "d"]),
+        ("", "a = b2 * a + g\ndirection = direction + a\n", []),
+        ("", "b = b + a\na = g\ndirection = direction + b\n", []),
+        ("d = d + e\ne = e + 1\nc = c + d\n", "", []),
+        ("", "if nesterov:\n    direction = direction + a\na = g\n", []),
+    ],
+)
+def test_what_the_state_holds_must_reach_an_update(
+    scalars: str, leaf: str, unused: list[str]
+) -> None:
+    """What is only read to compute itself, or others that nothing reads, is kept for nothing."""
+    slots = "".join(f"{s} = {{ init = 'zeros', doc = 'S.' }}\n" for s in "ab" if f"{s} = " in leaf)
+    numbers = "".join(f"{s} = {{ init = 1.0, doc = 'S.' }}\n" for s in "de" if f"{s} = " in scalars)
+    text = GOOD.replace("[symbols]", f"{slots}\n[scalars]\n{numbers}\n[symbols]")
+    text = text.replace("b2**t\n", f"b2**t\n{scalars}").replace("update = -", f"{leaf}update = -")
+    Path("probe.toml").write_text(text)
+    if not unused:
+        render_module(read_spec(Path("probe.toml")))
+        return
+    message = "is read, but no update or result is computed from it; use it or remove it"
+    found = {mistake.message for mistake in complaint(text).mistakes}
+    assert found == {f"{name!r} {message}" for name in unused}
+
+
+@pytest.mark.usefixtures("folder")
 def test_the_text_shows_file_line_and_caret() -> None:
     error = complaint(GOOD.replace("= momentum * velocity", "= momentun * velocity", 1))
     assert str(error) == (

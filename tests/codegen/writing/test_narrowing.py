@@ -30,6 +30,8 @@ leaf = '''
 if mode == "on" and ndim == 2:
     v = 0.9 * v + abs2(g)
 {leaf}
+if mode == "on" and ndim == 2:
+    g = g * v
 update = -rate * c * g
 '''
 """
@@ -77,7 +79,7 @@ def test_annotations_say_what_options_make_of_slots_and_scalars(tmp_path: Path) 
 def test_an_assertion_stands_where_something_is_first_read(
     leaf: str, code: str, tmp_path: Path
 ) -> None:
-    extra = "" if "m = " in leaf else "\nif b is not None:\n    m = b * m + g"
+    extra = "" if "m = " in leaf else "\nif b is not None:\n    m = b * m + g\n    g = g + m"
     assert code in module(leaf + extra, tmp_path).replace("  # for type checkers", "")
 
 

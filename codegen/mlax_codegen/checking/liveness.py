@@ -1,0 +1,124 @@
+"""Whether what equations compute is used: it must reach an update or a result.
+
+A slot that only its own equation reads is kept for nothing, and a value that is overwritten before anything reads it
+was meant otherwise. Blocks are walked backwards: an assignment is used if its name is read further on, and only then
+are the names that it reads. What the state holds is read on in the next step, so the walk is repeated until nothing
+changes.
+"""
+
+import ast
+from collections.abc import Sequence
+
+from mlax_codegen.language import RESULT, TOTALS, UPDATE
+from mlax_codegen.reading.equations import BlockCode
+from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import assignments_in, names_in, target_of
+
+__all__ = ["check_use"]
+
+
+def check_use(spec: Spec) -> None:
+    """Record what equations compute and nothing uses. It may be used once other mistakes are corrected."""
+    _Liveness(spec).check()
+
+
+class _Liveness:
+    """Finds the assignments whose values nothing uses.
+
+    Attributes:
+        state: The names of the state.
+        lasting: Those names, and others that outlive the block that assigns them.
+        unused: The assignments, each with its block.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.state: set[str] = {one.name for table in (spec.slots, spec.scalars) for one in table}
+        scalars = [code for phase in spec.phases if (code := phase.scalars)]
+        leaves = [statement for phase in spec.phases for statement in phase.leaf.body]
+        self.lasting: set[str] = {name for name, value in assignments_in(leaves) if is_total(value)}
+        self.lasting |= {name for code in scalars for name, _ in assignments_in(code.body)}
+        self.lasting |= self.state
+        self.functions: list[BlockCode] = [function.leaf for function in spec.functions]
+        self.unused: dict[ast.stmt, BlockCode] = {}
+
+    def check(self) -> None:
+        """Walk until the state that the next step uses is known; then record what is left."""
+        after: set[str] = set()
+        while (used := after | self.step(after)) != after:
+            after = used
+        codes = [*self.spec.blocks, *self.functions]
+        assigned = [name for code in codes for name, _ in assignments_in(code.body)]
+        unused = [target_of(statement) for statement in self.unused]
+        lost = {name for name in unused if unused.count(name) == assigned.count(name)} - after
+        said: set[str] = set()
+        for statement, code in sorted(self.unused.items(), key=lambda item: item[0].lineno):
+            name = target_of(statement)
+            if name in said or self.is_for_others(name, lost):
+                continue
+            if name in lost:
+                said.add(name)
+                self.never_used(code, statement, name)
+            else:
+                message = (
+                    f"this value of {name!r} is never read: it is overwritten, or its block ends"
+                )
+                code.note(statement, f"{message}; use it or remove it", consequence=True)
+
+    def never_used(self, code: BlockCode, statement: ast.stmt, name: str) -> None:
+        """Record a name that nothing uses: a local one where it is assigned, the state's where it is declared."""
+        if name not in self.state:
+            message = f"{name!r} is assigned but never read; use it in an equation or remove it"
+            code.note(statement, message, consequence=True)
+        elif self.readers(name):
+            table = "slots" if any(slot.name == name for slot in self.spec.slots) else "scalars"
+            message = f"{name!r} is read, but no update or result is computed from it"
+            place = self.spec.document
+            place.at_key((table, name), f"{message}; use it or remove it", consequence=True)
+
+    def is_for_others(self, name: str, lost: set[str]) -> bool:
+        """Whether a name is read only for others that nothing uses, which are recorded instead."""
+        return name not in self.state and bool(self.readers(name) - {name}) and name in lost
+
+    def readers(self, name: str) -> set[str]:
+        """Return the names that are computed from a name."""
+        codes = [*self.spec.blocks, *self.functions]
+        pairs = [pair for code in codes for pair in assignments_in(code.body)]
+        return {target for target, value in pairs if name in names_in([value])}
+
+    def step(self, after: set[str]) -> set[str]:
+        """Return what of the state is used by a step or function after which `after` is used."""
+        self.unused = {}
+        live = after | {UPDATE}
+        for phase in reversed(self.spec.phases):
+            live = self.block(phase.leaf, live) & self.lasting
+            if phase.scalars is not None:
+                live = self.block(phase.scalars, live)
+        for code in self.functions:
+            live |= self.block(code, after | {RESULT})
+        return live & self.state
+
+    def block(self, code: BlockCode, live: set[str]) -> set[str]:
+        """Return what is used before a block, if `live` is used after it."""
+        return self.statements(code, code.body, live)
+
+    def statements(self, code: BlockCode, body: Sequence[ast.stmt], live: set[str]) -> set[str]:
+        for statement in reversed(body):
+            match statement:
+                case ast.If(test=test, body=then, orelse=otherwise):
+                    branches = [self.statements(code, each, live) for each in (then, otherwise)]
+                    live = branches[0] | branches[1] | {*names_in([test])}
+                case ast.Assign(value=value):
+                    name = target_of(statement)
+                    if name in live:
+                        live = live - {name} | {*names_in([value])}
+                    else:
+                        self.unused[statement] = code
+                case _:
+                    pass
+        return live
+
+
+def is_total(node: ast.expr) -> bool:
+    """Whether a value is summed over all leaves, and so known to the phases that follow."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in TOTALS
