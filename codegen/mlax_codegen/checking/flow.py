@@ -41,20 +41,19 @@ class Flow:
         """Check all blocks of the spec."""
         self.shapes()
         self.slots()
-        conditions = [
-            *(r.test for r in self.spec.requirements),
-            *(a.when for a in self.spec.arguments),
-        ]
-        for condition in filter(None, conditions):
-            self.static(condition)
+        for requirement in self.spec.requirements:  # what only these read has no effect on a step
+            self.static(requirement.test, set())
+        for argument in self.spec.arguments:
+            if argument.when is not None:
+                self.static(argument.when, self.read)
         for number, phase in enumerate(self.spec.phases, 1):
             self.phase(phase, last=number == len(self.spec.phases))
         for function in self.spec.functions:
             self.function(function.leaf)
 
-    def static(self, code: ExpressionCode) -> None:
-        """Check a condition that may read hyperparameters only. What no equation reads is of no use in it."""
-        checker = TypeChecker(self.names, code, Block.STATIC, set())
+    def static(self, code: ExpressionCode, read: set[str]) -> None:
+        """Check a condition that may read hyperparameters only."""
+        checker = TypeChecker(self.names, code, Block.STATIC, read)
         checker.test(code.expression)
 
     def shapes(self) -> None:
