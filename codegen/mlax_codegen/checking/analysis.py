@@ -161,6 +161,7 @@ def _conclude(
     ]
     own = {part.id for node in everywhere for part in ast.walk(node) if isinstance(part, ast.Name)}
     own |= {one.name for table in (spec.hyperparameters, spec.slots, spec.scalars) for one in table}
+    rare = [ast.unparse(p.every.expression) for p in spec.phases if p.every]
     per_leaf = {
         slot.name
         for slot in spec.slots
@@ -195,7 +196,7 @@ def _conclude(
         called=frozenset(calls_in(everywhere)),
         decisive=decisive(spec),
         held_as=HELD_AS if HELD_AS not in own else "hyperparameters",
-        intervals=tuple(dict.fromkeys(_intervals(in_step))),
+        intervals=tuple(dict.fromkeys([*rare, *_intervals(in_step)])),
     )
 
 

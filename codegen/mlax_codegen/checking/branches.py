@@ -62,6 +62,7 @@ class Branches:
         functions = [function.leaf for function in spec.functions]
         shapes = [*spec.shapes.values(), *(slot.shape for slot in spec.slots if slot.shape)]
         shapes += [slot.keeps for slot in spec.slots if slot.keeps]
+        shapes += [code for phase in spec.phases for code in (phase.every, phase.first) if code]
         conditions = [
             code.expression
             for code in [*self.conditions.values(), *(r.test for r in spec.requirements)]

@@ -1,6 +1,7 @@
 """Checks equations line by line: names and types, and that a name is assigned before it is read."""
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
@@ -8,7 +9,7 @@ from mlax_codegen.checking.types import TypeChecker, cure_of
 from mlax_codegen.language import FUNCTIONS, GRADIENT, RESULT, TOTALS, UPDATE, Type
 from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
 from mlax_codegen.reading.spec import Phase, Spec
-from mlax_codegen.reading.trees import assignments_in
+from mlax_codegen.reading.trees import assignments_in, names_in
 
 __all__ = ["Flow"]
 
@@ -46,8 +47,9 @@ class Flow:
         for argument in self.spec.arguments:
             if argument.when is not None:
                 self.static(argument.when, self.read)
-        for number, phase in enumerate(self.spec.phases, 1):
-            self.phase(phase, last=number == len(self.spec.phases))
+        for group in self.spec.groups:
+            for number, phase in enumerate(group):
+                self.phase(phase, group[:number], group[number + 1 :])
         for function in self.spec.functions:
             self.function(function.leaf)
 
@@ -92,20 +94,27 @@ class Flow:
     def shape(self, code: ExpressionCode) -> StagedType:
         return self.checker(code).type_of(code.expression)
 
-    def phase(self, phase: Phase, *, last: bool) -> None:
-        """Check the equations of one phase."""
+    def phase(self, phase: Phase, before: Sequence[Phase], after: Sequence[Phase]) -> None:
+        """Check the equations of one phase, which stands between others of its group."""
+        for code in filter(None, (phase.every, phase.first)):
+            TypeChecker(self.names, code, Block.STATIC, self.read).static_number(
+                code.expression, "a number of steps"
+            )
         if phase.scalars is not None:
+            self.before_scalars(phase.scalars, before)
             self.scalars(phase.scalars)
-        walk = _Walk(self, phase.leaf, Block.LEAF, last=last)
+        last = phase is self.spec.moving
+        walk = _Walk(self, phase.leaf, Block.LEAF, last=last, rare=phase.every is not None)
         walk.statements(phase.leaf.body)
-        self.end(walk, UPDATE if last else "")
+        self.end(walk, UPDATE if last or self.names.moved else "", needed=last)
+        self.names.moved |= last
         totals = [name for name in walk.totals if name in walk.assigned]
         for name, statement in walk.totals.items():
             if name not in walk.assigned:
                 phase.leaf.note(statement, f"{name!r} is not assigned in every branch")
                 self.names.broken.add(name)
             self.first[name] = (phase.leaf, statement)
-        if not last and not walk.totals:
+        if not (walk.totals or phase.every or self.names.moved or (after and after[0].every)):
             message = "only the last phase may have no `total(...)`"
             cure = "add one, or merge this phase with the next"
             phase.leaf.document.at_key(phase.leaf.path, f"{message}; {cure}")
@@ -113,6 +122,16 @@ class Flow:
         self.names.totals |= set(totals)
         self.names.computed |= dict.fromkeys(totals, StagedType(Stage.SCALAR, Type.NUMBER))
         self.names.locals |= set(walk.first) - set(totals)
+
+    def before_scalars(self, code: BlockCode, before: Sequence[Phase]) -> None:
+        """Check that phases of the same group, which are computed after these `scalars`, may stand before them."""
+        read = {name for phase in before for name in names_in(phase.leaf.body)}
+        changed = {name for name, _ in assignments_in(code.body)} & {*self.names.scalars}
+        if any(phase.every is None for phase in before) or read & changed:
+            message = (
+                "no total stands between these `scalars` and the phase before; move them there"
+            )
+            code.document.at_key(code.path, message)
 
     def scalars(self, code: BlockCode) -> None:
         """Check equations that are computed once per step."""
@@ -134,10 +153,10 @@ class Flow:
         walk.statements(code.body)
         self.end(walk, RESULT)
 
-    def end(self, walk: "_Walk", result: str) -> None:
+    def end(self, walk: "_Walk", result: str, *, needed: bool = True) -> None:
         """Check what leaf equations have assigned: the result must be there, and nothing unused."""
         code = walk.code
-        if result and result not in walk.assigned:
+        if result and needed and result not in walk.assigned:
             partly = " in every branch" if result in walk.first else ""
             code.document.at_key(code.path, f"`{result}` is not assigned{partly}")
         self.locals |= set(walk.first) - set(self.names.slots)
@@ -148,8 +167,11 @@ class _Walk(TypeChecker):
 
     assigned: dict[str, StagedType]
 
-    def __init__(self, flow: Flow, code: BlockCode, block: Block, *, last: bool = False) -> None:
+    def __init__(
+        self, flow: Flow, code: BlockCode, block: Block, *, last: bool = False, rare: bool = False
+    ) -> None:
         super().__init__(flow.names, code, block, flow.read)
+        self.rare = rare
         self.flow = flow
         self.body: list[ast.stmt] = code.body
         self.last = last
@@ -210,7 +232,10 @@ class _Walk(TypeChecker):
                     self.totals.setdefault(name, statement)
             case value:
                 kind = self.type_of(value)
-                wrong = self.names.cannot_assign(name, self.block, last=self.last)
+                last = self.last or self.names.moved
+                wrong = self.names.cannot_assign(name, self.block, last=last)
+                if self.rare and name == GRADIENT:
+                    wrong = "g cannot be changed at some steps only; give this another name"
                 wrong = wrong or self.misfit(name, kind, value)
         if wrong is None and name in self.variables_of_code - {*self.visible}:
             wrong = f"{name!r} is also the variable of a comprehension; choose another name"
@@ -243,6 +268,8 @@ class _Walk(TypeChecker):
         """Return why a name cannot be a total, or None."""
         if self.block is not Block.LEAF:
             return "total can only be used in the `leaf` equations of a step"
+        if self.rare:
+            return "a total is summed in each step; move it to a phase without `every`"
         if self.last:
             return "this is the last phase, so nothing can read this total"
         if name in self.first and name not in self.totals:

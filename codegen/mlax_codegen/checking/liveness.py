@@ -38,7 +38,7 @@ class _Liveness:
         leaves = [statement for phase in spec.phases for statement in phase.leaf.body]
         self.lasting: set[str] = {name for name, value in assignments_in(leaves) if is_total(value)}
         self.lasting |= {name for code in scalars for name, _ in assignments_in(code.body)}
-        self.lasting |= self.state
+        self.lasting |= self.state | {UPDATE}
         self.functions: list[BlockCode] = [function.leaf for function in spec.functions]
         self.unused: dict[ast.stmt, BlockCode] = {}
 
@@ -91,7 +91,8 @@ class _Liveness:
         self.unused = {}
         live = after | {UPDATE}
         for phase in reversed(self.spec.phases):
-            live = self.block(phase.leaf, live) & self.lasting
+            between = live if phase.every else set[str]()  # in other steps all stays as it is
+            live = (self.block(phase.leaf, live) | between) & self.lasting
             if phase.scalars is not None:
                 live = self.block(phase.scalars, live)
         for code in self.functions:

@@ -78,6 +78,7 @@ class Names:
         computed: Names that `scalars` have assigned, and totals.
         totals: The totals among them.
         locals: Names that leaf equations have assigned for themselves; they end with the phase.
+        moved: Whether a phase has assigned `update`, which later ones may change.
         broken: Names whose assignment has a mistake. Nothing more is said about them.
     """
 
@@ -87,6 +88,7 @@ class Names:
     computed: dict[str, StagedType] = field(default_factory=dict[str, StagedType])
     totals: set[str] = field(default_factory=set[str])
     locals: set[str] = field(default_factory=set[str])
+    moved: bool = False
     broken: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
@@ -126,7 +128,9 @@ class Names:
         numbers = {STEP_NUMBER, TOTAL_COUNT, *self.arguments} - self.trees
         found |= dict.fromkeys(numbers, _NUMBER) | self.computed
         if block is Block.LEAF:
-            found |= dict.fromkeys({GRADIENT, *self.trees}, _ARRAY)
+            found |= dict.fromkeys(
+                {GRADIENT, *self.trees, *([UPDATE] if self.moved else [])}, _ARRAY
+            )
             found |= {
                 s.name: StagedType(Stage.LEAF, Type.KEY) for s in self.spec.scalars if s.is_key
             }

@@ -1,15 +1,24 @@
 """What each leaf function is given and gives back: its parameters and results in generated code."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlax_codegen.checking.flow import Flow
-from mlax_codegen.language import CYCLE, FUNCTIONS, STEP, STEP_NUMBER, TOTAL_COUNT, WEIGHT
-from mlax_codegen.reading.equations import BlockCode
-from mlax_codegen.reading.spec import Spec
+from mlax_codegen.language import CYCLE, FUNCTIONS, STEP, STEP_NUMBER, TOTAL_COUNT, UPDATE, WEIGHT
+from mlax_codegen.reading.equations import BlockCode, ExpressionCode
+from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in, names_in
 
-__all__ = ["LeafPlan", "plans_of_functions", "plans_of_phases"]
+__all__ = ["LeafPlan", "Rare", "plans_of_functions", "plans_of_phases"]
+
+
+@dataclass(frozen=True)
+class Rare:
+    """A function of one leaf that is called at some steps only: its plan, and at which steps."""
+
+    plan: "LeafPlan"
+    every: ExpressionCode
+    first: ExpressionCode | None
 
 
 @dataclass(frozen=True)
@@ -18,7 +27,8 @@ class LeafPlan:
 
     Attributes:
         name: The name of the generated function, without its underscore.
-        code: Its equations.
+        parts: Its equations, and plans of functions that it calls at some steps only.
+        moves: Whether it reads or assigns `update`.
         weights: Whether it is given the weights.
         trees: Arguments of the step that it is given, an array each.
         inputs: Slots that it only reads.
@@ -28,7 +38,8 @@ class LeafPlan:
     """
 
     name: str
-    code: BlockCode
+    parts: tuple["BlockCode | Rare", ...]
+    moves: bool
     weights: bool
     trees: tuple[str, ...]
     inputs: tuple[str, ...]
@@ -39,21 +50,39 @@ class LeafPlan:
 
 def plans_of_phases(spec: Spec, flow: Flow) -> tuple[LeafPlan, ...]:
     """Return the plan of each phase."""
-    return tuple(
-        _plan(spec, flow, phase.name, phase.leaf, totals)
-        for phase, totals in zip(spec.phases, flow.totals, strict=True)
-    )
+    totals = dict(zip((phase.name for phase in spec.phases), flow.totals, strict=True))
+    return tuple(_plan_of_group(spec, flow, group, totals) for group in spec.groups)
+
+
+def _plan_of_group(
+    spec: Spec, flow: Flow, group: Sequence[Phase], totals: Mapping[str, Sequence[str]]
+) -> LeafPlan:
+    always = [phase for phase in group if phase.every is None]
+    parts = [
+        Rare(_plan(spec, flow, phase.name, [phase.leaf], ()), phase.every, phase.first)
+        if phase.every
+        else phase.leaf
+        for phase in group
+    ]
+    return _plan(spec, flow, always[-1].name, parts, totals[group[-1].name])
 
 
 def plans_of_functions(spec: Spec, flow: Flow) -> tuple[LeafPlan, ...]:
     """Return the plan of each function in [functions]."""
-    return tuple(_plan(spec, flow, f.name, f.leaf, ()) for f in spec.functions)
+    return tuple(_plan(spec, flow, f.name, [f.leaf], ()) for f in spec.functions)
 
 
-def _plan(spec: Spec, flow: Flow, name: str, code: BlockCode, totals: Collection[str]) -> LeafPlan:
-    read = set(names_in(code.body))
+def _plan(
+    spec: Spec, flow: Flow, name: str, parts: Sequence[BlockCode | Rare], totals: Collection[str]
+) -> LeafPlan:
+    codes = [
+        code for part in parts for code in (part.plan.parts if isinstance(part, Rare) else [part])
+    ]
+    body = [x for code in codes if isinstance(code, BlockCode) for x in code.body]
+    read = set(names_in(body))
     read |= {FUNCTIONS[called].count for called in read & set(FUNCTIONS)} - {""}
-    written = {assigned for assigned, _ in assignments_in(code.body)}
+    read |= {CYCLE} if any(isinstance(part, Rare) for part in parts) else set()
+    written = {assigned for assigned, _ in assignments_in(body)}
     slots = [slot.name for slot in spec.slots]
     schedulable = [h.name for h in spec.hyperparameters if h.schedulable]
     scalars = [
@@ -68,7 +97,8 @@ def _plan(spec: Spec, flow: Flow, name: str, code: BlockCode, totals: Collection
     ]
     return LeafPlan(
         name,
-        code,
+        tuple(parts),
+        UPDATE in read | written,
         WEIGHT in read,
         tuple(a.name for a in spec.arguments if a.is_tree and a.name in read),
         tuple(slot for slot in slots if slot in read - written),

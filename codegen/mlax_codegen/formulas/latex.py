@@ -407,6 +407,10 @@ class Equations:
         match node:
             case ast.Name(id=name) if name in self.sizes:
                 return words(f"there are {name}")
+            case ast.Call(func=ast.Name(id="at_steps"), args=[every, first]):
+                k, one = self.tex(every, _PRODUCT), self.tex(first)
+                times = (rf"2 {k}", rf"3 {k}") if k == one else (rf"{one} + {k}", rf"{one} + 2 {k}")
+                return rf"t = {one}, {times[0]}, {times[1]}, \dots"
             case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)) if name in self.sizes:
                 return words(f"there are no {name}")
             case _:

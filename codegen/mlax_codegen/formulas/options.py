@@ -130,7 +130,8 @@ class _Options:
 
     def _lines(self, settings: Settings) -> Iterator[Line]:
         blocks = [code for phase in self.phases for code in (phase.scalars, phase.leaf) if code]
-        resolved = [_resolved(code.body, settings) for code in blocks]
+        steps = {id(phase.leaf): phase for phase in self.phases if phase.every}
+        resolved = [_at_steps(steps.get(id(x)), _resolved(x.body, settings)) for x in blocks]
         shapes = {
             name: replace(code, expression=_resolved_expression(code.expression, settings))
             for name, code in self.spec.shapes.items()
@@ -176,6 +177,15 @@ class _Options:
                 before = conditions
             words = [equations.condition(test) for test in conditions]
             yield Line(tuple(words), equation.formula, otherwise, equation)
+
+
+def _at_steps(phase: Phase | None, body: list[ast.stmt]) -> list[ast.stmt]:
+    """Return equations under the condition that it is one of the steps at which a phase is computed."""
+    if phase is None or phase.every is None:
+        return body
+    first = phase.first.expression if phase.first else ast.Constant(1)
+    test = ast.Call(ast.Name("at_steps", ast.Load()), [phase.every.expression, first], [])
+    return [ast.If(test, body, [])]
 
 
 def _begin_once(spec: Spec, bodies: Mapping[int, list[ast.stmt]], phases: Sequence[Phase]) -> None:

@@ -126,6 +126,13 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     },
     "step": {
         "name": Key("string", "Name of the phase and of the generated function."),
+        "every": Key(
+            "string",
+            "The phase is computed only at every so many steps, such as 'interval'; what it assigns stays in between.",
+        ),
+        "first": Key(
+            "string", "The first of these steps: 1, which is the default, or what `every` is."
+        ),
         "scalars": Key("equations", "Equations computed once per step, before `leaf`."),
         "leaf": Key(
             "equations",

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mlax_codegen.language import OF_PHASES, OF_SHAPES, RESERVED
+from mlax_codegen.language import OF_PHASES, OF_SHAPES, RESERVED, TOTALS
 from mlax_codegen.reading.declarations import Argument, Declarations, NamedFunction, Scalar, Slot
 from mlax_codegen.reading.document import Document, read_document
 from mlax_codegen.reading.equations import BlockCode, ExpressionCode, read_block, read_expression
 from mlax_codegen.reading.hyperparameters import Hyperparameter, read_hyperparameter
 from mlax_codegen.reading.keys import KEYS, TABLES, TOP
 from mlax_codegen.reading.tables import Table, check_identifier
+from mlax_codegen.reading.trees import calls_in
 
 __all__ = [
     "Phase",
@@ -42,11 +43,15 @@ class Phase:
 
     Attributes:
         name: The name of the generated function, without its underscore.
+        every: The number of steps between two at which it is computed; None if it is in each step.
+        first: The first of these steps; None for step 1.
     """
 
     name: str
     scalars: BlockCode | None
     leaf: BlockCode
+    every: ExpressionCode | None = None
+    first: ExpressionCode | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,22 @@ class Spec:
     def blocks(self) -> list[BlockCode]:
         """The equations of a step, in the order in which they are computed."""
         return [code for phase in self.phases for code in (phase.scalars, phase.leaf) if code]
+
+    @property
+    def groups(self) -> list[list[Phase]]:
+        """The phases, those together that no total separates: one function of a leaf computes them."""
+        found: list[list[Phase]] = [[]]
+        for phase in self.phases:
+            found[-1].append(phase)
+            if TOTALS & {*calls_in(phase.leaf.body)}:
+                found.append([])
+        return [group for group in found if group]
+
+    @property
+    def moving(self) -> Phase:
+        """The phase that assigns `update` in each step: the last that is computed in each."""
+        always = [phase for phase in self.phases if phase.every is None]
+        return always[-1] if always else self.phases[-1]
 
     @property
     def file(self) -> str:
@@ -185,7 +206,11 @@ def _read_requirement(document: Document, index: int) -> Requirement | None:
 
 def _read_phases(declared: Declarations, count: int) -> tuple[Phase, ...]:
     names = {""}
-    return _kept(_read_phase(declared, i, count, names) for i in range(count))
+    found = _kept(_read_phase(declared, i, count, names) for i in range(count))
+    if found and all(phase.every for phase in found):
+        message = "a step needs a phase without `every`, which assigns `update`"
+        declared.document.at_key(("step", 0, "every"), message)
+    return found
 
 
 def _read_phase(declared: Declarations, index: int, count: int, names: set[str]) -> Phase | None:
@@ -193,7 +218,9 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
     path = ("step", index)
     table = Table(document, path)
     table.check_keys(KEYS["step"])
-    default = "leaf" if index == count - 1 else "leaf_sums"
+    following = (Table(document, ("step", i)).data for i in range(index + 1, count))
+    last = all("every" in data for data in following)
+    default = "at_times" if "every" in table.data else "leaf" if last else "leaf_sums"
     if default in names or (count > 2 and default == "leaf_sums"):
         default = f"{default}_{index + 1}"
     name = table.text("name", default=default)
@@ -210,6 +237,14 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
             document.at_value(
                 (*path, "name"), f"{name!r} ends in _shape or _of; such names are reserved"
             )
+    every, first = (declared.expression(table, key) for key in ("every", "first"))
+    if first is not None and every is None:
+        document.at_key((*path, "first"), "`first` needs `every`; add it, or remove this")
+    if every is not None and "scalars" in table.data:
+        message = (
+            "what `scalars` compute is known in each step; move them to a phase without `every`"
+        )
+        document.at_key((*path, "scalars"), message)
     scalars = table.text("scalars", default="", block=True)
     leaf = table.text("leaf", block=True)
     if leaf is None or name is None:
@@ -220,4 +255,6 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
         name,
         read_block(document, (*path, "scalars"), scalars) if scalars else None,
         read_block(document, (*path, "leaf"), leaf),
+        every,
+        first,
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlax_codegen.checking.analysis import Analysis
+from mlax_codegen.checking.plans import Rare
 from mlax_codegen.formulas.conditions import in_prose
 from mlax_codegen.language import CYCLE, FUNCTIONS
 from mlax_codegen.reading.declarations import Argument, Scalar, Slot
@@ -290,10 +291,13 @@ class Module:
     @property
     def leaf_functions(self) -> list[list[str]]:
         phases = self.analysis.phases
-        return [
-            self.equations.leaf_function(plan, "update" if plan is phases[-1] else "totals")
-            for plan in phases
-        ]
+        found: list[list[str]] = []
+        for plan in phases:
+            rare = [part.plan for part in plan.parts if isinstance(part, Rare)]
+            found += [self.equations.leaf_function(each, "rare") for each in rare]
+            kind = "update" if plan is phases[-1] else "totals"
+            found.append(self.equations.leaf_function(plan, kind))
+        return found
 
     @property
     def shape_functions(self) -> list[list[str]]:
@@ -336,7 +340,8 @@ class Module:
     def leafwise(self) -> list[str]:
         """What is imported from `mlax.leafwise`."""
         names: set[str] = {"Output", "map_leaves"}
-        if len(self.spec.phases) > 1:
+        names |= {"every"} if any(phase.every for phase in self.spec.phases) else set()
+        if len(self.analysis.phases) > 1:
             names |= {"Totals", "reduce_leaves", "totals"}
         names |= {"count_all"} if self.analysis.total_count else set()
         used = [FUNCTIONS[name] for name in self.analysis.called]

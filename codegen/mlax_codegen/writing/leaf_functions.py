@@ -4,8 +4,18 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mlax_codegen.checking.analysis import Analysis
-from mlax_codegen.checking.plans import LeafPlan
-from mlax_codegen.language import COUNT, CYCLE, FUNCTIONS, GRADIENT, NDIM, SHAPE, STEP, WEIGHT
+from mlax_codegen.checking.plans import LeafPlan, Rare
+from mlax_codegen.language import (
+    COUNT,
+    CYCLE,
+    FUNCTIONS,
+    GRADIENT,
+    NDIM,
+    SHAPE,
+    STEP,
+    UPDATE,
+    WEIGHT,
+)
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import names_in
 from mlax_codegen.writing.annotations import Annotations
@@ -45,7 +55,8 @@ class Equations:
 
         Args:
             plan: What it is given and gives back.
-            kind: What it gives beside the slots: "update", "totals" or "result".
+            kind: What it gives beside the slots: "update", "totals" or "result", or "rare": if it is not called in
+                each step.
         """
         of_step = kind != "result"
         given = [f"{self.h}: {self.spec.class_name}"]
@@ -54,6 +65,7 @@ class Equations:
             given.append(f"{WEIGHT}: {self.annotations.weights if of_step else 'Array'}")
         given += [f"{name}: {self.annotations.other(name)}" for name in plan.trees]
         given += [f"{slot}: {self.annotations.slot(slot)}" for slot in (*plan.inputs, *plan.slots)]
+        given += ["update: Array"] if kind == "rare" and plan.moves else []
         scalars = [f"{name}: {self.annotations.other(name)}" for name in plan.scalars]
         given += ["*", *scalars] if scalars else []
         slots = [self.annotations.slot(slot) for slot in plan.slots]
@@ -61,6 +73,11 @@ class Equations:
             sums = ", ".join(f"{name}={name}" for name in plan.totals)
             returned = f"tuple[tuple[{', '.join(slots) or '()'}], Totals]"
             last = f"{tuple_of(plan.slots)}, totals({sums})"
+        elif kind == "rare":
+            results = self.results(plan)
+            kinds = ["Array", *slots] if plan.moves else slots
+            returned = kinds[0] if len(kinds) == 1 else f"tuple[{', '.join(kinds)}]"
+            last = ", ".join(results)
         else:
             returned = f"tuple[{', '.join(['Array', *slots])}]"
             last = ", ".join([kind, *plan.slots]) if plan.slots else f"({kind},)"
@@ -68,6 +85,7 @@ class Equations:
             "update": "Return the update of one leaf and its new slots.",
             "totals": "Return the new slots of one leaf and its part of the sums over all leaves.",
             "result": "Return the result for one leaf.",
+            "rare": "Return what is new in one leaf, at the steps at which it is computed.",
         }
         doc = docs[kind] if plan.slots else docs[kind].replace(" and its new slots", "")
         if kind == "totals" and not plan.slots:
@@ -78,12 +96,32 @@ class Equations:
         asserts = [place for place, line in enumerate(body) if line.lstrip().startswith("assert ")]
         for place in asserts[:1]:
             body[place] += "  # for type checkers"
+        body.append(f"return {last}")
+        if kind == "rare" and body[-2].startswith(f"{last} = "):
+            body[-2:] = [f"return {body[-2].removeprefix(f'{last} = ')}"]
         return [
             f"def _{plan.name}({', '.join(given)}) -> {returned}:",
             *f'    """{doc}"""'.split("\n"),
             *(f"    {line}" for line in body),
-            f"    return {last}",
         ]
+
+    def results(self, plan: LeafPlan) -> list[str]:
+        """Return the names of what a function gives that is not called in each step."""
+        return [*([UPDATE] if plan.moves else []), *plan.slots]
+
+    def _rare(self, rare: Rare, names: Mapping[str, str]) -> str:
+        """Return the call of a function that is not called in each step."""
+        plan, results = rare.plan, self.results(rare.plan)
+        given = [self.h, GRADIENT, *([WEIGHT] if plan.weights else []), *plan.trees, *plan.inputs]
+        given += [*plan.slots, *([UPDATE] if plan.moves else [])]
+        given += [f"{name}={name}" for name in plan.scalars]
+        old = results[0] if len(results) == 1 else f"({', '.join(results)})"
+        arguments = [expression_text(rare.every.text, rare.every.expression, names), CYCLE]
+        arguments += [f"lambda: _{plan.name}({', '.join(given)})", old]
+        if rare.first is not None:
+            first = expression_text(rare.first.text, rare.first.expression, names)
+            arguments.append(f"first={first}")
+        return f"{', '.join(results)} = every({', '.join(arguments)})"
 
     def steps(self) -> Iterator[str]:
         """Yield what a step computes, phase by phase."""
@@ -96,14 +134,14 @@ class Equations:
         slots = {slot.name: f"state.{slot.name}" for slot in self.spec.slots}
         phases = [plan for plan in self.analysis.phases if plan.totals]
         tests = self._tests(argument.name for argument in self.spec.arguments)
-        for phase, plan in zip(self.spec.phases, self.analysis.phases, strict=True):
-            if phase.scalars is not None:
-                yield from _scalars(guarded(with_operators(phase.scalars)), names, tests)
+        for group, plan in zip(self.spec.groups, self.analysis.phases, strict=True):
+            for code in (phase.scalars for phase in group if phase.scalars):
+                yield from _scalars(guarded(with_operators(code)), names, tests)
             inputs = ["gradients", *(["weights"] if plan.weights else []), *plan.trees]
             inputs += [slots[slot] for slot in plan.inputs]
             call = self._call(plan, inputs, [slots[slot] for slot in plan.slots], names)
             slots |= {slot: slot for slot in plan.slots}
-            if phase is self.spec.phases[-1]:
+            if plan is self.analysis.phases[-1]:
                 results = ", ".join(["result", *plan.slots]) if plan.slots else "(result,)"
                 yield f"{results} = {call}"
                 return
@@ -173,10 +211,12 @@ class Equations:
 
     def _leaf(self, plan: LeafPlan, whole: str) -> Iterator[str]:
         """Yield the code of a leaf function, beginning with what it reads of the leaf's shape."""
-        read = set(names_in(plan.code.body))
+        codes = [part for part in plan.parts if not isinstance(part, Rare)]
+        body = [statement for code in codes for statement in code.body]
+        read = set(names_in(body))
         names = {**self.names, STEP: STEP, CYCLE: CYCLE}
         of_leaf = {SHAPE: f"{whole}.shape", NDIM: f"{whole}.ndim", COUNT: f"float({whole}.size)"}
-        assigned = whole in assigned_in(plan.code.body)
+        assigned = whole in assigned_in(body)
         if assigned:
             yield from (f"{name} = {value}" for name, value in of_leaf.items() if name in read)
         yield from self.shapes.values(read, of_leaf[SHAPE], of_leaf[NDIM])
@@ -184,8 +224,12 @@ class Equations:
         tests = self._tests([*plan.trees, *plan.inputs, *plan.slots, *plan.scalars])
         if whole == GRADIENT and plan.weights and self.annotations.weights != "Array":
             tests[WEIGHT] = f"{WEIGHT} is not None"
-        text = guarded(with_operators(plan.code))
-        yield from Narrowing(text, names, tests).statements(ast.parse(text).body)
+        for part in plan.parts:
+            if isinstance(part, Rare):
+                yield self._rare(part, names)
+            else:
+                text = guarded(with_operators(part))
+                yield from Narrowing(text, names, tests).statements(ast.parse(text).body)
 
 
 def _scalars(text: str, names: dict[str, str], tests: Mapping[str, str]) -> Iterator[str]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from . import grams as grams
     from . import mars as mars
     from . import prodigy as prodigy
+    from . import ranger as ranger
     from . import schedule_free_adamw as schedule_free_adamw
     from . import schedule_free_sgd as schedule_free_sgd
     from . import shampoo as shampoo
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .grams import Grams as Grams
     from .mars import MARS as MARS
     from .prodigy import Prodigy as Prodigy
+    from .ranger import Ranger as Ranger
     from .schedule_free_adamw import ScheduleFreeAdamW as ScheduleFreeAdamW
     from .schedule_free_sgd import ScheduleFreeSGD as ScheduleFreeSGD
     from .shampoo import Shampoo as Shampoo
@@ -44,6 +46,7 @@ else:
         "Grams": "grams",
         "MARS": "mars",
         "Prodigy": "prodigy",
+        "Ranger": "ranger",
         "ScheduleFreeAdamW": "schedule_free_adamw",
         "ScheduleFreeSGD": "schedule_free_sgd",
         "Shampoo": "shampoo",
@@ -72,6 +75,7 @@ __all__ = [
     "DoG",
     "Grams",
     "Prodigy",
+    "Ranger",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
     "Shampoo",
@@ -85,6 +89,7 @@ __all__ = [
     "grams",
     "mars",
     "prodigy",
+    "ranger",
     "schedule_free_adamw",
     "schedule_free_sgd",
     "shampoo",

@@ -496,8 +496,8 @@ def _name(leaf: Leaf) -> str:
     return f"{leaf.__module__}.{qualname(leaf)}"
 
 
-def every(interval: int, cycle: Array, new: Callable[[], T], old: T) -> T:
-    """Return a new value in the first step and every `interval` steps after it; otherwise the old one.
+def every(interval: int, cycle: Array, new: Callable[[], T], old: T, first: int = 1) -> T:
+    """Return a new value in step `first` and every `interval` steps after it; otherwise the old one.
 
     Args:
         interval: Static, positive.
@@ -505,6 +505,7 @@ def every(interval: int, cycle: Array, new: Callable[[], T], old: T) -> T:
             int32, shape ().
         new: Computes the new value. Not called in other steps, except under `vmap` over `step`.
         old: An array or a tree of arrays. `new` returns the same structure, shapes and dtypes.
+        first: Static, from 1 to `interval`.
     """
     if interval == 1:
         return new()
@@ -515,4 +516,4 @@ def every(interval: int, cycle: Array, new: Callable[[], T], old: T) -> T:
         result: T = treedef.unflatten(flatten(new())[0])
         return result
 
-    return cond(cycle % interval == 0, computed, lambda: old)
+    return cond(cycle % interval == first - 1, computed, lambda: old)

@@ -77,6 +77,7 @@ SETTINGS = {
     "polyak_sgd": Settings(1.0, 1.0),
     "prodigy": Settings(1.0, 3.0),
     "radam": Settings(1.0, 0.1, COARSE),
+    "ranger": Settings(1.0, 0.06, COARSE),
     "rmsprop": Settings(1.0, 0.01, COARSE),
     "rprop": Settings(1.0, 0.2),
     "schedule_free_adamw": Settings(1.0, 0.3),

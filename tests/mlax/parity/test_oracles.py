@@ -17,6 +17,7 @@ import pytest
 from mlax.optimizer import apply_updates
 from tests.mlax.generated_optimizers import MODULES, arguments
 from tests.mlax.parity.comparison import difference
+from tests.mlax.references.adam_family import ranger
 from tests.quickly import QUICKLY
 
 pytestmark = pytest.mark.one_python
@@ -44,6 +45,17 @@ OTHER: dict[str, dict[str, Any]] = {
 """For each optimizer the hyperparameters of its second oracle; those of the first are its defaults."""
 
 
+OF_RANGER = {
+    "learning_rate": 0.02,
+    "b1": 0.8,
+    "b2": 0.9,
+    "eps": 1e-4,
+    "sync_period": 4,
+    "slow_step_size": 0.7,
+    "weight_decay": 0.1,
+}
+
+
 @cache
 def recorded(file: str) -> dict[str, dict[str, Any]]:
     """Return the trees in a file, by name."""
@@ -58,8 +70,22 @@ def recorded(file: str) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("options", ["default", "other"])
 @pytest.mark.parametrize("name", OTHER)
 def test_oracle(name: str, options: str) -> None:
+    final = trained(name, OTHER[name] if options == "other" else {})
+    assert difference(final, recorded(name)[options]) < 1e-12
+
+
+@pytest.mark.parametrize("options", [{}, OF_RANGER], ids=["default", "other"])
+def test_ranger(options: dict[str, Any]) -> None:
+    given = recorded("inputs")
+    expected = {
+        leaf: ranger(w, given["gradients"][leaf], **options) for leaf, w in given["weights"].items()
+    }
+    assert difference(trained("ranger", options), expected) < 1e-12
+
+
+def trained(name: str, hyperparameters: dict[str, Any]) -> Any:
+    """Return the weights after all steps."""
     module, given = MODULES[name], recorded("inputs")
-    hyperparameters = OTHER[name] if options == "other" else {}
 
     def body(carry: Any, at: Any) -> Any:
         weights, state = carry
@@ -75,5 +101,4 @@ def test_oracle(name: str, options: str) -> None:
     with jax.enable_x64(True):
         weights, steps = jax.tree.map(jnp.asarray, (given["weights"], given))
         del steps["weights"]
-        final = jax.jit(train, compiler_options=QUICKLY)(weights, steps)
-    assert difference(final, recorded(name)[options]) < 1e-12
+        return jax.jit(train, compiler_options=QUICKLY)(weights, steps)

@@ -420,6 +420,34 @@ def mars(
     return w
 
 
+def ranger(
+    w: Any,
+    gradients: Any,
+    learning_rate: float = 1e-3,
+    b1: float = 0.95,
+    b2: float = 0.999,
+    eps: float = 1e-5,
+    threshold: float = 5.0,
+    sync_period: int = 6,
+    slow_step_size: float = 0.5,
+    weight_decay: float = 0.0,
+) -> Any:
+    """Return the weights after steps of RAdam, every few of which go back to slow weights."""
+    m, v, slow = np.zeros_like(w), np.zeros_like(w), w
+    longest = 2 / (1 - b2) - 1
+    for t, g in enumerate(gradients, 1):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        direction = m / (1 - b1**t)
+        length = longest - 2 * t * b2**t / (1 - b2**t)
+        if length >= threshold:
+            r = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+            direction = r**0.5 * direction / (np.sqrt(v / (1 - b2**t)) + eps)
+        w = w - learning_rate * (direction + weight_decay * w)
+        if t % sync_period == 0:
+            w = slow = slow + slow_step_size * (w - slow)
+    return w
+
+
 def references() -> References:
     """Return the functions of this module that are optimizers, by name."""
     functions = [value for value in globals().values() if inspect.isfunction(value)]

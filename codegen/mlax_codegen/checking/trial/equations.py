@@ -35,6 +35,7 @@ from mlax_codegen.language import (
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import BlockCode, ExpressionCode
 from mlax_codegen.reading.mistakes import either_of
+from mlax_codegen.reading.spec import Phase
 
 __all__ = ["Equations"]
 
@@ -64,6 +65,8 @@ class Equations(Conditions):
             # the leaves as an array. So no interval is kept: an array cannot be an index or a size.
             arrays = {name: SCALAR for name in once if name not in hyperparameters}
             self._known = {**static, **arrays, **trees, **slots, GRADIENT: leaf, WEIGHT: leaf}
+            self._known[UPDATE] = leaf
+            self.steps_of(phase)
             self.block(phase.leaf)
             # New names are totals, or local to the leaf. The flow check lets no later phase read
             # the latter, so they need not be distinguished here.
@@ -72,6 +75,21 @@ class Equations(Conditions):
         for function in spec.functions:
             self._known = {**static, **state, **slots, WEIGHT: leaf}
             self.block(function.leaf)
+
+    def steps_of(self, phase: Phase) -> None:
+        """Check at which steps a phase is computed."""
+        if phase.every is None:
+            return
+        every = self.value_of(phase.every)
+        if isinstance(every, Interval) and not (every.whole and every.low >= 1):
+            cure = 'for a hyperparameter, write bounds = "1 <= x"'
+            self.wrong(phase.every.expression, f"every must be an integer of at least 1; {cure}")
+        if phase.first is None:
+            return
+        first = self.value_of(phase.first)
+        same = ast.dump(phase.first.expression) == ast.dump(phase.every.expression)
+        if not same and not (isinstance(first, Interval) and first == exactly(1)):
+            self.wrong(phase.first.expression, "first must be 1, or the same as every")
 
     def static(self) -> Known | None:
         """Return what is known before anything runs; None if the requirements exclude the configuration."""
