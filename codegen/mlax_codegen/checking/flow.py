@@ -127,7 +127,8 @@ class Flow:
         """Check that phases of the same group, which are computed after these `scalars`, may stand before them."""
         read = {name for phase in before for name in names_in(phase.leaf.body)}
         changed = {name for name, _ in assignments_in(code.body)} & {*self.names.scalars}
-        if any(phase.every is None for phase in before) or read & changed:
+        apart = bool(before) and before[-1].every is None  # which is a mistake of that phase
+        if not apart and (any(phase.every is None for phase in before) or read & changed):
             message = (
                 "no total stands between these `scalars` and the phase before; move them there"
             )

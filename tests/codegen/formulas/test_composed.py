@@ -37,6 +37,8 @@ class Symbols:
         self.facts: dict[str, object] = {h.name: default(h.default) for h in spec.hyperparameters}
         self.facts |= {name: 0.5 if value == GIVEN else value for name, value in settings.items()}
         self.facts |= {"ndim": ndim, "max": max} | dict.fromkeys(spec.shapes, axes)
+        self.rare = ndim > 1  # whether it is a step at which rare phases are computed
+        self.facts["at_steps"] = lambda *_: self.rare
 
     def holds(self, test: ast.expr) -> bool:
         return bool(eval(ast.unparse(test), {}, self.facts))
@@ -79,6 +81,8 @@ class Symbols:
         for name, shape in self.spec.shapes.items():
             self.assign(name, shape.expression)
         for phase in phases:
+            if phase.every and not self.rare:
+                continue
             self.known.pop(GRADIENT, None)
             for code in (phase.scalars, phase.leaf):
                 self.run(code.body if code else [])
