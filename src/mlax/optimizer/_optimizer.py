@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import GetAttrKey
 
 from mlax._jax.tracebacks import trimmed
@@ -192,6 +193,10 @@ class Optimizer(Specified):
 
     def _hint(self, name: str, value: object) -> str:
         schedulable = self._schedulable()
+        if isinstance(value, jax.Array) and jnp.iscomplexobj(value):
+            return (
+                "; for complex weights, optax.inject_hyperparams needs hyperparam_dtype=jnp.float32"
+            )
         if name in schedulable:
             return ""
         if is_schedule(value) and schedulable:

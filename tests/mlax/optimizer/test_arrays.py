@@ -37,38 +37,83 @@ def gradients_at(step: int, weights: Any) -> Any:
 GRADIENTS: Any = gradients_at(0, WEIGHTS)
 
 
-def floats(optimizer: Any) -> dict[str, Any]:
-    """Return the numbers that could have been arrays."""
-    specs = specifications(type(optimizer))
-    found = {name: getattr(optimizer, name) for name, spec in specs.items() if spec.arrays}
-    return {name: value for name, value in found.items() if value is not None}
+def floats(cls: Any) -> dict[str, float]:
+    """Return numbers for all floats that could be arrays: the defaults, but large enough to make a difference."""
+    specs = specifications(cls)
+    found = {
+        name: getattr(cls(), name)
+        for name, spec in specs.items()
+        if spec.arrays or spec.schedulable
+    }
+    return {name: max(v, 1e-4) if v else v for name, v in found.items() if v is not None}
 
 
 @every_optimizer
-def test_a_step_with_arrays_is_the_step_with_numbers(name: str) -> None:
-    """And the derivative of the sum of the weights by each of them is finite, so that of every weight is."""
+def test_sweeps_and_gradients_of_all_floats(name: str) -> None:
+    """Steps with arrays are those with numbers. In a sweep of models, two for each float, in which this one is a little
+    larger and smaller, their difference is the derivative by it.
+    """
     cls = optimizer_class(MODULES[name])
-    numbers = floats(cls())
+    numbers = floats(cls)
     # An elementwise optimizer shows in one leaf all that there is to see.
     start = {"k": WEIGHTS["k"]} if is_elementwise(name) else WEIGHTS
 
-    def moved(values: Any) -> Any:
+    def moves(values: dict[str, Any]) -> Any:
         optimizer: Any = cls(**values)
-        weights, state = start, optimizer.init(start)
-        assert len(jax.tree.leaves(state.hyperparameters)) == len(values)
-        for step in range(3):
-            gradients = gradients_at(step, start)
+        weights = jax.tree.map(lambda w: w.astype("float64"), start)
+        state = optimizer.init(weights)
+        arrays = [key for key, value in values.items() if isinstance(value, jax.Array)]
+        held = [key for key in arrays if specifications(cls)[key].schedulable]
+        assert len(jax.tree.leaves(state.hyperparameters)) == len(arrays) - len(held)
+        updates = list[Any]()
+        for step in range(2):
+            gradients = jax.tree.map(lambda g: g.astype("float64"), gradients_at(step, start))
             given = arguments(name, gradients)
-            weights, state = optimizer.apply_gradients(gradients, state, weights, **given)
-        return sum(map(jnp.sum, jax.tree.leaves(weights))), weights
+            update, state = optimizer.step(gradients, state, weights, **given)
+            weights = optim.apply_updates(update, weights)
+            updates += [jnp.ravel(u) for u in jax.tree.leaves(update)]
+        return jnp.concatenate(updates)
 
-    fixed = jax.jit(lambda: moved({})[1])()
-    if not numbers:
-        return
-    slopes, moving = jax.jit(jax.grad(moved, has_aux=True))(numbers)
-    for one, other in zip(jax.tree.leaves(moving), jax.tree.leaves(fixed), strict=True):
-        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-6)
-    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(slopes))
+    def total(values: dict[str, Any]) -> Any:
+        moved = moves(values)
+        return moved @ jnp.cos(jnp.arange(moved.size)), moved
+
+    with jax.enable_x64(True):
+        fixed: Any = jax.jit(lambda: moves(numbers))()
+        if not numbers:
+            return
+        widths = {key: 1e-5 * value or 1e-7 for key, value in numbers.items()}
+        pairs = [{**numbers, key: numbers[key] + d} for key, h in widths.items() for d in (h, -h)]
+        models = jax.tree.map(lambda *x: jnp.array(x), numbers, *pairs)
+        result = jax.jit(jax.vmap(jax.value_and_grad(total, has_aux=True)))(models)
+        (totals, moved), slopes = jax.tree.map(np.asarray, result)
+    np.testing.assert_allclose(moved[0], fixed, rtol=1e-7, atol=1e-12)
+    differences = dict(zip(numbers, totals[1::2] - totals[2::2], strict=True))
+    for key, width in widths.items():
+        slope = differences[key] / (2 * width)
+        np.testing.assert_allclose(slopes[key][0], slope, rtol=1e-3, atol=1e-9, err_msg=key)
+
+
+def test_numbers_are_compiled_in() -> None:
+    """As literals: those of Python and of NumPy, shape () included, in the optimizer and around it."""
+
+    def program(b1: Any, limit: Any) -> tuple[str, int]:
+        optimizer = optim.ClipGradients(optim.Adam(0.1, b1=b1), max_norm=limit)
+        state = optimizer.init(jnp.ones(3))
+        traced = jax.make_jaxpr(optimizer.step)(jnp.ones(3), state, jnp.ones(3))
+        assert not traced.consts
+        return str(traced), len(traced.jaxpr.invars)
+
+    text, inputs = program(0.8125, 2.625)
+    assert "0.8125" in text
+    assert "2.625" in text
+    for kind in (np.float64, np.float32, np.array):
+        assert program(kind(0.8125), kind(2.625)) == (text, inputs)
+    array, more = program(jnp.float32(0.8125), jnp.float32(2.625))
+    assert more == inputs + 2
+    assert "0.8125" not in array
+    # With the same names, the same operations: 1 - b1 and the like are computed in the program, nothing else.
+    assert text.count("convert_element_type") == array.count("convert_element_type")
 
 
 def wrapped(b1: Any, limit: Any) -> Any:
@@ -99,6 +144,9 @@ def test_arrays_cannot_be_static() -> None:
 def test_concrete_arrays_are_validated_and_tracers_are_not() -> None:
     with pytest.raises(ValueError, match=r"Adam: eps must be > 0, got -1\.0"):
         optim.Adam(eps=jnp.float32(-1.0))
+    for wrong in ({"learning_rate": jnp.complex64(0.1)}, {"b2": jnp.complex64(0.9)}):
+        with pytest.raises(TypeError, match=r"got .*complex64.*hyperparam_dtype=jnp\.float32"):
+            optim.Adam(**wrong)
     with pytest.raises(ValueError, match="nesterov needs a momentum and no dampening"):
         optim.SGD(momentum=0.9, nesterov=True, dampening=jnp.float32(0.5))
     jax.jit(lambda eps: optim.Adam(eps=eps).eps)(-1.0)
