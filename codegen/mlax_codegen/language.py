@@ -191,7 +191,7 @@ def _operator(name: str, arguments: str = "{0}") -> str:
 
 _ALL = [
     # each element by itself
-    _elementwise("abs(x)", "jnp.abs", r"\lvert {0} \rvert", "Magnitude."),
+    _elementwise("abs(x)", "magnitude", r"\lvert {0} \rvert", "Magnitude.", "mlax.leafwise"),
     _elementwise(
         "abs2(x)",
         "abs2",
@@ -228,7 +228,13 @@ _ALL = [
         "`1 / (1 + exp(-x))`, without overflow.",
         "mlax.leafwise",
     ),
-    _elementwise("sign(x)", "jnp.sign", _operator("sign"), "-1, 0 or 1."),
+    _elementwise("real(x)", "real", _operator("Re"), "Real part.", "mlax.leafwise"),
+    _elementwise(
+        "sign(x)",
+        "jnp.sign",
+        _operator("sign"),
+        "-1, 0 or 1; of a complex number, the number of magnitude 1 with its direction.",
+    ),
     _elementwise(
         "softplus(x)",
         "softplus",
@@ -483,7 +489,7 @@ _MODULE = """
     Optimizer Output Real Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients
     apply_updates arguments check_dtype checked copies count_all cycle exportable folded follow_schedules full
     gradients held hyperparameters identities init initial inputs int8 integer isinstance jax jnp
-    largest map_leaves merged mlax model no_steps not_int8 number one_more outline output own
+    largest magnitude map_leaves merged mlax model no_steps not_int8 number one_more outline output own
     reduce_leaves refuse_complex refuse_packed renewed replace require rounding scalar scheduled
     self slot_dtype slots smallest state step stochastic_rounding summed sums totals trainable trees
     updates

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mlax_codegen.checking.branches import Branches
+from mlax_codegen.checking.complexness import check_complexness
 from mlax_codegen.checking.decisive import decisive
 from mlax_codegen.checking.defaults import check_defaults
 from mlax_codegen.checking.eight_bits import nonnegative, not_int8
@@ -96,6 +97,8 @@ def analyse(spec: Spec) -> Analysis:
     possible = branches.walk()
     document.stop_on_mistakes()
     try_out(spec, facts)
+    document.stop_on_mistakes()
+    check_complexness(spec)
     document.stop_on_mistakes()
     check_defaults(spec)
     document.stop_on_mistakes()

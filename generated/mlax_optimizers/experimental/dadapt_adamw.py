@@ -29,7 +29,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, Totals, map_leaves, reduce_leaves, sqrt, totals
+from mlax.leafwise import Output, Totals, magnitude, map_leaves, reduce_leaves, sqrt, totals
 from mlax.optimizer import (
     Float,
     Number,
@@ -214,7 +214,7 @@ def _leaf_sums(
     """Return the new slots of one leaf and its part of the sums over all leaves."""
     progress = g * s / (sqrt(v) + h.eps)
     s = decay * s + (1 - decay) * rate * g
-    size = jnp.abs(s)
+    size = magnitude(s)
     return (s,), totals(progress=progress, size=size)
 
 

@@ -23,7 +23,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves, sqrt
+from mlax.leafwise import Output, abs2, magnitude, map_leaves, sqrt
 from mlax.optimizer import (
     Float,
     Number,
@@ -195,7 +195,7 @@ def _leaf(
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     direction = (m / c1) / (sqrt(v / c2) + h.eps)
-    update = -learning_rate * (jnp.sign(g) * jnp.abs(direction) + weight_decay * w)
+    update = -learning_rate * (jnp.sign(g) * magnitude(direction) + weight_decay * w)
     return update, m, v
 
 

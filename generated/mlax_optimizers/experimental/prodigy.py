@@ -34,7 +34,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, Totals, map_leaves, reduce_leaves, sqrt, totals
+from mlax.leafwise import Output, Totals, magnitude, map_leaves, reduce_leaves, sqrt, totals
 from mlax.optimizer import (
     Float,
     Number,
@@ -256,7 +256,7 @@ def _leaf_sums(
     """Return the new slots of one leaf and its part of the sums over all leaves."""
     s = decay * s + (d_before if h.safeguard_warmup else rate) / h.estim_lr0 * d_before * g
     progress = g * (w0 - w)
-    size = jnp.abs(s)
+    size = magnitude(s)
     return (s,), totals(progress=progress, size=size)
 
 

@@ -4,7 +4,7 @@ Generated optimizers contain plain arithmetic for one leaf, without casts. `map_
 `reduce_leaves` decide on the dtype: they widen narrow leaves, forbid implicit promotion, and round
 once, as an `Output` says. The other functions are for use in such arithmetic, by subject:
 
-* elementwise: `abs2`, `cbrt`, `clip`, `sigmoid`, `softplus`, `sqrt`
+* elementwise: `abs2`, `cbrt`, `clip`, `magnitude`, `real`, `sigmoid`, `softplus`, `sqrt`
 * a leaf as a whole, or along some axes, which then have length 1: `summed`, `mean`, `largest`, `smallest`, `norm`,
   `rms`, `std`; of weights and a direction: `trust_ratio`
 * shapes, before anything is computed: `two_largest_axes`, `two_axes`, `without`, `product`,
@@ -36,8 +36,10 @@ from mlax.leafwise._axes import without as without
 from mlax.leafwise._elements import abs2 as abs2
 from mlax.leafwise._elements import cbrt as cbrt
 from mlax.leafwise._elements import clip as clip
+from mlax.leafwise._elements import magnitude as magnitude
 from mlax.leafwise._elements import normal as normal
 from mlax.leafwise._elements import rademacher as rademacher
+from mlax.leafwise._elements import real as real
 from mlax.leafwise._elements import sigmoid as sigmoid
 from mlax.leafwise._elements import softplus as softplus
 from mlax.leafwise._elements import sqrt as sqrt

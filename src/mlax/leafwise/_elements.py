@@ -8,8 +8,10 @@ __all__ = [
     "abs2",
     "cbrt",
     "clip",
+    "magnitude",
     "normal",
     "rademacher",
+    "real",
     "sigmoid",
     "softplus",
     "sqrt",
@@ -20,6 +22,16 @@ __all__ = [
 def abs2(x: Array) -> Array:
     """Return the squared magnitude of each element, in the dtype of `x`: `x * conj(x)`."""
     return x * jnp.conj(x) if jnp.iscomplexobj(x) else x * x
+
+
+def magnitude(x: Array) -> Array:
+    """Return the magnitude of each element, in the dtype of `x`: of complex numbers, as complex ones."""
+    return jnp.abs(x).astype(x.dtype) if jnp.iscomplexobj(x) else jnp.abs(x)
+
+
+def real(x: Array) -> Array:
+    """Return the real part of each element, in the dtype of `x`: of complex numbers, as complex ones."""
+    return jnp.real(x).astype(x.dtype) if jnp.iscomplexobj(x) else x
 
 
 @jax.custom_jvp

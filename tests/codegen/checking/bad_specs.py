@@ -616,10 +616,10 @@ CASES: dict[str, Bad] = {
     ),
     "function that runs code": Bad(
         "abs2(g)",
-        "eval(g)",
+        "exec(g)",
         "29:25",
-        "unknown function 'eval'; docs/specs.md lists the functions",
-        "eval",
+        "unknown function 'exec'; docs/specs.md lists the functions",
+        "exec",
     ),
     "attribute": Bad(
         "abs2(g)",

@@ -1,0 +1,143 @@
+"""Which values are complex where leaves are, and what is not defined for them.
+
+Complex weights work unless a spec says `complex = "..."`. Then gradients and weights are complex, and so is what is
+computed from them, but for magnitudes: a mean of `abs2(g)` is real, also as a slot, and may be compared and have a
+root. What needs an order is refused for complex numbers, and so is a power or square where a magnitude is meant.
+"""
+
+import ast
+from collections.abc import Sequence
+
+from mlax_codegen.language import FUNCTIONS, GRADIENT, WEIGHT, Type
+from mlax_codegen.reading.equations import BlockCode
+from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import in_short
+
+__all__ = ["check_complexness"]
+
+_ORDERED = {"maximum", "minimum", "clip", "max", "min", "least", "floor", "softplus", "cbrt"}
+_ORDERED |= {"total_max", "total_min"}
+_REAL = {"abs", "abs2", "real", "norm", "rms", "std", "trust_ratio", "uniform", "rademacher"}
+_REFUSE = 'or refuse complex weights: complex = "..." with the reason'
+
+
+def check_complexness(spec: Spec) -> None:
+    """Record what is not defined for complex numbers, if the spec does not refuse complex weights."""
+    if spec.complex is None:
+        _Complexness(spec).check()
+
+
+class _Complexness:
+    """Follows which names are complex.
+
+    Attributes:
+        slots: The slots that are, as far as is known.
+        known: The names that are, where the walk is.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.slots: set[str] = {slot.name for slot in spec.slots if slot.init.word == "copy"}
+        self.names_of_slots: set[str] = {slot.name for slot in spec.slots}
+        self.trees: set[str] = {each.name for each in spec.arguments if each.is_tree}
+        self.known: set[str] = set()
+        self.code: BlockCode = spec.phases[0].leaf
+        self.is_certain: bool = False
+
+    def check(self) -> None:
+        """Walk until it is known which slots are complex; then record what is wrong."""
+        before = -1
+        while len(self.slots) > before:
+            before = len(self.slots)
+            self.walk()
+        self.is_certain = True
+        self.walk()
+
+    def walk(self) -> None:
+        leaves = [phase.leaf for phase in self.spec.phases]
+        for code in [*leaves, *(function.leaf for function in self.spec.functions)]:
+            self.code = code
+            self.known = {GRADIENT, WEIGHT, *self.trees, *self.slots}
+            self.statements(code.body)
+
+    def statements(self, body: Sequence[ast.stmt]) -> None:
+        for statement in body:
+            match statement:
+                case ast.If(body=then, orelse=otherwise):
+                    before = set(self.known)
+                    self.statements(then)
+                    after, self.known = self.known, before
+                    self.statements(otherwise)
+                    self.known |= after
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    is_complex = self.of(value)
+                    self.known = self.known | {name} if is_complex else self.known - {name}
+                    if is_complex and name in self.names_of_slots:
+                        self.slots.add(name)
+                case _:
+                    pass
+
+    def wrong(self, node: ast.expr, message: str, cure: str) -> None:
+        if self.is_certain:
+            self.code.note(node, f"{message}; {cure}, {_REFUSE}")
+
+    def of(self, node: ast.expr) -> bool:
+        """Return whether a value is complex, recording what is not defined for it."""
+        match node:
+            case ast.Name(id=name):
+                return name in self.known
+            case ast.Subscript(value=value):
+                return self.of(value)
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
+                parts = [self.of(left), self.of(right)]
+                if any(parts) and not isinstance(op, ast.Eq | ast.NotEq | ast.Is | ast.IsNot):
+                    message = "complex numbers have no order, and complex leaves make this complex"
+                    self.wrong(node, message, "compare `abs2(x)` or `real(x)`")
+                return False
+            case ast.BinOp(left=base, op=ast.Pow()):
+                if self.of(base):
+                    self.squared(node, base)
+                return False
+            case ast.BinOp(left=left, op=ast.Mult(), right=right):
+                parts = [self.of(left), self.of(right)]
+                same = ast.dump(left) == ast.dump(right)
+                if all(parts) and same:
+                    self.squared(node, left)
+                return any(parts) and not same and not _is_magnitude(left, right)
+            case ast.IfExp(body=body, orelse=otherwise):
+                return any([self.of(body), self.of(otherwise)])
+            case ast.ListComp(elt=element):
+                return self.of(element)
+            case ast.Call(func=ast.Name(id=name)):
+                return self.call(node, name)
+            case _:
+                children = [x for x in ast.iter_child_nodes(node) if isinstance(x, ast.expr)]
+                found = {self.of(child) for child in children}  # of all: each may be wrong
+                return True in found
+
+    def squared(self, node: ast.expr, base: ast.expr) -> None:
+        short = in_short(base, "x")
+        message = f"{short!r} is complex where leaves are, and a power of it is no magnitude"
+        self.wrong(node, message, f"write `abs2({short})` for the square of the magnitude")
+
+    def call(self, node: ast.Call, name: str) -> bool:
+        arrays = {Type.NUMBER, Type.COUNTED, Type.ARRAYS}
+        pairs = zip(FUNCTIONS[name].parameters, node.args, strict=False)
+        given = [(p, argument, self.of(argument)) for p, argument in pairs]
+        found = any(is_complex for p, _, is_complex in given if p.type in arrays)
+        if found and name in _ORDERED:
+            message = f"complex numbers have no order, so {name} is not defined for them"
+            if name == "cbrt":
+                message = "a complex number has three cube roots"
+            self.wrong(node, message, "apply it to `abs(x)` or `real(x)`")
+        elif found and name == "sqrt":
+            short = in_short(node.args[0], "x")
+            message = f"{short!r} is complex where leaves are, and has two roots"
+            self.wrong(node, message, "take the root of magnitudes, as in `sqrt(abs2(x))`")
+        return found and name not in _REAL | _ORDERED | {"sqrt"}
+
+
+def _is_magnitude(left: ast.expr, right: ast.expr) -> bool:
+    """Whether two factors are each other's conjugates."""
+    first, second = ast.unparse(left), ast.unparse(right)
+    return first == f"conj({second})" or second == f"conj({first})"
