@@ -8,7 +8,7 @@ root. What needs an order is refused for complex numbers, and so is a power or s
 import ast
 from collections.abc import Sequence
 
-from mlax_codegen.language import FUNCTIONS, GRADIENT, WEIGHT, Type
+from mlax_codegen.language import FUNCTIONS, GRADIENT, UPDATE, WEIGHT, Type
 from mlax_codegen.reading.equations import BlockCode
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import in_short
@@ -57,7 +57,7 @@ class _Complexness:
         leaves = [phase.leaf for phase in self.spec.phases]
         for code in [*leaves, *(function.leaf for function in self.spec.functions)]:
             self.code = code
-            self.known = {GRADIENT, WEIGHT, *self.trees, *self.slots}
+            self.known = {GRADIENT, UPDATE, WEIGHT, *self.trees, *self.slots}
             self.statements(code.body)
 
     def statements(self, body: Sequence[ast.stmt]) -> None:
