@@ -11,5 +11,6 @@ __all__ = ["analysis"]
 
 def analysis(tmp_path: Path, old: str = "", new: str = "") -> Analysis:
     assert old in GOOD
-    (tmp_path / "probe.toml").write_text(GOOD.replace(old, new, 1))
+    real = GOOD.replace("[hyper", 'complex = "of no concern here"\n[hyper', 1)
+    (tmp_path / "probe.toml").write_text(real.replace(old, new, 1))
     return analyse(read_spec(tmp_path / "probe.toml"))
