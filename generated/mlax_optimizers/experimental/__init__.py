@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import acprop as acprop
     from . import adahessian as adahessian
+    from . import adamp as adamp
+    from . import came as came
     from . import cautious_adamw as cautious_adamw
     from . import dadapt_adamw as dadapt_adamw
     from . import dog as dog
@@ -15,12 +17,15 @@ if TYPE_CHECKING:
     from . import ranger as ranger
     from . import schedule_free_adamw as schedule_free_adamw
     from . import schedule_free_sgd as schedule_free_sgd
+    from . import sgdp as sgdp
     from . import shampoo as shampoo
     from . import soap as soap
     from . import sophia_h as sophia_h
     from . import tiger as tiger
     from .acprop import ACProp as ACProp
     from .adahessian import AdaHessian as AdaHessian
+    from .adamp import AdamP as AdamP
+    from .came import CAME as CAME
     from .cautious_adamw import CautiousAdamW as CautiousAdamW
     from .dadapt_adamw import DAdaptAdamW as DAdaptAdamW
     from .dog import DoG as DoG
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from .ranger import Ranger as Ranger
     from .schedule_free_adamw import ScheduleFreeAdamW as ScheduleFreeAdamW
     from .schedule_free_sgd import ScheduleFreeSGD as ScheduleFreeSGD
+    from .sgdp import SGDP as SGDP
     from .shampoo import Shampoo as Shampoo
     from .soap import SOAP as SOAP
     from .sophia_h import SophiaH as SophiaH
@@ -40,6 +46,8 @@ else:
     _MODULE_OF = {
         "ACProp": "acprop",
         "AdaHessian": "adahessian",
+        "AdamP": "adamp",
+        "CAME": "came",
         "CautiousAdamW": "cautious_adamw",
         "DAdaptAdamW": "dadapt_adamw",
         "DoG": "dog",
@@ -49,6 +57,7 @@ else:
         "Ranger": "ranger",
         "ScheduleFreeAdamW": "schedule_free_adamw",
         "ScheduleFreeSGD": "schedule_free_sgd",
+        "SGDP": "sgdp",
         "Shampoo": "shampoo",
         "SOAP": "soap",
         "SophiaH": "sophia_h",
@@ -66,10 +75,13 @@ else:
 
 
 __all__ = [
+    "CAME",
     "MARS",
+    "SGDP",
     "SOAP",
     "ACProp",
     "AdaHessian",
+    "AdamP",
     "CautiousAdamW",
     "DAdaptAdamW",
     "DoG",
@@ -83,6 +95,8 @@ __all__ = [
     "Tiger",
     "acprop",
     "adahessian",
+    "adamp",
+    "came",
     "cautious_adamw",
     "dadapt_adamw",
     "dog",
@@ -92,6 +106,7 @@ __all__ = [
     "ranger",
     "schedule_free_adamw",
     "schedule_free_sgd",
+    "sgdp",
     "shampoo",
     "soap",
     "sophia_h",
