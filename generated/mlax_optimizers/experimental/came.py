@@ -14,7 +14,7 @@ if factored:
 otherwise:
     Vₜ = β₂ Vₜ₋₁ + (1 - β₂) sₜ
     rₜ = √Vₜ
-uₜ = gₜ / rₜ
+uₜ = gₜ 1 / rₜ
 uₜ ← uₜ / max(1, rms(uₜ) / d)
 mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ
 pₜ = mₜ
@@ -285,7 +285,7 @@ def _leaf(
         assert isinstance(v, Array)
         v = h.b2 * v + (1 - h.b2) * s
         root = sqrt(v)
-    u = g / root
+    u = g * (1 / root)
     u = u / jnp.maximum(1.0, rms(u) / h.clip_threshold)
     m = h.b1 * m + (1 - h.b1) * u
     direction = m
