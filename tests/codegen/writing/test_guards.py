@@ -25,6 +25,12 @@ pytestmark = pytest.mark.one_python
             "x = where(s > 0, a / where(s > 0, s, 1.0), 0.0)",
         ),
         ("x = where(s > 0, a / r, b / s)", "x = where(s > 0, a / r, b / s)"),
+        (
+            "c = s > 0\nx = where(c, a / s, 0.0)",
+            "c = s > 0\nx = where(c, a / where(c, s, 1.0), 0.0)",
+        ),
+        ("c = s > 0\nx = where((r > 0) & c, a / s, 0.0)", None),
+        ("x = where((s == 0) & (r > 0), 1.0, a / s)", "x = where((s == 0) & (r > 0), 1.0, a / s)"),
         ("x = where(s > 1, a / s, b / s)", "x = where(s > 1, a / s, b / s)"),
         ("x = where(s < 0, a / s, b)", "x = where(s < 0, a / s, b)"),
         ("x = a / s", "x = a / s"),
