@@ -149,7 +149,8 @@ def test_the_bound_of_squares_agrees_with_the_arithmetic(name: str) -> None:
     found = re.findall(r"state\.(\w+).*gradients below (\S+) add nothing", text)
     assert found
     for slot, bound in found:
-        if slot == "v_max":  # the largest of v, and never more
+        # v_max is the largest of v, and never more; CAME's others are of directions as long as for any gradient.
+        if slot in {"v_max", "far_row", "far_column"}:
             continue
         zero = []
         for factor in (0.9, 1.1):
