@@ -19,8 +19,7 @@ if there are axes:
 otherwise:
     Vₜ = β̂₂ Vₜ₋₁ + (1 - β̂₂) sₜ
     V̂ₜ = Vₜ
-rₜ = √V̂ₜ
-Uₜ = gₜ / rₜ
+Uₜ = gₜ / √V̂ₜ
 Uₜ ← Uₜ / max(1, rms(Uₜ) / d)
 αₜ = ρ max(ε₂, rms(wₜ₋₁))
 wₜ = wₜ₋₁ - αₜ Uₜ
@@ -30,22 +29,24 @@ if multiply_by_parameter_scale is False: αₜ = ρ
 if clipping_threshold is None: leave out Uₜ ← Uₜ / max(1, rms(Uₜ) / d)
 if momentum is given: uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; wₜ = wₜ₋₁ + uₜ
 if weight_decay_rate is given: uₜ = -αₜ Uₜ; uₜ ← uₜ - λ wₜ₋₁; wₜ = wₜ₋₁ + uₜ
-if weight_decay_rate is given and weight_decay_scale is "learning_rate": uₜ ← uₜ - ρ₀ λ wₜ₋₁
-if weight_decay_rate is given and weight_decay_scale is "step": uₜ ← uₜ - αₜ λ wₜ₋₁
+if weight_decay_rate is given and weight_decay_scale is "learning_rate":
+    σₜ = ρ₀
+    uₜ ← uₜ - σₜ λ wₜ₋₁
+if weight_decay_rate is given and weight_decay_scale is "step": σₜ = αₜ; uₜ ← uₜ - σₜ λ wₜ₋₁
 if eps_in is "minimum":
     sₜ = |gₜ|²
     V̂ₜ = (Rₜ ⊗ Cₜ) / max(mean(Rₜ), ε₁), if there are axes
-    rₜ = max(√V̂ₜ, ε₁)
+    Uₜ = gₜ / max(√V̂ₜ, ε₁)
 if factored is False: Vₜ = β̂₂ Vₜ₋₁ + (1 - β̂₂) sₜ; V̂ₜ = Vₜ
 if momentum is given and weight_decay_rate is given:
     uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; uₜ ← uₜ - λ wₜ₋₁
 if momentum is given and weight_decay_rate is given and weight_decay_scale is "learning_rate":
-    uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; uₜ ← uₜ - ρ₀ λ wₜ₋₁
+    uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; σₜ = ρ₀; uₜ ← uₜ - σₜ λ wₜ₋₁
 if momentum is given and weight_decay_rate is given and weight_decay_scale is "step":
-    uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; uₜ ← uₜ - αₜ λ wₜ₋₁
+    uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; σₜ = αₜ; uₜ ← uₜ - σₜ λ wₜ₋₁
 ```
 
-In the code: decay = β̂₂, second = V̂, root = r, u = U, row = R, column = C, update = u.
+In the code: decay = β̂₂, second = V̂, u = U, scale = σ, row = R, column = C, update = u.
 
 References:
     Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235
@@ -355,17 +356,15 @@ def _leaf(
         assert isinstance(column, Array)
         row = decay * row + (1 - decay) * reshape(mean(s, axes[1]), without(g.shape, axes[1]))
         column = decay * column + (1 - decay) * reshape(mean(s, axes[0]), without(g.shape, axes[0]))
-        second = (
-            outer_mean(row, column, axes)
-            if h.eps_in == "square"
-            else outer_mean(row, column, axes, h.eps)
-        )
+        if h.eps_in == "square":
+            second = outer_mean(row, column, axes)
+        else:
+            second = outer_mean(row, column, axes, h.eps)
     else:
         assert isinstance(v, Array)
         v = decay * v + (1 - decay) * s
         second = v
-    root = sqrt(second) if h.eps_in == "square" else jnp.maximum(sqrt(second), h.eps)
-    u = g / root
+    u = g / (sqrt(second) if h.eps_in == "square" else jnp.maximum(sqrt(second), h.eps))
     u = u if h.clipping_threshold is None else u / jnp.maximum(1.0, rms(u) / h.clipping_threshold)
     if h.multiply_by_parameter_scale:
         assert w is not None
@@ -381,11 +380,9 @@ def _leaf(
         assert w is not None
         update = update - weight_decay_rate * w
     elif weight_decay_rate is not None:
+        scale = alpha if h.weight_decay_scale == "step" else learning_rate
         assert w is not None
-        update = (
-            update
-            - (alpha if h.weight_decay_scale == "step" else learning_rate) * weight_decay_rate * w
-        )
+        update = update - scale * weight_decay_rate * w
     return update, row, column, v, m
 
 

@@ -149,7 +149,7 @@ class Expressions:
                     if key is not None
                 ]
                 return brackets("{", one_per_line(pairs), "}")
-            case ast.Subscript(value=value, slice=ast.Tuple(elts=items)):
+            case ast.Subscript(value=value, slice=ast.Tuple(elts=[_, *_] as items)):
                 inner = one_per_line([self.top(item) for item in items])
                 return [self.top(value), brackets("[", inner, "]")]
             case ast.Subscript(value=value, slice=index):

@@ -70,7 +70,10 @@ def _definition(printer: Expressions, node: ast.FunctionDef, text: str) -> Doc:
         given.append("*")
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         given.append(_parameter(printer, argument, default))
-    end = text[text.rindex(") ->") + 1 :] if node.returns is not None else ":"
+    written = text[text.rindex(") ->") + 1 :] if node.returns is not None else ":"
+    end: Doc = written
+    if node.returns is not None and len(written) >= WIDTH:
+        end = [" -> ", printer.top(node.returns), ":"]
     return [f"def {node.name}", brackets("(", Group(one_per_line(given)), ")"), end]
 
 
@@ -127,7 +130,7 @@ def _can_do_without(node: ast.expr, printer: Expressions) -> bool:
             case ast.BoolOp(op=op, values=values):
                 counts[8] = counts.get(8, 0) + len(values) - 1
             case ast.Compare(ops=ops):
-                counts[6] = counts.get(6, 0) + len(ops)
+                counts[7] = counts.get(7, 0) + len(ops)
             case _:
                 pass
         for child in ast.iter_child_nodes(part):

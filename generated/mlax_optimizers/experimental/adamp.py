@@ -12,7 +12,7 @@ c₂ = 1 - β₂ᵗ
 mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ
 vₜ = β₂ vₜ₋₁ + (1 - β₂) |gₜ|²
 dₜ = mₜ √c₂ / (√vₜ + ε)
-qₜ = 1
+qₜ = λ wₜ₋₁
 if ndim > 1:
     Rₜ ⇔ (max |Σ (gₜ wₜ₋₁ over all axes but 0)| / max(‖gₜ over all axes but 0‖ ‖wₜ₋₁ over all axes
         but 0‖, ε)) √(count / max(1, n₀)) < δ
@@ -20,13 +20,13 @@ if ndim > 1:
     rₜ = wₜ₋₁ / (‖wₜ₋₁ over all axes but 0‖ + ε)
     uₜ = wₜ₋₁ / (‖wₜ₋₁‖ + ε)
     dₜ ← dₜ - rₜ Σ (rₜ dₜ over all axes but 0) if Rₜ else dₜ - uₜ Σ uₜ dₜ if Wₜ else dₜ
-    qₜ ← ρ if Rₜ or Wₜ else 1
-wₜ = wₜ₋₁ - η (dₜ / c₁ + qₜ λ wₜ₋₁)
+    qₜ ← (ρ if Rₜ or Wₜ else 1) qₜ
+wₜ = wₜ₋₁ - η (dₜ / c₁ + qₜ)
 
 if nesterov is True: dₜ = (β₁ mₜ + (1 - β₁) gₜ) √c₂ / (√vₜ + ε)
 ```
 
-In the code: rows = R, whole = W, ratio = q.
+In the code: rows = R, whole = W, decay = q.
 
 nᵢ is the length of a leaf's axis i; n₋₁ is that of the last axis.
 
@@ -232,7 +232,7 @@ def _leaf(
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     d = (h.b1 * m + (1 - h.b1) * g if h.nesterov else m) * sqrt(c2) / (sqrt(v) + h.eps)
-    ratio = 1.0
+    decay = weight_decay * w
     if g.ndim > 1:
         rows = (
             largest(
@@ -250,8 +250,8 @@ def _leaf(
         d = jnp.where(
             rows, d - r * summed(r * d, but=0), jnp.where(whole, d - u * summed(u * d), d)
         )
-        ratio = jnp.where(rows | whole, h.wd_ratio, 1.0)
-    update = -learning_rate * (d / c1 + ratio * weight_decay * w)
+        decay = jnp.where(rows | whole, h.wd_ratio, 1.0) * decay
+    update = -learning_rate * (d / c1 + decay)
     return update, m, v
 
 

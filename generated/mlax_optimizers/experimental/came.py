@@ -268,7 +268,15 @@ def _leaf(
     *,
     learning_rate: Array,
     weight_decay: Array,
-) -> tuple[Array, Array, Array | tuple[()], Array | tuple[()], Array | tuple[()], Array | tuple[()], Array | tuple[()]]:
+) -> tuple[
+    Array,
+    Array,
+    Array | tuple[()],
+    Array | tuple[()],
+    Array | tuple[()],
+    Array | tuple[()],
+    Array | tuple[()],
+]:
     """Return the update of one leaf and its new slots.
 
     A slot that the leaf does not have is ().

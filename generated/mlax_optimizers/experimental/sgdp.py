@@ -10,7 +10,7 @@ weights. The defaults are the authors'.
 ```text
 mₜ = μ mₜ₋₁ + (1 - τ) gₜ
 dₜ = mₜ
-qₜ = 1
+qₜ = λ wₜ₋₁
 if ndim > 1:
     Rₜ ⇔ (max |Σ (gₜ wₜ₋₁ over all axes but 0)| / max(‖gₜ over all axes but 0‖ ‖wₜ₋₁ over all axes
         but 0‖, ε)) √(count / max(1, n₀)) < δ
@@ -18,13 +18,13 @@ if ndim > 1:
     rₜ = wₜ₋₁ / (‖wₜ₋₁ over all axes but 0‖ + ε)
     uₜ = wₜ₋₁ / (‖wₜ₋₁‖ + ε)
     dₜ ← dₜ - rₜ Σ (rₜ dₜ over all axes but 0) if Rₜ else dₜ - uₜ Σ uₜ dₜ if Wₜ else dₜ
-    qₜ ← ρ if Rₜ or Wₜ else 1
-wₜ = wₜ₋₁ - η (dₜ + (qₜ / (1 - μ)) λ wₜ₋₁)
+    qₜ ← (ρ if Rₜ or Wₜ else 1) qₜ
+wₜ = wₜ₋₁ - η (dₜ + qₜ / (1 - μ))
 
 if nesterov is True: dₜ = gₜ + μ mₜ
 ```
 
-In the code: rows = R, whole = W, ratio = q.
+In the code: rows = R, whole = W, decay = q.
 
 nᵢ is the length of a leaf's axis i; n₋₁ is that of the last axis.
 
@@ -217,7 +217,7 @@ def _leaf(
     """Return the update of one leaf and its new slots."""
     m = h.momentum * m + (1 - h.dampening) * g
     d = g + h.momentum * m if h.nesterov else m
-    ratio = 1.0
+    decay = weight_decay * w
     if g.ndim > 1:
         rows = (
             largest(
@@ -235,8 +235,8 @@ def _leaf(
         d = jnp.where(
             rows, d - r * summed(r * d, but=0), jnp.where(whole, d - u * summed(u * d), d)
         )
-        ratio = jnp.where(rows | whole, h.wd_ratio, 1.0)
-    update = -learning_rate * (d + ratio / (1 - h.momentum) * weight_decay * w)
+        decay = jnp.where(rows | whole, h.wd_ratio, 1.0) * decay
+    update = -learning_rate * (d + decay / (1 - h.momentum))
     return update, m
 
 
