@@ -28,25 +28,24 @@ if relative_step is True: ρ = min(ρ₀, 1 / √t)
 if multiply_by_parameter_scale is False: αₜ = ρ
 if clipping_threshold is None: leave out Uₜ ← Uₜ / max(1, rms(Uₜ) / d)
 if momentum is given: uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; wₜ = wₜ₋₁ + uₜ
-if weight_decay_rate is given: uₜ = -αₜ Uₜ; uₜ ← uₜ - λ wₜ₋₁; wₜ = wₜ₋₁ + uₜ
+if weight_decay_rate is given: uₜ = -αₜ Uₜ; δₜ = λ wₜ₋₁; uₜ ← uₜ - δₜ; wₜ = wₜ₋₁ + uₜ
 if weight_decay_rate is given and weight_decay_scale is "learning_rate":
-    σₜ = ρ₀
-    uₜ ← uₜ - σₜ λ wₜ₋₁
-if weight_decay_rate is given and weight_decay_scale is "step": σₜ = αₜ; uₜ ← uₜ - σₜ λ wₜ₋₁
+    δₜ ← ρ₀ δₜ, before uₜ ← uₜ - δₜ
+if weight_decay_rate is given and weight_decay_scale is "step": δₜ ← αₜ δₜ, before uₜ ← uₜ - δₜ
 if eps_in is "minimum":
     sₜ = |gₜ|²
     V̂ₜ = (Rₜ ⊗ Cₜ) / max(mean(Rₜ), ε₁), if there are axes
     Uₜ = gₜ / max(√V̂ₜ, ε₁)
 if factored is False: Vₜ = β̂₂ Vₜ₋₁ + (1 - β̂₂) sₜ; V̂ₜ = Vₜ
 if momentum is given and weight_decay_rate is given:
-    uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; uₜ ← uₜ - λ wₜ₋₁
+    uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; δₜ = λ wₜ₋₁; uₜ ← uₜ - δₜ
 if momentum is given and weight_decay_rate is given and weight_decay_scale is "learning_rate":
-    uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; σₜ = ρ₀; uₜ ← uₜ - σₜ λ wₜ₋₁
+    δₜ = λ wₜ₋₁; δₜ ← ρ₀ δₜ
 if momentum is given and weight_decay_rate is given and weight_decay_scale is "step":
-    uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; σₜ = αₜ; uₜ ← uₜ - σₜ λ wₜ₋₁
+    δₜ = λ wₜ₋₁; δₜ ← αₜ δₜ
 ```
 
-In the code: decay = β̂₂, second = V̂, u = U, scale = σ, row = R, column = C, update = u.
+In the code: decay = β̂₂, second = V̂, u = U, shrinkage = δ, row = R, column = C, update = u.
 
 References:
     Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235
@@ -356,10 +355,11 @@ def _leaf(
         assert isinstance(column, Array)
         row = decay * row + (1 - decay) * reshape(mean(s, axes[1]), without(g.shape, axes[1]))
         column = decay * column + (1 - decay) * reshape(mean(s, axes[0]), without(g.shape, axes[0]))
-        if h.eps_in == "square":
-            second = outer_mean(row, column, axes)
-        else:
-            second = outer_mean(row, column, axes, h.eps)
+        second = (
+            outer_mean(row, column, axes)
+            if h.eps_in == "square"
+            else outer_mean(row, column, axes, h.eps)
+        )
     else:
         assert isinstance(v, Array)
         v = decay * v + (1 - decay) * s
@@ -376,13 +376,12 @@ def _leaf(
         assert m is not None
         m = momentum * m + (1 - momentum) * update
         update = m
-    if weight_decay_rate is not None and h.weight_decay_scale == "none":
+    if weight_decay_rate is not None:
         assert w is not None
-        update = update - weight_decay_rate * w
-    elif weight_decay_rate is not None:
-        scale = alpha if h.weight_decay_scale == "step" else learning_rate
-        assert w is not None
-        update = update - scale * weight_decay_rate * w
+        shrinkage = weight_decay_rate * w
+        if h.weight_decay_scale != "none":
+            shrinkage = (alpha if h.weight_decay_scale == "step" else learning_rate) * shrinkage
+        update = update - shrinkage
     return update, row, column, v, m
 
 

@@ -56,7 +56,7 @@ def test_which_weights_init_takes(name: str, kind: str) -> None:
             "``` In the code: decay = β̂₃, rate = α, d_before = d̄, numerator = r. References",
         ),
         ("muon", "scale = s. n₋₁ and n₋₂ are the lengths of a leaf's last two axes. References"),
-        ("adafactor", "u = U, row = R, column = C, update = u."),
+        ("adafactor", "u = U, shrinkage = δ, row = R, column = C, update = u."),
         ("adam", "``` References"),
         ("acprop", "``` In the code: residual = r. References"),
     ],
