@@ -39,7 +39,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, largest, map_leaves, norm, sqrt, summed
+from mlax.leafwise import Output, abs2, largest, magnitude, map_leaves, norm, sqrt, summed
 from mlax.optimizer import (
     Float,
     Number,
@@ -236,13 +236,14 @@ def _leaf(
     if g.ndim > 1:
         rows = (
             largest(
-                jnp.abs(summed(g * w, but=0)) / jnp.maximum(norm(g, but=0) * norm(w, but=0), h.eps)
+                magnitude(summed(g * w, but=0))
+                / jnp.maximum(norm(g, but=0) * norm(w, but=0), h.eps)
             )
             * (float(g.size) / max(1, g.shape[0])) ** 0.5
             < h.delta
         )
         whole = (
-            jnp.abs(summed(g * w)) / jnp.maximum(norm(g) * norm(w), h.eps) * float(g.size) ** 0.5
+            magnitude(summed(g * w)) / jnp.maximum(norm(g) * norm(w), h.eps) * float(g.size) ** 0.5
             < h.delta
         )
         r = w / (norm(w, but=0) + h.eps)
