@@ -229,7 +229,9 @@ class Equations:
                 yield self._rare(part, names)
             else:
                 text = guarded(with_operators(part))
-                yield from Narrowing(text, names, tests).statements(ast.parse(text).body)
+                narrowing = Narrowing(text, names, tests)
+                yield from narrowing.statements(ast.parse(text).body)
+                yield from narrowing.comments_before()
 
 
 def _scalars(text: str, names: dict[str, str], tests: Mapping[str, str]) -> Iterator[str]:
@@ -243,3 +245,4 @@ def _scalars(text: str, names: dict[str, str], tests: Mapping[str, str]) -> Iter
         yield from narrowing.statements([statement])
         for name in assigned:
             names.pop(name, None)
+    yield from narrowing.comments_before()

@@ -2,11 +2,13 @@
 
 A slot that an option leaves out is None in a leaf function, and so are weights that are not given. Where equations read
 them, the options say that they are there; a type checker does not know about options. So `assert w is not None` stands
-before the first equation that reads `w`, in the branch where it does.
+before the first equation that reads `w`, in the branch where it does. A comment stands before the equation that it is at.
 """
 
 import ast
 import copy
+import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from mlax_codegen.language import TOTAL
@@ -24,6 +26,9 @@ def assigned_in(body: Sequence[ast.stmt]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name not in variables]
 
 
+_COMMENT = re.compile(r"""(?:[^#"']|"[^"]*"|'[^']*')*(#.*)""")
+
+
 class Narrowing:
     """Writes equations as code.
 
@@ -38,10 +43,26 @@ class Narrowing:
         self.names = names
         self.tests = tests
         self.known: set[str] = set()
+        lines = enumerate(text.split("\n"), 1)
+        self.comments: list[tuple[int, str]] = [
+            (number, found[1].rstrip()) for number, line in lines if (found := _COMMENT.match(line))
+        ]
+
+    def comments_before(self, line: float = math.inf) -> Iterator[str]:
+        """Yield the comments up to a line that have not been written yet, each on a line of its own."""
+        while self.comments and self.comments[0][0] <= line:
+            yield self.comments.pop(0)[1]
 
     def statements(self, body: Sequence[ast.stmt]) -> Iterator[str]:
         """Yield equations as code, one statement a line."""
         for place, statement in enumerate(body):
+            match statement:
+                case ast.Assign():
+                    yield from self.comments_before(getattr(statement, "end_lineno", 0))
+                case ast.If(test=test):
+                    yield from self.comments_before(getattr(test, "end_lineno", 0))
+                case _:
+                    pass
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     if _always_read(value) & set(self.tests) - self.known:

@@ -73,6 +73,9 @@ def laid_out(text: str) -> str:
     statement: list[str] = []
     in_docstring = False
     for line in text.split("\n"):
+        if not (in_docstring or statement) and line.lstrip().startswith("#"):
+            lines.append(line)  # a comment of the spec may say anything
+            continue
         quotes = line.count('"""')
         item = line.lstrip().startswith(('"', "'"))  # of a dict, a string that is not broken
         if in_docstring or quotes or line.startswith("#") or (item and not statement):

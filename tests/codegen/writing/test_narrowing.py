@@ -91,3 +91,38 @@ def test_only_the_first_assertion_says_what_it_is_for(tmp_path: Path) -> None:
         "assert m is not None",
         "assert isinstance(v, Array)",
     ]
+
+
+def test_comments_stand_before_the_equations_that_they_are_at(tmp_path: Path) -> None:
+    leaf = """\
+# Eq. 3: "β"
+if b is not None:  # given
+    # the mean
+    m = (  # of
+        b * m + g  # what "#" is
+    )
+    g = m
+else:
+    # three quotes: \"\"\"
+    g = 2 * g
+# the end"""
+    text = module(leaf, tmp_path)
+    start = text.index("    # Eq. 3")
+    assert (
+        text[start:].split("    if h.mode", 1)[0]
+        == """\
+    # Eq. 3: "β"
+    # given
+    if h.b is not None:
+        # the mean
+        # of
+        # what "#" is
+        assert m is not None
+        m = h.b * m + g
+        g = m
+    else:
+        # three quotes: \"\"\"
+        g = 2 * g
+    # the end
+"""
+    )
