@@ -2,7 +2,8 @@
 
 A slot that an option leaves out is None in a leaf function, and so are weights that are not given. Where equations read
 them, the options say that they are there; a type checker does not know about options. So `assert w is not None` stands
-before the first equation that reads `w`, in the branch where it does. A comment stands before the equation that it is at.
+before the first equation that reads `w`, in the branch where it does. A comment stands before the equation that it is
+at.
 """
 
 import ast
