@@ -293,6 +293,7 @@ def _leaf(
         assert isinstance(v, Array)
         v = h.b2 * v + (1 - h.b2) * s
         root = sqrt(v)
+    # g / root would have a derivative that is not finite where g is 0
     u = g * (1 / root)
     u = u / jnp.maximum(1.0, rms(u) / h.clip_threshold)
     m = h.b1 * m + (1 - h.b1) * u
