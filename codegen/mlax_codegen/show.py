@@ -1,6 +1,6 @@
 """The text that `mlax-codegen show` prints for a spec."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mlax_codegen.checking.analysis import Analysis, analyse
 from mlax_codegen.formulas.changes import Formulas
@@ -8,6 +8,7 @@ from mlax_codegen.formulas.options import formulas, function_formulas
 from mlax_codegen.formulas.text import latex_lines, text_lines
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import names_in
 
 __all__ = ["shown"]
 
@@ -40,7 +41,14 @@ def shown(spec: Spec, *, latex: bool = False) -> str:
 def _signatures(spec: Spec, analysis: Analysis) -> Iterator[str]:
     required = analysis.reads_weights and analysis.weights_when is None
     weights = "weights" if required else "weights=None"
-    arguments = "".join(f", {x.name}{'=None' if x.when else ''}" for x in spec.arguments)
+
+    def keywords(read: Iterable[str]) -> str:
+        names = {*read}
+        found = [
+            f", {x.name}{'=None' if x.when else ''}" for x in spec.arguments if x.name in names
+        ]
+        return f", *{''.join(found)}" if found else ""
+
     yield f"{spec.name}.init(weights, *,"
     for h in spec.hyperparameters:
         notes = [h.bounds.latex(h.name).replace(r"\le", "<=").replace(r"\ge", ">=")]
@@ -53,11 +61,11 @@ def _signatures(spec: Spec, analysis: Analysis) -> Iterator[str]:
         yield f"{start:32}# {h.doc}{more}"
     yield "    slot_dtype=None,"
     yield "    stochastic_rounding=False)"
-    arguments = f", *{arguments}" if arguments else ""
+    arguments = keywords(analysis.arguments)
     yield f"{spec.name}.step(gradients, state, {weights}{arguments})"
     yield f"{spec.name}.apply_gradients(gradients, state, weights{arguments})"
     for function in spec.functions:
-        yield f"{spec.name}.{function.name}(state, weights)"
+        yield f"{spec.name}.{function.name}(state, weights{keywords(names_in(function.leaf.body))})"
     yield f"{spec.class_name}(...) has the same functions as methods"
 
 

@@ -33,6 +33,7 @@ class Analysis:
         weights_when: The static condition under which it does; None if always (or never).
         step_number: Whether a step needs `t`.
         total_count: Whether it needs the number of all weights.
+        arguments: Those of [arguments] that a step takes; functions may take others.
         phases: The leaf functions of a step.
         functions: The leaf functions of [functions].
         sees_leaves: Whether an equation of a step sees a leaf as a whole: its shape, its norm. If
@@ -58,6 +59,7 @@ class Analysis:
     weights_when: str | None
     step_number: bool
     total_count: bool
+    arguments: frozenset[str]
     phases: tuple[LeafPlan, ...]
     functions: tuple[LeafPlan, ...]
     sees_leaves: bool
@@ -184,6 +186,7 @@ def _conclude(
         weights_when=when(branches.weights),
         step_number=STEP_NUMBER in names_in(in_step),
         total_count=TOTAL_COUNT in names_in(in_step),
+        arguments=frozenset({*flow.names.arguments} & {*names_in(in_step)}),
         phases=plans_of_phases(spec, flow),
         functions=plans_of_functions(spec, flow),
         sees_leaves=bool(branches.leaves),

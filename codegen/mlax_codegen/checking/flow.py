@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
 from mlax_codegen.checking.types import TypeChecker, cure_of
 from mlax_codegen.language import FUNCTIONS, GRADIENT, RESULT, TOTALS, UPDATE, Type
+from mlax_codegen.reading.declarations import NamedFunction
 from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in, names_in
@@ -51,7 +52,7 @@ class Flow:
             for number, phase in enumerate(group):
                 self.phase(phase, group[:number], group[number + 1 :])
         for function in self.spec.functions:
-            self.function(function.leaf)
+            self.function(function)
 
     def static(self, code: ExpressionCode, read: set[str]) -> None:
         """Check a condition that may read hyperparameters only."""
@@ -148,11 +149,20 @@ class Flow:
             for name, kind in walk.assigned.items()
         }
 
-    def function(self, code: BlockCode) -> None:
+    def function(self, function: NamedFunction) -> None:
         """Check the equations of a function."""
+        code = function.leaf
+        self.names.function = function
         walk = _Walk(self, code, Block.FUNCTION)
         walk.statements(code.body)
-        self.end(walk, RESULT)
+        self.end(walk, "" if function.changes else RESULT)
+        for index, name in enumerate(function.changes):
+            if name not in walk.first:
+                path = ("functions", function.name, "changes", index)
+                code.document.at_value(path, f"no equation of {function.name!r} assigns {name!r}")
+        if function.is_number and RESULT in walk.first and RESULT not in walk.totals:
+            message = "a number is a total over all leaves; write `result = total(...)` or similar"
+            code.note(walk.first[RESULT], message)
 
     def end(self, walk: "_Walk", result: str, *, needed: bool = True) -> None:
         """Check what leaf equations have assigned: the result must be there, and nothing unused."""
@@ -267,6 +277,10 @@ class _Walk(TypeChecker):
 
     def cannot_sum(self, name: str) -> str | None:
         """Return why a name cannot be a total, or None."""
+        if self.block is Block.FUNCTION and self.names.function is not None:
+            is_number = self.names.function.is_number and name == RESULT
+            cure = 'only `result` of a function with returns = "number" can be a total'
+            return None if is_number else cure
         if self.block is not Block.LEAF:
             return "total can only be used in the `leaf` equations of a step"
         if self.rare:

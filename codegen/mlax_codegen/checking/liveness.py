@@ -96,7 +96,7 @@ class _Liveness:
             if phase.scalars is not None:
                 live = self.block(phase.scalars, live)
         for code in self.functions:
-            live |= self.block(code, after | {RESULT})
+            live |= self.block(code, after | {RESULT}) | after
         return live & self.state
 
     def block(self, code: BlockCode, live: set[str]) -> set[str]:

@@ -19,7 +19,7 @@ from mlax_codegen.language import (
     WEIGHT,
     Type,
 )
-from mlax_codegen.reading.declarations import Argument, Scalar, Slot
+from mlax_codegen.reading.declarations import Argument, NamedFunction, Scalar, Slot
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
 
@@ -64,7 +64,7 @@ _ARRAY = StagedType(Stage.LEAF, Type.NUMBER)
 _ONLY = {
     Block.STATIC: "only hyperparameters can",
     Block.SHAPES: "only hyperparameters, shape, ndim and names defined above in [shapes] can",
-    Block.FUNCTION: "a function can read w, slots, hyperparameters and [scalars]",
+    Block.FUNCTION: "a function can read w, t, slots, hyperparameters, [scalars] and [arguments]",
 }
 
 
@@ -79,6 +79,7 @@ class Names:
         totals: The totals among them.
         locals: Names that leaf equations have assigned for themselves; they end with the phase.
         moved: Whether a phase has assigned `update`, which later ones may change.
+        function: The function whose equations are checked, if any are.
         broken: Names whose assignment has a mistake. Nothing more is said about them.
     """
 
@@ -89,6 +90,7 @@ class Names:
     totals: set[str] = field(default_factory=set[str])
     locals: set[str] = field(default_factory=set[str])
     moved: bool = False
+    function: NamedFunction | None = None
     broken: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
@@ -124,7 +126,8 @@ class Names:
             found |= {name: StagedType(Stage.LEAF, t) for name, t in self.slot_types.items()}
             found |= {WEIGHT: _ARRAY, COUNT: StagedType(Stage.STATIC, Type.NUMBER)}
         if block is Block.FUNCTION:
-            return found
+            found |= {STEP_NUMBER: _NUMBER} | dict.fromkeys({*self.arguments} - self.trees, _NUMBER)
+            return found | dict.fromkeys(self.trees, _ARRAY)
         numbers = {STEP_NUMBER, TOTAL_COUNT, *self.arguments} - self.trees
         found |= dict.fromkeys(numbers, _NUMBER) | self.computed
         if block is Block.LEAF:
@@ -193,10 +196,12 @@ class Names:
         elif name in self.scalars:
             return f"{name!r} is a scalar of the state; assign it in `scalars`"
         elif block is Block.FUNCTION:
+            changes = self.function.changes if self.function else ()
             if name in self.slots:
-                return f"{name!r} is a slot; a function cannot change the state"
+                cure = f'a function can change it with changes = ["{name}"]'
+                return None if name in changes else f"{name!r} is a slot; {cure}"
             if name == RESULT:
-                return None
+                return "this function returns the state, not a result" if changes else None
         elif name == UPDATE:
             return None if last else "assign `update` in the last phase"
         elif name == GRADIENT or name in self.slots:

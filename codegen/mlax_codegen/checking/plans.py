@@ -4,7 +4,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlax_codegen.checking.flow import Flow
-from mlax_codegen.language import CYCLE, FUNCTIONS, STEP, STEP_NUMBER, TOTAL_COUNT, UPDATE, WEIGHT
+from mlax_codegen.language import (
+    CYCLE,
+    FUNCTIONS,
+    RESULT,
+    STEP,
+    STEP_NUMBER,
+    TOTAL_COUNT,
+    UPDATE,
+    WEIGHT,
+)
 from mlax_codegen.reading.equations import BlockCode, ExpressionCode
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in, names_in
@@ -69,7 +78,9 @@ def _plan_of_group(
 
 def plans_of_functions(spec: Spec, flow: Flow) -> tuple[LeafPlan, ...]:
     """Return the plan of each function in [functions]."""
-    return tuple(_plan(spec, flow, f.name, [f.leaf], ()) for f in spec.functions)
+    return tuple(
+        _plan(spec, flow, f.name, [f.leaf], [RESULT] if f.is_number else ()) for f in spec.functions
+    )
 
 
 def _plan(

@@ -117,6 +117,7 @@ class Equations:
         self.fixed |= {COUNT: r"\operatorname{count}"}
         self.fixed |= {TOTAL_COUNT: r"\operatorname{count}_{\text{all leaves}}"}
         self.current: set[str] = set()  # what this step has assigned
+        self.result: str = r"\bar{w}_t"
         self.conditions: set[str] = set()  # which of that is true or false
         functions = [statement for f in spec.functions for statement in f.leaf.body]
         scalars = [x for phase in spec.phases if phase.scalars for x in phase.scalars.body]
@@ -216,7 +217,7 @@ class Equations:
         self.current.add(name)
         sign = r"&\leftarrow" if again else "&="
         if name == RESULT:
-            return rf"\bar{{w}}_t &= {right}"
+            return rf"{self.result} &= {right}"
         left = self.symbol(name, assigned=True)
         return f"{raised(left, f'({axis})') if axis else left} {sign} {right}"
 

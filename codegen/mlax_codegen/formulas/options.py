@@ -24,6 +24,7 @@ from mlax_codegen.formulas.changes import (
 )
 from mlax_codegen.formulas.conditions import negation
 from mlax_codegen.formulas.latex import NEW_WEIGHT, Equations
+from mlax_codegen.formulas.symbols import default_symbol
 from mlax_codegen.language import GRADIENT, RESULT, UPDATE, WEIGHT
 from mlax_codegen.reading.declarations import NamedFunction
 from mlax_codegen.reading.equations import BlockCode
@@ -138,7 +139,7 @@ class _Options:
         }
         kept = {slot.name for slot in self.spec.slots}
         kept |= {scalar.name for scalar in self.spec.scalars}
-        live = {"result"} if self.function else {*kept, UPDATE}
+        live = {"result", *self.function.changes} if self.function else {*kept, UPDATE}
         for i, body in reversed([*enumerate(resolved)]):
             resolved[i] = _needed(body, live, kept)
         for name, code in reversed([*shapes.items()]):
@@ -165,6 +166,8 @@ class _Options:
         equations = Equations(spec, self.constant)
         if self.function:
             equations.current |= {*equations.slots, WEIGHT}
+            if self.function.is_number:
+                equations.result = default_symbol(self.function.name)
         before: tuple[ast.expr, ...] = ()
         otherwise: tuple[bool, ...] = ()
         for equation in equations.placed():

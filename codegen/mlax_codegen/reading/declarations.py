@@ -84,11 +84,18 @@ class Argument:
 
 @dataclass(frozen=True)
 class NamedFunction:
-    """Another function of the state and the weights; its equations assign `result`."""
+    """Another function of the state and the weights.
+
+    Attributes:
+        changes: Slots that it changes in the state that it returns; without any, its equations assign `result`.
+        is_number: Whether the result is one number, a total over all leaves.
+    """
 
     name: str
     doc: str
     leaf: BlockCode
+    changes: tuple[str, ...] = ()
+    is_number: bool = False
 
 
 @dataclass
@@ -275,4 +282,19 @@ class Declarations:
         leaf = table.text("leaf", block=True)
         if doc is None or leaf is None:
             return None
-        return NamedFunction(name, doc, read_block(self.document, (*path, "leaf"), leaf))
+        changes = table.texts("changes") if "changes" in table.data else ()
+        for index, slot in enumerate(changes):
+            if self.taken.get(slot) != "a slot":
+                slots = [name for name, what in self.taken.items() if what == "a slot"]
+                message = f"{slot!r} is not a slot{suggestion(slot, slots) or '; a function can change only slots'}"
+                self.document.at_value((*path, "changes", index), message)
+        returns = table.text("returns", default="")
+        if returns and (returns != "number" or changes):
+            message = (
+                "a function that changes the state returns it; remove this"
+                if changes
+                else f"returns must be 'number', not {returns!r}; leave it out for a tree like the weights"
+            )
+            self.document.at_value((*path, "returns"), message)
+        code = read_block(self.document, (*path, "leaf"), leaf)
+        return NamedFunction(name, doc, code, changes, bool(returns))

@@ -141,8 +141,18 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         ),
     },
     "functions": {
+        "changes": Key(
+            "strings", "Slots that the equations assign. The function then returns the next state."
+        ),
+        "returns": Key(
+            "string",
+            "'number' for a function that returns a total; its equations assign `result = total(...)`.",
+            values=("number",),
+        ),
         "leaf": Key(
-            "equations", "Equations computed for each leaf. They assign `result`.", required=True
+            "equations",
+            "Equations computed for each leaf. They assign `result`, or slots.",
+            required=True,
         ),
         "doc": replace(_DOC, longest=100),
     },

@@ -84,6 +84,8 @@ class Function:
     name: str
     doc: str
     docstring: str
+    arguments: list[Keyword]
+    returns: str
     leaf: list[str]
     body: list[str]
 
@@ -150,28 +152,48 @@ class Module:
                 function.name,
                 function.doc,
                 function_docstring(spec, function),
-                self.equations.leaf_function(plans[function.name], "result"),
-                self.equations.function_call(plans[function.name]),
+                self._arguments(names_in(function.leaf.body), function.name),
+                "State[Weights]"
+                if function.changes
+                else "Scalar"
+                if function.is_number
+                else "Weights",
+                self.equations.leaf_function(
+                    plans[function.name],
+                    "totals" if function.changes or function.is_number else "result",
+                    of_step=False,
+                ),
+                [*self.equations.function_call(plans[function.name])],
             )
             for function in spec.functions
         ]
-        self.arguments: list[Keyword] = [*map(self._keyword, spec.arguments)]
+        self.arguments: list[Keyword] = self._arguments(analysis.arguments, "step")
+
+    @property
+    def _taken(self) -> list[Keyword]:
+        """What a step and the functions take by keyword."""
+        return [*self.arguments, *(x for function in self.functions for x in function.arguments)]
 
     @property
     def trees(self) -> str:
         """The names of the arguments that are trees, as the items of a list of strings."""
         return ", ".join(f'"{argument.name}"' for argument in self.arguments if argument.is_tree)
 
-    def _keyword(self, argument: Argument) -> Keyword:
+    def _arguments(self, read: Iterable[str], caller: str) -> list[Keyword]:
+        """Return what a step or a function takes by keyword, if it reads some names."""
+        names = {*read}
+        return [self._keyword(x, caller) for x in self.spec.arguments if x.name in names]
+
+    def _keyword(self, argument: Argument, caller: str) -> Keyword:
         name, kind = argument.name, "Weights" if argument.is_tree else "Real"
         parameter = f"{name}: {kind} | None = None" if argument.when else f"{name}: {kind}"
         when, missing = "", list[str]()
         if argument.when is not None:
             when = _conjunct(argument.when.text, argument.when.expression, self.held)
             test = in_prose(argument.when.expression)
-            first = _string(f"{self.cls}: step needs `{name}` ({test}).")
+            first = _string(f"{self.cls}: {caller} needs `{name}` ({test}).")
             missing.append(rf"{first[:-1]}\n{first[-1]}")
-            missing.append(_string(f"  Pass step(..., {name}=...): {argument.doc}"))
+            missing.append(_string(f"  Pass {caller}(..., {name}=...): {argument.doc}"))
         return Keyword(name, parameter, argument.is_tree, _string(argument.doc), when, (*missing,))
 
     @property
@@ -328,8 +350,10 @@ class Module:
         names: set[str] = {"Count", "Weights", "checked"}
         if any("Scalar" in field.type for field in self.state):
             names.add("Scalar")
-        if any(not argument.is_tree for argument in self.arguments):
+        if any(not argument.is_tree for argument in self._taken):
             names.add("Real")
+        if any(function.returns == "Scalar" for function in self.functions):
+            names.add("Scalar")
         return sorted(names | ({"Entries", "Shape"} if self.shapes else set()), key=member_order)
 
     @property
@@ -341,7 +365,8 @@ class Module:
         """What is imported from `mlax.leafwise`."""
         names: set[str] = {"Output", "map_leaves"}
         names |= {"every"} if any(phase.every for phase in self.spec.phases) else set()
-        if len(self.analysis.phases) > 1:
+        reduces = any(function.returns != "Weights" for function in self.functions)
+        if len(self.analysis.phases) > 1 or reduces:
             names |= {"Totals", "reduce_leaves", "totals"}
         names |= {"count_all"} if self.analysis.total_count else set()
         used = [FUNCTIONS[name] for name in self.analysis.called]
@@ -361,7 +386,7 @@ class Module:
         names |= {words[slot.init.word] for slot in self.spec.slots}
         for scalar in self.spec.scalars:
             names |= {"key", "folded", "renewed"} if scalar.is_key else {"scalar"}
-        names |= {"scalar"} if any(not argument.is_tree for argument in self.arguments) else set()
+        names |= {"scalar"} if any(not argument.is_tree for argument in self._taken) else set()
         names |= {"not_int8"} if self.refuses_int8 else set()
         names |= {"warn_if_narrow"} if self.narrow else set()
         names |= {"refuse_packed"} if self.analysis.sees_leaves else set()

@@ -17,6 +17,7 @@ from mlax_codegen.language import SHAPE, UPDATE
 from mlax_codegen.reading.declarations import Argument, NamedFunction, Slot
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import names_in
 from mlax_codegen.writing.layout import WIDTH
 
 __all__ = [
@@ -115,6 +116,7 @@ def step_docstring(spec: Spec, analysis: Analysis) -> str:
         *(
             line
             for argument in spec.arguments
+            if argument.name in analysis.arguments
             for line in _argument(argument.name, _given(argument))
         ),
         "",
@@ -141,6 +143,12 @@ def function_docstring(spec: Spec, function: NamedFunction) -> str:
         "Args:",
         "    state: The state after a step.",
         "    weights: The weights after that step.",
+        *(
+            line
+            for argument in spec.arguments
+            if argument.name in {*names_in(function.leaf.body)}
+            for line in _argument(argument.name, _given(argument))
+        ),
         "",
         "Raises:",
         "    LeafMismatchError: Corresponding leaves differ in shape or dtype.",

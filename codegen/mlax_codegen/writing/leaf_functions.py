@@ -11,8 +11,10 @@ from mlax_codegen.language import (
     FUNCTIONS,
     GRADIENT,
     NDIM,
+    RESULT,
     SHAPE,
     STEP,
+    STEP_NUMBER,
     UPDATE,
     WEIGHT,
 )
@@ -50,15 +52,15 @@ class Equations:
         held += [scalar.name for scalar in spec.scalars if not scalar.is_key]
         self.held: Mapping[str, str] = {name: f"state.{name}" for name in held}
 
-    def leaf_function(self, plan: LeafPlan, kind: str) -> list[str]:
+    def leaf_function(self, plan: LeafPlan, kind: str, *, of_step: bool = True) -> list[str]:
         """Return the function of one leaf.
 
         Args:
             plan: What it is given and gives back.
             kind: What it gives beside the slots: "update", "totals" or "result", or "rare": if it is not called in
                 each step.
+            of_step: Whether it is part of a step, and so is given the gradient.
         """
-        of_step = kind != "result"
         given = [f"{self.h}: {self.spec.class_name}"]
         given += [f"{GRADIENT}: Array"] if of_step else []
         if plan.weights or not of_step:
@@ -88,11 +90,13 @@ class Equations:
             "rare": "Return what is new in one leaf, at the steps at which it is computed.",
         }
         doc = docs[kind] if plan.slots else docs[kind].replace(" and its new slots", "")
+        if kind == "totals" and not plan.totals:
+            doc = "Return the new slots of one leaf, and no sums."
         if kind == "totals" and not plan.slots:
             doc = "Return no slots, and the leaf's part of the sums over all leaves."
         if self.analysis.per_leaf & {*plan.inputs, *plan.slots}:
             doc += "\n\n    A slot that the leaf does not have is ().\n    "
-        body = list(self._leaf(plan, WEIGHT if kind == "result" else GRADIENT))
+        body = list(self._leaf(plan, GRADIENT if of_step else WEIGHT))
         asserts = [place for place, line in enumerate(body) if line.lstrip().startswith("assert ")]
         for place in asserts[:1]:
             body[place] += "  # for type checkers"
@@ -179,11 +183,24 @@ class Equations:
         code = expression_text(text, node, self.names)
         return f"1 if {absent} else {code}" if absent else code
 
-    def function_call(self, plan: LeafPlan) -> list[str]:
-        """Return what a function of the state and the weights computes."""
-        inputs = ["weights", *(f"state.{slot}" for slot in plan.inputs)]
-        call = self._call(plan, inputs, None, self.held)
-        return [f"{self.h} = state.hyperparameters", f"(result,) = {call}", "return result"]
+    def function_call(self, plan: LeafPlan) -> Iterator[str]:
+        """Yield what a function of the state and the weights computes."""
+        inputs = ["weights", *plan.trees, *(f"state.{slot}" for slot in plan.inputs)]
+        if STEP_NUMBER in plan.scalars:
+            yield f"{STEP_NUMBER} = state.step.astype(float)"
+        if not plan.slots and not plan.totals:
+            yield f"(result,) = {self._call(plan, inputs, None, self.held)}"
+            yield "return result"
+            return
+        if plan.slots:
+            yield "output = Output.updates(state, weights)"
+        call = self._call(plan, inputs, [f"state.{slot}" for slot in plan.slots], self.held)
+        if plan.totals:
+            yield f"_, sums = {call}"
+            yield f'return sums["{RESULT}"]'
+        else:
+            yield f"{tuple_of(plan.slots)}, _ = {call}"
+            yield f"return state._replace({', '.join(f'{slot}={slot}' for slot in plan.slots)})"
 
     def _call(
         self,
@@ -196,9 +213,10 @@ class Equations:
         given = [f"_{plan.name}", self.h, f"inputs={tuple_of(inputs)}"]
         given.append(f"slots={tuple_of(slots) if slots else '()'}")
         function = "map_leaves"
+        of_step = plan in self.analysis.phases
         if slots is not None and plan is not self.analysis.phases[-1]:
             function = "reduce_leaves"
-            given.append("rounding=output.rounding")
+            given += ["rounding=output.rounding"] if slots or of_step else []
         elif slots is not None:
             given.append("output=output")
         given += [f"{name}={values.get(name, name)}" for name in plan.scalars]

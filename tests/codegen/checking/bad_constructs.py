@@ -592,14 +592,14 @@ CASES: dict[str, Bad] = {
         "result = w0",
         "result = g",
         "76:10",
-        "'g' cannot be used here; a function can read w, slots, hyperparameters and [scalars]",
+        "'g' cannot be used here; a function can read w, t, slots, hyperparameters, [scalars] and [arguments]",
         "g",
     ),
     "function that writes a slot": Bad(
         "result = w0",
         "m = w\nresult = w0",
         "76:1",
-        "'m' is a slot; a function cannot change the state",
+        "'m' is a slot; a function can change it with changes = [\"m\"]",
         "m",
     ),
     "result in a step": Bad(

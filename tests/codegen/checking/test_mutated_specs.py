@@ -1,6 +1,8 @@
 """Whatever a spec says, it is either refused or becomes code that takes a step."""
 
 import contextlib
+import functools
+import inspect
 import io
 import random
 import re
@@ -133,12 +135,17 @@ def take_a_step(spec: Spec, code: str) -> None:
     arguments = {a.name: WEIGHTS if a.is_tree else jnp.ones(()) for a in spec.arguments}
     state = jax.eval_shape(optimizer.init, WEIGHTS)
 
+    def given(method: Any) -> Any:
+        """Return a method with those arguments that it takes."""
+        names = inspect.signature(method).parameters.keys() & arguments.keys()
+        return functools.partial(method, **{name: arguments[name] for name in names})
+
     def step(state: Any, weights: Any) -> Any:
-        return optimizer.apply_gradients(weights, state, weights, **arguments)
+        return given(optimizer.apply_gradients)(weights, state, weights)
 
     weights, state = jax.eval_shape(step, state, WEIGHTS)
     for function in spec.functions:
-        jax.eval_shape(getattr(optimizer, function.name), state, weights)
+        jax.eval_shape(given(getattr(optimizer, function.name)), state, weights)
 
 
 # Of Adafactor and Muon, shorter specs: the built-in Muon has 1,024 combinations of options and takes 40 times as long.

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Sequence
 
+from mlax_codegen.checking.liveness import is_total
 from mlax_codegen.checking.trial.conditions import Conditions
 from mlax_codegen.checking.trial.intervals import SIZE, Interval, exactly, within_bounds
 from mlax_codegen.checking.trial.run import Known
@@ -73,7 +74,8 @@ class Equations(Conditions):
             new = {name for name in self._known if name not in {*static, *trees, *slots, *arrays}}
             once |= dict.fromkeys(new, SCALAR)
         for function in spec.functions:
-            self._known = {**static, **state, **slots, WEIGHT: leaf}
+            others: Known = {**trees, **{name: once[name] for name in numbers}}
+            self._known = {**static, **state, **others, **slots, WEIGHT: leaf}
             self.block(function.leaf)
 
     def steps_of(self, phase: Phase) -> None:
@@ -194,7 +196,7 @@ class Equations(Conditions):
     def assign(self, name: str, node: ast.expr) -> None:
         """Record a value; one that the step returns must have the shape of its place."""
         value = self.value(node)
-        if name in {UPDATE, RESULT}:
+        if name in {UPDATE, RESULT} and not is_total(node):
             self.fits(node, name, Array(self._leaf), value)
         elif name in self.slots:
             # The slot keeps the shape that it was declared with, so a mistake is reported once.
