@@ -5,11 +5,11 @@ The paper evaluates a mean of the weights over all steps; it is not kept here, b
 can keep one.
 
 ```text
-movedₜ = Σ_(all leaves) |wₜ₋₁ - w₀|²
-sizeₜ = Σ_(all leaves) |w₀|²
+movedₜ = ‖wₜ₋₁ - w₀‖_(all leaves)
+sizeₜ = ‖w₀‖_(all leaves)
 squareₜ = Σ_(all leaves) |gₜ|²
-r₁ = r_ε (1 + √sizeₜ)
-r̄ₜ = max(max(r̄ₜ₋₁, r₁), √movedₜ)
+r₁ = r_ε (1 + sizeₜ)
+r̄ₜ = max(max(r̄ₜ₋₁, r₁), movedₜ)
 Gₜ = Gₜ₋₁ + squareₜ
 η = r̄ₜ / √(Gₜ + ε)
 wₜ = wₜ₋₁ - γ η gₜ
@@ -30,7 +30,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, Totals, abs2, map_leaves, reduce_leaves, sqrt, totals
+from mlax.leafwise import Output, Totals, abs2, map_leaves, reduce_leaves, sqrt, total_norm, totals
 from mlax.optimizer import (
     Dtype,
     Float,
@@ -188,8 +188,8 @@ def _leaf_sums(
 ) -> tuple[tuple[()], Totals]:
     """Return no slots, and the leaf's part of the sums over all leaves."""
     g = g if weight_decay is None else g + weight_decay * w
-    moved = abs2(w - w0)
-    size = abs2(w0)
+    moved = total_norm(w - w0)
+    size = total_norm(w0)
     square = abs2(g)
     return (), totals(moved=moved, size=size, square=square)
 
@@ -219,11 +219,11 @@ def _step(
         weight_decay=state.weight_decay,
     )
     first = (
-        h.init_value * (1 + sqrt(sums["size"]))
+        h.init_value * (1 + sums["size"])
         if h.init_step == "heuristic"
         else (h.init_value if h.init_step == "distance" else 0.0)
     )
-    distance = jnp.maximum(jnp.maximum(state.distance, first), sqrt(sums["moved"]))
+    distance = jnp.maximum(jnp.maximum(state.distance, first), sums["moved"])
     squares = state.squares + sums["square"]
     rate = distance / sqrt(squares + h.eps)
     rate = jnp.where(t == 1, h.init_value, rate) if h.init_step == "learning_rate" else rate

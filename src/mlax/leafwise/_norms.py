@@ -133,8 +133,10 @@ def scale_of(x: Array, axes: Axes = None) -> Array:
     """
     # XLA multiplies by the reciprocal of a scalar divisor: that has to be a normal number as well.
     smallest_scale = smallest_number(x.dtype)
-    scale = jnp.clip(largest(jnp.abs(x), axes), smallest_scale, 0.5 / smallest_scale)
-    return lax.stop_gradient(scale)
+    magnitude = largest(jnp.abs(x), axes)
+    scale = jnp.clip(magnitude, smallest_scale, 0.5 / smallest_scale)
+    # At 0, the square of that reciprocal, which a second derivative contains, would overflow.
+    return lax.stop_gradient(jnp.where(magnitude == 0, 1.0, scale))
 
 
 def rms(x: Array, axis: Axes = None, but: int | None = None) -> Array:

@@ -12,6 +12,7 @@ it is `float`, it may not, because the step branches on it or computes a shape f
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias, TypeGuard
 
@@ -22,7 +23,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array
 
 from mlax._checking.bounds import Bounds
-from mlax._jax.dtypes import canonical, epsilon, smallest_number
+from mlax._jax.dtypes import canonical, epsilon, largest_number, smallest_number
 from mlax._jax.tracing import is_tracer
 from mlax._module.static_texts import IN_THE_STATE
 from mlax.optimizer._specified import Specification, is_array, is_plain, specifications
@@ -40,7 +41,7 @@ __all__ = [
     "is_schedule",
     "not_int8",
     "number",
-    "refuse_vanishing",
+    "refuse_out_of_range",
     "scheduled",
 ]
 
@@ -211,18 +212,23 @@ def not_int8(reason: str) -> Specification:
 
 
 def _check(bounds: Bounds, value: float) -> None:
-    """Raise an error if a number is out of bounds, or if it must be positive and is too small to divide by."""
+    """Raise an error if a number is out of bounds, if no float can hold it, or if it must be positive and is too
+    small to divide by.
+    """
     if (expected := bounds.expected(value)) is not None:
         raise ValueError(expected)
     widest = canonical(np.float64)
+    if _is_too_large(value, widest):
+        raise ValueError(_too_large(widest))
     if bounds.above == 0 and value < _least_positive(widest):
         raise ValueError(_too_small(widest))
 
 
-def refuse_vanishing(h: object, dtype: Any) -> None:
-    """Raise an error for positive numbers that underflow in the dtype that leaves are computed in.
+def refuse_out_of_range(h: object, dtype: Any) -> None:
+    """Raise an error for numbers that overflow in the dtype that leaves are computed in, and for positive ones
+    that underflow.
 
-    Numbers that are too small for every dtype were refused earlier. With x64, a leaf may be float64
+    Numbers that are too large or too small for every dtype were refused earlier. With x64, a leaf may be float64
     or float32.
 
     Args:
@@ -230,14 +236,27 @@ def refuse_vanishing(h: object, dtype: Any) -> None:
         dtype: Floating-point or complex.
 
     Raises:
-        ValueError: A number is too small for the dtype.
+        ValueError: A number is too large or too small for the dtype.
     """
     for name, spec in specifications(type(h)).items():
         value = getattr(h, name)
-        if spec.positive and isinstance(value, float) and value < _least_positive(dtype):
-            raise ValueError(
-                f"{type(h).__name__}: {name} must be {_too_small(dtype)}, got {value!r}"
-            )
+        expected = None
+        if _is_too_large(value, dtype):
+            expected = _too_large(dtype)
+        elif isinstance(value, float) and spec.positive and value < _least_positive(dtype):
+            expected = _too_small(dtype)
+        if expected is not None:
+            raise ValueError(f"{type(h).__name__}: {name} must be {expected}, got {value!r}")
+
+
+def _is_too_large(value: object, dtype: Any) -> bool:
+    """Return whether a finite float would become infinite."""
+    return isinstance(value, float) and largest_number(dtype) < abs(value) < math.inf
+
+
+def _too_large(dtype: Any) -> str:
+    largest = largest_number(dtype)
+    return f"at most {largest:.2g} in magnitude, the largest number of {np.dtype(dtype).name}"
 
 
 def _least_positive(dtype: Any) -> float:

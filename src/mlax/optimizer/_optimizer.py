@@ -24,7 +24,7 @@ from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import class_of
 from mlax._module.exporting import register_node
 from mlax._module.written import read_dataclass, written_fields
-from mlax.optimizer._hyperparameters import HELD, LEAF, is_schedule, refuse_vanishing
+from mlax.optimizer._hyperparameters import HELD, LEAF, is_schedule, refuse_out_of_range
 from mlax.optimizer._specified import Specified, is_array, shown, specifications
 from mlax.optimizer._stepping import initial
 from mlax.tree import describe
@@ -219,9 +219,9 @@ class Optimizer(Specified):
         `map_leaves`.
 
         Raises:
-            ValueError: A number that leaves may be divided by is too small for the dtype.
+            ValueError: A number is too large for the dtype, or too small to divide by in it.
         """
-        refuse_vanishing(self, dtype)
+        refuse_out_of_range(self, dtype)
 
     def held(self) -> Self:
         """Return the copy that a state holds: each number that the state holds is replaced by a marker.

@@ -205,6 +205,10 @@ def test_float64_leaves_may_have_smaller_numbers() -> None:
             h.step(narrow, h.init(narrow), narrow)
         with pytest.raises(ValueError, match=r"Adam: eps must be >= 1.9e-301 for float64 leaves"):
             optim.Adam(eps=1e-308)
+        large = optim.Adam(eps=1e39)
+        assert large.step(weights, large.init(weights), weights)[0].dtype == jnp.float64
+        with pytest.raises(ValueError, match=r"eps must be at most 3.4e\+38 .*float32, got 1e\+39"):
+            large.step(narrow, large.init(narrow), narrow)
     with pytest.raises(ValueError, match=r"Prodigy: eps \* estim_lr0 must be >= 1e-31"):
         experimental.Prodigy(eps=1e-26)
 
@@ -247,3 +251,9 @@ def test_gradients_whose_squares_leave_the_range_step_as_in_float64(name: str) -
             exact = two_updates(name, jnp.float64, magnitude)
         for x, y in zip(updates, exact, strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-3 * np.abs(y).max())
+
+
+def test_dog_takes_weights_whose_squares_overflow() -> None:
+    weights, gradients = jnp.full(4, 1e25), jnp.full(4, 2.0)
+    updates, _ = step("dog", gradients, init("dog", weights), weights)
+    np.testing.assert_allclose(updates, -1e-6 * 2e25 / 4 * gradients, rtol=1e-5)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -154,6 +155,8 @@ def test_the_gradient_of_a_norm() -> None:
     x = jnp.array([3.0, -4.0])
     np.testing.assert_allclose(jax.grad(norm)(x), [0.6, -0.8], rtol=1e-6)
     np.testing.assert_array_equal(jax.grad(norm)(0 * x), [0, 0])
+    assert jnp.isfinite(jax.hessian(norm)(0 * x)).all()
+    assert jnp.isfinite(jax.hessian(partial(trust_ratio, x))(0 * x)).all()
 
 
 REDUCTIONS: list[tuple[Any, Any]] = [

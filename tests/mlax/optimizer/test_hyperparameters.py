@@ -82,6 +82,12 @@ def test_normal_forms(name: str, given: Any, kept: Any) -> None:
         ({"rate": float("nan")}, ValueError, "rate must be a finite number, got nan"),
         ({"rate": float("inf")}, ValueError, "rate must be a finite number, got inf"),
         (
+            {"rate": 1e39},
+            ValueError,
+            "rate must be at most 3.4e+38 in magnitude, the largest number of float32, got 1e+39",
+        ),
+        ({"clip": 1e300}, ValueError, "clip must be at most 3.4e+38 in magnitude, the largest"),
+        (
             {"rate": 10**400},
             ValueError,
             "rate must be a finite number, got an integer of 1329 bits",
