@@ -46,7 +46,7 @@ class LanguageModel(Module):
         return (logits, caches), self
 
 
-def language_model(features: int = 64, depth: int = 4) -> LanguageModel:
+def language_model(features: int = 64, depth: int = 4, rng: Array | None = None) -> LanguageModel:
     """Return a new model of ASCII texts."""
     block = nn.TransformerBlock(
         nn.MultiHeadAttention(4, num_kv_heads=2, causal=True, rope_base=10_000),
@@ -55,7 +55,8 @@ def language_model(features: int = 64, depth: int = 4) -> LanguageModel:
         feed_forward_norm=nn.RMSNorm(),
     )
     model = LanguageModel(nn.Embedding(128, features), nn.Repeat(block, depth))
-    return mlax.set_up(model, jnp.zeros(LENGTH, int), rng=jax.random.key(0))
+    key = jax.random.key(0) if rng is None else rng
+    return mlax.set_up(model, jnp.zeros(LENGTH, int), rng=key)
 
 
 M = TypeVar("M", LanguageModel, nn.LoRA[LanguageModel])

@@ -1,5 +1,6 @@
 """The examples do what they promise, and the first is the one that the README shows."""
 
+import dataclasses
 import functools
 import importlib
 import itertools
@@ -189,21 +190,30 @@ def test_slots_in_eight_bits_learn_as_in_float32(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In short: Adam and Lion, two seeds, few steps."""
-    eight_bits = example("eight_bits")
-    kinds = dict(itertools.islice(eight_bits.OPTIMIZERS.items(), 0, 3, 2))
-    short = {"TASKS": ("Digits",), "STEPS": 200, "STEPS_PER_CALL": 100, "OPTIMIZERS": kinds}
-    for name, value in short.items():
-        monkeypatch.setattr(eight_bits, name, value)
-    for module in (eight_bits, importlib.import_module("half_precision")):
+    """In short: two tasks, two optimizers for each, two seeds, few steps."""
+    eight_bits, text = example("eight_bits"), example("eight_bits_text")
+    half_precision, language = example("half_precision"), example("language_model")
+    digits, _, writing = eight_bits.TASKS.values()
+    kinds = dict(itertools.islice(digits.optimizers.items(), 0, 3, 2))
+    short = {
+        "Digits": dataclasses.replace(digits, optimizers=kinds, steps=(200, 100)),
+        "Language model": dataclasses.replace(writing, optimizers=kinds, steps=(20, 10)),
+    }
+    monkeypatch.setattr(eight_bits, "TASKS", short)
+    for module in (eight_bits, text, half_precision):
         monkeypatch.setattr(module, "SEEDS", 2)
-    monkeypatch.setattr(importlib.import_module("half_precision"), "STEPS_PER_CALL", 100)
+    for module, steps in ((half_precision, 100), (text, 10)):
+        monkeypatch.setattr(module, "STEPS_PER_CALL", steps)
+    monkeypatch.setattr(language, "LENGTH", 16)
+    small = functools.partial(language.language_model, features=16)
+    monkeypatch.setattr(text, "language_model", small)
     eight_bits.main(Path("new/picture.png"))
-    rows = re.findall(
-        r"\| (\w+) \| +([\d.]+) \| (\S+) .*\| +([\d.]+) \| (\S+) ±", capsys.readouterr().out
-    )
+    printed = capsys.readouterr()
+    assert "Language model, Lion, bfloat16" in printed.err, "no progress bar"
+    rows = re.findall(r"\| (\w+) \| +([\d.]+) \| (\S+) .*\| +([\d.]+) \| (\S+) ±", printed.out)
     sizes = [(kind, float(wide), float(narrow)) for kind, wide, _, narrow, _ in rows]
-    assert sizes == [("Adam", 12.0, 4.06), ("Lion", 8.0, 3.03)]
+    assert sizes[:2] == [("Adam", 12.0, 4.06), ("Lion", 8.0, 3.03)]
+    assert [(kind, wide) for kind, wide, _ in sizes[2:]] == [("Adam", 12.0), ("Lion", 8.0)]
     for *_, wide, _, narrow in rows:
         assert abs(float(narrow) - float(wide)) < 0.03 * float(wide)
     assert Path("new/picture.png").read_bytes().startswith(b"\x89PNG")
