@@ -28,12 +28,13 @@ def candidates() -> dict[str, tuple[str, Algorithm]]:
 
 
 def measure(results: Results, effort: Effort, progress: Progress) -> None:
-    """Measure steps, and the bytes that are stored for each weight between steps."""
+    """Measure steps, the memory that XLA plans for one, and the bytes that are stored for each weight between steps."""
     runs = dict[str, MlaxRun]()
+    planned = dict[str, list[float]]()
     for name, (dtype, algorithm) in candidates().items():
         progress(f"{name}: building")
         runs[name] = MlaxRun(effort.large.of(dtype), algorithm)
-        runs[name].build()
+        planned[name] = [runs[name].build().bytes["memory"]]
     case = f"Adam, {effort.large.name}"
     steps = take_turns(
         {name: run.step for name, run in runs.items()},
@@ -42,6 +43,7 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
         progress=progress,
     )
     results.add("half precision", case, "step", "s", steps)
+    results.add("half precision", case, "memory", "B", planned)
     kept = {
         name: [sum(a.nbytes for a in jax.tree.leaves(run.kept)) / effort.large.size]
         for name, run in runs.items()

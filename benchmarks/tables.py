@@ -140,22 +140,21 @@ def _splits(results: Results) -> Iterator[Table]:
 
 
 def _half(results: Results) -> Iterator[Table]:
-    for case in results.cases("half precision"):
+    area = "half precision"
+    for case in results.cases(area):
         rows = list[tuple[str, ...]]()
-        for candidate in results.candidates("half precision", case):
-            kept = results.find("half precision", case, candidate, "kept for each weight")
-            rows.append(
-                (
-                    candidate,
-                    quantity(results.find("half precision", case, candidate, "step")),
-                    "1"
-                    if candidate == "float32"
-                    else ratio(results.ratio("half precision", case, "step", candidate, "float32")),
-                    f"{kept.spread.median:.2f} B" if kept else "-",
-                )
-            )
-        head = ("", "step", "step / float32's", "stored for each weight")
-        yield Table(f"Number formats, {case}", head, tuple(rows))
+        for candidate in results.candidates(area, case):
+            cells = list[str]()
+            for what in ("step", "memory"):
+                found = results.ratio(area, case, what, candidate, "float32")
+                cells.append(quantity(results.find(area, case, candidate, what)))
+                cells.append("1" if candidate == "float32" else ratio(found))
+            kept = results.find(area, case, candidate, "kept for each weight")
+            rows.append((candidate, *cells, f"{kept.spread.median:.2f} B" if kept else "-"))
+        compared = "step", "step / float32's", "XLA's memory", "memory / float32's"
+        yield Table(
+            f"Number formats, {case}", ("", *compared, "stored for each weight"), tuple(rows)
+        )
 
 
 def _sweeps(results: Results) -> Iterator[Table]:

@@ -160,7 +160,8 @@ TARGETS = (
             "float32",
             at_most,
         )
-        for quantity, at_most in (("step", 4), ("kept for each weight", 0.345))
+        # 0.345 of 12 bytes a weight are 4.14.
+        for quantity, at_most in (("step", 4), ("kept for each weight", 0.345), ("memory", 0.6))
     ),
     Target("step of a sweep", "sweeps", "", "step", sweeps.PAIRS, sweeps.RATES, 1.1),
     Target("import", "imports", "import", "time", "mlax", "jax", 1.2),
