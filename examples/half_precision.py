@@ -12,7 +12,7 @@ import functools
 import sys
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +25,15 @@ from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 import mlax
-from mlax import nn, optim
+from mlax import Module, nn, optim
 
 SEEDS = 5
 STEPS = 3_000
 STEPS_PER_CALL = 50
 BATCH = 64
 LEARNING_RATE = 1e-4
+
+M = TypeVar("M", bound=Module)
 
 Run = tuple[Model, optim.adam.State[Model]]
 
@@ -71,13 +73,13 @@ def task(name: str) -> Task:
     return Task((x - mean) / deviation, (x_validation - mean) / deviation, y, y_validation)
 
 
-def stored_as(dtype: DTypeLike, model: Model) -> Model:
+def stored_as(dtype: DTypeLike, model: M) -> M:
     """Return a model in another dtype."""
 
     def cast(weight: Array) -> Array:
         return weight.astype(dtype)
 
-    result: Model = jax.tree.map(cast, model)
+    result: M = jax.tree.map(cast, model)
     return result
 
 

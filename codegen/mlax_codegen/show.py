@@ -6,7 +6,6 @@ from mlax_codegen.checking.analysis import Analysis, analyse
 from mlax_codegen.formulas.changes import Formulas
 from mlax_codegen.formulas.options import formulas, function_formulas
 from mlax_codegen.formulas.text import latex_lines, text_lines
-from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import names_in
 
@@ -29,7 +28,11 @@ def shown(spec: Spec, *, latex: bool = False) -> str:
     lines += [*_signatures(spec, analysis), ""]
     lines += ["State:", *(f"    {part}" for part in _memory(spec)), ""]
     lines += [f"    {scalar.name:16}{scalar.doc}" for scalar in spec.scalars]
-    lines += [*(f"    {slot.name:16}{slot.doc}{_bits(slot, analysis)}" for slot in spec.slots), ""]
+    lines += [f"    {slot.name:16}{slot.doc}" for slot in spec.slots]
+    if spec.slots:
+        lines += ["", 'In eight bits, with slot_dtype="int8":', *_in_eight_bits(spec, analysis)]
+    if spec.slots or spec.scalars:
+        lines.append("")
     lines += ["Equations:", *written(formulas(spec))]
     for function in spec.functions:
         lines += ["", f"{function.name}: {function.doc}"]
@@ -88,10 +91,14 @@ def _memory(spec: Spec) -> list[str]:
     return parts or ["none"]
 
 
-def _bits(slot: Slot, analysis: Analysis) -> str:
-    """Return why a slot cannot be held in eight bits, as a sentence; "" if it can."""
-    reason = analysis.not_int8.get(slot.name)
-    return f" Never in eight bits: {reason}." if reason else ""
+def _in_eight_bits(spec: Spec, analysis: Analysis) -> Iterator[str]:
+    """Yield which slots can be held in eight bits, and why the others cannot."""
+    reasons = analysis.not_int8
+    held = [slot.name for slot in spec.slots if slot.name not in reasons]
+    yield f"    {', '.join(held) or 'no slot, so it is refused'}"
+    for reason in dict.fromkeys(reasons.values()):
+        names = [name for name, why in reasons.items() if why == reason]
+        yield f"    not {', '.join(names)}: {reason}"
 
 
 def _counted(count: int) -> str:

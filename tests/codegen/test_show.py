@@ -25,6 +25,25 @@ def test_adam(capsys: pytest.CaptureFixture[str]) -> None:
     assert "    Kingma & Ba 2015, https://arxiv.org/abs/1412.6980\n" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("adam", ["m, v"]),
+        ("adafactor", ["v, m", "not row, column: not of the shape of the weights"]),
+        ("dog", ["no slot, so it is refused", "not w0: a copy of the weights"]),
+    ],
+)
+def test_slots_in_eight_bits(
+    name: str, said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = shown(capsys, name).partition('\nIn eight bits, with slot_dtype="int8":\n')[2]
+    assert text.partition("\n\n")[0].split("\n") == [f"    {line}" for line in said]
+
+
+def test_nothing_is_said_of_slots_where_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "\nState:\n    none\n\nEquations:\n" in shown(capsys, "sign_sgd")
+
+
 def test_names_the_source_of_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, "lamb")
     assert "\n\nThe defaults are Optax's; MLX and PyTorch have no LAMB." in text
