@@ -155,14 +155,17 @@ def _rows(array: Int8) -> tuple[tuple[int, ...], int, int, int]:
 def _split(x: Array, like: Int8) -> Array:
     """Return an array with an axis of blocks and an axis inside them. The last block is padded with zeros."""
     before, row, blocks, size = _rows(like)
+    x = x.reshape(
+        *before, row
+    )  # on Explicit meshes, axes may be merged or divided, not both at once
     if row < blocks * size:
-        padding = [(0, 0)] * len(before) + [(0, blocks * size - row)]
-        x = jnp.pad(x.reshape(*before, row), padding)
+        x = jnp.pad(x, [(0, 0)] * len(before) + [(0, blocks * size - row)])
     return x.reshape(*before, blocks, size)
 
 
 def _joined(x: Array, like: Int8) -> Array:
     before, row, blocks, size = _rows(like)
+    x = x.reshape(*before, blocks * size)
     if row < blocks * size:
-        x = x.reshape(*before, blocks * size)[..., :row]
+        x = x[..., :row]
     return x.reshape(like.values.shape)

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core import Jaxpr, Var, jaxpr_as_fun
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from mlax._int8 import is_int8
@@ -170,9 +170,9 @@ def in_turn(gradient: Array, results: Sequence[Any], before: dict[object, Array]
     need such arrays, and so do slots in eight bits: two of float32 for Adam, which are wider than all
     that is stored.
 
-    A leaf waits for one number of the leaf before it. With several devices, that number would have
+    A leaf waits for one number of the leaf before it. With several devices, that number might have
     to be sent to all; so a leaf waits for the one of its shape and sharding before it, each number
-    for the one in its place.
+    for the one in its place, and for none if the sharding is left to XLA.
 
     Args:
         gradient: Of the leaf.
@@ -180,15 +180,15 @@ def in_turn(gradient: Array, results: Sequence[Any], before: dict[object, Array]
         before: The last such result; with several devices, the last of each shape and sharding. It
             is updated.
     """
-    kind = _form if jax.device_count() > 1 else _form_of_a_number
+    kind = _known_form if jax.device_count() > 1 else _form_of_a_number
     for result in results:
         values = result.values if is_int8(result) else result
         if is_tracer(values):
             before[kind(values)] = values
     if not before or not is_tracer(gradient) or cast("Any", jax.config).jax_disable_jit:
         return gradient
-    last = before.get(kind(gradient))
-    return gradient if last is None else _after(last, gradient)
+    form = kind(gradient)
+    return _after(before[form], gradient) if form is not None and form in before else gradient
 
 
 def _form_of_a_number(array: Array) -> object:
@@ -196,6 +196,12 @@ def _form_of_a_number(array: Array) -> object:
     form: Any = jax.typeof(array)
     sharding = NamedSharding(form.sharding.mesh, PartitionSpec())
     return form.update(shape=(), sharding=sharding, dtype=np.dtype(bool), weak_type=False)
+
+
+def _known_form(array: Array) -> object:
+    """Return what `_form` returns; None if it does not tell the sharding, outside of meshes and on Auto ones."""
+    mesh: Any = cast("Any", jax.typeof(array)).sharding.mesh
+    return None if mesh.empty or AxisType.Auto in mesh.axis_types else _form(array)
 
 
 def _form(array: Array) -> object:

@@ -31,7 +31,7 @@ MOMENTUM = {"adafactor": {"momentum": 0.9}, "sgd": {"momentum": 0.9}}
 # Of means, which differ where the mean is near 0; of quotients of means, clipped.
 SIGNS = {"lion", "signum", "sophia_h", "tiger"}
 
-SHAPES = [(300,), (3, 5, 20), (2, 257)]
+SHAPES = [(300,), (3, 5, 20), (2, 257), (40,), (127,), (2, 128), (1, 1, 129)]
 
 
 def like(shape: tuple[int, ...], dtype: Any, shards: tuple[int, ...] | None = None) -> Int8:
@@ -245,22 +245,29 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from mlax import optim
 
 optimizer = optim.Adam(1e-2, slot_dtype="int8", stochastic_rounding=True)
-whole = {"w": jnp.linspace(-1, 1, 64 * 1536).reshape(64, 1536)}
+specs = {"a": P("d", "m"), "b": P("d", "m"), "rows": P("d"), "columns": P(None, "m")}
+specs |= {"tall": P("m"), "cube": P("d", "m"), "odd": P("d"), "whole": P()}
+shapes = {"tall": (1536, 64), "cube": (8, 192, 4, 16), "odd": (32, 257)}
+whole = {name: jnp.zeros(shapes.get(name, (64, 1536))) for name in specs}
+whole = {name: jnp.linspace(-1, 1, x.size).reshape(x.shape) for name, x in whole.items()}
 step = jax.jit(optimizer.apply_gradients)
-expected, state = step(whole, optimizer.init(whole), whole)
-expected, wanted = step(expected, state, expected)
+expected, wanted = step(whole, optimizer.init(whole), whole)
+expected, wanted = step(expected, wanted, expected)
 for kind in AxisType.Auto, AxisType.Explicit:
     mesh = jax.make_mesh((4, 2), ("d", "m"), axis_types=(kind, kind))
-    split = NamedSharding(mesh, P("d", "m"))
+    split = {name: NamedSharding(mesh, spec) for name, spec in specs.items()}
     weights = jax.device_put(whole, split)
     state = optimizer.init(weights)
     for _ in range(2):
-        for array in (weights["w"], *state.m["w"], *state.v["w"]):
-            assert array.sharding.is_equivalent_to(split, 2), array.sharding
+        for tree in (weights, state.m, state.v):
+            for name, sharding in split.items():
+                for array in jax.tree.leaves(tree[name]):
+                    assert array.sharding.is_equivalent_to(sharding, array.ndim), (name, array.sharding)
         program = step.lower(weights, state, weights).compile().as_text()
         assert "all-" not in program and "collective" not in program
         weights, state = step(weights, state, weights)
-    np.testing.assert_allclose(weights["w"], expected["w"], rtol=1e-6)
+    for name in whole:
+        np.testing.assert_allclose(weights[name], expected[name], rtol=1e-6)
     for x, y in zip(jax.tree.leaves((state.m, state.v)), jax.tree.leaves((wanted.m, wanted.v))):
         assert x.dtype == jnp.float32 or np.mean(np.asarray(x) != np.asarray(y)) < 1e-3
         np.testing.assert_allclose(x.astype(float), y.astype(float), rtol=1e-5, atol=1)
