@@ -155,8 +155,9 @@ def test_the_gradient_of_a_norm() -> None:
     x = jnp.array([3.0, -4.0])
     np.testing.assert_allclose(jax.grad(norm)(x), [0.6, -0.8], rtol=1e-6)
     np.testing.assert_array_equal(jax.grad(norm)(0 * x), [0, 0])
-    assert jnp.isfinite(jax.hessian(norm)(0 * x)).all()
-    assert jnp.isfinite(jax.hessian(partial(trust_ratio, x))(0 * x)).all()
+    for function in (norm, partial(trust_ratio, x)):
+        second = jax.grad(jax.grad(lambda scale, f=function: f(scale * x)))(0.0)
+        assert second == 0
 
 
 REDUCTIONS: list[tuple[Any, Any]] = [
