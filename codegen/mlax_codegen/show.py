@@ -8,6 +8,7 @@ from mlax_codegen.formulas.options import formulas, function_formulas
 from mlax_codegen.formulas.text import latex_lines, text_lines
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import names_in
+from mlax_codegen.writing.docstrings import which_floats
 
 __all__ = ["shown"]
 
@@ -70,6 +71,8 @@ def _signatures(spec: Spec, analysis: Analysis) -> Iterator[str]:
     for function in spec.functions:
         yield f"{spec.name}.{function.name}(state, weights{keywords(names_in(function.leaf.body))})"
     yield f"{spec.class_name}(...) has the same functions as methods"
+    if arrays := which_floats(spec, analysis.decisive):
+        yield arrays
 
 
 def _memory(spec: Spec) -> list[str]:

@@ -51,6 +51,7 @@ class AdaDelta(Optimizer):
     """AdaDelta: the gradient, times the RMS of past updates, divided by the RMS of past gradients.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1.0

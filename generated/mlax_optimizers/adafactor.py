@@ -96,6 +96,7 @@ class Adafactor(Optimizer):
     """Adafactor: Adam with factored second moments, and steps in proportion to the weights.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats but eps may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2

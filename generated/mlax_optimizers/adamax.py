@@ -52,6 +52,7 @@ class Adamax(Optimizer):
     """Adamax: Adam with a decaying maximum of the gradients in place of their second moment.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 2e-3

@@ -56,6 +56,7 @@ class AdamW(Optimizer):
     """AdamW: Adam with decoupled weight decay.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3

@@ -63,6 +63,7 @@ class AMSGrad(Optimizer):
     """AMSGrad: Adam with the largest second moment so far, so that step sizes never grow.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3

@@ -54,6 +54,7 @@ class ASGD(Optimizer):
     """ASGD: SGD that also averages its weights from some step on.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2

@@ -51,6 +51,7 @@ class LAMB(Optimizer):
     """LAMB: Adam whose step in each layer has a length in proportion to the layer's weights.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3

@@ -47,6 +47,7 @@ class Lion(Optimizer):
     """Lion: the sign of a mix of the gradient and its mean, and decoupled weight decay.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-4

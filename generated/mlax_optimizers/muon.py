@@ -81,6 +81,7 @@ class Muon(Optimizer):
     """Muon: SGD whose momentum is orthogonalized for matrices; Adam for all other weights.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats but eps may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 0.02

@@ -49,6 +49,7 @@ class NoisySGD(Optimizer):
     """Noisy SGD: SGD with normal noise on the gradient that fades over the steps.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2

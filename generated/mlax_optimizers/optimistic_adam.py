@@ -58,6 +58,7 @@ class OptimisticAdam(Optimizer):
     """Optimistic Adam: Adam that adds the last change of its direction to the direction.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3

@@ -45,6 +45,7 @@ class OptimisticGradientDescent(Optimizer):
     """Optimistic gradient descent: the gradient plus its change since the last step.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2

@@ -55,6 +55,7 @@ class PolyakSGD(Optimizer):
     """SGD with Polyak's step size: the larger the loss above its minimum, the larger the step.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     max_learning_rate: Annotated[Number, scheduled(above=0)] = 1.0

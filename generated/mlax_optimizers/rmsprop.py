@@ -62,6 +62,7 @@ class RMSprop(Optimizer):
     """RMSprop: the gradient, divided by the root of the mean squared gradient.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2

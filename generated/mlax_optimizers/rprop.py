@@ -55,6 +55,7 @@ class Rprop(Optimizer):
     """Rprop: a step size for each weight, which grows until the sign of its gradient changes.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-2

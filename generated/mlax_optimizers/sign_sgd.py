@@ -42,6 +42,7 @@ class SignSGD(Optimizer):
     """SignSGD: every weight moves by the learning rate, against the sign of its gradient.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-4

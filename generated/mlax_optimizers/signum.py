@@ -46,6 +46,7 @@ class Signum(Optimizer):
     """Signum: SignSGD with the mean gradient in place of the gradient.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-4

@@ -22,6 +22,7 @@ def test_adam(capsys: pytest.CaptureFixture[str]) -> None:
     assert "    2 numbers for each weight: m, v\n" in text
     assert "    mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ\n" in text
     assert "adam.step(gradients, state, weights=None)\n" in text
+    assert "\nAll floats may be arrays, which a step reads at run time.\n" in text
     assert "    Kingma & Ba 2015, https://arxiv.org/abs/1412.6980\n" in text
 
 
@@ -42,6 +43,10 @@ def test_slots_in_eight_bits(
 
 def test_nothing_is_said_of_slots_where_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\nState:\n    none\n\nEquations:\n" in shown(capsys, "sign_sgd")
+
+
+def test_floats_that_decide_what_a_step_computes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "\nAll floats but eps may be arrays, which a step" in shown(capsys, "muon")
 
 
 def test_names_the_source_of_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:

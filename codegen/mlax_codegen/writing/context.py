@@ -221,7 +221,7 @@ class Module:
 
     @property
     def class_docstring(self) -> str:
-        return class_docstring(self.spec)
+        return class_docstring(self.spec, self.analysis.decisive)
 
     @property
     def step_docstring(self) -> str:

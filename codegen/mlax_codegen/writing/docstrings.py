@@ -3,7 +3,7 @@
 import ast
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.formulas.changes import Formulas
@@ -29,6 +29,7 @@ __all__ = [
     "kept",
     "module_docstring",
     "step_docstring",
+    "which_floats",
 ]
 
 
@@ -50,11 +51,27 @@ def module_docstring(spec: Spec) -> str:
     return _docstring(lines, indent=0)
 
 
-def class_docstring(spec: Spec) -> str:
-    """Return what the class is."""
+def class_docstring(spec: Spec, decisive: Collection[str]) -> str:
+    """Return what the class is.
+
+    Args:
+        spec: The spec.
+        decisive: Floats that cannot be arrays.
+    """
     lines = _wrapped(spec.summary, indent=0, hanging=0, margin=8)
     more = "The fields are its hyperparameters. The equations are in the docstring of this module."
-    return _docstring([*lines, "", more], indent=4)
+    arrays = _wrapped(which_floats(spec, decisive), indent=0, hanging=0, margin=4)
+    return _docstring([*lines, "", more, *arrays], indent=4)
+
+
+def which_floats(spec: Spec, decisive: Collection[str]) -> str:
+    """Return which floats may be arrays, as a sentence; "" if none may."""
+    floats = [h.name for h in spec.hyperparameters if h.kind == "float"]
+    fixed = [name for name in floats if name in decisive]
+    if len(fixed) == len(floats):
+        return ""
+    but = f" but {', '.join(fixed)}" if fixed else ""
+    return f"All floats{but} may be arrays, which a step reads at run time."
 
 
 def field_docstring(text: str) -> str:

@@ -68,6 +68,7 @@ class AdamP(Optimizer):
     """AdamP: Adam without the part of each step that only makes normalized weights longer.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3

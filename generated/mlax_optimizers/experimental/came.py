@@ -67,6 +67,7 @@ class CAME(Optimizer):
     """CAME: Adafactor with momentum, and smaller steps where gradients are far from their mean.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 2e-4

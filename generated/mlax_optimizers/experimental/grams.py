@@ -51,6 +51,7 @@ class Grams(Optimizer):
     """Grams: the magnitudes of Adam's updates, with the signs of the gradient.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3

@@ -60,6 +60,7 @@ class MARS(Optimizer):
     """MARS-AdamW: AdamW on gradients whose variance is reduced by the previous gradient.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 3e-3

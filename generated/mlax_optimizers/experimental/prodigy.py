@@ -64,6 +64,7 @@ class Prodigy(Optimizer):
     """Prodigy: Adam with a step size proportional to the estimated distance to the solution.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1.0

@@ -63,6 +63,7 @@ class Ranger(Optimizer):
     """Ranger: RAdam inside Lookahead, which moves the weights back to slow ones every few steps.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 1e-3

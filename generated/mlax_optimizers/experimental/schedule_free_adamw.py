@@ -58,6 +58,7 @@ class ScheduleFreeAdamW(Optimizer):
     """Schedule-free AdamW: AdamW with a mean of the weights instead of a falling learning rate.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 0.0025

@@ -75,6 +75,7 @@ class SOAP(Optimizer):
     """SOAP: Adam in the eigenbases of Shampoo's second moments.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 3e-3

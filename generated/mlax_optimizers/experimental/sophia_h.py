@@ -53,6 +53,7 @@ class SophiaH(Optimizer):
     """Sophia-H: the mean gradient over the mean diagonal of the Hessian, clipped.
 
     The fields are its hyperparameters. The equations are in the docstring of this module.
+    All floats may be arrays, which a step reads at run time.
     """
 
     learning_rate: Annotated[Number, scheduled(at_least=0)] = 0.06

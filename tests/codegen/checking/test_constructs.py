@@ -126,6 +126,33 @@ def test_work_of_some_steps_and_totals() -> None:
     assert rich.start(state, weights)["b"].tolist() == pytest.approx([3.0] * 3, rel=1e-4)
 
 
+@pytest.mark.one_python
+@pytest.mark.usefixtures("package")
+def test_floats_are_swept_and_differentiated() -> None:
+    """As those of mlax's own optimizers: a spec says nothing about it."""
+    from constructs import rich  # type: ignore[import-not-found]
+
+    def total(numbers: Any) -> Any:
+        optimizer = rich.Rich(**numbers)
+        weights = {"a": jnp.arange(1.0, 7.0).reshape(2, 3), "b": jnp.full(3, 2.0)}
+        state = optimizer.init(weights)
+        for step in range(2):
+            gradients = jax.tree.map(lambda w, n=step: jnp.cos(w + n), weights)
+            given = gradients, state, weights
+            weights, state = optimizer.apply_gradients(*given, value=jnp.ones(()))
+        return sum(map(jnp.sum, jax.tree.leaves(weights)))
+
+    pairs = [(0.1, 0.9, 1e-3), (0.2, 0.5, 1e-2)]
+    each = [dict(zip(("learning_rate", "b2", "d0"), pair, strict=True)) for pair in pairs]
+    swept = jax.tree.map(lambda *numbers: jnp.array(numbers), *each)
+    run = jax.jit(jax.vmap(jax.value_and_grad(total)), compiler_options=QUICKLY)
+    totals, slopes = run(swept)
+    for number, numbers in enumerate(each):
+        alone = jax.jit(lambda n=numbers: total(n), compiler_options=QUICKLY)()
+        assert totals[number] == pytest.approx(float(alone), rel=1e-5)
+    assert all(bool((jnp.isfinite(s) & (s != 0)).all()) for s in slopes.values())
+
+
 @pytest.mark.usefixtures("package")
 def test_arguments_are_asked_for_where_an_option_needs_them() -> None:
     from constructs import phases  # type: ignore[import-not-found]

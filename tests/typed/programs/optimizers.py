@@ -96,6 +96,7 @@ def hyperparameters() -> None:
     optim.Adam(1e-3, b1=0.5, weight_decay=None)
     optim.SGD(optim.join_schedules([optim.constant(0.1), optim.cosine_decay(0.1, 100)], [10]), momentum=None)
     optim.Adam(jnp.float32(0.1), slot_dtype=jnp.float32)
+    optim.Adam(learning_rate=jnp.asarray(1e-3), b2=jnp.asarray(0.99))
     optim.AdamW(learning_rate=lambda step: 0.1 / (step + 1))
 
 
@@ -149,6 +150,8 @@ def wrong_hyperparameters(weights: Weights) -> None:
     optim.Adam(b1="0.9")  # wrong
     optim.Adam(learning_rate="0.1")  # wrong
     optim.Adam(bias_correction=0.5)  # wrong
+    optim.Adam(b2=lambda step: 0.9)  # wrong
+    optim.Muon(eps=jnp.asarray(1e-8))  # wrong
     optim.adam.init(weights, lr=0.1)  # wrong
     optim.adam.init(weights, 0.1)  # wrong
     optim.adam.init()  # wrong

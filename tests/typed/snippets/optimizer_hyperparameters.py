@@ -24,6 +24,10 @@ def of_a_wrong_type(weights: Array) -> None:
     optim.adam.init(weights, bias_correction="no")  # error: reportArgumentType // arg-type
     optim.sgd.init(weights, nesterov=0.5)  # error: reportArgumentType // arg-type
     optim.SGD(momentum="heavy")  # error: reportArgumentType // arg-type
+    optim.Adam(b2=[0.9, 0.99])  # error: reportArgumentType // arg-type
+    optim.Adam(b2=optim.constant(0.9))  # error: reportArgumentType // arg-type
+    optim.Muon(eps=jnp.asarray(1e-8))  # error: reportArgumentType // arg-type
+    optim.Muon(ns_steps=jnp.asarray(5))  # error: reportArgumentType // arg-type
 
 
 def right(weights: Array) -> None:
