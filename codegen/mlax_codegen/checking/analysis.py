@@ -86,8 +86,8 @@ def analyse(spec: Spec) -> Analysis:
     """
     document = spec.document
     # Each check relies on those before it: a branch can be walked only if its names are known, and
-    # values can be tried only if their types are right. So each ends here if it has found
-    # something.
+    # values can be tried only if their types are right. So it ends here if one has found
+    # something, except where the next only needs to leave the lines out that have a mistake.
     flow = Flow(spec)
     flow.check()
     _check_names(spec, flow)
@@ -97,12 +97,12 @@ def analyse(spec: Spec) -> Analysis:
     facts = facts_of(spec, {name: kind.type for name, kind in flow.names.shapes.items()})
     branches = Branches(spec, facts)
     possible = branches.walk()
-    document.stop_on_mistakes()
+    document.settle()
     try_out(spec, facts)
+    document.settle()
+    check_defaults(spec)
     document.stop_on_mistakes()
     check_complexness(spec)
-    document.stop_on_mistakes()
-    check_defaults(spec)
     document.stop_on_mistakes()
     return _conclude(spec, flow, branches, possible)
 

@@ -33,6 +33,7 @@ class Document:
         self.data = data
         self.places = places
         self.mistakes: list[Mistake] = []
+        self.settled: set[int] = set()
 
     def at_key(self, path: KeyPath, message: str, *, consequence: bool = False) -> None:
         """Record a mistake at a key or, for an item of an array, at the item."""
@@ -88,7 +89,13 @@ class Document:
     def note(self, start: int, end: int, message: str, *, consequence: bool = False) -> None:
         """Record a mistake between two offsets of the text, on the line of the first."""
         found = mistake(self.file, self.text, start, end, message)
+        if found.line in self.settled:
+            return
         self.mistakes.append(replace(found, consequence=consequence))
+
+    def settle(self) -> None:
+        """Let the checks that follow say nothing of lines that have a mistake: it may follow from that."""
+        self.settled = {mistake.line for mistake in self.mistakes}
 
     def stop_on_mistakes(self) -> None:
         """Raise the mistakes, if any; omit follow-on mistakes unless there are no others."""

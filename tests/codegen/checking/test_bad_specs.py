@@ -122,6 +122,15 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_mistakes_of_different_kinds_are_reported_together() -> None:
+    """A slot that may not be there, a shape, a default: each is found by another check."""
+    text = GOOD.replace("if momentum is not None:", "if b2 > 0.5:").replace("abs2(g)", "mean(g, 3)")
+    text = text.replace("nesterov = { default = false", "nesterov = { default = true")
+    text = text.replace("default = 0.9, optional", "optional")
+    assert [mistake.line for mistake in complaint(text).mistakes] == [14, 29, 33, 33]
+
+
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("name", "misspelt"),
     [

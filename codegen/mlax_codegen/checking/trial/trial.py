@@ -31,13 +31,14 @@ def try_out(spec: Spec, facts: Facts) -> None:
     which option chose the branch, and the equations are run again with each answer to that option.
     An option that changes numbers only costs no more runs.
     """
+    before = len(spec.document.mistakes)
     for axes in _numbers_of_axes(spec):
         configurations, left = [Configuration(())], _MOST_RUNS
         while configurations and left:
             left -= 1
             run = Equations(spec, axes, configurations.pop())
             run.run()
-            if spec.document.mistakes:  # other runs would mostly find the same ones
+            if len(spec.document.mistakes) > before:  # other runs would mostly find the same ones
                 return
             if run.undecided:
                 option, answers = min(run.undecided.items())
