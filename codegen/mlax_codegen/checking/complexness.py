@@ -98,6 +98,11 @@ class _Complexness:
                 if self.of(base):
                     self.squared(node, base)
                 return False
+            case ast.BinOp(left=left, op=ast.Mod() | ast.FloorDiv(), right=right):
+                if any([self.of(left), self.of(right)]):
+                    message = "a complex number is not divided with a remainder"
+                    self.wrong(node, message, "divide `abs(x)` or `real(x)`")
+                return False
             case ast.BinOp(left=left, op=ast.Mult(), right=right):
                 parts = [self.of(left), self.of(right)]
                 same = ast.dump(left) == ast.dump(right)
@@ -134,7 +139,8 @@ class _Complexness:
             short = in_short(node.args[0], "x")
             message = f"{short!r} is complex where leaves are, and has two roots"
             self.wrong(node, message, "take the root of magnitudes, as in `sqrt(abs2(x))`")
-        return found and name not in _REAL | _ORDERED | {"sqrt"}
+        is_condition = FUNCTIONS[name].result is Type.CONDITION
+        return found and not is_condition and name not in _REAL | _ORDERED | {"sqrt"}
 
 
 def _is_magnitude(left: ast.expr, right: ast.expr) -> bool:

@@ -49,6 +49,7 @@ REFUSED = [
     ("m = clip(g, -1.0, 1.0)", "clip(g, -1.0, 1.0)", "complex numbers have no order"),
     ("m = m / max(g)", "max(g)", "complex numbers have no order"),
     ("m = g - floor(g)", "floor(g)", "complex numbers have no order"),
+    ("m = m + g % 2.0", "g % 2.0", "a complex number is not divided with a remainder"),
     ("v = v + g**2", "g**2", "'g' is complex"),
     ("v = v + (g - m) * (g - m)", "(g - m) * (g - m)", "'g - m' is complex"),
     ("v = v + m**4", "m**4", "'m' is complex"),
@@ -83,6 +84,7 @@ def test_what_complex_numbers_have_not_is_refused(
         "v = every(2, abs2(m), v); m = g / (1 + v) ** 2",
         "m = g * conj(g) * w / (1 + abs2(w))",
         "d = abs(g); m = g * d * d / (1 + d**3)",
+        "d = isfinite(g) and abs(g) > 0.1; m = where(d, g, m) * where(sum(d) > 1, 1.0, 0.5) / mean(d)",
     ],
 )
 def test_magnitudes_are_real_and_turn_nothing(code: str, tmp_path: Path) -> None:
