@@ -17,6 +17,7 @@ __all__ = [
     "OF_INIT",
     "OF_PHASES",
     "OF_SHAPES",
+    "OTHER",
     "RESERVED",
     "RESULT",
     "SHAPE",
@@ -45,6 +46,7 @@ HELD_AS = (
     "h"  # how a generated function calls the hyperparameters, if the spec has no other use for it
 )
 COUNT = "count"
+OTHER = "other"  # the second of two numbers, which `max` and `min` take by position only
 TOTAL = "total"
 TOTALS = frozenset([TOTAL, "total_norm", "total_mean", "total_max", "total_min"])
 TOTAL_COUNT = "total_count"
@@ -162,6 +164,12 @@ class Function:
         by_name = {parameter.name: parameter for parameter in self.parameters}
         named = [(by_name[k.arg], k.value) for k in call.keywords if k.arg in by_name]
         return [*zip(self.parameters, call.args, strict=False), *named]
+
+    @property
+    def most_arguments(self) -> int:
+        """The largest number of arguments that are not passed by name: `max(a, b)` has two."""
+        names = [parameter.name for parameter in self.parameters]
+        return names.index(OTHER) + 1 if OTHER in names else len(names)
 
     def formula(self, arguments: list[str]) -> str:
         """Return the LaTeX of a call."""

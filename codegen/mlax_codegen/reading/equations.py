@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mlax_codegen.language import FUNCTIONS, Function
+from mlax_codegen.language import FUNCTIONS, OTHER, Function
 from mlax_codegen.reading.document import Document
 from mlax_codegen.reading.mistakes import either_of, suggestion
 from mlax_codegen.reading.positions import KeyPath
@@ -288,7 +288,7 @@ def _check_call(code: Code, node: ast.Call, name: str) -> None:
         code.note(node.func, f"unknown function {name!r}{hint}")
         return
     function = FUNCTIONS[name]
-    optional = [parameter.name for parameter in function.parameters if parameter.optional]
+    optional = [p.name for p in function.parameters if p.optional and p.name != OTHER]
     named = [keyword.arg or "**" for keyword in node.keywords]
     given = len(node.args)
     free = [p.name for p in function.parameters[given:] if p.optional]
@@ -299,9 +299,10 @@ def _check_call(code: Code, node: ast.Call, name: str) -> None:
     if any(word not in free for word in named) or len(set(named)) < len(named):
         code.note(node, f"an argument of {name} is given twice")
         return
-    most = len(function.parameters)
+    most = function.most_arguments
     if not function.fewest_arguments <= given <= most:
-        expected = f"{function.fewest_arguments} to {most}" if optional else f"{most}"
+        fewest = function.fewest_arguments
+        expected = f"{fewest} to {most}" if fewest < most else f"{most}"
         plural = "argument" if most == 1 else "arguments"
         code.note(node, f"{name} takes {expected} {plural}, not {given}")
     for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:

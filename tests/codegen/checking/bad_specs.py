@@ -1198,6 +1198,23 @@ CASES: dict[str, Bad] = {
         "axis 1 does not exist: the array has 1 axis, for leaves with 1 axis; test `ndim > 1` first",
         "mean(g, but=1)",
     ),
+    "axis of two numbers": Bad(
+        "abs2(g)",
+        "max(power, 3, axis=0) * g",
+        "29:25",
+        "max of two numbers has no axis",
+        "max(power, 3, axis=0)",
+    ),
+    "second number by its name": Bad(
+        "abs2(g)",
+        "max(power, other=3) * g",
+        "29:25",
+        "other of max cannot be passed by name; write `max(power, 3)`",
+        "max(power, other=3)",
+    ),
+    "axis of min as the third argument": Bad(
+        "abs2(g)", "min(g, 1, 0)", "29:25", "min takes 1 to 2 arguments, not 3", "min(g, 1, 0)"
+    ),
     "axis of min without its name": Bad(
         "abs2(g)",
         "min(g, 0)",

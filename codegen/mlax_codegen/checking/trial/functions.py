@@ -70,6 +70,8 @@ class Call:
         found = {p.name: value for p, value in zip(function.parameters, self.given, strict=False)}
         found |= self.named
         if is_of_numbers(self.node):
+            if self.named:
+                self.wrong(f"{name} of two numbers has no axis")
             return self.extreme(max if name == "max" else min)
         if not (function.static or function.elementwise) and self.mistaken(name):
             return None
@@ -238,7 +240,7 @@ class Call:
             return None
         [axes] = shape.lengths
         if name == "vectors":
-            return Shapes(frozenset([max(1, axes)]), (None,) if axes else ())
+            return Shapes(frozenset([max(1, axes)]), (AXIS,) if axes else ())
         if name == "matrices":
             return Shapes(frozenset([axes]), (self.length(AXIS),) * 2)
         axis = self.axis("axis", found["axis"], axes)
