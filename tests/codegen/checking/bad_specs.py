@@ -1198,6 +1198,14 @@ CASES: dict[str, Bad] = {
         "axis 1 does not exist: the array has 1 axis, for leaves with 1 axis; test `ndim > 1` first",
         "mean(g, but=1)",
     ),
+    "matrix as a vector of its rows": Bad(
+        "direction = g / root",
+        "direction = g / (reshape(as_vector(g), shape) + as_vector(g) if ndim == 2 else 1) / root",
+        "31:18",
+        "shapes (n0, n1) and (n0 * n1) cannot be broadcast together, for leaves with 2 axes; "
+        "n0 is the length of axis 0; reduce or reshape one of them, for example with `along`",
+        "reshape(as_vector(g), shape) + as_vector(g)",
+    ),
     "axis of two numbers": Bad(
         "abs2(g)",
         "max(power, 3, axis=0) * g",

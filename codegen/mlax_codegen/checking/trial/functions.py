@@ -41,6 +41,7 @@ _OF_A_NUMBER = {
     **dict.fromkeys(("norm", "rms"), "use abs(x)"),
     **dict.fromkeys(("mean", "max", "min"), "use the number itself"),
 }
+_TIMES = " * "
 _MOST_STEPS = 1000  # of orthogonalize: each is a part of the program that XLA compiles
 
 
@@ -294,11 +295,9 @@ class Call:
         return Array((self.length(AXIS if one is None else dims[one]),) * 2)
 
     def as_vector(self, dims: Dims) -> Value:
-        if dims is None:
-            return ANY_ARRAY
-        long = _elements(dims)
-        known = None not in dims and len(long) < 2
-        return Array((long[0] if long else "1",) if known else (None,)) if dims else SCALAR
+        if not dims:
+            return ANY_ARRAY if dims is None else SCALAR
+        return Array((None if None in dims else _TIMES.join(_elements(dims)) or "1",))
 
     def along(self, found: Mapping[str, Value]) -> Value:
         ndim = found["ndim"]
@@ -391,4 +390,5 @@ class Call:
 
 def _elements(dims: Dims) -> list[str]:
     """Return the lengths whose product is how many elements an array has."""
-    return sorted(length for length in dims or () if length is not None and length != "1")
+    lengths = [part for length in dims or () for part in (length or "1").split(_TIMES)]
+    return sorted(length for length in lengths if length != "1")
