@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from jax.extend.core import Literal
 
 from mlax import optim
 from mlax.optimizer import HELD, Optimizer
@@ -125,3 +126,40 @@ def test_injected_numbers_win(name: str) -> None:
     assert jax.jit(numbers_of_the_step)(arrays) == given
     # Python's numbers are not injected: the state's stay.
     assert jax.jit(lambda: numbers_of_the_step(given))() == dict.fromkeys(given, 0.25)
+
+
+@every_optimizer
+def test_all_floats_are_injected(name: str) -> None:
+    """Without `static_args` for any but those that a step branches on, and with a state that loops can carry."""
+    cls = optimizer_class(MODULES[name])
+    specs = specifications(cls)
+
+    def factory(*args: Any, **kwargs: Any) -> optax.GradientTransformation:
+        return optim.to_optax(cls(*args, **kwargs))
+
+    signature = inspect.signature(cls)
+    factory.__signature__ = signature  # type: ignore[attr-defined]
+    numbers = {key: p.default for key, p in signature.parameters.items() if is_number(p.default)}
+    static = [key for key in numbers if not (specs[key].arrays or specs[key].schedulable)]
+    assert {key for key in static if isinstance(numbers[key], float)} <= {"eps"}
+    transformation = optax.inject_hyperparams(factory, static_args=static)()
+    state: Any = jax.eval_shape(transformation.init, WEIGHTS)
+    assert set(state.hyperparams) == numbers.keys() - set(static)
+
+    def update(gradients: Any, state: Any, weights: Any, given: Any) -> Any:
+        return transformation.update(gradients, state, weights, **given)
+
+    everything = (GRADIENTS, state, WEIGHTS, arguments(name, GRADIENTS))
+    traced, result = jax.make_jaxpr(update, return_shape=True)(*everything)
+    assert shape_of(result) == shape_of((WEIGHTS, state))
+    # Those that are injected are read, not those of the inner state.
+    used = {v for e in traced.jaxpr.eqns for v in e.invars if not isinstance(v, Literal)}
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(everything)]
+    read = {p for p, v in zip(paths, traced.jaxpr.invars, strict=True) if v in used}
+    inner = "[1].inner_state."
+    assert not read & {f"{inner}{part}{key}" for key in specs for part in ("", "hyperparameters.")}
+    assert f"[1].hyperparams['{rate_name(name)}']" in read
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
