@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 
 import mlax
 from mlax import optim
@@ -21,6 +21,7 @@ from mlax.typing import LeafMismatchError
 from tests.mlax.devices import run_on_devices
 from tests.mlax.generated_optimizers import MODULES, arguments
 from tests.mlax.optim.transformations import examples as transformations
+from tests.quickly import QUICKLY
 
 pytestmark = pytest.mark.one_python
 
@@ -304,6 +305,74 @@ def test_a_state_is_mapped_saved_packed_and_pickled(tmp_path: Any) -> None:
     flat, state = donating(g, before, packed)
     assert all(x.is_deleted() for x in jax.tree.leaves((before.m, before.v)))
     assert jnp.all(flat.unpack()["w"] < 1)
+
+
+LEAVES = st.tuples(
+    st.sampled_from([*SHAPES, (1,), (39,), (5, 7)]),
+    st.sampled_from([jnp.float32, jnp.bfloat16, jnp.float16]),
+    st.sampled_from([0.0, 1e-3, 1.0, 1e3]),
+)
+
+
+def agree(found: Any, expected: Any, share: float = 0.02) -> None:
+    """State that two trees are equal, but for a share of the numbers in eight bits, which are neighbours: the last bit
+    of a number may decide how it is rounded.
+    """
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert (x.dtype, x.shape) == (y.dtype, y.shape)
+        if x.dtype in (jnp.int8, jnp.uint8):
+            off = jnp.abs(x.astype(int) - y.astype(int))
+            assert jnp.max(off) <= 1
+            assert jnp.sum(off) <= share * x.size
+        else:
+            exact = x.dtype.kind == "i" or x.size == 0
+            unit = 0 if exact else 4 * float(jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(y)))
+            np.testing.assert_allclose(x.astype(float), y.astype(float), rtol=0, atol=unit)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Adam. the dtype of these slots is too narrow"
+)  # of small leaves
+@given(st.lists(LEAVES, min_size=2, max_size=2), st.integers(0, 2**31))
+@settings(max_examples=2, phases=[Phase.generate])  # to find a smaller tree takes minutes
+def test_a_step_of_any_tree(
+    tmp_path_factory: pytest.TempPathFactory, leaves: list[Any], seed: int
+) -> None:
+    """Saved, mapped, packed, donated, and with a leaf that is not trained."""
+    optimizer = optim.Adam(1e-2, slot_dtype="int8")
+    w: list[Any] = [jnp.asarray(numbers(x, seed, 1.0), dtype) for x, dtype, _ in leaves]
+    g: list[Any] = [jnp.asarray(numbers(x, seed + 1, size), dtype) for x, dtype, size in leaves]
+    jit: Any = functools.partial(jax.jit, compiler_options=QUICKLY)
+    take = jit(optimizer.apply_gradients)
+    state = optimizer.init(w)
+    once = new, first = take(g, state, w)
+    for x, y in zip(g, optim.slot_values(first.m), strict=True):
+        mean = 0.1 * x.astype(jnp.float32)
+        unit = float(jnp.finfo(x.dtype).eps) if x.size < 40 else 1.001 / 127
+        assert jnp.all(jnp.abs(y - mean) <= unit * jnp.max(jnp.abs(mean)) + 1e-7)
+
+    twice = take(g, first, new)
+    path = tmp_path_factory.mktemp("saved") / "state.safetensors"
+    mlax.save(path, twice)
+    assert mlax.tree_equal(mlax.load(path, like=once), twice)
+
+    both = jax.tree.map(lambda *x: jnp.stack(x), (g, first, new), (g, state, w))
+    mapped = jit(jax.vmap(optimizer.apply_gradients))(*both)
+    for i, expected in enumerate((twice, once)):
+        agree(jax.tree.map(lambda x, i=i: x[i], mapped), expected)
+
+    masked, held = take([None, *g[1:]], optimizer.init([None, *w[1:]]), [None, *w[1:]])
+    rest = new[1:], first.m[1:], first.v[1:]
+    agree((masked[1:], held.m[1:], held.v[1:]), rest, share=1)  # with other random bits
+
+    packed: Any = mlax.pack(w)
+    flat, _ = take(mlax.pack(g), optimizer.init(packed), packed)
+    agree(flat.unpack(), new)
+
+    given: Any = jit(optimizer.apply_gradients, donate_argnums=(1, 2))
+    agree(given(g, first, new), twice)
+    assert all(x.is_deleted() for x in jax.tree.leaves((first.m, first.v)))
 
 
 @pytest.mark.optimized
