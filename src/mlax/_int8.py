@@ -16,14 +16,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeGuard
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array
 
 from mlax._jax.dtypes import smallest_number
-from mlax._jax.tracing import is_tracer
+from mlax._jax.placement import known_sharding, spec_of
 from mlax._jax.trees import class_of
 
 __all__ = ["Int8", "decoded", "encoded", "is_int8", "scales_shape", "shards"]
@@ -99,12 +98,12 @@ def shards(array: Any) -> tuple[int, ...]:
     tracing.
     """
     ndim: int = array.ndim
-    sharding = getattr(jax.typeof(array) if is_tracer(array) else array, "sharding", None)
-    if not isinstance(sharding, jax.sharding.NamedSharding):
+    sharding = known_sharding(array)
+    if sharding is None:
         return (1,) * ndim
     sizes: Any = sharding.mesh.shape
-    spec: tuple[Any, ...] = (*sharding.spec, *[None] * ndim)[:ndim]
-    axes: list[Any] = [entry if class_of(entry) is tuple else (entry,) for entry in spec]
+    entries = spec_of(sharding, ndim)
+    axes: list[Any] = [entry if class_of(entry) is tuple else (entry,) for entry in entries]
     return tuple(math.prod(sizes.get(axis, 1) for axis in several) for several in axes)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax._jax.dtypes import smallest_number
+from mlax._jax.placement import whole
 from mlax.leafwise._elements import divide
 from mlax.leafwise._norms import mean
 from mlax.typing import Shape
@@ -93,7 +94,7 @@ def product(shape: Shape) -> int:
 
 def reshape(x: Array, shape: Shape) -> Array:
     """Return the same elements in another shape."""
-    result: Array = cast("Any", jnp).reshape(x, shape)
+    result: Array = cast("Any", jnp).reshape(x if x.shape == shape else whole(x), shape)
     return result
 
 
@@ -152,7 +153,7 @@ def along(vector: Array, axis: int, ndim: int) -> Array:
     With `as_vector` and `least`, this is what SM3 needs: Anil et al. 2019,
     https://arxiv.org/abs/1901.11150
     """
-    return vector.reshape([-1 if i == axis else 1 for i in range(ndim)])
+    return jnp.expand_dims(vector, [i for i in range(ndim) if i != axis])
 
 
 def as_vector(x: Array) -> Array:

@@ -19,6 +19,7 @@ from jaxtyping import Array
 from mlax._checking.spelling import qualname
 from mlax._int8 import decoded, encoded, is_int8
 from mlax._jax.dtypes import compute_dtype, epsilon, is_inexact, is_key
+from mlax._jax.placement import with_type_of
 from mlax._jax.tracing import cond
 from mlax._jax.trees import TreeDef, flatten
 from mlax.leafwise._norms import largest, norm, smallest, summed
@@ -335,7 +336,9 @@ def update_leaf(
 
     # Only for new weights: an update must stay visible to XLA, so that it can be fused with what follows.
     results, large = weights_first(computed, slots) if form.applied else (computed(slots), False)
-    return *results, _Temporaries(large)
+    moved, new, key = results
+    moved = with_type_of(given[0] if weight is None else weight, moved)
+    return moved, _placed(slots, new), key, _Temporaries(large)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -358,7 +361,14 @@ def reduce_leaf(
         name: x if isinstance(x, tuple) else summed(jnp.real(x)) for name, x in results[1].items()
     }
     sums = {name: jax.tree.map(stored, part) for name, part in parts.items()}
-    return sums, _rounded(leaf, slots, results[0], bits), bits.key, _Temporaries(large=False)
+    new = _placed(slots, _rounded(leaf, slots, results[0], bits))
+    return sums, new, bits.key, _Temporaries(large=False)
+
+
+def _placed(slots: list[Any], new: list[Any]) -> list[Any]:
+    """Return new slots with the types of the old ones, which say on Explicit axes where they lie."""
+    result: list[Any] = jax.tree.map(with_type_of, slots, new)
+    return result
 
 
 def _computed(leaf: Leaf, h: object, entries: Any, shared: Any) -> tuple[Any, ...]:
@@ -509,11 +519,11 @@ def every(interval: int, cycle: Array, new: Callable[[], T], old: T, first: int 
     """
     if interval == 1:
         return new()
-    _, treedef = flatten(old)
+    leaves, treedef = flatten(old)
 
     def computed() -> T:
         # A comprehension makes a list, and a slot is a tuple.
-        result: T = treedef.unflatten(flatten(new())[0])
+        result: T = treedef.unflatten(map(with_type_of, leaves, flatten(new())[0]))
         return result
 
     return cond(cycle % interval == first - 1, computed, lambda: old)

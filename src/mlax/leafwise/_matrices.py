@@ -1,4 +1,9 @@
-"""Leaves as matrices, and a matrix for each axis of a leaf."""
+"""Leaves as matrices, and a matrix for each axis of a leaf.
+
+On a mesh of devices, what is multiplied or decomposed is first gathered on each device, once; results are whole on each
+device, too. Were they not, XLA would distribute the products on Auto axes, and gather the factors of each: 15 times for
+`orthogonalize`.
+"""
 
 import functools
 import math
@@ -11,6 +16,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mlax._jax.dtypes import compute_dtype, epsilon
+from mlax._jax.placement import whole
 from mlax._jax.tracing import cond
 from mlax.leafwise._elements import divide
 from mlax.leafwise._norms import norm, scale_of
@@ -92,12 +98,13 @@ def orthogonalize(
     )
     for _ in range(x.ndim - 2):
         function = jax.vmap(function)
-    return function(x.astype(compute_dtype(x.dtype))).astype(x.dtype)
+    wide = whole(x, x.ndim - 2).astype(compute_dtype(x.dtype))
+    return whole(function(wide).astype(x.dtype), x.ndim - 2)
 
 
 def as_matrix(x: Array) -> Array:
     """Return an array with all axes but the first merged into one, (n, m), as MLX treats convolution kernels."""
-    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+    return whole(x).reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def _schedule(coefficients: Any, steps: int) -> tuple[Coefficients, ...]:
@@ -167,8 +174,8 @@ def gram(g: Array, axis: int, longest: int | None = None) -> Array:
     length = g.shape[axis]
     if longest is not None and length > longest:
         return jnp.zeros((), g.dtype)
-    slices = jnp.moveaxis(g, axis, 0).reshape(length, g.size // max(length, 1))
-    return _product(slices, slices.T.conj())
+    slices = jnp.moveaxis(whole(g), axis, 0).reshape(length, g.size // max(length, 1))
+    return whole(_product(slices, slices.T.conj()))
 
 
 def inverse_root(matrix: Array, p: int, eps: float | Array) -> Array:
@@ -185,8 +192,7 @@ def inverse_root(matrix: Array, p: int, eps: float | Array) -> Array:
     """
     if _is_empty(matrix):
         return matrix
-    result: Array = _differentiable(matrix, eps, -1 / p)
-    return result
+    return whole(_differentiable(whole(matrix), eps, -1 / p))
 
 
 def _root(matrix: Array, eps: Any, power: float) -> Array:
@@ -227,7 +233,9 @@ def eigenbasis(matrix: Array) -> Array:
     Derivatives treat them as constants: where eigenvalues are equal, as in a matrix of zeros, they
     have none.
     """
-    return matrix if _is_empty(matrix) else _eigh(lax.stop_gradient(matrix))[1][:, ::-1]
+    if _is_empty(matrix):
+        return matrix
+    return whole(_eigh(lax.stop_gradient(whole(matrix)))[1][:, ::-1])
 
 
 def _is_empty(matrix: Array) -> bool:
@@ -250,7 +258,7 @@ def refreshed_basis(matrix: Array, basis: Array, step: Array) -> Array:
     """
     if _is_empty(matrix):
         return matrix
-    matrix, basis = lax.stop_gradient((matrix, basis))
+    matrix, basis = lax.stop_gradient((whole(matrix), whole(basis)))
 
     def refresh() -> Array:
         scaled = matrix / scale_of(matrix)
@@ -259,7 +267,7 @@ def refreshed_basis(matrix: Array, basis: Array, step: Array) -> Array:
             q.dtype
         )
 
-    return cond(step == 0, lambda: eigenbasis(matrix), refresh)
+    return whole(cond(step == 0, lambda: eigenbasis(matrix), refresh))
 
 
 def _eigh(matrix: Array) -> tuple[Array, Array]:
@@ -297,8 +305,11 @@ def _apply(x: Array, bases: Sequence[Array]) -> Array:
     """Contract each axis of an array with the first axis of its matrix."""
     if len(bases) != x.ndim:
         raise ValueError(f"expected a matrix for each of {x.ndim} axes, got {len(bases)}")
-    for axis, basis in enumerate(bases):
+    if all(map(_is_empty, bases)):
+        return x
+    x = whole(x)
+    for axis, basis in enumerate(map(whole, bases)):
         if not _is_empty(basis):
             product = jnp.tensordot(x, basis, axes=(axis, 0), precision=lax.Precision.HIGHEST)
             x = jnp.moveaxis(product, -1, axis)
-    return x
+    return whole(x)

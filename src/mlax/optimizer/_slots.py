@@ -3,18 +3,25 @@
 An entry is an array like the leaf. If a function of the leaf's shape is given, it is an array of
 another shape, a tuple of arrays, or the empty tuple. It has the dtype of the leaf, or `slot_dtype`.
 Results share no memory with the arguments, so that both can be donated.
+
+On a mesh of devices, an axis of an entry that is an axis of the leaf is sharded as that is, and all others are whole on
+each device. Which axes these are is seen in the function itself: it is called with lengths that know their axis.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from mlax._int8 import Int8, decoded, encoded, is_int8, scales_shape, shards
 from mlax._jax.dtypes import compute_dtype, is_complex, is_inexact
+from mlax._jax.placement import alike, known_sharding, may_be_sharded, spec_of
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import map_leaves
 from mlax.optimizer._hyperparameters import Dtype, Number
@@ -76,33 +83,33 @@ def full(
     one = encoded(jnp.full(1, number, np.float32), one)
     values, scales = _filled_with(one.values[0]), _filled_with(one.scales[0])
 
-    def entry(leaf: Any, size: Shape, dtype: Any) -> Any:
+    def entry(leaf: Any, size: Shape, dtype: Any, axes: Axes) -> Any:
         of_scales = None
         if size == leaf.shape and not is_complex(dtype):
             of_scales = scales_shape(size, shards(leaf))
         if of_scales is None:
-            return array(leaf, size, dtype)
-        made = scales(leaf, of_scales, np.float32)
-        placed = None if is_tracer(leaf) else getattr(leaf, "sharding", None)
-        if isinstance(placed, jax.sharding.NamedSharding):
-            spec = jax.sharding.PartitionSpec(*placed.spec[: len(of_scales)])
-            made = jax.device_put(made, jax.sharding.NamedSharding(placed.mesh, spec))
-        return Int8(values(leaf, size, dtype_of_values), made)
+            return array(leaf, size, dtype, axes)
+        return Int8(
+            values(leaf, size, dtype_of_values, axes),
+            scales(leaf, of_scales, np.float32, axes and axes[: len(of_scales)]),
+        )
 
     return _slot(weights, slot_dtype, entry, shape=shape, h=h)
 
 
 def _filled_with(number: Any) -> "Make":
-    """Return a function that makes arrays filled with a number, with the sharding of the leaf."""
+    """Return a function that makes arrays filled with a number."""
 
-    def filled(leaf: Any, size: Shape, dtype: Any) -> Array:
-        if size != leaf.shape:
-            return _full(number, size, dtype)
-        if is_tracer(leaf) or getattr(leaf, "committed", False):
+    def filled(leaf: Any, size: Shape, dtype: Any, axes: Axes) -> Array:
+        like = _is_like(leaf, size, axes)
+        if like and (is_tracer(leaf) or getattr(leaf, "committed", False)):
             return jnp.full_like(leaf, number, dtype=dtype)
+        sharding = None if is_tracer(leaf) else _sharding(leaf, size, axes)
+        if sharding is not None:
+            return jnp.full(size, number, dtype, device=sharding)
         return _full(number, size, dtype)
 
-    return _once(filled)
+    return _placed(filled)
 
 
 def _filled(number: Any, size: Shape, dtype: Any) -> Array:
@@ -137,7 +144,7 @@ def copies(weights: Weights, slot_dtype: Dtype | None) -> Weights:
 
     The arguments are those of `zeros`.
     """
-    return _slot(weights, slot_dtype, lambda leaf, _, dtype: jnp.array(leaf, dtype, copy=True))
+    return _slot(weights, slot_dtype, lambda leaf, _, dtype, __: jnp.array(leaf, dtype, copy=True))
 
 
 def identities(
@@ -149,19 +156,27 @@ def identities(
     matrix.
     """
 
-    def identity(_: Any, size: Shape, dtype: Any) -> Array:
+    def identity(leaf: Any, size: Shape, dtype: Any, axes: Axes) -> Array:
+        sharding = None if is_tracer(leaf) else _sharding(leaf, size, axes)
+        if sharding is not None:
+            eye: Any = np.eye(*size, dtype=dtype) if size else np.ones((), dtype)
+            return jax.make_array_from_callback(size, sharding, lambda index: eye[index])
         return jnp.eye(size[0], dtype=dtype) if size else jnp.ones(size, dtype)
 
-    return _slot(weights, slot_dtype, _once(identity), shape=shape, h=h)
+    return _slot(weights, slot_dtype, _placed(identity), shape=shape, h=h)
 
 
-Make: TypeAlias = Callable[[Any, Shape, Any], Array]
-"""Makes an array of an entry, given the leaf, and the shape and dtype of the array."""
+Axes: TypeAlias = tuple[int | None, ...] | None
+"""For each axis of an array of an entry, the axis of the leaf that it is; None for none. None if the leaf is certainly
+not on a mesh of several devices."""
+
+Make: TypeAlias = Callable[[Any, Shape, Any, Axes], Array]
+"""Makes an array of an entry, given the leaf, and the shape, dtype and axes of the array."""
 
 
-def _once(make: Make) -> Make:
-    """Return a function that, while it is traced, makes only one array for each shape and dtype, and returns it
-    again.
+def _placed(make: Make) -> Make:
+    """Return a function that, while it is traced, places arrays as the leaf is, and makes only one for each type
+    of leaf, shape and dtype, and returns it again.
 
     This is only for arrays that do not depend on a leaf's values. While tracing, an array is a
     value, and `jit` gives it a buffer of its own for each place in the result. Outside `jit`, a new
@@ -169,16 +184,74 @@ def _once(make: Make) -> Make:
     """
     made: dict[Any, Array] = {}
 
-    def made_once(leaf: Any, size: Shape, dtype: Any) -> Array:
-        form = (jax.typeof(leaf), size, dtype)
+    def placed(leaf: Any, size: Shape, dtype: Any, axes: Axes) -> Array:
+        form = (jax.typeof(leaf), size, dtype, axes)
         array = made.get(form)
         if array is None:
-            array = make(leaf, size, dtype)
-            if is_tracer(array):
-                made[form] = array
+            array = make(leaf, size, dtype, axes)
+            if not is_tracer(array):
+                return array
+            sharding = _sharding(leaf, size, axes) if is_tracer(leaf) else None
+            if sharding is not None:
+                array = jax.sharding.reshard(array, sharding)
+            if axes is not None and leaf.size and may_be_sharded(leaf):
+                return alike(_outline(leaf, size, axes), array)  # the next leaf may lie elsewhere
+            made[form] = array
         return array
 
-    return made_once
+    return placed
+
+
+def _sharding(leaf: Any, size: Shape, axes: Axes) -> NamedSharding | None:
+    """Return how an array of an entry is to be sharded; None if the leaf is not on a mesh, as far as that is known."""
+    sharding = known_sharding(leaf)
+    if sharding is None or axes is None:
+        return None
+    spec, parts = spec_of(sharding, leaf.ndim), shards(leaf)
+    mine = [
+        None if axis is None or length % parts[axis] else spec[axis]
+        for length, axis in zip(size, axes, strict=True)
+    ]
+    return NamedSharding(sharding.mesh, PartitionSpec(*mine))
+
+
+def _is_like(leaf: Any, size: Shape, axes: Axes) -> bool:
+    return size == leaf.shape and (axes is None or axes == tuple(range(leaf.ndim)))
+
+
+def _outline(leaf: Any, size: Shape, axes: tuple[int | None, ...]) -> Any:
+    """Return an array of the given shape that is sharded as a leaf is along the axes that they share.
+
+    Its values are not used, so that nothing is computed.
+    """
+    if _is_like(leaf, size, axes):
+        return leaf
+    shared = {
+        axis: i for i, axis in enumerate(axes) if axis is not None and leaf.shape[axis] == size[i]
+    }
+    for axis in reversed(range(leaf.ndim)):
+        if axis not in shared:
+            leaf = lax.index_in_dim(leaf, 0, axis, keepdims=False)
+    return lax.broadcast_in_dim(leaf, size, [shared[axis] for axis in sorted(shared)])
+
+
+class _Length(int):
+    """The length of an axis of a leaf, which knows the axis."""
+
+    axis: int
+
+    @classmethod
+    def of(cls, axis: int, length: int) -> "_Length":
+        made = cls(length)
+        made.axis = axis
+        return made
+
+
+def _axes(shape: Sequence[int]) -> tuple[int | None, ...]:
+    """Return the axes that lengths know. An axis in two places, as in a matrix for an axis, is none."""
+    known = [length.axis if isinstance(length, _Length) else None for length in shape]
+    count = Counter(known)
+    return tuple(axis if count[axis] == 1 else None for axis in known)
 
 
 def _slot(
@@ -191,10 +264,20 @@ def _slot(
 ) -> Weights:
     def entry(leaf: Any) -> Any:
         dtype = leaf.dtype if slot_dtype is None else slot_dtype_of(leaf.dtype, slot_dtype)
-        shapes = leaf.shape if shape is None else entry_shapes(shape, h, leaf.shape)
+        on_mesh = known_sharding(leaf) is not None or may_be_sharded(leaf)
+        lengths: Shape = leaf.shape
+        if on_mesh:
+            lengths = tuple(_Length.of(axis, length) for axis, length in enumerate(lengths))
+        shapes: Any = lengths if shape is None else entry_shapes(shape, h, lengths)
+
+        def made(one: Shape) -> Array:
+            if on_mesh:
+                return make(leaf, tuple(map(int, one)), dtype, _axes(one))
+            return make(leaf, one, dtype, None)
+
         if isinstance(shapes, list):
-            return tuple(make(leaf, one, dtype) for one in cast("list[Shape]", shapes))
-        return make(leaf, shapes, dtype)
+            return tuple(map(made, cast("list[Shape]", shapes)))
+        return made(shapes)
 
     slot: Weights = map_leaves(entry, weights)
     return slot
