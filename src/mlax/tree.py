@@ -143,37 +143,88 @@ def tree_equal(*trees: object) -> bool:
 
     Args:
         trees: Any number of trees. Fewer than two are always equal.
+
+    Raises:
+        ValueError: Arrays are sharded over several processes, and this one sees no difference in its parts.
     """
     try:
         return _equal(*trees)
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
+    except (
+        UnknownEqualityError,
+        jax.errors.ConcretizationTypeError,
+        jax.errors.TracerArrayConversionError,
+    ):
         raise
     except Exception:  # unsortable keys, leaves or static data whose == raises, deleted arrays
         return False
 
 
+class UnknownEqualityError(ValueError):
+    """One process of several cannot tell whether arrays are equal."""
+
+
 def _equal(first: object = None, *others: object) -> bool:
     leaves, treedef = flatten(first)
+    unknown: list[Any] = []
     for other in others:
         other_leaves, other_treedef = flatten(other)
         if treedef != other_treedef:
             return False
-        if not all(map(_leaf_equal, leaves, other_leaves)):
-            return False
+        for a, b in zip(leaves, other_leaves, strict=True):
+            equal = _leaf_equal(a, b)
+            if equal is None:
+                unknown.append(a)
+            elif not equal:
+                return False
+    if unknown:
+        raise UnknownEqualityError(
+            f"tree_equal: {describe(unknown[0])} is sharded over several processes, each of which has a part, "
+            "so that this one cannot tell.\n  Gather both trees first, in all processes: "
+            "jax.experimental.multihost_utils.process_allgather(tree, tiled=True)."
+        )
     return True
 
 
-def _leaf_equal(a: Any, b: Any) -> bool:
+def _leaf_equal(a: Any, b: Any) -> bool | None:
+    """Return whether two leaves are equal; None if other processes have parts of them, and here they are equal."""
     if not (_is_array(a) and _is_array(b)):
         same: object = type(a) is type(b) and a == b
         return same is True or (isinstance(same, np.bool_) and bool(cast("Any", same)))
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
+    a, b = _here(a), _here(b)
+    if _is_shared(a) or _is_shared(b):
+        return a is b or (None if _parts_equal(a, b) else False)
     if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
         a, b = jax.random.key_data(a), jax.random.key_data(b)
     a, b = np.asarray(a), np.asarray(b)
     # `a != a` finds NaN in every dtype, including those that `np.isnan` does not support.
     return bool(np.all((a == b) | ((a != a) & (b != b))))  # noqa: PLR0124
+
+
+def _is_shared(array: Any) -> bool:
+    """Whether an array is on the devices of several processes."""
+    return isinstance(array, jax.Array) and not is_tracer(array) and not array.is_fully_addressable
+
+
+def _here(array: Any) -> Any:
+    """Return an array of which each process has all elements as an array of this one."""
+    whole = _is_shared(array) and array.is_fully_replicated
+    return array.addressable_data(0) if whole else array
+
+
+def _parts_equal(a: Any, b: Any) -> bool:
+    """Return whether those parts of two arrays are equal that this process has of both."""
+    if not _is_shared(a):
+        a, b = b, a
+    for part in a.addressable_shards:
+        if not _is_shared(b):
+            others = [b[part.index]]
+        else:
+            others = [x.data for x in b.addressable_shards if x.index == part.index]
+        if not all(_leaf_equal(part.data, other) for other in others):
+            return False
+    return True
 
 
 def _is_array(leaf: object) -> bool:

@@ -122,7 +122,13 @@ def encoded(name: str, leaf: Any) -> tuple[Entry, str | None]:
         if leaf.is_deleted():
             raise ValueError(f"{describe(leaf)} has been deleted (donated by donate_argnums?)")
         if not leaf.is_fully_addressable:
-            raise ValueError(f"{describe(leaf)} is partly on other processes; gather it first")
+            if not leaf.is_fully_replicated:
+                raise ValueError(
+                    f"{describe(leaf)} is sharded over several processes, each of which has a part.\n"
+                    "  Save the tree with Orbax, or gather it first, in all processes: "
+                    "jax.experimental.multihost_utils.process_allgather(tree, tiled=True)."
+                )
+            leaf = leaf.addressable_data(0)
     elif not _is_numpy(leaf):
         try:
             leaf = np.array(leaf, _number_type(leaf))
@@ -253,6 +259,8 @@ def as_in(leaf: Any, value: Any) -> Any:
     """
     if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
         sharding = leaf.sharding if _is_placed(leaf) else None
+        if sharding is not None and not sharding.is_fully_addressable:
+            return _on_processes(value, sharding)
         if isinstance(value, jax.Array):
             return value if sharding is None else jax.device_put(value, sharding)
         return jax.device_put(np.asarray(value), sharding)
@@ -265,6 +273,20 @@ def as_in(leaf: Any, value: Any) -> Any:
         array: Any = np.array(value, dtype)
         return array if issubclass(class_of(leaf), np.ndarray) else array[()]
     return type(leaf)(np.asarray(value).item())
+
+
+def _on_processes(value: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Return an array on the devices of several processes, each of which has the whole value and takes its part."""
+    if not is_key(value.dtype):
+        whole = np.asarray(value)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda part: whole[part])
+    words = np.asarray(jax.random.key_data(value))
+    implementation: Any = jax.random.key_impl(value)
+
+    def keys(words: Any) -> Any:
+        return cast("Any", jax.random.wrap_key_data(words, impl=implementation))
+
+    return cast("Any", jax.jit(keys, out_shardings=sharding)(words))
 
 
 def as_jax(value: Any) -> Any:

@@ -9,14 +9,14 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replacing"]
+__all__ = ["in_turn", "replacing"]
 
 _LONGEST_NAME = 255
 """In bytes: what most file systems take."""
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Generator[BinaryIO, None, None]:
+def replacing(path: Path, writer: str = "") -> Generator[BinaryIO, None, None]:
     """Yield a new file to write to. It replaces `path` when everything is written and on the disk.
 
     While it is written it is called `.NAME.saving`, beside `path`, or has a hash of NAME in its place if that is too
@@ -27,6 +27,7 @@ def replacing(path: Path) -> Generator[BinaryIO, None, None]:
     Args:
         path: The file to replace or create. If it is a symbolic link, its target is, which may be
             missing.
+        writer: Distinguishes the new files of writers that may write at the same time.
 
     Raises:
         OSError: The folder is missing or cannot be written to, the disk is full, `path` is not a
@@ -37,7 +38,7 @@ def replacing(path: Path) -> Generator[BinaryIO, None, None]:
         raise OSError(f"{path} is not a file; choose another path")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the folder {target.parent} does not exist; create it first")
-    temporary = target.with_name(_temporary(target.name))
+    temporary = target.with_name(_temporary(target.name + writer))
     mode = stat.S_IMODE(target.stat().st_mode) & 0o777 if target.exists() else None
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     # While it is temporary its owner may write to it whatever the mode: if this writer is killed, the
@@ -59,6 +60,22 @@ def replacing(path: Path) -> Generator[BinaryIO, None, None]:
             temporary.unlink(missing_ok=True)
             raise
     _sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def in_turn(folder: Path) -> Generator[None, None, None]:
+    """Wait until no other process is in here for the same folder, if its file system has locks."""
+    descriptor: int | None = None
+    with contextlib.suppress(OSError):
+        import fcntl  # only on Unix; imported here so that `import mlax` works everywhere
+
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _temporary(name: str) -> str:

@@ -21,6 +21,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard, cast
 
 import numpy as np
@@ -31,6 +32,7 @@ __all__ = [
     "Entry",
     "File",
     "is_strings",
+    "is_written",
     "parsed",
     "read_arrays",
     "read_header",
@@ -113,7 +115,49 @@ def write(file: BinaryIO, entries: Iterable[Entry], metadata: Mapping[str, str])
     Raises:
         ValueError: The header would be longer than `read_header` accepts.
     """
-    entries = sorted(entries, key=lambda entry: -_BITS[entry.dtype])
+    entries = _in_order(entries)
+    head = _head(entries, metadata)
+    file.write(head)
+    checksum = zlib.crc32(head)
+    for entry in entries:
+        assert entry.data is not None
+        data = entry.data()
+        file.write(cast("Any", data))
+        checksum = zlib.crc32(cast("Any", data), checksum)
+    file.seek(8 + len(_BEGINNING))
+    file.write(_text(checksum))
+
+
+def is_written(path: Path, entries: Iterable[Entry], metadata: Mapping[str, str]) -> bool:
+    """Whether there is a file as `write` would write it, to judge by its header, which has a checksum of all."""
+    entries = _in_order(entries)
+    head = _head(entries, metadata)
+    try:
+        with path.open("rb") as file:
+            found = file.read(len(head))
+    except OSError:
+        return False
+    place = slice(8 + len(_BEGINNING), 8 + len(_BEGINNING) + len(_NO_CHECKSUM))
+    if found[: place.start] + _NO_CHECKSUM + found[place.stop :] != head:
+        return False
+    checksum = zlib.crc32(head)
+    for entry in entries:
+        assert entry.data is not None
+        checksum = zlib.crc32(cast("Any", entry.data()), checksum)
+    return found[place] == _text(checksum)
+
+
+def _text(checksum: int) -> bytes:
+    return f"{checksum:08x}".encode()
+
+
+def _in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the arrays in the order in which they are written."""
+    return sorted(entries, key=lambda entry: -_BITS[entry.dtype])
+
+
+def _head(entries: Iterable[Entry], metadata: Mapping[str, str]) -> bytes:
+    """Return the header of a file and its length before it, without the checksum."""
     header: dict[str, Any] = {
         "__metadata__": {"mlax.crc32": _NO_CHECKSUM.decode(), **metadata},
     }
@@ -132,16 +176,7 @@ def write(file: BinaryIO, entries: Iterable[Entry], metadata: Mapping[str, str])
             f"the paths and metadata need a header of {len(text):,} bytes, more than the limit of "
             f"{LONGEST_HEADER:,}; save in several files"
         )
-    head = len(text).to_bytes(8, "little") + text
-    file.write(head)
-    checksum = zlib.crc32(head)
-    for entry in entries:
-        assert entry.data is not None
-        data = entry.data()
-        file.write(cast("Any", data))
-        checksum = zlib.crc32(cast("Any", data), checksum)
-    file.seek(8 + len(_BEGINNING))
-    file.write(f"{checksum:08x}".encode())
+    return len(text).to_bytes(8, "little") + text
 
 
 def read_header(file: BinaryIO) -> File:

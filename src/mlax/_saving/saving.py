@@ -25,8 +25,8 @@ from mlax._saving.contents import Contents, classes_by_path
 from mlax._saving.leaves import ArrayType, array_type, as_jax, encoded, is_known
 from mlax._saving.reading import AnyPath, opened
 from mlax._saving.renaming import Ignore, Plan, Rename, Transform
-from mlax._saving.replacing import replacing
-from mlax._saving.safetensors import Entry, write
+from mlax._saving.replacing import in_turn, replacing
+from mlax._saving.safetensors import Entry, is_written, write
 from mlax._saving.target import Target, complaining
 from mlax.tree import describe, leaves_by_name
 
@@ -131,16 +131,20 @@ def save(path: AnyPath, tree: object, metadata: Mapping[str, str] | None = None)
     An existing file is replaced as a whole or not at all: whenever the process is stopped, the path
     holds the old file or the new one. When this function returns, the new one is on the disk.
 
+    A program of several processes (`jax.distributed`) may call this in one of them or in all, with one path: the first
+    one writes, and the others wait until the file is there.
+
     Args:
         path: The file; its folder has to exist. If it is a symbolic link, the target is written.
         tree: JAX arrays of any dtype including PRNG keys, NumPy arrays and Python numbers. Arrays
-            on several devices are gathered one at a time.
+            on several devices are gathered one at a time. Of several processes, each must have all of every array.
         metadata: Strings to keep in the file; `load_metadata` returns them.
 
     Raises:
         TypeError: A leaf is not an array or a number, or the metadata are not strings.
         ValueError: A node is UNSET, or an array cannot be read: it was donated, is traced by `jit`,
-            or is on another process.
+            or is sharded over several processes. Orbax saves such arrays, and
+            `jax.experimental.multihost_utils.process_allgather` gathers them.
         OSError: The file cannot be written.
     """
     where = "mlax.save"
@@ -156,8 +160,14 @@ def save(path: AnyPath, tree: object, metadata: Mapping[str, str] | None = None)
             dtypes[name] = dtype
     own = {"dtypes": dtypes, "static": dict(static_texts(tree)), **_numbered(classes_by_path(tree))}
     strings = {"mlax": json.dumps(own), **_strings(where, metadata or {})}
-    with replacing(Path(path)) as file:
-        write(file, entries, strings)
+    if not (jax.distributed.is_initialized() and jax.process_count() > 1):
+        with replacing(Path(path)) as file:
+            write(file, entries, strings)
+        return
+    with in_turn(Path(path).resolve().parent):
+        if not is_written(Path(path), entries, strings):
+            with replacing(Path(path), f".{jax.process_index()}") as file:
+                write(file, entries, strings)
 
 
 def _numbered(classes: Mapping[str, str]) -> dict[str, Any]:
