@@ -50,6 +50,10 @@ from mlax._saving.saving import load_contents as load_contents
 from mlax._saving.saving import load_metadata as load_metadata
 from mlax._saving.saving import save as save
 from mlax._saving.saving import unflatten as unflatten
+from mlax._saving.static import check_static as check_static
+from mlax._saving.static import static_text as static_text
+from mlax._shardings import abstract as abstract
+from mlax._shardings import shardings as shardings
 from mlax.tree import tree_equal as tree_equal
 from mlax.typing import LeafMismatchError as LeafMismatchError
 from mlax.typing import runtime_checks as runtime_checks

@@ -132,6 +132,7 @@ class Target:
         kept: Collection[str],
         strict: bool,
         cure: str = "",
+        loads: bool = True,
     ) -> None:
         """Raise an error if there are misfits, unless `like` has values to keep and `strict` is False.
 
@@ -142,10 +143,11 @@ class Target:
             kept: Paths of the leaves that keep their values.
             strict: Whether everything has to fit.
             cure: What to do about it, for the message.
+            loads: Whether the function loads anything.
         """
         if misfits and (strict or not all(map(self.has_value, kept))):
             where = f"{self._where}: {source} and `like` differ"
-            how = " (strict=False loads what fits)"
+            how = " (strict=False loads what fits)" if loads else ""
             if not strict:
                 how = ", and `like` has only shapes, no values to keep"
             listed = _listed([*classes, *misfits, *([cure] if cure else [])])

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable
 from dataclasses import KW_ONLY
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,9 @@ class Repeat(Module, Generic[M]):
             them: `jax.checkpoint`. One of `jax.checkpoint_policies` says which are kept.
         unroll: How many blocks make one step of the loop.
     """
+
+    _stacked: ClassVar[str] = "block"
+    """The field whose arrays have a new first axis, for `mlax.shardings`."""
 
     block: M
     depth: int

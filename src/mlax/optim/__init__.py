@@ -19,6 +19,7 @@ from mlax.optim._migrating import migrate
 from mlax.optim._numbers import learning_rates, numbers, with_numbers
 from mlax.optim._optax import from_optax, to_optax
 from mlax.optim._second_gradients import extragradient, sam
+from mlax.optim._state_shardings import state_shardings
 from mlax.optim.clipping import (
     clip_grad_adaptive,
     clip_grad_leaf_norm,
@@ -53,6 +54,7 @@ __all__ = [
     "plot",
     "sam",
     "slot_values",
+    "state_shardings",
     "to_optax",
     "with_numbers",
 ]

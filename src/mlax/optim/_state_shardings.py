@@ -1,0 +1,70 @@
+"""Where the state of an optimizer lies, given where the weights lie."""
+
+from typing import Any
+
+import jax
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
+
+from mlax._jax.trees import leaves
+from mlax._shardings import abstract
+from mlax.tree import describe
+
+__all__ = ["state_shardings"]
+
+
+def state_shardings(optimizer: Any, weights: Any, shardings: Any) -> Any:
+    """Return how the state of an optimizer is to be sharded, given how the weights are.
+
+        places = mlax.shardings(model, mesh, rules)
+        start = jax.jit(optimizer.init, out_shardings=optim.state_shardings(optimizer, model, places))
+
+    A slot is sharded as the weight that it is for; a slot of another shape along those axes that it has in common with
+    the weight. Numbers and matrices for an axis are whole on each device.
+
+    Args:
+        optimizer: What has an `init`: an optimizer, or one that wraps others.
+        weights: What `init` takes: a model, or any tree of arrays or of `jax.ShapeDtypeStruct`s.
+        shardings: A `jax.sharding.NamedSharding` for each array of the weights, as from `mlax.shardings`; or one for
+            all.
+
+    Returns:
+        A tree like `optimizer.init(weights)`, with a `NamedSharding` in place of each leaf.
+
+    Raises:
+        TypeError: A sharding is not a `NamedSharding`.
+        ValueError: Weights and shardings do not have the same structure, or the meshes are not the same.
+    """
+    meshes: list[Any] = []
+    for given in leaves(shardings):
+        if not isinstance(given, NamedSharding):
+            raise TypeError(
+                f"optim.state_shardings: expected jax.sharding.NamedShardings, got {describe(given)}.\n"
+                f"  Make them with mlax.shardings(weights, mesh, rules)."
+            )
+        if given.mesh not in meshes:
+            meshes.append(given.mesh)
+    if len(meshes) != 1:
+        raise ValueError(
+            f"optim.state_shardings: all shardings must have one mesh, got {len(meshes)}.\n"
+            f"  Make them with mlax.shardings(weights, mesh, rules)."
+        )
+    # With Explicit axes, the types in a trace of `init` say where slots lie.
+    names: Any = meshes[0].axis_names
+    explicit = AbstractMesh(
+        meshes[0].axis_sizes, names, axis_types=(AxisType.Explicit,) * len(names)
+    )
+
+    def typed(place: Any) -> NamedSharding:
+        return NamedSharding(explicit, place.spec)
+
+    with jax.sharding.use_abstract_mesh(explicit):
+        state = jax.eval_shape(optimizer.init, abstract(weights, jax.tree.map(typed, shardings)))
+
+    def placed(slot: Any) -> NamedSharding:
+        spec = PartitionSpec() if slot.sharding is None else slot.sharding.spec
+        return NamedSharding(meshes[0], spec)
+
+    return jax.tree.map(placed, state)
+
+
+state_shardings.__module__ = "mlax.optim"

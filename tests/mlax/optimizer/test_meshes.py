@@ -1,0 +1,105 @@
+"""Every optimizer on a mesh of devices: the step of one device, and a state that stays where it is."""
+
+import pytest
+
+from tests.mlax.devices import run_on_devices
+
+pytestmark = pytest.mark.one_python
+
+# All optimizers are in one program for each kind of axes, with a scan over steps: it is only traced if a step returns
+# the types that it is given, which say on Explicit axes where arrays lie.
+SCRIPT = """
+import collections, functools, re, warnings
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from mlax import optim
+from tests.mlax import generated_optimizers as generated
+from tests.mlax.optim.transformations import examples
+
+warnings.simplefilter("ignore")  # of narrow slots
+PLACES = {"a": P("data", None), "b": P(None, "data"), "b0": P("data", "model"), "bias": P()}
+SHAPES = {"a": (16, 8), "b": (8, 16), "b0": (8, 8), "bias": (8,)}
+SQUARES = {"a": (16, 16), "b": (8, 8), "b0": (8, 8), "bias": (8,)}
+
+cases = {}
+for name, options in generated.CASES:
+    if not options or not generated.is_elementwise(name):
+        optimizer = generated.optimizer_class(generated.MODULES[name])(**options)
+        cases[f"{name} {options or ''}"] = optimizer, functools.partial(generated.arguments, name)
+for name, optimizer in examples.EXAMPLES.items():
+    cases[name] = optimizer, lambda _, optimizer=optimizer: examples.arguments(optimizer)
+
+def tree(case, seed, *steps):
+    # SOAP's bases of a longer axis are not unique: its second moment has no full rank.
+    rng, shapes = np.random.default_rng(seed), SQUARES if case.startswith("soap") else SHAPES
+    return {k: rng.normal(size=(*steps, *shape)).astype(np.float32) for k, shape in shapes.items()}
+
+def init(weights):
+    return {case: optimizer.init(weights[case]) for case, (optimizer, _) in cases.items()}
+
+def steps(weights, states, gradients):
+    def body(run, gradients):
+        weights, states = run
+        moved = {
+            case: optimizer.step(gradients[case], states[case], weights[case], **arguments(gradients[case]))
+            for case, (optimizer, arguments) in cases.items()
+        }
+        updates, states = ({case: pair[i] for case, pair in moved.items()} for i in (0, 1))
+        return (jax.tree.map(jnp.add, weights, updates), states), None
+    return jax.lax.scan(body, (weights, states), gradients)[0]
+
+def arrays(tree):
+    return {jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+def placed(tree, mesh, *before):
+    return {
+        case: {k: jax.device_put(x, NamedSharding(mesh, P(*before, *PLACES[k]))) for k, x in leaves.items()}
+        for case, leaves in tree.items()
+    }
+
+def places(tree):
+    return {path: x.sharding.spec[: x.ndim] for path, x in arrays(tree).items() if x.ndim}
+
+def same_places(a, b):
+    a, b = ({p: (*s, *[None] * 2)[:2] for p, s in places(t).items()} for t in (a, b))
+    assert a.keys() == b.keys()
+    assert not (moved := {p: (a[p], b[p]) for p in a if a[p] != b[p]}), moved
+
+all_weights = {case: tree(case, 0) for case in cases}
+all_gradients = {case: tree(case, 1, 2) for case in cases}
+expected = arrays(jax.jit(steps)(all_weights, init(all_weights), all_gradients))
+for kind in AxisType.Auto, AxisType.Explicit:
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind, kind))
+    with jax.set_mesh(mesh):
+        weights, gradients = placed(all_weights, mesh), placed(all_gradients, mesh, None)
+        states = init(weights)
+        same_places(jax.jit(init)(weights), states)
+        for case, (optimizer, _) in cases.items():
+            there = jax.tree.map(lambda x: x.sharding, weights[case])
+            planned = optim.state_shardings(optimizer, all_weights[case], there)
+            same_places(jax.device_put(states[case], planned), states[case])
+        program = jax.jit(steps).lower(weights, states, gradients).compile()
+        after = program(weights, states, gradients)
+    same_places(after, (weights, states))
+    for path, x in arrays(after).items():
+        if not generated.is_key(x):
+            y = np.asarray(expected[path])
+            largest = np.abs(y).max(initial=0)
+            np.testing.assert_allclose(x, y, rtol=0, atol=1e-5 * largest, err_msg=path)
+    # Elementwise optimizers send nothing. Those that see a matrix as a whole gather each array of it once, over one
+    # axis of the mesh after the other: Muon the direction; Shampoo the gradient and the mean; SOAP these, the gradient
+    # without the first one, and what it rotates back.
+    found = collections.Counter(
+        (operation, *[name for name in re.findall("/([a-z0-9_]+)/jit", line) if name in generated.MODULES])
+        for line in program.as_text().splitlines()
+        for operation in re.findall("= .*? (all-[a-z-]+?|collective-permute|reduce-scatter)(?:-start)?[(]", line)
+    )
+    assert {operation for operation, *_ in found} == {"all-gather", "all-reduce"}, found
+    assert not any(generated.is_elementwise(name) for _, *names in found for name in names), found
+    most = {"muon": 9, "shampoo": 12, "soap": 32}
+    assert all(found["all-gather", name] <= count for name, count in most.items()), found
+"""
+
+
+def test_steps_on_a_mesh_are_those_of_one_device() -> None:
+    run_on_devices(8, SCRIPT)
