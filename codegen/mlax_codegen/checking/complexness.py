@@ -15,8 +15,11 @@ from mlax_codegen.reading.trees import in_short
 
 __all__ = ["check_complexness"]
 
-_ORDERED = {"maximum", "minimum", "clip", "max", "min", "least", "floor", "softplus", "cbrt"}
-_ORDERED |= {"total_max", "total_min"}
+_ORDERED = frozenset(
+    """
+    maximum minimum clip max min least floor softplus cbrt total_max total_min
+    """.split()  # noqa: SIM905
+)
 _REAL = {"abs", "abs2", "real", "norm", "rms", "std", "trust_ratio", "uniform", "rademacher"}
 _REFUSE = 'or refuse complex weights: complex = "..." with the reason'
 

@@ -68,7 +68,8 @@ def unclosed(text: str, wrong: int) -> tuple[int, int] | None:
         text: A document that `tomllib` refuses.
         wrong: Where it gave up.
     """
-    at, last = 0, (-1, -1)
+    at = 0
+    last: tuple[int, int] = (-1, -1)
     brackets: list[int] = []
     glued = wrong if text[wrong : wrong + 1].strip() else None  # to the end of a string
     while (found := _MARK.search(text, at)) is not None and last[1] != glued:
