@@ -200,7 +200,7 @@ def _form_of_a_number(array: Array) -> object:
 
 def _known_form(array: Array) -> object:
     """Return what `_form` returns; None if it does not tell the sharding, outside of meshes and on Auto ones."""
-    mesh: Any = cast("Any", jax.typeof(array)).sharding.mesh
+    mesh: Any = jax.typeof(array).sharding.mesh
     return None if mesh.empty or AxisType.Auto in mesh.axis_types else _form(array)
 
 
