@@ -497,7 +497,7 @@ _MODULE = """
     Optimizer Output Real Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients
     apply_updates arguments check_dtype checked copies count_all cycle exportable folded follow_schedules full
     gradients held hyperparameters identities init initial inputs int8 integer isinstance jax jnp
-    largest magnitude map_leaves merged mlax model no_steps not_int8 number one_more outline output own
+    largest magnitude map_leaves merged mlax model no_steps normals not_int8 number one_more outline output own
     reduce_leaves refuse_complex refuse_packed renewed replace require rounding scalar scheduled
     self slot_dtype slots smallest state step stochastic_rounding summed sums totals trainable trees
     updates

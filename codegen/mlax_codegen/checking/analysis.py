@@ -14,6 +14,7 @@ from mlax_codegen.checking.liveness import check_use
 from mlax_codegen.checking.options import Configuration, condition_of
 from mlax_codegen.checking.plans import LeafPlan, plans_of_functions, plans_of_phases
 from mlax_codegen.checking.retention import retained, scales, squares
+from mlax_codegen.checking.starts import check_starts, starts
 from mlax_codegen.checking.trial.trial import facts_of, try_out
 from mlax_codegen.formulas.latex import symbols
 from mlax_codegen.language import HELD_AS, NDIM, SHAPE, STEP_NUMBER, TOTAL_COUNT, Type
@@ -22,6 +23,8 @@ from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import calls_in, names_in
 
 __all__ = ["Analysis", "analyse"]
+
+_LASTING = {"copy", "gradient", "normal"}  # what slots may keep as they began
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def analyse(spec: Spec) -> Analysis:
     _check_names(spec, flow)
     check_use(spec)
     document.stop_on_mistakes()
+    check_starts(spec)
     _check_symbols(spec)
     facts = facts_of(spec, {name: kind.type for name, kind in flow.names.shapes.items()})
     branches = Branches(spec, facts)
@@ -127,7 +131,7 @@ def _check_names(spec: Spec, flow: Flow) -> None:
         for name in names:
             constant = (
                 table not in {"scalars", "slots"}
-                or (table == "slots" and flow.names.slots[name].init.word == "copy")
+                or (table == "slots" and flow.names.slots[name].init.word in _LASTING)
                 or (table == "scalars" and flow.names.scalars[name].is_key)
             )
             if not constant and name not in flow.written:
@@ -158,6 +162,8 @@ def _conclude(
 ) -> Analysis:
     shape_names = {SHAPE, NDIM, *spec.shapes}
     in_step: list[ast.AST] = [statement for code in spec.blocks for statement in code.body]
+    first = [start for phase in spec.phases for start in starts(spec, phase).values()]
+    in_step += [statement for code in first for statement in code.body]
     everywhere: list[ast.AST] = [
         *in_step,
         *(statement for function in spec.functions for statement in function.leaf.body),

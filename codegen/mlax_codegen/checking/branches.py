@@ -1,7 +1,7 @@
 """Find what the equations read under each combination of options."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mlax_codegen.checking.logic import MOST, Facts, configurations_of
@@ -11,7 +11,7 @@ from mlax_codegen.reading.declarations import Argument, Slot
 from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import target_of
+from mlax_codegen.reading.trees import names_in, target_of
 
 __all__ = ["Branches"]
 
@@ -67,7 +67,8 @@ class Branches:
             code.expression
             for code in [*self.conditions.values(), *(r.test for r in spec.requirements)]
         ]
-        expressions = [code.expression for code in shapes]
+        begins = [x.init.code for x in spec.state if x.init.code]
+        expressions = [code.expression for code in [*shapes, *begins]]
         conditions += [
             part for e in expressions for part in ast.walk(e) if isinstance(part, ast.BoolOp)
         ]
@@ -91,13 +92,22 @@ class Branches:
             weights = set(self.weights)
             for code in functions:
                 self.block(code)
-            for shape in shapes:
+            for shape in [*shapes, *self.begins()]:
                 self.code = shape
                 self.expression(shape.expression)
             self.weights = weights
         self.weights &= set(possible)
         self.leaves &= set(possible)
         return possible
+
+    def begins(self) -> Iterator[ExpressionCode]:
+        """Yield what computes the first values of what the configuration keeps."""
+        for each in self.spec.state:
+            when = self.conditions.get(each.name)
+            options = when and not self.of_shape & {*names_in([when.expression])}
+            kept = not (when and options) or holds(when.expression, self.configuration)
+            if each.init.code and kept:
+                yield each.init.code
 
     def block(self, code: BlockCode) -> None:
         self.code = code

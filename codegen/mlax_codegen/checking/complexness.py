@@ -40,7 +40,9 @@ class _Complexness:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.slots: set[str] = {slot.name for slot in spec.slots if slot.init.word == "copy"}
+        self.slots: set[str] = {
+            slot.name for slot in spec.slots if slot.init.word in {"copy", "gradient", "normal"}
+        }
         self.names_of_slots: set[str] = {slot.name for slot in spec.slots}
         self.trees: set[str] = {each.name for each in spec.arguments if each.is_tree}
         self.known: set[str] = set()

@@ -22,8 +22,13 @@ def decisive(spec: Spec) -> frozenset[str]:
     shapes += [slot.shape.expression for slot in spec.slots if slot.shape]
     shapes += [slot.when.expression for slot in spec.slots if slot.when]
     shapes += [argument.when.expression for argument in spec.arguments if argument.when]
+    begins = [x.init.code.expression for x in spec.state if x.init.code]
     found: set[str] = set()
-    for node in [*tests_in([*statements, *shapes]), *shapes, *_static_arguments(statements)]:
+    for node in [
+        *tests_in([*statements, *shapes, *begins]),
+        *shapes,
+        *_static_arguments(statements),
+    ]:
         found |= _read(node)
     sources = [
         (target.id, _read(statement.value))

@@ -57,9 +57,9 @@ class _Signs:
 
     def begins_so(self, slot: Slot) -> bool:
         init = slot.init
-        if init.hyperparameter:
-            return init.hyperparameter in self.positive
-        return init.word == "zeros" or (not init.word and float(init.number) >= 0)
+        if init.word or init.code is None:
+            return init.word == "zeros" or (not init.word and float(init.number) >= 0)
+        return self.is_so(init.code.expression, set())
 
     def stays_so(self, name: str, slots: Collection[str]) -> bool:
         """Whether all that is assigned to a name is not negative, if these slots are not."""

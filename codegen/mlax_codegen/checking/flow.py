@@ -43,6 +43,7 @@ class Flow:
         """Check all blocks of the spec."""
         self.shapes()
         self.slots()
+        self.begins()
         for requirement in self.spec.requirements:  # what only these read has no effect on a step
             self.static(requirement.test, set())
         for argument in self.spec.arguments:
@@ -86,8 +87,14 @@ class Flow:
                 # Not a read: what only this expression reads has no effect on a step.
                 checker = TypeChecker(self.names, slot.keeps, Block.STATIC, set())
                 checker.number(slot.keeps.expression)
-            self.read.add(slot.init.hyperparameter)
-        self.read |= {scalar.init.hyperparameter for scalar in self.spec.scalars}
+
+    def begins(self) -> None:
+        """Check what the state begins with, and count it as read."""
+        for each in self.spec.state:
+            self.read.add(each.init.source)
+            if (code := each.init.code) is not None:
+                checker = TypeChecker(self.names, code, Block.STATIC, self.read)
+                checker.static_number(code.expression, "what the state begins with")
 
     def checker(self, code: Code) -> TypeChecker:
         return TypeChecker(self.names, code, Block.SHAPES, self.read)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlax_codegen.checking.flow import Flow
+from mlax_codegen.checking.starts import with_starts
 from mlax_codegen.language import (
     CYCLE,
     FUNCTIONS,
@@ -67,12 +68,12 @@ def _plan_of_group(
     spec: Spec, flow: Flow, group: Sequence[Phase], totals: Mapping[str, Sequence[str]]
 ) -> LeafPlan:
     always = [phase for phase in group if phase.every is None]
-    parts = [
-        Rare(_plan(spec, flow, phase.name, [phase.leaf], ()), phase.every, phase.first)
-        if phase.every
-        else phase.leaf
-        for phase in group
-    ]
+    parts: list[BlockCode | Rare] = []
+    for phase in group:
+        parts += with_starts(spec, phase)
+        if phase.every:
+            plan = _plan(spec, flow, phase.name, [phase.leaf], ())
+            parts[-1] = Rare(plan, phase.every, phase.first)
     return _plan(spec, flow, always[-1].name, parts, totals[group[-1].name])
 
 

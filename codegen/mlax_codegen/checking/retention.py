@@ -123,9 +123,9 @@ def scales(spec: Spec) -> dict[str, str]:
     A scalar that begins at zero is a sum, not a scale.
     """
     begins = {
-        scalar.name: scalar.init.number or scalar.init.hyperparameter
+        scalar.name: scalar.init.code.text if scalar.init.code else scalar.init.number
         for scalar in spec.scalars
-        if not scalar.is_key and (scalar.init.hyperparameter or float(scalar.init.number) != 0)
+        if not scalar.is_key and (scalar.init.code or float(scalar.init.number) != 0)
     }
     reads: dict[str, set[str]] = {}
     for name, value in _assignments(spec):

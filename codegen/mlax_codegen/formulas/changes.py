@@ -103,10 +103,17 @@ class Change:
 
 @dataclass(frozen=True)
 class Formulas:
-    """The equations at the default options, and what other options change."""
+    """The equations at the default options, and what other options change.
+
+    Attributes:
+        lines: The equations.
+        changes: What options change.
+        begins: LaTeX of what the state begins with, where the first gradient, noise or arithmetic says it.
+    """
 
     lines: tuple[Line, ...]
     changes: tuple[Change, ...]
+    begins: tuple[str, ...] = ()
 
     def composed(self, given: Mapping[str, Value]) -> Iterator[list[Line]]:
         """Yield what a reader gets who makes the changes of some options: in one order, and in the opposite one.

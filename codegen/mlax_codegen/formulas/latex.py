@@ -25,6 +25,8 @@ from mlax_codegen.language import (
     Type,
     is_of_numbers,
 )
+from mlax_codegen.reading.declarations import Init
+from mlax_codegen.reading.equations import ExpressionCode
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import assignments_in, names_in
 
@@ -151,6 +153,25 @@ class Equations:
         if self.update_is_read:
             formula = f"w_t &= w_{{t-1}} + {self.local(UPDATE)}"
             yield Equation((), formula, NEW_WEIGHT, ast.Name(UPDATE, ast.Load()))
+
+    def begins(self) -> Iterator[str]:
+        """Yield what the state begins with, where that is more than a number, a hyperparameter or a word."""
+        for each in self.spec.state:
+            symbol = self.slots[each.name]
+            left = symbol if each.name in self.constant else with_index(symbol, "0")
+            match each.init:
+                case Init(word="gradient"):
+                    phase, number = self.spec.first_named(each.name)
+                    changed = GRADIENT in dict(assignments_in(phase.leaf.body[:number]))
+                    yield f"{left} &= g_1" + (r" \text{ after its changes}" if changed else "")
+                case Init(word="normal", code=ExpressionCode(expression=deviation)):
+                    variance = raised(self.tex(deviation, _ATOM, inline=True), "2")
+                    variance = "1" if self.tex(deviation) == "1" else variance
+                    yield rf"{left} &\sim \mathcal{{N}}(0, {variance})"
+                case Init(code=ExpressionCode(expression=value)) if not isinstance(value, ast.Name):
+                    yield f"{left} &= {self.tex(value)}"
+                case _:
+                    pass
 
     def statements(
         self, body: Sequence[ast.stmt], conditions: tuple[ast.expr, ...] = ()

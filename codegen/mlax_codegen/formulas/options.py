@@ -40,7 +40,8 @@ _TOGETHER = 3  # how many options are tried together
 
 def formulas(spec: Spec) -> Formulas:
     """Return the equations of a step."""
-    return _Options(spec, spec.phases, None).formulas()
+    begins = tuple(Equations(spec).begins())
+    return replace(_Options(spec, spec.phases, None).formulas(), begins=begins)
 
 
 def function_formulas(spec: Spec, function: NamedFunction) -> Formulas:

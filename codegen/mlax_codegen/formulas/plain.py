@@ -66,6 +66,7 @@ _WORDS = {
     "ge": "≥",
     "ne": "≠",
     "leftarrow": "←",
+    "sim": "~",
     "sum": "Σ",
     "prod": "Π",
     "otimes": "⊗",

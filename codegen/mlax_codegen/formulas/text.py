@@ -17,7 +17,7 @@ def text_lines(formulas: Formulas, width: int) -> list[str]:
         width: Longest line.
     """
     lines: list[str] = []
-    for line in _indented(formulas.lines):
+    for line in [*map(plain_text, formulas.begins), *_indented(formulas.lines)]:
         lines += _wrapped(line, width)
     if formulas.changes:
         lines.append("")
@@ -28,7 +28,7 @@ def text_lines(formulas: Formulas, width: int) -> list[str]:
 
 def latex_lines(formulas: Formulas) -> list[str]:
     """Return formulas in LaTeX, one aligned line for each equation."""
-    lines = [_with_conditions(line) for line in formulas.lines]
+    lines = [*formulas.begins, *map(_with_conditions, formulas.lines)]
     for change in formulas.changes:
         lines.append(rf"\text{{if {' and '.join(change.options)}:}}".replace("_", r"\_"))
         for edit in change.edits:

@@ -1,8 +1,9 @@
 """The declarations of a spec: slots, scalars of the state, arguments of a step, static values, functions."""
 
+import ast
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlax_codegen.language import OF_SHAPES, RESERVED
 from mlax_codegen.reading.document import Document
@@ -13,19 +14,28 @@ from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.positions import KeyPath
 from mlax_codegen.reading.tables import Table, check_identifier, kind_of, number_text
 
-__all__ = ["Argument", "Declarations", "NamedFunction", "Scalar", "Slot"]
+__all__ = ["Argument", "Declarations", "Init", "NamedFunction", "Scalar", "Slot"]
 
-_SLOT_INITS = ("zeros", "copy", "identity")
+_SLOT_INITS = ("zeros", "copy", "gradient", "identity")
 _KEY_INIT = re.compile(r"key\((\w+)\)", re.ASCII)
+_PLAIN = re.compile(r"[-+]?[\w.]*([eE][-+]?\d+)?", re.ASCII)  # a name, or a number in quotes
 
 
 @dataclass(frozen=True)
 class Init:
-    """An initial value: a word of the language, a number, or a hyperparameter's value."""
+    """An initial value.
+
+    Attributes:
+        word: A word of the language; "" for a number.
+        number: A number, as the spec writes it.
+        code: Arithmetic of hyperparameters: the number, or the deviation of noise.
+        source: Where random numbers come from: the seed of a key, or the key of noise.
+    """
 
     word: str = ""
     number: str = ""
-    hyperparameter: str = ""
+    code: ExpressionCode | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,7 @@ class Declarations:
     document: Document
     hyperparameters: dict[str, Hyperparameter]
     taken: dict[str, str] = field(default_factory=dict[str, str])
+    keys: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
         """Reserve the names of the hyperparameters."""
@@ -155,9 +166,10 @@ class Declarations:
         if init.word == "identity" and not shape:
             message = 'identity matrices need a shape, such as "[(n, n) for n in shape]"'
             self.document.at_value((*path, "init"), message)
-        if init.word == "copy" and shape:
+        if init.word in {"copy", "gradient"} and shape:
+            what = "a copy" if init.word == "copy" else "the gradient"
             self.document.at_key(
-                (*path, "shape"), "a copy has the shape of the weights; remove this"
+                (*path, "shape"), f"{what} has the shape of the weights; remove this"
             )
         return Slot(
             name,
@@ -184,6 +196,7 @@ class Declarations:
         init = self.init(table, ("key",))
         if init is None or doc is None:
             return None
+        self.keys += [name] if init.word == "key" else []
         return Scalar(name, init, doc, symbol)
 
     def init(self, table: Table, words: tuple[str, ...]) -> Init | None:
@@ -202,21 +215,43 @@ class Declarations:
             message = f"init must be a number or a string, not {kind_of(value)}"
             self.document.at_value(path, message)
             return None
-        if words == ("key",):
-            return self.key(path, value)
-        return Init(word=value) if value in words else self.named(path, value, words)
+        if value in words and words != ("key",):
+            return Init(word=value)
+        if words == ("key",) and (found := _KEY_INIT.fullmatch(value)):
+            return self.key(path, found)
+        if _PLAIN.fullmatch(value):
+            return self.named(path, value, ("key(seed)",) if words == ("key",) else words)
+        return self.computed(read_expression(self.document, path, value))
 
-    def key(self, path: KeyPath, value: str) -> Init | None:
-        """Read the initial value of a scalar from a string."""
-        found = _KEY_INIT.fullmatch(value)
-        if found is None:
-            return self.named(path, value, ("key(seed)",))
+    def computed(self, code: ExpressionCode) -> Init | None:
+        """Read an initial value that is computed from hyperparameters, or noise."""
+        match code.expression:
+            case ast.Call(func=ast.Name(id="normal"), args=[key, deviation]):
+                if not isinstance(key, ast.Name) or key.id not in self.keys:
+                    cure = 'declare one in [scalars], with init = "key(seed)"'
+                    hint = suggestion(key.id, self.keys) if isinstance(key, ast.Name) else ""
+                    code.note(
+                        key, f"normal(key, deviation) needs a random key{hint or f'; {cure}'}"
+                    )
+                    return None
+                return Init("normal", code=replace(code, expression=deviation), source=key.id)
+            case expression:
+                parts = [part for part in ast.walk(expression) if part is not expression]
+                for part in parts:
+                    if isinstance(part, ast.Call) and ast.unparse(part.func) == "normal":
+                        cure = "multiply the deviation: `normal(key, 2 * deviation)`"
+                        code.note(part, f"noise must stand alone; {cure}")
+                        return None
+                return Init(code=code)
+
+    def key(self, path: KeyPath, found: re.Match[str]) -> Init | None:
+        """Read the initial value of a random key."""
         seed = self.hyperparameters.get(found[1])
         if seed is None or seed.kind != "integer" or seed.optional:
             message = f"key(...) needs an integer hyperparameter that is not optional; {found[1]!r} is not one"
             self.document.at_value(path, message)
             return None
-        return Init("key", hyperparameter=found[1])
+        return Init("key", source=found[1])
 
     def named(self, path: KeyPath, value: str, words: tuple[str, ...]) -> Init | None:
         """Read an initial value that is the name of a hyperparameter."""
@@ -225,7 +260,7 @@ class Declarations:
             known = [*words, *self.hyperparameters]
             hint = (
                 suggestion(value, known)
-                or f"; expected {', '.join(words)}, a number or the name of a float hyperparameter"
+                or f"; expected {', '.join(words)}, a number, or arithmetic of float hyperparameters"
             )
             try:
                 float(value)
@@ -241,7 +276,7 @@ class Declarations:
             )
             self.document.at_value(path, message)
             return None
-        return Init(hyperparameter=value)
+        return Init(code=read_expression(self.document, path, value))
 
     def argument(self, name: str) -> Argument | None:
         """Read an argument of a step."""

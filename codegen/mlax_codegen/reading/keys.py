@@ -85,8 +85,8 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     "scalars": {
         "init": Key(
             "number or string",
-            "Initial value: a number, the name of a float hyperparameter, or 'key(seed)' for a random key, where "
-            "`seed` is an integer hyperparameter.",
+            "Initial value: a number, arithmetic of float hyperparameters such as '1 - b1', or 'key(seed)' for a "
+            "random key, where `seed` is an integer hyperparameter.",
             required=True,
         ),
         "symbol": _SYMBOL,
@@ -95,8 +95,9 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     "slots": {
         "init": Key(
             "number or string",
-            "Initial value: 'zeros', 'copy' (of the weights), 'identity' (matrices), a number, or the name of a "
-            "float hyperparameter.",
+            "Initial value: 'zeros', 'copy' (of the weights), 'identity' (matrices), 'gradient' (that of the first "
+            "step), 'normal(key, deviation)' (noise), a number, or arithmetic of float hyperparameters, such as "
+            "'1 - b1'.",
             required=True,
         ),
         "shape": Key(

@@ -14,7 +14,7 @@ from mlax_codegen.reading.equations import BlockCode, ExpressionCode, read_block
 from mlax_codegen.reading.hyperparameters import Hyperparameter, read_hyperparameter
 from mlax_codegen.reading.keys import KEYS, TABLES, TOP
 from mlax_codegen.reading.tables import Table, check_identifier
-from mlax_codegen.reading.trees import calls_in
+from mlax_codegen.reading.trees import calls_in, mentions
 
 __all__ = [
     "Phase",
@@ -83,6 +83,11 @@ class Spec:
         return [code for phase in self.phases for code in (phase.scalars, phase.leaf) if code]
 
     @property
+    def state(self) -> list[Scalar | Slot]:
+        """What the state holds, as the spec declares it."""
+        return [*self.scalars, *self.slots]
+
+    @property
     def groups(self) -> list[list[Phase]]:
         """The phases, those together that no total separates: one function of a leaf computes them."""
         found: list[list[Phase]] = [[]]
@@ -97,6 +102,14 @@ class Spec:
         """The phase that assigns `update` in each step: the last that is computed in each."""
         always = [phase for phase in self.phases if phase.every is None]
         return always[-1] if always else self.phases[-1]
+
+    def first_named(self, name: str) -> tuple[Phase, int]:
+        """Return the first phase whose leaf equations name a slot, and the number of the statement that does."""
+        for phase in self.phases:
+            for number, statement in enumerate(phase.leaf.body):
+                if mentions(statement, name):
+                    return phase, number
+        return self.phases[0], 0  # only functions do
 
     @property
     def file(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from mlax_codegen.language import FUNCTIONS, is_of_numbers
 
-__all__ = ["SIGNS", "assignments_in", "calls_in", "in_short", "names_in", "target_of"]
+__all__ = ["SIGNS", "assignments_in", "calls_in", "in_short", "mentions", "names_in", "target_of"]
 
 SIGNS: dict[type[ast.operator], str] = {
     ast.Add: "+",
@@ -27,6 +27,11 @@ def names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
         for part in ast.walk(node):
             if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
                 yield part.id
+
+
+def mentions(node: ast.AST, name: str) -> bool:
+    """Whether equations read or assign a name."""
+    return any(isinstance(part, ast.Name) and part.id == name for part in ast.walk(node))
 
 
 def in_short(node: ast.expr, instead: str) -> str:

@@ -9,7 +9,7 @@ from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.checking.plans import Rare
 from mlax_codegen.formulas.conditions import in_prose
 from mlax_codegen.language import CYCLE, FUNCTIONS
-from mlax_codegen.reading.declarations import Argument, Scalar, Slot
+from mlax_codegen.reading.declarations import Argument, Init, Scalar, Slot
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Requirement, Spec
 from mlax_codegen.reading.trees import names_in
@@ -29,6 +29,15 @@ from mlax_codegen.writing.leaf_functions import Equations
 
 __all__ = ["Module", "sorted_names"]
 
+_MAKERS = {
+    "": "full",
+    "zeros": "zeros",
+    "gradient": "zeros",
+    "copy": "copies",
+    "identity": "identities",
+    "normal": "normals",
+}
+"""The functions that make slots, by the words of `init`."""
 _SLOT_DTYPE = 'Floating-point dtype of the slots, or "int8" for eight bits a number. None: that of the weights.'
 _FLOATING = "Floating-point dtype of the slots. None: that of the weights."
 _STOCHASTIC_ROUNDING = (
@@ -297,6 +306,11 @@ class Module:
         return [scalar.name for scalar in self.spec.scalars if scalar.is_key]
 
     @property
+    def drawn(self) -> list[str]:
+        """Those of them that a step draws from; others make slots only."""
+        return [key for key in self.keys if key in self.equations.drawn]
+
+    @property
     def step_lines(self) -> list[str]:
         """The statements of a step."""
         return [*self.equations.steps()]
@@ -376,16 +390,16 @@ class Module:
     @property
     def runtime(self) -> list[str]:
         """What is imported from `mlax.optimizer`."""
-        words = {"zeros": "zeros", "copy": "copies", "identity": "identities", "": "full"}
         names: set[str] = {self._dtype, "Optimizer", "exportable", "merged", "trainable"}
         names |= {"no_steps", "one_more"}
         names |= {_specifier(h) for h in self.spec.hyperparameters} - {""}
         names |= {"Number", "initial"} if self.schedules else set()
         names |= {"Float"} if any(x.type.startswith("Float") for x in self.fields) else set()
         names |= {"follow_schedules"} if self.run_time_numbers else set()
-        names |= {words[slot.init.word] for slot in self.spec.slots}
-        for scalar in self.spec.scalars:
-            names |= {"key", "folded", "renewed"} if scalar.is_key else {"scalar"}
+        names |= {_MAKERS[slot.init.word] for slot in self.spec.slots}
+        names |= {"key" if scalar.is_key else "scalar" for scalar in self.spec.scalars}
+        names |= {"folded", "renewed"} if self.drawn else set()
+        names |= {"folded"} if self.keys[1:] else set()
         names |= {"scalar"} if any(not argument.is_tree for argument in self._taken) else set()
         names |= {"not_int8"} if self.refuses_int8 else set()
         names |= {"warn_if_narrow"} if self.narrow else set()
@@ -408,9 +422,10 @@ class Module:
     def _scalar(self, scalar: Scalar) -> Field:
         doc = field_docstring(scalar.doc)
         if not scalar.is_key:
-            begin = scalar.init.number or self.held[scalar.init.hyperparameter]
-            return Field(scalar.name, "Scalar", "Scalar", f"scalar({begin})", doc)
-        begin = f"key({self.held[scalar.init.hyperparameter]})"
+            return Field(
+                scalar.name, "Scalar", "Scalar", f"scalar({self._number(scalar.init)})", doc
+            )
+        begin = f"key({self.held[scalar.init.source]})"
         before = self.keys.index(scalar.name)  # seeds may well be equal: the place is folded in
         begin = f"folded({begin}, {before})" if before else begin
         return Field(scalar.name, 'Key[Array, ""]', 'Key[Array, ""]', begin, doc)
@@ -418,17 +433,22 @@ class Module:
     def _slot(self, slot: Slot) -> Field:
         begin = slot.init
         per_leaf = slot.name in self.analysis.per_leaf
+        function = _MAKERS[begin.word]
         arguments = ["weights", f"{self.h}.slot_dtype"]
-        function = {"zeros": "zeros", "copy": "copies", "identity": "identities"}.get(begin.word)
-        if function is None:
-            function = "full"
-            arguments.insert(1, begin.number or self.held[begin.hyperparameter])
+        if function in {"full", "normals"}:
+            arguments.insert(1, self._number(begin))
+        if function == "normals":
+            key = next(scalar for scalar in self.spec.scalars if scalar.name == begin.source)
+            arguments.insert(1, self._scalar(key).default)
         shape = self.shapes.get(slot.name)
         arguments += [f"shape={shape}", f"h={self.h}"] if shape else []
         reason = self.analysis.not_int8.get(slot.name)
         if reason is None:
             signs = "nonnegative" if slot.name in self.analysis.nonnegative else "signed"
             arguments.append(f'int8="{signs}"')
+        noisy = [other.name for other in self.spec.slots if other.init.word == "normal"]
+        if slot.name in noisy[1:]:  # others have the same key
+            arguments.append(f"number={noisy.index(slot.name)}")
         init = f"{function}({', '.join(arguments)})"
         kind = f"Annotated[Entries, {shape}]" if shape else "Weights"
         when = None if per_leaf else slot.when
@@ -436,6 +456,12 @@ class Module:
             init += f" if {expression_text(when.text, when.expression, self.held)} else None"
             kind += " | None"
         return Field(slot.name, kind, kind, init, field_docstring(self._kept(slot, per_leaf)))
+
+    def _number(self, init: Init) -> str:
+        """Return code for what an initial value computes: a number, or the deviation of noise."""
+        if init.code is None:
+            return init.number
+        return expression_text(init.code.text, init.code.expression, self.held)
 
     def _kept(self, slot: Slot, per_leaf: bool) -> str:
         """Return what a slot is, and what it is in eight bits."""

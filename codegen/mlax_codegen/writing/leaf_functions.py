@@ -47,6 +47,7 @@ class Equations:
         fixed = {h.name: f"{self.h}.{h.name}" for h in spec.hyperparameters if not h.schedulable}
         self.names: Mapping[str, str] = {**calls, "max/2": "max", "min/2": "min", **fixed}
         self.shapes: ShapeFunctions = ShapeFunctions(spec, analysis, self.names)
+        self.drawn: frozenset[str] = frozenset(s for plan in analysis.phases for s in plan.scalars)
         # What the state holds, as a step reads it. A key is folded with the step first.
         held = [h.name for h in spec.hyperparameters if h.schedulable]
         held += [scalar.name for scalar in spec.scalars if not scalar.is_key]
@@ -169,7 +170,7 @@ class Equations:
             *(
                 f"{s.name}=renewed(state.{s.name}, state.step)"
                 for s in self.spec.scalars
-                if s.is_key
+                if s.name in self.drawn and s.is_key
             ),
             *(f"{s.name}=scalar({s.name})" for s in self.spec.scalars if s.name in assigned),
             *(f"{slot.name}={slot.name}" for slot in self.spec.slots if slot.name in written),

@@ -11,7 +11,7 @@ from mlax_codegen.language import FUNCTIONS
 from mlax_codegen.reading.spec import Spec, class_from
 from mlax_codegen.resources import resources
 from mlax_codegen.writing.context import Module, sorted_names
-from mlax_codegen.writing.statements import fit
+from mlax_codegen.writing.statements import fit, fit_item
 
 __all__ = ["HEADER", "render_module", "render_new", "render_package"]
 
@@ -96,5 +96,5 @@ def _joined(statement: list[str]) -> list[str]:
     first, *inside, last = statement
     strings = len(inside) > 1 and all(line.lstrip().startswith(('"', "'")) for line in inside)
     if inside[-1].endswith(",") or strings:
-        return statement
+        return [first, *(each for line in inside for each in fit_item(line)), last]
     return fit(first + " ".join(line.strip() for line in inside) + last.strip())

@@ -13,7 +13,7 @@ from mlax_codegen.writing.layout import (
     render,
 )
 
-__all__ = ["fit"]
+__all__ = ["fit", "fit_item"]
 
 _CONDITIONAL = 10  # looser than all operators
 
@@ -57,6 +57,16 @@ def fit(line: str) -> list[str]:
             return render([start, brackets("(", one_per_line(items), ")")], indent)
         case _:
             raise NotImplementedError(f"the printer has no layout for: {line}")
+
+
+def fit_item(line: str) -> list[str]:
+    """Return an item on a line of its own, a keyword argument with a comma, on as many lines as it needs."""
+    name, sign, value = line.strip().removesuffix(",").partition("=")
+    if len(line) <= WIDTH or not (sign and name.isidentifier()):
+        return [line]
+    node = ast.parse(value, mode="eval").body
+    indent = len(line) - len(line.lstrip())
+    return render([f"{name}=", Expressions(value, {}).top(node), ","], indent)
 
 
 def _definition(printer: Expressions, node: ast.FunctionDef, text: str) -> Doc:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from . import dog as dog
     from . import grams as grams
     from . import mars as mars
+    from . import pid as pid
     from . import prodigy as prodigy
     from . import ranger as ranger
     from . import schedule_free_adamw as schedule_free_adamw
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .dog import DoG as DoG
     from .grams import Grams as Grams
     from .mars import MARS as MARS
+    from .pid import PID as PID
     from .prodigy import Prodigy as Prodigy
     from .ranger import Ranger as Ranger
     from .schedule_free_adamw import ScheduleFreeAdamW as ScheduleFreeAdamW
@@ -53,6 +55,7 @@ else:
         "DoG": "dog",
         "Grams": "grams",
         "MARS": "mars",
+        "PID": "pid",
         "Prodigy": "prodigy",
         "Ranger": "ranger",
         "ScheduleFreeAdamW": "schedule_free_adamw",
@@ -77,6 +80,7 @@ else:
 __all__ = [
     "CAME",
     "MARS",
+    "PID",
     "SGDP",
     "SOAP",
     "ACProp",
@@ -102,6 +106,7 @@ __all__ = [
     "dog",
     "grams",
     "mars",
+    "pid",
     "prodigy",
     "ranger",
     "schedule_free_adamw",

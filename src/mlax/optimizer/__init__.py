@@ -21,7 +21,7 @@ from mlax.optimizer._hyperparameters import (
 )
 from mlax.optimizer._narrow import warn_if_narrow
 from mlax.optimizer._optimizer import Optimizer
-from mlax.optimizer._slots import copies, full, identities, slot_values, zeros
+from mlax.optimizer._slots import copies, full, identities, normals, slot_values, zeros
 from mlax.optimizer._stepping import (
     apply_updates,
     folded,
@@ -56,6 +56,7 @@ __all__ = [
     "key",
     "merged",
     "no_steps",
+    "normals",
     "not_int8",
     "number",
     "one_more",

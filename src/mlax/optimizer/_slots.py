@@ -21,7 +21,7 @@ from jaxtyping import Array
 
 from mlax._int8 import Int8, decoded, encoded, is_int8, scales_shape, shards
 from mlax._jax.dtypes import compute_dtype, is_complex, is_inexact
-from mlax._jax.placement import alike, known_sharding, may_be_sharded, spec_of
+from mlax._jax.placement import alike, known_sharding, may_be_sharded, spec_of, with_type_of
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import map_leaves
 from mlax.optimizer._hyperparameters import Dtype, Number
@@ -30,7 +30,7 @@ from mlax.typing import Weights
 from mlax.typing._entries import EntryShape, Shape, entry_shapes
 from mlax.typing._weights import slot_dtype_of
 
-__all__ = ["copies", "full", "identities", "slot_values", "zeros"]
+__all__ = ["copies", "full", "identities", "normals", "slot_values", "zeros"]
 
 Range: TypeAlias = Literal["signed", "nonnegative"]
 """Which numbers a slot in eight bits holds."""
@@ -164,6 +164,49 @@ def identities(
         return jnp.eye(size[0], dtype=dtype) if size else jnp.ones(size, dtype)
 
     return _slot(weights, slot_dtype, _placed(identity), shape=shape, h=h)
+
+
+def normals(
+    weights: Weights,
+    key: Array,
+    deviation: Number,
+    slot_dtype: Dtype | None,
+    *,
+    shape: EntryShape | None = None,
+    h: object = None,
+    int8: Range | None = None,
+    number: int = 0,
+) -> Weights:
+    """Return a slot of independent normal numbers with mean 0.
+
+    Complex numbers have the same variance as real ones, half of it in each part.
+
+    Args:
+        weights: Inexact arrays.
+        key: A PRNG key of shape (), as it is in a new state. Steps draw other numbers from it.
+        deviation: Standard deviation: a number, or an array of shape ().
+        slot_dtype: As in `zeros`. Numbers are drawn at least in float32, and rounded.
+        shape: As in `zeros`.
+        h: As in `zeros`.
+        int8: As in `zeros`.
+        number: Slots with the same key and different numbers hold different noise.
+    """
+    zero = zeros(weights, slot_dtype, shape=shape, h=h, int8=int8)
+    entries = jax.tree.leaves(zero, is_leaf=is_int8)
+    key = jax.random.fold_in(key, 2**32 - 1 - number)  # not the number of any step
+
+    def drawn(place: int, entry: Any) -> Any:
+        start = decoded(entry) if is_int8(entry) else entry
+        dtype = compute_dtype(start.dtype)
+        numbers = jax.random.normal(jax.random.fold_in(key, place), start.shape, dtype)
+        numbers = (initial(deviation) * numbers).astype(start.dtype)
+        found = start + with_type_of(start, numbers)  # sharded as the zeros are
+        found = alike(start, found) if may_be_sharded(start) else found
+        return encoded(found, entry) if is_int8(entry) else found
+
+    made = iter([drawn(i, entry) for i, entry in enumerate(entries)])
+    slot: Weights = map_leaves(lambda _: next(made), zero, is_int8)
+    return slot
 
 
 Axes: TypeAlias = tuple[int | None, ...] | None

@@ -18,7 +18,7 @@ CASES: dict[str, Bad] = {
         'init = "d0", doc',
         'init = "d1", doc',
         "25:14",
-        "unknown init 'd1'; expected key(seed), a number or the name of a float hyperparameter",
+        "unknown init 'd1'; expected key(seed), a number, or arithmetic of float hyperparameters",
         '"d1"',
     ),
     "init that may follow a schedule": Bad(
@@ -57,14 +57,14 @@ CASES: dict[str, Bad] = {
         '"key(seed)"',
         '"key"',
         "27:16",
-        "unknown init 'key'; expected key(seed), a number or the name of a float hyperparameter",
+        "unknown init 'key'; expected key(seed), a number, or arithmetic of float hyperparameters",
         '"key"',
     ),
     "scalar begins at zeros": Bad(
         "init = 1e30",
         'init = "zeros"',
         "26:17",
-        "unknown init 'zeros'; expected key(seed), a number or the name of a float hyperparameter",
+        "unknown init 'zeros'; expected key(seed), a number, or arithmetic of float hyperparameters",
         '"zeros"',
     ),
     "keeps what may be None": Bad(

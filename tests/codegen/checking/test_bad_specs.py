@@ -13,6 +13,8 @@ from tests.codegen.checking.bad_constructs import RICH
 from tests.codegen.checking.bad_phases import CASES as OF_PHASES
 from tests.codegen.checking.bad_phases import PHASES
 from tests.codegen.checking.bad_specs import CASES, GOOD, Bad
+from tests.codegen.checking.bad_starts import CASES as OF_STARTS
+from tests.codegen.checking.bad_starts import STARTS
 
 
 @pytest.fixture
@@ -51,6 +53,12 @@ def test_one_mistake_in_a_rare_construct(case: Bad) -> None:
 @pytest.mark.parametrize("case", OF_PHASES.values(), ids=list(OF_PHASES))
 def test_one_mistake_in_arguments_or_phases(case: Bad) -> None:
     expect(PHASES, case)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("case", OF_STARTS.values(), ids=list(OF_STARTS))
+def test_one_mistake_in_how_a_slot_starts(case: Bad) -> None:
+    expect(STARTS, case)
 
 
 def expect(good: str, case: Bad) -> None:

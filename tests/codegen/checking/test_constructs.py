@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from mlax import LeafMismatchError
@@ -209,6 +210,36 @@ def test_complex_weights_are_refused_with_the_reason() -> None:
 
     with pytest.raises(TypeError, match="SOAP: complex leaves are not supported: the eigenbases"):
         soap.init({"w": jnp.ones(2, jnp.complex64)})
+
+
+@pytest.mark.one_python
+@pytest.mark.usefixtures("package")
+def test_slots_start_from_the_first_gradient_noise_and_arithmetic() -> None:
+    from constructs import starts  # type: ignore[import-not-found]
+
+    b1, b2, w = 0.9, 0.5, jnp.array([1.0, 2.0, 3.0])
+    g = jnp.array([1.0, -2.0, 4.0])
+    optimizer = starts.Starts(b1=b1, b2=b2, interval=9)
+    states = [optimizer.init([w])]
+    for gradient in (g, 3 * g):
+        states.append(optimizer.step([gradient], states[-1], [w])[1])
+    start, once, twice = ({k: v[0] for k, v in x._asdict().items() if k in READ} for x in states)
+    for name in ("m", "slow", "first"):
+        assert (start[name] == 0).all()
+    np.testing.assert_allclose(once["m"], g, rtol=1e-6)  # as it is before `g` changes
+    np.testing.assert_allclose(twice["m"], b1 * g + (1 - b1) * 3 * g, rtol=1e-6)
+    np.testing.assert_allclose(once["slow"], g + 0.1 * w, rtol=1e-6)  # and after that
+    np.testing.assert_allclose(twice["slow"], b2 * once["slow"] + b2 * (3 * g + 0.1 * w), rtol=1e-6)
+    np.testing.assert_allclose(twice["first"], g + 0.1 * w, rtol=1e-6)
+    np.testing.assert_allclose(start["v"], 1 - b1**2, rtol=1e-6)
+    assert states[0].scale == pytest.approx(1 - b1)
+    wide = optimizer.init([jnp.zeros((50, 60)), jnp.zeros((50, 60))])
+    np.testing.assert_allclose([x.std() for x in wide.noise], 0.1 / 1.1, rtol=0.1)
+    assert [x.shape for x in wide.rows] == [(50, 1), (50, 1)]
+    assert (wide.noise[0] != wide.noise[1]).all()
+
+
+READ = ["m", "slow", "first", "v"]
 
 
 @pytest.mark.usefixtures("package")

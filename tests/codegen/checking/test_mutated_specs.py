@@ -26,13 +26,14 @@ from mlax_codegen.resources import built_in_specs
 from tests.codegen.checking.bad_constructs import RICH
 from tests.codegen.checking.bad_phases import PHASES
 from tests.codegen.checking.bad_specs import GOOD
+from tests.codegen.checking.bad_starts import STARTS
 
 pytestmark = pytest.mark.one_python
 
 Mutation: TypeAlias = Callable[[str, random.Random], str]
 
 WORDS = [
-    *re.findall(r"\w+", RICH + PHASES),
+    *re.findall(r"\w+", RICH + PHASES + STARTS),
     "g",
     "w",
     "t",
@@ -73,7 +74,9 @@ def mutated(good: str, choose: random.Random) -> str:
 
 def reworded(good: str, choose: random.Random) -> str:
     """Return a good spec with one or two words of its equations replaced; most of these parse."""
-    blocks = re.finditer(r"(?:leaf|scalars) = '''(.*?)'''|shape = \"(.*?)\"", good, re.DOTALL)
+    blocks = re.finditer(
+        r"(?:leaf|scalars) = '''(.*?)'''|(?:shape|init) = \"(.*?)\"", good, re.DOTALL
+    )
     spans = [found.span(found.lastindex or 0) for found in blocks]
     words = [
         (start + word.start(), start + word.end())
@@ -153,7 +156,7 @@ HERE = Path(__file__).parents[1] / "specs"
 FILES = [path for path in built_in_specs() if path.stem in {"shampoo", "sm3"}]
 FILES += [HERE / "adafactor.toml", HERE / "muon.toml", HERE / "conditions.toml"]
 WHOLE = [path.read_text().replace(f'name = "{path.stem}"', 'name = "probe"') for path in FILES]
-SPECS = [GOOD, RICH, PHASES, *WHOLE]
+SPECS = [GOOD, RICH, PHASES, STARTS, *WHOLE]
 
 
 @pytest.mark.filterwarnings("ignore:a slot in")

@@ -76,6 +76,7 @@ SETTINGS = {
     "novograd": Settings(0.1, 0.006),
     "optimistic_adam": Settings(1.0, 0.2, COARSE),
     "optimistic_gradient_descent": Settings(0.06, 0.002, COARSE),
+    "pid": Settings(0.03, 0.0002, COARSE),
     "polyak_sgd": Settings(1.0, 1.0),
     "prodigy": Settings(1.0, 3.0),
     "radam": Settings(1.0, 0.1, COARSE),

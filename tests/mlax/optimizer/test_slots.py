@@ -16,8 +16,10 @@ from mlax.optimizer import (
     full,
     identities,
     key,
+    normals,
     refuse_complex,
     scalar,
+    slot_values,
     zeros,
 )
 from mlax.tree import tree_equal
@@ -40,6 +42,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "full": lambda w, slot_dtype: full(w, 0.25, slot_dtype),
     "traced": lambda w, slot_dtype: full(w, jnp.float32(0.25), slot_dtype),
     "copies": copies,
+    "normals": lambda w, slot_dtype: normals(w, key(3), 0.5, slot_dtype),
     "rows": lambda w, slot_dtype: full(w, 0.25, slot_dtype, shape=row, h=7),
     "vectors": lambda w, slot_dtype: zeros(w, slot_dtype, shape=lambda _, shape: vectors(shape)),
     "identities": lambda w, slot_dtype: identities(
@@ -105,10 +108,30 @@ def test_begin_at_a_hyperparameter() -> None:
     np.testing.assert_array_equal(swept[:, 1, 1], [0, 1, 2, 3])
 
 
+def test_noise() -> None:
+    leaf, seed = jnp.zeros((300, 8)), key(1)
+    slot: Any = normals([leaf, leaf.astype(complex)], seed, 0.5, None)
+    np.testing.assert_allclose([jnp.std(x) for x in slot], 0.5, rtol=0.05)
+    np.testing.assert_allclose([jnp.mean(x) for x in slot], 0.0, atol=0.05)
+    others: Any = [
+        normals([leaf, leaf], seed, 0.5, None)[1],
+        normals([leaf], seed, 0.5, None, number=1)[0],
+        0.5 * jax.random.normal(jax.random.fold_in(folded(seed, 0), 0), leaf.shape),
+    ]
+    for other in others:  # independent, of what a step draws too
+        assert abs(jnp.mean(slot[0] * other)) < 0.02
+    eight: Any = normals([leaf], seed, jnp.float32(0.5), jnp.int8, int8="signed")
+    assert eight[0].dtype == jnp.int8
+    np.testing.assert_allclose(slot_values(eight)[0], slot[0], atol=0.02)
+    assert tree_equal(normals([leaf], seed, 0.0, None), [leaf])
+
+
 def test_slots_like_the_weights_are_sharded_like_them() -> None:
     sharding = NamedSharding(jax.make_mesh((1,), ("x",)), PartitionSpec("x"))
     weights = jax.device_put(jnp.ones((2, 3)), sharding)
-    for slot in (zeros(weights, None), full(weights, 2.0, jnp.bfloat16), copies(weights, None)):
+    full_of_noise = normals(weights, key(0), 2.0, jnp.bfloat16)
+    full_of_twos = full(weights, 2.0, jnp.bfloat16)
+    for slot in (zeros(weights, None), full_of_twos, copies(weights, None), full_of_noise):
         assert slot.sharding.is_equivalent_to(sharding, 2)
 
 

@@ -50,6 +50,14 @@ OTHER: dict[str, dict[str, Any]] = {
         "clip_threshold": 0.5,
         "weight_decay": 0.1,
     },
+    "pid": {
+        "learning_rate": 0.002,
+        "momentum": 0.7,
+        "dampening": 0.2,
+        "integral": 2.0,
+        "derivative": 3.0,
+        "weight_decay": 0.1,
+    },
     "sgdp": {
         "learning_rate": 0.02,
         "momentum": 0.7,

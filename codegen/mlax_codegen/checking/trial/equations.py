@@ -51,6 +51,10 @@ class Equations(Conditions):
         if static is None:
             return
         hyperparameters = {h.name: static[h.name] for h in spec.hyperparameters if h.name in static}
+        for scalar in spec.scalars:
+            if scalar.init.code is not None:
+                self._known = dict(static)
+                self.value_of(scalar.init.code)
         slots = {slot.name: self.slot(slot, static) for slot in spec.slots}
         leaf = Array(self._leaf)
         state: Known = {scalar.name: SCALAR for scalar in spec.scalars if not scalar.is_key}
@@ -134,8 +138,8 @@ class Equations(Conditions):
             if where is None:
                 return None
             self._known = where
-        if slot.keeps is not None:
-            self.value_of(slot.keeps)
+        for code in filter(None, (slot.keeps, slot.init.code)):
+            self.value_of(code)
         if slot.shape is None:
             return Array(self._leaf)
         before = len(self.blamed)
