@@ -6,11 +6,12 @@ a proximal step; for that, pass `decay="proximal"`. The bias is corrected as in 
 authors' code.
 
 ```text
+h₀ = g₁
 c₁ = 1 - β₁ᵗ
 c₂ = 1 - β₂ᵗ
 c₃ = 1 - β₃ᵗ
 δ = 1
-Δₜ = 0 if t = 1 else gₜ - hₜ₋₁
+Δₜ = gₜ - hₜ₋₁
 hₜ = gₜ
 mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ
 vₜ = β₂ vₜ₋₁ + (1 - β₂) Δₜ
@@ -228,7 +229,8 @@ def _leaf(
     shrinkage: Array | float,
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Return the update of one leaf and its new slots."""
-    difference = jnp.where(t == 1, 0.0, g - last)
+    last = jnp.where(t == 1, g, last)
+    difference = g - last
     last = g
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * difference

@@ -5,12 +5,12 @@ This is useful for games, where plain gradient descent moves in circles. The fir
 gradient descent.
 
 ```text
-pₜ = gₜ if t = 1 else lₜ₋₁
+l₀ = g₁
+wₜ = wₜ₋₁ - η (α gₜ + β (gₜ - lₜ₋₁))
 lₜ = gₜ
-wₜ = wₜ₋₁ - η (α gₜ + β (gₜ - pₜ))
 ```
 
-In the code: before = p, last = l.
+In the code: last = l.
 
 References:
     Mokhtari et al. 2020, https://arxiv.org/abs/1901.08511
@@ -168,9 +168,9 @@ def _leaf(
     t: Array,
 ) -> tuple[Array, Array]:
     """Return the update of one leaf and its new slots."""
-    before = jnp.where(t == 1, g, last)
+    last = jnp.where(t == 1, g, last)
+    update = -learning_rate * (alpha * g + beta * (g - last))
     last = g
-    update = -learning_rate * (alpha * g + beta * (g - before))
     return update, last
 
 
