@@ -123,6 +123,7 @@ DIVERGING: dict[tuple[str, str], tuple[set[str], str]] = {
         {"small", "one and zero", "small and zero", "less and less", "more and more"},
         VANISHED,
     ),
+    ("adahessian", "float16"): ({"one and zero", "small and zero", "less and less"}, VANISHED),
     ("muon", "float16"): ({"small and zero"}, VANISHED),
     ("prodigy", "float16"): (
         {"large and zero", "large and tiny", "small and large", "one and zero"},

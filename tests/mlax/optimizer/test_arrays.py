@@ -82,7 +82,9 @@ def test_sweeps_and_gradients_of_all_floats(name: str) -> None:
         fixed: Any = jax.jit(lambda: moves(numbers))()
         if not numbers:
             return
-        widths = {key: 1e-5 * value or 1e-7 for key, value in numbers.items()}
+        # Decays are read as 1 - b, which may be small: b3 of CAME is 0.9999.
+        sizes = {key: x * (1 - x) if 0 < x < 1 else x for key, x in numbers.items()}
+        widths = {key: 1e-5 * size or 1e-7 for key, size in sizes.items()}
         pairs = [{**numbers, key: numbers[key] + d} for key, h in widths.items() for d in (h, -h)]
         models = jax.tree.map(lambda *x: jnp.array(x), numbers, *pairs)
         result = jax.jit(jax.vmap(jax.value_and_grad(total, has_aux=True)))(models)
