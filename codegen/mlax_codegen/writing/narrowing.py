@@ -57,13 +57,8 @@ class Narrowing:
     def statements(self, body: Sequence[ast.stmt]) -> Iterator[str]:
         """Yield equations as code, one statement a line."""
         for place, statement in enumerate(body):
-            match statement:
-                case ast.Assign():
-                    yield from self.comments_before(getattr(statement, "end_lineno", 0))
-                case ast.If(test=test):
-                    yield from self.comments_before(getattr(test, "end_lineno", 0))
-                case _:
-                    pass
+            head = statement.test if isinstance(statement, ast.If) else statement
+            yield from self.comments_before(head.end_lineno or 0)
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     if _always_read(value) & set(self.tests) - self.known:
