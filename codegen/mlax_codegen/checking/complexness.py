@@ -118,6 +118,8 @@ class _Complexness:
                 return any([self.of(body), self.of(otherwise)])
             case ast.ListComp(elt=element):
                 return self.of(element)
+            case ast.Call(func=ast.Name(id="where"), args=[_, ast.Constant(), ast.Constant()]):
+                return False  # elements are counted, and none is moved by another's order
             case ast.Call(func=ast.Name(id=name)):
                 return self.call(node, name)
             case _:

@@ -66,8 +66,8 @@ class GRUCell(Cell):
         at_least(self, 1, "features")
 
     def initial_carry(self, x: Float[Array, "in"]) -> Float[Array, "{self.features}"]:
-        """Return zeros in the dtype of the input."""
-        return jnp.zeros(self.features, x.dtype)
+        """Return zeros in the dtype of the input, on its devices."""
+        return jnp.zeros_like(x, shape=(self.features,))
 
     def set_up(self, x: Float[Array, "in"], rng: Array) -> Self:
         """Make the weights, in the dtype of the input."""
@@ -115,8 +115,8 @@ class LSTMCell(Cell):
         at_least(self, 1, "features")
 
     def initial_carry(self, x: Float[Array, "in"]) -> _LSTMCarry:
-        """Return zeros in the dtype of the input."""
-        zero = jnp.zeros(self.features, x.dtype)
+        """Return zeros in the dtype of the input, on its devices."""
+        zero = jnp.zeros_like(x, shape=(self.features,))
         return zero, zero
 
     def set_up(self, x: Float[Array, "in"], rng: Array) -> Self:
@@ -209,7 +209,8 @@ class Recurrent(Module, Generic[C]):
         key, steps = _inside.key_of_call(), _steps(x)
         cell: Any = self.cell
         if carry is None:
-            carry = cell.initial_carry(_inside.sample(x, first=True))
+            first = map_leaves(lambda a: jnp.zeros_like(a, shape=a.shape[1:]), x)
+            carry = cell.initial_carry(first)
         variables, rest = cell.partition(is_variable)
 
         def step(before: Any, inputs: Any) -> Any:

@@ -102,3 +102,10 @@ def test_magnitudes_are_real_and_turn_nothing(code: str, tmp_path: Path) -> None
         return updates
 
     np.testing.assert_allclose(moved(first) * turn, moved(first * turn), rtol=1e-3, atol=1e-6)
+
+
+def test_a_choice_of_two_numbers_is_real(tmp_path: Path) -> None:
+    """Specs that count signs may be about real weights without saying so."""
+    analyse(
+        spec("m = m + g * mean(where(g > 0, 1.0, 0.0)) / sum(where(m * w > 0, 1.0, 2.0))", tmp_path)
+    )

@@ -156,6 +156,20 @@ def test_a_negative_loss_improves_by_its_margin() -> None:
     assert (state.best, state.scale) == (-11.5, 0.5)
 
 
+def test_a_shorter_patience_may_be_over_at_once() -> None:
+    patient, optimizer = (
+        optim.ReduceOnPlateau(optim.SGD(0.1), patience=patience, factor=0.5) for patience in (10, 3)
+    )
+    weights = jnp.ones(2)
+    state = patient.init(weights)
+    for _ in range(8):
+        _, state = patient.step(weights, state, value=1.0)
+    state = optim.migrate(state, optimizer, weights)
+    assert state.scale == 1
+    _, state = optimizer.step(weights, state, value=1.0)
+    assert state.scale == 0.5
+
+
 def plateau(optimizer: optim.ReduceOnPlateau, losses: np.ndarray) -> Any:
     """Return the state after some losses."""
     gradients = {"a": np.zeros((len(losses), 2, 3)), "b": np.zeros((len(losses), 3))}
