@@ -4,7 +4,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Integer
 
@@ -70,9 +69,8 @@ def picked(x: Float[Array, "n"], label: Integer[Array, ""]) -> Float[Array, ""]:
     each element are NaN, so that a wrong label is not taken for one that teaches nothing.
     """
     chosen = is_label(x, label)
-    found = jnp.any(chosen)
-    factor = lax.select(found, jnp.ones((), x.dtype), jnp.full((), jnp.nan, x.dtype))
-    return factor * jnp.sum(jnp.where(chosen | ~found, x, 0.0))
+    share = jnp.where(jnp.any(chosen), as_floats(chosen, x), jnp.nan)
+    return jnp.sum(jnp.where(share == 0, 0.0, share * x))
 
 
 @jax.custom_jvp
@@ -84,10 +82,10 @@ def surprisals(logits: Float[Array, "n"]) -> Float[Array, "n"]:
     logit from the largest one, and log1p of the other exponentials relative to the largest. A logit
     of -inf has probability 0; if all are -inf, all have probability 0.
     """
-    first = lax.iota(np.int32, logits.size) == lax.argmax(logits, 0, np.int32)
-    largest = jnp.sum(jnp.where(first, logits, 0.0))
-    largest = lax.select(largest == -jnp.inf, jnp.zeros((), logits.dtype), largest)
-    rest = jnp.sum(jnp.where(first, 0.0, jnp.exp(logits - largest)))
+    largest = jnp.max(logits)
+    largest = jnp.where(largest == -jnp.inf, 0.0, largest)
+    others = jnp.arange(logits.size) != jnp.argmax(logits)
+    rest = jnp.sum(jnp.where(others, jnp.exp(logits - largest), 0.0))
     return (largest - logits) + jnp.log1p(rest)
 
 

@@ -93,7 +93,7 @@ def poly_cross_entropy(
 def _without_ignored(
     name: str, values: Array, targets: Array, ignore_index: int | None
 ) -> tuple[Array, Array, Array | None]:
-    """Return values and label, with others in their place if the label is ignored, and whether it is: None if none is.
+    """Return values and label, with others in their place if the label is ignored, and whether it is (or None).
 
     Nothing that is not finite is left, so that the derivative is 0.
     """
