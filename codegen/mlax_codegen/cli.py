@@ -192,13 +192,14 @@ def _generate(given: Sequence[Path], output: Path | None, *, check: bool) -> int
         )
     package = output or _own_package(root, given)
     specs = read_all(in_folders(given) or built_in_specs())
-    if given:
-        changes = plan(
-            outputs := modules(specs, package) if output else own_modules(specs, package)
-        )
-    else:
+    folders = None
+    if not given:
         outputs, folders = whole_package(specs, package)
-        changes = plan(outputs, folders)
+    elif output is None:
+        outputs = own_modules(specs, package)
+    else:
+        outputs = modules(specs, package)
+    changes = plan(outputs, folders)
     for path in changes.orphaned:
         print(f"orphaned: {path} (its spec is gone; delete it if it is no longer wanted)")
     if check:

@@ -42,9 +42,7 @@ UPDATE = "update"
 RESULT = "result"
 SHAPE = "shape"
 NDIM = "ndim"
-HELD_AS = (
-    "h"  # how a generated function calls the hyperparameters, if the spec has no other use for it
-)
+HELD_AS = "h"  # the hyperparameters in generated functions, unless the spec uses this name itself
 COUNT = "count"
 OTHER = "other"  # the second of two numbers, which `max` and `min` take by position only
 TOTAL = "total"
@@ -493,15 +491,13 @@ def sees_leaf(call: ast.Call) -> bool:
 
 # Names that generated modules use.
 _MODULE = """
-    Annotated Array ClassVar Count Dtype Entries Float Generic Key Literal Mapping NamedTuple Number
-    Optimizer Output Real Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients
-    apply_updates arguments check_dtype checked copies count_all cycle exportable folded follow_schedules full
-    gradients held hyperparameters identities init initial inputs int8 integer isinstance jax jnp
-    largest magnitude map_leaves merged mlax model no_steps normals not_int8 number one_more outline output own
-    reduce_leaves refuse_complex refuse_packed renewed replace require rounding scalar scheduled
-    self slot_dtype slots smallest state step stochastic_rounding summed sums totals trainable trees
-    updates
-    warn_if_narrow weights with_arrays zeros
+    Annotated Array ClassVar Count Dtype Entries Float Generic Key Literal Mapping NamedTuple Number Optimizer
+    Output Real Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients apply_updates arguments
+    check_dtype checked copies count_all cycle exportable folded follow_schedules full gradients held
+    hyperparameters identities init initial inputs int8 integer isinstance jax jnp largest magnitude map_leaves
+    merged mlax model no_steps normals not_int8 number one_more outline output own reduce_leaves refuse_complex
+    refuse_packed renewed replace require rounding scalar scheduled self slot_dtype slots smallest state step
+    stochastic_rounding summed sums totals trainable trees updates warn_if_narrow weights with_arrays zeros
 """
 _BUILTINS = (
     "bool float int list object property range str super tuple type vars TypeError ValueError"

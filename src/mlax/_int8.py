@@ -154,9 +154,8 @@ def _rows(array: Int8) -> tuple[tuple[int, ...], int, int, int]:
 def _split(x: Array, like: Int8) -> Array:
     """Return an array with an axis of blocks and an axis inside them. The last block is padded with zeros."""
     before, row, blocks, size = _rows(like)
-    x = x.reshape(
-        *before, row
-    )  # on Explicit meshes, axes may be merged or divided, not both at once
+    # In two steps: on Explicit meshes, axes may be merged or divided, not both at once.
+    x = x.reshape(*before, row)
     if row < blocks * size:
         x = jnp.pad(x, [(0, 0)] * len(before) + [(0, blocks * size - row)])
     return x.reshape(*before, blocks, size)

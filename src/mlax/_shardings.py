@@ -35,9 +35,9 @@ def shardings(
         places = mlax.shardings(model, mesh, rules)
         model = jax.device_put(model, places)
 
-    A rule is a regular expression that matches a whole path, as `mlax.flatten` spells it, and what
-    `jax.sharding.NamedSharding` takes: for each axis of the array None or the names of axes of the mesh. The first
-    rule that matches counts. Arrays that no rule matches, keys, and arrays without axes are whole on each device.
+    A rule is a regular expression that matches a whole path, as `mlax.flatten` spells it, and a
+    `jax.sharding.PartitionSpec`: for each axis of the array, None or the names of axes of the mesh. The first rule that
+    matches counts. Arrays that no rule matches, keys, and arrays without axes are whole on each device.
 
     The blocks of an `nn.Repeat` are stacked along a new first axis. There, rules are about the array of one block; one
     with an entry more than that array has axes is about the stack.
@@ -123,7 +123,7 @@ def _of_stack(spec: PartitionSpec, ndim: int, stacked: int) -> PartitionSpec:
 
 
 def _misfits(shape: tuple[int, ...], spec: PartitionSpec, sizes: dict[str, int]) -> Iterator[str]:
-    """Yield what does not fit an array in a spec."""
+    """Yield the reasons why a spec does not fit an array."""
     if len(spec) > len(shape):
         yield f"expected at most {len(shape)} entries, one for each axis of the array"
         return
@@ -147,12 +147,12 @@ def _misfits(shape: tuple[int, ...], spec: PartitionSpec, sizes: dict[str, int])
 def abstract(tree: T, shardings: object) -> T:
     """Return a tree with a `jax.ShapeDtypeStruct` in place of each array: its shape, dtype and sharding.
 
-    This is the `like` of `mlax.load`, and what Orbax restores to.
+    Pass it to `mlax.load` as `like`, or to Orbax as the tree to restore.
 
         model = mlax.load("model.safetensors", like=mlax.abstract(model, places))
 
     Args:
-        tree: Arrays or `jax.ShapeDtypeStruct`s: a model, a state, or what `jax.eval_shape` returns for them. Python
+        tree: Arrays or `jax.ShapeDtypeStruct`s: a model, a state, or the result of `jax.eval_shape`. Python
             numbers stay as they are.
         shardings: The sharding of each leaf, from `mlax.shardings` or `optim.state_shardings`; or one for all.
 

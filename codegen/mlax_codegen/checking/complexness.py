@@ -119,7 +119,7 @@ class _Complexness:
             case ast.ListComp(elt=element):
                 return self.of(element)
             case ast.Call(func=ast.Name(id="where"), args=[_, ast.Constant(), ast.Constant()]):
-                return False  # elements are counted, and none is moved by another's order
+                return False  # a choice between two numbers is real: it counts elements, and moves none
             case ast.Call(func=ast.Name(id=name)):
                 return self.call(node, name)
             case _:
@@ -129,7 +129,7 @@ class _Complexness:
 
     def squared(self, node: ast.expr, base: ast.expr) -> None:
         short = in_short(base, "x")
-        message = f"{short!r} is complex where leaves are, and a power of it is no magnitude"
+        message = f"{short!r} is complex where leaves are, and a power of it is not a magnitude"
         self.wrong(node, message, f"write `abs2({short})` for the square of the magnitude")
 
     def call(self, node: ast.Call, name: str) -> bool:

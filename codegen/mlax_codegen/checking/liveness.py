@@ -9,10 +9,10 @@ changes.
 import ast
 from collections.abc import Sequence
 
-from mlax_codegen.language import RESULT, TOTALS, UPDATE
+from mlax_codegen.language import RESULT, UPDATE
 from mlax_codegen.reading.equations import BlockCode
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import assignments_in, names_in, target_of
+from mlax_codegen.reading.trees import assignments_in, is_total, names_in, target_of
 
 __all__ = ["check_use"]
 
@@ -118,8 +118,3 @@ class _Liveness:
                 case _:
                     pass
         return live
-
-
-def is_total(node: ast.expr) -> bool:
-    """Whether a value is summed over all leaves, and so known to the phases that follow."""
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in TOTALS

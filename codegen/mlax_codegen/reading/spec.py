@@ -84,7 +84,7 @@ class Spec:
 
     @property
     def state(self) -> list[Scalar | Slot]:
-        """What the state holds, as the spec declares it."""
+        """The scalars and slots of the state, in the order of the spec."""
         return [*self.scalars, *self.slots]
 
     @property
@@ -254,9 +254,7 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
     if first is not None and every is None:
         document.at_key((*path, "first"), "`first` needs `every`; add it, or remove this")
     if every is not None and "scalars" in table.data:
-        message = (
-            "what `scalars` compute is known in each step; move them to a phase without `every`"
-        )
+        message = "`scalars` are computed in each step; move them to a phase without `every`"
         document.at_key((*path, "scalars"), message)
     scalars = table.text("scalars", default="", block=True)
     leaf = table.text("leaf", block=True)

@@ -3,9 +3,18 @@
 import ast
 from collections.abc import Iterable, Iterator
 
-from mlax_codegen.language import FUNCTIONS, is_of_numbers
+from mlax_codegen.language import FUNCTIONS, TOTALS, is_of_numbers
 
-__all__ = ["SIGNS", "assignments_in", "calls_in", "in_short", "mentions", "names_in", "target_of"]
+__all__ = [
+    "SIGNS",
+    "assignments_in",
+    "calls_in",
+    "in_short",
+    "is_total",
+    "mentions",
+    "names_in",
+    "target_of",
+]
 
 SIGNS: dict[type[ast.operator], str] = {
     ast.Add: "+",
@@ -32,6 +41,11 @@ def names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
 def mentions(node: ast.AST, name: str) -> bool:
     """Whether equations read or assign a name."""
     return any(isinstance(part, ast.Name) and part.id == name for part in ast.walk(node))
+
+
+def is_total(node: ast.expr) -> bool:
+    """Whether a value is computed over all leaves, and so known to the phases that follow."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in TOTALS
 
 
 def in_short(node: ast.expr, instead: str) -> str:

@@ -242,7 +242,7 @@ def _declaration(name: str, value: Any, found: Any) -> str:
     if isinstance(found, ARRAYS):
         return (
             f"`{name}: Parameter = ...` if it is trained, `{name}: Variable = ...` if not, or, if it is a constant "
-            f"that is no part of the model, `{name}: ClassVar = ...`."
+            f"that does not belong to the model, `{name}: ClassVar = ...`."
         )
     kind = class_of(value).__name__
     if isinstance(value, (list, dict)):

@@ -1,4 +1,4 @@
-"""Static data as text, for checkpoints of other libraries: what `mlax.load` compares beside the arrays."""
+"""Static data as text, for checkpoints of other libraries: `mlax.load` compares it beside the arrays."""
 
 import json
 from typing import Any, cast
@@ -33,7 +33,7 @@ def check_static(saved: str, like: object) -> None:
 
     Args:
         saved: From `static_text`.
-        like: The tree into which arrays are to be restored: a model, a state, or what `jax.eval_shape` returns.
+        like: The tree into which arrays are to be restored: a model, a state, or the result of `jax.eval_shape`.
 
     Raises:
         LeafMismatchError: Static data differ. The message names each difference by its path.

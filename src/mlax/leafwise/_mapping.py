@@ -52,7 +52,7 @@ _UPDATES = Output()
 _TO_NEAREST = Rounding()
 
 
-# What a leaf gives of a total that is not a sum, and of which one of them is made with those of other leaves.
+# The part of one leaf in a total that is not a sum; `_joined` makes the total from the parts of all leaves.
 
 
 class _Norm(NamedTuple):
@@ -73,7 +73,7 @@ class _Smallest(NamedTuple):
 
 
 def total_norm(x: Array) -> Any:
-    """Return what `totals` takes in place of `x` for the Euclidean norm of all elements of all leaves.
+    """Return a value for `totals` that stands for the Euclidean norm of all elements of all leaves.
 
     It is right where the sum of squares overflows or underflows.
 
@@ -84,7 +84,7 @@ def total_norm(x: Array) -> Any:
 
 
 def total_mean(x: Array) -> Any:
-    """Return what `totals` takes in place of `x` for the mean of all elements of all leaves; 0 without elements.
+    """Return a value for `totals` that stands for the mean of all elements of all leaves; 0 without elements.
 
     Args:
         x: Any shape. A condition counts as 0 and 1.
@@ -93,19 +93,21 @@ def total_mean(x: Array) -> Any:
 
 
 def total_max(x: Array) -> Any:
-    """Return what `totals` takes in place of `x` for the largest element of all leaves; 0 without elements.
+    """Return a value for `totals` that stands for the largest element of all leaves; 0 without elements.
 
     Args:
         x: Any shape; of complex numbers, the real part.
     """
-    return _Largest(jnp.max(jnp.real(x), keepdims=True).reshape(1) if x.size else x.real.reshape(0))
+    return _Largest(_extreme(jnp.max, x))
 
 
 def total_min(x: Array) -> Any:
-    """Return what `totals` takes in place of `x` for the smallest element; otherwise as `total_max`."""
-    return _Smallest(
-        jnp.min(jnp.real(x), keepdims=True).reshape(1) if x.size else x.real.reshape(0)
-    )
+    """Return a value for `totals` that stands for the smallest element of all leaves; otherwise as `total_max`."""
+    return _Smallest(_extreme(jnp.min, x))
+
+
+def _extreme(function: Callable[..., Array], x: Array) -> Array:
+    return function(jnp.real(x), keepdims=True).reshape(1) if x.size else x.real.reshape(0)
 
 
 def count_all(tree: object) -> Array:
@@ -210,7 +212,7 @@ def reduce_leaves(
 
 
 def _joined(parts: list[Any]) -> Array:
-    """Return what the parts of all leaves make together."""
+    """Return the total of the parts of all leaves."""
     match parts[0]:
         case _Norm():
             return norm(jnp.stack([part.value for part in parts]))

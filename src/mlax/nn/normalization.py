@@ -35,8 +35,8 @@ def normalized(
 ) -> tuple[Array, Array, Array]:
     """Give an array mean 0 and variance 1, then scale and shift it.
 
-    `jax.jit` makes it one step for what transforms it, which has two effects. Tracing a norm again takes a third of the
-    time. And JAX adds both terms of the gradient of `x` here, before their sum is added to that of a residual
+    `jax.jit` makes it one operation for JAX, which has two effects. Tracing a norm again takes less than half
+    of the time. And JAX adds both terms of the gradient of `x` here, before their sum is added to that of a residual
     connection. Otherwise it adds the second one last, which has one number for many elements, and XLA takes that for so
     cheap that it does it again wherever the gradient is read, with the sums of all later blocks: work that grows with
     the square of the depth.
@@ -72,7 +72,7 @@ def scaled(
     eps: float,
     shape: _Axes = (-1,),
 ) -> Array:
-    """Return `x / sqrt(variance + eps) * scale + bias`, without what is None.
+    """Return `x / sqrt(variance + eps) * scale + bias`, without a scale or bias of None.
 
     Two habits make the gradient cheaper. The variance is computed from `x`, the same array: that saves a sum.
     And both factors are multiplied first: where they are numbers for a channel, that saves an array of the size of the

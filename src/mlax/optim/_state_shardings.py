@@ -5,6 +5,7 @@ from typing import Any
 import jax
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
+from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import leaves
 from mlax._shardings import abstract
 from mlax.tree import describe
@@ -12,6 +13,7 @@ from mlax.tree import describe
 __all__ = ["state_shardings"]
 
 
+@trimmed
 def state_shardings(optimizer: Any, weights: Any, shardings: Any) -> Any:
     """Return how the state of an optimizer is to be sharded, given how the weights are.
 
@@ -22,8 +24,8 @@ def state_shardings(optimizer: Any, weights: Any, shardings: Any) -> Any:
     the weight. Numbers and matrices for an axis are whole on each device.
 
     Args:
-        optimizer: What has an `init`: an optimizer, or one that wraps others.
-        weights: What `init` takes: a model, or any tree of arrays or of `jax.ShapeDtypeStruct`s.
+        optimizer: An optimizer, or one that wraps others.
+        weights: The argument of `init`: a model, or any tree of arrays or of `jax.ShapeDtypeStruct`s.
         shardings: A `jax.sharding.NamedSharding` for each array of the weights, as from `mlax.shardings`; or one for
             all.
 

@@ -16,7 +16,7 @@ CASES: dict[str, Bad] = {
         "like must be 'weights', not 'gradients'; leave it out for a single number",
         '"gradients"',
     ),
-    "argument under what is no option": Bad(
+    "argument under a condition on the shape": Bad(
         'when = "exact", symbol',
         'when = "ndim > 1", symbol',
         "14:38",
@@ -122,7 +122,7 @@ CASES: dict[str, Bad] = {
         'first = "interval"',
         'first = "interval"\nscalars = "c = b2"',
         "52:1",
-        "what `scalars` compute is known in each step; move them to a phase without `every`",
+        "`scalars` are computed in each step; move them to a phase without `every`",
         "scalars",
     ),
     "total at some steps": Bad(
@@ -196,7 +196,7 @@ CASES: dict[str, Bad] = {
         "'last' is a slot; a function can change it with changes = [\"last\"]",
         "last",
     ),
-    "changes that are no list": Bad(
+    "changes as a string": Bad(
         'changes = ["curvature"]',
         'changes = "curvature"',
         "60:11",
@@ -224,7 +224,7 @@ CASES: dict[str, Bad] = {
         "returns must be 'number', not 'array'; leave it out for a tree like the weights",
         '"array"',
     ),
-    "number that is no total": Bad(
+    "number without a total": Bad(
         "result = total_norm(w - last)",
         "result = w - last",
         "69:1",

@@ -3,7 +3,6 @@
 import ast
 from collections.abc import Sequence
 
-from mlax_codegen.checking.liveness import is_total
 from mlax_codegen.checking.trial.conditions import Conditions
 from mlax_codegen.checking.trial.intervals import SIZE, Interval, exactly, within_bounds
 from mlax_codegen.checking.trial.run import Known
@@ -37,6 +36,7 @@ from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import BlockCode, ExpressionCode
 from mlax_codegen.reading.mistakes import either_of
 from mlax_codegen.reading.spec import Phase
+from mlax_codegen.reading.trees import is_total
 
 __all__ = ["Equations"]
 

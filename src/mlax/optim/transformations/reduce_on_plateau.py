@@ -125,9 +125,8 @@ class ReduceOnPlateau(Wrapper[Inner, P]):
         improved = mean < factor * state.best - self.atol
         waited = jnp.where(improved, 0, state.waited + 1)
         resting = state.resting > 0
-        reduced = (
-            complete & ~resting & (waited >= self.patience)
-        )  # more if it was migrated from a longer patience
+        # After a migration from a longer patience, it may have waited longer.
+        reduced = complete & ~resting & (waited >= self.patience)
         smaller = jnp.maximum(state.scale * self.factor, self.min_scale)
         return state._replace(
             scale=jnp.where(reduced, smaller, state.scale),
