@@ -1,8 +1,8 @@
 """Leaves as matrices, and a matrix for each axis of a leaf.
 
-On a mesh of devices, what is multiplied or decomposed is first gathered on each device, once; results are whole on each
-device, too. Were they not, XLA would distribute the products on Auto axes, and gather the factors of each: 15 times for
-`orthogonalize`.
+On a mesh of devices, a matrix is gathered on each device before it is multiplied or decomposed, and results are whole
+on each device, too. Otherwise XLA would distribute the products on Auto axes, and gather the factors of each: 15 times
+for `orthogonalize`.
 """
 
 import functools
