@@ -149,7 +149,7 @@ class Function:
 
     @property
     def reduces(self) -> bool:
-        """Whether it makes one number of a whole array, or along the axes that `axis` or `but` say."""
+        """Whether it makes one number of a whole array, or along the axes that `axis`, `over` or `but` say."""
         return not self.static and any(parameter.name == "but" for parameter in self.parameters)
 
     @property
@@ -187,7 +187,7 @@ def _runtime(signature: str, latex: str, doc: str, shape: str = "") -> Function:
 
 
 def _reduction(name: str, code: str, latex: str, doc: str, first: str = "x") -> Function:
-    signature = f"{name}({first}, axis: static?, but: static?)"
+    signature = f"{name}({first}, axis: static?, over: static?, but: static?)"
     return Function(signature, code, latex, f"{doc}.", "mlax.leafwise")
 
 
@@ -260,14 +260,14 @@ _ALL = [
     _reduction("sum", "summed", r"\sum {0}", "Sum of all elements", "x: counted"),
     _reduction("mean", "mean", _operator("mean"), "Mean; 0 if there are no elements", "x: counted"),
     Function(
-        "max(x, other: static?, axis: static?, but: static?)",
+        "max(x, other: static?, axis: static?, over: static?, but: static?)",
         "largest",
         r"\max {0}||\max({0}, {1})",
         "Largest element; 0 if there are no elements. Of two static numbers, `max(a, b)`, the larger.",
         "mlax.leafwise",
     ),
     Function(
-        "min(x, other: static?, axis: static?, but: static?)",
+        "min(x, other: static?, axis: static?, over: static?, but: static?)",
         "smallest",
         r"\min {0}||\min({0}, {1})",
         "Smallest element; 0 if there are no elements. Of two static numbers, `min(a, b)`, the smaller.",
@@ -309,9 +309,9 @@ _ALL = [
         "The shape without one of its axes.",
     ),
     _runtime(
-        "reduced(shape: sizes, axis: static?, but: static?) -> sizes",
+        "reduced(shape: sizes, over: static?, but: static?) -> sizes",
         _operator("reduced"),
-        "The shape of `sum(x, axis)`, or of `sum(x, but=axis)`: the axes that are summed over have length 1.",
+        "The shape of `sum(x, over=axis)`, or of `sum(x, but=axis)`: the axes that are summed over have length 1.",
     ),
     _runtime(
         "vectors(shape: sizes) -> shapes",

@@ -56,18 +56,7 @@ from typing import Annotated, Generic, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import (
-    Output,
-    abs2,
-    map_leaves,
-    mean,
-    outer_mean,
-    reshape,
-    rms,
-    sqrt,
-    two_axes,
-    without,
-)
+from mlax.leafwise import Output, abs2, map_leaves, mean, outer_mean, rms, sqrt, two_axes, without
 from mlax.optimizer import (
     Float,
     Number,
@@ -354,8 +343,8 @@ def _leaf(
     if h.factored and axes:
         assert isinstance(row, Array)  # for type checkers
         assert isinstance(column, Array)
-        row = decay * row + (1 - decay) * reshape(mean(s, axes[1]), without(g.shape, axes[1]))
-        column = decay * column + (1 - decay) * reshape(mean(s, axes[0]), without(g.shape, axes[0]))
+        row = decay * row + (1 - decay) * mean(s, axes[1])
+        column = decay * column + (1 - decay) * mean(s, axes[0])
         second = (
             outer_mean(row, column, axes)
             if h.eps_in == "square"

@@ -344,7 +344,7 @@ class Equations:
         given = {p.name: value for p, value in FUNCTIONS["sum"].given(call) if p.name != "x"}
         for word, axis in given.items():
             number = "" if isinstance(axis, ast.Subscript) else "axis "
-            over = f" over {number}" if word == "axis" else " over all axes but "
+            over = " over all axes but " if word == "but" else f" over {number}"
             return rf"\text{{{over}}} {self.tex(axis, inline=True)}"
         return ""
 

@@ -130,13 +130,13 @@ def _v_shape(h: CAME, shape: Shape) -> Shape | list[Shape]:
 def _row_and_far_row_shape(h: CAME, shape: Shape) -> Shape | list[Shape]:
     """Return the shape of what `row` and `far_row` has for a leaf of a shape; [] for none."""
     factored = len(shape) > 1
-    return reduced(shape, -1) if factored else []
+    return reduced(shape, over=-1) if factored else []
 
 
 def _column_and_far_column_shape(h: CAME, shape: Shape) -> Shape | list[Shape]:
     """Return the shape of what `column` and `far_column` has for a leaf of a shape; [] for none."""
     factored = len(shape) > 1
-    return reduced(shape, -2) if factored else []
+    return reduced(shape, over=-2) if factored else []
 
 
 @exportable
@@ -156,17 +156,17 @@ class State(NamedTuple, Generic[Weights]):
     """Second moment. Same structure as the weights; () for a leaf if `factored`. `Int8` leaves with
     int8: see `optim.slot_values`."""
     row: Annotated[Entries, _row_and_far_row_shape]
-    """Mean of the second moment along the last axis. Shape reduced(shape, -1) for each leaf; () for
-    a leaf if `not factored`. Never in eight bits: not of the shape of the weights."""
+    """Mean of the second moment along the last axis. Shape reduced(shape, over=-1) for each leaf;
+    () for a leaf if `not factored`. Never in eight bits: not of the shape of the weights."""
     column: Annotated[Entries, _column_and_far_column_shape]
-    """Mean of the second moment along the last axis but one. Shape reduced(shape, -2) for each
+    """Mean of the second moment along the last axis but one. Shape reduced(shape, over=-2) for each
     leaf; () for a leaf if `not factored`. Never in eight bits: not of the shape of the weights."""
     far_row: Annotated[Entries, _row_and_far_row_shape]
-    """Mean squared distance along the last axis. Shape reduced(shape, -1) for each leaf; () for a
-    leaf if `not factored`. Never in eight bits: not of the shape of the weights."""
-    far_column: Annotated[Entries, _column_and_far_column_shape]
-    """Mean squared distance along the last axis but one. Shape reduced(shape, -2) for each leaf; ()
+    """Mean squared distance along the last axis. Shape reduced(shape, over=-1) for each leaf; ()
     for a leaf if `not factored`. Never in eight bits: not of the shape of the weights."""
+    far_column: Annotated[Entries, _column_and_far_column_shape]
+    """Mean squared distance along the last axis but one. Shape reduced(shape, over=-2) for each
+    leaf; () for a leaf if `not factored`. Never in eight bits: not of the shape of the weights."""
     hyperparameters: CAME
     """All other hyperparameters. Static; only those given as arrays are leaves."""
 
@@ -287,9 +287,9 @@ def _leaf(
     if factored:
         assert isinstance(row, Array)  # for type checkers
         assert isinstance(column, Array)
-        row = h.b2 * row + (1 - h.b2) * mean(s, -1)
-        column = h.b2 * column + (1 - h.b2) * mean(s, -2)
-        root = sqrt(row) / sqrt(mean(row, -2)) * sqrt(column)
+        row = h.b2 * row + (1 - h.b2) * mean(s, over=-1)
+        column = h.b2 * column + (1 - h.b2) * mean(s, over=-2)
+        root = sqrt(row) / sqrt(mean(row, over=-2)) * sqrt(column)
     else:
         assert isinstance(v, Array)
         v = h.b2 * v + (1 - h.b2) * s
@@ -303,9 +303,9 @@ def _leaf(
         far = abs2(u - m) + h.eps2
         assert isinstance(far_row, Array)
         assert isinstance(far_column, Array)
-        far_row = h.b3 * far_row + (1 - h.b3) * mean(far, -1)
-        far_column = h.b3 * far_column + (1 - h.b3) * mean(far, -2)
-        far_root = sqrt(far_row) / sqrt(mean(far_row, -2)) * sqrt(far_column)
+        far_row = h.b3 * far_row + (1 - h.b3) * mean(far, over=-1)
+        far_column = h.b3 * far_column + (1 - h.b3) * mean(far, over=-2)
+        far_root = sqrt(far_row) / sqrt(mean(far_row, over=-2)) * sqrt(far_column)
         direction = m / far_root
     update = -learning_rate * (direction + weight_decay * w)
     return update, m, v, row, column, far_row, far_column

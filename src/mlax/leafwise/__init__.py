@@ -5,7 +5,7 @@ Generated optimizers contain plain arithmetic for one leaf, without casts. `map_
 once, as an `Output` says. The other functions are for use in such arithmetic, by subject:
 
 * elementwise: `abs2`, `cbrt`, `clip`, `magnitude`, `real`, `sigmoid`, `softplus`, `sqrt`
-* a leaf as a whole, or along some axes, which then have length 1: `summed`, `mean`, `largest`, `smallest`, `norm`,
+* a leaf as a whole, or along some axes: `summed`, `mean`, `largest`, `smallest`, `norm`,
   `rms`, `std`; of weights and a direction: `trust_ratio`
 * shapes, before anything is computed: `two_largest_axes`, `two_axes`, `without`, `product`,
   `reduced`, `vectors`, `matrices`

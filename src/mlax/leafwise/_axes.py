@@ -70,20 +70,20 @@ def without(shape: Shape, axis: int) -> Shape:
     return shape[:position] + shape[position + 1 :]
 
 
-def reduced(shape: Shape, axis: int | None = None, but: int | None = None) -> Shape:
-    """Return the shape of a sum along an axis, or along all axes but one: these axes have length 1.
+def reduced(shape: Shape, over: int | None = None, but: int | None = None) -> Shape:
+    """Return the shape of a sum over an axis, or over all axes but one: these axes have length 1.
 
     Args:
         shape: The shape of a leaf.
-        axis: The axis that is summed over.
+        over: The axis that is summed over.
         but: Instead: the one that is not.
 
     Raises:
-        ValueError: Neither an axis nor `but` is given, or both are.
+        ValueError: Neither `over` nor `but` is given, or both are.
     """
-    if (axis is None) == (but is None):
-        raise ValueError(f"reduced: expected an axis or `but`, got axis {axis} and but {but}")
-    position = range(len(shape))[axis if axis is not None else but or 0]
+    if (over is None) == (but is None):
+        raise ValueError(f"reduced: expected `over` or `but`, got over {over} and but {but}")
+    position = range(len(shape))[over if over is not None else but or 0]
     return tuple(1 if (i == position) is (but is None) else n for i, n in enumerate(shape))
 
 
@@ -138,7 +138,7 @@ def outer_mean(
         divided by: products that underflow become the smallest normal number.
     """
     first, second = axes
-    total = mean(row, first - (second < first))
+    total = mean(row, over=first - (second < first))
     total = jnp.where(total > 0, total, 1.0) if min_mean is None else jnp.maximum(total, min_mean)
     total = jnp.expand_dims(total, second)
     row, column = jnp.expand_dims(row, second), jnp.expand_dims(column, first)

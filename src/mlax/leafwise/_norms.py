@@ -18,64 +18,75 @@ Axes: TypeAlias = int | tuple[int, ...] | None
 """One axis or several, counted from either end; None for all of them."""
 
 
-def _axes(x: Array, axis: Axes, but: int | None) -> Axes:
-    """Return the axes to reduce: those given, or all but one."""
+def _axes(x: Array, axis: Axes, over: Axes, but: int | None) -> tuple[Axes, bool]:
+    """Return the axes to reduce, and whether they stay, with length 1."""
+    if [axis, over, but].count(None) < 2:
+        raise ValueError(
+            f"expected one of axis, over and but, got axis {axis}, over {over} and but {but}"
+        )
     if but is None:
-        return axis
-    if axis is not None:
-        raise ValueError(f"expected an axis or `but`, got both: axis {axis} and but {but}")
+        return (axis, False) if over is None else (over, True)
     kept = range(x.ndim)[but]
-    return tuple(i for i in range(x.ndim) if i != kept)
+    return tuple(i for i in range(x.ndim) if i != kept), True
 
 
-def summed(x: Array, axis: Axes = None, but: int | None = None) -> Array:
-    """Return the sum of all elements, or along some axes, which then have length 1.
+def summed(x: Array, axis: Axes = None, over: Axes = None, but: int | None = None) -> Array:
+    """Return the sum of all elements, or along some axes.
 
     Args:
         x: Any shape. A condition counts as 0 and 1; of conditions, the result adapts to other dtypes as a
             Python number does.
-        axis: The axes to sum over.
-        but: Instead: sum over all axes but this one.
+        axis: The axes to sum over, which the result does not have.
+        over: Instead: the axes to sum over, which have length 1 in the result.
+        but: Instead: the axis to keep; all others have length 1 in the result.
     """
-    axes = _axes(x, axis, but)
-    total = jnp.sum(x, axis=axes, keepdims=axes is not None)
+    axes, stay = _axes(x, axis, over, but)
+    total = jnp.sum(x, axis=axes, keepdims=stay)
     if x.dtype != bool:
         return total
     with jax.numpy_dtype_promotion("standard"):  # a number that adapts, as Python's do
         return 1.0 * total
 
 
-def mean(x: Array, axis: Axes = None, but: int | None = None) -> Array:
+def mean(x: Array, axis: Axes = None, over: Axes = None, but: int | None = None) -> Array:
     """Return the mean of all elements, or along some axes as `summed` does; 0 if there are no elements."""
-    total = summed(x, axis, but)
+    total = summed(x, axis, over, but)
     return total / float(x.size // total.size) if x.size else jnp.zeros_like(total)
 
 
-def largest(x: Array, axis: Axes = None, but: int | None = None) -> Array:
+def largest(x: Array, axis: Axes = None, over: Axes = None, but: int | None = None) -> Array:
     """Return the maximum of all elements, or along some axes as `summed` does; 0 if there are no elements.
 
     Args:
         x: Real, any shape.
-        axis: The axes to take the maximum over.
-        but: Instead: all axes but this one.
+        axis: As in `summed`.
+        over: As in `summed`.
+        but: As in `summed`.
     """
-    return _extreme(jnp.max, x, axis, but)
+    return _extreme(jnp.max, x, axis, over, but)
 
 
-def smallest(x: Array, axis: Axes = None, but: int | None = None) -> Array:
+def smallest(x: Array, axis: Axes = None, over: Axes = None, but: int | None = None) -> Array:
     """Return the minimum of all elements, or along some axes; otherwise as `largest`."""
-    return _extreme(jnp.min, x, axis, but)
+    return _extreme(jnp.min, x, axis, over, but)
 
 
-def _extreme(function: Any, x: Array, axis: Axes, but: int | None) -> Array:
-    axes = _axes(x, axis, but)
+def _extreme(function: Any, x: Array, axis: Axes, over: Axes, but: int | None) -> Array:
     if not x.size:
-        return jnp.zeros_like(summed(x, axes))
-    result: Array = function(x, axis=axes, keepdims=axes is not None)
+        return jnp.zeros_like(summed(x, axis, over, but))
+    axes, stay = _axes(x, axis, over, but)
+    result: Array = function(x, axis=axes, keepdims=stay)
     return result
 
 
-def norm(x: Array, axis: Axes = None, but: int | None = None, *, dtype: Any = None) -> Array:
+def norm(
+    x: Array,
+    axis: Axes = None,
+    over: Axes = None,
+    but: int | None = None,
+    *,
+    dtype: Any = None,
+) -> Array:
     """Return the Euclidean norm of all elements, √Σ|xᵢ|²: shape (); or that along some axes, as `summed` does.
 
     If squares would overflow or underflow (in float32 those of 1e20 and 1e-25 would), the elements
@@ -83,14 +94,15 @@ def norm(x: Array, axis: Axes = None, but: int | None = None, *, dtype: Any = No
 
     Args:
         x: Any shape.
-        axis: The axes to sum over.
-        but: Instead: sum over all axes but this one.
+        axis: As in `summed`.
+        over: As in `summed`.
+        but: As in `summed`.
         dtype: The dtype to compute in, and of the result; None for that of `x`.
     """
-    axes = _axes(x, axis, but)
+    axes, stay = _axes(x, axis, over, but)
     wide = x.dtype if dtype is None else dtype
     length = _scaled(x.astype(wide), axes) if x.size < _LARGE else _length(x, wide, axes)
-    return length.astype(wide)
+    return (length if stay or axes is None else length.squeeze(axes)).astype(wide)
 
 
 _LARGE = 2**14
@@ -102,7 +114,7 @@ LAMB's on leaves of 1 kB."""
 def _length(x: Array, dtype: Any, axes: Axes) -> Array:
     magnitudes = jnp.abs(x.astype(dtype))
     # Not `square`: its derivative is 2 * x, and if that overflows, it times a cotangent of zero is NaN.
-    total = summed(magnitudes * magnitudes, axes)
+    total = summed(magnitudes * magnitudes, over=axes)
     # Below this, squares that underflowed may matter more than rounding errors.
     smallest = x.size // total.size * smallest_number(total.dtype) / epsilon(total.dtype)
     lost = jnp.any((total <= smallest) | (total > largest_number(total.dtype)))
@@ -118,7 +130,7 @@ def _length(x: Array, dtype: Any, axes: Axes) -> Array:
 def _scaled(x: Array, axes: Axes) -> Array:
     magnitudes = jnp.abs(x)
     scale = scale_of(magnitudes, axes)
-    total = summed(jnp.square(magnitudes / scale), axes)
+    total = summed(jnp.square(magnitudes / scale), over=axes)
     # Not `total > 0`: XLA's maximum of many elements may ignore a NaN, but their sum does not.
     zero = total == 0
     root = jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, total)))
@@ -133,24 +145,25 @@ def scale_of(x: Array, axes: Axes = None) -> Array:
     """
     # XLA multiplies by the reciprocal of a scalar divisor: that has to be a normal number as well.
     smallest_scale = smallest_number(x.dtype)
-    magnitude = largest(jnp.abs(x), axes)
+    magnitude = largest(jnp.abs(x), over=axes)
     scale = jnp.clip(magnitude, smallest_scale, 0.5 / smallest_scale)
     # At 0, the square of that reciprocal, which a second derivative contains, would overflow.
     return lax.stop_gradient(jnp.where(magnitude == 0, 1.0, scale))
 
 
-def rms(x: Array, axis: Axes = None, but: int | None = None) -> Array:
+def rms(x: Array, axis: Axes = None, over: Axes = None, but: int | None = None) -> Array:
     """Return the root mean square, ‖x‖ / √n: shape (), or along some axes as `summed` does; 0 without elements.
 
     Adafactor clips and scales by it: Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235
     """
-    length = norm(x, axis, but)
+    length = norm(x, axis, over, but)
     return length / math.sqrt(max(x.size // max(length.size, 1), 1))
 
 
-def std(x: Array, axis: Axes = None, but: int | None = None) -> Array:
+def std(x: Array, axis: Axes = None, over: Axes = None, but: int | None = None) -> Array:
     """Return the standard deviation, the root mean square of the distances from the mean, as `rms` does."""
-    return rms(x - mean(x, axis, but), axis, but)
+    center = mean(x, over=over if axis is None else axis, but=but)
+    return rms(x - center, axis, over, but)
 
 
 def trust_ratio(

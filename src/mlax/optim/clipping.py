@@ -210,7 +210,7 @@ def _unit_norms(x: Array) -> Array:
     axes: Sequence[int] = range(x.ndim)
     if sum(size != 1 for size in x.shape) > 1:
         axes = (0,) if x.ndim <= 3 else range(x.ndim - 1)
-    return norm(x, tuple(axes)).real
+    return norm(x, over=tuple(axes)).real
 
 
 # Their public place, which error messages name.

@@ -1188,7 +1188,7 @@ CASES: dict[str, Bad] = {
         "abs2(g)",
         "abs2(g) * mean(g, 0, but=0)",
         "29:35",
-        "mean takes an axis or `but`, not both",
+        "mean takes only one of axis, over and but",
         "mean(g, 0, but=0)",
     ),
     "all axes but one that is missing": Bad(
@@ -1235,7 +1235,7 @@ CASES: dict[str, Bad] = {
         'v = { init = "zeros",',
         'v = { init = "zeros", shape = "reduced(shape)",',
         "18:32",
-        "reduced takes an axis, or `but` and the axis that stays",
+        "reduced takes `over` and the axis that is summed over, or `but` and the axis that stays",
         "reduced(shape)",
     ),
     "slot of a reduced shape": Bad(
@@ -1766,7 +1766,7 @@ CASES: dict[str, Bad] = {
         "update = -learning_rate * direction",
         "update = -mean(learning_rate * direction, 0) if ndim > 0 else direction",
         "35:10",
-        "'update' must have the shape of the leaf, but this has shape (1), for leaves with 1 axis",
+        "'update' must have the shape of the leaf, but this is a single number, for leaves with 1 axis",
         "-mean(learning_rate * direction, 0) if ndim > 0 else direction",
     ),
     "norm of a number": Bad(

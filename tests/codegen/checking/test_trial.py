@@ -19,7 +19,7 @@ from tests.codegen.checking.changed import analysis
         "every(2, direction, g)",
         "orthogonalize(direction) if ndim >= 2 else direction",
         "sum(direction) if ndim == 0 else direction",
-        "direction / mean(direction, 0) if ndim >= 1 else direction",
+        "direction / mean(direction, over=0) if ndim >= 1 else direction",
         "(max(direction) if nesterov else 1) * direction",
     ],
 )

@@ -267,19 +267,24 @@ class Call:
         return None
 
     def reduced(self, name: str, found: Mapping[str, Value], x: Value) -> Value:
-        """Return what a reduction makes of an array, or `reduced` of a shape: the reduced axes have length 1."""
-        given = [word for word in ("axis", "but") if word in found]
-        if len(given) == 2:
-            self.wrong(f"{name} takes an axis or `but`, not both")
+        """Return what a reduction makes of an array, or `reduced` of a shape."""
+        given = [word for word in ("axis", "over", "but") if word in found]
+        if len(given) > 1:
+            self.wrong(f"{name} takes only one of axis, over and but")
         elif not given and name == "reduced":
-            self.wrong("reduced takes an axis, or `but` and the axis that stays")
+            self.wrong(
+                "reduced takes `over` and the axis that is summed over, or `but` and the axis that stays"
+            )
         dims = as_dims(x) if isinstance(x, Sizes) else dims_of(x)
         if not given:
             return SCALAR
         if dims is None:
             return None if name == "reduced" else ANY_ARRAY
         one = self.axis("axis", found[given[0]], len(dims))
-        ones = [one is not None and (i == one) is (given == ["axis"]) for i in range(len(dims))]
+        if given[0] == "axis":  # which is dropped
+            rest = (None,) * max(0, len(dims) - 1)
+            return Array(rest if one is None else dims[:one] + dims[one + 1 :])
+        ones = [one is not None and (i == one) is (given == ["over"]) for i in range(len(dims))]
         if not isinstance(x, Sizes):
             lengths = [None if one is None else length for length in dims]
             return Array(tuple("1" if is_1 else n for is_1, n in zip(ones, lengths, strict=True)))
