@@ -25,6 +25,12 @@ examples: .venv/examples ## train a convolutional, a recurrent and a language mo
 	@$(bin)/python examples/language_model.py
 	@$(bin)/python examples/fine_tuning.py
 
+distributed: .venv/examples ## train the language model on 8 simulated devices, then in two processes; go on with fewer
+	@$(bin)/python examples/distributed.py --devices 8 --until 120
+	@$(bin)/python examples/distributed.py --devices 4
+	@$(bin)/python examples/processes.py 2 examples/distributed.py --devices 4 --until 120
+	@$(bin)/python examples/distributed.py --devices 1
+
 test: lint types suite versions ## everything that has to hold: lint, types, tests
 
 quick: lint ## an answer in three minutes: lint, and the tests that other Pythons run too
@@ -83,4 +89,4 @@ clean: ## remove what the other targets made, the environments too
 	@.ci/environment .venv $*
 
 FORCE:
-.PHONY: help train precision examples test quick lint structure types mistakes suite versions latest oldest lock bench generate format clean FORCE
+.PHONY: help train precision examples distributed test quick lint structure types mistakes suite versions latest oldest lock bench generate format clean FORCE

@@ -4,8 +4,10 @@ import dataclasses
 import functools
 import importlib
 import itertools
+import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -302,6 +304,35 @@ def test_language_model_writes_resumes_and_is_fine_tuned(
     same = jax.tree.map(jnp.array_equal, tuned, whole)
     assert same.norm.scale.data
     assert not same.blocks.block.attention.query.data
+
+
+def test_a_run_of_two_processes_goes_on_in_one_as_if_it_had_never_been_stopped(
+    example: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In short: a small model, two steps in two processes with two devices each, then two on one device."""
+    small = {"LENGTH": 16, "FEATURES": 16, "DEPTH": 1, "STEPS": 4, "EVERY": 2}
+    distributed, processes = example("distributed"), example("processes")
+    for name, value in small.items():
+        monkeypatch.setattr(distributed, name, value)
+    whole = distributed.train(4)
+    assert "0%|" in capsys.readouterr().err, "no progress bar"
+    shutil.rmtree(distributed.FOLDER)
+    code = f"import distributed; vars(distributed).update({small}); distributed.main()"
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "examples"), prepend=os.pathsep)
+    processes.run(2, ["-c", code, "--devices", "2", "--until", "2"], seconds=120)
+    resumed = distributed.train(4)
+    assert abs(resumed - whole) < 1e-6
+    printed = capsys.readouterr().out
+    assert "Resuming after 2 steps from out/distributed" in printed
+    assert re.search(r"^embedding.kernel .*P\('data',\) .*\(128, 16\)$", printed, re.M)
+    with pytest.raises(RuntimeError, match=r"the processes ended with .*1"):
+        processes.run(
+            2, ["-c", "import sys, time; time.sleep(60 * int(sys.argv[-1])); sys.exit(1)"]
+        )
+    with pytest.raises(TimeoutError, match="not at the end after 0 s"):
+        processes.run(2, ["-c", "import time; time.sleep(60)"], seconds=0)
 
 
 def interrupting(function: Callable[..., Any], call: int) -> Callable[..., Any]:
