@@ -8,7 +8,7 @@ simulated devices and goes on with four, then in two processes and goes on with 
     python examples/distributed.py --devices 4
     python examples/processes.py 2 examples/distributed.py --devices 4 --until 120
 
-On accelerators leave out `--devices`. docs/distributed.md explains each step.
+On accelerators leave out `--devices`.
 """
 
 import argparse
