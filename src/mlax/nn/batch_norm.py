@@ -1,7 +1,7 @@
 """`BatchNorm`: a norm over the examples of a batch."""
 
 from dataclasses import KW_ONLY
-from typing import Self
+from typing import Any, Self
 
 import jax
 from jaxtyping import Array, Float
@@ -12,7 +12,7 @@ from mlax._module.module import Module
 from mlax._module.nodes import Parameter, Variable
 from mlax.nn._fields import AxisNames, check_dtype, made, small, wide
 from mlax.nn.init import ones, zeros
-from mlax.nn.normalization import array_of, normalized, scaled
+from mlax.nn.normalization import array_of, factor_of, scaled
 
 __all__ = ["BatchNorm"]
 
@@ -87,9 +87,7 @@ class BatchNorm(Module):
                 'mlax.training(model, batch_axis_name="batch") under jax.vmap(..., axis_name="batch").'
             )
         space = tuple(range(x.ndim - 1))
-        y, mean, variance = normalized(
-            y, scale, bias, axes=space, eps=self.eps, batch_axis_name=batch_axis_name
-        )
+        y, mean, variance = _normalized(space, batch_axis_name, self.eps, y, scale, bias)
         return y.astype(x.dtype), self.replace(
             mean=self._running(self.mean, mean), variance=self._running(self.variance, variance)
         )
@@ -98,6 +96,61 @@ class BatchNorm(Module):
         self, before: Variable[Float[Array, "channels"]], new: Array
     ) -> Variable[Float[Array, "channels"]]:
         return before.with_data(_mixed(before.data, new, self.momentum))
+
+
+def _normalized_as_written(
+    axes: tuple[int, ...],
+    names: AxisNames,
+    eps: float,
+    x: Array,
+    scale: Array | None,
+    bias: Array | None,
+) -> tuple[Array, Array, Array]:
+    mean = _mean(x, axes, names)
+    x = x - mean
+    variance = _mean(jax.lax.square(x), axes, names)
+    return scaled(x, variance, scale, bias, eps), mean, variance
+
+
+_differentiable: Any = jax.custom_jvp(_normalized_as_written, nondiff_argnums=(0, 1, 2))
+
+
+@_differentiable.defjvp
+def _derivative(
+    axes: tuple[int, ...],
+    names: AxisNames,
+    eps: float,
+    primals: tuple[Array, Array | None, Array | None],
+    tangents: tuple[Array, Array | None, Array | None],
+) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
+    """Differentiate so that the gradient sums over the batch twice: for the scale and for the bias.
+
+    What is the same for the whole batch is put together first, in `shift`, which has the sum of the bias. JAX on its own
+    sums a third time, for the mean, and writes an array of the size of the input for that.
+    """
+    x, scale, bias = primals
+    dx, dscale, dbias = tangents
+    y, mean, variance = _normalized_as_written(axes, names, eps, x, scale, bias)
+    x = x - mean
+    dmean = _mean(dx, axes, names)
+    dvariance = 2 * _mean(x * dx, axes, names)
+    factor, dfactor = jax.jvp(
+        lambda variance, scale: factor_of(variance, scale, eps),
+        (variance, scale),
+        (dvariance, dscale),
+    )
+    shift = -factor * dmean
+    if dbias is not None:
+        shift += wide(dbias)
+    return (y, mean, variance), (dx * factor + x * dfactor + shift, dmean, dvariance)
+
+
+_normalized: Any = jax.jit(_differentiable, static_argnums=(0, 1, 2))
+
+
+def _mean(x: Array, axes: tuple[int, ...], names: AxisNames) -> Array:
+    mean = x.mean(axes)
+    return mean if names == () else jax.lax.pmean(mean, names)
 
 
 @jit(static_argnums=2)

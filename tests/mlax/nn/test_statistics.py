@@ -131,6 +131,32 @@ def test_norms_far_from_zero_in_narrow_dtypes(dtype: Any) -> None:
         )
 
 
+@pytest.mark.parametrize("options", [{}, {"scale": None}, {"bias": None}], ids=str)
+def test_batch_norm_has_the_first_and_second_derivatives_of_its_formula(options: Any) -> None:
+    def layer(model: Any, xs: Any) -> Any:
+        return training(model, xs)[0]
+
+    def formula(model: Any, xs: Any) -> Any:
+        y = (xs - xs.mean((0, 1))) / jnp.sqrt(xs.var((0, 1)) + 1e-5)
+        y = y if model.inner.scale is None else y * model.inner.scale.data
+        return y if model.inner.bias is None else y + model.inner.bias.data
+
+    def derivatives(of: Any) -> Any:
+        def loss(weights: Any, xs: Any) -> Any:
+            return jnp.sum(of(weights.combine(rest), xs) ** 3 * factors)
+
+        gradient = jax.grad(loss, (0, 1))
+        again = jax.grad(lambda *args: sum(map(jnp.sum, jax.tree.leaves(gradient(*args)))), (0, 1))
+        forward = jax.jvp(gradient, (weights, xs), (weights, factors))[1]
+        return gradient(weights, xs), again(weights, xs), forward
+
+    with jax.enable_x64(True):
+        xs, factors = (jnp.asarray(np.random.default_rng(i).normal(size=(6, 5, 3))) for i in (0, 1))
+        model = mlax.set_up(nn.Batched(nn.BatchNorm(**options)), xs, rng=KEY)
+        weights, rest = model.partition()
+        same(jax.jit(lambda: derivatives(layer))(), jax.jit(lambda: derivatives(formula))(), 1e-10)
+
+
 @pytest.mark.parametrize("norm", [nn.LayerNorm, nn.BatchNorm])
 def test_the_work_of_gradients_grows_with_the_depth_and_not_with_its_square(norm: Any) -> None:
     def loss(model: Any, xs: Array) -> Array:
