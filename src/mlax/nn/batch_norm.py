@@ -112,10 +112,6 @@ def _normalized_as_written(
     return scaled(x, variance, scale, bias, eps), mean, variance
 
 
-_differentiable: Any = jax.custom_jvp(_normalized_as_written, nondiff_argnums=(0, 1, 2))
-
-
-@_differentiable.defjvp
 def _derivative(
     axes: tuple[int, ...],
     names: AxisNames,
@@ -125,8 +121,8 @@ def _derivative(
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
     """Differentiate so that the gradient sums over the batch twice: for the scale and for the bias.
 
-    What is the same for the whole batch is put together first, in `shift`, which has the sum of the bias. JAX on its own
-    sums a third time, for the mean, and writes an array of the size of the input for that.
+    What is the same for the whole batch is put together first, in `shift`: its gradient is the sum for the bias. JAX on
+    its own sums a third time, for the mean, and writes an array of the size of the input for that.
     """
     x, scale, bias = primals
     dx, dscale, dbias = tangents
@@ -145,6 +141,8 @@ def _derivative(
     return (y, mean, variance), (dx * factor + x * dfactor + shift, dmean, dvariance)
 
 
+_differentiable: Any = jax.custom_jvp(_normalized_as_written, nondiff_argnums=(0, 1, 2))
+_differentiable.defjvp(_derivative)
 _normalized: Any = jax.jit(_differentiable, static_argnums=(0, 1, 2))
 
 
