@@ -61,16 +61,7 @@ class _Number(NamedTuple):
 
 def _found(state: object) -> dict[str, _Number]:
     """Return the numbers in a state by path."""
-    found: dict[str, _Number] = {}
-    for path, node in states_in(state):
-        h = node.hyperparameters
-        for name, spec in specifications(class_of(h)).items():
-            if spec.schedulable and getattr(node, name) is not None:
-                number = _Number(getattr(node, name), getattr(h, name), spec)
-                found[dotted((*path, GetAttrKey(name)))] = number
-            elif getattr(h.outline, name) is LEAF:
-                number = _Number(getattr(h, name), None, spec)
-                found[dotted((*path, GetAttrKey("hyperparameters"), GetAttrKey(name)))] = number
+    found, injected = _own_numbers(state), dict[str, _Number]()
     for path, node in states_in(state, is_one=_is_injected):
         inside = dotted((*path, GetAttrKey("inner_state")))
         # In each step, these replace those of the optimizer inside.
@@ -81,7 +72,27 @@ def _found(state: object) -> dict[str, _Number]:
         for name, value in node.hyperparams.items():
             if jnp.issubdtype(jnp.result_type(value), jnp.floating):
                 place = dotted((*path, GetAttrKey("hyperparams"), DictKey(name)))
-                found[place] = _Number(jnp.asarray(value), schedules.get(name), None)
+                injected[place] = _Number(jnp.asarray(value), schedules.get(name), None)
+    return found | injected
+
+
+def all_numbers(state: object) -> set[str]:
+    """Return the paths of all numbers in a state, also of those that Optax replaces in each step."""
+    return {*_own_numbers(state), *_found(state)}
+
+
+def _own_numbers(state: object) -> dict[str, _Number]:
+    """Return the numbers that states of mlax hold, by path."""
+    found: dict[str, _Number] = {}
+    for path, node in states_in(state):
+        h = node.hyperparameters
+        for name, spec in specifications(class_of(h)).items():
+            if spec.schedulable and getattr(node, name) is not None:
+                number = _Number(getattr(node, name), getattr(h, name), spec)
+                found[dotted((*path, GetAttrKey(name)))] = number
+            elif getattr(h.outline, name) is LEAF:
+                number = _Number(getattr(h, name), None, spec)
+                found[dotted((*path, GetAttrKey("hyperparameters"), GetAttrKey(name)))] = number
     return found
 
 

@@ -117,13 +117,46 @@ def test_weights_are_distributed_differently_and_slots_have_another_dtype() -> N
     assert new.inner[0].step.unsafe_buffer_pointer() != new.inner[1].step.unsafe_buffer_pointer()
     back = optim.migrate(new, optim.Adam(1e-3), WEIGHTS)
     assert tree_equal(back.m["kernel"], state.m["kernel"])
-    # Two of one class continue each in its own place.
-    swapped = optim.MultiOptimizer(twice.optimizers, [lambda path, w: path == "kernel"])
-    stepped_state = twice.step(GRADIENTS, new, WEIGHTS)[1]
-    again = optim.migrate(
-        stepped_state._replace(inner=(new.inner[0], stepped_state.inner[1])), swapped, WEIGHTS
+    # Counts go with the weights, not with the place of the optimizer.
+    later = twice.step(GRADIENTS, new, WEIGHTS)[1]
+    uneven = later._replace(inner=(new.inner[0], later.inner[1]))
+    swapped = optim.MultiOptimizer(twice.optimizers[::-1], [lambda path, w: path == "bias"])
+    again = optim.migrate(uneven, optim.KeepNorm(swapped), WEIGHTS)
+    assert (again.inner.inner[0].step, again.inner.inner[1].step) == (4, 3)
+    line = r"step: inner\.0\.step \(3\) and inner\.1\.step \(4\) differ"
+    with pytest.raises(LeafMismatchError, match=line):
+        optim.migrate(uneven, optim.Adam(1e-3), WEIGHTS)
+    with pytest.raises(LeafMismatchError, match="may differ"):
+        jax.jit(lambda old: optim.migrate(old, optim.Adam(1e-3), WEIGHTS))(uneven)
+    with pytest.warns(UserWarning, match=line):
+        assert optim.migrate(uneven, optim.Adam(1e-3), WEIGHTS, strict=False).step == 3
+
+
+def test_counts_go_with_the_weights_where_there_are_no_slots() -> None:
+    parts = [optim.SGD(0.1, momentum=None), optim.SGD(0.2, momentum=None)]
+    state = optim.MultiOptimizer(parts, [is_kernel]).init(WEIGHTS)
+    state = mlax.at(state, lambda s: s.inner[0].step).set(jnp.int32(5))
+    swapped = optim.MultiOptimizer(parts, [lambda path, w: path == "bias"])
+    assert [part.step for part in optim.migrate(state, swapped, WEIGHTS).inner] == [0, 5]
+
+
+def test_the_report_names_what_continues_starts_and_is_dropped() -> None:
+    state = optim.AverageWeights(optim.SGD(0.1)).init(WEIGHTS)
+    new = optim.ClipGradients(
+        optim.MultiOptimizer([optim.SGD(0.2), optim.Frozen()], [is_kernel]), max_norm=1.0
     )
-    assert (again.inner[0].step, again.inner[1].step) == (3, 4)
+    told: list[str] = []
+    with pytest.warns(UserWarning, match=r"velocity\.bias: float32\[2\], only in the old state"):
+        optim.migrate(state, new, WEIGHTS, strict=False, report=told.append)
+    lines = told[0].split("\n  ")
+    for line in (
+        "step starts as in init",
+        "inner.inner.0.velocity continues inner.velocity",
+        "inner.inner.0.step continues inner.step",
+        "average is dropped",
+        "inner.velocity.bias is dropped",
+    ):
+        assert line in lines
 
 
 def test_what_does_not_continue_is_named() -> None:
@@ -178,6 +211,9 @@ def test_a_class_takes_the_place_of_another() -> None:
         optim.migrate(state, optim.AdamW(), WEIGHTS, replaced={optim.SGD: optim.AdamW})
     with pytest.raises(LeafMismatchError, match=r"v_max\.bias: .* nothing in the old state"):
         optim.migrate(state, optim.AMSGrad(), WEIGHTS, replaced={optim.Adam: optim.AMSGrad})
+    state = stepped(optim.AMSGrad())
+    with pytest.raises(LeafMismatchError, match=r"v_max\.bias: .* only in the old state"):
+        optim.migrate(state, optim.Adam(), WEIGHTS, replaced={optim.AMSGrad: optim.Adam})
 
 
 def test_floats_given_as_arrays_are_numbers() -> None:

@@ -154,6 +154,10 @@ class MultiOptimizer(Transformation):
 
         return answers("MultiOptimizer.filters", group, trainable(weights))
 
+    def parts(self, weights: T) -> list[T]:
+        """Return the weights of each optimizer: the tree with None in place of all others."""
+        return self._split(weights, self.groups(weights))
+
     def _given(self, arguments: Arguments, groups: Any) -> list[Arguments]:
         """Return the keyword arguments for each optimizer: of trees like the weights, its part."""
         given: list[dict[str, Any]] = [dict(arguments) for _ in self.optimizers]
