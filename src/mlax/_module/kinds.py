@@ -40,7 +40,14 @@ from mlax._module.flattening import Flattened, is_flattened
 from mlax._module.nodes import ENode
 from mlax.tree import are_namesakes, describe
 
-__all__ = ["AnnotationMismatchError", "check_kinds", "form_of"]
+__all__ = [
+    "NUMBERS",
+    "UNIONS",
+    "AnnotationMismatchError",
+    "check_kinds",
+    "form_of",
+    "is_scalar_type",
+]
 
 
 class AnnotationMismatchError(TypeError):
@@ -125,11 +132,11 @@ def _field(cls: Any, name: str, annotation: Any) -> _Field:
     return _Field(name, annotation, owner, form_of(annotation).sure, may_be_none)
 
 
-_UNIONS = (typing.Union, types.UnionType)
+UNIONS = (typing.Union, types.UnionType)
 _CONTAINERS = (tuple, list, dict, frozenset, Container)
 
 # Python's numeric tower, which checkers know, and NumPy's scalars, which behave the same.
-_NUMBERS: dict[Any, Any] = {
+NUMBERS: dict[Any, Any] = {
     bool: (bool, np.bool_),
     int: numbers.Integral,
     float: numbers.Real,
@@ -154,25 +161,26 @@ class Form(NamedTuple):
     sure: frozenset[type]
 
 
-_forms: dict[Any, Form] = {}
+_forms: dict[Any, Form] = {}  # by class and annotation, as jnp.float32 == np.float32
 
 
 def form_of(annotation: Any) -> Form:
     """Return the form of an annotation. It is found once and kept: this runs for each item of each value."""
+    key = class_of(annotation), annotation
     try:
-        return _forms[annotation]
+        return _forms[key]
     except (KeyError, TypeError):  # not seen before, or not hashable
         hint = _stripped(annotation)
     form = Form(hint, get_origin(hint), get_args(hint), _sure(hint))
     if hint is not Any and isinstance(annotation, collections.abc.Hashable):
-        _forms[annotation] = form
+        _forms[key] = form
     return form
 
 
 def _sure(hint: Any) -> frozenset[type]:
     """Return classes whose direct instances fit."""
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin in _UNIONS:
+    if origin in UNIONS:
         return frozenset[type]().union(*(form_of(arm).sure for arm in arguments))
     cls = hint if origin is None else origin
     if cls is collections.abc.Callable:
@@ -190,7 +198,7 @@ def _misfit(value: Any, annotation: Any, owner: type) -> _Misfit | None:
     if type(value) in sure:
         return None
     whole = _Misfit("", value, annotation)
-    if origin in _UNIONS:
+    if origin in UNIONS:
         found = [_misfit(value, arm, owner) for arm in arguments]
         if None in found:
             return None
@@ -285,9 +293,9 @@ def _is_instance(value: Any, cls: Any, owner: type) -> bool:
         return _misfit(value, cls.array_type, owner) is None
     if cls.__module__.startswith("jaxtyping") or class_of(cls) is _SCALAR_TYPE:
         return True
-    if cls in _NUMBERS:
+    if cls in NUMBERS:
         is_symbolic = hasattr(value, "__jax_array__")  # a dimension of a function to export
-        return isinstance(value, _NUMBERS[cls]) or is_symbolic
+        return isinstance(value, NUMBERS[cls]) or is_symbolic
     if cls is np.dtype:
         return isinstance(value, np.dtype) or _is_subclass(value, np.generic, owner)
     if cls is jax.Array and isinstance(value, jax.ShapeDtypeStruct):
@@ -313,13 +321,13 @@ def _original(value: Any) -> Any:
 def _is_subclass(value: Any, bound: Any, owner: type) -> bool:
     """Whether a value may be a class as `type[bound]` describes it."""
     bound = _stripped(bound)
-    if get_origin(bound) in _UNIONS:
+    if get_origin(bound) in UNIONS:
         return any(_is_subclass(value, arm, owner) for arm in get_args(bound))
     bound = owner if bound is Self else get_origin(bound) or bound
     cls = get_origin(value) or value
     if not isinstance(cls, type):
         return False
-    if _is_scalar_type(cls) and _is_scalar_type(bound):
+    if is_scalar_type(cls) and is_scalar_type(bound):
         return jnp.issubdtype(cast("Any", cls), bound)
     if bound is Any or not isinstance(bound, type) or class_of(cls) is _SCALAR_TYPE:
         return True
@@ -329,7 +337,7 @@ def _is_subclass(value: Any, bound: Any, owner: type) -> bool:
         return True
 
 
-def _is_scalar_type(cls: Any) -> bool:
+def is_scalar_type(cls: Any) -> bool:
     """Whether this is a type of NumPy's scalars, or one of JAX's names for them."""
     return class_of(cls) is _SCALAR_TYPE or (isinstance(cls, type) and issubclass(cls, np.generic))
 
@@ -337,7 +345,7 @@ def _is_scalar_type(cls: Any) -> bool:
 def _kinds(annotation: Any) -> list[Any]:
     """Return the classes that an annotation names, without their arguments."""
     hint = _stripped(annotation)
-    arms: Any = get_args(hint) if get_origin(hint) in _UNIONS else (hint,)
+    arms: Any = get_args(hint) if get_origin(hint) in UNIONS else (hint,)
     forms = [form_of(getattr(arm, "array_type", arm)) for arm in arms]
     return [form.hint if form.origin is None else form.origin for form in forms]
 

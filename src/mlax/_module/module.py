@@ -62,6 +62,7 @@ from mlax._module.fields import (
 )
 from mlax._module.flattening import AuxData, Flattened, Unfinished, flattening_of
 from mlax._module.nodes import UNSET, ENode
+from mlax._module.numpy_numbers import with_python_numbers
 from mlax._module.places import depth_of, own_nodes
 from mlax._module.printing import shorten
 from mlax._module.static import StaticError, tag
@@ -629,6 +630,9 @@ def _finish(module: Module, label: Hashable = None, changes: Iterable[str] | Non
             object.__setattr__(module, name, value)
         try:
             if not is_child(value):
+                if (plain := with_python_numbers(cls, name, value)) is not value:
+                    value = plain
+                    object.__setattr__(module, name, value)
                 static.append(name)
                 values.append(value)
                 tags.append(tag(value))

@@ -5,6 +5,7 @@ from typing import Any, Literal, cast
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mlax._jax.trees import class_of
 from mlax.nn._fields import one_per_axis, repeated
 from mlax.tree import describe
 
@@ -15,6 +16,7 @@ __all__ = [
     "axes_of_space",
     "check_axes",
     "check_fit",
+    "check_not_only_padding",
     "padded",
     "pads",
     "sizes",
@@ -140,6 +142,33 @@ def check_fit(
                 f"{type(layer).__name__}: a window of {reach} positions does not fit an axis of size {size} with "
                 f"padding {pair}"
             )
+
+
+def check_not_only_padding(
+    layer: Any,
+    space: tuple[int, ...],
+    window: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    amounts: list[tuple[int, int]],
+) -> None:
+    """Raise an error if a window has no element of the input, but only padding: it has no greatest one and no mean.
+
+    Axes without padding pass, and so do those whose size is only known as a symbol, in a function to export.
+    """
+    for size, width, jump, step, pair in zip(space, window, stride, dilation, amounts, strict=True):
+        if pair == (0, 0) or not issubclass(class_of(size), int):
+            continue
+        reach = (width - 1) * step
+        last = (size + sum(pair) - reach - 1) // jump * jump - pair[0]
+        for start in (*range(-pair[0], min(0, last), jump), last):
+            first = max(start, start % step)  # of its elements at 0 or later
+            if first > start + reach or first >= size:
+                raise ValueError(
+                    f"{type(layer).__name__}: a window of size {width} lies wholly in the padding {pair} of an axis of "
+                    f"size {size}.\n"
+                    f"  Each window needs an element of the input: give less padding than a window is wide."
+                )
 
 
 def _same(size: int, width: int, stride: int) -> tuple[int, int]:

@@ -74,11 +74,13 @@ class BatchNorm(Module):
 
         Raises:
             ValueError: There is no batch axis in training.
+            TypeError: The running statistics are in a narrow dtype in training.
         """
         check_dtype(self, x, "scale", "bias")
         y, scale, bias = wide(x), array_of(self.scale), array_of(self.bias)
         if inference_mode:
-            y = scaled(y - self.mean.data, self.variance.data, scale, bias, self.eps)
+            mean, variance = self.mean.data.astype(y.dtype), self.variance.data.astype(y.dtype)
+            y = scaled(y - mean, variance, scale, bias, self.eps)
             return y.astype(x.dtype), self
         if batch_axis_name == ():
             raise ValueError(
@@ -86,11 +88,23 @@ class BatchNorm(Module):
                 "  Call nn.Batched(model) with the batch, or give the name to the call: "
                 'mlax.training(model, batch_axis_name="batch") under jax.vmap(..., axis_name="batch").'
             )
+        self._check_statistics()
         space = tuple(range(x.ndim - 1))
         y, mean, variance = _normalized(space, batch_axis_name, self.eps, y, scale, bias)
         return y.astype(x.dtype), self.replace(
             mean=self._running(self.mean, mean), variance=self._running(self.variance, variance)
         )
+
+    def _check_statistics(self) -> None:
+        for name in ("mean", "variance"):
+            dtype = getattr(self, name).data.dtype
+            if dtype != compute_dtype(dtype):
+                raise TypeError(
+                    f"BatchNorm: the running {name} is {dtype}, in which small changes round to nothing, so it is not "
+                    f"trained.\n"
+                    f"  Cast only the Parameters of a model, model.filter(mlax.is_parameter), or use "
+                    f"nn.Compute(model, jnp.{dtype})."
+                )
 
     def _running(
         self, before: Variable[Float[Array, "channels"]], new: Array

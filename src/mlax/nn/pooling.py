@@ -13,7 +13,14 @@ from jaxtyping import Array, Float
 
 from mlax._module.module import Module
 from mlax.nn._fields import one_per_axis, wide
-from mlax.nn._windows import Padding, axes_of_space, check_fit, pads, sizes
+from mlax.nn._windows import (
+    Padding,
+    axes_of_space,
+    check_fit,
+    check_not_only_padding,
+    pads,
+    sizes,
+)
 
 __all__ = ["AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "MaxPool"]
 
@@ -40,7 +47,11 @@ class MaxPool(Module):
     def forward(
         self, x: Float[Array, "*space channels"]
     ) -> tuple[Float[Array, "*new_space channels"], Self]:
-        """Return the greatest elements."""
+        """Return the greatest elements.
+
+        Raises:
+            ValueError: No window fits, or one lies wholly in padding.
+        """
         return _reduced(self, x, -jnp.inf, jax.lax.max), self
 
 
@@ -64,7 +75,11 @@ class AvgPool(Module):
     def forward(
         self, x: Float[Array, "*space channels"]
     ) -> tuple[Float[Array, "*new_space channels"], Self]:
-        """Return the means."""
+        """Return the means.
+
+        Raises:
+            ValueError: No window fits, or one lies wholly in padding.
+        """
         y = wide(x)
         sums = _reduced(self, y, 0.0, jax.lax.add)
         if self.count_include_pad:
@@ -118,6 +133,7 @@ def _reduced(layer: Any, x: Array, start: float, operation: Callable[[Any, Any],
     dilation = sizes(layer, axes, "dilation")[0] if hasattr(layer, "dilation") else (1,) * axes
     amounts = pads(layer, x.shape[:-1], window, stride, dilation)
     check_fit(layer, x.shape[:-1], window, dilation, amounts)
+    check_not_only_padding(layer, x.shape[:-1], window, stride, dilation, amounts)
     first = np.asarray(start, x.dtype)  # not of JAX: the gradient asks if it is the least number
     if any(step > 1 for step in dilation):  # JAX has no gradient of such windows
         y = jax.lax.pad(x, first, [*((*pair, 0) for pair in amounts), (0, 0, 0)])

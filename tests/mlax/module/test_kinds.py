@@ -238,6 +238,7 @@ GOOD: list[tuple[Any, list[Any]]] = [
     (jax.typing.DTypeLike, [jnp.float32, np.float32, np.dtype("int8"), "bfloat16", float]),
     (jax.typing.DTypeLike | None, [None, jnp.bfloat16]),
     (jnp.dtype, [jnp.float32, np.float32, np.dtype("int8"), jnp.dtype("bfloat16")]),
+    (np.float32, [np.float32(1)]),
     (jnp.float32, [1.0, np.float32(1)]),
     (jax.typing.ArrayLike, [1.0, 1, np.float32(1)]),
     (Float[ArrayLike, ""], [1.0]),

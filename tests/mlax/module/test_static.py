@@ -224,3 +224,32 @@ def test_bound_methods_of_equal_owners():
 
 def test_a_class_is_a_static_value_whatever_its_metaclass():
     assert traces([Config, Color, Holder, Config]) == 3
+
+
+class Numbers(Module):
+    rate: float | None = np.float32(0.5)
+    size: "int" = 1
+    power: complex = 1j
+    flag: bool = True
+    betas: tuple[float, float] | float = 0.9
+    pads: tuple[int | tuple[int, int], ...] = ()
+    own: np.float32 | float = 1.0
+    whatever: Any = None
+
+
+def test_numbers_of_numpy_become_those_of_python_where_these_are_annotated() -> None:
+    """One in a product would change the dtype of the result, and be another static value."""
+    number = Numbers(
+        size=np.int64(3),
+        power=np.complex64(1),
+        flag=np.bool_(True),
+        betas=(np.float64(0.5), 1),
+        pads=(np.int8(1), (np.uint8(2), 3)),
+    )
+    assert tree_equal(number, Numbers(0.5, 3, 1 + 0j, True, (0.5, 1), (1, (2, 3))))
+    assert type(number.replace(rate=np.float64(0.1)).rate) is float
+    assert type(number.replace(rate=np.int32(2)).rate) is int
+    kept = Numbers(own=np.float32(1), whatever=np.float32(1))
+    assert type(kept.own) is type(kept.whatever) is np.float32
+    with pytest.raises(TypeError, match=r"Numbers\.size must be int, got float64\[\]"):
+        Numbers(size=np.float64(3))

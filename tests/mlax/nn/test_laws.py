@@ -1,5 +1,6 @@
 """What holds for every layer: transformations, copies, files, and what is said of mistakes."""
 
+import dataclasses
 import pickle
 import re
 from pathlib import Path
@@ -109,6 +110,15 @@ def test_looking_inside(case: Case) -> None:
     infinite = jax.tree.map(lambda a: a * np.float32(np.inf) if is_float(a) else a, case.inputs)
     found = mlax.first_non_finite(mlax.inference(case.model))(*infinite, **case.keywords)
     assert found is not None
+
+
+@every
+def test_numbers_of_numpy_are_numbers_of_python(case: Case) -> None:
+    """As a rate, one would promote narrow inputs; as a size, it would be refused."""
+    numbers: dict[type, Any] = {float: np.float64, int: np.int64, bool: np.bool_}
+    values = {each.name: getattr(case.layer, each.name) for each in dataclasses.fields(case.layer)}
+    values = {name: numbers[type(v)](v) for name, v in values.items() if type(v) in numbers}
+    assert mlax.tree_equal(case.layer.replace(**values), case.layer)
 
 
 @every

@@ -83,6 +83,17 @@ def test_batch_norm_uses_and_keeps_statistics_of_the_batch() -> None:
     np.testing.assert_allclose(after.inner.variance.data, variance, 1e-5)
 
 
+def test_statistics_in_a_narrow_dtype_are_read_in_float32_and_not_trained() -> None:
+    narrow = jax.tree.map(lambda a: a.astype(jnp.bfloat16), NORM)
+    for xs in (XS.astype(jnp.bfloat16), XS):
+        model = narrow if xs.dtype == jnp.bfloat16 else NORM.partition(mlax.is_parameter)[0]
+        with jax.numpy_dtype_promotion("strict"):
+            y, _ = mlax.inference(model.combine(narrow))(xs)
+        same(y, (xs.astype(jnp.float32) * (1 + 1e-5) ** -0.5).astype(xs.dtype))
+    with pytest.raises(TypeError, match=r"(?s)the running mean is bfloat16.*nn\.Compute"):
+        training(narrow, XS.astype(jnp.bfloat16))
+
+
 def test_batch_norm_over_several_axes_of_examples() -> None:
     nested = nn.Batched(nn.Batched(NORM.inner, axis_name="inner"), axis_name="outer")
     y, after = training(nested, XS)

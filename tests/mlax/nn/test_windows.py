@@ -69,6 +69,32 @@ def fits(o: Any) -> bool:
     return all(n >= 1 for n in expected_space(o))
 
 
+def amounts(o: Any) -> Any:
+    """Return what is added before and after each axis."""
+    if o["padding"] == "VALID":
+        return [(0, 0)] * len(o["space"])
+    if o["padding"] != "SAME":
+        return [p if isinstance(p, tuple) else (p, p) for p in each(o["padding"], len(o["space"]))]
+    sizes = [each(o[name], len(o["space"])) for name in ("kernel_size", "stride", "dilation")]
+    totals = [
+        max((math.ceil(n / s) - 1) * s + extent(k, d) - n, 0)
+        for n, k, s, d in zip(o["space"], *sizes, strict=True)
+    ]
+    return [(total // 2, total - total // 2) for total in totals]
+
+
+def all_windows_have_elements(o: Any) -> bool:
+    """Look at each element of each window."""
+    sizes = [each(o[name], len(o["space"])) for name in ("kernel_size", "stride", "dilation")]
+    return all(
+        any(0 <= start * s - before + i * d < n for i in range(k))
+        for n, k, s, d, m, (before, _) in zip(
+            o["space"], *sizes, expected_space(o), amounts(o), strict=True
+        )
+        for start in range(m)
+    )
+
+
 @settings(max_examples=100)
 @given(windows(), st.sampled_from([1, 2]))
 def test_shapes_of_convolutions_and_pools(o: Any, groups: int) -> None:
@@ -82,10 +108,18 @@ def test_shapes_of_convolutions_and_pools(o: Any, groups: int) -> None:
 
     conv = nn.Conv(6, size, groups=groups, **rest)
     assert jax.eval_shape(call, conv, x).shape == (*expected_space(o), 6)
-    assert jax.eval_shape(call, nn.MaxPool(size, **rest), x).shape == (*expected_space(o), 4)
-    del rest["dilation"]
-    mean = nn.AvgPool(size, **rest)
-    assert jax.eval_shape(call, mean, x).shape == (*expected_space(o | {"dilation": 1}), 4)
+    undilated = {k: v for k, v in rest.items() if k != "dilation"}
+    for pool, plain in (
+        (nn.MaxPool(size, **rest), o),
+        (nn.AvgPool(size, **undilated), o | {"dilation": 1}),
+    ):
+        if all_windows_have_elements(plain):
+            assert jax.eval_shape(call, pool, x).shape == (*expected_space(plain), 4)
+        else:
+            with pytest.raises(
+                ValueError, match=r"Pool: a window of size . lies wholly in the pad"
+            ):
+                jax.eval_shape(call, pool, x)
 
 
 @settings(max_examples=100)
