@@ -1,7 +1,7 @@
 """`BatchNorm`: a norm over the examples of a batch."""
 
 from dataclasses import KW_ONLY
-from typing import Any, Self
+from typing import Self
 
 import jax
 from jaxtyping import Array, Float
@@ -90,7 +90,9 @@ class BatchNorm(Module):
             )
         self._check_statistics()
         space = tuple(range(x.ndim - 1))
-        y, mean, variance = _normalized(space, batch_axis_name, self.eps, y, scale, bias)
+        y, mean, variance = _normalized(
+            y, scale, bias, axes=space, names=batch_axis_name, eps=self.eps
+        )
         return y.astype(x.dtype), self.replace(
             mean=self._running(self.mean, mean), variance=self._running(self.variance, variance)
         )
@@ -112,52 +114,32 @@ class BatchNorm(Module):
         return before.with_data(_mixed(before.data, new, self.momentum))
 
 
-def _normalized_as_written(
-    axes: tuple[int, ...],
-    names: AxisNames,
-    eps: float,
+@jit(static_argnames=("axes", "names", "eps"))
+def _normalized(
     x: Array,
     scale: Array | None,
     bias: Array | None,
-) -> tuple[Array, Array, Array]:
-    mean = _mean(x, axes, names)
-    x = x - mean
-    variance = _mean(jax.lax.square(x), axes, names)
-    return scaled(x, variance, scale, bias, eps), mean, variance
-
-
-def _derivative(
+    *,
     axes: tuple[int, ...],
     names: AxisNames,
     eps: float,
-    primals: tuple[Array, Array | None, Array | None],
-    tangents: tuple[Array, Array | None, Array | None],
-) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
-    """Differentiate so that the gradient sums over the batch twice: for the scale and for the bias.
+) -> tuple[Array, Array, Array]:
+    """Give an array mean 0 and variance 1 over axes and mapped axes, then scale and shift it.
 
-    What is the same for the whole batch is put together first, in `shift`: its gradient is the sum for the bias. JAX on
-    its own sums a third time, for the mean, and writes an array of the size of the input for that.
+    The formulas hold for any `start`; that it is the mean need not be known to the gradient. So the gradient sums over
+    the batch twice, for scale and bias. Written with `x - mean`, it would sum a third time, for the mean, and write an
+    array of the size of the input for that.
+
+    Returns:
+        The new array; mean and variance, without the axes that they are over.
     """
-    x, scale, bias = primals
-    dx, dscale, dbias = tangents
-    y, mean, variance = _normalized_as_written(axes, names, eps, x, scale, bias)
-    x = x - mean
-    dmean = _mean(dx, axes, names)
-    dvariance = 2 * _mean(x * dx, axes, names)
-    factor, dfactor = jax.jvp(
-        lambda variance, scale: factor_of(variance, scale, eps),
-        (variance, scale),
-        (dvariance, dscale),
-    )
-    shift = -factor * dmean
-    if dbias is not None:
-        shift += wide(dbias)
-    return (y, mean, variance), (dx * factor + x * dfactor + shift, dmean, dvariance)
-
-
-_differentiable: Any = jax.custom_jvp(_normalized_as_written, nondiff_argnums=(0, 1, 2))
-_differentiable.defjvp(_derivative)
-_normalized: Any = jax.jit(_differentiable, static_argnums=(0, 1, 2))
+    mean = _mean(x, axes, names)
+    start = jax.lax.stop_gradient(mean)
+    x, rest = x - start, mean - start
+    variance = _mean(jax.lax.square(x), axes, names) - jax.lax.square(rest)
+    factor = factor_of(variance, scale, eps)
+    shift = -rest * factor if bias is None else wide(bias) - rest * factor
+    return x * factor + shift, mean, variance
 
 
 def _mean(x: Array, axes: tuple[int, ...], names: AxisNames) -> Array:
