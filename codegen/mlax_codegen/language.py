@@ -262,15 +262,15 @@ _ALL = [
     Function(
         "max(x, other: static?, axis: static?, over: static?, but: static?)",
         "largest",
-        r"\max {0}||\max({0}, {1})",
-        "Largest element; 0 if there are no elements. Of two static numbers, `max(a, b)`, the larger.",
+        r"\max {0}",
+        "Largest element; 0 if there are no elements. Of static numbers, `max(a, b)`, the largest.",
         "mlax.leafwise",
     ),
     Function(
         "min(x, other: static?, axis: static?, over: static?, but: static?)",
         "smallest",
-        r"\min {0}||\min({0}, {1})",
-        "Smallest element; 0 if there are no elements. Of two static numbers, `min(a, b)`, the smaller.",
+        r"\min {0}",
+        "Smallest element; 0 if there are no elements. Of static numbers, `min(a, b)`, the smallest.",
         "mlax.leafwise",
     ),
     _reduction("norm", "norm", r"\lVert {0} \rVert", "Euclidean norm"),
@@ -355,6 +355,22 @@ _ALL = [
             "coefficients": ("muon", "dion"),
             "scaling": ("frobenius", "spectral", "aol", "schatten"),
         },
+    ),
+    _runtime(
+        "matmul(a, b)",
+        "{0} {1}",
+        "Product of two matrices, or of a matrix and a vector; `a @ b` is short for it.",
+    ),
+    _runtime("transpose(matrix)", "{0}", "The transpose of a matrix, without conjugation."),
+    _runtime(
+        "singular_vectors(matrix, rank: static)",
+        r"\operatorname{{singular}}_{{{1}}}({0})",
+        "The right singular vectors of the `rank` largest singular values, as columns; no more than there are columns.",
+    ),
+    _runtime(
+        "orthonormal(matrix)",
+        _operator("orthonormal"),
+        "Orthonormal columns that span those of a matrix, by a QR decomposition; no more than there are rows.",
     ),
     _runtime(
         "as_matrix(x)",
@@ -479,21 +495,25 @@ def is_of_numbers(call: ast.AST) -> bool:
             return False
 
 
-def sees_leaf(call: ast.Call) -> bool:
-    """Whether a call computes with a leaf as a whole, so that its result changes if two leaves are concatenated."""
-    name = call.func.id if isinstance(call.func, ast.Name) else ""
-    if is_of_numbers(call) or name in TOTALS or name not in FUNCTIONS:
-        return False
-    function = FUNCTIONS[name]
-    is_noise = any(parameter.type is Type.KEY for parameter in function.parameters)
-    return not (function.elementwise or function.static or is_noise)
+def sees_leaf(node: ast.expr) -> bool:
+    """Whether a value is computed from a leaf as a whole, and so changes if two leaves are concatenated."""
+    match node:
+        case ast.Slice():
+            return True
+        case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
+            function = FUNCTIONS[name]
+            is_noise = any(parameter.type is Type.KEY for parameter in function.parameters)
+            by_element = function.elementwise or function.static or is_noise
+            return not (by_element or is_of_numbers(node) or name in TOTALS)
+        case _:
+            return False
 
 
 # Names that generated modules use.
 _MODULE = """
     Annotated Array ClassVar Count Dtype Entries Float Generic Key Literal Mapping NamedTuple Number Optimizer
     Output Real Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients apply_updates arguments
-    check_dtype checked copies count_all cycle exportable folded follow_schedules full gradients held
+    check_dtype checked copies count_all cycle exportable folded follow_schedules full gathered gradients held
     hyperparameters identities init initial inputs int8 integer isinstance jax jnp largest magnitude map_leaves
     merged mlax model no_steps normals not_int8 number one_more outline output own reduce_leaves refuse_complex
     refuse_packed renewed replace require rounding scalar scheduled self slot_dtype slots smallest state step

@@ -201,7 +201,7 @@ def _conclude(
         scales=scales(spec),
         squares=squares(spec),
         nonnegative=nonnegative(spec),
-        not_int8={slot.name: why for slot in spec.slots if (why := not_int8(slot))},
+        not_int8={slot.name: why for slot in spec.slots if (why := not_int8(spec, slot))},
         per_leaf=frozenset(per_leaf),
         several=frozenset(s for s, t in flow.names.slot_types.items() if t is Type.ARRAYS),
         shapes={name: kind.type for name, kind in flow.names.shapes.items()},

@@ -124,7 +124,7 @@ class Branches:
                 self.kept(statement.targets[0], target_of(statement))
 
     def expression(self, node: ast.expr) -> None:
-        if self.of_leaf and isinstance(node, ast.Call) and sees_leaf(node):
+        if self.of_leaf and sees_leaf(node):
             self.leaves.add(self.configuration)
         match node:
             case ast.Compare(ops=[ast.Is() | ast.IsNot()]):

@@ -8,6 +8,7 @@ slot of another shape is small or a matrix.
 import ast
 from collections.abc import Collection
 
+from mlax_codegen.checking.retention import choices
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import assignments_in
@@ -20,14 +21,19 @@ _IF_ARGUMENTS_ARE: dict[str, slice] = {
     **dict.fromkeys(("where", "every"), slice(1, 3)),
     "minimum": slice(2),
 }
+_BASES = {"eigenbasis", "orthonormal", "refreshed_basis", "singular_vectors"}
 
 
-def not_int8(slot: Slot) -> str | None:
+def not_int8(spec: Spec, slot: Slot) -> str | None:
     """Return why a slot cannot be held in eight bits; None if it can."""
     if slot.wide is not None:
         return slot.wide
     if slot.init.word == "copy":
         return "a copy of the weights"
+    assigned = [pair for code in spec.blocks for pair in assignments_in(code.body)]
+    parts = [part for name, value in assigned if name == slot.name for part in choices(value)]
+    if any(isinstance(part, ast.Call) and ast.unparse(part.func) in _BASES for part in parts):
+        return "a basis, whose columns have to stay orthonormal"
     return None if slot.shape is None else "not of the shape of the weights"
 
 

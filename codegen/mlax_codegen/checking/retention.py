@@ -9,18 +9,21 @@ number, as in most built-in specs, it is read off the equations. Otherwise, the 
 import ast
 from collections.abc import Collection, Iterator, Sequence
 
+from mlax_codegen.language import FUNCTIONS
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import assignments_in, names_in
 
-__all__ = ["retained", "scales", "squares"]
+__all__ = ["choices", "retained", "scales", "squares"]
 
 # Which arguments of these functions the result is selected from, or computed from by sums.
 _PASSED_ON: dict[str, slice] = {
     **dict.fromkeys(("maximum", "minimum"), slice(2)),
     **dict.fromkeys(("where", "every"), slice(1, 3)),
     **dict.fromkeys(("least", "along", "max", "mean", "min", "sum"), slice(1)),
-    **dict.fromkeys(("reshape", "as_matrix", "as_vector", "rotate", "rotate_back"), slice(1)),
+    **dict.fromkeys(
+        ("transpose", "reshape", "as_matrix", "as_vector", "rotate", "rotate_back"), slice(1)
+    ),
 }
 _SQUARES = {"abs2", "gram"}
 
@@ -45,24 +48,24 @@ def _parts_in_equations(spec: Spec, slot: Slot, floats: Sequence[str]) -> list[s
         for phase in spec.phases
         for name, value in assignments_in(phase.leaf.body)
         if name == slot.name
-        for choice in _choices(value)
+        for choice in choices(value)
         # What is the old value itself is stored without a change, so nothing is rounded.
         if not _is_slot(choice, name) and (part := _part(choice, name, floats))
     }
     return [part for part in [*floats, *sorted(found - {*floats})] if part in found]
 
 
-def _choices(node: ast.expr) -> Iterator[ast.expr]:
+def choices(node: ast.expr) -> Iterator[ast.expr]:
     """Yield what a value may be selected from."""
     match node:
         case ast.IfExp(body=body, orelse=otherwise):
-            yield from _choices(body)
-            yield from _choices(otherwise)
+            yield from choices(body)
+            yield from choices(otherwise)
         case ast.ListComp(elt=element):
-            yield from _choices(element)
+            yield from choices(element)
         case ast.Call(func=ast.Name(id=name), args=arguments) if name in _PASSED_ON:
             for argument in arguments[_PASSED_ON[name]]:
-                yield from _choices(argument)
+                yield from choices(argument)
         case _:
             yield node
 
@@ -169,9 +172,12 @@ def _is_square(node: ast.expr, squared: Collection[str]) -> bool:
             return _is_square(left, squared) or _is_square(right, squared)
         case ast.Call(func=ast.Name(id=name)) if name in _SQUARES:
             return True
+        case ast.Call(func=ast.Name(id="matmul"), args=[a, b]):
+            names = [set(names_in([x])) - {*FUNCTIONS} for x in (a, b)]
+            return names[0] == names[1]  # g @ transpose(g)
         case _:
-            choices = [choice for choice in _choices(node) if choice is not node]
-            return any(_is_square(choice, squared) for choice in choices)
+            parts = [part for part in choices(node) if part is not node]
+            return any(_is_square(part, squared) for part in parts)
 
 
 def _assignments(spec: Spec) -> Iterator[tuple[str, ast.expr]]:

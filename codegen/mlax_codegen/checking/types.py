@@ -316,7 +316,7 @@ class TypeChecker:
         else:
             what = f"{parameter.name} of {function.name} must be {parameter.type}"
             stage = self.expect(node, parameter.type, what)
-        if static and stage is not Stage.STATIC:
+        if static and stage is not Stage.STATIC and not is_of_numbers(node):
             cure = f"{parameter.name} of {function.name} {_STATIC}"
             if function.name in {"max", "min"}:
                 of_two, of_axis = f"{function.name}imum(a, b)", f"{function.name}(x, axis=0)"
@@ -361,7 +361,9 @@ class TypeChecker:
         return StagedType(max(stage, kind.stage, Stage.SCALAR), kind.type)
 
     def item(self, value: ast.expr, index: ast.expr) -> StagedType:
-        """Return the type of `x[i]`."""
+        """Return the type of `x[i]`, or of `x[:, :n]`."""
+        if isinstance(index, ast.Slice | ast.Tuple):
+            return self.cut(value, index)
         if isinstance(index, ast.Constant) and not isinstance(index.value, int):
             return self.wrong(index, "an index must be one integer")
         if not self.static_number(index, "an index"):
@@ -376,6 +378,19 @@ class TypeChecker:
             array = in_short(value, "x")
             cure = f"use `sum({array})`, `mean({array}, axis)` or similar"
         return self.wrong(value, f"{kind.words} cannot be indexed; {cure}")
+
+    def cut(self, value: ast.expr, index: ast.Slice | ast.Tuple) -> StagedType:
+        """Return the type of an array that slices cut."""
+        bounds = [part for part in ast.walk(index) if isinstance(part, ast.Slice)]
+        for bound in (each for part in bounds for each in (part.lower, part.upper) if each):
+            self.static_number(bound, "a bound of a slice")
+        kind = self.type_of(value)
+        if kind.type in {Type.SIZES, Type.SHAPES, Type.ARRAYS}:
+            cure = "write a list: [x[i] for i in range(ndim) if i > 0]"
+            return self.wrong(value, f"a slice cuts an array, not {kind.words}; {cure}")
+        if kind.type is not Type.UNKNOWN and kind != StagedType(Stage.LEAF, Type.NUMBER):
+            return self.wrong(value, f"a slice cuts an array, not {kind.words}")
+        return kind
 
     def sizes(self, node: ast.expr, items: list[ast.expr]) -> StagedType:
         """Return the type of a tuple: a shape."""

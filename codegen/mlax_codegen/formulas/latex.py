@@ -28,7 +28,7 @@ from mlax_codegen.language import (
 from mlax_codegen.reading.declarations import Init
 from mlax_codegen.reading.equations import ExpressionCode
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import assignments_in, names_in
+from mlax_codegen.reading.trees import arguments_of, assignments_in, names_in
 
 __all__ = ["NEW_WEIGHT", "Equation", "Equations", "symbols"]
 
@@ -309,21 +309,38 @@ class Equations:
                 optional |= {k.arg or "": k.value for k in named}
                 ratio = self.trust_ratio(w, d, optional, inline=inline)
                 return ratio, _OPEN if inline else _PRODUCT
+            case ast.Call(func=ast.Name(id="matmul"), args=factors):
+                # A product of elements stands in brackets.
+                levels = [_POWER if isinstance(x, ast.BinOp) else _PRODUCT for x in factors]
+                pairs = zip(factors, levels, strict=True)
+                given = [self.tex(factor, level, inline=inline) for factor, level in pairs]
+                return " ".join(given), _PRODUCT
+            case ast.Call(func=ast.Name(id="transpose"), args=[matrix]):
+                return raised(self.tex(matrix, _ATOM, inline=True), r"\top"), _POWER
             case ast.Call(func=ast.Name(id=name), args=[first, *_]) if (
                 FUNCTIONS[name].latex == "{0}"
             ):
                 return self.bare(first, inline=inline)
             case ast.Call(func=ast.Name(id=name), args=arguments):
                 function = FUNCTIONS[name]
+                if is_of_numbers(node):
+                    given = [self.tex(a, 0, inline=True) for a in arguments_of(node)]
+                    return rf"\{name}({', '.join(given)})", _ATOM
                 if function.result is Type.CONDITION:
                     return function.formula([self.tex(a, inline=True) for a in arguments]), 0
-                sums = name in _SUMS and not is_of_numbers(node)
-                axes = self.axes(node) if function.reduces and not is_of_numbers(node) else ""
+                sums = name in _SUMS
+                axes = self.axes(node) if function.reduces else ""
                 level = _SUM if axes else _OPEN if sums else 0
                 given = [self.tex(a, level, inline=True) for a in arguments]
                 if axes:
                     given = [f"({given[0]} {axes})" if sums else f"{given[0]} {axes}"]
                 return function.formula(given), _OPEN if sums else _ATOM
+            case ast.Subscript(value=array, slice=ast.Slice() | ast.Tuple() as index):
+                items = index.elts if isinstance(index, ast.Tuple) else [index]
+                return f"{self.tex(array)}[{', '.join(map(self.tex, items))}]", _ATOM
+            case ast.Slice(lower=lower, upper=upper):
+                low, high = (self.tex(x, inline=True) if x else "" for x in (lower, upper))
+                return f"{low}{{:}}{high}", _ATOM
             case ast.Subscript(value=ast.Name(id=name), slice=index):
                 inner = self.tex(index, inline=True)
                 if name in self.fixed:

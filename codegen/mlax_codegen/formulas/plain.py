@@ -84,7 +84,7 @@ _WORDS = {
 _BELOW: dict[str, str] = dict(
     zip("0123456789+-()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True)
 )
-_ABOVE: dict[str, str] = dict(zip("0123456789+-()tikn*", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ᵗⁱᵏⁿ*", strict=True))
+_ABOVE: dict[str, str] = dict(zip("0123456789+-()tikn*ᵀ", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ᵗⁱᵏⁿ*ᵀ", strict=True))
 
 
 def plain_text(latex: str) -> str:

@@ -27,7 +27,6 @@ _TOO_DEEP = "nested too deeply; assign parts of this to names"
 _UNARY_RUN = re.compile(r"(?:[-+~]\s*|not\s+){20,}")
 
 _OPERATORS: dict[type[ast.AST], str] = {
-    ast.MatMult: "@",
     ast.BitAnd: "&",
     ast.BitOr: "|",
     ast.BitXor: "^",
@@ -50,7 +49,7 @@ _FORBIDDEN: dict[type[ast.AST], str] = {
     ast.SetComp: "write a comprehension in square brackets",
     ast.DictComp: "dictionaries are not part of the language",
     ast.List: "write a list as a comprehension: [f(x[i]) for i in range(ndim)]",
-    ast.Slice: "a slice is not part of the language; write a list: [x[i] for i in range(ndim) if i > 0]",
+    ast.Slice: "a slice cannot have a step",
     ast.Dict: "dictionaries are not part of the language",
     ast.Set: "sets are not part of the language",
     ast.JoinedStr: "f-strings are not part of the language",
@@ -70,12 +69,14 @@ class Code:
         path: Where it is there.
         text: The string.
         of_arrays: Each `and`, `or` and `not` of conditions of arrays, once the types are checked.
+        products: Each call of `matmul` that the text has as `a @ b`.
     """
 
     document: Document
     path: KeyPath
     text: str
     of_arrays: set[ast.expr] = field(default_factory=set[ast.expr], init=False)
+    products: list[ast.Call] = field(default_factory=list[ast.Call], init=False)
 
     def note(self, node: ast.expr | ast.stmt, message: str, *, consequence: bool = False) -> None:
         """Record a mistake at a node."""
@@ -190,7 +191,34 @@ def _parse(code: Code) -> ast.Module | None:
         if isinstance(node, ast.expr | ast.stmt):
             code.note(node, _TOO_DEEP)
             return None
+    short = _InFull()
+    short.visit(tree)
+    code.products = short.products
     return tree
+
+
+class _InFull(ast.NodeTransformer):
+    """Replaces what is short for calls: `a @ b`, and `min(a, b, c)` or `max(a, b, c)`."""
+
+    def __init__(self) -> None:
+        self.products: list[ast.Call] = []
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        self.generic_visit(node)
+        if not isinstance(node.op, ast.MatMult):
+            return node
+        function = ast.copy_location(ast.Name("matmul", ast.Load()), node)
+        call = ast.copy_location(ast.Call(function, [node.left, node.right], []), node)
+        self.products.append(call)
+        return call
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        if ast.unparse(node.func) in {"max", "min"} and len(node.args) > 2:
+            *others, last = node.args
+            first = ast.copy_location(ast.Call(node.func, others, []), node)
+            node.args = [self.visit_Call(first), last]
+        return node
 
 
 def _deepest(text: str) -> int:
@@ -253,15 +281,19 @@ def _check_expression(code: Code, node: ast.expr) -> None:
             code.note(node.func, "only functions of the language can be called")
             return
         case ast.Subscript(value=ast.Name(), slice=index):
-            if any(isinstance(part, ast.Slice) for part in (index, *ast.iter_child_nodes(index))):
-                code.note(node, _FORBIDDEN[ast.Slice])
+            items = index.elts if isinstance(index, ast.Tuple) else [index]
+            slices = [item for item in items if isinstance(item, ast.Slice)]
+            if len(items) > len(slices) > 0:
+                code.note(node, "cut each axis with a slice: `x[:, :1]` in place of `x[:, 0]`")
                 return
-            if isinstance(index, ast.Tuple):
+            if isinstance(index, ast.Tuple) and not slices:
                 code.note(node, "an index must be one integer")
                 return
         case ast.Subscript():
             code.note(node, "assign this to a name before you index it")
             return
+        case ast.Slice(step=None):
+            pass
         case ast.Tuple(elts=items):
             for item in items:
                 _check_expression(code, item)

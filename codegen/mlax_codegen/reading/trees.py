@@ -7,8 +7,10 @@ from mlax_codegen.language import FUNCTIONS, TOTALS, is_of_numbers
 
 __all__ = [
     "SIGNS",
+    "arguments_of",
     "assignments_in",
     "calls_in",
+    "cuts_in",
     "in_short",
     "is_total",
     "mentions",
@@ -20,6 +22,7 @@ SIGNS: dict[type[ast.operator], str] = {
     ast.Add: "+",
     ast.Sub: "-",
     ast.Mult: "*",
+    ast.MatMult: "@",
     ast.Div: "/",
     ast.FloorDiv: "//",
     ast.Mod: "%",
@@ -54,6 +57,19 @@ def in_short(node: ast.expr, instead: str) -> str:
     return text if len(text) <= _LONGEST else instead
 
 
+def arguments_of(call: ast.Call) -> list[ast.expr]:
+    """Return the arguments of a call; of `min(min(a, b), c)`, all three."""
+    found: list[ast.expr] = []
+    for argument in call.args:
+        match argument:
+            case ast.Call(func=inner) if is_of_numbers(call) and is_of_numbers(argument):
+                same = ast.dump(inner) == ast.dump(call.func)
+                found += arguments_of(argument) if same else [argument]
+            case _:
+                found.append(argument)
+    return found
+
+
 def target_of(statement: ast.AST) -> str:
     """Return the name that an assignment assigns; "" for anything else."""
     match statement:
@@ -69,6 +85,14 @@ def assignments_in(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
         for part in ast.walk(node):
             if isinstance(part, ast.Assign) and (name := target_of(part)):
                 yield name, part.value
+
+
+def cuts_in(nodes: Iterable[ast.AST]) -> Iterator[ast.Subscript]:
+    """Yield what cuts an array: `x[:, :n]`."""
+    for node in nodes:
+        for part in ast.walk(node):
+            if isinstance(part, ast.Subscript) and isinstance(part.slice, ast.Slice | ast.Tuple):
+                yield part
 
 
 def calls_in(nodes: Iterable[ast.AST]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from mlax_codegen.language import CYCLE, FUNCTIONS
 from mlax_codegen.reading.declarations import Argument, Init, Scalar, Slot
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Requirement, Spec
-from mlax_codegen.reading.trees import names_in
+from mlax_codegen.reading.trees import cuts_in, names_in
 from mlax_codegen.writing.docstrings import (
     class_docstring,
     described,
@@ -383,6 +383,8 @@ class Module:
         if len(self.analysis.phases) > 1 or reduces:
             names |= {"Totals", "reduce_leaves", "totals"}
         names |= {"count_all"} if self.analysis.total_count else set()
+        blocks = [*self.spec.blocks, *(function.leaf for function in self.spec.functions)]
+        names |= {"gathered"} if any(any(cuts_in(code.body)) for code in blocks) else set()
         used = [FUNCTIONS[name] for name in self.analysis.called]
         names |= {function.code for function in used if function.module}
         return sorted(names, key=member_order)

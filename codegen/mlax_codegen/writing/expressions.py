@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.reading.trees import arguments_of
 from mlax_codegen.writing.layout import (
     SPACE,
     Doc,
@@ -124,7 +125,8 @@ class Expressions:
                 return [_UNARY[type(op)], self.operand(operand, node, inside=inside)]
             case ast.IfExp():
                 return Group(self.conditional(node, space, inside=inside))
-            case ast.Call(func=func, args=arguments, keywords=keywords):
+            case ast.Call(func=func, keywords=keywords):
+                arguments = arguments_of(node)
                 given = self.arguments(func, arguments)
                 for keyword in keywords:
                     name = f"{keyword.arg}=" if keyword.arg else "**"
@@ -154,6 +156,14 @@ class Expressions:
                 return [self.top(value), brackets("[", inner, "]")]
             case ast.Subscript(value=value, slice=index):
                 return [self.top(value), brackets("[", self.top(index), "]")]
+            case ast.Slice(lower=lower, upper=upper):
+                low, high = ("" if x is None else render_flat(self.top(x)) for x in (lower, upper))
+                space = (
+                    ""
+                    if all(not x or x.isalnum() or x.isidentifier() for x in (low, high))
+                    else " "
+                )
+                return f"{low}{space if low else ''}:{space if high else ''}{high}"
             case ast.Lambda(body=body):
                 return ["lambda: ", self.top(body, inside=inside)]
             case ast.ListComp(elt=element, generators=[generator]):
@@ -166,7 +176,9 @@ class Expressions:
     def called(self, func: ast.expr, arguments: Sequence[ast.expr]) -> Doc:
         """Return what a call calls, which may depend on the number of arguments."""
         if isinstance(func, ast.Name):
-            return self.names.get(f"{func.id}/{len(arguments)}", self.names.get(func.id, func.id))
+            return self.names.get(
+                f"{func.id}/{min(len(arguments), 2)}", self.names.get(func.id, func.id)
+            )
         return self.top(func)
 
     def arguments(self, func: ast.expr, arguments: Sequence[ast.expr]) -> list[Doc]:
@@ -238,7 +250,7 @@ class Expressions:
 
         The tree does not tell. The character before the part does, where it still belongs to the parent.
         """
-        if isinstance(parent, ast.Call):
+        if isinstance(parent, ast.Call) or isinstance(node, ast.Call):
             return False
         line, column = node.lineno, node.col_offset
         while (line, column) > (parent.lineno, parent.col_offset):

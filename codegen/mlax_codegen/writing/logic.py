@@ -1,22 +1,32 @@
-"""`and`, `or` and `not` of conditions of arrays, as the operators that arrays have: `&`, `|` and `~`."""
+"""What equations write otherwise than code does.
+
+`and`, `or` and `not` of conditions of arrays are the operators that arrays have: `&`, `|` and `~`. `a @ b` is a call,
+which says how precise the product is. What slices cut is gathered before that on a mesh of devices.
+"""
 
 import ast
 import re
 from collections.abc import Iterator
 from itertools import pairwise
+from operator import itemgetter
 
-from mlax_codegen.reading.equations import Code
+from mlax_codegen.reading.equations import BlockCode, Code
+from mlax_codegen.reading.trees import cuts_in
 
 __all__ = ["with_operators"]
 
 _Edit = tuple[int, int, str]
 
 
-def with_operators(code: Code) -> str:
-    """Return the text of equations in which only static conditions have `and`, `or` and `not`."""
+def with_operators(code: BlockCode) -> str:
+    """Return the text of equations in which only static conditions have `and`, `or` and `not`, and nothing has `@`."""
     text = code.text
-    edits = [edit for node in code.of_arrays for edit in _edits(code, node)]
-    for start, end, new in sorted(edits, reverse=True):
+    nodes: list[ast.expr] = [*code.of_arrays, *code.products, *cuts_in(code.body)]
+    # Of two that begin at one place, the longer one comes first there.
+    nodes.sort(key=lambda node: -len(range(*_span(code, node))))
+    edits = [edit for node in nodes for edit in _edits(code, node)]
+    edits.sort(key=itemgetter(0, 1))
+    for start, end, new in reversed(edits):
         text = f"{text[:start]}{new}{text[end:]}"
     return text
 
@@ -25,16 +35,22 @@ def _edits(code: Code, node: ast.expr) -> Iterator[_Edit]:
     match node:
         case ast.BoolOp(op=op, values=values):
             word, operator = ("and", "&") if isinstance(op, ast.And) else ("or", "|")
-            spans = [_span(code, value) for value in values]
-            for (_, before), (after, _) in pairwise(spans):
-                found = re.compile(rf"(#[^\n]*\n)|\b{word}\b")
-                [place] = [x for x in found.finditer(code.text, before, after) if not x[1]]
-                yield *place.span(), operator
+            for first, second in pairwise(values):
+                yield *_between(code, first, second, rf"\b{word}\b"), operator
         case ast.UnaryOp(operand=operand):
             values = [operand]
             start, _ = _span(code, node)
             rest = code.text[start + len("not") :]
             yield start, len(code.text) - len(rest.lstrip(" ")), "~"
+        case ast.Call(args=[first, second]):
+            start, end = _span(code, node)
+            yield from [(start, start, "matmul("), (end, end, ")")]
+            yield *_between(code, first, second, "@"), ","
+            return
+        case ast.Subscript(value=value):
+            start, end = _span(code, value)
+            yield from [(start, start, "gathered("), (end, end, ")")]
+            return
         case _:
             return
     for value in values:
@@ -42,6 +58,14 @@ def _edits(code: Code, node: ast.expr) -> Iterator[_Edit]:
             start, end = _span(code, value)
             yield start, start, "("
             yield end, end, ")"
+
+
+def _between(code: Code, first: ast.expr, second: ast.expr, operator: str) -> tuple[int, int]:
+    """Return where the operator between two operands is."""
+    (_, before), (after, _) = _span(code, first), _span(code, second)
+    found = re.compile(rf"(#[^\n]*\n)|{operator}").finditer(code.text, before, after)
+    [place] = [each for each in found if not each[1]]
+    return place.span()
 
 
 def _span(code: Code, node: ast.expr) -> tuple[int, int]:

@@ -162,7 +162,7 @@ class State(NamedTuple, Generic[Weights]):
     for each leaf. Never in eight bits: not of the shape of the weights."""
     bases: Annotated[Entries, _moments_and_bases_shape]
     """Eigenvectors of each of these matrices. A tuple of arrays of shapes matrices(shape, longest)
-    for each leaf. Never in eight bits: not of the shape of the weights."""
+    for each leaf. Never in eight bits: a basis, whose columns have to stay orthonormal."""
     hyperparameters: SOAP
     """All other hyperparameters. Static; only those given as arrays are leaves."""
 

@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from mlax._jax.tracing import is_tracer
 
-__all__ = ["alike", "known_sharding", "may_be_sharded", "spec_of", "whole", "with_type_of"]
+__all__ = ["alike", "gathered", "known_sharding", "may_be_sharded", "spec_of", "with_type_of"]
 
 
 def known_sharding(array: Any) -> NamedSharding | None:
@@ -68,7 +68,7 @@ def with_type_of(old: Any, new: Array) -> Array:
     return result
 
 
-def whole(x: Array, first: int = 0) -> Array:
+def gathered(x: Array, first: int = 0) -> Array:
     """Return an array of which each device has all elements, or all along its axes from `first` on.
 
     On Auto axes, this takes effect under `jax.set_mesh`; otherwise XLA decides.

@@ -10,8 +10,9 @@ once, as an `Output` says. The other functions are for use in such arithmetic, b
 * shapes, before anything is computed: `two_largest_axes`, `two_axes`, `without`, `product`,
   `reduced`, `vectors`, `matrices`
 * factored second moments: `outer_mean`; a vector for each axis: `along`, `as_vector`, `least`
-* matrices: `orthogonalize`, `as_matrix`, `reshape`; one for each axis: `gram`, `inverse_root`,
-  `eigenbasis`, `refreshed_basis`, `rotate`, `rotate_back`
+* matrices: `matmul`, `transpose`, `singular_vectors`, `orthonormal`, `orthogonalize`, `as_matrix`,
+  `reshape`; `gathered`, before one is cut; one for each axis: `gram`, `inverse_root`, `eigenbasis`,
+  `refreshed_basis`, `rotate`, `rotate_back`
 * of all leaves together: `total_norm`, `total_mean`, `total_max`, `total_min`, `count_all`; at intervals: `every`;
   random: `normal`, `uniform`, `rademacher`
 
@@ -21,6 +22,7 @@ they are finite.
 """
 
 from mlax._faces import claim as _claim
+from mlax._jax.placement import gathered as gathered
 from mlax.leafwise._axes import along as along
 from mlax.leafwise._axes import as_vector as as_vector
 from mlax.leafwise._axes import least as least
@@ -58,10 +60,14 @@ from mlax.leafwise._matrices import as_matrix as as_matrix
 from mlax.leafwise._matrices import eigenbasis as eigenbasis
 from mlax.leafwise._matrices import gram as gram
 from mlax.leafwise._matrices import inverse_root as inverse_root
+from mlax.leafwise._matrices import matmul as matmul
 from mlax.leafwise._matrices import orthogonalize as orthogonalize
+from mlax.leafwise._matrices import orthonormal as orthonormal
 from mlax.leafwise._matrices import refreshed_basis as refreshed_basis
 from mlax.leafwise._matrices import rotate as rotate
 from mlax.leafwise._matrices import rotate_back as rotate_back
+from mlax.leafwise._matrices import singular_vectors as singular_vectors
+from mlax.leafwise._matrices import transpose as transpose
 from mlax.leafwise._norms import largest as largest
 from mlax.leafwise._norms import mean as mean
 from mlax.leafwise._norms import norm as norm

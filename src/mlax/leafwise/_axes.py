@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax._jax.dtypes import smallest_number
-from mlax._jax.placement import whole
+from mlax._jax.placement import gathered
 from mlax.leafwise._elements import divide
 from mlax.leafwise._norms import mean
 from mlax.typing import Shape
@@ -94,7 +94,7 @@ def product(shape: Shape) -> int:
 
 def reshape(x: Array, shape: Shape) -> Array:
     """Return the same elements in another shape."""
-    result: Array = cast("Any", jnp).reshape(x if x.shape == shape else whole(x), shape)
+    result: Array = cast("Any", jnp).reshape(x if x.shape == shape else gathered(x), shape)
     return result
 
 

@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mlax._jax.dtypes import compute_dtype, epsilon
-from mlax._jax.placement import whole
+from mlax._jax.placement import gathered
 from mlax._jax.tracing import cond
 from mlax.leafwise._elements import divide
 from mlax.leafwise._norms import norm, scale_of
@@ -26,10 +26,14 @@ __all__ = [
     "eigenbasis",
     "gram",
     "inverse_root",
+    "matmul",
     "orthogonalize",
+    "orthonormal",
     "refreshed_basis",
     "rotate",
     "rotate_back",
+    "singular_vectors",
+    "transpose",
 ]
 
 Coefficients: TypeAlias = tuple[float, float, float]
@@ -98,13 +102,13 @@ def orthogonalize(
     )
     for _ in range(x.ndim - 2):
         function = jax.vmap(function)
-    wide = whole(x, x.ndim - 2).astype(compute_dtype(x.dtype))
-    return whole(function(wide).astype(x.dtype), x.ndim - 2)
+    wide = gathered(x, x.ndim - 2).astype(compute_dtype(x.dtype))
+    return gathered(function(wide).astype(x.dtype), x.ndim - 2)
 
 
 def as_matrix(x: Array) -> Array:
     """Return an array with all axes but the first merged into one, (n, m), as MLX treats convolution kernels."""
-    return whole(x).reshape(x.shape[0], math.prod(x.shape[1:]))
+    return gathered(x).reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def _schedule(coefficients: Any, steps: int) -> tuple[Coefficients, ...]:
@@ -157,6 +161,99 @@ def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     return values[0], jnp.where(values[0] > 0, change, 0.0)
 
 
+def matmul(a: Array, b: Array) -> Array:
+    """Return the product of two matrices, (n, k) and (k, m), or of a matrix and a vector, as `jnp.matmul` does.
+
+    Accelerators compute it with all bits of the dtype.
+    """
+    return gathered(_product(gathered(a), gathered(b)))
+
+
+def transpose(matrix: Array) -> Array:
+    """Return the transpose of a matrix, (m, n) for (n, m). Complex numbers are not conjugated."""
+    return gathered(matrix).T
+
+
+def singular_vectors(matrix: Array, rank: int) -> Array:
+    """Return the right singular vectors of the largest singular values as columns: (m, min(rank, m)) for (n, m).
+
+    In each column the largest number, or the first of them, is positive. If the matrix has fewer
+    rows than the result has columns, or is singular, other columns complete the basis. Derivatives
+    treat the result as a constant: where singular values are equal, as in a matrix of zeros, it has
+    none. GaLore projects gradients with it: Zhao et al. 2024, https://arxiv.org/abs/2403.03507
+
+    Args:
+        matrix: (n, m), both may be 0.
+        rank: Number of vectors, at least 1.
+    """
+    rows, columns = matrix.shape
+    rank = min(rank, columns)
+    if matrix.size == 0:
+        return jnp.eye(columns, rank, dtype=matrix.dtype)
+    matrix = lax.stop_gradient(gathered(matrix))
+    svd: Any = jnp.linalg.svd
+    _, _, rows_of_vectors = svd(_scaled(matrix), full_matrices=rank > rows)
+    vectors = rows_of_vectors[:rank].T.conj()
+    places = jnp.argmax(jnp.abs(vectors), axis=0, keepdims=True)
+    largest = jnp.take_along_axis(vectors, places, axis=0)
+    return gathered(vectors * jnp.sign(largest).conj())
+
+
+def orthonormal(matrix: Array) -> Array:
+    """Return orthonormal columns that span those of a matrix, by a QR decomposition: (n, min(n, m)) for (n, m).
+
+    The diagonal of R is positive, which makes the result unique if the columns are independent. A
+    column that depends on those before it is replaced by one that does not, and derivatives treat
+    it as a constant. Dion iterates with it: Ahn et al. 2025, https://arxiv.org/abs/2504.05295
+
+    Args:
+        matrix: (n, m), both may be 0.
+    """
+    rows, columns = matrix.shape
+    matrix = gathered(matrix)[:, : min(rows, columns)]
+    if matrix.size == 0:
+        return matrix
+    return gathered(_basis(_scaled(matrix)))
+
+
+def _scaled(x: Array) -> Array:
+    return x / scale_of(x).astype(x.dtype)
+
+
+def _qr(x: Array) -> tuple[Array, Array]:
+    """Return Q and R, where the diagonal of R is real and not negative."""
+    q, r = cast("tuple[Array, Array]", jnp.linalg.qr(x))
+    diagonal = cast("Array", jnp.diagonal(r))
+    signs = jnp.where(diagonal == 0, 1.0, jnp.sign(diagonal))
+    return q * signs, r * signs.conj()[:, None]
+
+
+def _q(x: Array) -> Array:
+    return _qr(x)[0]
+
+
+def _derivative_of_q(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """Leave out columns that depend on others. The change of Q is Q (S - Qᴴ C) + C, where C is that of X R⁻¹.
+
+    S has the lower triangle of Qᴴ C, and is skew-Hermitian.
+    """
+    q, r = _qr(primals[0])
+    lengths = jnp.abs(cast("Array", jnp.diagonal(r)))
+    free = lengths > primals[0].shape[0] * epsilon(lengths.dtype) * jnp.max(lengths)
+    r = jnp.where(free[:, None] & free, r, jnp.diag(jnp.where(free, 0.0, 1.0).astype(r.dtype)))
+    change = jnp.where(free, tangents[0], 0.0)
+    change = lax.linalg.triangular_solve(r, change, left_side=False)
+    inner = _product(q.T.conj(), change)
+    lower = jnp.tril(inner, -1)
+    own = cast("Array", jnp.diagonal(inner))
+    skew = lower - lower.T.conj() + jnp.diag((own - own.conj()) / 2)
+    return q, _product(q, skew - inner) + change
+
+
+_basis: Any = jax.custom_jvp(_q)
+_basis.defjvp(_derivative_of_q)
+
+
 def gram(g: Array, axis: int, longest: int | None = None) -> Array:
     """Return the inner products of all slices across an axis: for a matrix G Gᵀ for axis 0 and Gᵀ G for axis 1.
 
@@ -174,8 +271,8 @@ def gram(g: Array, axis: int, longest: int | None = None) -> Array:
     length = g.shape[axis]
     if longest is not None and length > longest:
         return jnp.zeros((), g.dtype)
-    slices = jnp.moveaxis(whole(g), axis, 0).reshape(length, g.size // max(length, 1))
-    return whole(_product(slices, slices.T.conj()))
+    slices = jnp.moveaxis(gathered(g), axis, 0).reshape(length, g.size // max(length, 1))
+    return gathered(_product(slices, slices.T.conj()))
 
 
 def inverse_root(matrix: Array, p: int, eps: float | Array) -> Array:
@@ -192,7 +289,7 @@ def inverse_root(matrix: Array, p: int, eps: float | Array) -> Array:
     """
     if _is_empty(matrix):
         return matrix
-    return whole(_differentiable(whole(matrix), eps, -1 / p))
+    return gathered(_differentiable(gathered(matrix), eps, -1 / p))
 
 
 def _root(matrix: Array, eps: Any, power: float) -> Array:
@@ -235,7 +332,7 @@ def eigenbasis(matrix: Array) -> Array:
     """
     if _is_empty(matrix):
         return matrix
-    return whole(_eigh(lax.stop_gradient(whole(matrix)))[1][:, ::-1])
+    return gathered(_eigh(lax.stop_gradient(gathered(matrix)))[1][:, ::-1])
 
 
 def _is_empty(matrix: Array) -> bool:
@@ -258,16 +355,12 @@ def refreshed_basis(matrix: Array, basis: Array, step: Array) -> Array:
     """
     if _is_empty(matrix):
         return matrix
-    matrix, basis = lax.stop_gradient((whole(matrix), whole(basis)))
+    matrix, basis = lax.stop_gradient((gathered(matrix), gathered(basis)))
 
     def refresh() -> Array:
-        scaled = matrix / scale_of(matrix)
-        q, r = cast("tuple[Array, Array]", jnp.linalg.qr(_product(scaled, basis)))
-        return q * jnp.where(jnp.real(cast("Array", jnp.diagonal(r))) < 0, -1.0, 1.0).astype(
-            q.dtype
-        )
+        return _q(_product(_scaled(matrix), basis))
 
-    return whole(cond(step == 0, lambda: eigenbasis(matrix), refresh))
+    return gathered(cond(step == 0, lambda: eigenbasis(matrix), refresh))
 
 
 def _eigh(matrix: Array) -> tuple[Array, Array]:
@@ -307,9 +400,9 @@ def _apply(x: Array, bases: Sequence[Array]) -> Array:
         raise ValueError(f"expected a matrix for each of {x.ndim} axes, got {len(bases)}")
     if all(map(_is_empty, bases)):
         return x
-    x = whole(x)
-    for axis, basis in enumerate(map(whole, bases)):
+    x = gathered(x)
+    for axis, basis in enumerate(map(gathered, bases)):
         if not _is_empty(basis):
             product = jnp.tensordot(x, basis, axes=(axis, 0), precision=lax.Precision.HIGHEST)
             x = jnp.moveaxis(product, -1, axis)
-    return whole(x)
+    return gathered(x)

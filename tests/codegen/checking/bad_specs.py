@@ -1221,7 +1221,12 @@ CASES: dict[str, Bad] = {
         "max(power, other=3)",
     ),
     "axis of min as the third argument": Bad(
-        "abs2(g)", "min(g, 1, 0)", "29:25", "min takes 1 to 2 arguments, not 3", "min(g, 1, 0)"
+        "abs2(g)",
+        "min(g, 1, 0)",
+        "29:29",
+        "the value of 'g' is only known when the step runs; of two arrays, write `minimum(a, b)`; "
+        "along an axis, `min(x, axis=0)`",
+        "g",
     ),
     "axis of min without its name": Bad(
         "abs2(g)",

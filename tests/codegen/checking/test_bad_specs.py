@@ -10,6 +10,8 @@ from mlax_codegen.reading.spec import read_spec
 from mlax_codegen.writing.render import render_module
 from tests.codegen.checking.bad_constructs import CASES as RARE
 from tests.codegen.checking.bad_constructs import RICH
+from tests.codegen.checking.bad_matrices import CASES as OF_MATRICES
+from tests.codegen.checking.bad_matrices import MATRICES
 from tests.codegen.checking.bad_phases import CASES as OF_PHASES
 from tests.codegen.checking.bad_phases import PHASES
 from tests.codegen.checking.bad_specs import CASES, GOOD, Bad
@@ -59,6 +61,12 @@ def test_one_mistake_in_arguments_or_phases(case: Bad) -> None:
 @pytest.mark.parametrize("case", OF_STARTS.values(), ids=list(OF_STARTS))
 def test_one_mistake_in_how_a_slot_starts(case: Bad) -> None:
     expect(STARTS, case)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("case", OF_MATRICES.values(), ids=list(OF_MATRICES))
+def test_one_mistake_with_matrices(case: Bad) -> None:
+    expect(MATRICES, case)
 
 
 def expect(good: str, case: Bad) -> None:

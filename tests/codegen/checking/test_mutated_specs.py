@@ -24,6 +24,7 @@ from mlax_codegen.cli import main
 from mlax_codegen.reading.spec import Spec, read_spec
 from mlax_codegen.resources import built_in_specs
 from tests.codegen.checking.bad_constructs import RICH
+from tests.codegen.checking.bad_matrices import MATRICES
 from tests.codegen.checking.bad_phases import PHASES
 from tests.codegen.checking.bad_specs import GOOD
 from tests.codegen.checking.bad_starts import STARTS
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.one_python
 Mutation: TypeAlias = Callable[[str, random.Random], str]
 
 WORDS = [
-    *re.findall(r"\w+", RICH + PHASES + STARTS),
+    *re.findall(r"\w+", RICH + PHASES + STARTS + MATRICES),
     "g",
     "w",
     "t",
@@ -81,7 +82,7 @@ def reworded(good: str, choose: random.Random) -> str:
     words = [
         (start + word.start(), start + word.end())
         for start, end in spans
-        for word in re.finditer(r"\w+|[-+*/]", good[start:end])
+        for word in re.finditer(r"\w+|[-+*/@]", good[start:end])
     ]
     others = [good[start:end] for start, end in words]
     others += [
@@ -96,11 +97,13 @@ def reworded(good: str, choose: random.Random) -> str:
         "shape[0]",
         "mean(g, 0)",
         "norm(g, but=1)",
+        "g[:, :2]",
+        "transpose(g)",
     ]
     others += ["norm(g)", "(g > 0)", "(not t > 2)", "count"]
     for start, end in sorted(choose.sample(words, choose.choice([1, 1, 2])), reverse=True):
-        operator = good[start:end] in "+-*/"
-        choices = [word for word in others if (word in "+-*/") == operator]
+        operator = good[start:end] in "+-*/@"
+        choices = [word for word in others if (word in "+-*/@") == operator]
         good = good[:start] + choose.choice(choices) + good[end:]
     return good
 
@@ -156,7 +159,7 @@ HERE = Path(__file__).parents[1] / "specs"
 FILES = [path for path in built_in_specs() if path.stem in {"shampoo", "sm3"}]
 FILES += [HERE / "adafactor.toml", HERE / "muon.toml", HERE / "conditions.toml"]
 WHOLE = [path.read_text().replace(f'name = "{path.stem}"', 'name = "probe"') for path in FILES]
-SPECS = [GOOD, RICH, PHASES, STARTS, *WHOLE]
+SPECS = [GOOD, RICH, PHASES, STARTS, MATRICES, *WHOLE]
 
 
 @pytest.mark.filterwarnings("ignore:a slot in")

@@ -17,11 +17,15 @@ from mlax.leafwise import (
     eigenbasis,
     gram,
     inverse_root,
+    matmul,
     matrices,
     orthogonalize,
+    orthonormal,
     refreshed_basis,
     rotate,
     rotate_back,
+    singular_vectors,
+    transpose,
 )
 
 pytestmark = pytest.mark.one_python
@@ -274,3 +278,71 @@ def test_a_largest_singular_value_has_a_derivative() -> None:
     gradient = jax.grad(lambda x: orthogonalize(x, 0, scaling="spectral", eps=1.0).sum())(x)
     found = [(a - b) / (2 * h) for a, b in zip(expected[::2], expected[1::2], strict=True)]
     np.testing.assert_allclose(gradient[0, :2], found, rtol=1e-2)
+
+
+def complex_values(shape: tuple[int, ...]) -> Array:
+    return values(shape).astype(jnp.complex64) + 1j * values(shape, 1).astype(jnp.complex64)
+
+
+def test_a_product_and_a_transpose() -> None:
+    a, b = complex_values((2, 3)), complex_values((3, 4))
+    np.testing.assert_allclose(matmul(a, b), np.asarray(a) @ np.asarray(b), rtol=1e-5)
+    np.testing.assert_allclose(matmul(a, b[:, 0]), np.asarray(a) @ np.asarray(b[:, 0]), rtol=1e-5)
+    np.testing.assert_array_equal(transpose(a), np.asarray(a).T)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 9])
+@pytest.mark.parametrize("shape", [*SHAPES, (0, 3), (3, 0)])
+def test_singular_vectors(shape: tuple[int, int], rank: int) -> None:
+    """Those beyond the rows of a matrix complete the basis."""
+    rows, columns = shape
+    for x in (values(shape), values(shape, scale=1e15), complex_values(shape), jnp.zeros(shape)):
+        found = np.asarray(singular_vectors(x, rank))
+        assert (found.shape, found.dtype) == ((columns, min(rank, columns)), x.dtype)
+        np.testing.assert_allclose(found.T.conj() @ found, np.eye(found.shape[1]), atol=1e-5)
+        if not found.size:
+            continue
+        largest = found[abs(found).argmax(0), range(found.shape[1])]
+        np.testing.assert_allclose(largest, abs(largest), atol=1e-6)
+        if x.any():
+            expected = np.linalg.svd(np.asarray(x, np.complex128))[2].T.conj()[:, :rank][:, :rows]
+            along = abs(np.sum(found[:, :rows].conj() * expected, axis=0))
+            np.testing.assert_allclose(along, 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (0, 3), (3, 0)])
+def test_orthonormal(shape: tuple[int, int]) -> None:
+    for x in (values(shape), values(shape, scale=1e-30), complex_values(shape), jnp.zeros(shape)):
+        found = np.asarray(orthonormal(x))
+        assert (found.shape, found.dtype) == ((shape[0], min(shape)), x.dtype)
+        np.testing.assert_allclose(found.T.conj() @ found, np.eye(min(shape)), atol=1e-5)
+        if x.any():  # the diagonal of R
+            lengths = np.diag(found.T.conj() @ np.asarray(x, np.complex128))
+            np.testing.assert_allclose(lengths, abs(lengths), rtol=1e-5)
+            assert lengths.all()
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (3, 3), (2, 4)])
+@pytest.mark.parametrize("part", [1, 1j])
+def test_the_derivative_of_orthonormal_columns(shape: tuple[int, int], part: complex) -> None:
+    rng = np.random.default_rng(0)
+    x, change, factors = (rng.normal(size=shape) + part * rng.normal(size=shape) for _ in range(3))
+    with jax.enable_x64(True):
+
+        def along(s: Any) -> Any:
+            return jnp.sum(jnp.real(factors[:, : min(shape)] * orthonormal(x + s * change)))
+
+        expected = (along(1e-6) - along(-1e-6)) / 2e-6
+        np.testing.assert_allclose(jax.jvp(along, (0.0,), (1.0,))[1], expected, rtol=1e-6)
+
+
+def test_derivatives_where_columns_depend_on_others() -> None:
+    """The last column is twice the first one; what others become does not depend on it."""
+    x = values((4, 2))
+    more = jnp.concatenate([x, 2 * x[:, :1]], axis=1)
+    gradient = jax.grad(lambda x: jnp.sum(orthonormal(x)[:, :2] ** 3))
+    np.testing.assert_allclose(gradient(more)[:, :2], gradient(x), atol=1e-5)
+    for function in (orthonormal, lambda x: singular_vectors(x, 2)):
+        for matrix in (more, jnp.zeros((4, 3)), values((2, 5))):
+            found = jax.grad(lambda x, f=function: jnp.sum(f(x) ** 3))(matrix)
+            assert jnp.isfinite(found).all()

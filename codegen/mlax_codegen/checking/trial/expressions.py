@@ -20,9 +20,12 @@ from mlax_codegen.checking.trial.values import (
     Value,
     as_dims,
     broadcast,
+    count,
     dims_of,
     dims_text,
+    least,
     legend,
+    name_of,
     of_axis,
 )
 from mlax_codegen.language import GRADIENT, NDIM, SHAPE, WEIGHT
@@ -78,6 +81,8 @@ class Expressions(Run, ABC):
                 given = [self.value(argument) for argument in arguments]
                 named = {k.arg or "": self.value(k.value) for k in keywords}
                 return Call(self, node, given, named).result(name)
+            case ast.Subscript(value=value, slice=ast.Slice() | ast.Tuple() as index):
+                return self.cut(node, dims_of(self.value(value)), index)
             case ast.Subscript(value=value, slice=index):
                 return self.item(node, value, self.value(value), self.value(index))
             case ast.Tuple(elts=items):
@@ -200,16 +205,38 @@ class Expressions(Run, ABC):
         items = "item" if value.lengths == frozenset({1}) else "items"
         self.wrong_here(node, f"`{item}` may not exist: {name!r} has {lengths} {items}", cure)
 
-    def size(self, node: ast.expr) -> Interval:
+    def size(self, node: ast.expr, what: str = "an item of a tuple") -> Interval:
         """Return what is known of an item of a tuple: the length of an axis, or its number."""
         found = self.value(node)
         if not isinstance(found, Interval):
             return SIZE
         if found.low < 0 or not found.whole:
             hint = '; for a hyperparameter, write bounds = "0 <= x"' if found.whole else ""
-            self.wrong(node, f"an item of a tuple must be an integer of at least 0{hint}")
+            self.wrong(node, f"{what} must be an integer of at least 0{hint}")
             return SIZE
         return found
+
+    def cut(self, node: ast.expr, dims: Dims, index: ast.Slice | ast.Tuple) -> Value:
+        """Return what slices leave of an array: of an axis of length n, `:r` leaves min(n, r)."""
+        slices = index.elts if isinstance(index, ast.Tuple) else [index]
+        lengths: list[str | None] = []
+        for place, part in enumerate(slices):
+            if not isinstance(part, ast.Slice):
+                return ANY_ARRAY
+            start, end = (
+                self.size(x, "a bound of a slice") if x else None for x in (part.lower, part.upper)
+            )
+            length = dims[place] if dims is not None and place < len(dims) else None
+            length = length if end is None else least(length, name_of(end))
+            lengths.append(length if start is None or start == exactly(0) else None)
+        if dims is None:
+            return ANY_ARRAY
+        if len(lengths) > len(dims):
+            needs = f"this needs {count(len(lengths), 'axis', 'axes')}"
+            but = f"but the array has {count(len(dims), 'axis', 'axes')}"
+            self.wrong_here(node, f"{needs}, {but}", f"test `ndim >= {len(lengths)}` first")
+            return ANY_ARRAY
+        return Array((*lengths, *dims[len(lengths) :]))
 
     def comprehension(self, element: ast.expr, generator: ast.comprehension) -> Value:
         lengths, variable = self.loop(generator.iter)

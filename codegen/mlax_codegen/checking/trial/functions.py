@@ -27,8 +27,10 @@ from mlax_codegen.checking.trial.values import (
     dims_of,
     dims_text,
     join,
+    least,
     legend,
     limited,
+    name_of,
     of_axis,
 )
 from mlax_codegen.language import FUNCTIONS, TOTALS, is_of_numbers
@@ -40,6 +42,7 @@ __all__ = ["Call"]
 _OF_A_NUMBER = {
     **dict.fromkeys(("norm", "rms"), "use abs(x)"),
     **dict.fromkeys(("mean", "max", "min"), "use the number itself"),
+    "matmul": "multiply numbers with `*`",
 }
 _TIMES = " * "
 _MOST_STEPS = 1000  # of orthogonalize: each is a part of the program that XLA compiles
@@ -128,7 +131,9 @@ class Call:
                 return Array(dims if dims is not None and len(dims) == 2 else (None, None))
             case "reshape":
                 return self.reshape(dims_of(found["x"]), found["shape"])
-            case "inverse_root" | "eigenbasis" | "refreshed_basis":
+            case "matmul":
+                return self.matmul(dims_of(found["a"]), dims_of(found["b"]))
+            case _ if "matrix" in found:
                 return self.matrix(name, found)
             case "rotate" | "rotate_back":
                 return self.rotate(name, dims_of(found["x"]), found["bases"])
@@ -217,7 +222,8 @@ class Call:
         if not isinstance(a, Interval) or not isinstance(b, Interval):
             return None
         low, high = better(a.low, b.low), better(a.high, b.high)
-        return Interval(low, high, a.whole and b.whole)
+        smaller = least(name_of(a), name_of(b)) if better is min else None
+        return Interval(low, high, a.whole and b.whole, smaller)
 
     def number(self, name: str, sizes: Value) -> Value:
         if not isinstance(sizes, Sizes):
@@ -353,7 +359,40 @@ class Call:
         if isinstance(p, Interval) and p.low <= 0 <= p.high:
             zero = "must not be 0" if p.is_one else "may be 0; exclude that with bounds"
             self.wrong(f"p of inverse_root {zero}")
-        return Array(dims)
+        if dims is None or len(dims) != 2:
+            return ANY_ARRAY
+        match name, found.get("rank"):
+            case "transpose", _:
+                return Array(dims[::-1])
+            case "orthonormal", _:
+                return Array((dims[0], least(*dims)))
+            case "singular_vectors", Interval() as rank:
+                if not rank.whole or rank.low < 1:
+                    cure = 'for a hyperparameter, write bounds = "1 <= x"'
+                    wrong = f"rank of singular_vectors must be an integer of at least 1; {cure}"
+                    self.run.wrong(self.node.args[1], wrong)
+                    return ANY_ARRAY
+                return Array((dims[1], least(dims[1], name_of(rank))))
+            case _:
+                return Array(dims)
+
+    def matmul(self, a: Dims, b: Dims) -> Value:
+        """Return the product of two matrices, or of a matrix and a vector."""
+        if a is None or b is None:
+            return ANY_ARRAY
+        for dims in (a, b):
+            if len(dims) not in {1, 2}:
+                cure = "multiply numbers with `*`" if not dims else "merge axes with `as_matrix`"
+                few = count(len(dims), "axis", "axes")
+                self.wrong_here(f"`a @ b` needs matrices or vectors, but one has {few}", cure)
+                return ANY_ARRAY
+        inner, other = a[-1], b[0]
+        if not agree((inner,), (other,)):
+            shapes = f"{dims_text(a)} @ {dims_text(b)}"
+            message = f"the inner sizes of {shapes} differ: {inner} and {other}"
+            self.wrong_here(message, legend(a, b))
+            return ANY_ARRAY
+        return Array((*a[:-1], *b[1:]))
 
     def rotate(self, name: str, dims: Dims, bases: Value) -> Value:
         if (

@@ -30,8 +30,10 @@ __all__ = [
     "dims_of",
     "dims_text",
     "join",
+    "least",
     "legend",
     "limited",
+    "name_of",
     "of_axis",
     "shape_of",
 ]
@@ -120,7 +122,23 @@ def as_dims(shape: Value) -> Dims:
         return None
     if shape.items is None:
         return (None,) * next(iter(shape.lengths)) if len(shape.lengths) == 1 else None
-    return tuple(f"{size.low:g}" if size.is_one else size.name for size in shape.items)
+    return tuple(map(name_of, shape.items))
+
+
+def name_of(size: Interval) -> str | None:
+    """Return the name of a length, or the number that it is."""
+    return f"{size.low:g}" if size.is_one else size.name
+
+
+def least(*lengths: str | None) -> str | None:
+    """Return the name of the smallest of some lengths: "min(n1, rank)"."""
+    known = [length for length in lengths if length is not None and _LIMIT not in length]
+    if len(known) < len(lengths):
+        return None
+    parts = {
+        part for length in known for part in length.removeprefix("min(").rstrip(")").split(", ")
+    }
+    return f"min({', '.join(sorted(parts))})" if len(parts) > 1 else parts.pop()
 
 
 def dims_text(dims: Dims) -> str:
@@ -133,7 +151,7 @@ def legend(*shapes: Dims) -> str:
     """Return what a name of a length in some shapes stands for; "" if there are no names."""
     lengths = [length for dims in shapes for length in dims or () if length is not None]
     names = dict.fromkeys(length.partition(_LIMIT)[0] for length in lengths)
-    numbered = [name for name in names if re.fullmatch(rf"{AXIS}\d+", name)]
+    numbered = re.findall(rf"\b{AXIS}\d+\b", " ".join(names))
     found = [f"{name} is the length of axis {name[1:]}" for name in numbered[:1]]
     found += [f"{AXIS} that of each axis in turn"] if AXIS in names and found else []
     found += [f"{AXIS} is the length of each axis in turn"] if AXIS in names and not found else []
@@ -154,9 +172,9 @@ def broadcast(first: Dims, second: Dims) -> tuple[Dims, bool]:
     together = list(longer)
     for index, other in enumerate(shorter, start):
         one = together[index]
-        if one == "1" or (one is None and other not in {"1", None}):
+        if one in {"1", least("1", other)} or (one is None and other not in {"1", None}):
             together[index] = other
-        elif other != "1" and not _alike(one, other):
+        elif other not in {"1", least("1", one)} and not _alike(one, other):
             return None, False
     return tuple(together), True
 
