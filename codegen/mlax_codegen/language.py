@@ -21,11 +21,13 @@ __all__ = [
     "RESERVED",
     "RESULT",
     "SHAPE",
+    "SKIP",
     "STEP",
     "STEP_NUMBER",
     "TOTAL",
     "TOTALS",
     "TOTAL_COUNT",
+    "UNLESS",
     "UPDATE",
     "WEIGHT",
     "Function",
@@ -40,6 +42,8 @@ WEIGHT = "w"
 STEP_NUMBER = "t"
 UPDATE = "update"
 RESULT = "result"
+SKIP = "skip"  # what a condition is called that leaves all as it was
+UNLESS = "unless"  # and one that leaves a leaf as it was
 SHAPE = "shape"
 NDIM = "ndim"
 HELD_AS = "h"  # the hyperparameters in generated functions, unless the spec uses this name itself
@@ -516,8 +520,9 @@ _MODULE = """
     check_dtype checked copies count_all cycle exportable folded follow_schedules full gathered gradients held
     hyperparameters identities init initial inputs int8 integer isinstance jax jnp largest magnitude map_leaves
     merged mlax model no_steps normals not_int8 number one_more outline output own reduce_leaves refuse_complex
-    refuse_packed renewed replace require rounding scalar scheduled self slot_dtype slots smallest state step
-    stochastic_rounding summed sums totals trainable trees updates warn_if_narrow weights with_arrays zeros
+    refuse_packed renewed replace require rounding scalar scheduled self skip skipped slot_dtype slots smallest
+    state step stochastic_rounding summed sums totals trainable trees unless updates warn_if_narrow weights
+    with_arrays zeros
 """
 _BUILTINS = (
     "bool float int list object property range str super tuple type vars TypeError ValueError"

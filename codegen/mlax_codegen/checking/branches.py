@@ -86,7 +86,7 @@ class Branches:
                 possible.append(configuration)
             self.drawn = {}
             for code in spec.blocks:
-                self.of_leaf = any(code is phase.leaf for phase in spec.phases)
+                self.of_leaf = any(code in (x.leaf, x.unless) for x in spec.phases)
                 self.block(code)
             self.of_leaf = False
             weights = set(self.weights)

@@ -59,7 +59,7 @@ class _Complexness:
         self.walk()
 
     def walk(self) -> None:
-        leaves = [phase.leaf for phase in self.spec.phases]
+        leaves = [x for phase in self.spec.phases for x in (phase.unless, phase.leaf) if x]
         for code in [*leaves, *(function.leaf for function in self.spec.functions)]:
             self.code = code
             self.known = {GRADIENT, UPDATE, WEIGHT, *self.trees, *self.slots}

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
 from mlax_codegen.checking.types import TypeChecker, cure_of
-from mlax_codegen.language import FUNCTIONS, GRADIENT, RESULT, TOTALS, UPDATE, Type
+from mlax_codegen.language import FUNCTIONS, GRADIENT, RESULT, SKIP, TOTALS, UPDATE, Type
 from mlax_codegen.reading.declarations import NamedFunction
-from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
+from mlax_codegen.reading.equations import BlockCode, Code, ConditionCode, ExpressionCode
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in, names_in
 
@@ -54,6 +54,19 @@ class Flow:
                 self.phase(phase, group[:number], group[number + 1 :])
         for function in self.spec.functions:
             self.function(function)
+        self.ends()
+
+    def ends(self) -> None:
+        """Check that steps are not skipped for ever: nothing changes in between but gradients and arguments."""
+        changing = {GRADIENT, *self.names.arguments, *self.names.broken}
+        for code in self.spec.blocks:
+            for name, value in assignments_in(code.body):
+                if changing & {*names_in([value])}:
+                    changing.add(name)
+                elif name == SKIP:
+                    message = "a step that is skipped leaves all as it was, `t` too, so all others would be skipped"
+                    cure = "let this depend on the gradients, or leave out a phase with `unless`"
+                    code.note(value, f"{message}; {cure}")
 
     def static(self, code: ExpressionCode, read: set[str]) -> None:
         """Check a condition that may read hyperparameters only."""
@@ -112,7 +125,10 @@ class Flow:
             self.before_scalars(phase.scalars, before)
             self.scalars(phase.scalars)
         last = phase is self.spec.moving
-        walk = _Walk(self, phase.leaf, Block.LEAF, last=last, rare=phase.every is not None)
+        for test, block in ((phase.skip, Block.SCALARS), (phase.unless, Block.LEAF)):
+            if test is not None:
+                self.condition(test, block)
+        walk = _Walk(self, phase.leaf, Block.LEAF, last=last, partly=_key_of(phase))
         walk.statements(phase.leaf.body)
         self.end(walk, UPDATE if last or self.names.moved else "", needed=last)
         self.names.moved |= last
@@ -122,7 +138,8 @@ class Flow:
                 phase.leaf.note(statement, f"{name!r} is not assigned in every branch")
                 self.names.broken.add(name)
             self.first[name] = (phase.leaf, statement)
-        if not (walk.totals or phase.every or self.names.moved or (after and after[0].every)):
+        partial = phase.is_partial or bool(after and after[0].is_partial)
+        if not (walk.totals or partial or self.names.moved):
             message = "only the last phase may have no `total(...)`"
             cure = "add one, or merge this phase with the next"
             phase.leaf.document.at_key(phase.leaf.path, f"{message}; {cure}")
@@ -135,12 +152,21 @@ class Flow:
         """Check that phases of the same group, which are computed after these `scalars`, may stand before them."""
         read = {name for phase in before for name in names_in(phase.leaf.body)}
         changed = {name for name, _ in assignments_in(code.body)} & {*self.names.scalars}
-        apart = bool(before) and before[-1].every is None  # which is a mistake of that phase
-        if not apart and (any(phase.every is None for phase in before) or read & changed):
+        apart = bool(before) and not before[-1].is_partial  # which is a mistake of that phase
+        if not apart and (any(not phase.is_partial for phase in before) or read & changed):
             message = (
                 "no total stands between these `scalars` and the phase before; move them there"
             )
             code.document.at_key(code.path, message)
+
+    def condition(self, code: ConditionCode, block: Block) -> None:
+        """Check a condition under which a leaf, or all, stays as it was."""
+        kind = TypeChecker(self.names, code, block, self.read).type_of(code.expression)
+        if kind.type is Type.FLAG:
+            code.note(code.expression, "options alone decide this; test them with `if`")
+        elif kind.type not in {Type.CONDITION, Type.UNKNOWN}:
+            message = f"this is {kind.words}, not a condition; compare it, as in `x > 0`"
+            code.note(code.expression, message)
 
     def scalars(self, code: BlockCode) -> None:
         """Check equations that are computed once per step."""
@@ -180,16 +206,21 @@ class Flow:
         self.locals |= set(walk.first) - set(self.names.slots)
 
 
+def _key_of(phase: Phase) -> str:
+    """Return the key that says in which steps, or for which leaves, a phase is computed; "" for all."""
+    return "every" if phase.every else "unless" if phase.unless else ""
+
+
 class _Walk(TypeChecker):
     """The check of one block, in the order in which it is computed."""
 
     assigned: dict[str, StagedType]
 
     def __init__(
-        self, flow: Flow, code: BlockCode, block: Block, *, last: bool = False, rare: bool = False
+        self, flow: Flow, code: BlockCode, block: Block, *, last: bool = False, partly: str = ""
     ) -> None:
         super().__init__(flow.names, code, block, flow.read)
-        self.rare = rare
+        self.partly = partly  # the key of the phase that says when it is computed
         self.flow = flow
         self.body: list[ast.stmt] = code.body
         self.last = last
@@ -252,7 +283,7 @@ class _Walk(TypeChecker):
                 kind = self.type_of(value)
                 last = self.last or self.names.moved
                 wrong = self.names.cannot_assign(name, self.block, last=last)
-                if self.rare and name == GRADIENT:
+                if self.partly == "every" and name == GRADIENT:
                     wrong = "g cannot be changed at some steps only; give this another name"
                 wrong = wrong or self.misfit(name, kind, value)
         if wrong is None and name in self.variables_of_code - {*self.visible}:
@@ -290,8 +321,8 @@ class _Walk(TypeChecker):
             return None if is_number else cure
         if self.block is not Block.LEAF:
             return "total can only be used in the `leaf` equations of a step"
-        if self.rare:
-            return "a total is summed in each step; move it to a phase without `every`"
+        if self.partly:
+            return f"a total is of all leaves, in each step; move it to a phase without `{self.partly}`"
         if self.last:
             return "this is the last phase, so nothing can read this total"
         if name in self.first and name not in self.totals:

@@ -9,7 +9,7 @@ changes.
 import ast
 from collections.abc import Sequence
 
-from mlax_codegen.language import RESULT, UPDATE
+from mlax_codegen.language import RESULT, SKIP, UNLESS, UPDATE
 from mlax_codegen.reading.equations import BlockCode
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import assignments_in, is_total, names_in, target_of
@@ -38,7 +38,7 @@ class _Liveness:
         leaves = [statement for phase in spec.phases for statement in phase.leaf.body]
         self.lasting: set[str] = {name for name, value in assignments_in(leaves) if is_total(value)}
         self.lasting |= {name for code in scalars for name, _ in assignments_in(code.body)}
-        self.lasting |= self.state | {UPDATE}
+        self.lasting |= self.state | {UPDATE, SKIP}
         self.functions: list[BlockCode] = [function.leaf for function in spec.functions]
         self.unused: dict[ast.stmt, BlockCode] = {}
 
@@ -91,10 +91,12 @@ class _Liveness:
         self.unused = {}
         live = after | {UPDATE}
         for phase in reversed(self.spec.phases):
-            between = live if phase.every else set[str]()  # in other steps all stays as it is
-            live = (self.block(phase.leaf, live) | between) & self.lasting
-            if phase.scalars is not None:
-                live = self.block(phase.scalars, live)
+            between = live if phase.is_partial else set[str]()  # elsewhere all stays as it is
+            live = self.block(phase.leaf, live) | between | {UNLESS, SKIP}
+            live = self.block(phase.unless, live) if phase.unless else live
+            live &= self.lasting
+            live = self.block(phase.skip, live) if phase.skip else live
+            live = self.block(phase.scalars, live) if phase.scalars else live
         for code in self.functions:
             live |= self.block(code, after | {RESULT}) | after
         return live & self.state

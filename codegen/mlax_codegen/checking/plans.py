@@ -1,5 +1,6 @@
 """What each leaf function is given and gives back: its parameters and results in generated code."""
 
+import ast
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from mlax_codegen.language import (
     UPDATE,
     WEIGHT,
 )
-from mlax_codegen.reading.equations import BlockCode, ExpressionCode
+from mlax_codegen.reading.equations import BlockCode, ConditionCode, ExpressionCode
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in, names_in
 
@@ -24,11 +25,19 @@ __all__ = ["LeafPlan", "Rare", "plans_of_functions", "plans_of_phases"]
 
 @dataclass(frozen=True)
 class Rare:
-    """A function of one leaf that is called at some steps only: its plan, and at which steps."""
+    """A function of one leaf that some steps, or some leaves, are without.
+
+    Attributes:
+        plan: Its plan.
+        every: The number of steps between two calls; None if it is called in each.
+        first: The first of these steps; None for step 1.
+        unless: The condition under which its results are not used.
+    """
 
     plan: "LeafPlan"
-    every: ExpressionCode
+    every: ExpressionCode | None
     first: ExpressionCode | None
+    unless: ConditionCode | None
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,9 @@ class LeafPlan:
 
     Attributes:
         name: The name of the generated function, without its underscore.
-        parts: Its equations, and plans of functions that it calls at some steps only.
+        parts: Its equations, and functions that it calls for a part of them.
         moves: Whether it reads or assigns `update`.
+        reads_update: Whether it reads it.
         weights: Whether it is given the weights.
         trees: Arguments of the step that it is given, an array each.
         inputs: Slots that it only reads.
@@ -50,6 +60,7 @@ class LeafPlan:
     name: str
     parts: tuple["BlockCode | Rare", ...]
     moves: bool
+    reads_update: bool
     weights: bool
     trees: tuple[str, ...]
     inputs: tuple[str, ...]
@@ -71,9 +82,10 @@ def _plan_of_group(
     parts: list[BlockCode | Rare] = []
     for phase in group:
         parts += with_starts(spec, phase)
-        if phase.every:
-            plan = _plan(spec, flow, phase.name, [phase.leaf], ())
-            parts[-1] = Rare(plan, phase.every, phase.first)
+        if phase.is_partial:
+            name = phase.name if phase.every else f"new_{phase.name}"
+            plan = _plan(spec, flow, name, [phase.leaf], ())
+            parts[-1] = Rare(plan, phase.every, phase.first, phase.unless)
     return _plan(spec, flow, always[-1].name, parts, totals[group[-1].name])
 
 
@@ -87,13 +99,13 @@ def plans_of_functions(spec: Spec, flow: Flow) -> tuple[LeafPlan, ...]:
 def _plan(
     spec: Spec, flow: Flow, name: str, parts: Sequence[BlockCode | Rare], totals: Collection[str]
 ) -> LeafPlan:
-    codes = [
-        code for part in parts for code in (part.plan.parts if isinstance(part, Rare) else [part])
-    ]
-    body = [x for code in codes if isinstance(code, BlockCode) for x in code.body]
+    body: list[ast.stmt] = []
+    for part in parts:
+        inner = [*part.plan.parts, part.unless] if isinstance(part, Rare) else [part]
+        body += [x for code in inner if isinstance(code, BlockCode) for x in code.body]
     read = set(names_in(body))
     read |= {FUNCTIONS[called].count for called in read & set(FUNCTIONS)} - {""}
-    read |= {CYCLE} if any(isinstance(part, Rare) for part in parts) else set()
+    read |= {CYCLE} if any(isinstance(part, Rare) and part.every for part in parts) else set()
     written = {assigned for assigned, _ in assignments_in(body)}
     slots = [slot.name for slot in spec.slots]
     schedulable = [h.name for h in spec.hyperparameters if h.schedulable]
@@ -111,6 +123,7 @@ def _plan(
         name,
         tuple(parts),
         UPDATE in read | written,
+        UPDATE in read,
         WEIGHT in read,
         tuple(a.name for a in spec.arguments if a.is_tree and a.name in read),
         tuple(slot for slot in slots if slot in read - written),

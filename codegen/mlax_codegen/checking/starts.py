@@ -21,6 +21,12 @@ def check_starts(spec: Spec) -> None:
     """Record slots that nothing reads as they start, and those of which it is not known what `g` they start from."""
     for slot in _starting(spec):
         phase, number = spec.first_named(slot.name)
+        if phase.unless:
+            message = (
+                f"{slot.name!r} starts as `g` in step 1, but this phase may leave it out there"
+            )
+            cure = "read it in a phase without `unless` first"
+            spec.document.at_key(phase.unless.path, f"{message}; {cure}")
         found = [*_first_named(phase.leaf.body[number : number + 1], slot.name)]
         read = [statement for statement, _ in found if slot.name in names_in([statement])]
         if found and not read:
@@ -38,7 +44,7 @@ def starts(spec: Spec, phase: Phase) -> Mapping[int, BlockCode]:
     for slot in _starting(spec):
         first, number = spec.first_named(slot.name)
         if first is phase:
-            found.setdefault(0 if phase.every else number, []).append(slot)
+            found.setdefault(0 if phase.is_partial else number, []).append(slot)
     return {number: _start(phase.leaf, slots) for number, slots in sorted(found.items())}
 
 

@@ -17,9 +17,11 @@ from mlax_codegen.language import (
     NDIM,
     RESULT,
     SHAPE,
+    SKIP,
     STEP_NUMBER,
     TOTAL,
     TOTAL_COUNT,
+    UNLESS,
     UPDATE,
     WEIGHT,
     Type,
@@ -67,12 +69,16 @@ class Equation:
 def symbols(spec: Spec) -> Mapping[str, str]:
     """Return how the formulas write each name that they compute with, where a step assigns it after that."""
     equations = Equations(spec)
-    codes = [code for phase in spec.phases for code in (phase.scalars, phase.leaf) if code]
+    codes = spec.blocks.copy()
     codes += [function.leaf for function in spec.functions]
     parts = [part for code in codes for statement in code.body for part in ast.walk(statement)]
     found = [part.id for part in parts if isinstance(part, ast.Name)]
     unwritten = {h.name for h in spec.hyperparameters if h.kind in {"flag", "choice"}}
-    unwritten |= {scalar.name for scalar in spec.scalars if scalar.is_key} | {*FUNCTIONS}
+    unwritten |= {scalar.name for scalar in spec.scalars if scalar.is_key} | {
+        *FUNCTIONS,
+        SKIP,
+        UNLESS,
+    }
     unwritten |= {
         part.target.id
         for part in parts
@@ -147,9 +153,8 @@ class Equations:
                 formula = f"{left} {sign} {right}"
             yield Equation((), formula, name, code.expression)
         for phase in self.spec.phases:
-            if phase.scalars is not None:
-                yield from self.statements(phase.scalars.body)
-            yield from self.statements(phase.leaf.body)
+            for block in filter(None, (phase.scalars, phase.skip, phase.leaf)):
+                yield from self.statements(block.body)
         if self.update_is_read:
             formula = f"w_t &= w_{{t-1}} + {self.local(UPDATE)}"
             yield Equation((), formula, NEW_WEIGHT, ast.Name(UPDATE, ast.Load()))
@@ -225,6 +230,8 @@ class Equations:
         return rf"\quad \text{{every }} {self.tex(k)} \text{{ steps}}"
 
     def equation(self, name: str, value: ast.expr, axis: str = "") -> str:
+        if name == SKIP:
+            return rf"\text{{all stays as it was}} &\text{{ if }} {self.tex(value, 0)}"
         if self.is_condition(value):
             right = self.tex(value, 0)
             self.current.add(name)

@@ -25,7 +25,7 @@ from mlax_codegen.formulas.changes import (
 from mlax_codegen.formulas.conditions import negation
 from mlax_codegen.formulas.latex import NEW_WEIGHT, Equations
 from mlax_codegen.formulas.symbols import default_symbol
-from mlax_codegen.language import GRADIENT, RESULT, UPDATE, WEIGHT
+from mlax_codegen.language import GRADIENT, RESULT, SKIP, UPDATE, WEIGHT
 from mlax_codegen.reading.declarations import NamedFunction
 from mlax_codegen.reading.equations import BlockCode
 from mlax_codegen.reading.spec import Phase, Spec
@@ -90,7 +90,7 @@ class _Options:
     def outputs(self, lines: Iterable[Line]) -> set[str]:
         """Return the names of what equations are for."""
         kept = {slot.name for slot in self.spec.slots} | {x.name for x in self.spec.scalars}
-        kept |= {NEW_WEIGHT, RESULT, *self.spec.shapes}
+        kept |= {NEW_WEIGHT, RESULT, SKIP, *self.spec.shapes}
         return kept & {line.equation.name for line in lines}
 
     def others(self) -> Iterator[tuple[str, Value]]:
@@ -131,15 +131,22 @@ class _Options:
         return self.written[key]
 
     def _lines(self, settings: Settings) -> Iterator[Line]:
-        blocks = [code for phase in self.phases for code in (phase.scalars, phase.leaf) if code]
-        steps = {id(phase.leaf): phase for phase in self.phases if phase.every}
-        resolved = [_at_steps(steps.get(id(x)), _resolved(x.body, settings)) for x in blocks]
+        blocks = [
+            code
+            for phase in self.phases
+            for code in (phase.scalars, phase.skip, phase.leaf)
+            if code
+        ]
+        partial = {id(phase.leaf): phase for phase in self.phases if phase.is_partial}
+        resolved = [
+            _resolved(_under_conditions(partial.get(id(x)), x.body), settings) for x in blocks
+        ]
         shapes = {
             name: replace(code, expression=_resolved_expression(code.expression, settings))
             for name, code in self.spec.shapes.items()
         }
         kept = {slot.name for slot in self.spec.slots}
-        kept |= {scalar.name for scalar in self.spec.scalars}
+        kept |= {scalar.name for scalar in self.spec.scalars} | {SKIP}
         live = {"result", *self.function.changes} if self.function else {*kept, UPDATE}
         for i, body in reversed([*enumerate(resolved)]):
             resolved[i] = _needed(body, live, kept)
@@ -159,7 +166,12 @@ class _Options:
         spec = replace(
             self.spec,
             phases=tuple(
-                Phase(p.name, with_body(p.scalars) if p.scalars else None, with_body(p.leaf))
+                Phase(
+                    p.name,
+                    with_body(p.scalars) if p.scalars else None,
+                    with_body(p.leaf),
+                    skip=p.skip and replace(p.skip, body=bodies[id(p.skip)]),
+                )
                 for p in self.phases
             ),
             shapes={} if self.function else shapes,
@@ -183,13 +195,15 @@ class _Options:
             yield Line(tuple(words), equation.formula, otherwise, equation)
 
 
-def _at_steps(phase: Phase | None, body: list[ast.stmt]) -> list[ast.stmt]:
-    """Return equations under the condition that it is one of the steps at which a phase is computed."""
-    if phase is None or phase.every is None:
-        return body
-    first = phase.first.expression if phase.first else ast.Constant(1)
-    test = ast.Call(ast.Name("at_steps", ast.Load()), [phase.every.expression, first], [])
-    return [ast.If(test, body, [])]
+def _under_conditions(phase: Phase | None, body: list[ast.stmt]) -> list[ast.stmt]:
+    """Return equations under the conditions that say at which steps, and for which leaves, a phase is computed."""
+    if phase is not None and phase.unless is not None:
+        body = [ast.If(negation(phase.unless.expression), body, [])]
+    if phase is not None and phase.every is not None:
+        first = phase.first.expression if phase.first else ast.Constant(1)
+        test = ast.Call(ast.Name("at_steps", ast.Load()), [phase.every.expression, first], [])
+        body = [ast.If(test, body, [])]
+    return body
 
 
 def _begin_once(spec: Spec, bodies: Mapping[int, list[ast.stmt]], phases: Sequence[Phase]) -> None:
@@ -238,7 +252,7 @@ def _default(text: str) -> Value:
 
 def _asked(spec: Spec, phases: Iterable[Phase]) -> Iterator[str]:
     """Yield the names that the tests of some equations read."""
-    codes = [code for phase in phases for code in (phase.scalars, phase.leaf) if code]
+    codes = [code for phase in phases for code in phase.blocks]
     values = [shape.expression for shape in spec.shapes.values()]
     for node in [*values, *(statement for code in codes for statement in code.body)]:
         parts = [part for part in ast.walk(node) if isinstance(part, ast.If | ast.IfExp)]

@@ -73,10 +73,10 @@ _WORDS = {
     "setminus": "∖",
     "lfloor": "⌊",
     "rfloor": "⌋",
-    "lvert": "|",
-    "rvert": "|",
-    "lVert": "‖",
-    "rVert": "‖",
+    "lvert": "|\N{WORD JOINER}",
+    "rvert": "\N{WORD JOINER}|",
+    "lVert": "‖\N{WORD JOINER}",
+    "rVert": "\N{WORD JOINER}‖",
     "top": "ᵀ",
     "quad": " ",
     "Leftrightarrow": "⇔",
@@ -86,11 +86,13 @@ _BELOW: dict[str, str] = dict(
 )
 _ABOVE: dict[str, str] = dict(zip("0123456789+-()tikn*ᵀ", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ᵗⁱᵏⁿ*ᵀ", strict=True))
 
+_IN_BARS = re.compile("‖\N{WORD JOINER} \\S+ \N{WORD JOINER}‖")
+
 
 def plain_text(latex: str) -> str:
     """Return one equation as text."""
     text = _Reader(_TOKEN.findall(latex)).until("")
-    text = re.sub(r"\| (.*?) \|", r"|\1|", re.sub(r"‖ (.*?) ‖", r"‖\1‖", text))
+    text = re.sub(" ?\N{WORD JOINER} ?", "", text)  # bars are close to what is between them
     text = text.replace("⌊ ", "⌊").replace(" ⌋", "⌋").replace("not ( ", "not (").replace(" )", ")")
     text = re.sub(r"(?<=\S) {2}(?=\S)", " ", text).strip()
     left, sign, right = text.partition(" ← " if " ← " in text else " = ")
@@ -211,7 +213,7 @@ def _bracketed(text: str) -> str:
     depth = 0
     for character in text:
         depth += (character in "([") - (character in ")]")
-        if character == " " and depth == 0 and not re.fullmatch(r"‖ \S+ ‖", text):
+        if character == " " and depth == 0 and not _IN_BARS.fullmatch(text):
             return f"({text})"
     return text
 

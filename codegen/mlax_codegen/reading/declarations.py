@@ -7,7 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from mlax_codegen.language import OF_SHAPES, RESERVED
 from mlax_codegen.reading.document import Document
-from mlax_codegen.reading.equations import BlockCode, ExpressionCode, read_block, read_expression
+from mlax_codegen.reading.equations import (
+    BlockCode,
+    ConditionCode,
+    ExpressionCode,
+    read_block,
+    read_condition,
+    read_expression,
+)
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.keys import KEYS
 from mlax_codegen.reading.mistakes import suggestion
@@ -146,6 +153,11 @@ class Declarations:
         """Read an expression; optional."""
         text = table.text(key, default="")
         return read_expression(self.document, (*table.path, key), text) if text else None
+
+    def condition(self, table: Table, key: str) -> ConditionCode | None:
+        """Read a condition that is computed in a step; optional."""
+        text = table.text(key, default="")
+        return read_condition(self.document, (*table.path, key), text) if text else None
 
     def slot(self, name: str) -> Slot | None:
         """Read a slot."""

@@ -14,7 +14,15 @@ from mlax_codegen.reading.positions import KeyPath
 from mlax_codegen.reading.syntax import complaint
 from mlax_codegen.reading.trees import SIGNS, in_short
 
-__all__ = ["BlockCode", "Code", "ExpressionCode", "read_block", "read_expression"]
+__all__ = [
+    "BlockCode",
+    "Code",
+    "ConditionCode",
+    "ExpressionCode",
+    "read_block",
+    "read_condition",
+    "read_expression",
+]
 
 _LONGEST = 10_000  # characters of one block
 _DEEPEST = 40  # levels of one expression
@@ -110,6 +118,11 @@ class ExpressionCode(Code):
     expression: ast.expr = field(default_factory=lambda: ast.Constant(None))
 
 
+@dataclass
+class ConditionCode(ExpressionCode, BlockCode):
+    """A condition that is computed in a step, and the equation that gives it the name of its key."""
+
+
 def read_block(document: Document, path: KeyPath, text: str) -> BlockCode:
     """Read equations."""
     code = BlockCode(document, path, text)
@@ -136,6 +149,15 @@ def read_expression(document: Document, path: KeyPath, text: str) -> ExpressionC
             document.at_value(path, "expected an expression")
         case body:
             code.note(body[-1], "expected one expression, not a statement")
+    return code
+
+
+def read_condition(document: Document, path: KeyPath, text: str) -> ConditionCode:
+    """Read a condition that is computed in a step."""
+    value = read_expression(document, path, text).expression
+    code = ConditionCode(document, path, text, expression=value)
+    name = ast.copy_location(ast.Name(str(path[-1]), ast.Store()), value)
+    code.body = [ast.copy_location(ast.Assign([name], value), value)]
     return code
 
 

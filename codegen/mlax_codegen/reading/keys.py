@@ -134,6 +134,14 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "first": Key(
             "string", "The first of these steps: 1, which is the default, or what `every` is."
         ),
+        "skip": Key(
+            "string",
+            "A condition, read after `scalars`, under which a step changes nothing: updates are 0, the state stays.",
+        ),
+        "unless": Key(
+            "string",
+            "A condition under which a leaf stays as it was: what `leaf` assigns is not changed, and its update is 0.",
+        ),
         "scalars": Key("equations", "Equations computed once per step, before `leaf`."),
         "leaf": Key(
             "equations",

@@ -10,7 +10,13 @@ from typing import TypeVar
 from mlax_codegen.language import OF_PHASES, OF_SHAPES, RESERVED, TOTALS
 from mlax_codegen.reading.declarations import Argument, Declarations, NamedFunction, Scalar, Slot
 from mlax_codegen.reading.document import Document, read_document
-from mlax_codegen.reading.equations import BlockCode, ExpressionCode, read_block, read_expression
+from mlax_codegen.reading.equations import (
+    BlockCode,
+    ConditionCode,
+    ExpressionCode,
+    read_block,
+    read_expression,
+)
 from mlax_codegen.reading.hyperparameters import Hyperparameter, read_hyperparameter
 from mlax_codegen.reading.keys import KEYS, TABLES, TOP
 from mlax_codegen.reading.tables import Table, check_identifier
@@ -45,6 +51,8 @@ class Phase:
         name: The name of the generated function, without its underscore.
         every: The number of steps between two at which it is computed; None if it is in each step.
         first: The first of these steps; None for step 1.
+        unless: The condition under which it leaves a leaf as it was.
+        skip: The condition, read after `scalars`, under which the whole step leaves all as it was.
     """
 
     name: str
@@ -52,6 +60,18 @@ class Phase:
     leaf: BlockCode
     every: ExpressionCode | None = None
     first: ExpressionCode | None = None
+    unless: ConditionCode | None = None
+    skip: ConditionCode | None = None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether some steps, or some leaves, are without it: what it assigns stays as it was."""
+        return bool(self.every or self.unless)
+
+    @property
+    def blocks(self) -> list[BlockCode]:
+        """Its equations, in the order in which they are computed."""
+        return [code for code in (self.scalars, self.skip, self.unless, self.leaf) if code]
 
 
 @dataclass(frozen=True)
@@ -80,7 +100,7 @@ class Spec:
     @property
     def blocks(self) -> list[BlockCode]:
         """The equations of a step, in the order in which they are computed."""
-        return [code for phase in self.phases for code in (phase.scalars, phase.leaf) if code]
+        return [code for phase in self.phases for code in phase.blocks]
 
     @property
     def state(self) -> list[Scalar | Slot]:
@@ -223,6 +243,10 @@ def _read_phases(declared: Declarations, count: int) -> tuple[Phase, ...]:
     if found and all(phase.every for phase in found):
         message = "a step needs a phase without `every`, which assigns `update`"
         declared.document.at_key(("step", 0, "every"), message)
+    for phase in [phase for phase in found if phase.skip][1:]:
+        assert phase.skip is not None
+        message = "a step is skipped under one condition; combine both there with `or`"
+        declared.document.at_key(phase.skip.path, message)
     return found
 
 
@@ -256,16 +280,27 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
     if every is not None and "scalars" in table.data:
         message = "`scalars` are computed in each step; move them to a phase without `every`"
         document.at_key((*path, "scalars"), message)
+    if every is not None and "skip" in table.data:
+        message = "a step is skipped by a phase that is computed in each; move this to one"
+        document.at_key((*path, "skip"), message)
+    unless = declared.condition(table, "unless")
+    skip = None if every else declared.condition(table, "skip")
     scalars = table.text("scalars", default="", block=True)
     leaf = table.text("leaf", block=True)
     if leaf is None or name is None:
         return None
-    names.add(name)
-    declared.taken.setdefault(name, "a phase")
+    new = f"new_{name}"  # what a function is called that a leaf may be without
+    if unless is not None and (new in declared.taken or new in names):
+        message = f"the module needs the name {new!r}, which is already used; give this phase another name"
+        document.at_key((*path, "unless"), message)
+    names |= {name, new} if unless else {name}
+    declared.taken |= dict.fromkeys(names - {""} - {*declared.taken}, "a phase")
     return Phase(
         name,
         read_block(document, (*path, "scalars"), scalars) if scalars else None,
         read_block(document, (*path, "leaf"), leaf),
         every,
         first,
+        unless,
+        skip,
     )

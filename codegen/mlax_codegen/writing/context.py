@@ -319,10 +319,18 @@ class Module:
     def result_lines(self) -> list[str]:
         """The end of a step: what it returns, in two statements if one would be too long."""
         state = f"state._replace({', '.join(self.equations.new_state())})"
+        if self.skips:
+            old = "(output.unmoved(gradients), state)"
+            return [f"return unless(skipped, (result, {state}), {old})"]
         line = f"return result, {state}"
         if len(line) + 4 <= WIDTH:
             return [line]
         return [f"state = {state}", "return result, state"]
+
+    @property
+    def skips(self) -> bool:
+        """Whether a step may leave all as it was."""
+        return any(phase.skip for phase in self.spec.phases)
 
     @property
     def leaf_functions(self) -> list[list[str]]:
@@ -372,13 +380,15 @@ class Module:
 
     @property
     def uses_jnp(self) -> bool:
-        return any(FUNCTIONS[name].code.startswith("jnp.") for name in self.analysis.called)
+        called = [FUNCTIONS[name].code for name in self.analysis.called]
+        return bool(self.spec.moving.unless) or any(code.startswith("jnp.") for code in called)
 
     @property
     def leafwise(self) -> list[str]:
         """What is imported from `mlax.leafwise`."""
         names: set[str] = {"Output", "map_leaves"}
         names |= {"every"} if any(phase.every for phase in self.spec.phases) else set()
+        names |= {"unless"} if any(x.unless or x.skip for x in self.spec.phases) else set()
         reduces = any(function.returns != "Weights" for function in self.functions)
         if len(self.analysis.phases) > 1 or reduces:
             names |= {"Totals", "reduce_leaves", "totals"}

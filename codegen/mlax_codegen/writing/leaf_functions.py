@@ -18,6 +18,7 @@ from mlax_codegen.language import (
     UPDATE,
     WEIGHT,
 )
+from mlax_codegen.reading.equations import ConditionCode
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import names_in
 from mlax_codegen.writing.annotations import Annotations
@@ -58,8 +59,8 @@ class Equations:
 
         Args:
             plan: What it is given and gives back.
-            kind: What it gives beside the slots: "update", "totals" or "result", or "rare": if it is not called in
-                each step.
+            kind: What it gives beside the slots: "update", "totals" or "result", or "rare": if some steps or leaves
+                are without it.
             of_step: Whether it is part of a step, and so is given the gradient.
         """
         given = [f"{self.h}: {self.spec.class_name}"]
@@ -68,7 +69,7 @@ class Equations:
             given.append(f"{WEIGHT}: {self.annotations.weights if of_step else 'Array'}")
         given += [f"{name}: {self.annotations.other(name)}" for name in plan.trees]
         given += [f"{slot}: {self.annotations.slot(slot)}" for slot in (*plan.inputs, *plan.slots)]
-        given += ["update: Array"] if kind == "rare" and plan.moves else []
+        given += ["update: Array"] if kind == "rare" and plan.reads_update else []
         scalars = [f"{name}: {self.annotations.other(name)}" for name in plan.scalars]
         given += ["*", *scalars] if scalars else []
         slots = [self.annotations.slot(slot) for slot in plan.slots]
@@ -88,7 +89,7 @@ class Equations:
             "update": "Return the update of one leaf and its new slots.",
             "totals": "Return the new slots of one leaf and its part of the sums over all leaves.",
             "result": "Return the result for one leaf.",
-            "rare": "Return what is new in one leaf, at the steps at which it is computed.",
+            "rare": "Return what is new in one leaf, unless all stays as it is.",
         }
         doc = docs[kind] if plan.slots else docs[kind].replace(" and its new slots", "")
         if kind == "totals" and not plan.totals:
@@ -102,7 +103,7 @@ class Equations:
         for place in asserts[:1]:
             body[place] += "  # for type checkers"
         body.append(f"return {last}")
-        if kind == "rare" and body[-2].startswith(f"{last} = "):
+        if body[-2].startswith(f"{last} = "):
             body[-2:] = [f"return {body[-2].removeprefix(f'{last} = ')}"]
         return [
             f"def _{plan.name}({', '.join(given)}) -> {returned}:",
@@ -111,22 +112,29 @@ class Equations:
         ]
 
     def results(self, plan: LeafPlan) -> list[str]:
-        """Return the names of what a function gives that is not called in each step."""
+        """Return the names of what a function gives that some steps or leaves are without."""
         return [*([UPDATE] if plan.moves else []), *plan.slots]
 
     def _rare(self, rare: Rare, names: Mapping[str, str]) -> str:
-        """Return the call of a function that is not called in each step."""
+        """Return the call of a function that some steps or leaves are without."""
         plan, results = rare.plan, self.results(rare.plan)
         given = [self.h, GRADIENT, *([WEIGHT] if plan.weights else []), *plan.trees, *plan.inputs]
-        given += [*plan.slots, *([UPDATE] if plan.moves else [])]
+        given += [*plan.slots, *([UPDATE] if plan.reads_update else [])]
         given += [f"{name}={name}" for name in plan.scalars]
         old = results[0] if len(results) == 1 else f"({', '.join(results)})"
-        arguments = [expression_text(rare.every.text, rare.every.expression, names), CYCLE]
-        arguments += [f"lambda: _{plan.name}({', '.join(given)})", old]
-        if rare.first is not None:
-            first = expression_text(rare.first.text, rare.first.expression, names)
-            arguments.append(f"first={first}")
-        return f"{', '.join(results)} = every({', '.join(arguments)})"
+        new = f"_{plan.name}({', '.join(given)})"
+        if rare.every is not None:
+            every = expression_text(rare.every.text, rare.every.expression, names)
+            first = rare.first and expression_text(rare.first.text, rare.first.expression, names)
+            last = f", first={first}" if first else ""
+            new = f"every({every}, {CYCLE}, lambda: {new}, {old}{last})"
+        if rare.unless is not None:
+            new = f"unless({self._condition(rare.unless, names)}, {new}, {old})"
+        return f"{', '.join(results)} = {new}"
+
+    def _condition(self, code: ConditionCode, names: Mapping[str, str]) -> str:
+        text = guarded(with_operators(code))
+        return expression_text(text, ast.parse(text, mode="eval").body, names)
 
     def steps(self) -> Iterator[str]:
         """Yield what a step computes, phase by phase."""
@@ -142,6 +150,8 @@ class Equations:
         for group, plan in zip(self.spec.groups, self.analysis.phases, strict=True):
             for code in (phase.scalars for phase in group if phase.scalars):
                 yield from _scalars(guarded(with_operators(code)), names, tests)
+            for code in (phase.skip for phase in group if phase.skip):
+                yield from _scalars(f"skipped = {guarded(with_operators(code))}", names, tests)
             inputs = ["gradients", *(["weights"] if plan.weights else []), *plan.trees]
             inputs += [slots[slot] for slot in plan.inputs]
             call = self._call(plan, inputs, [slots[slot] for slot in plan.slots], names)
@@ -243,10 +253,18 @@ class Equations:
         tests = self._tests([*plan.trees, *plan.inputs, *plan.slots, *plan.scalars])
         if whole == GRADIENT and plan.weights and self.annotations.weights != "Array":
             tests[WEIGHT] = f"{WEIGHT} is not None"
+        moved = False
         for part in plan.parts:
             if isinstance(part, Rare):
+                if part.plan.moves and not moved:
+                    yield f"{UPDATE} = jnp.zeros_like({GRADIENT})"
+                if part.unless is not None:
+                    narrowing = Narrowing("", names, tests)
+                    yield from narrowing.assertion({*names_in(part.unless.body)})
                 yield self._rare(part, names)
+                moved = moved or part.plan.moves
             else:
+                moved = moved or UPDATE in assigned_in(part.body)
                 text = guarded(with_operators(part))
                 narrowing = Narrowing(text, names, tests)
                 yield from narrowing.statements(ast.parse(text).body)

@@ -14,7 +14,7 @@ once, as an `Output` says. The other functions are for use in such arithmetic, b
   `reshape`; `gathered`, before one is cut; one for each axis: `gram`, `inverse_root`, `eigenbasis`,
   `refreshed_basis`, `rotate`, `rotate_back`
 * of all leaves together: `total_norm`, `total_mean`, `total_max`, `total_min`, `count_all`; at intervals: `every`;
-  random: `normal`, `uniform`, `rademacher`
+  under conditions: `unless`; random: `normal`, `uniform`, `rademacher`
 
 They take arrays in the dtype that the leaf is computed in, at least float32, with any number of
 axes, including empty arrays. Results have the same dtype. For zeros and numbers from 1e-30 to 1e15
@@ -56,6 +56,7 @@ from mlax.leafwise._mapping import total_mean as total_mean
 from mlax.leafwise._mapping import total_min as total_min
 from mlax.leafwise._mapping import total_norm as total_norm
 from mlax.leafwise._mapping import totals as totals
+from mlax.leafwise._mapping import unless as unless
 from mlax.leafwise._matrices import as_matrix as as_matrix
 from mlax.leafwise._matrices import eigenbasis as eigenbasis
 from mlax.leafwise._matrices import gram as gram

@@ -38,6 +38,7 @@ __all__ = [
     "total_min",
     "total_norm",
     "totals",
+    "unless",
 ]
 
 T = TypeVar("T")
@@ -506,6 +507,24 @@ def _like(old: Any, result: Any) -> Array:
 
 def _name(leaf: Leaf) -> str:
     return f"{leaf.__module__}.{qualname(leaf)}"
+
+
+def unless(test: Array, new: T, old: T) -> T:
+    """Return a new value, or the old one where a test holds. Both are computed.
+
+    Args:
+        test: Boolean, shape ().
+        new: An array or a tree of arrays.
+        old: The same structure and shapes. Its dtypes are those of the result.
+    """
+    leaves, treedef = flatten(old)
+    pairs = zip(leaves, flatten(new)[0], strict=True)
+    # A new value may be real where the old one is complex, and the other way round if it is to be stored as real.
+    chosen = (
+        jnp.where(test, x, y if _is_key(y) else _like(x, y).astype(x.dtype)) for x, y in pairs
+    )
+    result: T = treedef.unflatten(map(with_type_of, leaves, chosen))
+    return result
 
 
 def every(interval: int, cycle: Array, new: Callable[[], T], old: T, first: int = 1) -> T:

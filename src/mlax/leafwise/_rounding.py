@@ -13,7 +13,7 @@ under `jit` and `vmap` and however arrays are sharded, and are computed in the l
 import math
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mlax._jax.dtypes import epsilon, is_complex, is_inexact, largest_number, smallest_number
-from mlax.typing import Shape
+from mlax.typing import Shape, Weights
 
 __all__ = ["Output", "Rounding", "is_narrower", "next_key", "random_bits", "rounded"]
 
@@ -99,6 +99,13 @@ class Output:
             name = type(state.hyperparameters).__name__
             raise ValueError(f"{name}: step needs the weights (stochastic_rounding)")
         return cls(weights, applied=False, rounding=rounding)
+
+    def unmoved(self, gradients: Weights) -> Weights:
+        """Return what a step returns that moves no weight."""
+        if not self.applied:
+            zeros: Weights = jax.tree.map(lambda g: jnp.zeros_like(g, g.dtype), gradients)
+            return zeros
+        return cast("Weights", self.weights)
 
     @classmethod
     def new_weights(cls, state: Any, weights: Any) -> "Output":

@@ -8,6 +8,8 @@ import pytest
 from mlax_codegen.reading.mistakes import SpecError
 from mlax_codegen.reading.spec import read_spec
 from mlax_codegen.writing.render import render_module
+from tests.codegen.checking.bad_careful import CAREFUL
+from tests.codegen.checking.bad_careful import CASES as OF_CAREFUL
 from tests.codegen.checking.bad_constructs import CASES as RARE
 from tests.codegen.checking.bad_constructs import RICH
 from tests.codegen.checking.bad_matrices import CASES as OF_MATRICES
@@ -67,6 +69,12 @@ def test_one_mistake_in_how_a_slot_starts(case: Bad) -> None:
 @pytest.mark.parametrize("case", OF_MATRICES.values(), ids=list(OF_MATRICES))
 def test_one_mistake_with_matrices(case: Bad) -> None:
     expect(MATRICES, case)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("case", OF_CAREFUL.values(), ids=list(OF_CAREFUL))
+def test_one_mistake_in_what_is_left_out(case: Bad) -> None:
+    expect(CAREFUL, case)
 
 
 def expect(good: str, case: Bad) -> None:

@@ -242,6 +242,45 @@ def test_slots_start_from_the_first_gradient_noise_and_arithmetic() -> None:
 READ = ["m", "slow", "first", "v"]
 
 
+@pytest.mark.one_python
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
+def test_a_step_that_is_skipped_changes_nothing(dtype: Any) -> None:
+    """The next step is what it would have been: the key, the schedule and the count are as they were."""
+    from constructs import careful  # type: ignore[import-not-found]
+
+    optimizer = careful.Careful(learning_rate=lambda step: 0.1 / (1 + step))
+    weights = {"a": jnp.arange(1.0, 5.0).astype(dtype), "b": jnp.full((2, 2), 2.0, dtype)}
+    step = jax.jit(optimizer.apply_gradients, compiler_options=QUICKLY)
+    state = optimizer.init(weights)
+    for _ in range(3):
+        weights, state = step(weights, state, weights)
+    spoilt = weights | {"b": weights["b"].at[0, 0].set(jnp.nan)}
+    same, skipped = step(spoilt, state, weights)
+    assert tree_equal(same, weights)
+    assert tree_equal(skipped._replace(learning_rate=state.learning_rate), state)
+    updates, _ = optimizer.step(spoilt, state, weights)
+    assert tree_equal(updates, jax.tree.map(jnp.zeros_like, weights))
+    assert tree_equal(step(weights, skipped, weights), step(weights, state, weights))
+
+
+@pytest.mark.one_python
+@pytest.mark.usefixtures("package")
+def test_a_leaf_may_be_left_out() -> None:
+    from constructs import careful
+
+    optimizer = careful.Careful(limit=None, interval=9)
+    weights = {"a": jnp.arange(1.0, 5.0), "b": jnp.full((2, 2), 2.0)}
+    first, state = optimizer.apply_gradients(weights, optimizer.init(weights), weights)
+    assert tree_equal(first, weights)  # waits = 1
+    assert (state.step, state.count_of["a"], state.m["a"][3]) == (1, 0, pytest.approx(0.4))
+    large = weights | {"b": jnp.full((2, 2), 1e8)}
+    updates, state = optimizer.step(large, state, weights)
+    assert (updates["a"] != 0).all()
+    assert (updates["b"] == 0).all()
+    assert (state.count_of["a"], state.count_of["b"]) == (1, 0)
+
+
 @pytest.mark.usefixtures("package")
 def test_noise_differs_by_leaf_and_step() -> None:
     from constructs import noisy_sgd  # type: ignore[import-not-found]

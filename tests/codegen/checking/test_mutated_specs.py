@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from mlax_codegen.cli import main
 from mlax_codegen.reading.spec import Spec, read_spec
 from mlax_codegen.resources import built_in_specs
+from tests.codegen.checking.bad_careful import CAREFUL
 from tests.codegen.checking.bad_constructs import RICH
 from tests.codegen.checking.bad_matrices import MATRICES
 from tests.codegen.checking.bad_phases import PHASES
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.one_python
 Mutation: TypeAlias = Callable[[str, random.Random], str]
 
 WORDS = [
-    *re.findall(r"\w+", RICH + PHASES + STARTS + MATRICES),
+    *re.findall(r"\w+", RICH + PHASES + STARTS + MATRICES + CAREFUL),
     "g",
     "w",
     "t",
@@ -76,7 +77,7 @@ def mutated(good: str, choose: random.Random) -> str:
 def reworded(good: str, choose: random.Random) -> str:
     """Return a good spec with one or two words of its equations replaced; most of these parse."""
     blocks = re.finditer(
-        r"(?:leaf|scalars) = '''(.*?)'''|(?:shape|init) = \"(.*?)\"", good, re.DOTALL
+        r"(?:leaf|scalars) = '''(.*?)'''|(?:shape|init|unless|skip) = \"(.*?)\"", good, re.DOTALL
     )
     spans = [found.span(found.lastindex or 0) for found in blocks]
     words = [
@@ -159,7 +160,7 @@ HERE = Path(__file__).parents[1] / "specs"
 FILES = [path for path in built_in_specs() if path.stem in {"shampoo", "sm3"}]
 FILES += [HERE / "adafactor.toml", HERE / "muon.toml", HERE / "conditions.toml"]
 WHOLE = [path.read_text().replace(f'name = "{path.stem}"', 'name = "probe"') for path in FILES]
-SPECS = [GOOD, RICH, PHASES, STARTS, MATRICES, *WHOLE]
+SPECS = [GOOD, RICH, PHASES, STARTS, MATRICES, CAREFUL, *WHOLE]
 
 
 @pytest.mark.filterwarnings("ignore:a slot in")

@@ -14,7 +14,7 @@ import pytest
 from mlax_codegen.formulas.changes import GIVEN, Formulas, Line, Value
 from mlax_codegen.formulas.latex import NEW_WEIGHT
 from mlax_codegen.formulas.options import formulas, function_formulas
-from mlax_codegen.language import GRADIENT, RESULT, UPDATE
+from mlax_codegen.language import GRADIENT, RESULT, SKIP, STEP_NUMBER, UPDATE, WEIGHT
 from mlax_codegen.reading.spec import Phase, Spec, read_spec
 from mlax_codegen.resources import built_in_specs
 
@@ -39,6 +39,9 @@ class Symbols:
         self.facts |= {"ndim": ndim, "max": max} | dict.fromkeys(spec.shapes, axes)
         self.rare = ndim > 1  # whether it is a step at which rare phases are computed
         self.facts["at_steps"] = lambda *_: self.rare
+        # What the conditions of leaves read.
+        names = [*(slot.name for slot in spec.slots), GRADIENT, WEIGHT, STEP_NUMBER]
+        self.facts |= dict.fromkeys(names, 5.0 if self.rare else 1.0) | {"norm": float}
 
     def holds(self, test: ast.expr) -> bool:
         return bool(eval(ast.unparse(test), {}, self.facts))
@@ -84,11 +87,13 @@ class Symbols:
             if phase.every and not self.rare:
                 continue
             self.known.pop(GRADIENT, None)
-            for code in (phase.scalars, phase.leaf):
+            for code in (phase.scalars, phase.skip):
                 self.run(code.body if code else [])
+            if phase.unless is None or not self.holds(phase.unless.expression):
+                self.run(phase.leaf.body)
         known = {NEW_WEIGHT if name == UPDATE else name: x for name, x in self.known.items()}
         kept = {slot.name for slot in self.spec.slots} | {x.name for x in self.spec.scalars}
-        return {name: x for name, x in known.items() if name in {*kept, NEW_WEIGHT, RESULT}}
+        return {name: x for name, x in known.items() if name in {*kept, NEW_WEIGHT, RESULT, SKIP}}
 
     def told(self, lines: Iterable[Line]) -> dict[str, str]:
         """Return what lines compute, read one after the other."""
@@ -125,7 +130,7 @@ def combined(spec: Spec, most: int) -> Iterator[dict[str, Value]]:
     """Yield up to some options together, as far as the spec allows them."""
     asked = {
         name.id
-        for code in [x for phase in spec.phases for x in (phase.scalars, phase.leaf) if x]
+        for code in spec.blocks
         for statement in code.body
         for part in ast.walk(statement)
         if isinstance(part, ast.If | ast.IfExp)

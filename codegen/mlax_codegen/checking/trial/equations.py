@@ -29,6 +29,7 @@ from mlax_codegen.language import (
     SHAPE,
     STEP_NUMBER,
     TOTAL_COUNT,
+    UNLESS,
     UPDATE,
     WEIGHT,
 )
@@ -66,12 +67,18 @@ class Equations(Conditions):
                 self._known = once
                 self.block(phase.scalars)
                 once = self._known
+            if phase.skip is not None:
+                self._known = dict(once)
+                self.block(phase.skip)
             # `scalars` may compute with Python numbers alone (1 - b1), but what they assign reaches
             # the leaves as an array. So no interval is kept: an array cannot be an index or a size.
             arrays = {name: SCALAR for name in once if name not in hyperparameters}
             self._known = {**static, **arrays, **trees, **slots, GRADIENT: leaf, WEIGHT: leaf}
             self._known[UPDATE] = leaf
             self.steps_of(phase)
+            if phase.unless is not None:
+                self.block(phase.unless)
+                self.of_a_leaf(phase.unless.expression, self._known.pop(UNLESS))
             self.block(phase.leaf)
             # New names are totals, or local to the leaf. The flow check lets no later phase read
             # the latter, so they need not be distinguished here.
@@ -96,6 +103,18 @@ class Equations(Conditions):
         same = ast.dump(phase.first.expression) == ast.dump(phase.every.expression)
         if not same and not (isinstance(first, Interval) and first == exactly(1)):
             self.wrong(phase.first.expression, "first must be 1, or the same as every")
+
+    def of_a_leaf(self, node: ast.expr, found: Value) -> None:
+        """Check that a condition is one of the leaf, not of its elements."""
+        match found:
+            case Array(dims) if dims:
+                message = (
+                    f"unless is one condition for a leaf, but this {self.words(dims, 'is', 'has')}"
+                )
+                cure = "reduce it: `isfinite(norm(g))`, `mean(g > 0) > 0.5`"
+                self.wrong_here(node, message, cure)
+            case _:
+                pass
 
     def static(self) -> Known | None:
         """Return what is known before anything runs; None if the requirements exclude the configuration."""

@@ -1,0 +1,105 @@
+"""Mistakes in what is left out: a change in specs/careful.toml, and the complaint it must get."""
+
+from pathlib import Path
+
+from tests.codegen.checking.bad_specs import Bad
+
+CAREFUL = (
+    (Path(__file__).parents[1] / "specs" / "careful.toml")
+    .read_text()
+    .replace('"careful"', '"probe"')
+)
+_UNLESS = '"t <= waits or norm(m) > 1e6"'
+
+CASES: dict[str, Bad] = {
+    "condition that is a number": Bad(
+        _UNLESS,
+        '"norm(m)"',
+        "42:11",
+        "this is an array, not a condition; compare it, as in `x > 0`",
+        "norm(m)",
+    ),
+    "condition that options decide": Bad(
+        _UNLESS,
+        '"waits > 2"',
+        "42:11",
+        "options alone decide this; test them with `if`",
+        "waits > 2",
+    ),
+    "condition of elements": Bad(
+        _UNLESS,
+        '"t <= waits or not isfinite(g)"',
+        "42:11",
+        "unless is one condition for a leaf, but this has the shape of the leaf, for leaves with 1 axis; "
+        "reduce it: `isfinite(norm(g))`, `mean(g > 0) > 0.5`",
+        "t <= waits or not isfinite(g)",
+    ),
+    "condition of a name that there is not": Bad(
+        _UNLESS, '"t <= waites"', "42:16", "unknown name 'waites', did you mean 'waits'?", "waites"
+    ),
+    "condition of a slot where there may be none": Bad(
+        "norm(m) > 1e6",
+        "norm(far) > 1",
+        "42:30",
+        "'far' is kept only if `limit is not None`; test that first",
+        "far",
+    ),
+    "condition of an option that may be None": Bad(
+        "1e9)",
+        "limit)",
+        "35:103",
+        "'limit' may be None here; of arrays, all parts are computed: write `a if limit is not None else b`",
+        "limit",
+    ),
+    "step that is skipped because of a leaf": Bad(
+        '"not isfinite(length)',
+        '"not isfinite(g)',
+        "35:22",
+        "'g' has a value for each leaf, but `scalars` are computed once per step; move this equation to `leaf`",
+        "g",
+    ),
+    "step that is skipped for ever": Bad(
+        'skip = "not isfinite(length) or (length > limit * before and t > 1 if limit is not None else length > 1e9)"',
+        'skip = "t <= waits or before > 1"',
+        "35:9",
+        "a step that is skipped leaves all as it was, `t` too, so all others would be skipped; "
+        "let this depend on the gradients, or leave out a phase with `unless`",
+        "t <= waits or before > 1",
+    ),
+    "step that is skipped at some steps": Bad(
+        'first = "interval"',
+        'first = "interval"\nskip = "not isfinite(length)"',
+        "55:1",
+        "a step is skipped by a phase that is computed in each; move this to one",
+        "skip",
+    ),
+    "step that is skipped under two conditions": Bad(
+        'name = "moved"\n',
+        'name = "moved"\nskip = "length > 1e9"\n',
+        "42:1",
+        "a step is skipped under one condition; combine both there with `or`",
+        "skip",
+    ),
+    "total of some leaves": Bad(
+        "count_of = count_of + 1",
+        "count_of = count_of + 1\nlength = total_norm(far)",
+        "49:1",
+        "a total is of all leaves, in each step; move it to a phase without `unless`",
+        "length",
+    ),
+    "start of a slot in what may be left out": Bad(
+        'far = { init = "zeros",',
+        'far = { init = "gradient",',
+        "42:1",
+        "'far' starts as `g` in step 1, but this phase may leave it out there; "
+        "read it in a phase without `unless` first",
+        "unless",
+    ),
+    "name of the function inside": Bad(
+        "leaf = '''\nlength",
+        "name = \"new_moved\"\nleaf = '''\nlength",
+        "43:1",
+        "the module needs the name 'new_moved', which is already used; give this phase another name",
+        "unless",
+    ),
+}
