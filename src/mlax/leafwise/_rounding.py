@@ -103,7 +103,7 @@ class Output:
     def unmoved(self, gradients: Weights) -> Weights:
         """Return what a step returns that moves no weight."""
         if not self.applied:
-            zeros: Weights = jax.tree.map(lambda g: jnp.zeros_like(g, g.dtype), gradients)
+            zeros: Weights = jax.tree.map(_zeros, gradients)
             return zeros
         return cast("Weights", self.weights)
 
@@ -111,6 +111,10 @@ class Output:
     def new_weights(cls, state: Any, weights: Any) -> "Output":
         """Return the output of `apply_gradients`."""
         return cls(weights, applied=True, rounding=Rounding.of(state))
+
+
+def _zeros(gradient: Array) -> Array:
+    return jnp.zeros_like(gradient)
 
 
 def next_key(key: Array, places: Array) -> Array:

@@ -129,7 +129,7 @@ CASES: dict[str, Bad] = {
         "d = 0.0 * d",
         "length = total_norm(d)",
         "55:1",
-        "a total is summed in each step; move it to a phase without `every`",
+        "a total is of all leaves, in each step; move it to a phase without `every`",
         "length",
     ),
     "gradient changed at some steps": Bad(
