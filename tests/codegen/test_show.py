@@ -125,6 +125,9 @@ def test_a_name_of_a_macro_would_be_seen() -> None:
         (r"x - \frac{a}{b} + c \frac{a}{b + c}", "x - a / b + c a / (b + c)"),
         (r"x / \frac{a}{b}", "x / (a / b)"),
         (r"(L + \epsilon I)^{-\frac{1}{2 n}}", "(L + ε I)^(-1/(2 n))"),
+        (r"g_t \frac{1}{r_t}", "gₜ (1 / rₜ)"),
+        (r"1 - \frac{1}{t}", "1 - 1 / t"),
+        (r"\alpha \frac{m}{v}", "α m / v"),
     ],
 )
 def test_plain_text(latex: str, text: str) -> None:

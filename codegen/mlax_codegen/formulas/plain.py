@@ -39,6 +39,9 @@ _ENDS = frozenset(
     ["", "}", ")", "]", ",", "&", "+", "-", "=", "<", ">", r"\\"]
     + [rf"\{word}" for word in ("le", "ge", "ne", "rVert", "rvert", "quad", "text", "end")]
 )
+_BEGINS = frozenset(
+    ["{", "(", "[", ",", "&", "+", "-", "=", "<", ">", r"\\", r"\le", r"\ge", r"\text"]
+)
 _WORDS = {
     **_GREEK,
     "varepsilon": "ε",
@@ -166,7 +169,9 @@ class _Reader:
         text = f"{_bracketed(self.argument())} / {_bracketed(self.argument())}"
         after = [token for token in self.tokens[self.at :] if not token.isspace()]
         alone = before[-1:] != ["/"] and (after or [""])[0] in _ENDS
-        return text if alone else f"({text})"
+        # A number there would look like a factor: x (1 / y), but x m / y.
+        follows = text[0].isdigit() and before[-1:] not in ([], *([begin] for begin in _BEGINS))
+        return text if alone and not follows else f"({text})"
 
     def root(self) -> str:
         degree = ""

@@ -104,10 +104,11 @@ class ShapeFunctions:
 
     def _doc(self, group: list[Slot]) -> str:
         names = " and ".join(f"`{slot.name}`" for slot in group)
+        has = "has" if len(group) == 1 else "have"
         if group[0].name in self.analysis.several:
-            return f"Return the shapes of the arrays that {names} has for a leaf of a shape."
+            return f"Return the shapes of the arrays that {names} {has} for a leaf of a shape."
         nothing = "; [] for none" if group[0].name in self.analysis.per_leaf else ""
-        return f"Return the shape of what {names} has for a leaf of a shape{nothing}."
+        return f"Return the shape of what {names} {has} for a leaf of a shape{nothing}."
 
     def _result(self, slot: Slot) -> str:
         shape = SHAPE

@@ -14,7 +14,7 @@ if factored:
 otherwise:
     Vₜ = β₂ Vₜ₋₁ + (1 - β₂) sₜ
     rₜ = √Vₜ
-uₜ = gₜ 1 / rₜ
+uₜ = gₜ (1 / rₜ)
 uₜ ← uₜ / max(1, rms(uₜ) / d)
 mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ
 pₜ = mₜ
@@ -128,13 +128,13 @@ def _v_shape(h: CAME, shape: Shape) -> Shape | list[Shape]:
 
 
 def _row_and_far_row_shape(h: CAME, shape: Shape) -> Shape | list[Shape]:
-    """Return the shape of what `row` and `far_row` has for a leaf of a shape; [] for none."""
+    """Return the shape of what `row` and `far_row` have for a leaf of a shape; [] for none."""
     factored = len(shape) > 1
     return reduced(shape, over=-1) if factored else []
 
 
 def _column_and_far_column_shape(h: CAME, shape: Shape) -> Shape | list[Shape]:
-    """Return the shape of what `column` and `far_column` has for a leaf of a shape; [] for none."""
+    """Return the shape of what `column` and `far_column` have for a leaf of a shape; [] for none."""
     factored = len(shape) > 1
     return reduced(shape, over=-2) if factored else []
 

@@ -117,7 +117,7 @@ class Shampoo(Optimizer):
 
 
 def _moments_and_roots_shape(h: Shampoo, shape: Shape) -> list[Shape]:
-    """Return the shapes of the arrays that `moments` and `roots` has for a leaf of a shape."""
+    """Return the shapes of the arrays that `moments` and `roots` have for a leaf of a shape."""
     return matrices(shape, h.longest)
 
 

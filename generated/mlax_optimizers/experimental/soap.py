@@ -134,7 +134,7 @@ def _longest_of(h: SOAP, shape: Shape) -> int:
 
 
 def _moments_and_bases_shape(h: SOAP, shape: Shape) -> list[Shape]:
-    """Return the shapes of the arrays that `moments` and `bases` has for a leaf of a shape."""
+    """Return the shapes of the arrays that `moments` and `bases` have for a leaf of a shape."""
     longest = _longest_of(h, shape)
     return matrices(shape, longest)
 
