@@ -22,6 +22,7 @@ from benchmarks import (
     calls,
     checks,
     code,
+    devices,
     half_precision,
     imports,
     limits,
@@ -58,6 +59,7 @@ AREAS: Mapping[str, Callable[[Results, Effort, Progress], None]] = {
     "half": half_precision.measure,
     "sweeps": sweeps.measure,
     "memory": memory.measure,
+    "devices": devices.measure,
 }
 
 

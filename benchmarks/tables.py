@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from benchmarks.devices import KINDS
 from benchmarks.networks import DEEP, DEPTHS, PEERS
 from benchmarks.results import Measurement, Results, Spread
 from benchmarks.sweeps import RATES
@@ -223,6 +224,24 @@ def _code(results: Results) -> Iterator[Table]:
     yield Table("Code that users write", ("", *head), tuple(rows))
 
 
+def _devices(results: Results) -> Iterator[Table]:
+    rows = list[tuple[str, ...]]()
+    for case in results.cases("devices"):
+        names = results.candidates("devices", case)
+        kinds = (
+            ", ".join(
+                f"{quantity(one)} {kind}"
+                for kind in KINDS
+                if (one := results.find("devices", case, name, kind)) is not None
+            )
+            for name in names
+        )
+        sizes = (results.find("devices", case, name, "bytes") for name in names)
+        rows.append((case, *kinds, *(f"{one.spread.median:,.0f}" for one in sizes if one)))
+    head = ("", "mlax", "Optax", "mlax, bytes", "Optax, bytes")
+    yield Table("What one training step sends between 8 devices", head, tuple(rows))
+
+
 def _against(area: str, name: str, first: str) -> Callable[[Results], Iterator[Table]]:
     """Return a function that makes tables of one quantity, comparing one candidate with all others."""
 
@@ -257,6 +276,7 @@ AREAS: dict[str, Callable[[Results], Iterator[Table]]] = {
     "calls": _against("calls", "time", "mlax"),
     "networks": _networks,
     "code": _code,
+    "devices": _devices,
     "imports": _against("imports", "time", "mlax"),
 }
 

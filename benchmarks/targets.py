@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import calls, code, half_precision, networks, sweeps
+from benchmarks import calls, code, devices, half_precision, networks, sweeps
 from benchmarks.algorithms import ALGORITHMS
 from benchmarks.results import Results, Spread
 from benchmarks.trees import large_leaves, small_leaves
@@ -164,6 +164,11 @@ TARGETS = (
         for quantity, at_most in (("step", 4), ("kept for each weight", 0.345), ("memory", 0.6))
     ),
     Target("step of a sweep", "sweeps", "", "step", sweeps.PAIRS, sweeps.RATES, 1.1),
+    *(
+        Target(f"{quantity}, {case}", "devices", case, quantity, "mlax", "Optax", 1)
+        for case in devices.CASES
+        for quantity in ("collectives", "bytes")
+    ),
     Target("import", "imports", "import", "time", "mlax", "jax", 1.2),
 )
 

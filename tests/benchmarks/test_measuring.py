@@ -20,6 +20,7 @@ from benchmarks import __main__ as command
 from benchmarks import (
     calls,
     code,
+    devices,
     imports,
     language,
     memory,
@@ -65,6 +66,16 @@ TINY = Effort(
 
 # The growth of a process is off by several MB, so that one leaf of 1 MB would say nothing.
 MANY_LEAVES = large_leaves(48)
+
+
+# The weights have 12,608 bytes. FSDP and ZeRO-1 reduce the gradients with the loss and gather the weights, and Muon
+# the directions of the two matrices. The global norm of three sharded leaves and a whole one is three numbers, sent
+# together.
+SENT = {
+    "FSDP, Muon": {"all-reduce": 1, "all-gather": 4 + 2, "bytes": 2 * 12_608 + 4 + 4 * 32 * 96},
+    "tensor parallel, AdamW, clipped": {"all-reduce": 2, "bytes": 4 * 32 * 16 + 3 * 4},
+    "ZeRO-1, Adam": {"all-reduce": 1, "all-gather": 4, "bytes": 2 * 12_608 + 4},
+}
 
 
 def quietly(text: str) -> None:
@@ -123,6 +134,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         patch.setattr(networks, "CONV_NET", CONV_NET.of(width=2))
         one_block = networks.transformer(1)
         patch.setattr(networks, "transformer", lambda _: one_block)
+        patch.setattr(devices, "CASES", {case: devices.CASES[case] for case in SENT})
         patch.setattr(calls, "FEW", 1)
         patch.setattr(calls, "MANY", 2)
         patch.setattr(imports, "MODULES", ("mlax", "json"))
@@ -187,6 +199,23 @@ def test_everything_is_measured_and_kept(whole: tuple[Path, str]) -> None:
     assert results.candidates("networks", networks.DEPTHS) == ["1 blocks"]
 
 
+def test_a_step_sends_no_more_than_optax(whole: tuple[Path, str]) -> None:
+    """Collectives of each kind, and bytes, of programs on eight devices."""
+    results = Results.load(whole[0] / "tiny.json")
+    for case, expected in SENT.items():
+        ours, theirs = (
+            {
+                quantity: one.rounds[0]
+                for quantity in ("bytes", "collectives", *devices.KINDS)
+                if (one := results.find("devices", case, library, quantity))
+            }
+            for library in ("mlax", "Optax")
+        )
+        assert {k: n for k, n in ours.items() if k != "collectives"} == expected
+        assert ours["collectives"] <= theirs["collectives"]
+        assert ours["bytes"] <= theirs["bytes"]
+
+
 def test_what_was_measured_is_printed_and_drawn(whole: tuple[Path, str]) -> None:
     """A table for each area, the targets, and the libraries that are left out."""
     folder, printed = whole
@@ -197,6 +226,7 @@ def test_what_was_measured_is_printed_and_drawn(whole: tuple[Path, str]) -> None
         "Loss and gradient, MLP",
         "First call in processor time",
         "Code that users write",
+        "What one training step sends",
         "eager call of one module",
         "Targets",
     ):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.devices import sent
 from benchmarks.networks import DEPTHS, MANY_UNROLLED, PEERS, UNROLLED
 from benchmarks.results import Results, spread
 from benchmarks.tables import quantity, ratio, tables
@@ -96,6 +97,12 @@ def test_targets_are_those_of_their_issue() -> None:
         ("lines of code, transformer", "Equinox"): 0.99,
         ("lines of code, transformer", "flax.nnx"): 1,
         ("step of a sweep", "learning rates"): 1.1,
+        **{
+            (f"{quantity}, {placement}, {optimizer}", "Optax"): 1
+            for quantity in ("collectives", "bytes")
+            for placement in ("data parallel", "FSDP", "tensor parallel", "ZeRO-1")
+            for optimizer in ("Adam", "AdamW, clipped", "Muon")
+        },
         ("import", "jax"): 1.2,
     }
 
@@ -141,3 +148,37 @@ def test_turns_are_taken() -> None:
     assert [len(times) for times in timings.values()] == [3, 3]
     after = order[order.index("round 1 of 3") :]
     assert after == [x for i in (1, 2, 3) for x in (f"round {i} of 3", "a", "b")]
+
+
+PROGRAM = """
+%sum.1 (a: f32[], b: f32[]) -> f32[] {
+  ROOT %add.0 = f32[] add(%a, %b)
+}
+%small.2 (x: f32[4]) -> f32[4] {
+  ROOT %all-gather.9 = f32[4]{0} all-gather(%x), dimensions={0}
+}
+%large.3 (x: f32[4]) -> f32[4] {
+  ROOT %all-to-all.9 = f32[4]{0} all-to-all(%x), dimensions={0}
+}
+ENTRY %main.4 (x: bf16[2,8]) -> f32[4] {
+  %all-reduce.5 = (bf16[2,8]{1,0}, f32[]) all-reduce(%x, %y), to_apply=%sum.1
+  %all-gather.8 = f32[4]{0} CONDITIONAL
+  %while.7 = f32[4] while(%t), condition=%sum.1, body=%small.2, backend_config={"known_trip_count":{"n":"3"}}
+  %all-to-all.6 = f32[4]{0} all-gather-done(%all-gather.8)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "conditional",
+    [
+        "conditional(%i, %x, %x), branch_computations={%small.2, %large.3}",
+        "conditional(%p, %x, %x), true_computation=%large.3, false_computation=%small.2",
+        "call(%x), to_apply=%small.2",
+    ],
+)
+def test_collectives_that_run_are_counted(conditional: str) -> None:
+    """A combined one counts once, with the bytes of all its results; a branch not taken does not count."""
+    count, size = sent(PROGRAM.replace("CONDITIONAL", conditional))
+    assert count == {"all-reduce": 1, "all-gather": 1 + 3}
+    assert size == 2 * 16 + 4 + (1 + 3) * 16

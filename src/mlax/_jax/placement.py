@@ -15,7 +15,15 @@ from jaxtyping import Array
 
 from mlax._jax.tracing import is_tracer
 
-__all__ = ["alike", "gathered", "known_sharding", "may_be_sharded", "spec_of", "with_type_of"]
+__all__ = [
+    "alike",
+    "gathered",
+    "known_sharding",
+    "may_be_sharded",
+    "may_lie_on_mesh",
+    "spec_of",
+    "with_type_of",
+]
 
 
 def known_sharding(array: Any) -> NamedSharding | None:
@@ -47,6 +55,11 @@ def may_be_sharded(array: Any) -> bool:
     meshes = jax.typeof(array).sharding.mesh, jax.sharding.get_abstract_mesh()
     types = {kind for mesh in meshes for kind in mesh.axis_types}
     return AxisType.Manual not in types and types != {AxisType.Explicit}
+
+
+def may_lie_on_mesh(array: Any) -> bool:
+    """Return whether several devices have parts of an array, as far as that is known, or may have them."""
+    return known_sharding(array) is not None or may_be_sharded(array)
 
 
 def alike(leaf: Array, array: Array) -> Array:

@@ -6,6 +6,7 @@ gradients.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from mlax._jax.trees import leaves
 from mlax._packing.weights import refuse_packed
 from mlax.leafwise import map_leaves, norm
 from mlax.leafwise._elements import divide
+from mlax.leafwise._norms import root_of, sum_of_squares
 from mlax.tree import describe
 from mlax.typing import Scalar, Weights, checked
 
@@ -47,18 +49,40 @@ def global_norm(tree: Weights) -> Scalar:  # pyright: ignore[reportInvalidTypeVa
     Returns:
         Shape (), in JAX's default float dtype; 0 for a tree without leaves.
     """
-    norms = [_jitted_norm(leaf) for leaf in leaves(tree)]
-    return norm(lax.concatenate(norms, 0)) if norms else jnp.zeros((), jnp.result_type(float))
+    all_leaves: list[Array] = leaves(tree)
+    if not all_leaves:
+        return jnp.zeros((), jnp.result_type(float))
+    squares = jnp.sum(lax.concatenate([*map(_jitted_squares, all_leaves)], 0))
+    size = sum(leaf.size for leaf in all_leaves)
+
+    def norm_of_norms() -> Array:
+        return norm(lax.concatenate([*map(_jitted_norm, all_leaves)], 0))
+
+    # Where several devices have parts of leaves, they agree on these sums, and on nothing else.
+    return root_of(squares, size, norm_of_norms)
+
+
+def _default(leaf: Array) -> tuple[Any, Any]:
+    """Return JAX's default float dtype, and the dtype for norms of a leaf: if the default is float64, float32 leaves
+    are computed in it, and do not overflow.
+    """
+    default = jnp.result_type(float)
+    return default, np.promote_types(compute_dtype(leaf.dtype), default)
+
+
+def _squares(leaf: Array) -> Array:
+    default, wide = _default(leaf)
+    return sum_of_squares(leaf, wide).astype(default)[None]
 
 
 def _norm(leaf: Array) -> Array:
-    """Return the norm of a leaf in JAX's default float dtype, shape (1,)."""
-    default = jnp.result_type(float)  # if it is float64, norms of float32 leaves do not overflow
-    dtype = np.promote_types(compute_dtype(leaf.dtype), default)
-    return norm(leaf, dtype=dtype).real.astype(default)[None]
+    default, wide = _default(leaf)
+    return norm(leaf, dtype=wide).real.astype(default)[None]
 
 
-_jitted_norm: Callable[[Array], Array] = jax.jit(_norm)  # traced once for each shape
+# Traced once for each shape.
+_jitted_squares: Callable[[Array], Array] = jax.jit(_squares)
+_jitted_norm: Callable[[Array], Array] = jax.jit(_norm)
 
 
 @checked

@@ -21,7 +21,14 @@ from jaxtyping import Array
 
 from mlax._int8 import Int8, decoded, encoded, is_int8, scales_shape, shards
 from mlax._jax.dtypes import compute_dtype, is_complex, is_inexact
-from mlax._jax.placement import alike, known_sharding, may_be_sharded, spec_of, with_type_of
+from mlax._jax.placement import (
+    alike,
+    known_sharding,
+    may_be_sharded,
+    may_lie_on_mesh,
+    spec_of,
+    with_type_of,
+)
 from mlax._jax.tracing import is_tracer
 from mlax._jax.trees import map_leaves
 from mlax.optimizer._hyperparameters import Dtype, Number
@@ -307,7 +314,7 @@ def _slot(
 ) -> Weights:
     def entry(leaf: Any) -> Any:
         dtype = leaf.dtype if slot_dtype is None else slot_dtype_of(leaf.dtype, slot_dtype)
-        on_mesh = known_sharding(leaf) is not None or may_be_sharded(leaf)
+        on_mesh = may_lie_on_mesh(leaf)
         lengths: Shape = leaf.shape
         if on_mesh:
             lengths = tuple(_Length.of(axis, length) for axis, length in enumerate(lengths))
