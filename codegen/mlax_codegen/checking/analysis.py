@@ -20,7 +20,7 @@ from mlax_codegen.formulas.latex import symbols
 from mlax_codegen.language import HELD_AS, NDIM, SHAPE, STEP_NUMBER, TOTAL_COUNT, Type
 from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import calls_in, names_in
+from mlax_codegen.reading.trees import calls_in, names_in, parts_of
 
 __all__ = ["Analysis", "analyse"]
 
@@ -170,7 +170,7 @@ def _conclude(
         *(code.expression for code in spec.shapes.values()),
         *(s.shape.expression for s in spec.slots if s.shape),
     ]
-    own = {part.id for node in everywhere for part in ast.walk(node) if isinstance(part, ast.Name)}
+    own = {part.id for node in everywhere for part in parts_of(node) if isinstance(part, ast.Name)}
     own |= {one.name for table in (spec.hyperparameters, spec.slots, spec.scalars) for one in table}
     rare = [ast.unparse(p.every.expression) for p in spec.phases if p.every]
     per_leaf = {
@@ -213,7 +213,7 @@ def _conclude(
 
 
 def _intervals(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    for part in (part for node in nodes for part in ast.walk(node)):
+    for part in (part for node in nodes for part in parts_of(node)):
         match part:
             case ast.Call(func=ast.Name(id="every"), args=[interval, _, _]):
                 yield ast.unparse(interval)

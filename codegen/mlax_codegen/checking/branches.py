@@ -11,7 +11,7 @@ from mlax_codegen.reading.declarations import Argument, Slot
 from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import names_in, target_of
+from mlax_codegen.reading.trees import names_in, parts_of, target_of
 
 __all__ = ["Branches"]
 
@@ -70,7 +70,7 @@ class Branches:
         begins = [x.init.code for x in spec.state if x.init.code]
         expressions = [code.expression for code in [*shapes, *begins]]
         conditions += [
-            part for e in expressions for part in ast.walk(e) if isinstance(part, ast.BoolOp)
+            part for e in expressions for part in parts_of(e) if isinstance(part, ast.BoolOp)
         ]
         statements = [statement for code in [*spec.blocks, *functions] for statement in code.body]
         tests = [*tests_in([*statements, *expressions]), *conditions]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from mlax_codegen.checking.options import tests_in
 from mlax_codegen.language import FUNCTIONS, is_of_numbers
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import names_in
+from mlax_codegen.reading.trees import names_in, parts_of
 
 __all__ = ["decisive"]
 
@@ -33,7 +33,7 @@ def decisive(spec: Spec) -> frozenset[str]:
     sources = [
         (target.id, _read(statement.value))
         for part in statements
-        for statement in ast.walk(part)
+        for statement in parts_of(part)
         if isinstance(statement, ast.Assign)
         for target in statement.targets
         if isinstance(target, ast.Name)
@@ -47,17 +47,17 @@ def _read(node: ast.expr) -> set[str]:
     """Return the names whose values an expression reads."""
     about_none = {
         name
-        for part in ast.walk(node)
+        for part in parts_of(node)
         if isinstance(part, ast.Compare) and isinstance(part.ops[0], ast.Is | ast.IsNot)
-        for name in ast.walk(part)
+        for name in parts_of(part)
     }
     return {
-        part.id for part in ast.walk(node) if isinstance(part, ast.Name) and part not in about_none
+        part.id for part in parts_of(node) if isinstance(part, ast.Name) and part not in about_none
     } & {*names_in([node])}
 
 
 def _static_arguments(nodes: list[ast.stmt]) -> Iterator[ast.expr]:
-    for call in (part for node in nodes for part in ast.walk(node)):
+    for call in (part for node in nodes for part in parts_of(node)):
         match call:
             case ast.Call() if is_of_numbers(call):
                 yield from call.args

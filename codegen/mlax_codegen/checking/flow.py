@@ -10,7 +10,7 @@ from mlax_codegen.language import FUNCTIONS, GRADIENT, RESULT, SKIP, TOTALS, UPD
 from mlax_codegen.reading.declarations import NamedFunction
 from mlax_codegen.reading.equations import BlockCode, Code, ConditionCode, ExpressionCode
 from mlax_codegen.reading.spec import Phase, Spec
-from mlax_codegen.reading.trees import assignments_in, names_in
+from mlax_codegen.reading.trees import assignments_in, names_in, parts_of
 
 __all__ = ["Flow"]
 
@@ -309,7 +309,7 @@ class _Walk(TypeChecker):
         return {
             part.target.id
             for statement in self.body
-            for part in ast.walk(statement)
+            for part in parts_of(statement)
             if isinstance(part, ast.comprehension) and isinstance(part.target, ast.Name)
         }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 
-from mlax_codegen.reading.trees import names_in
+from mlax_codegen.reading.trees import names_in, parts_of
 
 __all__ = [
     "Configuration",
@@ -60,7 +60,7 @@ def names_of(option: str) -> frozenset[str]:
 def tests_in(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
     """Yield the tests of all `if` statements and expressions."""
     for node in nodes:
-        for part in ast.walk(node):
+        for part in parts_of(node):
             if isinstance(part, ast.If | ast.IfExp):
                 yield part.test
 

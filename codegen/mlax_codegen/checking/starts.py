@@ -12,7 +12,7 @@ from mlax_codegen.language import GRADIENT, STEP_NUMBER
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import BlockCode, read_block
 from mlax_codegen.reading.spec import Phase, Spec
-from mlax_codegen.reading.trees import assignments_in, mentions, names_in
+from mlax_codegen.reading.trees import assignments_in, mentions, names_in, parts_of
 
 __all__ = ["check_starts", "starts", "with_starts"]
 
@@ -96,6 +96,6 @@ def _part(code: BlockCode, start: int, end: int) -> BlockCode:
     last = code.body[end - 1].end_lineno if end < len(code.body) else len(lines)
     kept = ["" if not first <= n < (last or 0) else line for n, line in enumerate(lines)]
     part = BlockCode(code.document, code.path, "\n".join(kept), code.body[start:end])
-    inside = {node for statement in part.body for node in ast.walk(statement)}
+    inside = {node for statement in part.body for node in parts_of(statement)}
     part.of_arrays |= code.of_arrays & inside
     return part

@@ -8,7 +8,7 @@ from mlax_codegen.language import FUNCTIONS, TOTALS, Function, Parameter, Type, 
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.mistakes import closest, either_of, suggestion
-from mlax_codegen.reading.trees import in_short, names_in
+from mlax_codegen.reading.trees import in_short, names_in, parts_of
 
 __all__ = ["TypeChecker", "cure_of"]
 
@@ -114,10 +114,10 @@ class TypeChecker:
         """Say which part of an expression is not static."""
         about_none = {
             part.left
-            for part in ast.walk(node)
+            for part in parts_of(node)
             if isinstance(part, ast.Compare) and isinstance(part.ops[0], ast.Is | ast.IsNot)
         }
-        parts = [part for part in ast.walk(node) if part not in about_none]
+        parts = [part for part in parts_of(node) if part not in about_none]
         for name in (part.id for part in parts if isinstance(part, ast.Name)):
             hyperparameter = self.names.hyperparameters.get(name)
             if hyperparameter is not None and hyperparameter.schedulable:
@@ -381,7 +381,7 @@ class TypeChecker:
 
     def cut(self, value: ast.expr, index: ast.Slice | ast.Tuple) -> StagedType:
         """Return the type of an array that slices cut."""
-        bounds = [part for part in ast.walk(index) if isinstance(part, ast.Slice)]
+        bounds = [part for part in parts_of(index) if isinstance(part, ast.Slice)]
         for bound in (each for part in bounds for each in (part.lower, part.upper) if each):
             self.static_number(bound, "a bound of a slice")
         kind = self.type_of(value)

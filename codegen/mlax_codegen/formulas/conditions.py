@@ -3,6 +3,8 @@
 import ast
 from collections.abc import Callable
 
+from mlax_codegen.reading.trees import parts_of
+
 __all__ = ["in_formula", "in_prose", "negation", "otherwise", "setting"]
 
 _NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -107,4 +109,4 @@ def _spread(node: ast.expr) -> ast.expr:
 
 
 def _negations(node: ast.expr) -> int:
-    return sum(isinstance(part, ast.Not | ast.NotEq | ast.IsNot) for part in ast.walk(node))
+    return sum(isinstance(part, ast.Not | ast.NotEq | ast.IsNot) for part in parts_of(node))

@@ -30,7 +30,7 @@ from mlax_codegen.language import (
 from mlax_codegen.reading.declarations import Init
 from mlax_codegen.reading.equations import ExpressionCode
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import arguments_of, assignments_in, names_in
+from mlax_codegen.reading.trees import arguments_of, assignments_in, names_in, parts_of
 
 __all__ = ["NEW_WEIGHT", "Equation", "Equations", "symbols"]
 
@@ -71,7 +71,7 @@ def symbols(spec: Spec) -> Mapping[str, str]:
     equations = Equations(spec)
     codes = spec.blocks.copy()
     codes += [function.leaf for function in spec.functions]
-    parts = [part for code in codes for statement in code.body for part in ast.walk(statement)]
+    parts = [part for code in codes for statement in code.body for part in parts_of(statement)]
     found = [part.id for part in parts if isinstance(part, ast.Name)]
     unwritten = {h.name for h in spec.hyperparameters if h.kind in {"flag", "choice"}}
     unwritten |= {scalar.name for scalar in spec.scalars if scalar.is_key} | {

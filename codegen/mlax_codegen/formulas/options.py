@@ -29,7 +29,7 @@ from mlax_codegen.language import GRADIENT, RESULT, SKIP, UPDATE, WEIGHT
 from mlax_codegen.reading.declarations import NamedFunction
 from mlax_codegen.reading.equations import BlockCode
 from mlax_codegen.reading.spec import Phase, Spec
-from mlax_codegen.reading.trees import names_in, target_of
+from mlax_codegen.reading.trees import names_in, parts_of, target_of
 
 __all__ = ["formulas", "function_formulas"]
 
@@ -61,13 +61,14 @@ class _Options:
             h.name: _default(h.default) for h in spec.hyperparameters
         }
         self.values = Values()
+        self.others: list[tuple[str, Value]] = [*self._others()]
         self.written: dict[frozenset[tuple[str, Value]], tuple[Line, ...]] = {}
 
     def formulas(self) -> Formulas:
-        changes = map(self.change, self.others())
+        changes = map(self.change, self.others)
         found = Formulas(self.lines({}), tuple(c for c in changes if c is not None))
         for count in range(2, _TOGETHER + 1):
-            for settings in combinations(self.others(), count):
+            for settings in combinations(self.others, count):
                 given = dict(settings)
                 if len(given) == count and self.allowed(given):
                     more = self.combination(found, given)
@@ -93,7 +94,7 @@ class _Options:
         kept |= {NEW_WEIGHT, RESULT, SKIP, *self.spec.shapes}
         return kept & {line.equation.name for line in lines}
 
-    def others(self) -> Iterator[tuple[str, Value]]:
+    def _others(self) -> Iterator[tuple[str, Value]]:
         """Yield each value that an option may have beside its default."""
         asked = set(_asked(self.spec, self.phases))
         for h in self.spec.hyperparameters:
@@ -108,7 +109,7 @@ class _Options:
 
     def change(self, option: tuple[str, Value]) -> Change | None:
         """Return what one option changes, together with as few others as it takes to change anything."""
-        others = [other for other in self.others() if other[0] != option[0]]
+        others = [other for other in self.others if other[0] != option[0]]
         for count in range(3):
             for context in combinations(others, count):
                 given = dict(context)
@@ -255,7 +256,7 @@ def _asked(spec: Spec, phases: Iterable[Phase]) -> Iterator[str]:
     codes = [code for phase in phases for code in phase.blocks]
     values = [shape.expression for shape in spec.shapes.values()]
     for node in [*values, *(statement for code in codes for statement in code.body)]:
-        parts = [part for part in ast.walk(node) if isinstance(part, ast.If | ast.IfExp)]
+        parts = [part for part in parts_of(node) if isinstance(part, ast.If | ast.IfExp)]
         yield from names_in(part.test for part in parts)
     yield from names_in(x for x in values if isinstance(x, ast.Compare | ast.BoolOp))
 

@@ -20,6 +20,7 @@ from mlax_codegen.reading.keys import KEYS
 from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.positions import KeyPath
 from mlax_codegen.reading.tables import Table, check_identifier, kind_of, number_text
+from mlax_codegen.reading.trees import parts_of
 
 __all__ = ["Argument", "Declarations", "Init", "NamedFunction", "Scalar", "Slot"]
 
@@ -248,7 +249,7 @@ class Declarations:
                     return None
                 return Init("normal", code=replace(code, expression=deviation), source=key.id)
             case expression:
-                parts = [part for part in ast.walk(expression) if part is not expression]
+                parts = [part for part in parts_of(expression) if part is not expression]
                 for part in parts:
                     if isinstance(part, ast.Call) and ast.unparse(part.func) == "normal":
                         cure = "multiply the deviation: `normal(key, 2 * deviation)`"

@@ -12,7 +12,7 @@ from mlax_codegen.reading.document import Document
 from mlax_codegen.reading.mistakes import either_of, suggestion
 from mlax_codegen.reading.positions import KeyPath
 from mlax_codegen.reading.syntax import complaint
-from mlax_codegen.reading.trees import SIGNS, in_short
+from mlax_codegen.reading.trees import SIGNS, in_short, parts_of
 
 __all__ = [
     "BlockCode",
@@ -422,7 +422,7 @@ def _check_constant(code: Code, node: ast.Constant) -> None:
 def _check_power(code: Code, node: ast.BinOp) -> bool:
     """Return whether an exponent is small enough; record a mistake if it is not."""
     exponent = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
-    parts = list(ast.walk(exponent))
+    parts = list(parts_of(exponent))
     if isinstance(exponent, ast.Constant):
         value = exponent.value
         if not isinstance(value, int | float) or value <= _LARGEST_EXPONENT:

@@ -17,7 +17,7 @@ from mlax_codegen.language import SHAPE, UPDATE
 from mlax_codegen.reading.declarations import Argument, NamedFunction, Slot
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import names_in
+from mlax_codegen.reading.trees import names_in, parts_of
 from mlax_codegen.writing.layout import WIDTH
 
 __all__ = [
@@ -248,7 +248,7 @@ def _lengths(spec: Spec) -> str:
     indexed = {
         ast.unparse(part.slice)
         for node in (*bodies, *(code.expression for code in spec.shapes.values()))
-        for part in ast.walk(node)
+        for part in parts_of(node)
         if isinstance(part, ast.Subscript) and ast.unparse(part.value) == SHAPE
     }
     if indexed == {"-1", "-2"}:

@@ -9,7 +9,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from mlax_codegen.reading.trees import assignments_in
+from mlax_codegen.reading.trees import assignments_in, parts_of
 
 __all__ = ["guarded"]
 
@@ -33,7 +33,7 @@ def _unguarded(text: str) -> Iterator[tuple[ast.expr, ast.expr, bool]]:
     assigned = [*assignments_in([tree])]
     once = Counter(name for name, _ in assigned)
     named = {name: value for name, value in assigned if once[name] == 1}
-    for part in ast.walk(tree):
+    for part in parts_of(tree):
         match part:
             case ast.Call(func=ast.Name(id="where"), args=[test, *branches]):
                 for tested, holds in _tested(test, named):
@@ -60,11 +60,11 @@ def _tested(test: ast.expr, named: Mapping[str, ast.expr]) -> Iterator[tuple[ast
 
 def _divisors(node: ast.expr, tested: ast.expr) -> Iterator[ast.expr]:
     """Yield the divisors in an expression that depend on what is tested and do not test it themselves."""
-    for part in ast.walk(node):
+    for part in parts_of(node):
         match part:
             case ast.BinOp(op=ast.Div(), right=divisor):
                 own = isinstance(divisor, ast.Call) and ast.unparse(divisor.func) == "where"
-                same = (ast.dump(each) == ast.dump(tested) for each in ast.walk(divisor))
+                same = (ast.dump(each) == ast.dump(tested) for each in parts_of(divisor))
                 if not own and any(same):
                     yield divisor
             case _:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from mlax_codegen.language import TOTAL
+from mlax_codegen.reading.trees import parts_of
 from mlax_codegen.writing.expressions import expression_text
 
 __all__ = ["Narrowing", "assigned_in"]
@@ -20,7 +21,7 @@ __all__ = ["Narrowing", "assigned_in"]
 
 def assigned_in(body: Sequence[ast.stmt]) -> list[str]:
     """Return the names that some equations assign, in any branch."""
-    parts = [part for statement in body for part in ast.walk(statement)]
+    parts = [part for statement in body for part in parts_of(statement)]
     names = [p.id for p in parts if isinstance(p, ast.Name) and isinstance(p.ctx, ast.Store)]
     comprehensions = [part.target for part in parts if isinstance(part, ast.comprehension)]
     variables = {target.id for target in comprehensions if isinstance(target, ast.Name)}
@@ -89,9 +90,9 @@ class Narrowing:
 
     def choice(self, value: ast.expr) -> ast.IfExp | None:
         """Return a conditional expression of which one branch reads what may not be there."""
-        for part in ast.walk(value):
+        for part in parts_of(value):
             if isinstance(part, ast.IfExp):
-                read = {n.id for n in ast.walk(part) if isinstance(n, ast.Name)}
+                read = {n.id for n in parts_of(part) if isinstance(n, ast.Name)}
                 if read & set(self.tests) - self.known:
                     return part
         return None

@@ -8,6 +8,7 @@ from mlax_codegen.checking.trial.values import Dims, Value, count, join, shape_o
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import parts_of
 
 __all__ = ["Known", "Run"]
 
@@ -89,7 +90,7 @@ class Run:
     def with_definitions(self, test: ast.expr) -> list[ast.expr]:
         """Return a test, and the definitions in [shapes] of the names in it."""
         tests = [test]
-        for part in ast.walk(test):
+        for part in parts_of(test):
             code = self.spec.shapes.get(part.id) if isinstance(part, ast.Name) else None
             if code is not None:
                 tests += self.with_definitions(code.expression)

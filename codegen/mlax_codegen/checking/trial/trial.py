@@ -14,6 +14,7 @@ from mlax_codegen.checking.trial.intervals import Interval
 from mlax_codegen.checking.trial.values import Sizes, Value
 from mlax_codegen.language import COUNT, NDIM, SHAPE, Type
 from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import parts_of
 
 __all__ = ["facts_of", "try_out"]
 
@@ -106,7 +107,7 @@ def _numbers_of_axes(spec: Spec) -> Sequence[int]:
     integers = {
         part.value
         for tree in trees
-        for part in ast.walk(tree)
+        for part in parts_of(tree)
         if isinstance(part, ast.Constant) and type(part.value) is int
     }
     near = {n + i for n in integers if _FEW_AXES <= n < MOST_AXES for i in (-1, 0, 1)}
