@@ -69,7 +69,7 @@ class Effective(Module, Generic[M]):
         In a `forward`, it is `self.call(self.wrapped.run, Model.decode, x, cache)`.
 
         Args:
-            method: A method of the model's class that returns `(result, self)`.
+            method: A method of the model's class that returns `(result, self)`, or a function of the model that does.
             *args: Passed to it, as are `**kwargs`.
 
         Returns:

@@ -1,6 +1,6 @@
 """What layers share: checks of their static fields and of dtypes, and nodes that may be absent."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any, TypeVar, cast
 
 import jax
@@ -23,6 +23,7 @@ __all__ = [
     "fraction",
     "is_float",
     "made",
+    "one_by_one",
     "one_per_axis",
     "repeated",
     "small",
@@ -122,6 +123,22 @@ def repeated(given: Any, axes: int) -> tuple[Any, ...]:
     """Return a tuple as it is, and anything else once for each axis."""
     values: tuple[Any, ...] = given if issubclass(class_of(given), tuple) else (given,) * axes
     return values
+
+
+def one_by_one(call: str, what: str, given: tuple[Any, ...]) -> None:
+    """Raise an error for a list, a tuple or an iterator among arguments that are given one by one.
+
+    Args:
+        call: What takes the arguments, such as `Series`.
+        what: What they are called, such as `modules`.
+        given: The arguments.
+    """
+    for each in given:
+        if isinstance(each, (list, tuple, Iterator)):
+            kind = class_of(each).__name__
+            raise TypeError(
+                f"{call} takes {what} one by one, got a {kind} of them.\n  Unpack it: nn.{call}(*{what})"
+            )
 
 
 def _is_int(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
 from mlax._jax.tracebacks import trim
@@ -35,17 +36,24 @@ def as_call(method: F) -> F:
     return cast("F", called)
 
 
+def _is_in_class(function: FunctionType) -> bool:
+    holder, _, _ = function.__qualname__.rpartition(".")
+    return holder != "" and not holder.endswith("<locals>")
+
+
 def method_of(where: str, model: Any, method: Any) -> Callable[..., Any]:
     """Return the method of this name that the class of a model has: it may override the one that is given.
 
     Args:
         where: The function that takes it, for the message.
         model: The model.
-        method: A method of its class, of a base class or of a protocol.
+        method: A method of its class, of a base class or of a protocol; or a function of the model, which is returned.
 
     Raises:
         TypeError: The class has none.
     """
+    if isinstance(method, FunctionType) and not _is_in_class(method):
+        return method
     cls, name = class_of(model), getattr(method, "__name__", "")
     function: Callable[..., Any] | None = getattr(cls, name, None)
     if function is None:

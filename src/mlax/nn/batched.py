@@ -71,7 +71,7 @@ class Batched(Module, Generic[M]):
         """Call another method of the model with each example: `batched.run(Model.decode, xs, caches)`.
 
         Args:
-            method: A method of the model's class that returns `(result, self)`.
+            method: A method of the model's class that returns `(result, self)`, or a function of the model that does.
             *args: Passed to it, as are `**kwargs`.
 
         Returns:

@@ -5,6 +5,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 from jaxtyping import Array
 
 from mlax._module.module import Module
+from mlax.nn._fields import one_by_one
 from mlax.tree import describe
 
 __all__ = ["Parallel", "Residual", "Series"]
@@ -12,7 +13,8 @@ __all__ = ["Parallel", "Residual", "Series"]
 M = TypeVar("M", bound=Module, covariant=True)
 
 
-def _refuse_functions(name: str, modules: tuple[Any, ...]) -> None:
+def _refuse_others(name: str, modules: tuple[Any, ...]) -> None:
+    one_by_one(name, "modules", modules)
     for each in modules:
         if callable(each) and not isinstance(each, (Module, type)):
             function = getattr(each, "__name__", "function")
@@ -28,7 +30,7 @@ class Series(Module):
         nn.Series(nn.Linear(32), nn.F(jax.nn.relu), nn.Linear(10))
 
     Without modules it returns its input. `series[i]` is a layer, `series[i:j]` a Series of several, `len(series)` their
-    number.
+    number. To type checkers, a layer in it is a `Module`: where its own type matters, write a class with fields.
 
     Args:
         layers: The modules.
@@ -37,7 +39,7 @@ class Series(Module):
     layers: tuple[Module, ...]
 
     def __init__(self, *layers: Module) -> None:
-        _refuse_functions("Series", layers)
+        _refuse_others("Series", layers)
         super().__init__(layers=layers)
 
     def forward(self, x: Any) -> tuple[Any, Self]:
@@ -67,7 +69,7 @@ class Parallel(Module):
     branches: tuple[Module, ...]
 
     def __init__(self, *branches: Module) -> None:
-        _refuse_functions("Parallel", branches)
+        _refuse_others("Parallel", branches)
         super().__init__(branches=branches)
 
     def forward(self, x: Any) -> tuple[tuple[Any, ...], Self]:

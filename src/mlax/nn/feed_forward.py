@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from mlax._module.module import Module
 from mlax._module.nodes import Parameter
-from mlax.nn._fields import at_least, check_dtype
+from mlax.nn._fields import at_least, check_dtype, one_by_one
 from mlax.nn.init import lecun_normal
 from mlax.nn.linear import Linear
 
@@ -28,6 +28,7 @@ class MLP(Module):
     activation: Callable[[Array], Array]
 
     def __init__(self, *features: int, activation: Callable[[Array], Array] = jax.nn.relu) -> None:
+        one_by_one("MLP", "features", features)
         super().__init__(layers=tuple(map(Linear, features)), activation=activation)
 
     def forward(self, x: Float[Array, "*batch in"]) -> tuple[Float[Array, "*batch out"], Self]:

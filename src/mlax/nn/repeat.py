@@ -16,7 +16,7 @@ from mlax._module.nodes import is_variable
 from mlax._module.set_up import set_up as set_up_model
 from mlax._module.unset import holds_unset
 from mlax.nn import _inside
-from mlax.nn._fields import at_least
+from mlax.nn._fields import at_least, one_by_one
 from mlax.nn._inside import Model, P, R, S
 from mlax.nn._methods import as_call, method_of
 from mlax.tree import keystr
@@ -123,7 +123,7 @@ class Repeat(Module, Generic[M]):
         """Call another method of each block in turn, with an input of its own: `blocks.scan(Block.decode, x, caches)`.
 
         Args:
-            method: A method of the block's class, called as `method(block, x, of_block)`, which returns
+            method: A method of the block's class or a function, called as `method(block, x, of_block)`, which returns
                 `((x, result), block)`.
             x: Input of the first block.
             each: An array or a PyTree of arrays whose first axis are the blocks.
@@ -192,8 +192,10 @@ class Repeat(Module, Generic[M]):
             unroll: Likewise.
 
         Raises:
+            TypeError: A list of blocks is given.
             ValueError: There is none, or their structures, shapes or dtypes differ.
         """
+        one_by_one("Repeat.stack", "blocks", blocks)
         if not blocks:
             raise ValueError("Repeat.stack needs at least one block")
         for i, block in enumerate(blocks):

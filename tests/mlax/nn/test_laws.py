@@ -182,6 +182,10 @@ def test_parts_of_a_series() -> None:
         (lambda: WRONG.Dropout(0.5, 1), "Dropout takes rate by position, got 0.5, 1.\n  Leave the"),
         (lambda: nn.Series(nn.Linear(3), jax.nn.relu), r"Series .* relu.\n.*nn.F\(relu\)"),
         (lambda: nn.Parallel(jax.nn.relu), r"Parallel .* relu.\n.*nn.F\(relu\)"),
+        (lambda: WRONG.Series([nn.Linear(3)]), r"Series .* a list of .*\n.*nn.Series\(\*modules\)"),
+        (lambda: WRONG.Parallel(iter(())), r"Parallel .*\n  Unpack it: nn.Parallel\(\*modules\)"),
+        (lambda: WRONG.MLP((3, 4)), r"MLP .* a tuple of them.\n.*nn.MLP\(\*features\)"),
+        (lambda: WRONG.Repeat.stack([X]), r"Repeat.stack .* list of .*\n.*stack\(\*blocks\)"),
         (lambda: nn.Recurrent(nn.Linear(3)), "Recurrent.cell must be Cell, got"),
         (lambda: nn.Linear(3, bias=False), "Linear.bias must be .* got False .*\n  Pass None"),
         (

@@ -254,11 +254,24 @@ def test_other_methods(wrap: Any) -> None:
     np.testing.assert_allclose(y, expected, 1e-2, 1e-2)
     np.testing.assert_allclose(total, X + y, 1e-2, 1e-2)
     assert type(after) is type(wrapped)
+    function = mlax.training(wrapped.run, rng=KEY)(lambda m, x: m.step(x, sum=x), X)
+    assert mlax.tree_equal(function, ((y, total), after))
     (inside, _), around = mlax.inference(Around(wrapped))(X)
     np.testing.assert_allclose(inside, mlax.inference(wrapped)(X)[0], 1e-2, 1e-2)
     assert around.inner.inner.steps.data == 1
     with pytest.raises(TypeError, match=r"\.run takes a method of Stepping, .* got Repeat\.scan"):
         wrapped.run(nn.Repeat.scan, X)
+
+
+def test_other_methods_of_wrappers_in_wrappers() -> None:
+    def step(model: Any, x: Array) -> Any:
+        return model.run(Stepping.step, x, sum=x)
+
+    model = nn.Batched(nn.LoRA(nn.Compute(Stepping(), jnp.float32), 2))
+    prepared: Any = mlax.inference(mlax.set_up(model, X, rng=KEY).run)
+    got = prepared(lambda lora, x: lora.run(step, x), X)
+    assert mlax.tree_equal(got, prepared(nn.LoRA.run, nn.Compute.run, Stepping.step, X, sum=X))
+    assert got[1].inner.inner.inner.steps.data == 1
 
 
 # ---- reparametrizations

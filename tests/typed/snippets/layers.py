@@ -55,6 +55,7 @@ def functions(x: Array) -> None:
     reveal_type(series)  # reveals: Series
     reveal_type(series[0])  # reveals: Module
     reveal_type(series[1:])  # reveals: Series
+    nn.Series([nn.Linear(3)])  # error: reportArgumentType // arg-type
     nn.Series(jax.nn.relu)  # error: reportArgumentType // arg-type
 
 
@@ -82,6 +83,15 @@ def other_methods(block: Block, x: Array, cache: nn.KVCache) -> None:
     reveal_type(nn.Batched(block).run(Block.decode, x, cache)[0])  # reveals: tuple[Array, KVCache]
     reveal_type(nn.Repeat(block, 3).scan(Block.decode, x, cache)[0])  # reveals: tuple[Array, KVCache]
     model.run(Block.decode, x)  # error: reportCallIssue // arg-type
+    repeated = nn.Compute(nn.Repeat(block, 3), jnp.bfloat16)
+    result, _ = repeated.run(nn.Repeat[Block].scan, Block.decode, x, cache)
+    reveal_type(result)  # reveals: tuple[Array, KVCache]
+
+    def decode(model: nn.Compute[Block], x: Array, cache: nn.KVCache) -> tuple[tuple[Array, nn.KVCache], nn.Compute[Block]]:
+        return model.run(Block.decode, x, cache)
+
+    reveal_type(nn.LoRA(model, 2).run(decode, x, cache))  # reveals: tuple[tuple[Array, KVCache], LoRA[Compute[Block]]]
+    nn.LoRA(model, 2).run(decode, x)  # error: reportCallIssue // call-arg
     nn.Repeat(block, 3).scan(nn.LayerNorm.forward, x)  # error: reportArgumentType // arg-type
 
 
