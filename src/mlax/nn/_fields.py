@@ -134,10 +134,11 @@ def one_by_one(call: str, what: str, given: tuple[Any, ...]) -> None:
         given: The arguments.
     """
     for each in given:
-        if isinstance(each, (list, tuple, Iterator)):
-            kind = class_of(each).__name__
+        kind = class_of(each)
+        if issubclass(kind, (list, tuple, Iterator)):
             raise TypeError(
-                f"{call} takes {what} one by one, got a {kind} of them.\n  Unpack it: nn.{call}(*{what})"
+                f"{call} takes {what} one by one, got a {kind.__name__} of them.\n"
+                f"  Unpack it: nn.{call}(*{what})"
             )
 
 

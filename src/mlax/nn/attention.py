@@ -133,7 +133,8 @@ class MultiHeadAttention(Module):
         Args:
             x: The sequence that asks.
             mask: Which positions see which, True where they do: bools of shape (time, source), or with an axis of
-                heads before. Every position has to see one, or its result is not meaningful.
+                heads before. One for all positions of `x`, such as for gaps in the source, has shape (1, source).
+                Every position has to see one, or its result is not meaningful.
             source: The sequence that is asked, for cross-attention. By default `x`.
             positions: Positions of `x`, for the rotation. By default 0, 1, 2 and so on.
             length: How many positions of the source are not padding.
