@@ -517,7 +517,7 @@ def sees_leaf(node: ast.expr) -> bool:
 _MODULE = """
     Annotated Array ClassVar Count Dtype Entries Float Generic Key Literal Mapping NamedTuple Number Optimizer
     Output Real Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients apply_updates arguments
-    check_dtype checked copies count_all cycle exportable folded follow_schedules full gathered gradients held
+    check_dtype checked copies count_all cycle exportable folded follow_schedules full gathered gradients handed_on held
     hyperparameters identities init initial inputs int8 integer isinstance jax jnp largest magnitude map_leaves
     merged mlax model no_steps normals not_int8 number one_more outline output own reduce_leaves refuse_complex
     refuse_packed renewed replace require rounding scalar scheduled self skip skipped slot_dtype slots smallest

@@ -59,11 +59,18 @@ class _Complexness:
         self.walk()
 
     def walk(self) -> None:
-        leaves = [x for phase in self.spec.phases for x in (phase.unless, phase.leaf) if x]
-        for code in [*leaves, *(function.leaf for function in self.spec.functions)]:
-            self.code = code
-            self.known = {GRADIENT, UPDATE, WEIGHT, *self.trees, *self.slots}
-            self.statements(code.body)
+        handed: dict[str, bool] = {GRADIENT: True}
+        for phase in self.spec.phases:
+            for code in filter(None, (phase.unless, phase.leaf)):
+                self.block(code, {name for name, is_complex in handed.items() if is_complex})
+            handed |= {name: name in self.known for name in phase.hands_on}
+        for function in self.spec.functions:
+            self.block(function.leaf, set())
+
+    def block(self, code: BlockCode, known: set[str]) -> None:
+        self.code = code
+        self.known = {UPDATE, WEIGHT, *self.trees, *self.slots, *known}
+        self.statements(code.body)
 
     def statements(self, body: Sequence[ast.stmt]) -> None:
         for statement in body:

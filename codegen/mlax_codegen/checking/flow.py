@@ -9,6 +9,7 @@ from mlax_codegen.checking.types import TypeChecker, cure_of
 from mlax_codegen.language import FUNCTIONS, GRADIENT, RESULT, SKIP, TOTALS, UPDATE, Type
 from mlax_codegen.reading.declarations import NamedFunction
 from mlax_codegen.reading.equations import BlockCode, Code, ConditionCode, ExpressionCode
+from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in, names_in, parts_of
 
@@ -139,14 +140,48 @@ class Flow:
                 self.names.broken.add(name)
             self.first[name] = (phase.leaf, statement)
         partial = phase.is_partial or bool(after and after[0].is_partial)
-        if not (walk.totals or partial or self.names.moved):
+        alone = not (walk.totals or partial or self.names.moved)
+        if alone:
             message = "only the last phase may have no `total(...)`"
             cure = "add one, or merge this phase with the next"
             phase.leaf.document.at_key(phase.leaf.path, f"{message}; {cure}")
+        changed = {GRADIENT} & {*walk.first} - {*phase.hands_on}
+        if not alone and any(changed & {*names_in(code.body)} for x in after for code in x.blocks):
+            message = "a later phase reads `g`, and it is not said whether as changed here"
+            cure = 'add hands_on = ["g"], or give this another name'
+            phase.leaf.note(walk.first[GRADIENT], f"{message}; {cure}")
+        self.handed(phase, walk)
         self.totals.append(totals)
         self.names.totals |= set(totals)
         self.names.computed |= dict.fromkeys(totals, StagedType(Stage.SCALAR, Type.NUMBER))
-        self.names.locals |= set(walk.first) - set(totals)
+        self.names.locals |= set(walk.first) - {*totals, *self.names.handed}
+
+    def handed(self, phase: Phase, walk: "_Walk") -> None:
+        """Check what a phase hands on."""
+        document, path = phase.leaf.document, phase.leaf.path[:-1]
+        later = self.spec.phases[self.spec.phases.index(phase) + 1 :]
+        for index, name in enumerate(phase.hands_on):
+            read = any({name} & {*names_in(code.body)} for x in later for code in x.blocks)
+            kind = walk.assigned.get(name)
+            wrong = None
+            if phase.is_partial:
+                wrong = f"{name!r} is not computed for all leaves in each step; make it a slot"
+            elif name in self.names.slots or name in walk.totals or name == UPDATE:
+                wrong = f"later phases know {name!r} without that; remove this"
+            elif name in walk.first and kind is None:
+                wrong = f"{name!r} is not assigned in every branch"
+            elif kind is None:
+                hint = suggestion(name, walk.first) or "; assign it, or remove this"
+                wrong = f"no equation of this phase assigns {name!r}{hint}"
+            elif kind.type not in {Type.NUMBER, Type.CONDITION, Type.UNKNOWN}:
+                wrong = (
+                    f"{name!r} is {kind.words}, and only an array can be handed on; make it a slot"
+                )
+            elif not read:
+                wrong = f"no later phase reads {name!r}; remove this"
+            if wrong is not None:
+                document.at_value((*path, "hands_on", index), wrong)
+            self.names.handed[name] = StagedType(Stage.LEAF, kind.type if kind else Type.UNKNOWN)
 
     def before_scalars(self, code: BlockCode, before: Sequence[Phase]) -> None:
         """Check that phases of the same group, which are computed after these `scalars`, may stand before them."""

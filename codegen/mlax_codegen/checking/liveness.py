@@ -38,6 +38,7 @@ class _Liveness:
         leaves = [statement for phase in spec.phases for statement in phase.leaf.body]
         self.lasting: set[str] = {name for name, value in assignments_in(leaves) if is_total(value)}
         self.lasting |= {name for code in scalars for name, _ in assignments_in(code.body)}
+        self.lasting |= {name for phase in spec.phases for name in phase.hands_on}
         self.lasting |= self.state | {UPDATE, SKIP}
         self.functions: list[BlockCode] = [function.leaf for function in spec.functions]
         self.unused: dict[ast.stmt, BlockCode] = {}

@@ -78,6 +78,7 @@ class Names:
         computed: Names that `scalars` have assigned, and totals.
         totals: The totals among them.
         locals: Names that leaf equations have assigned for themselves; they end with the phase.
+        handed: Those among them that a phase hands on.
         moved: Whether a phase has assigned `update`, which later ones may change.
         function: The function whose equations are checked, if any are.
         broken: Names whose assignment has a mistake. Nothing more is said about them.
@@ -89,6 +90,7 @@ class Names:
     computed: dict[str, StagedType] = field(default_factory=dict[str, StagedType])
     totals: set[str] = field(default_factory=set[str])
     locals: set[str] = field(default_factory=set[str])
+    handed: dict[str, StagedType] = field(default_factory=dict[str, StagedType])
     moved: bool = False
     function: NamedFunction | None = None
     broken: set[str] = field(default_factory=set[str])
@@ -134,6 +136,7 @@ class Names:
             found |= dict.fromkeys(
                 {GRADIENT, *self.trees, *([UPDATE] if self.moved else [])}, _ARRAY
             )
+            found |= self.handed
             found |= {
                 s.name: StagedType(Stage.LEAF, Type.KEY) for s in self.spec.scalars if s.is_key
             }
@@ -169,7 +172,8 @@ class Names:
             if name in of_leaf | others:
                 return f"{name!r} cannot be used here; {_ONLY[block]}"
         if name in self.locals:
-            return f"{name!r} exists only in the phase that assigns it; make it a slot or a total"
+            cure = f'add hands_on = ["{name}"] there, or make it a slot or a total'
+            return f"{name!r} exists only in the phase that assigns it; {cure}"
         if name in {UPDATE, RESULT}:
             return f"`{name}` cannot be read here"
         if name in FUNCTIONS:
@@ -206,6 +210,8 @@ class Names:
             return None if last else "assign `update` in the last phase"
         elif name == GRADIENT or name in self.slots:
             return None
+        elif name in self.handed:
+            return f"{name!r} is handed on by a phase before; give this another name"
         elif name in self.computed:
             what = "a total" if name in self.totals else "computed in `scalars`"
             return f"{name!r} is {what}; `leaf` cannot change it"

@@ -1,14 +1,15 @@
 """What each leaf function is given and gives back: its parameters and results in generated code."""
 
 import ast
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from mlax_codegen.checking.flow import Flow
 from mlax_codegen.checking.starts import with_starts
 from mlax_codegen.language import (
     CYCLE,
     FUNCTIONS,
+    GRADIENT,
     RESULT,
     STEP,
     STEP_NUMBER,
@@ -51,10 +52,12 @@ class LeafPlan:
         reads_update: Whether it reads it.
         weights: Whether it is given the weights.
         trees: Arguments of the step that it is given, an array each.
+        handed: What earlier phases hand on to it, an array each.
         inputs: Slots that it only reads.
         slots: Slots that it gives back.
         scalars: What it reads that is computed once a step, in order.
         totals: What it gives back to be summed over all leaves.
+        hands_on: What it gives back for later phases, an array for each leaf.
     """
 
     name: str
@@ -63,30 +66,53 @@ class LeafPlan:
     reads_update: bool
     weights: bool
     trees: tuple[str, ...]
+    handed: tuple[str, ...]
     inputs: tuple[str, ...]
     slots: tuple[str, ...]
     scalars: tuple[str, ...]
     totals: tuple[str, ...]
+    hands_on: tuple[str, ...] = ()
 
 
 def plans_of_phases(spec: Spec, flow: Flow) -> tuple[LeafPlan, ...]:
     """Return the plan of each phase."""
     totals = dict(zip((phase.name for phase in spec.phases), flow.totals, strict=True))
-    return tuple(_plan_of_group(spec, flow, group, totals) for group in spec.groups)
+    plans: list[LeafPlan] = []
+    handed: list[str] = []
+    for group in spec.groups:
+        plans.append(_plan_of_group(spec, flow, group, totals, handed))
+        handed += [name for phase in group for name in phase.hands_on]
+    return tuple(
+        replace(plan, hands_on=tuple(_handed_on(group, plans[number + 1 :])))
+        for number, (plan, group) in enumerate(zip(plans, spec.groups, strict=True))
+    )
+
+
+def _handed_on(group: Sequence[Phase], later: Sequence[LeafPlan]) -> Iterator[str]:
+    """Yield what a group hands on to later ones that read it."""
+    for name in dict.fromkeys(name for phase in group for name in phase.hands_on):
+        if any(name in plan.handed for plan in later):
+            yield name
 
 
 def _plan_of_group(
-    spec: Spec, flow: Flow, group: Sequence[Phase], totals: Mapping[str, Sequence[str]]
+    spec: Spec,
+    flow: Flow,
+    group: Sequence[Phase],
+    totals: Mapping[str, Sequence[str]],
+    handed: Sequence[str],
 ) -> LeafPlan:
+    known = [*handed]
     always = [phase for phase in group if phase.every is None]
     parts: list[BlockCode | Rare] = []
     for phase in group:
         parts += with_starts(spec, phase)
         if phase.is_partial:
             name = phase.name if phase.every else f"new_{phase.name}"
-            plan = _plan(spec, flow, name, [phase.leaf], ())
+            plan = _plan(spec, flow, name, [phase.leaf], (), [x for x in known if x != GRADIENT])
             parts[-1] = Rare(plan, phase.every, phase.first, phase.unless)
-    return _plan(spec, flow, always[-1].name, parts, totals[group[-1].name])
+        known += phase.hands_on
+    return _plan(spec, flow, always[-1].name, parts, totals[group[-1].name], handed)
 
 
 def plans_of_functions(spec: Spec, flow: Flow) -> tuple[LeafPlan, ...]:
@@ -97,7 +123,12 @@ def plans_of_functions(spec: Spec, flow: Flow) -> tuple[LeafPlan, ...]:
 
 
 def _plan(
-    spec: Spec, flow: Flow, name: str, parts: Sequence[BlockCode | Rare], totals: Collection[str]
+    spec: Spec,
+    flow: Flow,
+    name: str,
+    parts: Sequence[BlockCode | Rare],
+    totals: Collection[str],
+    handed: Sequence[str] = (),
 ) -> LeafPlan:
     body: list[ast.stmt] = []
     for part in parts:
@@ -126,6 +157,7 @@ def _plan(
         UPDATE in read,
         WEIGHT in read,
         tuple(a.name for a in spec.arguments if a.is_tree and a.name in read),
+        tuple(name for name in dict.fromkeys(handed) if name in read),
         tuple(slot for slot in slots if slot in read - written),
         tuple(slot for slot in slots if slot in written),
         tuple(scalar for scalar in scalars if scalar in read),

@@ -148,6 +148,10 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             "Equations computed for each leaf. Those of the last phase assign `update`.",
             required=True,
         ),
+        "hands_on": Key(
+            "strings",
+            "Names that `leaf` assigns, `g` among them, which the phases that follow know.",
+        ),
     },
     "functions": {
         "changes": Key(

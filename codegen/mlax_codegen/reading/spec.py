@@ -53,6 +53,7 @@ class Phase:
         first: The first of these steps; None for step 1.
         unless: The condition under which it leaves a leaf as it was.
         skip: The condition, read after `scalars`, under which the whole step leaves all as it was.
+        hands_on: What `leaf` assigns and the phases that follow know.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Phase:
     first: ExpressionCode | None = None
     unless: ConditionCode | None = None
     skip: ConditionCode | None = None
+    hands_on: tuple[str, ...] = ()
 
     @property
     def is_partial(self) -> bool:
@@ -303,4 +305,5 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
         first,
         unless,
         skip,
+        table.texts("hands_on") if "hands_on" in table.data else (),
     )

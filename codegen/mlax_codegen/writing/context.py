@@ -392,6 +392,7 @@ class Module:
         reduces = any(function.returns != "Weights" for function in self.functions)
         if len(self.analysis.phases) > 1 or reduces:
             names |= {"Totals", "reduce_leaves", "totals"}
+        names |= {"handed_on"} if any(plan.hands_on for plan in self.analysis.phases) else set()
         names |= {"count_all"} if self.analysis.total_count else set()
         blocks = [*self.spec.blocks, *(function.leaf for function in self.spec.functions)]
         names |= {"gathered"} if any(any(cuts_in(code.body)) for code in blocks) else set()

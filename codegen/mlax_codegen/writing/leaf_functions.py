@@ -64,17 +64,19 @@ class Equations:
             of_step: Whether it is part of a step, and so is given the gradient.
         """
         given = [f"{self.h}: {self.spec.class_name}"]
-        given += [f"{GRADIENT}: Array"] if of_step else []
+        given += [f"{'_' if GRADIENT in plan.handed else GRADIENT}: Array"] if of_step else []
         if plan.weights or not of_step:
             given.append(f"{WEIGHT}: {self.annotations.weights if of_step else 'Array'}")
-        given += [f"{name}: {self.annotations.other(name)}" for name in plan.trees]
+        given += [f"{name}: {self.annotations.other(name)}" for name in (*plan.trees, *plan.handed)]
         given += [f"{slot}: {self.annotations.slot(slot)}" for slot in (*plan.inputs, *plan.slots)]
         given += ["update: Array"] if kind == "rare" and plan.reads_update else []
         scalars = [f"{name}: {self.annotations.other(name)}" for name in plan.scalars]
         given += ["*", *scalars] if scalars else []
         slots = [self.annotations.slot(slot) for slot in plan.slots]
         if kind == "totals":
-            sums = ", ".join(f"{name}={name}" for name in plan.totals)
+            sums = ", ".join(
+                [f"{x}={x}" for x in plan.totals] + [f"{x}=handed_on({x})" for x in plan.hands_on]
+            )
             returned = f"tuple[tuple[{', '.join(slots) or '()'}], Totals]"
             last = f"{tuple_of(plan.slots)}, totals({sums})"
         elif kind == "rare":
@@ -96,6 +98,8 @@ class Equations:
             doc = "Return the new slots of one leaf, and no sums."
         if kind == "totals" and not plan.slots:
             doc = "Return no slots, and the leaf's part of the sums over all leaves."
+        if plan.hands_on:
+            doc = f"{doc[:-1]}, and what later phases are given."
         if self.analysis.per_leaf & {*plan.inputs, *plan.slots}:
             doc += "\n\n    A slot that the leaf does not have is ().\n    "
         body = list(self._leaf(plan, GRADIENT if of_step else WEIGHT))
@@ -118,8 +122,8 @@ class Equations:
     def _rare(self, rare: Rare, names: Mapping[str, str]) -> str:
         """Return the call of a function that some steps or leaves are without."""
         plan, results = rare.plan, self.results(rare.plan)
-        given = [self.h, GRADIENT, *([WEIGHT] if plan.weights else []), *plan.trees, *plan.inputs]
-        given += [*plan.slots, *([UPDATE] if plan.reads_update else [])]
+        given = [self.h, GRADIENT, *([WEIGHT] if plan.weights else []), *plan.trees, *plan.handed]
+        given += [*plan.inputs, *plan.slots, *([UPDATE] if plan.reads_update else [])]
         given += [f"{name}={name}" for name in plan.scalars]
         old = results[0] if len(results) == 1 else f"({', '.join(results)})"
         new = f"_{plan.name}({', '.join(given)})"
@@ -146,6 +150,7 @@ class Equations:
         }
         slots = {slot.name: f"state.{slot.name}" for slot in self.spec.slots}
         phases = [plan for plan in self.analysis.phases if plan.totals]
+        handed: dict[str, str] = {}
         tests = self._tests(argument.name for argument in self.spec.arguments)
         for group, plan in zip(self.spec.groups, self.analysis.phases, strict=True):
             for code in (phase.scalars for phase in group if phase.scalars):
@@ -153,6 +158,7 @@ class Equations:
             for code in (phase.skip for phase in group if phase.skip):
                 yield from _scalars(f"skipped = {guarded(with_operators(code))}", names, tests)
             inputs = ["gradients", *(["weights"] if plan.weights else []), *plan.trees]
+            inputs += [handed[name] for name in plan.handed]
             inputs += [slots[slot] for slot in plan.inputs]
             call = self._call(plan, inputs, [slots[slot] for slot in plan.slots], names)
             slots |= {slot: slot for slot in plan.slots}
@@ -162,9 +168,11 @@ class Equations:
                 return
             written = tuple_of(plan.slots) if plan.slots else "_"
             yield f"{written}, {'sums' if plan.totals else '_'} = {call}"
-            sums = {name: f'sums["{name}"]' for name in plan.totals}
+            sums = {name: f'sums["{name}"]' for name in (*plan.totals, *plan.hands_on)}
+            handed |= {name: name for name in plan.hands_on}
             if len(phases) == 1:
                 names |= sums
+                handed |= sums
             else:
                 yield from (f"{name} = {value}" for name, value in sums.items())
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import acprop as acprop
     from . import adahessian as adahessian
+    from . import adai as adai
     from . import adamp as adamp
     from . import came as came
     from . import cautious_adamw as cautious_adamw
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from . import tiger as tiger
     from .acprop import ACProp as ACProp
     from .adahessian import AdaHessian as AdaHessian
+    from .adai import Adai as Adai
     from .adamp import AdamP as AdamP
     from .came import CAME as CAME
     from .cautious_adamw import CautiousAdamW as CautiousAdamW
@@ -48,6 +50,7 @@ else:
     _MODULE_OF = {
         "ACProp": "acprop",
         "AdaHessian": "adahessian",
+        "Adai": "adai",
         "AdamP": "adamp",
         "CAME": "came",
         "CautiousAdamW": "cautious_adamw",
@@ -85,6 +88,7 @@ __all__ = [
     "SOAP",
     "ACProp",
     "AdaHessian",
+    "Adai",
     "AdamP",
     "CautiousAdamW",
     "DAdaptAdamW",
@@ -99,6 +103,7 @@ __all__ = [
     "Tiger",
     "acprop",
     "adahessian",
+    "adai",
     "adamp",
     "came",
     "cautious_adamw",

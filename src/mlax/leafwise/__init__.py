@@ -13,8 +13,8 @@ once, as an `Output` says. The other functions are for use in such arithmetic, b
 * matrices: `matmul`, `transpose`, `singular_vectors`, `orthonormal`, `orthogonalize`, `as_matrix`,
   `reshape`; `gathered`, before one is cut; one for each axis: `gram`, `inverse_root`, `eigenbasis`,
   `refreshed_basis`, `rotate`, `rotate_back`
-* of all leaves together: `total_norm`, `total_mean`, `total_max`, `total_min`, `count_all`; at intervals: `every`;
-  under conditions: `unless`; random: `normal`, `uniform`, `rademacher`
+* of all leaves together: `total_norm`, `total_mean`, `total_max`, `total_min`, `count_all`; for each leaf:
+  `handed_on`; at intervals: `every`; under conditions: `unless`; random: `normal`, `uniform`, `rademacher`
 
 They take arrays in the dtype that the leaf is computed in, at least float32, with any number of
 axes, including empty arrays. Results have the same dtype. For zeros and numbers from 1e-30 to 1e15
@@ -49,6 +49,7 @@ from mlax.leafwise._elements import uniform as uniform
 from mlax.leafwise._mapping import Totals as Totals
 from mlax.leafwise._mapping import count_all as count_all
 from mlax.leafwise._mapping import every as every
+from mlax.leafwise._mapping import handed_on as handed_on
 from mlax.leafwise._mapping import map_leaves as map_leaves
 from mlax.leafwise._mapping import reduce_leaves as reduce_leaves
 from mlax.leafwise._mapping import total_max as total_max

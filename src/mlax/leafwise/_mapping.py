@@ -31,6 +31,7 @@ __all__ = [
     "Totals",
     "count_all",
     "every",
+    "handed_on",
     "map_leaves",
     "reduce_leaves",
     "total_max",
@@ -71,6 +72,21 @@ class _Largest(NamedTuple):
 
 class _Smallest(NamedTuple):
     value: Array  # likewise
+
+
+class _Handed(NamedTuple):
+    value: Array  # in the dtype that the leaf is computed in
+
+
+def handed_on(x: Array | float) -> Any:
+    """Return a value for `totals` that is an array for each leaf, to be given to a leaf function that follows.
+
+    The tree has the structure of the gradients. Nothing in it is rounded.
+
+    Args:
+        x: Any shape.
+    """
+    return _Handed(jnp.asarray(x))
 
 
 def total_norm(x: Array) -> Any:
@@ -208,13 +224,15 @@ def reduce_leaves(
     sums: Totals = defaultdict(_zero)  # without leaves, the names are unknown
     if results:
         parts = [part for part, _ in results]
-        sums = {name: _joined([part[name] for part in parts]) for name in parts[0]}
+        sums = {name: _joined([part[name] for part in parts], treedef) for name in parts[0]}
     return cast("tuple[*Ts]", new_slots), sums
 
 
-def _joined(parts: list[Any]) -> Array:
-    """Return the total of the parts of all leaves."""
+def _joined(parts: list[Any], treedef: TreeDef) -> Any:
+    """Return the total of the parts of all leaves, or the tree of what is handed on."""
     match parts[0]:
+        case _Handed():
+            return treedef.unflatten([part.value for part in parts])
         case _Norm():
             return norm(jnp.stack([part.value for part in parts]))
         case _Mean():
@@ -251,7 +269,7 @@ def _results(
     treedef: Any
     gradients, treedef = flatten(inputs[0])
     columns: list[list[Any]] = [
-        [None] * len(gradients) if tree is None else treedef.flatten_up_to(tree)
+        treedef.flatten_up_to(tree) if gradients and tree is not None else [None] * len(gradients)
         for tree in (*inputs, *slots)
     ]
     # The weights are only needed to add updates to them, or to round stochastically.
@@ -363,7 +381,10 @@ def reduce_leaf(
     parts: dict[str, Any] = {
         name: x if isinstance(x, tuple) else summed(jnp.real(x)) for name, x in results[1].items()
     }
-    sums = {name: jax.tree.map(stored, part) for name, part in parts.items()}
+    sums = {
+        name: part if isinstance(part, _Handed) else jax.tree.map(stored, part)
+        for name, part in parts.items()
+    }
     new = _placed(slots, _rounded(leaf, slots, results[0], bits))
     return sums, new, bits.key, _Temporaries(large=False)
 

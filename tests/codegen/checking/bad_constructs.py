@@ -356,7 +356,8 @@ CASES: dict[str, Bad] = {
         "d = maximum(d, way",
         "d = maximum(d, gone + way",
         "58:16",
-        "'gone' exists only in the phase that assigns it; make it a slot or a total",
+        "'gone' exists only in the phase that assigns it; "
+        'add hands_on = ["gone"] there, or make it a slot or a total',
         "gone",
     ),
     "total that is assigned again": Bad(

@@ -143,7 +143,8 @@ CASES: dict[str, Bad] = {
         "update = last - w",
         "update = last - direction",
         "54:17",
-        "'direction' exists only in the phase that assigns it; make it a slot or a total",
+        "'direction' exists only in the phase that assigns it; "
+        'add hands_on = ["direction"] there, or make it a slot or a total',
         "direction",
     ),
     "scalars amid phases": Bad(

@@ -46,7 +46,9 @@ def test_all_have_the_layout_of_ruff(package: Path) -> None:
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_a_spec_is_a_page(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= (80 if path.stem in {"rich", "phases"} else 60)
+    assert len(path.read_text().splitlines()) <= (
+        80 if path.stem in {"careful", "phases", "rich"} else 60
+    )
 
 
 def described(tree: Any) -> Any:
@@ -273,7 +275,8 @@ def test_a_leaf_may_be_left_out() -> None:
     weights = {"a": jnp.arange(1.0, 5.0), "b": jnp.full((2, 2), 2.0)}
     first, state = optimizer.apply_gradients(weights, optimizer.init(weights), weights)
     assert tree_equal(first, weights)  # waits = 1
-    assert (state.step, state.count_of["a"], state.m["a"][3]) == (1, 0, pytest.approx(0.4))
+    assert (state.step, state.count_of["a"]) == (1, 0)
+    assert state.m["a"][3] == pytest.approx(0.1 * 1.001 * 4)
     large = weights | {"b": jnp.full((2, 2), 1e8)}
     updates, state = optimizer.step(large, state, weights)
     assert (updates["a"] != 0).all()

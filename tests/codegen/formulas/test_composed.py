@@ -83,10 +83,13 @@ class Symbols:
         """Return what a step computes. Each phase begins with the gradient."""
         for name, shape in self.spec.shapes.items():
             self.assign(name, shape.expression)
+        handed: set[str] = set()
         for phase in phases:
             if phase.every and not self.rare:
                 continue
-            self.known.pop(GRADIENT, None)
+            if GRADIENT not in handed:
+                self.known.pop(GRADIENT, None)
+            handed |= {*phase.hands_on}
             for code in (phase.scalars, phase.skip):
                 self.run(code.body if code else [])
             if phase.unless is None or not self.holds(phase.unless.expression):

@@ -48,6 +48,7 @@ SETTINGS = {
     "adafactor": Settings(1.0, 0.06, COARSE),
     "adagrad": Settings(1.0, 2.0, COARSE),
     "adahessian": Settings(1.0, 0.6, COARSE),
+    "adai": Settings(0.1, 0.003, COARSE),
     "adam": Settings(1.0, 1.0),
     "adamax": Settings(1.0, 3.0),
     "adamaxw": Settings(1.0, 3.0),

@@ -29,8 +29,8 @@ IN_EIGHT_BITS = [
     name for name in MODULES if MODULES[name].init.__annotations__["slot_dtype"] == SlotDtype | None
 ]
 MOMENTUM = {"adafactor": {"momentum": 0.9}, "sgd": {"momentum": 0.9}}
-# Of means, which differ where the mean is near 0; of quotients of means, clipped.
-SIGNS = {"lion", "signum", "sophia_h", "tiger"}
+# Of means, which differ where the mean is near 0; of quotients of means, clipped. (Adai's are decays.)
+SIGNS = {"adai", "lion", "signum", "sophia_h", "tiger"}
 
 SHAPES = [(300,), (3, 5, 20), (2, 257), (40,), (127,), (2, 128), (1, 1, 129)]
 

@@ -43,6 +43,9 @@ SHAPES = {"adafactor": [(2, 3), (3,)], "muon": [(2, 3), (3,)]}
 # Where the defaults do not show in so few steps what they do in more, or not all slots are there.
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "adafactor": [{"min_dim_size_to_factor": 2, "momentum": 0.9}],
+    "adai": [
+        {"b0": 1e-3}
+    ],  # the second moments of these gradients are alike, so that all decays are 1 - b0
     "adam": [{}, {"b2": 0.995}, {"b1": 0.997, "b2": 0.997}],
     "asgd": [{"t0": 0.0}],
     "rmsprop": [{"centered": True, "momentum": 0.9}],

@@ -32,6 +32,14 @@ OTHER: dict[str, dict[str, Any]] = {
         "eps": 1e-4,
         "weight_decay": 0.1,
     },
+    "adai": {
+        "learning_rate": 0.02,
+        "b0": 0.2,
+        "b2": 0.9,
+        "dampening": 0.6,
+        "eps": 0.01,
+        "weight_decay": 0.1,
+    },
     "adamp": {
         "learning_rate": 0.02,
         "b1": 0.8,

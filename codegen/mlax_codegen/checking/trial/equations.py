@@ -62,6 +62,7 @@ class Equations(Conditions):
         numbers = [*(a.name for a in spec.arguments if not a.is_tree), STEP_NUMBER, TOTAL_COUNT]
         trees: Known = {a.name: leaf for a in spec.arguments if a.is_tree}
         once: Known = {**hyperparameters, **state, **dict.fromkeys(numbers, SCALAR)}
+        handed: Known = {}
         for phase in spec.phases:
             if phase.scalars is not None:
                 self._known = once
@@ -74,12 +75,13 @@ class Equations(Conditions):
             # the leaves as an array. So no interval is kept: an array cannot be an index or a size.
             arrays = {name: SCALAR for name in once if name not in hyperparameters}
             self._known = {**static, **arrays, **trees, **slots, GRADIENT: leaf, WEIGHT: leaf}
-            self._known[UPDATE] = leaf
+            self._known |= {UPDATE: leaf, **handed}
             self.steps_of(phase)
             if phase.unless is not None:
                 self.block(phase.unless)
                 self.of_a_leaf(phase.unless.expression, self._known.pop(UNLESS))
             self.block(phase.leaf)
+            handed |= {name: self._known.get(name) for name in phase.hands_on}
             # New names are totals, or local to the leaf. The flow check lets no later phase read
             # the latter, so they need not be distinguished here.
             new = {name for name in self._known if name not in {*static, *trees, *slots, *arrays}}
