@@ -115,6 +115,8 @@ class ShapeFunctions:
         if slot.shape is not None:
             shape = expression_text(slot.shape.text, slot.shape.expression, self._named)
         if slot.name in self.analysis.per_leaf and slot.when:
+            chosen = slot.shape is not None and isinstance(slot.shape.expression, ast.IfExp)
+            shape = f"({shape})" if chosen else shape
             shape += (
                 f" if {expression_text(slot.when.text, slot.when.expression, self._named)} else []"
             )

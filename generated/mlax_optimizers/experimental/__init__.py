@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from . import came as came
     from . import cautious_adamw as cautious_adamw
     from . import dadapt_adamw as dadapt_adamw
+    from . import dion as dion
     from . import dog as dog
+    from . import galore as galore
     from . import grams as grams
     from . import mars as mars
     from . import pid as pid
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from .came import CAME as CAME
     from .cautious_adamw import CautiousAdamW as CautiousAdamW
     from .dadapt_adamw import DAdaptAdamW as DAdaptAdamW
+    from .dion import Dion as Dion
     from .dog import DoG as DoG
+    from .galore import GaLore as GaLore
     from .grams import Grams as Grams
     from .mars import MARS as MARS
     from .pid import PID as PID
@@ -55,7 +59,9 @@ else:
         "CAME": "came",
         "CautiousAdamW": "cautious_adamw",
         "DAdaptAdamW": "dadapt_adamw",
+        "Dion": "dion",
         "DoG": "dog",
+        "GaLore": "galore",
         "Grams": "grams",
         "MARS": "mars",
         "PID": "pid",
@@ -92,7 +98,9 @@ __all__ = [
     "AdamP",
     "CautiousAdamW",
     "DAdaptAdamW",
+    "Dion",
     "DoG",
+    "GaLore",
     "Grams",
     "Prodigy",
     "Ranger",
@@ -108,7 +116,9 @@ __all__ = [
     "came",
     "cautious_adamw",
     "dadapt_adamw",
+    "dion",
     "dog",
+    "galore",
     "grams",
     "mars",
     "pid",

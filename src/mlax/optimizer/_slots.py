@@ -282,7 +282,9 @@ def _outline(leaf: Any, size: Shape, axes: tuple[int | None, ...]) -> Any:
     for axis in reversed(range(leaf.ndim)):
         if axis not in shared:
             leaf = lax.index_in_dim(leaf, 0, axis, keepdims=False)
-    return lax.broadcast_in_dim(leaf, size, [shared[axis] for axis in sorted(shared)])
+    places = [shared[axis] for axis in sorted(shared)]
+    leaf = lax.transpose(leaf, sorted(range(leaf.ndim), key=places.__getitem__))
+    return lax.broadcast_in_dim(leaf, size, sorted(places))
 
 
 class _Length(int):

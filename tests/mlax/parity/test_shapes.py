@@ -15,7 +15,9 @@ from mlax.optimizer import apply_updates
 from mlax_optimizers import adafactor, fromage, lamb, lars, muon, novograd, sm3
 from mlax_optimizers.experimental import (
     dadapt_adamw,
+    dion,
     dog,
+    galore,
     prodigy,
     schedule_free_adamw,
     schedule_free_sgd,
@@ -713,14 +715,72 @@ MATRICES: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
         {"learning_rate": cosine(jnp, 0.01), "precondition_frequency": 1},
         {"rate": cosine(np, 0.01), "frequency": 1},
     ),
+    (galore, {}, {}),
+    (
+        galore,
+        {
+            "b1": 0.8,
+            "b2": 0.9,
+            "eps": 1e-4,
+            "weight_decay": 0.1,
+            "scale": 0.5,
+            "rank": 2,
+            "interval": 3,
+        },
+        {
+            "b1": 0.8,
+            "b2": 0.9,
+            "eps": 1e-4,
+            "weight_decay": 0.1,
+            "scale": 0.5,
+            "rank": 2,
+            "interval": 3,
+        },
+    ),
+    (dion, {"rank": 2}, {}),
+    (
+        dion,
+        {
+            "learning_rate": cosine(jnp, 0.01),
+            "rank": 1,
+            "momentum": 0.8,
+            "eps": 1e-4,
+            "weight_decay": 0.1,
+            "layout": "out_in",
+            "adam_b1": 0.8,
+            "adam_b2": 0.9,
+        },
+        {
+            "rate": cosine(np, 0.01),
+            "momentum": 0.8,
+            "eps": 1e-4,
+            "weight_decay": 0.1,
+            "out_in": True,
+            "adam": (0.8, 0.9),
+        },
+    ),
 ]
 
 
 @pytest.mark.parametrize(("module", "hyperparameters", "paper"), MATRICES, ids=case_name)
 def test_matrices_for_each_axis(module: Any, hyperparameters: Any, paper: Any) -> None:
     reference = getattr(references, module.__name__.rpartition(".")[2])
-    rate = {shampoo: 0.1, soap: 3e-3}[module]
+    rate = {shampoo: 0.1, soap: 3e-3, galore: 0.01, dion: 0.01}[module]
+    if module is dion:
+        with jax.enable_x64(True):
+            state = dion.init(sequence(0, np.float64)[0], rank=hyperparameters["rank"])
+        paper = {"first": np.asarray(state.q["layer"]["w"]), **paper}
     check(module, hyperparameters, None, reference, {"rate": constant(rate)} | paper)
+
+
+def test_a_tall_matrix_is_trained_like_the_wide_one_that_it_is_turned() -> None:
+    """The other comparisons are of wide ones."""
+    with jax.enable_x64(True):
+        weights, gradients = sequence(0, np.float64)
+        w, g = weights["layer"]["w"].T, np.swapaxes(gradients["layer"]["w"], 1, 2)
+        result = ours(galore, {"rank": 2, "interval": 3})(w, g)
+        expected = references.galore(w, g, constant(0.01), rank=2, interval=3)
+        assert difference(result, expected) < 1e-12
 
 
 def test_vectors_have_a_basis_in_soap_where_asked() -> None:

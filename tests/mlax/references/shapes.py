@@ -405,3 +405,70 @@ def soap(
             elif step % frequency == 0:
                 bases[axis] = np.linalg.qr(moments[axis] @ bases[axis])[0]
     return w
+
+
+def singular_vectors(g: Array, rank: int) -> Array:
+    """Return the leading right singular vectors of a matrix, in which the largest number is positive."""
+    found = np.linalg.svd(g)[2].T[:, :rank]
+    return found * np.sign(found[abs(found).argmax(0), range(found.shape[1])])
+
+
+def galore(
+    w: Array,
+    gradients: Array,
+    rate: Rate,
+    *,
+    rank: int = 128,
+    interval: int = 200,
+    scale: float = 0.25,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> Array:
+    """Zhao et al. 2024, algorithm 2; for more rows than columns with the other side projected, as they say."""
+    tall = w.ndim == 2 and w.shape[0] >= w.shape[1]
+    w, gradients = (w.T, np.swapaxes(gradients, 1, 2)) if tall else (w, gradients)
+    m, v, p = 0.0, 0.0, np.eye(1)
+    for step, g in enumerate(gradients):
+        if w.ndim == 2 and step % interval == 0:
+            p = singular_vectors(g.T, rank)
+        r = p.T @ g if w.ndim == 2 else g
+        m, v = b1 * m + (1 - b1) * r, b2 * v + (1 - b2) * r**2
+        n = m / (1 - b1 ** (step + 1)) / (np.sqrt(v / (1 - b2 ** (step + 1))) + eps)
+        w = w - rate(step) * ((scale * p @ n if w.ndim == 2 else n) + weight_decay * w)
+    return w.T if tall else w
+
+
+def dion(
+    w: Array,
+    gradients: Array,
+    rate: Rate,
+    *,
+    first: Array,
+    momentum: float = 0.95,
+    eps: float = 1e-8,
+    weight_decay: float = 0.01,
+    adam: tuple[float, float] = (0.9, 0.95),
+    out_in: bool = False,
+) -> Array:
+    """Ahn et al. 2025, algorithm 1, from its first directions; others as AdamW does."""
+    if w.ndim != 2:
+        b1, b2 = adam
+        m, v = np.zeros_like(w), np.zeros_like(w)
+        for step, g in enumerate(gradients):
+            m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+            d = m / (1 - b1 ** (step + 1)) / (np.sqrt(v / (1 - b2 ** (step + 1))) + eps)
+            w = w - rate(step) * (d + weight_decay * w)
+        return w
+    outputs, inputs = w.shape if out_in else w.shape[::-1]
+    m, q = np.zeros_like(w), first
+    for step, g in enumerate(gradients):
+        b = m + g
+        p, upper = np.linalg.qr(b @ q)
+        p = p * np.sign(np.diag(upper))
+        r = b.T @ p
+        m = b - (1 - momentum) * p @ r.T
+        q = r / (np.linalg.norm(r, axis=0) + eps)
+        w = w - rate(step) * ((outputs / inputs) ** 0.5 * p @ q.T + weight_decay * w)
+    return w

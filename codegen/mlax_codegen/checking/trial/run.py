@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from mlax_codegen.checking.options import Configuration, literal, names_of, options_in
 from mlax_codegen.checking.trial.values import Dims, Value, count, join, shape_of
+from mlax_codegen.language import SHAPE
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.spec import Spec
@@ -40,7 +41,7 @@ class Run:
         self.choices: Mapping[str, tuple[str, ...]] = {
             h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"
         }
-        self.options: set[str] = {h.name for h in spec.hyperparameters}
+        self.options: set[str] = {SHAPE, *(h.name for h in spec.hyperparameters)}  # or of shapes
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in spec.slots}
         self.undecided: dict[str, tuple[str, ...]] = {}
         self.blamed: set[ast.AST] = set()

@@ -214,6 +214,8 @@ def shape_of(value: Value) -> Dims | frozenset[int]:
     match value:
         case Interval() | Array():
             return dims_of(value)
+        case Sizes(items=items) if items is not None:
+            return as_dims(value)
         case Sizes() | Shapes():
             return value.lengths
         case Arrays():
