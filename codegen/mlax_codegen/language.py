@@ -65,10 +65,13 @@ class Type(StrEnum):
     FLAG = "a boolean"
     CONDITION = "a condition"
     COUNTED = "a number or a condition"
+    SUMMED = "a number, a condition or a list of arrays"
     CHOICE = "a choice"
     SIZES = "a tuple of integers"
     SHAPES = "a list of shapes"
-    ARRAYS = "a list of arrays, one for each axis"
+    NUMBERS = "a list of numbers"
+    ARRAYS = "a list of arrays"
+    LIST = "a list"
     KEY = "a random key"
     UNKNOWN = "unknown"  # already reported
 
@@ -88,11 +91,13 @@ _KINDS = {
     "static": (Type.NUMBER, True),
     "condition": (Type.CONDITION, False),
     "counted": (Type.COUNTED, False),
+    "summed": (Type.SUMMED, False),
     "flag": (Type.FLAG, True),
     "choice": (Type.CHOICE, True),
     "sizes": (Type.SIZES, True),
     "shapes": (Type.SHAPES, True),
     "arrays": (Type.ARRAYS, False),
+    "list": (Type.LIST, True),
     "key": (Type.KEY, False),
 }
 _PARAMETER = re.compile(r"(?P<name>\w+)(?:: (?P<kind>\w+))?(?P<optional>\?)?")
@@ -105,8 +110,9 @@ class Function:
     Attributes:
         signature: As shown to users: `name(x, axis: static?) -> sizes`. A parameter is a number, unless a type follows
             its colon: static (a static number), condition, counted (a number, or a condition, which counts as 0 and
-            1), flag, choice, sizes (a tuple of integers: a shape, or axes), shapes (a list of these), arrays (one for
-            each axis) or key. `?` marks an optional parameter. The result is a number, unless a type follows the arrow.
+            1), summed (also a list of arrays), flag, choice, sizes (a tuple of integers: a shape, or axes), shapes (a
+            list of these), arrays (a list of arrays), list (any of these three, or a list of numbers) or key. `?`
+            marks an optional parameter. The result is a number, unless a type follows the arrow.
         code: The function that generated code calls.
         latex: The formula; `{0}` is the first argument. A second formula, after `||`, is for calls with all optional
             arguments.
@@ -261,7 +267,13 @@ _ALL = [
         "`a` if the test holds, otherwise `b`, for each element.",
     ),
     # of a whole leaf, or along some of its axes
-    _reduction("sum", "summed", r"\sum {0}", "Sum of all elements", "x: counted"),
+    _reduction(
+        "sum",
+        "summed",
+        r"\sum {0}",
+        "Sum of all elements; of a list of arrays, their sum, element by element",
+        "x: summed",
+    ),
     _reduction("mean", "mean", _operator("mean"), "Mean; 0 if there are no elements", "x: counted"),
     Function(
         "max(x, other: static?, axis: static?, over: static?, but: static?)",
@@ -289,7 +301,7 @@ _ALL = [
     ),
     # static: of shapes and static numbers
     Function(
-        "len(sizes: sizes)", "len", _operator("len"), "Number of integers in a tuple.", shape="()"
+        "len(x: list)", "len", _operator("len"), "Number of items of a tuple or list.", shape="()"
     ),
     _runtime(
         "product(sizes: sizes)", r"\prod {0}", "Product of a tuple of integers; 1 for ().", "()"
@@ -525,7 +537,7 @@ _MODULE = """
     with_arrays zeros
 """
 _BUILTINS = (
-    "bool float int list object property range str super tuple type vars TypeError ValueError"
+    "bool float int list object property range str super tuple type vars zip TypeError ValueError"
 )
 _TUPLES = "count index"  # methods of tuples, and State is a tuple
 _WORDS = [GRADIENT, WEIGHT, STEP_NUMBER, UPDATE, RESULT, SHAPE, NDIM, COUNT, TOTAL_COUNT, "leaf"]

@@ -55,11 +55,12 @@ def _signatures(spec: Spec, analysis: Analysis) -> Iterator[str]:
 
     yield f"{spec.name}.init(weights, *,"
     for h in spec.hyperparameters:
-        notes = [h.bounds.latex(h.name).replace(r"\le", "<=").replace(r"\ge", ">=")]
+        one = "each" if h.kind == "list" else h.name
+        notes = [h.bounds.latex(one).replace(r"\le", "<=").replace(r"\ge", ">=")]
         notes += ["schedulable"] if h.schedulable else []
         notes += ["or None"] if h.optional else []
         notes += [" | ".join(h.choices)] if h.choices else []
-        bounded = [note for note in notes if note != h.name]
+        bounded = [note for note in notes if note != one]
         start = f"    {h.name}={h.default},"
         more = f" ({'; '.join(bounded)})" if bounded else ""
         yield f"{start:32}# {h.doc}{more}"
@@ -86,6 +87,7 @@ def _memory(spec: Spec) -> list[str]:
             shape = slot.shape.text.strip() if slot.shape else ""
             size = f"{shape} for each leaf" if shape else "1 number for each weight"
             size = "1 number for each leaf" if shape == "()" else size
+            size = f"{slot.each} numbers for each weight" if slot.each else size
             when = f" if {slot.when.text.strip()}" if slot.when else ""
             parts.append(f"{size}{when}: {slot.name}")
     numbers = [scalar.name for scalar in spec.scalars]

@@ -164,12 +164,14 @@ def _conclude(
     in_step: list[ast.AST] = [statement for code in spec.blocks for statement in code.body]
     first = [start for phase in spec.phases for start in starts(spec, phase).values()]
     in_step += [statement for code in first for statement in code.body]
+    functions = [function.leaf for function in spec.functions]
     everywhere: list[ast.AST] = [
         *in_step,
-        *(statement for function in spec.functions for statement in function.leaf.body),
+        *(statement for code in functions for statement in code.body),
         *(code.expression for code in spec.shapes.values()),
         *(s.shape.expression for s in spec.slots if s.shape),
     ]
+    of_lists = {node for code in [*spec.blocks, *functions] for node in code.of_lists}
     own = {part.id for node in everywhere for part in parts_of(node) if isinstance(part, ast.Name)}
     own |= {one.name for table in (spec.hyperparameters, spec.slots, spec.scalars) for one in table}
     rare = [ast.unparse(p.every.expression) for p in spec.phases if p.every]
@@ -205,7 +207,7 @@ def _conclude(
         per_leaf=frozenset(per_leaf),
         several=frozenset(s for s, t in flow.names.slot_types.items() if t is Type.ARRAYS),
         shapes={name: kind.type for name, kind in flow.names.shapes.items()},
-        called=frozenset(calls_in(everywhere)),
+        called=frozenset(calls_in(everywhere, but=of_lists)),
         decisive=decisive(spec),
         held_as=HELD_AS if HELD_AS not in own else "hyperparameters",
         intervals=tuple(dict.fromkeys([*rare, *_intervals(in_step)])),

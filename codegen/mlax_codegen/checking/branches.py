@@ -124,7 +124,7 @@ class Branches:
                 self.kept(statement.targets[0], target_of(statement))
 
     def expression(self, node: ast.expr) -> None:
-        if self.of_leaf and sees_leaf(node):
+        if self.of_leaf and sees_leaf(node) and node not in self.code.of_lists:
             self.leaves.add(self.configuration)
         match node:
             case ast.Compare(ops=[ast.Is() | ast.IsNot()]):
@@ -139,7 +139,8 @@ class Branches:
                     self.expression(value)
                     if holds(value, self.configuration) is isinstance(op, ast.Or):
                         return
-            case ast.ListComp(elt=element):
+            case ast.ListComp(elt=element, generators=[generator]):
+                self.expression(generator.iter)
                 self.expression(element)
                 self.expression(element)  # once for each axis: a key in it would be read again
             case _:

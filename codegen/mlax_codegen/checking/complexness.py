@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from mlax_codegen.language import FUNCTIONS, GRADIENT, UPDATE, WEIGHT, Type
 from mlax_codegen.reading.equations import BlockCode
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import in_short
+from mlax_codegen.reading.trees import in_short, indexed
 
 __all__ = ["check_complexness"]
 
@@ -123,8 +123,8 @@ class _Complexness:
                 return any(parts) and not same and not _is_magnitude(left, right)
             case ast.IfExp(body=body, orelse=otherwise):
                 return any([self.of(body), self.of(otherwise)])
-            case ast.ListComp(elt=element):
-                return self.of(element)
+            case ast.ListComp():
+                return self.of(indexed(node)[0])
             case ast.Call(func=ast.Name(id="where"), args=[_, ast.Constant(), ast.Constant()]):
                 return False  # a choice between two numbers is real: it counts elements, and moves none
             case ast.Call(func=ast.Name(id=name)):
@@ -140,7 +140,7 @@ class _Complexness:
         self.wrong(node, message, f"write `abs2({short})` for the square of the magnitude")
 
     def call(self, node: ast.Call, name: str) -> bool:
-        arrays = {Type.NUMBER, Type.COUNTED, Type.ARRAYS}
+        arrays = {Type.NUMBER, Type.COUNTED, Type.SUMMED, Type.ARRAYS}
         pairs = zip(FUNCTIONS[name].parameters, node.args, strict=False)
         given = [(p, argument, self.of(argument)) for p, argument in pairs]
         found = any(is_complex for p, _, is_complex in given if p.type in arrays)

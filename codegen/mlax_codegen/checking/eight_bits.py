@@ -11,7 +11,7 @@ from collections.abc import Collection
 from mlax_codegen.checking.retention import choices
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import assignments_in
+from mlax_codegen.reading.trees import assignments_in, indexed
 
 __all__ = ["nonnegative", "not_int8"]
 
@@ -34,7 +34,7 @@ def not_int8(spec: Spec, slot: Slot) -> str | None:
     parts = [part for name, value in assigned if name == slot.name for part in choices(value)]
     if any(isinstance(part, ast.Call) and ast.unparse(part.func) in _BASES for part in parts):
         return "a basis, whose columns have to stay orthonormal"
-    return None if slot.shape is None else "not of the shape of the weights"
+    return None if slot.shape is None or slot.each else "not of the shape of the weights"
 
 
 def nonnegative(spec: Spec) -> frozenset[str]:
@@ -76,9 +76,13 @@ class _Signs:
         match node:
             case ast.Constant(value=int() | float() as value):
                 return value >= 0
-            case ast.Name(id=name):
+            case ast.Name(id=name) | ast.Subscript(value=ast.Name(id=name)):
                 return name in known or name in self.positive or self.stays_so(name, known)
-            case ast.BinOp(left=ast.Constant(value=1), op=ast.Sub(), right=ast.Name(id=name)):
+            case ast.BinOp(
+                left=ast.Constant(value=1),
+                op=ast.Sub(),
+                right=ast.Name(id=name) | ast.Subscript(value=ast.Name(id=name)),
+            ):
                 return name in self.at_most_1
             case (
                 ast.Compare() | ast.BoolOp() | ast.BinOp(op=ast.Pow(), right=ast.Constant(value=2))
@@ -88,6 +92,11 @@ class _Signs:
                 return self.is_so(left, known)
             case ast.BinOp(left=left, op=ast.Add() | ast.Mult() | ast.Div(), right=right):
                 return self.is_so(left, known) and self.is_so(right, known)
+            case ast.ListComp():
+                return self.is_so(indexed(node)[0], known)
+            case ast.List(elts=items):
+                parts = [item.value if isinstance(item, ast.Starred) else item for item in items]
+                return all(self.is_so(part, known) for part in parts)
             case ast.IfExp(body=body, orelse=otherwise):
                 return self.is_so(body, known) and self.is_so(otherwise, known)
             case ast.Call(func=ast.Name(id="maximum"), args=arguments):

@@ -11,7 +11,7 @@ from mlax_codegen.reading.declarations import NamedFunction
 from mlax_codegen.reading.equations import BlockCode, Code, ConditionCode, ExpressionCode
 from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.spec import Phase, Spec
-from mlax_codegen.reading.trees import assignments_in, names_in, parts_of
+from mlax_codegen.reading.trees import assignments_in, loops_of, names_in, parts_of
 
 __all__ = ["Flow"]
 
@@ -95,6 +95,7 @@ class Flow:
                 if kind.type not in _SHAPES:
                     message = "a shape must be a tuple of integers or a list of shapes"
                     slot.shape.note(slot.shape.expression, f"{message}, not {kind.words}")
+                    self.names.slot_types[slot.name] = Type.UNKNOWN
                 if kind.type is Type.SHAPES:
                     self.names.slot_types[slot.name] = Type.ARRAYS
             if slot.keeps is not None:
@@ -342,10 +343,11 @@ class _Walk(TypeChecker):
     def variables_of_code(self) -> set[str]:
         """The variables of comprehensions; readers would confuse other names with them."""
         return {
-            part.target.id
+            name
             for statement in self.body
             for part in parts_of(statement)
-            if isinstance(part, ast.comprehension) and isinstance(part.target, ast.Name)
+            if isinstance(part, ast.comprehension)
+            for name, _ in loops_of(part)
         }
 
     def cannot_sum(self, name: str) -> str | None:
@@ -373,13 +375,18 @@ class _Walk(TypeChecker):
         if kind.type is Type.UNKNOWN:
             return None
         if kind.type not in {Type.NUMBER, Type.ARRAYS, Type.CONDITION}:
-            return "equations compute numbers; use the boolean or choice itself where it is needed"
+            what = (
+                "list"
+                if kind.type in {Type.SIZES, Type.SHAPES, Type.NUMBERS}
+                else "boolean or choice"
+            )
+            return f"equations compute numbers; use the {what} itself where it is needed"
         wanted = self.names.slot_types.get(name) or self.types.setdefault(name, kind.type)
         if name in {UPDATE, RESULT, GRADIENT, *self.names.scalars}:
             wanted = Type.NUMBER
         if self.block is Block.SCALARS and wanted is Type.ARRAYS:
             wanted = Type.NUMBER
-        if kind.type is wanted:
+        if kind.type is wanted or wanted is Type.UNKNOWN:
             return None
         cure = cure_of(kind, value) if kind.type is Type.CONDITION else ""
         cure = "; give one of them another name" if wanted is Type.CONDITION else cure

@@ -58,7 +58,13 @@ class Block(StrEnum):
 
 
 UNKNOWN = StagedType(Stage.STATIC, Type.UNKNOWN)
-_TYPES = {"float": Type.NUMBER, "integer": Type.NUMBER, "flag": Type.FLAG, "choice": Type.CHOICE}
+_TYPES = {
+    "float": Type.NUMBER,
+    "integer": Type.NUMBER,
+    "flag": Type.FLAG,
+    "choice": Type.CHOICE,
+    "list": Type.NUMBERS,
+}
 _NUMBER = StagedType(Stage.SCALAR, Type.NUMBER)
 _ARRAY = StagedType(Stage.LEAF, Type.NUMBER)
 _ONLY = {

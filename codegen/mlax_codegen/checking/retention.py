@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from mlax_codegen.language import FUNCTIONS
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import assignments_in, names_in
+from mlax_codegen.reading.trees import assignments_in, indexed, names_in
 
 __all__ = ["choices", "retained", "scales", "squares"]
 
@@ -33,7 +33,7 @@ def retained(spec: Spec) -> dict[str, tuple[str, ...]]:
 
     A slot that changes otherwise, is replaced or is only passed on has none.
     """
-    floats = [h.name for h in spec.hyperparameters if h.kind == "float"]
+    floats = [h.name for h in spec.hyperparameters if h.kind in {"float", "list"}]
     found: dict[str, tuple[str, ...]] = {}
     for slot in spec.slots:
         parts = [slot.keeps.text] if slot.keeps else _parts_in_equations(spec, slot, floats)
@@ -61,8 +61,11 @@ def choices(node: ast.expr) -> Iterator[ast.expr]:
         case ast.IfExp(body=body, orelse=otherwise):
             yield from choices(body)
             yield from choices(otherwise)
-        case ast.ListComp(elt=element):
-            yield from choices(element)
+        case ast.ListComp():
+            yield from choices(indexed(node)[0])
+        case ast.List(elts=items):
+            for item in items:
+                yield from choices(item.value if isinstance(item, ast.Starred) else item)
         case ast.Call(func=ast.Name(id=name), args=arguments) if name in _PASSED_ON:
             for argument in arguments[_PASSED_ON[name]]:
                 yield from choices(argument)
@@ -73,7 +76,7 @@ def choices(node: ast.expr) -> Iterator[ast.expr]:
 def _is_slot(node: ast.expr, slot: str) -> bool:
     match node:
         case ast.Name(id=name) | ast.Subscript(value=ast.Name(id=name)):
-            return name == slot
+            return name == slot  # or an item, or a part, of that list
         case _:
             return False
 
@@ -87,7 +90,11 @@ def _part(node: ast.expr, slot: str, floats: Collection[str]) -> str | None:
             left=old,
             op=ast.Add(),
             right=ast.BinOp(
-                left=ast.BinOp(left=ast.Constant(value=1), op=ast.Sub(), right=ast.Name(id=name)),
+                left=ast.BinOp(
+                    left=ast.Constant(value=1),
+                    op=ast.Sub(),
+                    right=ast.Name(id=name) | ast.Subscript(value=ast.Name(id=name)),
+                ),
                 op=ast.Mult(),
                 right=ast.BinOp(op=ast.Sub(), right=again),
             ),
@@ -112,7 +119,7 @@ def _part(node: ast.expr, slot: str, floats: Collection[str]) -> str | None:
 
 def _factor(node: ast.expr, floats: Collection[str]) -> str | None:
     match node:
-        case ast.Name(id=name) if name in floats:
+        case ast.Name(id=name) | ast.Subscript(value=ast.Name(id=name)) if name in floats:
             return name
         case ast.Constant(value=int() | float() as value):
             return repr(float(value))

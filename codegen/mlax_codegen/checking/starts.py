@@ -98,4 +98,6 @@ def _part(code: BlockCode, start: int, end: int) -> BlockCode:
     part = BlockCode(code.document, code.path, "\n".join(kept), code.body[start:end])
     inside = {node for statement in part.body for node in parts_of(statement)}
     part.of_arrays |= code.of_arrays & inside
+    part.of_lists |= code.of_lists & inside
+    part.products += [product for product in code.products if product in inside]
     return part

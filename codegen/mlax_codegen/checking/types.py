@@ -8,7 +8,7 @@ from mlax_codegen.language import FUNCTIONS, TOTALS, Function, Parameter, Type, 
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.mistakes import closest, either_of, suggestion
-from mlax_codegen.reading.trees import in_short, names_in, parts_of
+from mlax_codegen.reading.trees import in_short, loops_of, names_in, parts_of
 
 __all__ = ["TypeChecker", "cure_of"]
 
@@ -17,7 +17,8 @@ _SIZES = StagedType(Stage.STATIC, Type.SIZES)
 _HINTS = {
     Type.CONDITION: "; write `where({}, a, b)`",
     Type.FLAG: "; write, for example, `1.0 if {} else 0.0`",
-    Type.ARRAYS: "; take one item, `x[i]`, in a comprehension",
+    Type.ARRAYS: "; take one item, `x[i]`, or write a comprehension: `[f(x) for x in {}]`",
+    Type.NUMBERS: "; take one item, `x[i]`, or write a comprehension: `[f(x) for x in {}]`",
     Type.KEY: "; write `normal(key, g)`",
 }
 _STATIC = "can depend only on shapes and hyperparameters that are not schedulable"
@@ -27,6 +28,11 @@ _DECLARE = {
     Block.SCALARS: "declare it under [hyperparameters] or [scalars], or assign it first",
     Block.LEAF: "declare it under [hyperparameters], [slots] or [scalars], or assign it first",
     Block.FUNCTION: "declare it under [hyperparameters], [slots] or [scalars], or assign it first",
+}
+_ALLOWED: Mapping[Type, frozenset[Type]] = {
+    Type.COUNTED: frozenset([Type.NUMBER, Type.CONDITION]),
+    Type.SUMMED: frozenset([Type.NUMBER, Type.CONDITION, Type.ARRAYS]),
+    Type.LIST: frozenset([Type.SIZES, Type.SHAPES, Type.NUMBERS, Type.ARRAYS]),
 }
 _LISTS = {
     (Type.NUMBER, True): _SIZES,
@@ -91,6 +97,11 @@ class TypeChecker:
             )
         if kind.type is Type.NUMBER:
             return self.wrong(node, "this is a number, not a condition; compare it, as in `x > 0`")
+        if kind.type is Type.NUMBERS:
+            cure = f"`len({in_short(node, 'x')}) > 1`"
+            return self.wrong(
+                node, f"this is a list, which is never empty; write {cure} or similar"
+            )
         if kind.type is Type.CHOICE:
             return self.wrong(
                 node, "this is a choice, not a condition; compare it with one of its values"
@@ -141,9 +152,9 @@ class TypeChecker:
     def expect(self, node: ast.expr, wanted: Type, what: str) -> Stage:
         """Check the type of an expression; `what` begins the message if it is another."""
         kind = self.type_of(node)
-        allowed = {Type.NUMBER, Type.CONDITION} if wanted is Type.COUNTED else {wanted}
-        if kind.type not in {*allowed, Type.UNKNOWN}:
-            hint = cure_of(kind, node) if wanted in {Type.NUMBER, Type.COUNTED} else ""
+        if kind.type not in {*_ALLOWED.get(wanted, {wanted}), Type.UNKNOWN}:
+            numbers = {Type.NUMBER, Type.COUNTED, Type.SUMMED}
+            hint = cure_of(kind, node) if wanted in numbers else ""
             self.code.note(node, f"{what}, not {kind.words}{hint}")
         return kind.stage
 
@@ -173,6 +184,8 @@ class TypeChecker:
                 return self.item(value, index)
             case ast.Tuple(elts=items):
                 return self.sizes(node, items)
+            case ast.List(elts=items):
+                return self.items(items)
             case ast.ListComp(elt=element, generators=[generator]):
                 return self.comprehension(element, generator)
             case _:
@@ -181,7 +194,7 @@ class TypeChecker:
     def either(self, body: ast.expr, otherwise: ast.expr) -> StagedType:
         """Return the type of a choice between two values, which must have the same type."""
         first = self.type_of(body)
-        if first.type in {Type.SIZES, Type.SHAPES, Type.ARRAYS, Type.CONDITION}:
+        if first.type in {*_ALLOWED[Type.LIST], Type.CONDITION}:
             second = self.type_of(otherwise)
             if second.type not in {first.type, Type.UNKNOWN}:
                 message = f"the second value is {second.words}, but the first is {first.words}"
@@ -271,7 +284,7 @@ class TypeChecker:
 
     def call(self, node: ast.Call, name: str) -> StagedType:
         function = FUNCTIONS.get(name)
-        if self.block is Block.STATIC:
+        if self.block is Block.STATIC and name != "len":
             return self.wrong(node, "functions cannot be called here")
         if function is None:
             return UNKNOWN
@@ -295,7 +308,26 @@ class TypeChecker:
             self.argument(function, p, a, static=p.static or of_two)
             for p, a in function.given(node)
         ]
+        if name == "sum" and self.is_list(node.args[0]):
+            self.code.of_lists.add(node)
+            if len(stages) > 2:
+                self.wrong(node, "the sum of a list is element by element, and has no axis")
         return StagedType(max(stages), function.result)
+
+    def is_list(self, node: ast.expr) -> bool:
+        """Whether an expression is a list of arrays; what is wrong in it has been said."""
+        match node:
+            case ast.Name(id=name):
+                found = self.assigned.get(name) or self.visible.get(name)
+                return found is not None and found.type is Type.ARRAYS
+            case ast.IfExp(body=body):
+                return self.is_list(body)
+            case ast.Call(func=ast.Name(id="every"), args=[_, new, _]):
+                return self.is_list(new)
+            case ast.Subscript(value=value, slice=ast.Slice()):
+                return self.is_list(value)
+            case _:
+                return isinstance(node, ast.ListComp | ast.List)
 
     def argument(
         self, function: Function, parameter: Parameter, node: ast.expr, *, static: bool
@@ -311,7 +343,10 @@ class TypeChecker:
                 message = f"where needs a condition on arrays, not {kind.words}{hint}"
                 self.code.note(node, message)
             return kind.stage
-        if parameter.type in {Type.NUMBER, Type.COUNTED}:
+        if parameter.type is Type.LIST:
+            self.expect(node, Type.LIST, f"len takes {Type.LIST}")
+            return Stage.STATIC
+        if parameter.type in {Type.NUMBER, Type.COUNTED, Type.SUMMED}:
             stage = self.expect(node, parameter.type, f"this must be {parameter.type}")
         else:
             what = f"{parameter.name} of {function.name} must be {parameter.type}"
@@ -361,7 +396,7 @@ class TypeChecker:
         return StagedType(max(stage, kind.stage, Stage.SCALAR), kind.type)
 
     def item(self, value: ast.expr, index: ast.expr) -> StagedType:
-        """Return the type of `x[i]`, or of `x[:, :n]`."""
+        """Return the type of `x[i]`, or of a part, `x[1:]` or `x[:, :n]`."""
         if isinstance(index, ast.Slice | ast.Tuple):
             return self.cut(value, index)
         if isinstance(index, ast.Constant) and not isinstance(index.value, int):
@@ -369,7 +404,7 @@ class TypeChecker:
         if not self.static_number(index, "an index"):
             return UNKNOWN
         kind = self.type_of(value)
-        if kind.type in {Type.SIZES, Type.ARRAYS}:
+        if kind.type in {Type.SIZES, Type.NUMBERS, Type.ARRAYS}:
             return StagedType(kind.stage, Type.NUMBER)
         if kind.type is Type.UNKNOWN:
             return UNKNOWN
@@ -380,14 +415,14 @@ class TypeChecker:
         return self.wrong(value, f"{kind.words} cannot be indexed; {cure}")
 
     def cut(self, value: ast.expr, index: ast.Slice | ast.Tuple) -> StagedType:
-        """Return the type of an array that slices cut."""
+        """Return the type of a part of a list, or of an array that slices cut."""
         bounds = [part for part in parts_of(index) if isinstance(part, ast.Slice)]
         for bound in (each for part in bounds for each in (part.lower, part.upper) if each):
             self.static_number(bound, "a bound of a slice")
         kind = self.type_of(value)
-        if kind.type in {Type.SIZES, Type.SHAPES, Type.ARRAYS}:
-            cure = "write a list: [x[i] for i in range(ndim) if i > 0]"
-            return self.wrong(value, f"a slice cuts an array, not {kind.words}; {cure}")
+        if kind.type in _ALLOWED[Type.LIST] and isinstance(index, ast.Slice):
+            self.code.of_lists.add(index)
+            return kind
         if kind.type is not Type.UNKNOWN and kind != StagedType(Stage.LEAF, Type.NUMBER):
             return self.wrong(value, f"a slice cuts an array, not {kind.words}")
         return kind
@@ -402,35 +437,60 @@ class TypeChecker:
             self.number(item)
         return _SIZES
 
-    def comprehension(self, element: ast.expr, generator: ast.comprehension) -> StagedType:
-        """Return the type of a list with a value for each axis."""
-        match generator.iter:
-            case ast.Call(args=[end]):
-                self.static_number(end, "a range")
-            case over:
-                kind = self.type_of(over)
-                if kind.type is Type.UNKNOWN:
-                    return UNKNOWN
-                if kind.type is not Type.SIZES:
-                    message = (
-                        f"a comprehension must iterate over a tuple of integers, not {kind.words}"
-                    )
-                    return self.wrong(over, message)
-        target = generator.target
-        variable = target.id if isinstance(target, ast.Name) else ""
-        wrong = self.names.wrong_local(variable)
-        if variable in {*self.visible, *self.assigned, *self.variables}:
-            wrong = f"{variable!r} is already used here; choose another name"
-        if wrong is not None:
-            return self.wrong(target, wrong)
-        self.variables[variable] = StagedType(Stage.STATIC, Type.NUMBER)
-        for condition in generator.ifs:
-            self.test(condition, f"a condition in a comprehension {_STATIC}")
-        kind = self.type_of(element)
-        del self.variables[variable]
+    def items(self, items: Sequence[ast.expr]) -> StagedType:
+        """Return the type of a list that is written out, whose items may be numbers and parts of other lists."""
+        kinds: list[StagedType] = []
+        for item in items:
+            part = item.value if isinstance(item, ast.Starred) else item
+            kind = self.type_of(part)
+            if isinstance(item, ast.Starred) and kind.type not in {
+                *_ALLOWED[Type.LIST],
+                Type.UNKNOWN,
+            }:
+                kind = self.wrong(part, f"this must be {Type.LIST}, not {kind.words}")
+            kinds.append(kind if isinstance(item, ast.Starred) else self.listed(part, kind))
+        if UNKNOWN in kinds:
+            return UNKNOWN
+        first = max(kinds, key=lambda kind: kind.type is Type.ARRAYS)
+        for item, kind in zip(items, kinds, strict=True):
+            if kind.type is not first.type and not (kind == _SIZES and first.type is Type.ARRAYS):
+                message = f"the items of a list must be alike, but this is of {kind.words}"
+                self.code.note(item, f"{message}, and others are of {first.words}")
+        return StagedType(max(kind.stage for kind in kinds), first.type)
+
+    def listed(self, node: ast.expr, kind: StagedType) -> StagedType:
+        """Return the type of a list with items of a type."""
         if kind.type is Type.UNKNOWN:
             return UNKNOWN
         found = _LISTS.get((kind.type, kind.stage is Stage.STATIC))
         if found is None:
-            return self.wrong(element, f"a list must hold numbers or shapes, not {kind.words}")
+            return self.wrong(node, f"a list must hold numbers or shapes, not {kind.words}")
         return found
+
+    def comprehension(self, element: ast.expr, generator: ast.comprehension) -> StagedType:
+        """Return the type of a list with a value for each axis, or for each item of other lists."""
+        found: dict[str, StagedType] = {}
+        for variable, source in loops_of(generator):
+            kind = StagedType(Stage.STATIC, Type.SIZES)
+            if isinstance(source, ast.Call):
+                self.static_number(source.args[0], "a range")
+            else:
+                kind = self.type_of(source)
+            if kind.type is Type.UNKNOWN:
+                return UNKNOWN
+            if kind.type not in {Type.SIZES, Type.NUMBERS, Type.ARRAYS}:
+                message = f"a comprehension must iterate over a list, not {kind.words}"
+                return self.wrong(source, message)
+            wrong = None if variable == "_" else self.names.wrong_local(variable)
+            if variable in {*self.visible, *self.assigned, *self.variables, *found}:
+                wrong = f"{variable!r} is already used here; choose another name"
+            if wrong is not None:
+                return self.wrong(generator.target, wrong)
+            found[variable] = StagedType(kind.stage, Type.NUMBER)
+        self.variables |= found
+        for condition in generator.ifs:
+            self.test(condition, f"a condition in a comprehension {_STATIC}")
+        kind = self.type_of(element)
+        for variable in found:
+            del self.variables[variable]
+        return self.listed(element, kind)

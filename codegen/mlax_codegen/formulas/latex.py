@@ -30,7 +30,15 @@ from mlax_codegen.language import (
 from mlax_codegen.reading.declarations import Init
 from mlax_codegen.reading.equations import ExpressionCode
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import arguments_of, assignments_in, names_in, parts_of
+from mlax_codegen.reading.trees import (
+    arguments_of,
+    assignments_in,
+    indexed,
+    item_at,
+    loops_of,
+    names_in,
+    parts_of,
+)
 
 __all__ = ["NEW_WEIGHT", "Equation", "Equations", "symbols"]
 
@@ -80,9 +88,7 @@ def symbols(spec: Spec) -> Mapping[str, str]:
         UNLESS,
     }
     unwritten |= {
-        part.target.id
-        for part in parts
-        if isinstance(part, ast.comprehension) and isinstance(part.target, ast.Name)
+        name for part in parts if isinstance(part, ast.comprehension) for name, _ in loops_of(part)
     }
     unwritten |= {
         name
@@ -132,6 +138,13 @@ class Equations:
         assigned = {name for name, _ in assignments_in([*leaf, *functions])}
         # What differs between leaves and steps; the variable of a comprehension is assigned nowhere.
         self.of_leaves: set[str] = assigned - {name for name, _ in assignments_in(scalars)}
+        shapes = {slot.name: slot.shape.expression for slot in spec.slots if slot.shape}
+        shapes = {name: shape for name, shape in shapes.items() if is_list(shape, ())}
+        self.of_axes: set[str] = {NDIM, SHAPE, *(x for x, y in shapes.items() if _is_of_axes(y))}
+        self.lists: set[str] = {h.name for h in spec.hyperparameters if h.kind == "list"}
+        self.lists |= {*shapes}
+        for name, value in assignments_in([*leaf, *functions]):
+            self.lists |= {name} if is_list(value, self.lists) else set()
         self.update_is_read: bool = UPDATE in names_in(leaf)
         self.sizes: set[str] = {
             name
@@ -204,12 +217,13 @@ class Equations:
                 old == name
             ):
                 return f"{self.assignment(name, new)} {self.every(k)}"
-            case ast.ListComp(elt=element, generators=[generator]):
-                variable = ast.unparse(generator.target)
+            case ast.ListComp(generators=[generator]):
+                element, index = indexed(value)
                 conditions = [self.condition(test) for test in generator.ifs]
-                where = r" \text{ with } ".join([variable, *conditions])
-                line = self.equation(name, element, axis=variable)
-                return rf"{line} \quad \text{{for each axis }} {where}"
+                where = r" \text{ with } ".join([index, *conditions])
+                line = self.equation(name, element, axis=index)
+                axis = "axis " if self.of_axes & {*names_in([generator.iter])} else ""
+                return rf"{line} \quad \text{{for each {axis}}} {where}"
             case _:
                 return self.equation(name, value)
 
@@ -328,6 +342,14 @@ class Equations:
                 FUNCTIONS[name].latex == "{0}"
             ):
                 return self.bare(first, inline=inline)
+            case ast.Call(func=ast.Name(id="sum") as total, args=[ast.IfExp(test, one, other)]):
+                branches = (ast.Call(total, [each], []) for each in (one, other))
+                return self.bare(ast.IfExp(test, *branches), inline=inline)
+            case ast.Call(func=ast.Name(id="sum"), args=[items]) if is_list(items, self.lists):
+                item, index = item_at(items, "i"), "i"
+                if isinstance(items, ast.ListComp):
+                    item, index = indexed(items)
+                return rf"\sum_{index} {self.tex(item, _OPEN, inline=True)}", _OPEN
             case ast.Call(func=ast.Name(id=name), args=arguments):
                 function = FUNCTIONS[name]
                 if is_of_numbers(node):
@@ -342,26 +364,44 @@ class Equations:
                 if axes:
                     given = [f"({given[0]} {axes})" if sums else f"{given[0]} {axes}"]
                 return function.formula(given), _OPEN if sums else _ATOM
+            case ast.Subscript(slice=ast.Slice()) | ast.List() if is_list(node, self.lists):
+                return f"({self.part(node)})", _ATOM
             case ast.Subscript(value=array, slice=ast.Slice() | ast.Tuple() as index):
                 items = index.elts if isinstance(index, ast.Tuple) else [index]
                 return f"{self.tex(array)}[{', '.join(map(self.tex, items))}]", _ATOM
             case ast.Slice(lower=lower, upper=upper):
                 low, high = (self.tex(x, inline=True) if x else "" for x in (lower, upper))
                 return f"{low}{{:}}{high}", _ATOM
-            case ast.Subscript(value=ast.Name(id=name), slice=index):
+            case ast.Subscript(value=value, slice=index):
+                name = value.id if isinstance(value, ast.Name) else ""
                 inner = self.tex(index, inline=True)
                 if name in self.fixed:
-                    return f"{self.fixed[name]}_{{{inner}}}", _ATOM
-                return raised(self.symbol(name), f"({inner})"), _ATOM
+                    return with_index(self.fixed[name], inner), _ATOM
+                return raised(self.tex(value, _ATOM), f"({inner})"), _ATOM
             case ast.Tuple(elts=items):
                 return f"({', '.join(self.tex(item) for item in items)})", _ATOM
-            case ast.ListComp(elt=element, generators=[generator]):
-                return (
-                    f"({self.tex(element, inline=True)})_{{{ast.unparse(generator.target)}}}",
-                    _ATOM,
-                )
+            case ast.ListComp():
+                element, index = indexed(node)
+                return f"({self.tex(element, inline=True)})_{{{index}}}", _ATOM
             case _:
                 return "", _ATOM
+
+    def part(self, node: ast.expr) -> str:
+        """Return the items of a list: the first and the last of a slice."""
+        match node:
+            case ast.List(elts=items):
+                return ", ".join(map(self.part, items))
+            case ast.Starred(value=value):
+                return self.part(value)
+            case ast.Subscript(value=value, slice=ast.Slice(lower, upper)):
+                ends = [lower or ast.Constant(0)]
+                ends += [_before(upper)] if upper else []
+                first, *last = (self.tex(ast.Subscript(value, end, ast.Load())) for end in ends)
+                return ", ".join([first, r"\dots", *last])
+            case ast.Name(id=name) if name in self.lists:
+                return self.part(ast.Subscript(node, ast.Slice(), ast.Load()))
+            case _:
+                return self.tex(node, inline=True)
 
     def axes(self, call: ast.Call) -> str:
         """Return the axes that a call reduces, in words; "" if it reduces all of them."""
@@ -468,6 +508,41 @@ class Equations:
         if isinstance(node, ast.Name) and node.id not in self.conditions:
             return words(node.id)
         return self.tex(node, 0, inline=True)
+
+
+def _is_of_axes(shapes: ast.expr) -> bool:
+    """Whether a list of shapes has one for each axis."""
+    if not isinstance(shapes, ast.ListComp):
+        return True
+    return bool({NDIM, SHAPE} & {*names_in([shapes.generators[0].iter])})
+
+
+def _before(index: ast.expr) -> ast.expr:
+    """Return the index before another."""
+    match index:
+        case ast.Constant(value=int() as value):
+            return ast.Constant(value - 1)
+        case ast.UnaryOp(operand=ast.Constant(value=int() as value)):
+            return ast.UnaryOp(ast.USub(), ast.Constant(value + 1))
+        case _:
+            return ast.BinOp(index, ast.Sub(), ast.Constant(1))
+
+
+def is_list(node: ast.expr, known: Collection[str]) -> bool:
+    """Whether a value is a list of arrays or shapes, if some names are."""
+    match node:
+        case ast.Name(id=name):
+            return name in known
+        case ast.IfExp(body=body):
+            return is_list(body, known)
+        case ast.Call(func=ast.Name(id="every"), args=[_, new, _]):
+            return is_list(new, known)
+        case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
+            return FUNCTIONS[name].result is Type.SHAPES
+        case ast.Subscript(value=value, slice=ast.Slice()):
+            return is_list(value, known)
+        case _:
+            return isinstance(node, ast.ListComp | ast.List)
 
 
 def is_sizes(node: ast.expr) -> bool:

@@ -53,6 +53,7 @@ class Slot:
     Attributes:
         when: The static condition under which the slot is kept; None if it is always kept.
         shape: The shape, or list of shapes, of the entry for a leaf; None if it has the shape of the leaf.
+        each: How many arrays like the leaf there are for each leaf: "n", "len(betas)"; "" for one.
         keeps: The part of itself that a step keeps, if the equations do not show it.
         nonnegative: Whether the spec states that no number in it is ever negative.
         wide: Why it must not be held in eight bits, if the spec says so.
@@ -65,6 +66,7 @@ class Slot:
     shape: ExpressionCode | None = None
     symbol: str | None = None
     keeps: ExpressionCode | None = None
+    each: str = ""
     nonnegative: bool = False
     wide: str | None = None
 
@@ -160,6 +162,32 @@ class Declarations:
         text = table.text(key, default="")
         return read_condition(self.document, (*table.path, key), text) if text else None
 
+    def each(self, table: Table) -> ExpressionCode | None:
+        """Read the number of arrays of a slot as a list of shapes: one for each number of a list, or so many."""
+        text = table.text("each", default="")
+        if not text:
+            return None
+        path = (*table.path, "each")
+        code = read_expression(self.document, path, text)
+        found = self.hyperparameters.get(text.strip())
+        if found is not None and found.kind not in {"list", "integer"}:
+            message = f"each must be a list of numbers or an integer; {found.name!r} is neither"
+            self.document.at_value(path, message)
+        if isinstance(code.expression, ast.Constant) and code.expression.value is None:
+            return code  # it cannot be read
+        is_list = self.number_of(table) != text.strip()
+        before, after = ("[shape for _ in ", "]") if is_list else ("[shape for _ in range(", ")]")
+        whole = f"{before}{text}{after}"
+        expression = ast.parse(whole, mode="eval").body
+        added = (len(before), len(after))
+        return replace(code, text=whole, expression=expression, added=added)
+
+    def number_of(self, table: Table) -> str:
+        """Return how many arrays a slot has for each leaf, by its key `each`; "" without that."""
+        text = str(table.data.get("each", "")).strip()
+        found = self.hyperparameters.get(text)
+        return f"len({text})" if found is not None and found.kind == "list" else text
+
     def slot(self, name: str) -> Slot | None:
         """Read a slot."""
         path = ("slots", name)
@@ -169,7 +197,7 @@ class Declarations:
         if table is None:
             return None
         when = self.expression(table, "when")
-        shape = self.expression(table, "shape")
+        shape = self.expression(table, "shape") or self.each(table)
         keeps = self.expression(table, "keeps")
         symbol = table.symbol("symbol")
         doc = table.sentence("doc")
@@ -179,7 +207,13 @@ class Declarations:
         if init.word == "identity" and not shape:
             message = 'identity matrices need a shape, such as "[(n, n) for n in shape]"'
             self.document.at_value((*path, "init"), message)
-        if init.word in {"copy", "gradient"} and shape:
+        if "each" in table.data and "shape" in table.data:
+            cure = 'write only shape, as in "[reduced(shape, but=0) for b in betas]"'
+            self.document.at_key((*path, "each"), f"`each` is for arrays like the leaf; {cure}")
+        elif init.word in {"copy", "gradient"} and "each" in table.data:
+            message = 'the arrays of a list cannot start so; write init = "zeros"'
+            self.document.at_value((*path, "init"), message)
+        elif init.word in {"copy", "gradient"} and shape:
             what = "a copy" if init.word == "copy" else "the gradient"
             self.document.at_key(
                 (*path, "shape"), f"{what} has the shape of the weights; remove this"
@@ -192,6 +226,7 @@ class Declarations:
             shape,
             symbol,
             keeps,
+            each=self.number_of(table) if shape else "",
             nonnegative=table.truth("nonnegative"),
             wide=table.text("wide", default="") or None,
         )

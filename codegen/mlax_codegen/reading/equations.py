@@ -12,7 +12,7 @@ from mlax_codegen.reading.document import Document
 from mlax_codegen.reading.mistakes import either_of, suggestion
 from mlax_codegen.reading.positions import KeyPath
 from mlax_codegen.reading.syntax import complaint
-from mlax_codegen.reading.trees import SIGNS, in_short, parts_of
+from mlax_codegen.reading.trees import SIGNS, in_short, loops_of, parts_of
 
 __all__ = [
     "BlockCode",
@@ -31,6 +31,10 @@ _OPENINGS = re.compile(r"[(\[{]")
 _COMMENT = re.compile(r"#[^\n]*")
 _OPERATOR = re.compile(r"[-+*/%<>=@&|^~]+|\b(?:and|or|not|if|is|in)\b")
 _MOST_OPERATORS = 500
+_LOOPS: dict[str, str] = {
+    "range": "[f(x[i]) for i in range(ndim)]",
+    "zip": "[b * x for b, x in zip(betas, m)]",
+}
 _TOO_DEEP = "nested too deeply; assign parts of this to names"
 _UNARY_RUN = re.compile(r"(?:[-+~]\s*|not\s+){20,}")
 
@@ -56,8 +60,8 @@ _FORBIDDEN: dict[type[ast.AST], str] = {
     ast.GeneratorExp: "write a comprehension in square brackets",
     ast.SetComp: "write a comprehension in square brackets",
     ast.DictComp: "dictionaries are not part of the language",
-    ast.List: "write a list as a comprehension: [f(x[i]) for i in range(ndim)]",
     ast.Slice: "a slice cannot have a step",
+    ast.Starred: "write * only in a list: [*q[1:], g]",
     ast.Dict: "dictionaries are not part of the language",
     ast.Set: "sets are not part of the language",
     ast.JoinedStr: "f-strings are not part of the language",
@@ -76,14 +80,18 @@ class Code:
         document: The spec that it is from.
         path: Where it is there.
         text: The string.
+        added: How many characters of the string the reader has added, at its beginning and at its end.
         of_arrays: Each `and`, `or` and `not` of conditions of arrays, once the types are checked.
+        of_lists: Each `sum` and each slice of a list of arrays, likewise.
         products: Each call of `matmul` that the text has as `a @ b`.
     """
 
     document: Document
     path: KeyPath
     text: str
+    added: tuple[int, int] = field(default=(0, 0), kw_only=True)
     of_arrays: set[ast.expr] = field(default_factory=set[ast.expr], init=False)
+    of_lists: set[ast.expr] = field(default_factory=set[ast.expr], init=False)
     products: list[ast.Call] = field(default_factory=list[ast.Call], init=False)
 
     def note(self, node: ast.expr | ast.stmt, message: str, *, consequence: bool = False) -> None:
@@ -93,6 +101,9 @@ class Code:
             end = self.offset(node.end_lineno, node.end_col_offset)
         if isinstance(node, ast.If):  # point at its head, not at its whole body
             end = start + 2
+        before, after = self.added
+        last = len(self.text) - after
+        start, end = (min(max(before, place), last) - before for place in (start, end))
         self.document.inside(self.path, start, end, message, consequence=consequence)
 
     def offset(self, line: int, column: int) -> int:
@@ -316,9 +327,16 @@ def _check_expression(code: Code, node: ast.expr) -> None:
             return
         case ast.Slice(step=None):
             pass
+        case ast.List(elts=[]):
+            code.note(node, "a list must have items")
+            return
         case ast.Tuple(elts=items):
             for item in items:
                 _check_expression(code, item)
+            return
+        case ast.List(elts=items):
+            for item in items:
+                _check_expression(code, item.value if isinstance(item, ast.Starred) else item)
             return
         case ast.ListComp():
             _check_comprehension(code, node)
@@ -334,8 +352,8 @@ def _check_call(code: Code, node: ast.Call, name: str) -> None:
     if any(isinstance(argument, ast.Starred) for argument in node.args):
         code.note(node, "pass the arguments one by one, without *")
         return
-    if name == "range":
-        code.note(node, "use range only in a comprehension: [f(x[i]) for i in range(ndim)]")
+    if name in _LOOPS:
+        code.note(node, f"use {name} only in a comprehension: {_LOOPS[name]}")
         return
     if name not in FUNCTIONS:
         hint = suggestion(name, FUNCTIONS) or "; docs/specs.md lists the functions"
@@ -378,22 +396,26 @@ def _wrong_keyword(node: ast.Call, function: Function, word: str, optional: list
 
 
 def _check_comprehension(code: Code, node: ast.ListComp) -> None:
-    """Accept `[expression for i in range(ndim)]`, over a range or a name, with static conditions."""
+    """Accept `[expression for i in range(ndim)]`, over ranges and lists, with static conditions."""
     generator, *more = node.generators
-    match generator.iter:
-        case ast.Call(func=ast.Name(id="range"), args=[end], keywords=[]) if not isinstance(
-            end, ast.Starred
-        ):
-            _check_expression(code, end)
-        case ast.Name():
-            pass
-        case other:
-            code.note(other, "a comprehension must iterate over range(ndim) or a name")
-            return
+    loops = [*loops_of(generator)]
+    for _, source in loops:
+        match source:
+            case ast.Call(func=ast.Name(id="range"), args=[end], keywords=[]) if not isinstance(
+                end, ast.Starred
+            ):
+                _check_expression(code, end)
+            case ast.Name() | ast.Subscript(slice=ast.Slice()):
+                _check_expression(code, source)
+            case other:
+                message = "a comprehension must iterate over range(ndim), over a list, or over zip"
+                code.note(other, f"{message} of these")
+                return
     if more:
         code.note(node, "a comprehension can have only one `for`")
-    elif not isinstance(generator.target, ast.Name):
-        code.note(generator.target, "a comprehension can have only one variable")
+    elif not loops:
+        message = "write one variable, or one for each list of zip: [b * x for b, x in zip(c, m)]"
+        code.note(generator.target, message)
     elif generator.is_async:
         code.note(node, "this is not part of the language")
     else:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -13,7 +14,7 @@ from mlax_codegen.reading.tables import Table, check_identifier, kind_of, number
 
 __all__ = ["Bounds", "Hyperparameter", "read_hyperparameter"]
 
-HyperparameterKind = Literal["float", "integer", "flag", "choice"]
+HyperparameterKind = Literal["float", "integer", "flag", "choice", "list"]
 
 _NUMBER = r"([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
 _BOUNDS = re.compile(rf"\s*(?:{_NUMBER}\s*(<=?)\s*)?x\s*(?:(<=?|>=?)\s*{_NUMBER})?\s*", re.ASCII)
@@ -59,12 +60,13 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """A number, boolean or choice that the user sets.
+    """A number, boolean, choice or list of numbers that the user sets.
 
     Attributes:
         default: In Python syntax.
         optional: Whether it may be None.
         schedulable: Whether it is a run-time scalar in the state; all others are compiled in.
+        bounds: Its limits; those of each number in a list.
         choices: The allowed strings; empty unless it is a choice.
         symbol: LaTeX.
     """
@@ -106,17 +108,24 @@ def read_hyperparameter(document: Document, path: KeyPath) -> Hyperparameter | N
             document.at_key((*path, "bounds"), f"a {_words(kind)} cannot have bounds")
         else:
             bounds = _bounds(document, (*path, "bounds"), table)
-    value = table.data.get("default")
-    if isinstance(value, int | float) and (broken := bounds.broken_by(value)):
-        document.at_value(
-            (*path, "default"), f"the default is outside its bounds: it must be {broken}"
-        )
+    for place, number in _numbers((*path, "default"), table.data.get("default")):
+        if broken := bounds.broken_by(number):
+            document.at_value(place, f"the default is outside its bounds: it must be {broken}")
     if schedulable and kind != "float":
         hint = f"; write {default}.0" if kind == "integer" else ""
         document.at_key((*path, "schedulable"), f"only a float can be schedulable{hint}")
-    if optional and kind in {"flag", "choice"}:
+    if optional and kind in {"flag", "choice", "list"}:
         document.at_key((*path, "optional"), f"a {_words(kind)} cannot be optional")
     return Hyperparameter(name, kind, default, doc, optional, schedulable, bounds, choices, symbol)
+
+
+def _numbers(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, float]]:
+    """Yield the numbers of a default, each with its place."""
+    if isinstance(value, list):
+        for index, item in enumerate(cast("list[object]", value)):
+            yield from _numbers((*path, index), item)
+    elif isinstance(value, int | float):
+        yield path, value
 
 
 def _words(kind: HyperparameterKind) -> str:
@@ -159,19 +168,41 @@ def _kind_and_default(
         )
     if isinstance(value, bool):
         return "flag", str(value)
-    if not isinstance(value, int | float):
-        document.at_value(
-            here, f"default must be a number, a boolean or a string, not {kind_of(value)}"
+    if isinstance(value, list):
+        numbers = [
+            _number(document, (*here, index), item)
+            for index, item in enumerate(cast("list[object]", value))
+        ]
+        if not numbers:
+            document.at_value(here, "a list must hold one or more numbers")
+        if not numbers or None in numbers:
+            return None, ""
+        floats = [text if kind == "float" else f"{text}.0" for kind, text in filter(None, numbers)]
+        return "list", f"({', '.join(floats)}{',' if len(floats) == 1 else ''})"
+    return _number(document, here, value) or (None, "")
+
+
+def _number(
+    document: Document, path: KeyPath, value: object
+) -> tuple[HyperparameterKind, str] | None:
+    """Return whether a number is an integer or a float, and its text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        what = (
+            "a list must hold numbers"
+            if path[-1] != "default"
+            else ("default must be a number, a list of numbers, a boolean or a string")
         )
-        return None, ""
+        document.at_value(path, f"{what}, not {kind_of(value)}")
+        return None
     if not math.isfinite(value):
-        document.at_value(here, "default must be finite")
-        return None, ""
+        document.at_value(path, "default must be finite")
+        return None
     if isinstance(value, int) and abs(value) > 2**31 - 1:
-        document.at_value(here, "this does not fit into a 32-bit integer; write a float")
-        return None, ""
-    kind = "integer" if isinstance(value, int) else "float"
-    return cast("HyperparameterKind", kind), number_text(document.literal(here), value)
+        document.at_value(path, "this does not fit into a 32-bit integer; write a float")
+        return None
+    return "integer" if isinstance(value, int) else "float", number_text(
+        document.literal(path), value
+    )
 
 
 def _bounds(document: Document, path: KeyPath, table: Table) -> Bounds:

@@ -51,12 +51,17 @@ TOP: Mapping[str, Key] = {
 
 KEYS: Mapping[str, Mapping[str, Key]] = {
     "hyperparameters": {
-        "default": Key("default", "A float, integer or boolean, or one of `choices`."),
+        "default": Key(
+            "default", "A float, integer or boolean, one of `choices`, or a list of floats."
+        ),
         "optional": Key(
             "boolean", "Whether it may be None. If it has no default, the default is None."
         ),
         "type": Key("string", "Its type, if it has no default.", values=("float", "integer")),
-        "bounds": Key("string", "Its bounds, such as '0 <= x < 1', '0 < x' or 'x <= 5'."),
+        "bounds": Key(
+            "string",
+            "Its bounds, such as '0 <= x < 1', '0 < x' or 'x <= 5'; of a list, those of each number.",
+        ),
         "choices": Key("strings", "The strings that it may be."),
         "schedulable": Key(
             "boolean", "Whether it may follow a schedule. It is then a scalar in the state."
@@ -104,6 +109,10 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             "string",
             "Shape of the entry for a leaf, such as '()', or a list of shapes for one array per axis. By default "
             "the `shape` of the leaf.",
+        ),
+        "each": Key(
+            "string",
+            "For a list of arrays like the leaf: the list of numbers with one for each of them, or how many there are.",
         ),
         "when": Key(
             "string", "The slot is kept only under this condition on hyperparameters or the shape."

@@ -16,7 +16,11 @@ _TYPES: Mapping[str, _Json] = {
     "strings": {"type": "array", "items": _STRING, "minItems": 1},
     "boolean": {"type": "boolean"},
     "number or string": {"type": ["number", "string"]},
-    "default": {"type": ["number", "boolean", "string"]},
+    "default": {
+        "type": ["number", "boolean", "string", "array"],
+        "items": {"type": "number"},
+        "minItems": 1,
+    },
 }
 
 

@@ -1,8 +1,9 @@
 """Names, assignments and calls in the syntax trees of equations, and how these are written."""
 
 import ast
+import copy
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from mlax_codegen.language import FUNCTIONS, TOTALS, is_of_numbers
 
@@ -13,7 +14,10 @@ __all__ = [
     "calls_in",
     "cuts_in",
     "in_short",
+    "indexed",
     "is_total",
+    "item_at",
+    "loops_of",
     "mentions",
     "names_in",
     "parts_of",
@@ -87,6 +91,56 @@ def arguments_of(call: ast.Call) -> list[ast.expr]:
     return found
 
 
+def loops_of(generator: ast.comprehension) -> Iterator[tuple[str, ast.expr]]:
+    """Yield each variable of a comprehension with what its values come from: several for `zip`."""
+    match generator.target, generator.iter:
+        case ast.Name(), ast.Call(func=ast.Name(id="zip")):
+            return  # which needs several variables
+        case ast.Name(id=name), source:
+            yield name, source
+        case ast.Tuple(elts=targets), ast.Call(func=ast.Name(id="zip"), args=sources, keywords=[]):
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            if len(names) == len(targets) == len(sources):
+                yield from zip(names, sources, strict=True)
+        case _:
+            pass
+
+
+def indexed(node: ast.ListComp) -> tuple[ast.expr, str]:
+    """Return the items of a comprehension as a function of an index, with that: `x` of `for x in m` is `m[i]`."""
+    loops = [*loops_of(node.generators[0])]
+    ranges = [name for name, source in loops if isinstance(source, ast.Call)]
+    free = (letter for letter in "ijklpqrs" if letter not in {*names_in([node])})
+    index = ranges[0] if ranges else next(free, "i")
+    values = {name: item_at(source, index) for name, source in loops}
+    return _Replaced(values).visit(copy.deepcopy(node.elt)), index
+
+
+def item_at(source: ast.expr, index: str) -> ast.expr:
+    """Return an item of a list, or of a part of one; of a range, its index."""
+    place: ast.expr = ast.Name(index, ast.Load())
+    match source:
+        case ast.Call():
+            return place
+        case ast.Subscript(value=value, slice=ast.Slice(lower=lower)):
+            source = value
+            place = place if lower is None else ast.BinOp(place, ast.Add(), lower)
+        case _:
+            pass
+    return ast.Subscript(source, place, ast.Load())
+
+
+class _Replaced(ast.NodeTransformer):
+    """Puts values in the places of names."""
+
+    def __init__(self, values: Mapping[str, ast.expr]) -> None:
+        self.values = values
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        value = copy.deepcopy(self.values.get(node.id, node))
+        return ast.fix_missing_locations(ast.copy_location(value, node))
+
+
 def target_of(statement: ast.AST) -> str:
     """Return the name that an assignment assigns; "" for anything else."""
     match statement:
@@ -104,22 +158,33 @@ def assignments_in(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
                 yield name, part.value
 
 
-def cuts_in(nodes: Iterable[ast.AST]) -> Iterator[ast.Subscript]:
-    """Yield what cuts an array: `x[:, :n]`."""
-    for node in nodes:
-        for part in parts_of(node):
-            if isinstance(part, ast.Subscript) and isinstance(part.slice, ast.Slice | ast.Tuple):
+def cuts_in(nodes: Iterable[ast.AST], but: Collection[ast.AST] = ()) -> Iterator[ast.Subscript]:
+    """Yield what cuts an array: `x[:, :n]`.
+
+    Args:
+        nodes: The equations.
+        but: Slices that do not count.
+    """
+    for part in (part for node in nodes for part in parts_of(node)):
+        match part:
+            case ast.Subscript(slice=ast.Slice() | ast.Tuple() as index) if index not in but:
                 yield part
+            case _:
+                pass
 
 
-def calls_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """Yield the functions of the language that are called; `max` and `min` of two numbers are Python's own."""
+def calls_in(nodes: Iterable[ast.AST], but: Collection[ast.AST] = ()) -> Iterator[str]:
+    """Yield the functions of the language that are called; `max` and `min` of two numbers are Python's own.
+
+    Args:
+        nodes: The equations.
+        but: Calls that do not count.
+    """
     for node in nodes:
         for part in parts_of(node):
             match part:
-                case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS and not is_of_numbers(
-                    part
-                ):
-                    yield name
+                case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS and part not in but:
+                    if not is_of_numbers(part):
+                        yield name
                 case _:
                     pass

@@ -395,7 +395,11 @@ class Module:
         names |= {"handed_on"} if any(plan.hands_on for plan in self.analysis.phases) else set()
         names |= {"count_all"} if self.analysis.total_count else set()
         blocks = [*self.spec.blocks, *(function.leaf for function in self.spec.functions)]
-        names |= {"gathered"} if any(any(cuts_in(code.body)) for code in blocks) else set()
+        names |= (
+            {"gathered"}
+            if any(any(cuts_in(code.body, code.of_lists)) for code in blocks)
+            else set()
+        )
         used = [FUNCTIONS[name] for name in self.analysis.called]
         names |= {function.code for function in used if function.module}
         return sorted(names, key=member_order)
@@ -542,6 +546,8 @@ def _type(h: Hyperparameter, analysis: Analysis) -> str:
             plain = "int"
         case "flag":
             plain = "bool"
+        case "list":
+            plain = "tuple[float, ...]"
         case "choice":
             plain = f"Literal[{', '.join(_string(choice) for choice in h.choices)}]"
     return f"{plain} | None" if h.optional else plain
@@ -558,7 +564,7 @@ def _annotation(h: Hyperparameter, analysis: Analysis) -> str:
 def _specifier(h: Hyperparameter) -> str:
     if h.schedulable:
         return "scheduled"
-    return {"float": "number", "integer": "integer", "flag": "", "choice": ""}[h.kind]
+    return {"float": "number", "list": "number", "integer": "integer"}.get(h.kind, "")
 
 
 def member_order(name: str) -> tuple[int, list[tuple[int, str]]]:

@@ -11,7 +11,7 @@ from mlax_codegen.formulas.conditions import in_prose, otherwise
 from mlax_codegen.formulas.latex import Equations
 from mlax_codegen.formulas.options import formulas, function_formulas
 from mlax_codegen.formulas.plain import plain_text
-from mlax_codegen.formulas.symbols import default_symbol
+from mlax_codegen.formulas.symbols import default_symbol, with_index
 from mlax_codegen.formulas.text import text_lines
 from mlax_codegen.language import SHAPE, UPDATE
 from mlax_codegen.reading.declarations import Argument, NamedFunction, Slot
@@ -66,8 +66,9 @@ def class_docstring(spec: Spec, decisive: Collection[str]) -> str:
 
 def which_floats(spec: Spec, decisive: Collection[str]) -> str:
     """Return which floats may be arrays, as a sentence; "" if none may."""
-    floats = [h.name for h in spec.hyperparameters if h.kind == "float"]
-    fixed = [name for name in floats if name in decisive]
+    floats = [h.name for h in spec.hyperparameters if h.kind in {"float", "list"}]
+    lists = {h.name for h in spec.hyperparameters if h.kind == "list"}
+    fixed = [name for name in floats if name in {*decisive, *lists}]
     if len(fixed) == len(floats):
         return ""
     but = f" but {', '.join(fixed)}" if fixed else ""
@@ -180,6 +181,7 @@ def described(h: Hyperparameter) -> str:
     symbol = h.symbol or default_symbol(h.name)
     bounded = h.bounds.lower is not None or h.bounds.upper is not None
     if h.symbol or bounded:
+        symbol = with_index(symbol, "i") if h.kind == "list" else symbol
         first += f", {plain_text(h.bounds.latex(symbol))}".replace(" ", _JOINT).replace(
             _JOINT, " ", 1
         )
@@ -196,6 +198,9 @@ def kept(slot: Slot, *, per_leaf: bool) -> str:
     doc = slot.doc.removesuffix(".")
     shape = slot.shape.text.strip() if slot.shape else ""
     like = f"Shape {shape} for each leaf" if shape else "Same structure as the weights"
+    if slot.each:
+        like = f"A tuple of {slot.each} arrays like the weights for each leaf"
+        shape = ""
     if shape == "()":
         like = "One number for each leaf"
     elif shape.startswith(("[", "vectors", "matrices")):

@@ -132,12 +132,16 @@ class Expressions:
                     name = f"{keyword.arg}=" if keyword.arg else "**"
                     given.append([name, self.top(keyword.value)])
                 called = self.called(func, arguments)
+                if called == "zip" and not keywords:
+                    given.append("strict=True")
                 if not given:
                     return [called, "()"]
                 body = given[0] if len(arguments) == len(given) == 1 else one_per_line(given)
                 return [called, brackets("(", Group(body), ")")]
             case ast.List(elts=items):
                 return brackets("[", one_per_line([self.top(item) for item in items]), "]")
+            case ast.Starred(value=value):
+                return ["*", self.top(value)]
             case ast.Tuple(elts=[]):
                 return "()"
             case ast.Tuple(elts=[item]):
@@ -158,11 +162,9 @@ class Expressions:
                 return [self.top(value), brackets("[", self.top(index), "]")]
             case ast.Slice(lower=lower, upper=upper):
                 low, high = ("" if x is None else render_flat(self.top(x)) for x in (lower, upper))
-                space = (
-                    ""
-                    if all(not x or x.isalnum() or x.isidentifier() for x in (low, high))
-                    else " "
-                )
+                plain = (x.removeprefix("-") for x in (low, high))
+                tight = all(not x or x.isalnum() or x.isidentifier() for x in plain)
+                space = "" if tight else " "
                 return f"{low}{space if low else ''}:{space if high else ''}{high}"
             case ast.Lambda(body=body):
                 return ["lambda: ", self.top(body, inside=inside)]
@@ -193,10 +195,15 @@ class Expressions:
         return given
 
     def comprehension(self, element: ast.expr, generator: ast.comprehension) -> Doc:
+        target = generator.target
+        variables = join(
+            [*map(self.top, target.elts)] if isinstance(target, ast.Tuple) else [self.top(target)],
+            ", ",
+        )
         parts: list[Doc] = [
             Group(self.top(element)),
             SPACE,
-            ["for ", self.top(generator.target), " in ", self.top(generator.iter)],
+            ["for ", variables, " in ", self.top(generator.iter)],
         ]
         for condition in generator.ifs:
             parts += [SPACE, "if ", self.top(condition)]

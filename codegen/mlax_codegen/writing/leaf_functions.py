@@ -24,7 +24,7 @@ from mlax_codegen.reading.trees import names_in
 from mlax_codegen.writing.annotations import Annotations
 from mlax_codegen.writing.expressions import expression_text
 from mlax_codegen.writing.guards import guarded
-from mlax_codegen.writing.logic import with_operators
+from mlax_codegen.writing.logic import SUM_OF_LIST, with_operators
 from mlax_codegen.writing.narrowing import Narrowing, assigned_in
 from mlax_codegen.writing.shape_functions import ShapeFunctions
 
@@ -46,7 +46,8 @@ class Equations:
         calls = {name: function.code for name, function in FUNCTIONS.items()}
         self.h: str = analysis.held_as
         fixed = {h.name: f"{self.h}.{h.name}" for h in spec.hyperparameters if not h.schedulable}
-        self.names: Mapping[str, str] = {**calls, "max/2": "max", "min/2": "min", **fixed}
+        plain = {"max/2": "max", "min/2": "min", SUM_OF_LIST: "sum"}
+        self.names: Mapping[str, str] = {**calls, **plain, **fixed}
         self.shapes: ShapeFunctions = ShapeFunctions(spec, analysis, self.names)
         self.drawn: frozenset[str] = frozenset(s for plan in analysis.phases for s in plan.scalars)
         # What the state holds, as a step reads it. A key is folded with the step first.

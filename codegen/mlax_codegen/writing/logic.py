@@ -1,7 +1,8 @@
 """What equations write otherwise than code does.
 
 `and`, `or` and `not` of conditions of arrays are the operators that arrays have: `&`, `|` and `~`. `a @ b` is a call,
-which says how precise the product is. What slices cut is gathered before that on a mesh of devices.
+which says how precise the product is. What slices cut is gathered before that on a mesh of devices. The sum of a list
+is Python's own `sum`, and not that of the elements of an array.
 """
 
 import ast
@@ -13,7 +14,10 @@ from operator import itemgetter
 from mlax_codegen.reading.equations import BlockCode, Code
 from mlax_codegen.reading.trees import cuts_in
 
-__all__ = ["with_operators"]
+__all__ = ["SUM_OF_LIST", "with_operators"]
+
+SUM_OF_LIST = "sum_of_list"
+"""How the text of equations writes the sum of a list; the code has `sum`."""
 
 _Edit = tuple[int, int, str]
 
@@ -21,7 +25,8 @@ _Edit = tuple[int, int, str]
 def with_operators(code: BlockCode) -> str:
     """Return the text of equations in which only static conditions have `and`, `or` and `not`, and nothing has `@`."""
     text = code.text
-    nodes: list[ast.expr] = [*code.of_arrays, *code.products, *cuts_in(code.body)]
+    nodes: list[ast.expr] = [*code.of_arrays, *code.products, *cuts_in(code.body, code.of_lists)]
+    nodes += [node for node in code.of_lists if isinstance(node, ast.Call)]
     # Of two that begin at one place, the longer one comes first there.
     nodes.sort(key=lambda node: -len(range(*_span(code, node))))
     edits = [edit for node in nodes for edit in _edits(code, node)]
@@ -42,6 +47,9 @@ def _edits(code: Code, node: ast.expr) -> Iterator[_Edit]:
             start, _ = _span(code, node)
             rest = code.text[start + len("not") :]
             yield start, len(code.text) - len(rest.lstrip(" ")), "~"
+        case ast.Call(func=ast.Name(id="sum") as function):
+            yield *_span(code, function), SUM_OF_LIST
+            return
         case ast.Call(args=[first, second]):
             start, end = _span(code, node)
             yield from [(start, start, "matmul("), (end, end, ")")]

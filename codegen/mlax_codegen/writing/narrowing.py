@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from mlax_codegen.language import TOTAL
-from mlax_codegen.reading.trees import parts_of
+from mlax_codegen.reading.trees import loops_of, parts_of
 from mlax_codegen.writing.expressions import expression_text
 
 __all__ = ["Narrowing", "assigned_in"]
@@ -23,8 +23,8 @@ def assigned_in(body: Sequence[ast.stmt]) -> list[str]:
     """Return the names that some equations assign, in any branch."""
     parts = [part for statement in body for part in parts_of(statement)]
     names = [p.id for p in parts if isinstance(p, ast.Name) and isinstance(p.ctx, ast.Store)]
-    comprehensions = [part.target for part in parts if isinstance(part, ast.comprehension)]
-    variables = {target.id for target in comprehensions if isinstance(target, ast.Name)}
+    comprehensions = [part for part in parts if isinstance(part, ast.comprehension)]
+    variables = {name for part in comprehensions for name, _ in loops_of(part)}
     return [name for name in dict.fromkeys(names) if name not in variables]
 
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from . import adahessian as adahessian
     from . import adai as adai
     from . import adamp as adamp
+    from . import aggmo as aggmo
     from . import came as came
     from . import cautious_adamw as cautious_adamw
     from . import dadapt_adamw as dadapt_adamw
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .adahessian import AdaHessian as AdaHessian
     from .adai import Adai as Adai
     from .adamp import AdamP as AdamP
+    from .aggmo import AggMo as AggMo
     from .came import CAME as CAME
     from .cautious_adamw import CautiousAdamW as CautiousAdamW
     from .dadapt_adamw import DAdaptAdamW as DAdaptAdamW
@@ -56,6 +58,7 @@ else:
         "AdaHessian": "adahessian",
         "Adai": "adai",
         "AdamP": "adamp",
+        "AggMo": "aggmo",
         "CAME": "came",
         "CautiousAdamW": "cautious_adamw",
         "DAdaptAdamW": "dadapt_adamw",
@@ -96,6 +99,7 @@ __all__ = [
     "AdaHessian",
     "Adai",
     "AdamP",
+    "AggMo",
     "CautiousAdamW",
     "DAdaptAdamW",
     "Dion",
@@ -113,6 +117,7 @@ __all__ = [
     "adahessian",
     "adai",
     "adamp",
+    "aggmo",
     "came",
     "cautious_adamw",
     "dadapt_adamw",

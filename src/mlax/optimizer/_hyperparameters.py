@@ -101,7 +101,8 @@ def number(
     below: float | None = None,
 ) -> Specification:
     """Describe a number that is compiled into the step: a Python float. If the type of the field is `Float`, a
-    floating-point array of shape () is accepted too, and not compiled in.
+    floating-point array of shape () is accepted too, and not compiled in. If it is `tuple[float, ...]`, the field
+    has several such numbers, and is given as a list, a tuple or an array of NumPy.
     """
     bounds = Bounds(at_least, above, at_most, below)
 
@@ -239,14 +240,15 @@ def refuse_out_of_range(h: object, dtype: Any) -> None:
         ValueError: A number is too large or too small for the dtype.
     """
     for name, spec in specifications(type(h)).items():
-        value = getattr(h, name)
-        expected = None
-        if _is_too_large(value, dtype):
-            expected = _too_large(dtype)
-        elif isinstance(value, float) and spec.positive and value < _least_positive(dtype):
-            expected = _too_small(dtype)
-        if expected is not None:
-            raise ValueError(f"{type(h).__name__}: {name} must be {expected}, got {value!r}")
+        field = getattr(h, name)
+        for value in field if spec.each else (field,):
+            expected = None
+            if _is_too_large(value, dtype):
+                expected = _too_large(dtype)
+            elif isinstance(value, float) and spec.positive and value < _least_positive(dtype):
+                expected = _too_small(dtype)
+            if expected is not None:
+                raise ValueError(f"{type(h).__name__}: {name} must be {expected}, got {value!r}")
 
 
 def _is_too_large(value: object, dtype: Any) -> bool:

@@ -202,6 +202,8 @@ class Optimizer(Specified):
         if is_schedule(value) and schedulable:
             return f"; only {', '.join(schedulable)} can be schedules"
         spec = specifications(type(self))[name]
+        if spec.each and is_array(value):
+            return "; its numbers are compiled in, so they cannot be an array of JAX"
         if is_array(value) and spec.normalise_array is not None and not spec.arrays:
             return (
                 "; the step branches on it or computes a shape from it, so it is compiled in "

@@ -48,6 +48,7 @@ class Specification:
         positive: Whether the field is a number above 0, which leaves may be divided by.
         normalise_array: `normalise` for arrays, where the annotation has them beside numbers.
         arrays: Whether it has, as `Float` does and `float` does not.
+        each: Whether the field is a tuple of such values, as `tuple[float, ...]` is.
         spelling: How to write the specification, for messages and signatures.
     """
 
@@ -57,6 +58,7 @@ class Specification:
     positive: bool = False
     normalise_array: Callable[[Any], Any] | None = None
     arrays: bool = False
+    each: bool = False
     spelling: str = field(default="Specification(...)", compare=False)
 
     def __repr__(self) -> str:
@@ -82,6 +84,8 @@ def _specification(hint: Any) -> Specification | None:
     if get_origin(hint) is Annotated:
         inner, *metadata = get_args(hint)
         spec = next((one for one in metadata if isinstance(one, Specification)), None)
+        if spec and get_origin(inner) is tuple:
+            return replace(spec, each=True)
         return _for_type(spec, get_args(inner)) if spec else None
     if get_origin(hint) in (Union, types.UnionType):
         members = [member for member in get_args(hint) if member is not type(None)]
@@ -130,12 +134,24 @@ class Specified:
             normalise = spec.normalise
             if spec.arrays and spec.normalise_array is not None and is_array(value):
                 normalise = spec.normalise_array
-            try:
-                normal = normalise(value)
-            except (TypeError, ValueError) as error:
-                text = f"{type(self).__name__}: {name} must be {error}, got {shown(value)}"
-                raise type(error)(text + self._hint(name, value)) from None
+            if spec.each:
+                items = self._normal(name, name, _items, value)
+                places = (f"{name}[{place}]" for place in range(len(items)))
+                normal: Any = tuple(
+                    self._normal(name, place, normalise, item)
+                    for place, item in zip(places, items, strict=True)
+                )
+            else:
+                normal = self._normal(name, name, normalise, value)
             object.__setattr__(self, name, normal)
+
+    def _normal(self, name: str, place: str, normalise: Callable[[Any], Any], value: Any) -> Any:
+        """Return the normal form of a field, or of an item of it, which messages call by its place."""
+        try:
+            return normalise(value)
+        except (TypeError, ValueError) as error:
+            text = f"{type(self).__name__}: {place} must be {error}, got {shown(value)}"
+            raise type(error)(text + self._hint(name, value)) from None
 
     def _hint(self, name: str, value: object) -> str:
         """Return a text to append to the error message about a value."""
@@ -180,6 +196,15 @@ def shown(value: object) -> str:
     if getattr(value, "shape", None) == () and not is_tracer(value):
         return f"{value} ({describe(value)})"
     return describe(value)
+
+
+def _items(value: Any) -> tuple[Any, ...]:
+    """Return the items of a list, tuple or array of NumPy with one axis."""
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = cast("Any", value).tolist()
+    if not isinstance(value, list | tuple) or not value:
+        raise TypeError("a list of one or more numbers")
+    return tuple(cast("Any", value))
 
 
 def _flag(value: Any) -> bool:

@@ -371,22 +371,22 @@ CASES: dict[str, Bad] = {
         "n = max(abs(g))",
         "n = [abs(g) for i in range(ndim)]",
         "63:1",
-        "'n' must be a number, not a list of arrays, one for each axis",
+        "'n' must be a number, not a list of arrays",
         "n",
     ),
     "array for a list": Bad(
         "left = [b2 * left[i] + (1 - b2) * gram(g, i) for i in range(ndim)]",
         "left = b2 * left[0]",
         "61:1",
-        "'left' must be a list of arrays, one for each axis, not an array",
+        "'left' must be a list of arrays, not an array",
         "left",
     ),
     "list as a number": Bad(
         "n = max(abs(g))",
         "n = max(left)",
         "63:9",
-        "this must be a number, not a list of arrays, one for each axis; take one item, `x[i]`, "
-        "in a comprehension",
+        "this must be a number, not a list of arrays; take one item, `x[i]`, or write a comprehension: "
+        "`[f(x) for x in left]`",
         "left",
     ),
     "index that is run-time": Bad(
@@ -408,9 +408,9 @@ CASES: dict[str, Bad] = {
         "b2 * left[i]",
         "b2 * left[0:1]",
         "61:14",
-        "a slice cuts an array, not a list of arrays, one for each axis; "
-        "write a list: [x[i] for i in range(ndim) if i > 0]",
-        "left",
+        "this must be a number, not a list of arrays; take one item, `x[i]`, or write a comprehension: "
+        "`[f(x) for x in left[0:1]]`",
+        "left[0:1]",
     ),
     "index of an expression": Bad(
         "b2 * left[i]",
@@ -430,7 +430,7 @@ CASES: dict[str, Bad] = {
         "for i in range(ndim)]\nroot",
         "for i in shape + 1]\nroot",
         "61:55",
-        "a comprehension must iterate over range(ndim) or a name",
+        "a comprehension must iterate over range(ndim), over a list, or over zip of these",
         "shape + 1",
     ),
     "range by itself": Bad(
@@ -497,8 +497,7 @@ CASES: dict[str, Bad] = {
         "for i in range(ndim)], root)",
         "for i in range(ndim)], m)",
         "62:86",
-        "the second value is an array, but the first is a list of arrays, one for each "
-        "axis; both must have the same type",
+        "the second value is an array, but the first is a list of arrays; both must have the same type",
         "m",
     ),
     "option that is unknown": Bad(
@@ -718,7 +717,7 @@ CASES: dict[str, Bad] = {
         "for i in range(ndim)]\nroot",
         "for i in range(ndim) if i > 0]\nroot",
         "61:8",
-        "'left' must hold 2 arrays, but this has 0, 1 or 2, for leaves with 2 axes",
+        "'left' must hold 2 arrays, but this has 1, for leaves with 2 axes",
         "[b2 * left[i] + (1 - b2) * gram(g, i) for i in range(ndim) if i > 0]",
     ),
     "identity of a vector": Bad(
@@ -785,18 +784,16 @@ CASES: dict[str, Bad] = {
         "b2 * left[i]",
         "b2 * left[0]",
         "61:9",
-        "shapes (n0, n0) and (n, n) cannot be broadcast together, for leaves with 2 "
-        "axes; n0 is the length of axis 0 and n that of each axis in turn; reduce or "
-        "reshape one of them, for example with `along`",
+        "shapes (n0, n0) and (n1, n1) cannot be broadcast together, for leaves with 2 axes; n0 is the length of "
+        "axis 0; reduce or reshape one of them, for example with `along`",
         "b2 * left[0] + (1 - b2) * gram(g, i)",
     ),
     "matrices of the first axis": Bad(
         "inverse_root(left[i], 2",
         "inverse_root(left[0], 2",
         "62:8",
-        "new and old of every must have the same shape, but these have (n0, n0) and (n, "
-        "n), for leaves with 2 axes; n0 is the length of axis 0 and n that of each axis "
-        "in turn",
+        "new and old of every must have the same shape, but these have (n0, n0) and (n1, n1), for leaves with 2 "
+        "axes; n0 is the length of axis 0",
         "every(interval, [inverse_root(left[0], 2 * ndim, 1e-6) for i in range(ndim)], root)",
     ),
     "array where a function takes one number": Bad(
@@ -833,10 +830,9 @@ CASES: dict[str, Bad] = {
     ),
     "item after the last of several": Bad(
         "b2 * left[i]",
-        "b2 * (left[i + 1] if ndim > 1 else left[i])",
-        "61:15",
-        "`left[i + 1]` may not exist: 'left' has 2 items, for leaves with 2 axes; test "
-        "the index with `if` first",
-        "left[i + 1]",
+        "b2 * left[i + ndim]",
+        "61:14",
+        "`left[i + ndim]` does not exist for leaves with 1 axis; test `ndim > 1` first",
+        "left[i + ndim]",
     ),
 }

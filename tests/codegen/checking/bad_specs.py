@@ -214,7 +214,7 @@ CASES: dict[str, Bad] = {
         'when = "momentum',
         'if = "momentum',
         "19:30",
-        "unknown key 'if'; expected one of init, shape, when, keeps, nonnegative, wide, symbol, doc",
+        "unknown key 'if'; expected one of init, shape, each, when, keeps, nonnegative, wide, symbol, doc",
         "if",
     ),
     "unknown key of a step": Bad(
@@ -334,7 +334,7 @@ CASES: dict[str, Bad] = {
         "default = 2,",
         "default = 1979-05-27,",
         "9:21",
-        "default must be a number, a boolean or a string, not a date or time",
+        "default must be a number, a list of numbers, a boolean or a string, not a date or time",
         "1979-05-27",
     ),
     "default is infinite": Bad(
@@ -674,7 +674,7 @@ CASES: dict[str, Bad] = {
         "abs2(g)",
         "[x for x in g]",
         "29:37",
-        "a comprehension must iterate over a tuple of integers, not an array",
+        "a comprehension must iterate over a list, not an array",
         "g",
     ),
     "loop": Bad(
@@ -1166,7 +1166,8 @@ CASES: dict[str, Bad] = {
         "abs2(g)",
         "sum(nesterov)",
         "29:29",
-        "this must be a number or a condition, not a boolean; write, for example, `1.0 if nesterov else 0.0`",
+        "this must be a number, a condition or a list of arrays, not a boolean; write, for example, "
+        "`1.0 if nesterov else 0.0`",
         "nesterov",
     ),
     "norm of a condition": Bad(

@@ -57,6 +57,7 @@ SETTINGS = {
     "adan": Settings(1.0, 1.0),
     "ademamix": Settings(10.0, 2.0, COARSE),
     "adopt": Settings(1.0, 3.0),
+    "aggmo": Settings(0.1, 0.0003, COARSE),
     "amsgrad": Settings(1.0, 3.0),
     "asgd": Settings(0.2, 0.006, COARSE),
     "came": Settings(1.0, 0.1),

@@ -50,6 +50,7 @@ OTHER: dict[str, dict[str, Any]] = {
         "nesterov": True,
         "weight_decay": 0.1,
     },
+    "aggmo": {"learning_rate": 0.02, "betas": [0.0, 0.5, 0.9, 0.99], "weight_decay": 0.1},
     "came": {
         "learning_rate": 0.01,
         "b1": 0.8,

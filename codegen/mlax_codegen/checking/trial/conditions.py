@@ -7,13 +7,14 @@ and Muon.
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mlax_codegen.checking.options import holds as holds_in
 from mlax_codegen.checking.options import option_of
 from mlax_codegen.checking.trial.expressions import Expressions
 from mlax_codegen.checking.trial.intervals import Interval
 from mlax_codegen.checking.trial.run import Known
-from mlax_codegen.checking.trial.values import Sizes
+from mlax_codegen.checking.trial.values import Shapes, Sizes
 
 __all__ = ["Conditions"]
 
@@ -98,7 +99,7 @@ class Conditions(Expressions):
             return value is holds
         if isinstance(value, Sizes):
             lengths = frozenset(n for n in value.lengths if bool(n) is holds)
-            self._known = {**self._known, name: Sizes(value.items, lengths, value.any)}
+            self._known = {**self._known, name: replace(value, lengths=lengths)}
             if not lengths:
                 return False
         definition = self.spec.shapes.get(name)
@@ -133,12 +134,21 @@ class Conditions(Expressions):
         match left:
             case ast.Name(id=name):
                 self._known = {**self._known, name: narrow}
+                return self.narrow_lists(narrow, narrow.name)
             case ast.Call(func=ast.Name(id="len"), args=[ast.Name(id=name)]):
-                sizes = self._known.get(name)
-                if isinstance(sizes, Sizes):
-                    lengths = frozenset(n for n in sizes.lengths if narrow.low <= n <= narrow.high)
-                    self._known = {**self._known, name: Sizes(sizes.items, lengths, sizes.any)}
-                    return bool(lengths)
+                return self.narrow_lists(narrow, narrow.name, name)
             case _:
-                pass
+                return True
+
+    def narrow_lists(self, number: Interval, name: str | None, of: str = "") -> bool:
+        """Narrow the number of items of a list, and of all that have as many; return whether that can be."""
+        for other, items in self._known.items():
+            same = (
+                isinstance(items, Sizes | Shapes) and items.name is not None and items.name == name
+            )
+            if isinstance(items, Sizes | Shapes) and (other == of or same):
+                lengths = frozenset(n for n in items.lengths if number.low <= n <= number.high)
+                self._known = {**self._known, other: replace(items, lengths=lengths)}
+                if not lengths:
+                    return False
         return True

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Sequence
 
 from mlax_codegen.checking.trial.conditions import Conditions
-from mlax_codegen.checking.trial.intervals import SIZE, Interval, exactly, within_bounds
+from mlax_codegen.checking.trial.intervals import SIZE, Interval, exactly
 from mlax_codegen.checking.trial.run import Known
 from mlax_codegen.checking.trial.values import (
     SCALAR,
@@ -18,8 +18,10 @@ from mlax_codegen.checking.trial.values import (
     as_dims,
     dims_of,
     dims_text,
+    given,
     legend,
-    of_axis,
+    number_of,
+    same_length,
 )
 from mlax_codegen.language import (
     COUNT,
@@ -35,7 +37,6 @@ from mlax_codegen.language import (
 )
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import BlockCode, ExpressionCode
-from mlax_codegen.reading.mistakes import either_of
 from mlax_codegen.reading.spec import Phase
 from mlax_codegen.reading.trees import is_total
 
@@ -137,9 +138,9 @@ class Equations(Conditions):
         None if no values of them meet the requirements: the optimizer cannot be made so.
         """
         self._known = {
-            h.name: SCALAR if h.schedulable else within_bounds(h)
+            h.name: SCALAR if h.schedulable else given(h)
             for h in self.spec.hyperparameters
-            if h.kind in {"float", "integer"}
+            if h.kind in {"float", "integer", "list"}
         }
         for requirement in self.spec.requirements:
             self._code = requirement.test
@@ -167,12 +168,23 @@ class Equations(Conditions):
         shape = self.value_of(slot.shape)
         if len(self.blamed) > before or not isinstance(shape, Sizes | Shapes):
             return None
-        dims = as_dims(shape) if isinstance(shape, Sizes) else shape.item
+        if isinstance(shape, Sizes) and not shape.any.whole:
+            self.wrong(slot.shape.expression, "a shape must be a tuple of integers")
+            return None
+        if slot.each and 0 in shape.lengths:
+            message = (
+                'a list of arrays must have items; for a hyperparameter, write bounds = "1 <= x"'
+            )
+            self.wrong(slot.shape.expression, message)
+            return None
+        dims = as_dims(shape) if isinstance(shape, Sizes) else shape.any
         if slot.init.word == "identity" and dims is not None and len(dims) != 2:
             message = 'an identity matrix needs two axes, as in "[(n, n) for n in shape]"'
             self.wrong(slot.shape.expression, message)
             return None
-        return Array(dims) if isinstance(shape, Sizes) else Arrays(shape.lengths, dims)
+        if isinstance(shape, Sizes):
+            return Array(dims)
+        return Arrays(shape.items, shape.lengths, shape.any, shape.name)
 
     def value_of(self, code: ExpressionCode) -> Value:
         """Return what is known of an expression that stands alone."""
@@ -244,15 +256,18 @@ class Equations(Conditions):
 
     def lists_fit(self, node: ast.expr, name: str, wanted: Arrays, found: Arrays) -> None:
         """Check that a list has as many arrays as its slot, and of the same shapes."""
-        item = of_axis(wanted.item, 0) if self.axes == 1 else wanted.item
-        if not found.lengths <= wanted.lengths:
-            wanted_number, number = (either_of(sorted(each.lengths)) for each in (wanted, found))
-            must = f"{name!r} must hold {wanted_number} arrays, but this has {number}"
-            self.wrong_here(node, must)
-        elif not agree(item, found.item):
-            must = f"the arrays of {name!r} must have shape {dims_text(item)}"
-            but = f"but these have {dims_text(found.item)}"
-            self.wrong_here(node, f"{must}, {but}", legend(item, found.item))
+        if not same_length(found, wanted):
+            must = f"{name!r} must hold {number_of(wanted)} arrays, but this has {number_of(found)}"
+            self.wrong_list(node, wanted, must)
+            return
+        each = range(len(found.items or ()) if wanted.items else 0)
+        pairs = [(found.items[i], wanted.items[i]) for i in each if found.items and wanted.items]
+        for other, dims in pairs or [(found.any, wanted.any)]:
+            if not agree(dims, other):
+                must = f"the arrays of {name!r} must have shape {dims_text(dims)}"
+                but = f"but these have {dims_text(other)}"
+                self.wrong_here(node, f"{must}, {but}", legend(dims, other))
+                return
 
     def words(self, dims: Dims, be: str, have: str) -> str:
         """Return a shape in words, after a form of `be` or of `have`."""

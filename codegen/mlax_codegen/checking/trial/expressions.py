@@ -3,6 +3,8 @@
 import ast
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 from mlax_codegen.checking.options import holds as holds_in
 from mlax_codegen.checking.options import option_of
@@ -11,26 +13,30 @@ from mlax_codegen.checking.trial.intervals import SIZE, Interval, arithmetic, ex
 from mlax_codegen.checking.trial.run import Known, Run
 from mlax_codegen.checking.trial.values import (
     ANY_ARRAY,
-    AXIS,
     Array,
     Arrays,
     Dims,
+    List,
     Shapes,
     Sizes,
     Value,
-    as_dims,
+    agree,
     broadcast,
     count,
     dims_of,
     dims_text,
+    index_of,
     least,
     legend,
+    listed,
     name_of,
-    of_axis,
+    number_of,
+    part_of,
+    same_length,
+    together,
 )
 from mlax_codegen.language import GRADIENT, NDIM, SHAPE, WEIGHT
-from mlax_codegen.reading.mistakes import either_of
-from mlax_codegen.reading.trees import SIGNS, in_short, names_in
+from mlax_codegen.reading.trees import SIGNS, in_short, loops_of, names_in
 
 __all__ = ["MOST_AXES", "Expressions"]
 
@@ -82,11 +88,16 @@ class Expressions(Run, ABC):
                 named = {k.arg or "": self.value(k.value) for k in keywords}
                 return Call(self, node, given, named).result(name)
             case ast.Subscript(value=value, slice=ast.Slice() | ast.Tuple() as index):
-                return self.cut(node, dims_of(self.value(value)), index)
+                found = self.value(value)
+                if isinstance(index, ast.Slice) and index in self._code.of_lists:
+                    return self.part(found, index)
+                return self.cut(node, dims_of(found), index)
             case ast.Subscript(value=value, slice=index):
                 return self.item(node, value, self.value(value), self.value(index))
             case ast.Tuple(elts=items):
                 return Sizes.of([self.size(item) for item in items])
+            case ast.List(elts=items):
+                return self.items(items)
             case ast.ListComp(elt=element, generators=[generator]):
                 return self.comprehension(element, generator)
             case _:
@@ -172,27 +183,24 @@ class Expressions(Run, ABC):
         return found[0] if found else None
 
     def item(self, node: ast.expr, of: ast.expr, value: Value, index: Value) -> Value:
-        if not isinstance(value, Sizes | Arrays) or not isinstance(index, Interval):
+        if not isinstance(value, Sizes | Shapes) or not isinstance(index, Interval):
             return None
         if not index.whole:
             self.wrong(node, "an index must be an integer")
             return None
         fewest = min(value.lengths)
-        if index.high >= fewest or index.low < -fewest:
+        inside = value.name is not None and index.name == index_of(value.name)
+        if not inside and (index.high >= fewest or index.low < -fewest):
             self.missing(node, in_short(of, "x"), value, index)
             return None
-        if isinstance(value, Arrays):
-            item = of_axis(value.item, int(index.low)) if index.is_one else value.item
-            return Array(item)
-        if value.items is not None and index.is_one and len(value.lengths) == 1:
-            return value.items[int(index.low)]
-        return value.any
+        return self.at(value, index)
 
-    def missing(self, node: ast.expr, name: str, value: Sizes | Arrays, index: Interval) -> None:
+    def missing(self, node: ast.expr, name: str, value: List, index: Interval) -> None:
         """Record an item that a tuple or list does not have, or may not have."""
         item = in_short(node, f"{name}[i]")
         last = int(index.low if index.low >= 0 else -index.low - 1)
-        enough = f"{f'len({name})' if isinstance(value, Sizes) else NDIM} > {last}"
+        own = isinstance(value, Sizes) or value.name is not None
+        enough = f"{f'len({name})' if own else NDIM} > {last}"
         cure = f"test `{enough}` first"
         if name == SHAPE:
             cure = f"write `{item} if {NDIM} > {last} else 1`"
@@ -201,9 +209,9 @@ class Expressions(Run, ABC):
         elif len(value.lengths) == 1:
             self.wrong(node, f"`{item}` does not exist {self.where}; {cure}")
             return
-        lengths = either_of(sorted(value.lengths))
         items = "item" if value.lengths == frozenset({1}) else "items"
-        self.wrong_here(node, f"`{item}` may not exist: {name!r} has {lengths} {items}", cure)
+        has = f"{name!r} has {number_of(value)} {items}"
+        self.wrong_list(node, value, f"`{item}` may not exist: {has}", cure)
 
     def size(self, node: ast.expr, what: str = "an item of a tuple") -> Interval:
         """Return what is known of an item of a tuple: the length of an axis, or its number."""
@@ -238,60 +246,110 @@ class Expressions(Run, ABC):
             return ANY_ARRAY
         return Array((*lengths, *dims[len(lengths) :]))
 
-    def comprehension(self, element: ast.expr, generator: ast.comprehension) -> Value:
-        lengths, variable = self.loop(generator.iter)
-        if variable is None or not isinstance(generator.target, ast.Name):
+    def part(self, value: Value, index: ast.Slice) -> Value:
+        """Return what is known of a part of a list."""
+        bounds: list[int | None] = []
+        for bound in (index.lower, index.upper):
+            found = None if bound is None else self.value(bound)
+            if bound is not None and not (isinstance(found, Interval) and found.whole):
+                self.wrong(bound, "a slice needs integers")
+                return None
+            if isinstance(found, Interval) and not found.is_one:
+                return None
+            bounds.append(int(found.low) if isinstance(found, Interval) else None)
+        return part_of(value, *bounds) if isinstance(value, Sizes | Shapes) else None
+
+    def items(self, items: Sequence[ast.expr]) -> Value:
+        """Return what is known of a list that is written out."""
+        parts: list[List | None] = []
+        for item in items:
+            if isinstance(item, ast.Starred):
+                found = self.value(item.value)
+                parts.append(found if isinstance(found, Sizes | Shapes) else None)
+            else:
+                parts.append(listed([self.value(item)]))
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
             return None
+        first = next((x for x in known if isinstance(x, Arrays) and x.items is None), None)
+        for item, part in zip(items, known, strict=True):
+            if first is not None and isinstance(part, Shapes) and not agree(first.any, part.any):
+                shapes = f"{dims_text(part.any)}, and others {dims_text(first.any)}"
+                message = f"the arrays of a list must be alike, but this has shape {shapes}"
+                self.wrong_here(item, message, legend(part.any, first.any))
+        return together(known)
+
+    def comprehension(self, element: ast.expr, generator: ast.comprehension) -> Value:
+        loops = {variable: self.loop(source) for variable, source in loops_of(generator)}
+        lists = {variable: found for variable, found in loops.items() if found is not None}
+        if len(lists) < len(loops):
+            return None
+        first, *others = lists.values()
+        for other in others:
+            if not same_length(other, first):
+                numbers = f"{number_of(first)} and {number_of(other)}"
+                message = f"zip needs lists of one length, but these have {numbers} items"
+                self.wrong_list(generator.iter, first, message)
+                return None
+        lengths = first.lengths
         if max(lengths) == 0:
             if isinstance(element, ast.Tuple | ast.ListComp):
-                return Shapes(lengths, None)
-            return (
-                Arrays(lengths, None)
-                if GRADIENT in self._known or WEIGHT in self._known
-                else Sizes.of([])
-            )
-        before = self._known
-        self._known = {**before, generator.target.id: variable}
-        possible = True
-        for condition in generator.ifs:
-            self.value(condition)
-            known = self.under(condition, holds=True)
-            possible = possible and known is not None
-            self._known = known if known is not None else self._known
-            lengths = frozenset(range(max(lengths) + 1))
-        found = self.value(element) if possible else None
-        self._known = before
-        match found:
-            case Interval():
-                return Sizes(None, lengths, found)
-            case Array():
-                return Arrays(lengths, found.dims)
-            case Sizes():
-                return Shapes(lengths, as_dims(found))
-            case _:
+                return Shapes.of([])
+            of_leaf = GRADIENT in self._known or WEIGHT in self._known
+            return Arrays.of([]) if of_leaf else Sizes.of([])
+        # One item after the other, if it is known how many there are.
+        one_by_one = first.name is None and len(lengths) == 1
+        rounds, items, certain = max(lengths) if one_by_one else 1, list[Value](), 0
+        before, blamed = self._known, len(self.blamed)
+        for place in range(rounds):
+            at = exactly(place) if one_by_one else Interval(0, max(lengths) - 1, whole=True)
+            self._known = {**before, **{name: self.at(x, at) for name, x in lists.items()}}
+            holds = [self.value(condition) for condition in generator.ifs]
+            rest = [self.under(condition, holds=True) for condition in generator.ifs]
+            if None not in rest:
+                self._known = next(filter(None, reversed(rest)), self._known)
+                items.append(self.value(element))
+                certain += all(held is True for held in holds)
+            if len(self.blamed) > blamed:  # other items would mostly have the same mistake
+                self._known = before
                 return None
+        self._known = before
+        found = listed(items) if items else None
+        if found is None or (one_by_one and certain == len(items)):
+            return found
+        most = len(items) if one_by_one else max(lengths)
+        if generator.ifs:
+            return replace(found, items=None, lengths=frozenset(range(certain, most + 1)))
+        return replace(found, items=None, lengths=lengths, name=first.name)
 
-    def loop(self, over: ast.expr) -> tuple[frozenset[int], Interval | None]:
-        """Return how many items a comprehension may make, and what its variable is."""
-        if isinstance(over, ast.Call):
-            end = self.value(over.args[0])
-            if not isinstance(end, Interval):
-                return frozenset(), None
-            if not end.whole or end.high > MOST_AXES:
-                message = f"`range(n)` needs an integer n <= {MOST_AXES}"
-                if end.whole:
-                    message += ", but this may be larger; use `range(ndim)` for one item per axis"
-                self.wrong(over.args[0], message)
-                return frozenset(), None
-            ends = frozenset(range(max(0, int(end.low)), max(0, int(end.high)) + 1))
-            return ends, Interval(0, max(0, end.high - 1), whole=True)
-        sizes = self.value(over)
-        if not isinstance(sizes, Sizes):
-            return frozenset(), None
-        one = max(sizes.lengths) == 1 and sizes.items is not None
-        of_shape = isinstance(over, ast.Name) and over.id == SHAPE
-        name = sizes.any.name if one else AXIS if of_shape else None
-        return sizes.lengths, sizes.any._replace(name=name)
+    def at(self, items: List, place: Interval) -> Value:
+        """Return an item of a list that a comprehension iterates over."""
+        found: Any = items.any
+        if place.is_one and items.items is not None:
+            found = items.items[int(place.low)]
+        return Array(found) if isinstance(items, Shapes) else cast("Interval", found)
+
+    def loop(self, source: ast.expr) -> List | None:
+        """Return what a comprehension iterates over; None if that is not known."""
+        if not isinstance(source, ast.Call):
+            value = self.value(source)
+            return value if isinstance(value, Sizes | Shapes) else None
+        end = self.value(source.args[0])
+        if not isinstance(end, Interval):
+            return None
+        name = end.name if end.name in self.options or end.name in self.named else None
+        if not end.whole or (end.high > MOST_AXES and name is None):
+            message = f"`range(n)` needs an integer n <= {MOST_AXES}"
+            if end.whole:
+                message += ", but this may be larger; use `range(ndim)` for one item per axis"
+            self.wrong(source.args[0], message)
+            return None
+        if end.is_one:
+            return Sizes.of(exactly(place) for place in range(int(end.low)))
+        most = max(0, min(int(end.high), MOST_AXES))
+        place = Interval(0, max(0, most - 1), whole=True, name=name and index_of(name))
+        lengths = frozenset(range(max(0, min(int(end.low), most)), most + 1))
+        return Sizes(None, lengths, place, name)
 
 
 def _truth(value: Value) -> bool | None:

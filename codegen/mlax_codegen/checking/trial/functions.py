@@ -13,11 +13,11 @@ from mlax_codegen.checking.trial.intervals import (
 )
 from mlax_codegen.checking.trial.values import (
     ANY_ARRAY,
-    AXIS,
     SCALAR,
     Array,
     Arrays,
     Dims,
+    List,
     Shapes,
     Sizes,
     Value,
@@ -31,7 +31,6 @@ from mlax_codegen.checking.trial.values import (
     legend,
     limited,
     name_of,
-    of_axis,
 )
 from mlax_codegen.language import FUNCTIONS, TOTALS, is_of_numbers
 from mlax_codegen.reading.mistakes import either_of
@@ -53,6 +52,7 @@ class _Run(Protocol):
 
     def wrong(self, node: ast.AST, message: str) -> None: ...
     def wrong_here(self, node: ast.AST, message: str, cure: str = "") -> None: ...
+    def wrong_list(self, node: ast.AST, items: List, message: str, cure: str = "") -> None: ...
     def elementwise(self, node: ast.expr, values: Sequence[Value]) -> Value: ...
 
 
@@ -79,6 +79,8 @@ class Call:
             return self.extreme(max if name == "max" else min)
         if not (function.static or function.elementwise) and self.mistaken(name):
             return None
+        if name == "sum" and isinstance(self.given[0], Arrays):
+            return self.combined(self.given[0])
         match name:
             case "abs2" if isinstance(self.given[0], Interval):
                 value, wrong = arithmetic("*", self.given[0], self.given[0])
@@ -123,7 +125,7 @@ class Call:
                 row = dims_of(found["row"])
                 return ANY_ARRAY if row is None else Array((None,) * (len(row) + 1))
             case "least":
-                return self.least(self.given[0])
+                return self.combined(self.given[0])
             case "orthogonalize":
                 return self.orthogonalize(found)
             case "as_matrix":
@@ -226,10 +228,12 @@ class Call:
         return Interval(low, high, a.whole and b.whole, smaller)
 
     def number(self, name: str, sizes: Value) -> Value:
-        if not isinstance(sizes, Sizes):
+        if not isinstance(sizes, Sizes | Shapes):
             return SIZE
         if name == "len":
-            return Interval(min(sizes.lengths), max(sizes.lengths), whole=True)
+            return Interval(min(sizes.lengths), max(sizes.lengths), whole=True, name=sizes.name)
+        if isinstance(sizes, Sizes) and not sizes.any.whole:
+            self.wrong("product takes a tuple of integers")
         return exactly(1) if max(sizes.lengths) == 0 else SIZE
 
     def two_axes(self, shape: Value, shortest: Value) -> Value:
@@ -247,9 +251,11 @@ class Call:
             return None
         [axes] = shape.lengths
         if name == "vectors":
-            return Shapes(frozenset([max(1, axes)]), (AXIS,) if axes else ())
+            return (
+                Shapes.of((length,) for length in as_dims(shape) or ()) if axes else Shapes.of([()])
+            )
         if name == "matrices":
-            return Shapes(frozenset([axes]), (self.length(AXIS),) * 2)
+            return Shapes.of((self.length(length),) * 2 for length in as_dims(shape) or ())
         axis = self.axis("axis", found["axis"], axes)
         if axis is None or shape.items is None:
             return Sizes(None, frozenset([max(0, axes - 1)]), shape.any)
@@ -303,7 +309,7 @@ class Call:
         if dims is None:
             return ANY_ARRAY
         one = self.axis("axis", found["axis"], len(dims))
-        return Array((self.length(AXIS if one is None else dims[one]),) * 2)
+        return Array((None if one is None else self.length(dims[one]),) * 2)
 
     def as_vector(self, dims: Dims) -> Value:
         if not dims:
@@ -324,13 +330,17 @@ class Call:
         length = vector[0] if vector is not None and len(vector) == 1 else None
         return Array(tuple(length if i == one else "1" for i in range(axes)))
 
-    def least(self, arrays: Value) -> Value:
+    def combined(self, arrays: Value) -> Value:
+        """Return what an operation element by element makes of a list of arrays."""
         if not isinstance(arrays, Arrays):
             return ANY_ARRAY
         if 0 in arrays.lengths:
-            message = "least needs at least one array, but there may be none"
-            self.wrong_here(message, "write range(max(1, ndim))")
-        return Array(arrays.item)
+            message = f"{self.name} needs at least one array, but there may be none"
+            cure = (
+                "write range(max(1, ndim))" if arrays.name is None else "test that with `if` first"
+            )
+            self.run.wrong_list(self.node, arrays, message, cure)
+        return self.run.elementwise(self.node, [*map(Array, arrays.items or [arrays.any])])
 
     def orthogonalize(self, found: Mapping[str, Value]) -> Value:
         dims = self.at_least(2, found["x"])
@@ -414,12 +424,6 @@ class Call:
             message = f"{what} must have the same shape, but these have {shapes}"
             self.wrong_here(message, legend(first, second))
 
-    def item(self, value: Value) -> Dims:
-        """Return the shape of an array, or of each array in a list."""
-        if not isinstance(value, Arrays):
-            return dims_of(value)
-        return of_axis(value.item, 0) if self.run.axes == 1 else value.item
-
     def every(self, k: Value, new: Value, old: Value) -> Value:
         if isinstance(k, Interval) and not (k.whole and k.low >= 1):
             self.run.wrong(
@@ -427,7 +431,11 @@ class Call:
                 "k of every must be an integer of at least 1; "
                 'for a hyperparameter, write bounds = "1 <= x"',
             )
-        self.same_shape("new and old of every", self.item(new), self.item(old))
+        pairs = [(dims_of(new), dims_of(old))]
+        if isinstance(new, Arrays) and isinstance(old, Arrays):
+            pairs = [*zip(new.items or [new.any], old.items or [old.any], strict=False)]
+        for first, second in pairs:
+            self.same_shape("new and old of every", first, second)
         found = join(new, old)
         return SCALAR if isinstance(found, Interval) else found
 

@@ -4,7 +4,16 @@ import ast
 from collections.abc import Mapping, Sequence
 
 from mlax_codegen.checking.options import Configuration, literal, names_of, options_in
-from mlax_codegen.checking.trial.values import Dims, Value, count, join, shape_of
+from mlax_codegen.checking.trial.values import (
+    Dims,
+    List,
+    Sizes,
+    Value,
+    count,
+    given,
+    join,
+    shape_of,
+)
 from mlax_codegen.language import SHAPE
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import Code
@@ -42,6 +51,8 @@ class Run:
             h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"
         }
         self.options: set[str] = {SHAPE, *(h.name for h in spec.hyperparameters)}  # or of shapes
+        lists = [given(h) for h in spec.hyperparameters if h.kind == "list"]
+        self.named: set[str] = {x.name for x in lists if isinstance(x, Sizes) and x.name}
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in spec.slots}
         self.undecided: dict[str, tuple[str, ...]] = {}
         self.blamed: set[ast.AST] = set()
@@ -58,6 +69,13 @@ class Run:
     def wrong_here(self, node: ast.AST, message: str, cure: str = "") -> None:
         """Record a mistake that occurs only with some leaves and options, and say which."""
         self.wrong(node, f"{message}, {self.where}{f'; {cure}' if cure else ''}")
+
+    def wrong_list(self, node: ast.AST, items: List, message: str, cure: str = "") -> None:
+        """Record a mistake with a list; if hyperparameters say how long it is, it occurs with all leaves."""
+        if items.name is None:
+            self.wrong_here(node, message, cure)
+        else:
+            self.wrong(node, f"{message}; {cure}" if cure else message)
 
     @property
     def where(self) -> str:

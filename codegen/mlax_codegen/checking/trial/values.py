@@ -6,20 +6,22 @@ long the axes are.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
-from mlax_codegen.checking.trial.intervals import SIZE, Interval, hull
+from mlax_codegen.checking.trial.intervals import SIZE, Interval, hull, within_bounds
+from mlax_codegen.reading.hyperparameters import Hyperparameter
+from mlax_codegen.reading.mistakes import either_of
 
 __all__ = [
     "ANY_ARRAY",
-    "AXIS",
     "SCALAR",
     "Array",
     "Arrays",
     "Dims",
+    "List",
     "Shapes",
     "Sizes",
     "Value",
@@ -29,13 +31,19 @@ __all__ = [
     "count",
     "dims_of",
     "dims_text",
+    "given",
+    "index_of",
     "join",
     "least",
     "legend",
     "limited",
+    "listed",
     "name_of",
-    "of_axis",
+    "number_of",
+    "part_of",
+    "same_length",
     "shape_of",
+    "together",
 ]
 
 Dims: TypeAlias = tuple[str | None, ...] | None
@@ -55,17 +63,19 @@ class Array:
 
 @dataclass(frozen=True)
 class Sizes:
-    """A tuple of integers: a shape, or numbers of axes.
+    """A tuple of numbers: a shape, numbers of axes, or a hyperparameter.
 
     Attributes:
-        items: What each integer may be; None if that is not known one by one.
-        lengths: How many integers there may be.
+        items: What each number may be; None if that is not known one by one.
+        lengths: How many numbers there may be.
         any: What any one of them may be.
+        name: What says how many there are, if a hyperparameter does: "n", "len(betas)".
     """
 
     items: tuple[Interval, ...] | None
     lengths: frozenset[int]
     any: Interval
+    name: str | None = None
 
     @classmethod
     def of(cls, items: Iterable[Interval]) -> "Sizes":
@@ -76,33 +86,130 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Shapes:
-    """A list of shapes, one for each axis; `item` is each of them."""
+    """A list of shapes, with the same attributes."""
 
+    items: tuple[Dims, ...] | None
     lengths: frozenset[int]
-    item: Dims
+    any: Dims
+    name: str | None = None
+
+    @classmethod
+    def of(cls, items: Iterable[Dims]) -> "Shapes":
+        """Return a list with given items."""
+        known = tuple(items)
+        return cls(known, frozenset([len(known)]), reduce(_either, known) if known else None)
 
 
 @dataclass(frozen=True)
-class Arrays:
-    """A list of arrays, one for each axis; `item` is the shape of each."""
-
-    lengths: frozenset[int]
-    item: Dims
+class Arrays(Shapes):
+    """A list of arrays: their shapes."""
 
 
-Value: TypeAlias = Interval | Array | Sizes | Shapes | Arrays | bool | None
+Value: TypeAlias = Interval | Array | Sizes | Shapes | bool | None
 """A value; True or False for a static condition that is decided; None if nothing is known."""
+
+List: TypeAlias = Sizes | Shapes
 
 SCALAR = Array(())
 ANY_ARRAY = Array(None)
-AXIS = "n"
-"""The length of the axis that a comprehension is at."""
 _LIMIT = " if <= "
+_LONGEST = 64  # a list of numbers is not supposed to be longer
 
 
 def count(number: int, one: str, more: str) -> str:
     """Return how many there are of something, in words: "no axes", "1 axis"."""
     return f"{number or 'no'} {one if number == 1 else more}"
+
+
+def number_of(items: List) -> str:
+    """Return how many items a list has, in words."""
+    fewest, *others = sorted(items.lengths)
+    few = either_of([fewest, *others]) if len(others) < 3 else f"{fewest} to {others[-1]}"
+    return items.name or few
+
+
+def same_length(first: List, second: List) -> bool:
+    """Whether a list has as many items as another, as far as that is known."""
+    if first.name is None and second.name is None:
+        return first.lengths <= second.lengths
+    return first.name == second.name
+
+
+def index_of(name: str) -> str:
+    """Return the name of a number that is an index of a list, by the name of the number of its items."""
+    return f"< {name}"
+
+
+def part_of(items: List, lower: int | None, upper: int | None) -> List:
+    """Return the part of a list from one index to another."""
+    part = slice(lower, upper)
+    if items.items is not None:
+        return _of(items, items.items[part])
+    lengths = {n: len(range(n)[part]) for n in items.lengths}
+    fewer = {length - n for n, length in lengths.items()}
+    return _resized(items, frozenset(lengths.values()), fewer.pop() if len(fewer) == 1 else None)
+
+
+def _resized(items: List, lengths: frozenset[int], more: int | None) -> List:
+    """Return a list with another number of items: so many more, if that is known."""
+    name = items.name
+    if name is not None and more is not None:
+        base, sign, number = name.rpartition(" + " if " + " in name else " - ")
+        more += int(f"{sign.strip()}{number}") if base else 0
+        base = base or name
+        name = f"{base} {'+' if more > 0 else '-'} {abs(more)}" if more else base
+    return replace(items, items=None, lengths=lengths, name=None if more is None else name)
+
+
+def listed(items: Sequence[Value]) -> List | None:
+    """Return a list of some items; None if it is not known of one of them what it is."""
+    numbers = [item for item in items if isinstance(item, Interval)]
+    sizes = [item for item in items if isinstance(item, Sizes)]
+    if len(numbers) == len(items):
+        return Sizes.of(numbers)
+    if len(sizes) == len(items):
+        return Shapes.of(map(as_dims, sizes))
+    if all(isinstance(item, Interval | Array) for item in items):
+        return Arrays.of(map(dims_of, items))
+    return None
+
+
+def together(parts: Sequence[List]) -> List:
+    """Return a list of the items of other lists. Beside arrays, numbers count as arrays."""
+    if any(isinstance(part, Arrays) for part in parts):
+        parts = [_as_arrays(part) if isinstance(part, Sizes) else part for part in parts]
+    return reduce(_followed_by, parts)
+
+
+def _as_arrays(numbers: Sizes) -> Arrays:
+    items = None if numbers.items is None else tuple[Dims, ...](() for _ in numbers.items)
+    return Arrays(items, numbers.lengths, (), numbers.name)
+
+
+def _of(like: List, items: object) -> List:
+    """Return a list of the same kind with these items."""
+    kind: Any = type(like)
+    return cast("List", kind.of(items))
+
+
+def _followed_by(first: List, second: List) -> List:
+    either = _one_of(first, second)
+    if either is None:
+        return first
+    if first.items is not None and second.items is not None:
+        return _of(either, (*first.items, *second.items))
+    named, other = (second, first) if first.name is None else (first, second)
+    more = None if other.name or len(other.lengths) > 1 else min(other.lengths)
+    lengths = frozenset(a + b for a in first.lengths for b in second.lengths)
+    return _resized(replace(either, name=named.name), lengths, more)
+
+
+def given(h: Hyperparameter) -> Value:
+    """Return what is known of a hyperparameter that is a number or a list of numbers."""
+    interval = within_bounds(h)
+    if h.kind != "list":
+        return interval
+    return Sizes(None, frozenset(range(1, _LONGEST + 1)), interval, f"len({h.name})")
 
 
 def dims_of(value: Value) -> Dims:
@@ -151,11 +258,8 @@ def legend(*shapes: Dims) -> str:
     """Return what a name of a length in some shapes stands for; "" if there are no names."""
     lengths = [length for dims in shapes for length in dims or () if length is not None]
     names = dict.fromkeys(length.partition(_LIMIT)[0] for length in lengths)
-    numbered = re.findall(rf"\b{AXIS}\d+\b", " ".join(names))
-    found = [f"{name} is the length of axis {name[1:]}" for name in numbered[:1]]
-    found += [f"{AXIS} that of each axis in turn"] if AXIS in names and found else []
-    found += [f"{AXIS} is the length of each axis in turn"] if AXIS in names and not found else []
-    return " and ".join(found)
+    numbered = re.findall(r"\bn\d+\b", " ".join(names))
+    return "".join(f"{name} is the length of axis {name[1:]}" for name in numbered[:1])
 
 
 def _length_text(length: str | None) -> str:
@@ -196,17 +300,7 @@ def limited(axis: str | None, longest: str) -> str:
     return f"{axis or '?'}{_LIMIT}{longest}"
 
 
-def of_axis(dims: Dims, axis: int) -> Dims:
-    """Return the shape of the item for one axis, in a list with an item for each axis."""
-    return None if dims is None else tuple(_at(length, axis) for length in dims)
-
-
-def _at(length: str | None, axis: int) -> str | None:
-    name, limit, longest = (length or "").partition(_LIMIT)
-    return f"{AXIS}{axis}{limit}{longest}" if name == AXIS else length
-
-
-def shape_of(value: Value) -> Dims | frozenset[int]:
+def shape_of(value: Value) -> Dims | tuple[Dims, ...] | frozenset[int]:
     """Return the part of a value that `join` would lose if it differed from the other's.
 
     Intervals are joined without a loss that matters: their hull is an interval.
@@ -216,10 +310,10 @@ def shape_of(value: Value) -> Dims | frozenset[int]:
             return dims_of(value)
         case Sizes(items=items) if items is not None:
             return as_dims(value)
+        case Arrays():
+            return value.any if value.items is None else value.items
         case Sizes() | Shapes():
             return value.lengths
-        case Arrays():
-            return value.item
         case _:
             return None
 
@@ -233,21 +327,25 @@ def join(first: Value, second: Value) -> Value:
             return hull(first, second)
         case ((Interval() | Array()), (Interval() | Array())):
             return Array(_either(dims_of(first), dims_of(second)))
-        case Sizes(), Sizes():
-            items = None
-            if (
-                first.items is not None
-                and second.items is not None
-                and first.lengths == second.lengths
-            ):
-                items = tuple(map(hull, first.items, second.items))
-            return Sizes(items, first.lengths | second.lengths, hull(first.any, second.any))
-        case Shapes(), Shapes():
-            return Shapes(first.lengths | second.lengths, _either(first.item, second.item))
-        case Arrays(), Arrays():
-            return Arrays(first.lengths | second.lengths, _either(first.item, second.item))
+        case ((Sizes() | Shapes()), (Sizes() | Shapes())):
+            return _one_of(first, second)
         case _:
             return None
+
+
+def _one_of(first: List, second: List) -> List | None:
+    lengths = first.lengths | second.lengths
+    name = first.name if first.name == second.name else None
+    numbers = sizes = None
+    if isinstance(first, Sizes) and isinstance(second, Sizes):
+        if first.items is not None and second.items is not None and len(lengths) == 1:
+            numbers = tuple(map(hull, first.items, second.items))
+        return Sizes(numbers, lengths, hull(first.any, second.any), name)
+    if isinstance(first, Sizes) or isinstance(second, Sizes) or type(first) is not type(second):
+        return None
+    if first.items is not None and second.items is not None and len(lengths) == 1:
+        sizes = tuple(map(_either, first.items, second.items))
+    return type(first)(sizes, lengths, _either(first.any, second.any), name)
 
 
 def _either(first: Dims, second: Dims) -> Dims:
