@@ -75,7 +75,7 @@ def test_what_all_optimizers_have_is_reserved() -> None:
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_every_name_of_a_module_is_from_the_spec_or_reserved(path: Path) -> None:
     spec = read_spec(path)
-    own = {spec.class_name, *spec.shapes}
+    own = {spec.class_name, *spec.shapes, *(x for d in spec.definitions for x in d.parameters)}
     for declared in (
         spec.hyperparameters,
         spec.arguments,
@@ -94,6 +94,7 @@ def test_every_name_of_a_module_is_from_the_spec_or_reserved(path: Path) -> None
     functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     assert len(functions) == len({*functions})
     leaves = {f"_{thing.name}" for thing in (*spec.phases, *spec.functions)}
+    leaves |= {f"_{each.name}" for each in spec.definitions}
     leaves |= {f"_new_{phase.name}" for phase in spec.phases if phase.unless}
     others = {name for name in {*functions} - leaves if name.startswith("_")}
     assert {name for name in others if not name.endswith(OF_SHAPES)} == {

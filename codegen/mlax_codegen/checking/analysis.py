@@ -10,6 +10,7 @@ from mlax_codegen.checking.decisive import decisive
 from mlax_codegen.checking.defaults import check_defaults
 from mlax_codegen.checking.eight_bits import nonnegative, not_int8
 from mlax_codegen.checking.flow import Flow
+from mlax_codegen.checking.inlining import calls_of, inlined
 from mlax_codegen.checking.liveness import check_use
 from mlax_codegen.checking.options import Configuration, condition_of
 from mlax_codegen.checking.plans import LeafPlan, plans_of_functions, plans_of_phases
@@ -88,16 +89,17 @@ def analyse(spec: Spec) -> Analysis:
         SpecError: With every mistake that was found.
     """
     document = spec.document
+    written, spec = spec, inlined(spec)
     # Each check relies on those before it: a branch can be walked only if its names are known, and
     # values can be tried only if their types are right. So it ends here if one has found
     # something, except where the next only needs to leave the lines out that have a mistake.
     flow = Flow(spec)
     flow.check()
-    _check_names(spec, flow)
+    _check_names(written, flow)
     check_use(spec)
     document.stop_on_mistakes()
     check_starts(spec)
-    _check_symbols(spec)
+    _check_symbols(written)
     facts = facts_of(spec, {name: kind.type for name, kind in flow.names.shapes.items()})
     branches = Branches(spec, facts)
     possible = branches.walk()
@@ -108,7 +110,7 @@ def analyse(spec: Spec) -> Analysis:
     document.stop_on_mistakes()
     check_complexness(spec)
     document.stop_on_mistakes()
-    return _conclude(spec, flow, branches, possible)
+    return _conclude(written, spec, flow, branches, possible)
 
 
 def _check_names(spec: Spec, flow: Flow) -> None:
@@ -120,6 +122,11 @@ def _check_names(spec: Spec, flow: Flow) -> None:
             hint = suggestion(name, known) or "; assign it, or remove it from [symbols]"
             message = f"no equation assigns {name!r}{hint}"
             document.at_key(("symbols", name), message)
+    called = {*calls_of(spec)}
+    for each in spec.definitions:
+        if each.name not in called:
+            message = f"no equation calls {each.name!r}; use it or remove it"
+            document.at_key(("define", each.name), message, consequence=True)
     tables: tuple[tuple[str, Iterable[str]], ...] = (
         ("hyperparameters", flow.names.hyperparameters),
         ("arguments", flow.names.arguments),
@@ -158,7 +165,7 @@ def _check_symbols(spec: Spec) -> None:
 
 
 def _conclude(
-    spec: Spec, flow: Flow, branches: Branches, possible: list[Configuration]
+    written: Spec, spec: Spec, flow: Flow, branches: Branches, possible: list[Configuration]
 ) -> Analysis:
     shape_names = {SHAPE, NDIM, *spec.shapes}
     in_step: list[ast.AST] = [statement for code in spec.blocks for statement in code.body]
@@ -173,6 +180,7 @@ def _conclude(
     ]
     of_lists = {node for code in [*spec.blocks, *functions] for node in code.of_lists}
     own = {part.id for node in everywhere for part in parts_of(node) if isinstance(part, ast.Name)}
+    own |= {parameter for each in spec.definitions for parameter in each.parameters}
     own |= {one.name for table in (spec.hyperparameters, spec.slots, spec.scalars) for one in table}
     rare = [ast.unparse(p.every.expression) for p in spec.phases if p.every]
     per_leaf = {
@@ -195,8 +203,8 @@ def _conclude(
         step_number=STEP_NUMBER in names_in(in_step),
         total_count=TOTAL_COUNT in names_in(in_step),
         arguments=frozenset({*flow.names.arguments} & {*names_in(in_step)}),
-        phases=plans_of_phases(spec, flow),
-        functions=plans_of_functions(spec, flow),
+        phases=plans_of_phases(written, flow),
+        functions=plans_of_functions(written, flow),
         sees_leaves=bool(branches.leaves),
         leaves_when=when(branches.leaves),
         retained=retained(spec),

@@ -8,7 +8,7 @@ from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
 from mlax_codegen.checking.types import TypeChecker, cure_of
 from mlax_codegen.language import FUNCTIONS, GRADIENT, RESULT, SKIP, TOTALS, UPDATE, Type
 from mlax_codegen.reading.declarations import NamedFunction
-from mlax_codegen.reading.equations import BlockCode, Code, ConditionCode, ExpressionCode
+from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode, ValueCode
 from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in, loops_of, names_in, parts_of
@@ -195,7 +195,7 @@ class Flow:
             )
             code.document.at_key(code.path, message)
 
-    def condition(self, code: ConditionCode, block: Block) -> None:
+    def condition(self, code: ValueCode, block: Block) -> None:
         """Check a condition under which a leaf, or all, stays as it was."""
         kind = TypeChecker(self.names, code, block, self.read).type_of(code.expression)
         if kind.type is Type.FLAG:

@@ -17,7 +17,7 @@ from mlax_codegen.language import (
     UPDATE,
     WEIGHT,
 )
-from mlax_codegen.reading.equations import BlockCode, ConditionCode, ExpressionCode
+from mlax_codegen.reading.equations import BlockCode, ExpressionCode, ValueCode
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in, names_in
 
@@ -38,7 +38,7 @@ class Rare:
     plan: "LeafPlan"
     every: ExpressionCode | None
     first: ExpressionCode | None
-    unless: ConditionCode | None
+    unless: ValueCode | None
 
 
 @dataclass(frozen=True)

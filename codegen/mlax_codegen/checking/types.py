@@ -114,7 +114,7 @@ class TypeChecker:
         if not any(kind.type is Type.CONDITION for kind in kinds):
             kinds = [self.static(part, kind) for part, kind in zip(parts, kinds, strict=True)]
             return UNKNOWN if UNKNOWN in kinds else kinds[0]
-        self.code.of_arrays.add(node)
+        self.code.remember("of_arrays", node)
         for part, kind in zip(parts, kinds, strict=True):
             if kind.type not in {Type.CONDITION, Type.FLAG, Type.UNKNOWN}:
                 what = f"this is {kind.words}, not a condition"
@@ -287,7 +287,7 @@ class TypeChecker:
         if self.block is Block.STATIC and name != "len":
             return self.wrong(node, "functions cannot be called here")
         if function is None:
-            return UNKNOWN
+            return self.wrong(node, f"{name!r} is a definition, which only equations can call")
         of_two = is_of_numbers(node)
         static = function.static or of_two
         if self.block is Block.SHAPES and not static:
@@ -309,7 +309,7 @@ class TypeChecker:
             for p, a in function.given(node)
         ]
         if name == "sum" and self.is_list(node.args[0]):
-            self.code.of_lists.add(node)
+            self.code.remember("of_lists", node)
             if len(stages) > 2:
                 self.wrong(node, "the sum of a list is element by element, and has no axis")
         return StagedType(max(stages), function.result)
@@ -421,7 +421,7 @@ class TypeChecker:
             self.static_number(bound, "a bound of a slice")
         kind = self.type_of(value)
         if kind.type in _ALLOWED[Type.LIST] and isinstance(index, ast.Slice):
-            self.code.of_lists.add(index)
+            self.code.remember("of_lists", index)
             return kind
         if kind.type is not Type.UNKNOWN and kind != StagedType(Stage.LEAF, Type.NUMBER):
             return self.wrong(value, f"a slice cuts an array, not {kind.words}")

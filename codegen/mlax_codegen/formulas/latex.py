@@ -9,7 +9,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlax_codegen.formulas.conditions import in_formula, negation
-from mlax_codegen.formulas.symbols import default_symbol, number, raised, with_index, words
+from mlax_codegen.formulas.symbols import (
+    called,
+    default_symbol,
+    number,
+    raised,
+    with_index,
+    words,
+)
 from mlax_codegen.language import (
     COUNT,
     FUNCTIONS,
@@ -27,7 +34,7 @@ from mlax_codegen.language import (
     Type,
     is_of_numbers,
 )
-from mlax_codegen.reading.declarations import Init
+from mlax_codegen.reading.declarations import Definition, Init
 from mlax_codegen.reading.equations import ExpressionCode
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import (
@@ -126,6 +133,9 @@ class Equations:
             h.name: h.symbol or default_symbol(h.name) for h in spec.hyperparameters
         }
         self.fixed |= {a.name: a.symbol or default_symbol(a.name) for a in spec.arguments}
+        self.definitions: Mapping[str, Definition] = {x.name: x for x in spec.definitions}
+        self.fixed |= {x.name: x.symbol or called(x.name) for x in spec.definitions}
+        self.parameters: Collection[str] = ()  # of the definition that is written
         self.fixed |= {name: spec.symbols.get(name, default_symbol(name)) for name in spec.shapes}
         self.fixed |= {STEP_NUMBER: "t", SHAPE: "n", NDIM: r"\operatorname{ndim}"}
         self.fixed |= {COUNT: r"\operatorname{count}"}
@@ -153,7 +163,15 @@ class Equations:
         }
 
     def placed(self) -> Iterator[Equation]:
-        """Yield the equations of a step."""
+        """Yield the equations of a step, after the definitions that they call."""
+        for each in self.spec.definitions:
+            self.parameters = each.parameters
+            given = ", ".join(map(default_symbol, each.parameters))
+            value = each.code.expression
+            sign = r"&\Leftrightarrow" if self.is_condition(value) else "&="
+            formula = f"{self.fixed[each.name]}({given}) {sign} {self.tex(value, 0)}"
+            yield Equation((), formula, each.name, value)
+        self.parameters = ()
         for name, code in self.spec.shapes.items():
             if name in self.sizes:  # as the spec writes it
                 right = ast.unparse(code.expression).replace("_", r"\_")
@@ -233,6 +251,8 @@ class Equations:
                 return name in self.conditions
             case ast.IfExp(body=body):
                 return self.is_condition(body)
+            case ast.Call(func=ast.Name(id=name)) if name in self.definitions:
+                return self.is_condition(self.definitions[name].code.expression)
             case ast.Call(func=ast.Name(id=name)):
                 return FUNCTIONS[name].result is Type.CONDITION
             case ast.UnaryOp(op=ast.Not()):
@@ -264,6 +284,8 @@ class Equations:
         return f"{raised(left, f'({axis})') if axis else left} {sign} {right}"
 
     def symbol(self, name: str, *, assigned: bool = False) -> str:
+        if name in self.parameters:
+            return default_symbol(name)
         if name in self.fixed:
             return self.fixed[name]
         if name in self.constant:
@@ -316,6 +338,9 @@ class Equations:
                 return self.cases(body, test, otherwise), _ATOM
             case ast.Compare(left=left, ops=[op], comparators=[right]):
                 return f"{self.tex(left)} {_COMPARE[type(op)]} {self.tex(right)}", 0
+            case ast.Call(func=ast.Name(id=name), args=arguments) if name in self.definitions:
+                given = [self.tex(argument, inline=True) for argument in arguments]
+                return f"{self.fixed[name]}({', '.join(given)})", _ATOM
             case ast.Call(func=ast.Name(id="every"), args=[k, new, old]):
                 first, second = self.tex(new, inline=True), self.tex(old, inline=True)
                 each = rf"\text{{every }} {self.tex(k)} \text{{ steps}}"

@@ -92,6 +92,7 @@ class _Options:
         """Return the names of what equations are for."""
         kept = {slot.name for slot in self.spec.slots} | {x.name for x in self.spec.scalars}
         kept |= {NEW_WEIGHT, RESULT, SKIP, *self.spec.shapes}
+        kept |= {each.name for each in self.spec.definitions}
         return kept & {line.equation.name for line in lines}
 
     def _others(self) -> Iterator[tuple[str, Value]]:
@@ -151,6 +152,18 @@ class _Options:
         live = {"result", *self.function.changes} if self.function else {*kept, UPDATE}
         for i, body in reversed([*enumerate(resolved)]):
             resolved[i] = _needed(body, live, kept)
+        definitions = [
+            replace(
+                x,
+                code=replace(x.code, expression=_resolved_expression(x.code.expression, settings)),
+            )
+            for x in self.spec.definitions
+        ]
+        for x in reversed([*definitions]):
+            if x.name in live:
+                live |= {*names_in([x.code.expression])}
+            else:
+                definitions.remove(x)
         for name, code in reversed([*shapes.items()]):
             if name in live:
                 live |= set(names_in([code.expression]))
@@ -175,6 +188,7 @@ class _Options:
                 )
                 for p in self.phases
             ),
+            definitions=tuple(definitions),
             shapes={} if self.function else shapes,
         )
         equations = Equations(spec, self.constant)
@@ -255,6 +269,7 @@ def _asked(spec: Spec, phases: Iterable[Phase]) -> Iterator[str]:
     """Yield the names that the tests of some equations read."""
     codes = [code for phase in phases for code in phase.blocks]
     values = [shape.expression for shape in spec.shapes.values()]
+    values += [each.code.expression for each in spec.definitions]
     for node in [*values, *(statement for code in codes for statement in code.body)]:
         parts = [part for part in parts_of(node) if isinstance(part, ast.If | ast.IfExp)]
         yield from names_in(part.test for part in parts)

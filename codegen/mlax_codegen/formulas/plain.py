@@ -32,7 +32,7 @@ _FONTS = frozenset(
     ["text", "operatorname", "boldsymbol", "bm"]
     + [f"math{font}" for font in ("bb", "bf", "cal", "frak", "it", "rm", "scr", "sf", "tt")]
 )
-_OPERATORS = frozenset(["exp", "inf", "log", "max", "min", "sup", "tanh"])
+_OPERATORS = frozenset(["cos", "exp", "inf", "log", "max", "min", "sin", "sup", "tanh"])
 _SPACES = {r"\,": " ", r"\:": " ", r"\;": " ", r"\ ": " ", r"\!": ""}
 # What ends a product: a fraction before it, or at the end of all, needs no brackets.
 _ENDS = frozenset(

@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["default_symbol", "number", "raised", "with_index", "words"]
+__all__ = ["called", "default_symbol", "number", "raised", "with_index", "words"]
 
 _INDEX = re.compile(r"(?<!\\)_(\{(?:[^{}]|\{[^{}]*\})*\}|\\[A-Za-z]+(?:\{[^{}]*\})?|.)")
 _GREEK = frozenset(
@@ -31,6 +31,12 @@ def default_symbol(name: str) -> str:
     if not index:
         return symbol
     return f"{symbol}_{index}" if len(index) == 1 else f"{symbol}_{{{index}}}"
+
+
+def called(name: str) -> str:
+    """Return the name of a function."""
+    escaped = name.replace("_", r"\_")
+    return rf"\operatorname{{{escaped}}}"
 
 
 def words(text: str) -> str:

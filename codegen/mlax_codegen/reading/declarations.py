@@ -5,15 +5,15 @@ import re
 import sys
 from dataclasses import dataclass, field, replace
 
-from mlax_codegen.language import OF_SHAPES, RESERVED
+from mlax_codegen.language import FUNCTIONS, OF_SHAPES, RESERVED, TOTALS
 from mlax_codegen.reading.document import Document
 from mlax_codegen.reading.equations import (
     BlockCode,
-    ConditionCode,
     ExpressionCode,
+    ValueCode,
     read_block,
-    read_condition,
     read_expression,
+    read_value,
 )
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.keys import KEYS
@@ -22,7 +22,7 @@ from mlax_codegen.reading.positions import KeyPath
 from mlax_codegen.reading.tables import Table, check_identifier, kind_of, number_text
 from mlax_codegen.reading.trees import parts_of
 
-__all__ = ["Argument", "Declarations", "Init", "NamedFunction", "Scalar", "Slot"]
+__all__ = ["Argument", "Declarations", "Definition", "Init", "NamedFunction", "Scalar", "Slot"]
 
 _SLOT_INITS = ("zeros", "copy", "gradient", "identity")
 _KEY_INIT = re.compile(r"key\((\w+)\)", re.ASCII)
@@ -103,6 +103,17 @@ class Argument:
 
 
 @dataclass(frozen=True)
+class Definition:
+    """An equation that others call by a name."""
+
+    name: str
+    doc: str
+    parameters: tuple[str, ...]
+    code: ValueCode
+    symbol: str | None = None
+
+
+@dataclass(frozen=True)
 class NamedFunction:
     """Another function of the state and the weights.
 
@@ -157,10 +168,10 @@ class Declarations:
         text = table.text(key, default="")
         return read_expression(self.document, (*table.path, key), text) if text else None
 
-    def condition(self, table: Table, key: str) -> ConditionCode | None:
+    def condition(self, table: Table, key: str) -> ValueCode | None:
         """Read a condition that is computed in a step; optional."""
         text = table.text(key, default="")
-        return read_condition(self.document, (*table.path, key), text) if text else None
+        return read_value(self.document, (*table.path, key), text) if text else None
 
     def each(self, table: Table) -> ExpressionCode | None:
         """Read the number of arrays of a slot as a list of shapes: one for each number of a list, or so many."""
@@ -342,6 +353,57 @@ class Declarations:
         symbol = table.symbol("symbol")
         doc = table.sentence("doc")
         return None if doc is None else Argument(name, doc, symbol, bool(like), when)
+
+    def definition(self, name: str) -> Definition | None:
+        """Read an equation that others call."""
+        path = ("define", name)
+        self.declare(path, "definition")
+        example = "a definition must be a table, such as [define.cosine]"
+        table = self.table(path, "define", example)
+        if table is None:
+            return None
+        mistakes = len(self.document.mistakes)
+        symbol = table.symbol("symbol")
+        doc = table.sentence("doc")
+        parameters = table.texts("parameters")
+        for index, each in enumerate(parameters):
+            place = (*path, "parameters", index)
+            check_identifier(self.document, place, each, what="parameter", reserved=RESERVED)
+            if each in (*parameters[:index], *self.hyperparameters):
+                what = "a hyperparameter" if each in self.hyperparameters else "a parameter"
+                self.document.at_value(place, f"{each!r} is already {what}; choose another name")
+        text = table.text("equation")
+        if doc is None or text is None:
+            return None
+        code = read_value(self.document, (*path, "equation"), text)
+        self.check_definition(code, parameters)
+        is_right = len(self.document.mistakes) == mistakes
+        self.document.definitions[name] = parameters if is_right else None
+        return Definition(name, doc, parameters, code, symbol)
+
+    def check_definition(self, code: ValueCode, parameters: tuple[str, ...]) -> None:
+        """Check what a definition reads, and that it reads all of its parameters."""
+        mistakes = len(self.document.mistakes)
+        parts = [part for part in ast.walk(code.expression) if isinstance(part, ast.Name)]
+        called = {part.func for part in ast.walk(code.expression) if isinstance(part, ast.Call)}
+        loops = {part.id for part in parts if isinstance(part.ctx, ast.Store)}
+        for part in parts:
+            h = self.hyperparameters.get(part.id)
+            if part in called:
+                if part.id in TOTALS or (part.id in FUNCTIONS and FUNCTIONS[part.id].count):
+                    message = f"{part.id} depends on more than its arguments; call it outside of the definition"
+                    code.note(part, message)
+            elif part.id not in {*parameters, *loops} and (h is None or h.schedulable):
+                known = [*parameters, *self.hyperparameters]
+                cure = suggestion(part.id, known) or "; make it a parameter"
+                what = "its parameters and hyperparameters that are not schedulable"
+                code.note(part, f"a definition can read only {what}, not {part.id!r}{cure}")
+        if self.document.mistakes[mistakes:]:
+            return
+        for index, each in enumerate(parameters):
+            if each not in {part.id for part in parts}:
+                place = (*code.path[:-1], "parameters", index)
+                self.document.at_value(place, f"the equation does not read {each!r}; remove this")
 
     def shape(self, table: Table, name: str) -> tuple[str, ExpressionCode] | None:
         """Read a static value, computed from shapes."""

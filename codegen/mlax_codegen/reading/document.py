@@ -32,6 +32,9 @@ class Document:
         self.text = text
         self.data = data
         self.places = places
+        self.definitions: dict[
+            str, tuple[str, ...] | None
+        ] = {}  # the parameters, if they are right
         self.mistakes: list[Mistake] = []
         self.settled: set[int] = set()
 

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from mlax_codegen.language import FUNCTIONS, OTHER, Function
 from mlax_codegen.reading.document import Document
@@ -17,11 +18,12 @@ from mlax_codegen.reading.trees import SIGNS, in_short, loops_of, parts_of
 __all__ = [
     "BlockCode",
     "Code",
-    "ConditionCode",
     "ExpressionCode",
+    "Origin",
+    "ValueCode",
     "read_block",
-    "read_condition",
     "read_expression",
+    "read_value",
 ]
 
 _LONGEST = 10_000  # characters of one block
@@ -84,6 +86,8 @@ class Code:
         of_arrays: Each `and`, `or` and `not` of conditions of arrays, once the types are checked.
         of_lists: Each `sum` and each slice of a list of arrays, likewise.
         products: Each call of `matmul` that the text has as `a @ b`.
+        origins: Where the parts of the syntax tree come from, if definitions are inlined in it.
+        noted: Mistakes that are recorded, of a definition.
     """
 
     document: Document
@@ -93,9 +97,29 @@ class Code:
     of_arrays: set[ast.expr] = field(default_factory=set[ast.expr], init=False)
     of_lists: set[ast.expr] = field(default_factory=set[ast.expr], init=False)
     products: list[ast.Call] = field(default_factory=list[ast.Call], init=False)
+    origins: "dict[ast.AST, Origin]" = field(
+        default_factory=dict["ast.AST", "Origin"], init=False, compare=False
+    )
+
+    noted: set[tuple[str, ast.AST]] = field(
+        default_factory=set[tuple[str, ast.AST]], init=False, compare=False
+    )
+
+    def remember(self, what: Literal["of_arrays", "of_lists"], node: ast.expr) -> None:
+        """Remember that a node is `of_arrays` or `of_lists`, here and where it comes from."""
+        places = [(self, node)]
+        if (origin := self.origins.get(node)) and isinstance(origin.node, ast.expr):
+            places.append((origin.code, origin.node))
+        for code, place in places:
+            (code.of_arrays if what == "of_arrays" else code.of_lists).add(place)
 
     def note(self, node: ast.expr | ast.stmt, message: str, *, consequence: bool = False) -> None:
-        """Record a mistake at a node."""
+        """Record a mistake at a node; one in a definition, once, with the first call that has it."""
+        if (origin := self.origins.get(node)) and origin.call:
+            if (message, origin.node) not in origin.code.noted:
+                origin.code.noted.add((message, origin.node))
+                origin.code.note(origin.node, f"{message} (in `{origin.call}`)")
+            return
         start, end = self.offset(node.lineno, node.col_offset), len(self.text)
         if node.end_lineno is not None and node.end_col_offset is not None:
             end = self.offset(node.end_lineno, node.end_col_offset)
@@ -110,6 +134,20 @@ class Code:
         """Return the offset of a position from `ast`; code outside of comments is ASCII."""
         lines = self.text.split("\n")
         return sum(len(previous) + 1 for previous in lines[: line - 1]) + column
+
+
+class Origin(NamedTuple):
+    """Where a part of a syntax tree comes from.
+
+    Attributes:
+        code: The string that has it.
+        node: The part of its tree.
+        call: If that is a definition, the call of it; otherwise "".
+    """
+
+    code: Code
+    node: ast.expr | ast.stmt
+    call: str
 
 
 @dataclass
@@ -130,8 +168,8 @@ class ExpressionCode(Code):
 
 
 @dataclass
-class ConditionCode(ExpressionCode, BlockCode):
-    """A condition that is computed in a step, and the equation that gives it the name of its key."""
+class ValueCode(ExpressionCode, BlockCode):
+    """A value that a step computes, and the equation that gives it the name of its key."""
 
 
 def read_block(document: Document, path: KeyPath, text: str) -> BlockCode:
@@ -163,10 +201,10 @@ def read_expression(document: Document, path: KeyPath, text: str) -> ExpressionC
     return code
 
 
-def read_condition(document: Document, path: KeyPath, text: str) -> ConditionCode:
-    """Read a condition that is computed in a step."""
+def read_value(document: Document, path: KeyPath, text: str) -> ValueCode:
+    """Read a value that a step computes."""
     value = read_expression(document, path, text).expression
-    code = ConditionCode(document, path, text, expression=value)
+    code = ValueCode(document, path, text, expression=value)
     name = ast.copy_location(ast.Name(str(path[-1]), ast.Store()), value)
     code.body = [ast.copy_location(ast.Assign([name], value), value)]
     return code
@@ -355,8 +393,16 @@ def _check_call(code: Code, node: ast.Call, name: str) -> None:
     if name in _LOOPS:
         code.note(node, f"use {name} only in a comprehension: {_LOOPS[name]}")
         return
+    if name in code.document.definitions:
+        parameters = code.document.definitions[name]
+        if parameters and (node.keywords or len(node.args) != len(parameters)):
+            code.note(node, f"write {name}({', '.join(parameters)}), as it is defined")
+        for argument in node.args:
+            _check_expression(code, argument)
+        return
     if name not in FUNCTIONS:
-        hint = suggestion(name, FUNCTIONS) or "; docs/specs.md lists the functions"
+        known = [*FUNCTIONS, *code.document.definitions]
+        hint = suggestion(name, known) or "; docs/specs.md lists the functions"
         code.note(node.func, f"unknown function {name!r}{hint}")
         return
     function = FUNCTIONS[name]

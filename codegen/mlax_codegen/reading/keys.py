@@ -75,6 +75,16 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             "string", "The message to the user if it does not hold.", required=True, longest=90
         ),
     },
+    "define": {
+        "parameters": Key("strings", "The names that the equation computes with.", required=True),
+        "equation": Key(
+            "string",
+            "What a call of it is: an expression of the parameters and of hyperparameters that are not schedulable.",
+            required=True,
+        ),
+        "symbol": _SYMBOL,
+        "doc": replace(_DOC, longest=90),
+    },
     "arguments": {
         "like": Key(
             "string",
@@ -185,6 +195,7 @@ TABLES: Mapping[str, str] = {
     "hyperparameters": "The options that the user sets.",
     "symbols": "LaTeX symbols for names that equations assign.",
     "require": "Conditions that the hyperparameters must meet.",
+    "define": "Functions of the spec's own, for equations that it has several times.",
     "arguments": "What a step takes by keyword: numbers, such as the loss, or trees like the weights.",
     "scalars": "Scalars in the state.",
     "shapes": "Static values, computed from a leaf's `shape` and `ndim`.",

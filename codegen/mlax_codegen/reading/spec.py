@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from mlax_codegen.language import OF_PHASES, OF_SHAPES, RESERVED, TOTALS
-from mlax_codegen.reading.declarations import Argument, Declarations, NamedFunction, Scalar, Slot
+from mlax_codegen.reading.declarations import (
+    Argument,
+    Declarations,
+    Definition,
+    NamedFunction,
+    Scalar,
+    Slot,
+)
 from mlax_codegen.reading.document import Document, read_document
 from mlax_codegen.reading.equations import (
     BlockCode,
-    ConditionCode,
     ExpressionCode,
+    ValueCode,
     read_block,
     read_expression,
 )
@@ -61,8 +68,8 @@ class Phase:
     leaf: BlockCode
     every: ExpressionCode | None = None
     first: ExpressionCode | None = None
-    unless: ConditionCode | None = None
-    skip: ConditionCode | None = None
+    unless: ValueCode | None = None
+    skip: ValueCode | None = None
     hands_on: tuple[str, ...] = ()
 
     @property
@@ -92,6 +99,7 @@ class Spec:
     hyperparameters: tuple[Hyperparameter, ...]
     symbols: dict[str, str]
     requirements: tuple[Requirement, ...]
+    definitions: tuple[Definition, ...]
     arguments: tuple[Argument, ...]
     scalars: tuple[Scalar, ...]
     shapes: dict[str, ExpressionCode]
@@ -178,6 +186,7 @@ def read_spec(path: Path) -> Spec:
         hyperparameters,
         symbols,
         _kept(_read_requirement(document, i) for i in range(top.count("require"))),
+        _kept(map(declared.definition, top.subtable("define").names())),
         _kept(map(declared.argument, top.subtable("arguments").names())),
         _kept(map(declared.scalar, top.subtable("scalars").names())),
         dict(_kept(declared.shape(shapes, key) for key in shapes.names())),

@@ -1,13 +1,13 @@
 """The annotations of leaf functions: what slots, weights and scalars are under some options."""
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.language import STEP_NUMBER, TOTAL_COUNT, is_of_numbers
 from mlax_codegen.reading.spec import Spec
 
-__all__ = ["Annotations"]
+__all__ = ["Annotations", "in_order"]
 
 _ARRAY, _FLOAT, _NONE = "Array", "float", "None"
 
@@ -26,6 +26,26 @@ class Annotations:
         required = analysis.reads_weights and analysis.weights_when is None
         self.weights = _ARRAY if required else f"{_ARRAY} | {_NONE}"
         self.scalars: _Scalars = _Scalars(spec, analysis)
+        # What each definition is given, by the calls of it.
+        self.parameters: dict[str, dict[str, set[str]]] = {
+            each.name: {name: set[str]() for name in each.parameters} for each in spec.definitions
+        }
+        codes = [*spec.blocks, *(function.leaf for function in spec.functions)]
+        self.calls([statement for code in codes for statement in code.body], {})
+        for each in reversed(spec.definitions):
+            self.calls([each.code.expression], self.parameters[each.name])
+
+    def calls(self, nodes: Sequence[ast.AST], types: "Types") -> None:
+        """Remember what definitions are given."""
+        known = {**self.scalars.types, **types}
+        for call in (part for node in nodes for part in ast.walk(node)):
+            match call:
+                case ast.Call(func=ast.Name(id=name), args=arguments) if name in self.parameters:
+                    pairs = zip(self.parameters[name].values(), arguments, strict=True)
+                    for kinds, argument in pairs:
+                        kinds.update(self.scalars.of(argument, known) - {_NONE})
+                case _:
+                    pass
 
     def slot(self, name: str) -> str:
         """Return what a leaf function is given for a slot."""
@@ -42,8 +62,12 @@ class Annotations:
 
     def other(self, name: str) -> str:
         """Return what a leaf function is given for an argument of the step, or for what is computed once a step."""
-        found = self.scalars.types.get(name, {_ARRAY})
-        return " | ".join(kind for kind in (_ARRAY, _FLOAT, _NONE) if kind in found)
+        return in_order(self.scalars.types.get(name, {_ARRAY}))
+
+
+def in_order(kinds: Collection[str]) -> str:
+    """Return the annotation of what may be of several kinds."""
+    return " | ".join(kind for kind in (_ARRAY, _FLOAT, _NONE) if kind in kinds)
 
 
 Types = Mapping[str, set[str]]

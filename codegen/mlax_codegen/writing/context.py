@@ -335,7 +335,7 @@ class Module:
     @property
     def leaf_functions(self) -> list[list[str]]:
         phases = self.analysis.phases
-        found: list[list[str]] = []
+        found = [self.equations.definition(each) for each in self.spec.definitions]
         for plan in phases:
             rare = [part.plan for part in plan.parts if isinstance(part, Rare)]
             found += [self.equations.leaf_function(each, "rare") for each in rare]

@@ -222,7 +222,8 @@ def _symbols(spec: Spec) -> str:
 
     Hyperparameters have their symbols in their own docstrings.
     """
-    given = [(argument.name, argument.symbol) for argument in spec.arguments]
+    given = [(each.name, each.symbol) for each in spec.definitions]
+    given += [(argument.name, argument.symbol) for argument in spec.arguments]
     given += [(scalar.name, scalar.symbol) for scalar in spec.scalars]
     given += [(slot.name, slot.symbol) for slot in spec.slots]
     symbols = {**spec.symbols, **{name: symbol for name, symbol in given if symbol}}

@@ -186,6 +186,8 @@ class Expressions:
     def arguments(self, func: ast.expr, arguments: Sequence[ast.expr]) -> list[Doc]:
         """Return the arguments of a call; of a function of the language, also what it is handed besides."""
         given: list[Doc] = [self.top(argument) for argument in arguments]
+        if isinstance(func, ast.Name) and (held := self.names.get(f"{func.id}/h")):
+            given.insert(0, held)
         function = FUNCTIONS.get(func.id) if isinstance(func, ast.Name) else None
         count = self.names.get(function.count) if function is not None else None
         if function is not None and count is not None:

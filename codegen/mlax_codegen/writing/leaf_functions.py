@@ -18,10 +18,11 @@ from mlax_codegen.language import (
     UPDATE,
     WEIGHT,
 )
-from mlax_codegen.reading.equations import ConditionCode
+from mlax_codegen.reading.declarations import Definition
+from mlax_codegen.reading.equations import ValueCode
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import names_in
-from mlax_codegen.writing.annotations import Annotations
+from mlax_codegen.writing.annotations import Annotations, in_order
 from mlax_codegen.writing.expressions import expression_text
 from mlax_codegen.writing.guards import guarded
 from mlax_codegen.writing.logic import SUM_OF_LIST, with_operators
@@ -47,13 +48,34 @@ class Equations:
         self.h: str = analysis.held_as
         fixed = {h.name: f"{self.h}.{h.name}" for h in spec.hyperparameters if not h.schedulable}
         plain = {"max/2": "max", "min/2": "min", SUM_OF_LIST: "sum"}
-        self.names: Mapping[str, str] = {**calls, **plain, **fixed}
+        self.names: dict[str, str] = {**calls, **plain, **fixed}
+        self.names |= {each.name: f"_{each.name}" for each in spec.definitions}
+        with_h = {*fixed}  # hyperparameters, and definitions that are given them
+        for each in spec.definitions:
+            with_h |= {each.name} if with_h & {*names_in([each.code.expression])} else set()
+        self.names |= {f"{each.name}/h": self.h for each in spec.definitions if each.name in with_h}
         self.shapes: ShapeFunctions = ShapeFunctions(spec, analysis, self.names)
         self.drawn: frozenset[str] = frozenset(s for plan in analysis.phases for s in plan.scalars)
         # What the state holds, as a step reads it. A key is folded with the step first.
         held = [h.name for h in spec.hyperparameters if h.schedulable]
         held += [scalar.name for scalar in spec.scalars if not scalar.is_key]
         self.held: Mapping[str, str] = {name: f"state.{name}" for name in held}
+
+    def definition(self, definition: Definition) -> list[str]:
+        """Return the function that computes a definition."""
+        types = self.annotations.parameters[definition.name]
+        given = (
+            [f"{self.h}: {self.spec.class_name}"] if f"{definition.name}/h" in self.names else []
+        )
+        given += [f"{name}: {in_order(kinds)}" for name, kinds in types.items()]
+        text = guarded(with_operators(definition.code))
+        value = expression_text(text, ast.parse(text, mode="eval").body, self.names)
+        result = in_order(self.annotations.scalars.of(definition.code.expression, types))
+        return [
+            f"def _{definition.name}({', '.join(given)}) -> {result}:",
+            f'    """{definition.doc}"""',
+            f"    return {value}",
+        ]
 
     def leaf_function(self, plan: LeafPlan, kind: str, *, of_step: bool = True) -> list[str]:
         """Return the function of one leaf.
@@ -137,7 +159,7 @@ class Equations:
             new = f"unless({self._condition(rare.unless, names)}, {new}, {old})"
         return f"{', '.join(results)} = {new}"
 
-    def _condition(self, code: ConditionCode, names: Mapping[str, str]) -> str:
+    def _condition(self, code: ValueCode, names: Mapping[str, str]) -> str:
         text = guarded(with_operators(code))
         return expression_text(text, ast.parse(text, mode="eval").body, names)
 

@@ -5,12 +5,13 @@ Of a leaf with two axes or more, both second moments are kept as their means alo
 axes. The defaults are those of the paper's code.
 
 ```text
+ρ(rows, columns) = (√rows / √(mean(rows over axis -2))) √columns
 factored ⇔ ndim > 1
 sₜ = |gₜ|² + ε₁
 if factored:
     Rₜ = β₂ Rₜ₋₁ + (1 - β₂) mean(sₜ over axis -1)
     Cₜ = β₂ Cₜ₋₁ + (1 - β₂) mean(sₜ over axis -2)
-    rₜ = (√Rₜ / √(mean(Rₜ over axis -2))) √Cₜ
+    rₜ = ρ(Rₜ, Cₜ)
 otherwise:
     Vₜ = β₂ Vₜ₋₁ + (1 - β₂) sₜ
     rₜ = √Vₜ
@@ -22,12 +23,11 @@ if factored:
     fₜ = |uₜ - mₜ|² + ε₂
     R̂ₜ = β₃ R̂ₜ₋₁ + (1 - β₃) mean(fₜ over axis -1)
     Ĉₜ = β₃ Ĉₜ₋₁ + (1 - β₃) mean(fₜ over axis -2)
-    r̂ₜ = (√R̂ₜ / √(mean(R̂ₜ over axis -2))) √Ĉₜ
-    pₜ ← mₜ / r̂ₜ
+    pₜ ← mₜ / ρ(R̂ₜ, Ĉₜ)
 wₜ = wₜ₋₁ - η (pₜ + λ wₜ₋₁)
 ```
 
-In the code: root = r, far_root = r̂, far = f, direction = p, row = R, column = C, far_row = R̂,
+In the code: root = r, far = f, direction = p, root_of = ρ, row = R, column = C, far_row = R̂,
 far_column = Ĉ.
 
 References:
@@ -256,6 +256,11 @@ def _init(h: CAME, weights: Weights) -> State[Weights]:
     return state
 
 
+def _root_of(rows: Array, columns: Array) -> Array:
+    """The root of a matrix whose means along its last two axes are these, if it is of rank 1."""
+    return sqrt(rows) / sqrt(mean(rows, over=-2)) * sqrt(columns)
+
+
 def _leaf(
     h: CAME,
     g: Array,
@@ -289,7 +294,7 @@ def _leaf(
         assert isinstance(column, Array)
         row = h.b2 * row + (1 - h.b2) * mean(s, over=-1)
         column = h.b2 * column + (1 - h.b2) * mean(s, over=-2)
-        root = sqrt(row) / sqrt(mean(row, over=-2)) * sqrt(column)
+        root = _root_of(row, column)
     else:
         assert isinstance(v, Array)
         v = h.b2 * v + (1 - h.b2) * s
@@ -305,8 +310,7 @@ def _leaf(
         assert isinstance(far_column, Array)
         far_row = h.b3 * far_row + (1 - h.b3) * mean(far, over=-1)
         far_column = h.b3 * far_column + (1 - h.b3) * mean(far, over=-2)
-        far_root = sqrt(far_row) / sqrt(mean(far_row, over=-2)) * sqrt(far_column)
-        direction = m / far_root
+        direction = m / _root_of(far_row, far_column)
     update = -learning_rate * (direction + weight_decay * w)
     return update, m, v, row, column, far_row, far_column
 

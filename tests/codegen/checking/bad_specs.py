@@ -53,7 +53,7 @@ class Bad(NamedTuple):
 
 
 TOP = (
-    "name, class, title, summary, notes, references, experimental, complex, hyperparameters, symbols, require, "
+    "name, class, title, summary, notes, references, experimental, complex, hyperparameters, symbols, require, define, "
     "arguments, scalars, shapes, slots, step, functions"
 )
 

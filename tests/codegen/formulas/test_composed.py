@@ -40,6 +40,7 @@ class Symbols:
         self.rare = ndim > 1  # whether it is a step at which rare phases are computed
         self.facts["at_steps"] = lambda *_: self.rare
         # What the conditions of leaves read.
+        self.facts |= {each.name: lambda *_: self.rare for each in spec.definitions}
         names = [*(slot.name for slot in spec.slots), GRADIENT, WEIGHT, STEP_NUMBER]
         self.facts |= dict.fromkeys(names, 5.0 if self.rare else 1.0) | {"norm": float}
 
@@ -83,6 +84,8 @@ class Symbols:
         """Return what a step computes. Each phase begins with the gradient."""
         for name, shape in self.spec.shapes.items():
             self.assign(name, shape.expression)
+        for each in self.spec.definitions:
+            self.assign(each.name, each.code.expression)
         handed: set[str] = set()
         for phase in phases:
             if phase.every and not self.rare:
