@@ -336,6 +336,26 @@ def test_not_a_number_is_a_difference() -> None:
         agree(tree, {"one": tree.weights(), "other": tree.weights()})
 
 
+def test_a_weight_that_is_rounded_to_its_neighbour_is_no_difference() -> None:
+    """Of steps of few distances between weights, as those of LARS are; if half of the weights are, it is one."""
+    from benchmarks.agreement import agree
+
+    tree = small_leaves(2)
+    moved = {name: w + np.float32(4e-8) for name, w in tree.weights().items()}
+    neighbours = {name: np.nextafter(w, np.float32(1)) for name, w in moved.items()}
+    one = {
+        name: np.where(np.arange(w.size).reshape(w.shape) > 0, moved[name], w)
+        for name, w in neighbours.items()
+    }
+    half = {
+        name: np.where(np.arange(w.size).reshape(w.shape) % 2, moved[name], w)
+        for name, w in neighbours.items()
+    }
+    agree(tree, {"one": moved, "other": one})
+    with pytest.raises(DisagreementError, match="other differs by"):
+        agree(tree, {"one": moved, "other": half})
+
+
 def test_sizes_of_large_trees() -> None:
     """1 kB and 1 MB in float32; the transformer has the leaves of one."""
     assert small_leaves(1_000).nbytes == 1_000 * 2**10

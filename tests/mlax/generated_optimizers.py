@@ -16,6 +16,7 @@ import pytest
 
 import mlax_optimizers
 from mlax.optimizer import Optimizer
+from mlax.optimizer._specified import specifications
 from mlax.typing import Entries, Weights
 from mlax_codegen.checking.analysis import Analysis, analyse
 from mlax_codegen.reading.spec import read_spec
@@ -93,6 +94,17 @@ def optimizer_class(module: ModuleType) -> type[Optimizer]:
         and value.__module__ == module.__name__
     )
     return cls
+
+
+def floats(cls: Any, **options: Any) -> dict[str, float]:
+    """Return all hyperparameters that may be arrays and are not None, with their numbers."""
+    optimizer = cls(**options)
+    found = {
+        name: getattr(optimizer, name)
+        for name, spec in specifications(cls).items()
+        if spec.arrays or spec.schedulable
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def slots(state: Any) -> dict[str, Any]:

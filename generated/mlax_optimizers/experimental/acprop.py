@@ -5,7 +5,7 @@ The defaults are Optax's: the deviation is measured from the mean before the cur
 added to it. The paper measures it from the mean after that; for that, pass `center="after"`.
 
 ```text
-c₂ = 1 if t = 1 else 1 - β₂ᵗ⁻¹
+c₂ = 1 if t = 1 else 1 - β₂^(max(t - 1, 1))
 ŝₜ = 1 if t = 1 else sₜ₋₁ / c₂
 rₜ = gₜ - mₜ₋₁
 mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ
@@ -223,7 +223,7 @@ def _step(
     h = state.hyperparameters
     state = follow_schedules(state)
     t = one_more(state.step).astype(float)
-    c2 = jnp.where(t == 1, 1.0, 1 - h.b2 ** (t - 1))
+    c2 = jnp.where(t == 1, 1.0, 1 - h.b2 ** jnp.maximum(t - 1, 1.0))
     result, m, s = map_leaves(
         _leaf,
         h,

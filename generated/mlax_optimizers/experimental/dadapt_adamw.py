@@ -210,7 +210,7 @@ def _init(h: DAdaptAdamW, weights: Weights) -> State[Weights]:
 
 
 def _leaf_sums(
-    h: DAdaptAdamW, g: Array, v: Array, s: Array, *, decay: Array | float, rate: Array
+    h: DAdaptAdamW, g: Array, v: Array, s: Array, *, decay: Array, rate: Array
 ) -> tuple[tuple[Array], Totals]:
     """Return the new slots of one leaf and its part of the sums over all leaves."""
     progress = g * s / (sqrt(v) + h.eps)
@@ -236,7 +236,7 @@ def _step(
     h = state.hyperparameters
     state = follow_schedules(state)
     t = one_more(state.step).astype(float)
-    decay = h.b2**0.5
+    decay = sqrt(h.b2)
     rate = state.d * state.learning_rate * sqrt(1 - h.b2**t) / (1 - h.b1**t)
     (s,), sums = reduce_leaves(
         _leaf_sums,

@@ -287,7 +287,7 @@ def _step(
     h = state.hyperparameters
     state = follow_schedules(state)
     t = one_more(state.step).astype(float)
-    decay = h.b2**0.5 if h.b3 is None else h.b3
+    decay = sqrt(h.b2) if h.b3 is None else h.b3
     d_before = state.d
     rate = d_before * state.learning_rate * sqrt(1 - h.b2**t) / (1 - h.b1**t)
     (s,), sums = reduce_leaves(

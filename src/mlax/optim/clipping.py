@@ -15,8 +15,8 @@ from jax import lax
 from jaxtyping import Array
 
 from mlax._checking.bounds import Bounds
-from mlax._jax.dtypes import compute_dtype
-from mlax._jax.tracing import is_tracer
+from mlax._jax.dtypes import compute_dtype, epsilon
+from mlax._jax.tracing import cond, is_tracer
 from mlax._jax.trees import leaves
 from mlax._packing.weights import refuse_packed
 from mlax.leafwise import map_leaves, norm
@@ -35,6 +35,9 @@ __all__ = [
 
 # PyTorch and MLX add this to a norm before they divide by it.
 _EPS = 1e-6
+
+# Gradients with a larger norm are divided by this first: the norm may overflow, and its reciprocal underflow.
+_LARGE = 2.0**100
 
 
 @checked
@@ -85,6 +88,35 @@ _jitted_squares: Callable[[Array], Array] = jax.jit(_squares)
 _jitted_norm: Callable[[Array], Array] = jax.jit(_norm)
 
 
+def _short_norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
+    """Return the norm of an array over `_LARGE`, of one whose norm overflows: small elements do not count in it."""
+    unit = _LARGE if epsilon(x.dtype) > epsilon(np.float64) else _LARGE**8
+    magnitudes = jnp.abs(x) / unit
+    square = jnp.sum(magnitudes * magnitudes, axis=axes, keepdims=axes is not None)
+    return jnp.sqrt(square) * (unit / _LARGE)
+
+
+@jax.jit
+def _jitted_short_norm(leaf: Array) -> Array:
+    default = jnp.result_type(float)
+    dtype = np.promote_types(compute_dtype(leaf.dtype), default)
+    return _short_norm(leaf.astype(dtype)).astype(default)[None]
+
+
+def _in_range(length: Array, short_norm: Callable[[], Array]) -> tuple[Array, Array]:
+    """Return what to multiply gradients by first, and their norm after that, which does not overflow.
+
+    Args:
+        length: The norm, infinite if it overflows; or norms, of any shape.
+        short_norm: Returns what `_short_norm` does; called if one is infinite.
+    """
+    large = length > _LARGE
+    first = jnp.where(large, 1 / _LARGE, 1.0).astype(length.dtype)
+    infinite = jnp.isinf(length)
+    usual = jnp.where(infinite, 0.0, length) * first
+    return first, jnp.where(infinite, cond(jnp.any(infinite), short_norm, lambda: usual), usual)
+
+
 @checked
 def clip_grad_norm(
     gradients: Weights, max_norm: float | Scalar, *, error_if_non_finite: bool = False
@@ -115,8 +147,13 @@ def clip_grad_norm(
     length = global_norm(gradients)
     if error_if_non_finite:
         _refuse_non_finite(length)
-    scale = jnp.minimum(limit / (length + _EPS), 1.0)
-    (clipped,) = map_leaves(_scaled, None, (gradients,), (), scale=scale)
+
+    def short_norm() -> Array:
+        return norm(lax.concatenate([*map(_jitted_short_norm, leaves(gradients))], 0))
+
+    first, short = _in_range(length, short_norm)
+    scale = jnp.minimum(limit / (short + _EPS), 1 / first)
+    (clipped,) = map_leaves(_scaled, None, (gradients,), (), first=first, scale=scale)
     return clipped, length
 
 
@@ -130,8 +167,8 @@ def _refuse_non_finite(length: Array) -> None:
         raise FloatingPointError(f"clip_grad_norm: the norm of the gradients is {length}")
 
 
-def _scaled(_: None, g: Array, *, scale: Array) -> tuple[Array]:
-    return (scale * g,)
+def _scaled(_: None, g: Array, *, first: Array, scale: Array) -> tuple[Array]:
+    return (scale * (first * g),)
 
 
 @checked
@@ -154,8 +191,9 @@ def clip_grad_leaf_norm(gradients: Weights, max_norm: float | Scalar) -> Weights
 
 
 def _limited(_: None, g: Array, *, limit: Array) -> tuple[Array]:
-    ratio = jnp.minimum(limit.real / (norm(g).real + _EPS), 1.0)
-    return (g * ratio.astype(g.dtype),)
+    first, short = _in_range(norm(g).real, lambda: _short_norm(g))
+    ratio = jnp.minimum(limit.real / (short + _EPS), 1 / first)
+    return (g * first.astype(g.dtype) * ratio.astype(g.dtype),)
 
 
 @checked
@@ -177,7 +215,7 @@ def clip_grad_value(gradients: Weights, max_value: float | Scalar) -> Weights:
 def _between(_: None, g: Array, *, limit: Array) -> tuple[Array]:
     if not jnp.iscomplexobj(g):
         return (jnp.clip(g, -limit, limit),)
-    return (_shortened(g, jnp.abs(g), limit.real),)
+    return (_shortened(g, jnp.abs(g), limit.real, lambda: jnp.abs(g / _LARGE)),)
 
 
 @checked
@@ -218,23 +256,25 @@ def clip_grad_adaptive(
 
 
 def _adapted(eps: float, g: Array, w: Array, *, limit: Array) -> tuple[Array]:
-    length = _unit_norms(g)
-    most = limit.real * jnp.maximum(_unit_norms(w), eps)
-    return (_shortened(g, length, most),)
+    axes = _unit_axes(g)
+    length = norm(g, over=axes).real
+    most = limit.real * jnp.maximum(norm(w, over=axes).real, eps)
+    return (_shortened(g, length, most, lambda: _short_norm(g, axes)),)
 
 
-def _shortened(g: Array, length: Array, most: Array) -> Array:
+def _shortened(g: Array, length: Array, most: Array, short_norm: Callable[[], Array]) -> Array:
     """Return gradients of the given length, scaled down to at most `most`."""
-    ratio = divide(most, jnp.where(length > 0, length, 1.0))
-    return jnp.where(length > most, g * ratio.astype(g.dtype), g)
+    first, short = _in_range(length, short_norm)
+    ratio = divide(most, jnp.where(short > 0, short, 1.0))
+    return jnp.where(length > most, g * first.astype(g.dtype) * ratio.astype(g.dtype), g)
 
 
-def _unit_norms(x: Array) -> Array:
-    """Return the norms of the units, in a shape that broadcasts with the leaf's."""
+def _unit_axes(x: Array) -> tuple[int, ...]:
+    """Return the axes that a unit has. With length 1 along them, norms broadcast with the leaf."""
     axes: Sequence[int] = range(x.ndim)
     if sum(size != 1 for size in x.shape) > 1:
         axes = (0,) if x.ndim <= 3 else range(x.ndim - 1)
-    return norm(x, over=tuple(axes)).real
+    return tuple(axes)
 
 
 # Their public place, which error messages name.

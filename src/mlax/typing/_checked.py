@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, Self, TypeVar, cast, get_args, get_origin
 
@@ -83,6 +83,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         if arguments is None:
             if plan.optimizer is not None:
                 refuse_unknown(plan.label, kwargs, plan.signature.parameters)
+            plan.refuse_missing(kwargs)
             return function(*args, **kwargs)  # raises Python's own error
         with cast("Any", jaxtyping).jaxtyped("context"):
             called = plan.of_method(arguments)
@@ -153,6 +154,18 @@ class _Plan:
             return self.signature.bind(*args, **kwargs).arguments
         except TypeError:
             return None
+
+    def refuse_missing(self, kwargs: Mapping[str, Any]) -> None:
+        """Raise an error for arguments that can only be passed by name, are required, and are missing."""
+        function = self.label.rpartition(".")[2]
+        for name, parameter in self.signature.parameters.items():
+            required = (
+                parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+            )
+            if required and name not in kwargs:
+                raise TypeError(
+                    f"{self.label} needs `{name}`.\n  Pass {function}(..., {name}=...)."
+                )
 
     def of_method(self, arguments: dict[str, Any]) -> "_Plan":
         """Return the plan with the class of the object that has the method for `Self`."""

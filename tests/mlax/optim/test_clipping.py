@@ -136,6 +136,18 @@ CLIPS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "float64"])
+def test_what_has_too_large_a_norm_is_clipped(name: str, dtype: str) -> None:
+    """Whether the norm overflows, or its reciprocal underflows in the dtype of the gradients."""
+    for x64 in (dtype == "float64", True):
+        with jax.enable_x64(x64):
+            clip = jax.jit(CLIPS[name])
+            g = jnp.asarray([500.0, -500.0, 0.0, 500.0], dtype)
+            for exponent in (119, 1015) if dtype == "float64" else (90, 110, 119):
+                np.testing.assert_allclose(clip(g * 2.0**exponent), clip(g), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", CLIPS)
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 def test_clipping_can_be_differentiated_at_zero(name: str, dtype: str) -> None:
     """Nothing is clipped there. Also where only a column is zero, and where gradients are tiny."""

@@ -18,6 +18,7 @@ from tests.mlax.generated_optimizers import (
     MODULES,
     arguments,
     every_optimizer,
+    floats,
     is_elementwise,
     optimizer_class,
 )
@@ -37,15 +38,9 @@ def gradients_at(step: int, weights: Any) -> Any:
 GRADIENTS: Any = gradients_at(0, WEIGHTS)
 
 
-def floats(cls: Any) -> dict[str, float]:
+def larger_floats(cls: Any) -> dict[str, float]:
     """Return numbers for all floats that could be arrays: the defaults, but large enough to make a difference."""
-    specs = specifications(cls)
-    found = {
-        name: getattr(cls(), name)
-        for name, spec in specs.items()
-        if spec.arrays or spec.schedulable
-    }
-    return {name: max(v, 1e-4) if v else v for name, v in found.items() if v is not None}
+    return {name: max(v, 1e-4) if v else v for name, v in floats(cls).items()}
 
 
 @every_optimizer
@@ -54,7 +49,7 @@ def test_sweeps_and_gradients_of_all_floats(name: str) -> None:
     larger and smaller, their difference is the derivative by it.
     """
     cls = optimizer_class(MODULES[name])
-    numbers = floats(cls)
+    numbers = larger_floats(cls)
     # An elementwise optimizer shows in one leaf all that there is to see.
     start = {"k": WEIGHTS["k"]} if is_elementwise(name) else WEIGHTS
 

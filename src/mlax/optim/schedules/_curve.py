@@ -124,7 +124,9 @@ class Curve(Specified, ABC):
         """
         n = counts(step, type(self).__name__)
         value = values(self._at(n))
-        return jnp.where(jnp.isnan(n), n, value) if jnp.issubdtype(n.dtype, jnp.floating) else value
+        if not jnp.issubdtype(n.dtype, jnp.floating):
+            return value
+        return value + jnp.where(jnp.isnan(n), n, 0.0) * n  # NaN, and so is its derivative
 
     def __add__(self, other: float | Schedule) -> "Combination":
         return Combination(self, "+", other)

@@ -27,22 +27,22 @@ class ReduceOnPlateau(Wrapper[Inner, P]):
         optimizer: Makes the steps.
         factor: The scale is multiplied by this, 0 < factor < 1.
         patience: Number of losses without improvement before the scale is reduced, >= 1.
-        rtol: Relative improvement that counts, 0 <= rtol <= 1.
+        rtol: Relative improvement that counts, 0 <= rtol < 1.
         atol: Absolute improvement that counts, >= 0.
         cooldown: Number of losses to ignore after a reduction, >= 0.
         accumulation_size: Number of losses averaged into one, >= 1.
-        min_scale: Smallest scale, >= 0.
+        min_scale: Smallest scale, 0 <= min_scale <= 1.
     """
 
     moves_further: ClassVar[bool] = True
 
     factor: Annotated[Float, number(above=0, below=1)] = 0.1
     patience: Annotated[int, integer(at_least=1)] = 10
-    rtol: Annotated[Float, number(at_least=0, at_most=1)] = 1e-4
+    rtol: Annotated[Float, number(at_least=0, below=1)] = 1e-4
     atol: Annotated[Float, number(at_least=0)] = 0.0
     cooldown: Annotated[int, integer(at_least=0)] = 0
     accumulation_size: Annotated[int, integer(at_least=1)] = 1
-    min_scale: Annotated[Float, number(at_least=0)] = 0.0
+    min_scale: Annotated[Float, number(at_least=0, at_most=1)] = 0.0
 
     def __post_init__(self) -> None:
         """Check each hyperparameter, and that some improvement is required."""

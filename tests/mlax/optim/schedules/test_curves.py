@@ -375,6 +375,7 @@ def test_infinite_and_missing_steps(curve: Any) -> None:
     assert at_infinity == at_largest
     assert math.isfinite(at_infinity)
     assert math.isnan(at_nothing)
+    assert math.isnan(jax.grad(curve)(math.nan))
 
 
 def test_decay_to_zero() -> None:

@@ -308,6 +308,10 @@ def test_an_optimizer_of_ones_own(wrap: Any) -> None:
             lambda: first_step(optim.ClipGradients(optim.PolyakSGD(), max_norm=1.0)),
             "PolyakSGD.step needs `value`.\n  Pass step(..., value=...): The loss at the weights.",
         ),
+        (
+            lambda: optim.polyak_sgd.step(weights(), optim.polyak_sgd.init(weights())),  # type: ignore[call-arg]
+            "polyak_sgd.step needs `value`.\n  Pass step(..., value=...).",
+        ),
         (lambda: optim.Lookahead(optim.Adam), "Lookahead: optimizer must be an object with init"),  # type: ignore[arg-type]
         (lambda: optim.Lookahead(None), "Lookahead: optimizer must be an object with init"),  # type: ignore[arg-type]
         (lambda: optim.Lookahead(SGD, sync_period=0), "sync_period must be >= 1, got 0"),
@@ -321,6 +325,8 @@ def test_an_optimizer_of_ones_own(wrap: Any) -> None:
         (lambda: optim.MultiOptimizer([SGD, SGD]), "one filter fewer than optimizers, got 0 for 2"),
         (lambda: optim.MultiOptimizer([SGD, 3], [len]), "optimizers must be"),  # type: ignore[list-item]
         (lambda: optim.ReduceOnPlateau(SGD, rtol=0.0), "rtol or atol must be > 0, both are 0"),
+        (lambda: optim.ReduceOnPlateau(SGD, rtol=1.0), "rtol must be >= 0 and < 1, got 1.0"),
+        (lambda: optim.ReduceOnPlateau(SGD, min_scale=2.0), "min_scale must be >= 0 and <= 1"),
         (lambda: optim.SkipNonFinite(SGD, -1), "at_most must be >= 0, got -1"),
         (
             lambda: optim.Lookahead(optim.ClipGradients(optim.MasterWeights(SGD), max_norm=1.0)),
