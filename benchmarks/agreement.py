@@ -56,7 +56,7 @@ def agree(tree: Tree, results: Mapping[str, Arrays]) -> None:
     (reference, expected), *others = results.items()
     movement = _largest(expected, before)
     allowed = TOLERANCE[tree.dtype] * movement
-    size = _largest(before, dict.fromkeys(before, np.float32(0)))
+    size = _largest(before, {name: np.zeros_like(w) for name, w in before.items()})
     allowed += np.sqrt(allowed * SPACING[tree.dtype] * size)
     if not movement > 0:
         raise DisagreementError(f"{tree.case}: {reference} has not moved the weights")
