@@ -56,8 +56,11 @@ def agree(tree: Tree, results: Mapping[str, Arrays]) -> None:
     (reference, expected), *others = results.items()
     movement = _largest(expected, before)
     allowed = TOLERANCE[tree.dtype] * movement
-    size = _largest(before, {name: np.zeros_like(w) for name, w in before.items()})
-    allowed += np.sqrt(allowed * SPACING[tree.dtype] * size)
+    spacing = SPACING[tree.dtype] * _largest(
+        before, {k: np.zeros_like(w) for k, w in before.items()}
+    )
+    smallest = min(w.size for w in before.values())  # one of its weights may be a neighbour
+    allowed += np.sqrt(max(allowed, spacing / smallest) * spacing)
     if not movement > 0:
         raise DisagreementError(f"{tree.case}: {reference} has not moved the weights")
     lines = list[str]()

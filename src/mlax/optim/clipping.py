@@ -98,9 +98,8 @@ def _short_norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
 
 @jax.jit
 def _jitted_short_norm(leaf: Array) -> Array:
-    default = jnp.result_type(float)
-    dtype = np.promote_types(compute_dtype(leaf.dtype), default)
-    return _short_norm(leaf.astype(dtype)).astype(default)[None]
+    default, wide = _default(leaf)
+    return _short_norm(leaf.astype(wide)).astype(default)[None]
 
 
 def _in_range(length: Array, short_norm: Callable[[], Array]) -> tuple[Array, Array]:
