@@ -83,6 +83,7 @@ class Case:
         rounded: How far a narrow result may be from the exact one, in units in the last place of each number: half
             of one if the exact one is rounded once. Otherwise it is compared with the greatest number.
         double: How exact it is in float64.
+        fixed: Sizes of axes of the inputs that follow from the layer. It takes multiples of the others.
     """
 
     layer: Module
@@ -94,6 +95,7 @@ class Case:
     own_dtype: bool = True
     rounded: float | None = None
     double: float = 1e-12
+    fixed: tuple[int, ...] = ()
 
     @functools.cached_property
     def model(self) -> Any:
@@ -202,9 +204,14 @@ CASES: dict[str, Case] = {
         peers.learned_positions,
         wrong=(((array(6, 6),), "length is 5"), ((X[0],), "float32[6]"), ((INTEGERS,), "int")),
         rounded=0.5,
+        fixed=(4,),
     ),
     "LearnedPositions at positions": Case(
-        nn.LearnedPositions(5), (X, jnp.array([4, 0, 0, 1])), peers.learned_positions, rounded=0.5
+        nn.LearnedPositions(5),
+        (X, jnp.array([4, 0, 0, 1])),
+        peers.learned_positions,
+        rounded=0.5,
+        fixed=(4,),
     ),
     "SinusoidalPositions": Case(
         nn.SinusoidalPositions(),
@@ -321,6 +328,7 @@ CASES: dict[str, Case] = {
         (X,),
         lambda layer, x: x + peers.linear(layer.inner, x),
         wrong=CHANNELS,
+        fixed=(6,),
     ),
     "MultiHeadAttention": Case(
         nn.MultiHeadAttention(2, **BIASES),
@@ -363,6 +371,7 @@ CASES: dict[str, Case] = {
         (X[0], array(3)),
         peers.gru,
         wrong=(((X, array(3)), "[4,6]"), ((X[0], array(4)), "4"), ((INTEGERS[0], array(3)), "int")),
+        fixed=(3,),
     ),
     "LSTMCell": Case(
         nn.LSTMCell(3),
@@ -373,6 +382,7 @@ CASES: dict[str, Case] = {
             ((X[0], (array(4), array(3))), "4"),
             ((X[0], (array(3), array(2))), "2"),
         ),
+        fixed=(3,),
     ),
     "Recurrent": Case(
         nn.Recurrent(nn.LSTMCell(3)),
@@ -389,7 +399,11 @@ CASES: dict[str, Case] = {
     "WeightNorm": Case(nn.WeightNorm(nn.Linear(3)), (X,), peers.weight_norm, wrong=CHANNELS),
     "SpectralNorm": Case(nn.SpectralNorm(nn.Linear(3)), (X,), peers.spectral_norm, wrong=CHANNELS),
     "Repeat": Case(
-        nn.Repeat(nn.Residual(nn.MLP(5, 6)), 3, remat=True), (X,), peers.repeat, wrong=CHANNELS
+        nn.Repeat(nn.Residual(nn.MLP(5, 6)), 3, remat=True),
+        (X,),
+        peers.repeat,
+        wrong=CHANNELS,
+        fixed=(6,),
     ),
     "Compute": Case(
         nn.Compute(nn.Linear(3), jnp.float32),
@@ -412,5 +426,6 @@ CASES: dict[str, Case] = {
             + layer.inner.layers[1].bias.data
         ),
         wrong=CHANNELS,
+        fixed=(6,),
     ),
 }

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import mlax
 from mlax import nn
@@ -110,6 +112,29 @@ def test_looking_inside(case: Case) -> None:
     infinite = jax.tree.map(lambda a: a * np.float32(np.inf) if is_float(a) else a, case.inputs)
     found = mlax.first_non_finite(mlax.inference(case.model))(*infinite, **case.keywords)
     assert found is not None
+
+
+@every
+@settings(max_examples=2)
+@given(factors=st.lists(st.sampled_from([2, 1, 3]), min_size=5, max_size=5))
+def test_shapes(case: Case, factors: list[int]) -> None:
+    """A layer takes any sizes, and its result has the shape of what it is compared with."""
+    leaves, structure = jax.tree.flatten(case.given)
+    sizes = {n for leaf in leaves for n in leaf.shape}.difference(case.fixed)
+    new = {n: n * factor for n, factor in zip(sorted(sizes), factors, strict=False)}
+    shapes = [tuple(new.get(n, n) for n in leaf.shape) for leaf in leaves]
+    drawn = [
+        jax.ShapeDtypeStruct(*each)
+        for each in zip(shapes, [leaf.dtype for leaf in leaves], strict=True)
+    ]
+
+    def both(given: Any) -> Any:
+        prepared = mlax.training if case.training else mlax.inference
+        y, layer = prepared(case.layer, rng=KEY)(*given[0], **given[1])
+        return y, case.expected(layer, given)
+
+    y, expected = jax.eval_shape(both, structure.unflatten(drawn))
+    assert jax.tree.map(jnp.shape, y) == jax.tree.map(jnp.shape, expected)
 
 
 @every
