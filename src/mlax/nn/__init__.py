@@ -4,8 +4,11 @@ Each takes one example, channels last; `nn.Batched` and `jax.vmap` make batches.
 input, which must be that of its parameters.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from mlax._faces import claim as _claim
 from mlax.nn import init as init
+from mlax.nn._elsewhere import no_such_layer as _no_such_layer
 from mlax.nn.attention import KVCache as KVCache
 from mlax.nn.attention import MultiHeadAttention as MultiHeadAttention
 from mlax.nn.batch_norm import BatchNorm as BatchNorm
@@ -48,3 +51,8 @@ from mlax.nn.shared import Shared as Shared
 from mlax.nn.transformer import TransformerBlock as TransformerBlock
 
 _claim(__name__, [name for name in dir() if not name.startswith("_")])
+
+if not _TYPE_CHECKING:  # with this, type checkers would accept any misspelt name
+
+    def __getattr__(name: str) -> object:
+        raise AttributeError(_no_such_layer(name, globals()))

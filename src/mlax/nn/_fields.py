@@ -26,6 +26,7 @@ __all__ = [
     "one_by_one",
     "one_per_axis",
     "repeated",
+    "residual_sum",
     "small",
     "wide",
 ]
@@ -99,6 +100,25 @@ def small(layer: Any, *names: str) -> None:
         *names,
         cure=".\n  The number of channels is not given: it is that of the first input.",
     )
+
+
+def residual_sum(layer: Any, x: Array, name: str, y: Array) -> Array:
+    """Return the sum of a residual connection, `x + y`.
+
+    Args:
+        layer: The layer.
+        x: The input.
+        name: The field with the module whose result is added.
+        y: Its result.
+
+    Raises:
+        ValueError: The result has another shape or dtype than the input.
+    """
+    if y.shape != x.shape or y.dtype != x.dtype:
+        raise ValueError(
+            f"{type(layer).__name__}: the input is {describe(x)}, but {name} returned {describe(y)}"
+        )
+    return x + y
 
 
 def one_per_axis(layer: Any, name: str, axes: int, low: int = 1) -> tuple[int, ...]:

@@ -5,8 +5,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 from jaxtyping import Array
 
 from mlax._module.module import Module
-from mlax.nn._fields import one_by_one
-from mlax.tree import describe
+from mlax.nn._fields import one_by_one, residual_sum
 
 __all__ = ["Parallel", "Residual", "Series"]
 
@@ -98,8 +97,4 @@ class Residual(Module, Generic[M]):
         """
         inner: Any = self.inner
         y, self = self.call(inner, x)
-        if y.shape != x.shape or y.dtype != x.dtype:
-            raise ValueError(
-                f"Residual: the input is {describe(x)}, but inner returned {describe(y)}"
-            )
-        return x + y, self
+        return residual_sum(self, x, "inner", y), self

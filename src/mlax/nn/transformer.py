@@ -6,6 +6,7 @@ from typing import Self
 from jaxtyping import Array, Float, Int, Integer
 
 from mlax._module.module import Module
+from mlax.nn._fields import residual_sum
 from mlax.nn._methods import as_call
 from mlax.nn.attention import KVCache, Mask, MultiHeadAttention
 from mlax.nn.dropout import Dropout
@@ -46,7 +47,11 @@ class TransformerBlock(Module):
         length: Int[Array, ""] | int | None = None,
         segment_ids: Integer[Array, "time"] | None = None,
     ) -> tuple[Float[Array, "time features"], Self]:
-        """Return the sequence after the block. The arguments are those of `MultiHeadAttention.forward`."""
+        """Return the sequence after the block. The arguments are those of `MultiHeadAttention.forward`.
+
+        Raises:
+            ValueError: The feed-forward layer returned another shape or dtype than its input has.
+        """
         h, self = self.call(self.attention_norm, x) if self.norm_first else (x, self)
         h, self = self.call(
             self.attention, h, mask, positions=positions, length=length, segment_ids=segment_ids
@@ -66,10 +71,10 @@ class TransformerBlock(Module):
     def _rest(self, x: Array, h: Array) -> tuple[Array, Self]:
         """Return the result, given the block's input and the result of its attention."""
         h, self = self.call(self.dropout, h)
-        x = x + h
+        x = residual_sum(self, x, "attention", h)
         if not self.norm_first:
             x, self = self.call(self.attention_norm, x)
         h, self = self.call(self.feed_forward_norm, x) if self.norm_first else (x, self)
         h, self = self.chain(h, self.feed_forward, self.dropout)
-        x = x + h
+        x = residual_sum(self, x, "feed_forward", h)
         return (x, self) if self.norm_first else self.call(self.feed_forward_norm, x)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import mlax
 from mlax import nn
 from mlax.nn._effective import kernels
+from mlax.nn._elsewhere import INSTEAD
 from tests.mlax.nn.cases import CASES, KEY, Case, X, cast, is_float, same, with_gradients
 
 pytestmark = pytest.mark.one_python
@@ -230,6 +231,12 @@ def test_parts_of_a_series() -> None:
             lambda: nn.Shared(nn.PReLU(mlax.Parameter(1.0)), lambda m: m.slope.data, lambda m: 1),
             r"Shared.where must lead to a node, .* got float32\[\]",
         ),
+        (
+            lambda: mlax.set_up(
+                nn.TransformerBlock(nn.MultiHeadAttention(2), nn.MLP(5)), X, rng=KEY
+            ),
+            r"TransformerBlock: the input is float32\[4,6\], but feed_forward returned float32\[4,5\]",
+        ),
         (lambda: nn.PReLU(mlax.Parameter(jnp.ones(3)))(X), r"PReLU: the slope is float32\[3\], "),
         (lambda: nn.rotary(X, jnp.arange(2)), r"rotary: there are 4 positions, got int32\[2\]"),
         (lambda: nn.rotary(jnp.ones((2, 4), int)), "rotary rotates floating-point numbers"),
@@ -240,6 +247,20 @@ def test_mistakes_of_other_libraries_users(mistake: Any, text: str) -> None:
     with pytest.raises((TypeError, ValueError), match=f"^{text}") as caught:
         mistake()
     assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_names_of_other_libraries() -> None:
+    for name, text in (("Conv2d", "Conv"), ("ReLU", "F(jax.nn.relu)"), ("MaxPool1D", "MaxPool")):
+        message = f"module 'mlax.nn' has no attribute '{name}'.\n  Write nn.{text}"
+        with pytest.raises(AttributeError, match=f"^{re.escape(message)}"):
+            getattr(nn, name)
+    with pytest.raises(AttributeError, match=r"has no attribute 'Convv'$"):
+        _ = WRONG.Convv
+    named = re.findall(r"(jax\.nn|jnp|nn|mlax)\.(\w+)", " ".join(INSTEAD.values()))
+    modules = {"jax.nn": jax.nn, "jnp": jnp, "nn": nn, "mlax": mlax}
+    assert len(named) > 40
+    assert [each for each in named if not hasattr(modules[each[0]], each[1])] == []
+    assert not [name for name in INSTEAD if hasattr(nn, name)]
 
 
 def readable(error: BaseException, *texts: str) -> None:
