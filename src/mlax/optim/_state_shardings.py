@@ -59,7 +59,9 @@ def state_shardings(optimizer: Any, weights: Any, shardings: Any) -> Any:
     def typed(place: Any) -> NamedSharding:
         return NamedSharding(explicit, place.spec)
 
-    with jax.sharding.use_abstract_mesh(explicit):
+    # The caller may have set another mesh, with jax.set_mesh; JAX goes from one to another through none.
+    none, use = AbstractMesh((), ()), jax.sharding.use_abstract_mesh
+    with use(none), use(explicit):
         state = jax.eval_shape(optimizer.init, abstract(weights, jax.tree.map(typed, shardings)))
 
     def placed(slot: Any) -> NamedSharding:
