@@ -8,7 +8,7 @@ simulated devices and goes on with four, then in two processes and goes on with 
     python examples/distributed.py --devices 4
     python examples/processes.py 2 examples/distributed.py --devices 4 --until 120
 
-On accelerators leave out `--devices`.
+On accelerators leave out `--devices`. docs/distributed.md explains each step.
 """
 
 import argparse
@@ -119,6 +119,10 @@ def train(until: int) -> float:
         progress = trange(done, until, initial=done, total=STEPS, unit=" steps", disable=quiet)
         for i in progress:
             run, loss = step(run, windows(text, i, rows))
+            if (
+                jax.default_backend() == "cpu"
+            ):  # where steps of several processes may block each other
+                jax.block_until_ready(run)
             if (i + 1) % 10 == 0:
                 progress.set_postfix(loss=f"{loss:.2f}")
             if (i + 1) % EVERY == 0 or i + 1 == until:

@@ -8,12 +8,16 @@ empty folder. Comments, which readers of the page do not see, say what the fence
     <!-- raises: TypeError -->   the next block raises that
     <!-- not run: a reason -->   the next block is left alone
 
-Of a ```console block the lines `$ mlax-codegen ...` and `$ python ...` are run; others (make, git, pip) are not.
+Of a ```console block the lines `$ mlax-codegen ...` and `$ python ...` are run; others (make, git, pip) are not. One
+that ends with `&` runs beside the next ones.
+
+A page about several devices is one test, and runs in a process of its own, where it says how many there are.
 """
 
 import contextlib
 import doctest
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -29,6 +33,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ON_DEVICES = {ROOT / "docs" / "distributed.md"}
 
 _FENCE = re.compile(r"(?P<indent> *)```(?P<language>[\w-]*)")
 _DIRECTIVE = re.compile(r"<!--\s*(?P<name>file|output|raises|not run)(?::\s*(?P<value>.*?))?\s*-->")
@@ -144,21 +149,32 @@ def run_python(section: Section, block: Block, module: ModuleType) -> str:
 def run_console(block: Block) -> str:
     """Return what the commands printed, both streams in one."""
     printed = ""
+    beside: list[subprocess.Popen[str]] = []
     for line in block.text.splitlines():
         if not line.startswith("$ "):
             continue
-        program, *arguments = shlex.split(line.removeprefix("$ "), comments=True)
+        program, *arguments = shlex.split(line.removeprefix("$ ").removesuffix("&"), comments=True)
         if program == "mlax-codegen":
             command = [str(Path(sysconfig.get_path("scripts")) / program), *arguments]
         elif program == "python":
             command = [sys.executable, *arguments]
         else:
             continue
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        started = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        assert done.returncode == 0, f"{line}: exit code {done.returncode}\n{done.stdout}"
-        printed += done.stdout
+        beside.append(started)
+        if line.endswith("&"):
+            continue
+        try:
+            outputs = [process.communicate(timeout=60)[0] for process in beside]
+        finally:
+            for process in beside:
+                process.kill()
+        for process, output in zip(beside, outputs, strict=True):
+            assert process.returncode == 0, f"{line}: exit code {process.returncode}\n{output}"
+            printed += output
+        beside.clear()
     return printed
 
 
@@ -177,7 +193,12 @@ def place(section: Section, block: Block) -> str:
     return f"{section.page.name}:{block.line}"
 
 
-SECTIONS = [section for page in PAGES for section in sections(page, page.read_text())]
+SECTIONS = [
+    section
+    for page in PAGES
+    if page not in ON_DEVICES
+    for section in sections(page, page.read_text())
+]
 
 
 def of_one_python(section: Section) -> Any:
@@ -194,6 +215,33 @@ def test_examples_run(section: Section, tmp_path: Path, monkeypatch: pytest.Monk
     for name in [name for name in sys.modules if name.startswith("my_optimizers")]:
         monkeypatch.delitem(sys.modules, name)  # it was generated elsewhere
     run(section)
+
+
+@pytest.mark.one_python
+@pytest.mark.parametrize("page", ON_DEVICES, ids=lambda page: page.stem)
+def test_examples_run_on_devices(page: Path, tmp_path: Path) -> None:
+    """The blocks of a page do what it says, in a new process, where JAX can be told how many devices to simulate."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", _ONE_PROGRAM, str(page)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+_ONE_PROGRAM = """
+import sys
+from pathlib import Path
+from tests.test_readme import Section, run, sections
+
+page = Path(sys.argv[1])
+blocks = [block for section in sections(page, page.read_text()) for block in section.blocks]
+run(Section(page, "the page", tuple(blocks)))
+"""
 
 
 def test_readme_has_examples() -> None:
