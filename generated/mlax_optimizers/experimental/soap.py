@@ -3,7 +3,8 @@
 
 As in the authors' code, the first step only computes bases, vectors are left to plain Adam, and a
 basis is refreshed by one orthogonal iteration. Unlike in their code, the columns of a basis are not
-sorted again.
+sorted again, and those for eigenvalues of 0, which any others would do for, do not depend on
+rounding errors.
 
 ```text
 longest = n₀ if ndim ≥ 2 else 0
@@ -12,7 +13,7 @@ c₁ = 1 - β₁ⁿ
 c₂ = 1 - β₂ⁿ
 ĝₜ = gₜ if t > 1 else 0
 mₜ = β₁ mₜ₋₁ + (1 - β₁) ĝₜ
-vₜ = β₂ vₜ₋₁ + (1 - β₂) |rotate(ĝₜ, Qₜ₋₁)|²
+vₜ = β₂ vₜ₋₁ + (1 - β₂) (|rotate(gₜ, Qₜ₋₁)|² if t > 1 else 0)
 dₜ = rotate⁻¹((rotate(mₜ, Qₜ₋₁) / c₁) / (√(vₜ / c₂) + ε), Qₜ₋₁)
 wₜ = wₜ₋₁ - η (dₜ + λ wₜ₋₁)
 Lₜ⁽ⁱ⁾ = β₂ Lₜ₋₁⁽ⁱ⁾ + (1 - β₂) gramᵢ(gₜ)   for each axis i
@@ -261,7 +262,7 @@ def _leaf(
     longest = _longest_of(h, g.shape)
     late = jnp.where(t > 1, g, 0.0)
     m = h.b1 * m + (1 - h.b1) * late
-    v = h.b2 * v + (1 - h.b2) * abs2(rotate(late, bases))
+    v = h.b2 * v + (1 - h.b2) * jnp.where(t > 1, abs2(rotate(g, bases)), 0.0)
     direction = rotate_back(rotate(m, bases) / c1 / (sqrt(v / c2) + h.eps), bases)
     update = -learning_rate * (direction + weight_decay * w)
     moments = [h.b2 * moments[i] + (1 - h.b2) * gram(g, i, longest) for i in range(g.ndim)]

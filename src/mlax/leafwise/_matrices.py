@@ -327,12 +327,32 @@ def _product(a: Array, b: Array) -> Array:
 def eigenbasis(matrix: Array) -> Array:
     """Return the eigenvectors of a symmetric matrix as columns, by decreasing eigenvalue: (n, n), n may be 0.
 
-    Derivatives treat them as constants: where eigenvalues are equal, as in a matrix of zeros, they
-    have none.
+    Those of eigenvalues that are 0, up to rounding, complete the others to a basis in one and the same way:
+    any vectors orthogonal to the others would do, and the decomposition returns what rounding errors make
+    of them. Derivatives treat the result as a constant: where eigenvalues are equal, as in a matrix of
+    zeros, it has none.
     """
     if _is_empty(matrix):
         return matrix
-    return gathered(_eigh(lax.stop_gradient(gathered(matrix)))[1][:, ::-1])
+    values, vectors = _eigh(lax.stop_gradient(gathered(matrix)))
+    return gathered(_completed(vectors[:, ::-1], _not_zero(jnp.abs(values[::-1]))))
+
+
+def _not_zero(sizes: Array) -> Array:
+    """Return which of some sizes, not negative, are more than rounding errors of the largest: in float32, 1.2e-5 of it.
+
+    Measured up to length 512: errors of 3 times the machine epsilon in eigenvalues, and of 30 times in R.
+    """
+    return sizes > 100 * epsilon(sizes.dtype) * jnp.max(sizes)
+
+
+def _completed(columns: Array, free: Array) -> Array:
+    """Return an orthonormal basis: some columns of a square matrix, made orthogonal, and others in place of the rest.
+
+    A QR decomposition reflects space once for each column; for a column of zeros, not at all. What stands in its
+    place is the image of a unit vector under the reflections for the other columns: a function of these alone.
+    """
+    return _q(jnp.where(free, columns, 0.0))
 
 
 def _is_empty(matrix: Array) -> bool:
@@ -345,8 +365,8 @@ def refreshed_basis(matrix: Array, basis: Array, step: Array) -> Array:
 
     It is moved by one step of orthogonal iteration, a QR decomposition of `matrix @ basis`, which
     costs a fraction of an eigendecomposition: SOAP, Vyas et al. 2024,
-    https://arxiv.org/abs/2409.11321, algorithm 4. Columns keep their signs. Derivatives treat the
-    basis as a constant, like `eigenbasis`.
+    https://arxiv.org/abs/2409.11321, algorithm 4. Columns keep their signs. If the matrix is singular,
+    as many columns are completed as by `eigenbasis`. Derivatives treat the basis as a constant.
 
     Args:
         matrix: Symmetric, (n, n), n may be 0; a scalar is returned as it is.
@@ -358,7 +378,10 @@ def refreshed_basis(matrix: Array, basis: Array, step: Array) -> Array:
     matrix, basis = lax.stop_gradient((gathered(matrix), gathered(basis)))
 
     def refresh() -> Array:
-        return _q(_product(_scaled(matrix), basis))
+        moved = _product(_scaled(matrix), basis)
+        q, r = _qr(moved)
+        free = _not_zero(jnp.abs(cast("Array", jnp.diagonal(r))))
+        return cond(jnp.all(free), lambda: q, lambda: _completed(moved, free))
 
     return gathered(cond(step == 0, lambda: eigenbasis(matrix), refresh))
 

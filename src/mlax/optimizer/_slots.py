@@ -8,6 +8,7 @@ On a mesh of devices, an axis of an entry that is an axis of the leaf is sharded
 each device. Which axes these are is seen in the function itself: it is called with lengths that know their axis.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, cast
@@ -276,6 +277,11 @@ def _outline(leaf: Any, size: Shape, axes: tuple[int | None, ...]) -> Any:
     """
     if _is_like(leaf, size, axes):
         return leaf
+    first = len(size) - 1
+    if size and axes == (*range(len(size)),) and size[:first] == leaf.shape[:first]:
+        block, rest = divmod(math.prod(leaf.shape[first:]), size[first])
+        if not rest:  # as the scales of an `Int8`
+            return lax.index_in_dim(leaf.reshape(*size, block), 0, len(size), keepdims=False)
     shared = {
         axis: i for i, axis in enumerate(axes) if axis is not None and leaf.shape[axis] == size[i]
     }

@@ -259,6 +259,14 @@ for kind in AxisType.Auto, AxisType.Explicit:
     split = {name: NamedSharding(mesh, spec) for name, spec in specs.items()}
     weights = jax.device_put(whole, split)
     state = optimizer.init(weights)
+    planned = optim.state_shardings(optimizer, whole, split)
+    with jax.set_mesh(mesh):
+        jitted = jax.jit(optimizer.init)(weights)
+    for name in whole:
+        for x, y, place in zip(*(jax.tree.leaves((s.m[name], s.v[name])) for s in (state, jitted, planned))):
+            assert x.shape == y.shape and (x == y).all(), name
+            for z in (x, y):
+                assert z.sharding.is_equivalent_to(place, z.ndim), (name, z.sharding, place)
     for _ in range(2):
         for tree in (weights, state.m, state.v):
             for name, sharding in split.items():

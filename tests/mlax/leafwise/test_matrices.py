@@ -220,6 +220,25 @@ def test_bases_of_any_magnitude_are_orthogonal(scale: float) -> None:
         assert refreshed_basis(none, none, jnp.int32(0)).shape == eigenbasis(none).shape == shape
 
 
+@pytest.mark.parametrize("shape", [(6, 2), (16, 5), (16, 20)])
+def test_bases_of_singular_matrices_are_the_same_for_other_rounding_errors(
+    shape: tuple[int, int],
+) -> None:
+    """As long as the matrix has no full rank, and when it grows."""
+    found = list[list[Array]]()
+    for noise in (0.0, 3e-7):
+        g = jnp.concatenate([values(shape), values(shape, 1)], 1)
+        g = g * (1 + noise * values(g.shape, 2))
+        matrices = [gram(g[:, :columns], 0) for columns in (1, shape[1], 2 * shape[1])]
+        bases = [jnp.zeros((shape[0], shape[0]))]
+        for step, matrix in enumerate(matrices):
+            bases.append(refreshed_basis(matrix, bases[-1], jnp.int32(step)))
+            np.testing.assert_allclose(bases[-1].T @ bases[-1], np.eye(shape[0]), atol=1e-5)
+        found.append(bases[1:])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (3, 1, 2), (2, 0)])
 def test_rotations(shape: tuple[int, ...]) -> None:
     x = values(shape)

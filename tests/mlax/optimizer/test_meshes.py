@@ -12,14 +12,17 @@ SCRIPT = """
 import collections, functools, re, warnings
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+import mlax
 from mlax import optim
+from mlax.optimizer import normals
 from tests.mlax import generated_optimizers as generated
 from tests.mlax.optim.transformations import examples
 
 warnings.simplefilter("ignore")  # of narrow slots
 PLACES = {"a": P("data", None), "b": P(None, "data"), "b0": P("data", "model"), "bias": P()}
 SHAPES = {"a": (16, 8), "b": (8, 16), "b0": (8, 8), "bias": (8,)}
-SQUARES = {"a": (16, 16), "b": (8, 8), "b0": (8, 8), "bias": (8,)}
+PARTS = {".*": P("data")}
+WHOLE = ("adam ", "lamb ", "muon ", "adafactor {'min", "soap {", "AverageWeights")
 
 cases = {}
 for name, options in generated.CASES:
@@ -29,20 +32,19 @@ for name, options in generated.CASES:
 for name, optimizer in examples.EXAMPLES.items():
     cases[name] = optimizer, lambda _, optimizer=optimizer: examples.arguments(optimizer)
 
-def tree(case, seed, *steps):
-    # SOAP's bases of a longer axis are not unique: its second moment has no full rank.
-    rng, shapes = np.random.default_rng(seed), SQUARES if case.startswith("soap") else SHAPES
-    return {k: rng.normal(size=(*steps, *shape)).astype(np.float32) for k, shape in shapes.items()}
+def tree(seed, *steps):
+    rng = np.random.default_rng(seed)
+    return {k: rng.normal(size=(*steps, *shape)).astype(np.float32) for k, shape in SHAPES.items()}
 
 def init(weights):
-    return {case: optimizer.init(weights[case]) for case, (optimizer, _) in cases.items()}
+    return {case: cases[case][0].init(weights[case]) for case in weights}
 
 def steps(weights, states, gradients):
     def body(run, gradients):
         weights, states = run
         moved = {
             case: optimizer.step(gradients[case], states[case], weights[case], **arguments(gradients[case]))
-            for case, (optimizer, arguments) in cases.items()
+            for case in weights for optimizer, arguments in (cases[case],)
         }
         updates, states = ({case: pair[i] for case, pair in moved.items()} for i in (0, 1))
         return (jax.tree.map(jnp.add, weights, updates), states), None
@@ -65,9 +67,22 @@ def same_places(a, b):
     assert a.keys() == b.keys()
     assert not (moved := {p: (a[p], b[p]) for p in a if a[p] != b[p]}), moved
 
-all_weights = {case: tree(case, 0) for case in cases}
-all_gradients = {case: tree(case, 1, 2) for case in cases}
+def same_numbers(tree, expected):
+    for path, x in arrays(tree).items():
+        if not generated.is_key(x):
+            y = np.asarray(expected[path])
+            largest = np.abs(y).max(initial=0)
+            np.testing.assert_allclose(x, y, rtol=0, atol=1e-5 * largest, err_msg=path)
+
+def noise(weights):
+    return normals(weights, jax.random.key(0), 1.0, None)
+
+all_weights, all_gradients = (dict.fromkeys(cases, tree(*seed)) for seed in ((0,), (1, 2)))
 expected = arrays(jax.jit(steps)(all_weights, init(all_weights), all_gradients))
+some_weights = {case: tree(0) for case in cases if case.startswith(WHOLE)}
+some_gradients = dict.fromkeys(some_weights, tree(1, 20))
+assert len(some_weights) >= len(WHOLE), some_weights.keys()
+expected_of_some = arrays(jax.jit(steps)(some_weights, init(some_weights), some_gradients))
 for kind in AxisType.Auto, AxisType.Explicit:
     mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind, kind))
     with jax.set_mesh(mesh):
@@ -81,14 +96,10 @@ for kind in AxisType.Auto, AxisType.Explicit:
         program = jax.jit(steps).lower(weights, states, gradients).compile()
         after = program(weights, states, gradients)
     same_places(after, (weights, states))
-    for path, x in arrays(after).items():
-        if not generated.is_key(x):
-            y = np.asarray(expected[path])
-            largest = np.abs(y).max(initial=0)
-            np.testing.assert_allclose(x, y, rtol=0, atol=1e-5 * largest, err_msg=path)
+    same_numbers(after, expected)
     # Elementwise optimizers send nothing. Those that see a matrix as a whole gather each array of it once, over one
-    # axis of the mesh after the other: Muon the direction; Shampoo the gradient and the mean; SOAP these, the gradient
-    # without the first one, and what it rotates back.
+    # axis of the mesh after the other: Muon the direction; Shampoo the gradient and the mean; SOAP these, and what it
+    # rotates back.
     found = collections.Counter(
         (operation, *[name for name in re.findall("/([a-z0-9_]+)/jit", line) if name in generated.MODULES])
         for line in program.as_text().splitlines()
@@ -96,8 +107,27 @@ for kind in AxisType.Auto, AxisType.Explicit:
     )
     assert {operation for operation, *_ in found} == {"all-gather", "all-reduce"}, found
     assert not any(generated.is_elementwise(name) for _, *names in found for name in names), found
-    most = {"muon": 9, "shampoo": 12, "soap": 32}
+    most = {"muon": 9, "shampoo": 12, "soap": 24}
     assert all(found["all-gather", name] <= count for name, count in most.items()), found
+    # Whole weights with a sharded state (ZeRO-1). On Auto axes, only `out_shardings` keeps weights whole.
+    with jax.set_mesh(mesh):
+        weights = jax.device_put(some_weights, NamedSharding(mesh, P()))
+        gradients = jax.device_put(some_gradients, NamedSharding(mesh, P()))
+        planned = {
+            case: optim.state_shardings(cases[case][0], w, mlax.shardings(w, mesh, PARTS))
+            for case, w in some_weights.items()
+        }
+        run = weights, jax.device_put(init(weights), planned)
+        places_of_run = jax.tree.map(lambda x: x.sharding, run)
+        after = jax.jit(steps, out_shardings=places_of_run)(*run, gradients)
+        numbers = noise(tree(0))
+        for made in noise, jax.jit(noise):
+            there = made(placed({"": tree(0)}, mesh)[""])
+            same_places(there, placed({"": numbers}, mesh)[""])
+            same_numbers(there, arrays(numbers))
+    assert any(any(places(state).values()) for state in after[1].values())
+    same_places(after, run)
+    same_numbers(after, expected_of_some)
 """
 
 
