@@ -269,7 +269,7 @@ def _parse(code: Code) -> ast.Module | None:
 
 
 class _InFull(ast.NodeTransformer):
-    """Replaces what is short for calls: `a @ b`, and `min(a, b, c)` or `max(a, b, c)`."""
+    """Replaces what is short for calls: `a @ b` for matmul(a, b), and `min(a, b, c)` for min(min(a, b), c)."""
 
     def __init__(self) -> None:
         self.products: list[ast.Call] = []

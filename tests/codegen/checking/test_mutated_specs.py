@@ -160,7 +160,7 @@ def take_a_step(spec: Spec, code: str) -> None:
 
 # Of Adafactor and Muon, shorter specs: the built-in Muon has 1,024 combinations of options and takes 40 times as long.
 HERE = Path(__file__).parents[1] / "specs"
-FILES = [path for path in built_in_specs() if path.stem in {"shampoo", "sm3"}]
+FILES = [path for path in built_in_specs() if path.stem in {"galore", "shampoo", "sm3"}]
 FILES += [HERE / "adafactor.toml", HERE / "muon.toml", HERE / "conditions.toml"]
 WHOLE = [path.read_text().replace(f'name = "{path.stem}"', 'name = "probe"') for path in FILES]
 SPECS = [GOOD, RICH, PHASES, STARTS, LISTS, MATRICES, CAREFUL, *WHOLE]

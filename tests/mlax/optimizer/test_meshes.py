@@ -99,7 +99,8 @@ for kind in AxisType.Auto, AxisType.Explicit:
     same_numbers(after, expected)
     # Elementwise optimizers send nothing. Those that see a matrix as a whole gather each array of it once, over one
     # axis of the mesh after the other: Muon the direction; Shampoo the gradient and the mean; SOAP these, and what it
-    # rotates back.
+    # rotates back; Dion the momentum and the directions; GaLore the gradient, again at the steps at which it is
+    # decomposed, and the direction.
     found = collections.Counter(
         (operation, *[name for name in re.findall("/([a-z0-9_]+)/jit", line) if name in generated.MODULES])
         for line in program.as_text().splitlines()
@@ -107,7 +108,7 @@ for kind in AxisType.Auto, AxisType.Explicit:
     )
     assert {operation for operation, *_ in found} == {"all-gather", "all-reduce"}, found
     assert not any(generated.is_elementwise(name) for _, *names in found for name in names), found
-    most = {"muon": 9, "shampoo": 12, "soap": 24}
+    most = {"dion": 13, "galore": 24, "muon": 9, "shampoo": 12, "soap": 24}
     assert all(found["all-gather", name] <= count for name, count in most.items()), found
     # Whole weights with a sharded state (ZeRO-1). On Auto axes, only `out_shardings` keeps weights whole.
     with jax.set_mesh(mesh):
