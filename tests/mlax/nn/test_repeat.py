@@ -170,8 +170,11 @@ def test_scan_calls_another_method_with_an_input_for_each_block() -> None:
     same(y, expected)
     assert caches.tolist() == [1, 2, 3]
     assert mlax.tree_equal(after, after_forward)
-    with pytest.raises(TypeError, match=r"Repeat\.scan takes a method of Block, .*<lambda>"):
-        model.scan(lambda block, x, each: ((x, each), block), X)
+    by_function: Any = mlax.inference(model.scan)
+    got = by_function(lambda block, x, each: block.decode(x, each), X, jnp.arange(3))
+    assert mlax.tree_equal(got, ((y, caches), after))
+    with pytest.raises(TypeError, match=r"Repeat\.scan takes a method of Block, .*Recurrent\.run"):
+        by_function(nn.Recurrent.run, X)
 
 
 def test_arguments_for_all_blocks() -> None:
