@@ -90,7 +90,7 @@ def dotted(path: KeyPath) -> str:
 
 
 def flatten_given(
-    name: str, tree: object, is_leaf: Callable[[Any], bool]
+    name: str, tree: object, is_leaf: Callable[[Any], bool] | None = None
 ) -> tuple[list[tuple[KeyPath, Any]], TreeDef]:
     """Return the leaves with their paths, and the structure, of a tree that a user hands over.
 

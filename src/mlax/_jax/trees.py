@@ -120,7 +120,8 @@ def leaves_with_path(tree: Any, is_leaf: _IsLeaf = None) -> list[tuple[KeyPath, 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any, is_leaf: _IsLeaf = None) -> Any:
     """Return the tree with each leaf replaced by `function(leaf)`."""
-    return _tree_util.tree_map(function, tree, is_leaf=is_leaf)
+    found, treedef = flatten(tree, is_leaf)
+    return treedef.unflatten(map(function, found))
 
 
 def map_with_path(

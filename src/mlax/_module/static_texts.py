@@ -16,10 +16,21 @@ from mlax._module.flattening import AuxData
 from mlax._module.nodes import ENode
 from mlax.tree import dotted
 
-__all__ = ["IN_THE_STATE", "StaticParts", "older_texts", "static_defaults", "static_texts"]
+__all__ = [
+    "AN_ARRAY",
+    "IN_THE_STATE",
+    "StaticParts",
+    "older_texts",
+    "static_defaults",
+    "static_texts",
+]
 
 IN_THE_STATE = "<in the state>"
 """The text of a hyperparameter that the state of an optimizer holds beside the others, as a leaf."""
+
+
+AN_ARRAY = "<an array>"
+"""The text of a hyperparameter that is an array, a leaf of the hyperparameters."""
 
 
 class StaticParts(ABC):

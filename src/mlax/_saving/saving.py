@@ -283,7 +283,8 @@ def load(
             `model.safetensors.index.json`, which are beside it.
         like: Determines the structure of the result, and the shape, dtype, sharding and kind of
             each leaf: a model, or what `jax.eval_shape` returns for one. Its values are not used;
-            but if a state has another learning rate in the file than in `like`, there is a warning.
+            but if a state has another number in the file than in `like`, such as a learning rate,
+            there is a warning.
             JAX arrays in the result are never weakly typed. Without it, the result is a dict of
             arrays by dotted path: JAX arrays, or NumPy arrays if JAX does not have the dtype
             (64 bits without `jax_enable_x64`).

@@ -17,7 +17,8 @@ from mlax._module.static_texts import IN_THE_STATE, older_texts, static_defaults
 from mlax._saving.changes import Described, changes, shown_name
 from mlax._saving.contents import classes_by_path, nodes
 from mlax._saving.leaves import ArrayType, array_type, as_in, is_floating, rounded
-from mlax.tree import describe, dotted, leaves_by_name
+from mlax._saving.numbers import difference, number_path, number_paths
+from mlax.tree import dotted, leaves_by_name
 from mlax.typing._complaints import LeafMismatchError
 
 __all__ = ["Comparison", "Target", "complaining"]
@@ -114,7 +115,7 @@ class Target:
         newer: set[str] = set()
         for path, default in static_defaults(self._like, here.keys() - there.keys()).items():
             if here[path] == IN_THE_STATE:
-                leaf = _number(path)
+                leaf = number_path(path)
                 if leaf in found or leaf not in self.types or not isinstance(default, int | float):
                     continue
                 self.defaults[leaf] = self.placed(
@@ -169,12 +170,12 @@ class Target:
         The file's wins, and an optimizer with the number of `like` goes on with it.
         """
         lines: list[str] = []
-        for name in _numbers_in_states(self._like):
+        for name in number_paths(self._like):
             ours = self._leaves[name]
-            if name in values and self.has_value(name) and not is_tracer(ours):
-                there, here = np.asarray(values[name]), np.asarray(ours)
-                if not np.array_equal(there, here, equal_nan=True):
-                    lines.append(f"{name}: {_shown(there)}, but {_shown(here)} in `like`")
+            if name not in values or not self.has_value(name) or is_tracer(ours):
+                continue
+            if differ := difference(np.asarray(values[name]), np.asarray(ours)):
+                lines.append(f"{name}: {differ}")
         if lines:
             lines.append(
                 "To go on with your own, replace them in the state: optim.with_numbers(state, {path: ...})."
@@ -235,23 +236,6 @@ def _floats_outside_variables(where: str, like: object) -> Iterator[str]:
         dtype: Any = getattr(leaf, "dtype", None)
         if not isinstance(leaf, Variable) and dtype is not None and is_floating(dtype.name):
             yield dotted(path)
-
-
-def _numbers_in_states(tree: object) -> Iterator[str]:
-    """Yield the paths of the numbers that states hold for their hyperparameters."""
-    for name, text in static_texts(tree):
-        if text == IN_THE_STATE and (path := _number(name)):
-            yield path
-
-
-def _number(path: str) -> str:
-    """Return where a state holds the number of a hyperparameter; "" if the path is not that of one."""
-    *state, hyperparameters, name = ["", *path.split(".")]
-    return ".".join([*state[1:], name]) if hyperparameters == "hyperparameters" else ""
-
-
-def _shown(number: Any) -> str:
-    return f"{number:g}" if number.shape == () else describe(number)
 
 
 def _listed(lines: Collection[str]) -> str:

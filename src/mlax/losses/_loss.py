@@ -140,6 +140,7 @@ class _Check(NamedTuple):
     hints: dict[str, Any]
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._refuse_bools(args, kwargs)
         lines: list[str] = []
         reference: _Given | None = None
         by_dimensions: dict[str, _Given] = {}
@@ -175,13 +176,24 @@ class _Check(NamedTuple):
                 "(no implicit promotion or broadcasting):\n  " + "\n  ".join(lines)
             )
 
+    def _refuse_bools(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise an error for True or False in place of a number, which annotations allow."""
+        for name, value in self._bound(args, kwargs).items():
+            hint = self.hints[name]
+            kinds = {hint, *get_args(hint)}
+            if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+                raise TypeError(f"{self.label}: {name} must be {spelled(hint)}, got {value}")
+
+    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments by name; none if they do not fit, for which the call raises Python's own error."""
+        try:
+            return self.signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            return {}
+
     def _arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[_Given]:
         """Yield the arguments that are JAX arrays with a dtype that their annotation allows."""
-        try:
-            arguments = self.signature.bind(*args, **kwargs).arguments
-        except TypeError:  # the call itself raises Python's own error
-            return
-        for name, value in arguments.items():
+        for name, value in self._bound(args, kwargs).items():
             if isinstance(value, jax.Array):
                 for hint in get_args(self.hints[name]) or (self.hints[name],):
                     if str(value.dtype) in getattr(hint, "dtypes", ()):

@@ -8,7 +8,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -93,13 +93,16 @@ def migrate(
     old, new = list(_parts(state, tree)), list(_parts(made, tree))
     if not old:
         raise TypeError(f"{where}: expected the state of an optimizer, got {describe(state)}")
-    for before in replaced or {}:
+    replaced = {} if replaced is None else replaced
+    if not isinstance(cast("object", replaced), Mapping):
+        raise TypeError(f"{where}: replaced must be a dict of classes, got {describe(replaced)}")
+    for before in replaced:
         if all(part.optimizer is not before for part in old):
             raise ValueError(
-                f"{where}: replaced has {before.__name__}, but the old state has {_classes(old)}"
+                f"{where}: replaced has {getattr(before, '__name__', before)}, but the old state has {_classes(old)}"
             )
 
-    plan = _planned(old, new, replaced or {})
+    plan = _planned(old, new, replaced)
     if plan.misfits:
         lines = "".join(f"\n  {line}" for line in plan.misfits)
         if strict:

@@ -1,19 +1,20 @@
 """The numbers that states hold for their hyperparameters, by path, however optimizers are nested."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import DictKey, GetAttrKey
+from jax.tree_util import GetAttrKey
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.tracing import is_tracer
-from mlax._jax.trees import KeyPath, class_of, flatten_with_path
+from mlax._jax.trees import KeyPath, class_of
+from mlax._saving.numbers import injected_numbers, nodes_in
 from mlax.optimizer import HELD, LEAF, Optimizer
-from mlax.optimizer._specified import Specification, specifications
+from mlax.optimizer._specified import Specification, normalised, specifications
 from mlax.tree import describe, dotted, leaves_by_name
 
 __all__ = ["learning_rates", "numbers", "with_numbers"]
@@ -28,21 +29,9 @@ def is_state(tree: object) -> bool:
     )
 
 
-def _is_injected(tree: object) -> bool:
-    """Return whether a tree is a state of `optax.inject_hyperparams`."""
-    return isinstance(getattr(tree, "hyperparams", None), dict) and hasattr(tree, "inner_state")
-
-
-def states_in(
-    tree: object, path: KeyPath = (), is_one: Callable[[object], bool] = is_state
-) -> Iterator[tuple[KeyPath, Any]]:
+def states_in(tree: object) -> Iterator[tuple[KeyPath, Any]]:
     """Yield the states in a tree with their paths, each before those inside it."""
-    for inner, node in flatten_with_path(tree, is_one)[0]:
-        if is_one(node):
-            here = (*path, *inner)
-            yield here, node
-            for name, value in node._asdict().items():
-                yield from states_in(value, (*here, GetAttrKey(name)), is_one)
+    return nodes_in(tree, is_state)
 
 
 class _Number(NamedTuple):
@@ -61,19 +50,11 @@ class _Number(NamedTuple):
 
 def _found(state: object) -> dict[str, _Number]:
     """Return the numbers in a state by path."""
-    found, injected = _own_numbers(state), dict[str, _Number]()
-    for path, node in states_in(state, is_one=_is_injected):
-        inside = dotted((*path, GetAttrKey("inner_state")))
-        # In each step, these replace those of the optimizer inside.
-        for other in [one for one in found if one.startswith(f"{inside}.")]:
-            if _last(other) in node.hyperparams:
-                del found[other]
-        schedules = getattr(node, "hyperparams_states", {})
-        for name, value in node.hyperparams.items():
-            if jnp.issubdtype(jnp.result_type(value), jnp.floating):
-                place = dotted((*path, GetAttrKey("hyperparams"), DictKey(name)))
-                injected[place] = _Number(jnp.asarray(value), schedules.get(name), None)
-    return found | injected
+    found = _own_numbers(state)
+    for injected in injected_numbers(state):
+        found = {path: number for path, number in found.items() if not injected.replaces(path)}
+        found[injected.path] = _Number(jnp.asarray(injected.value), injected.schedule, None)
+    return found
 
 
 def all_numbers(state: object) -> set[str]:
@@ -148,6 +129,11 @@ def with_numbers(state: T, values: Mapping[str, ArrayLike]) -> T:
             a schedule, which would replace it in the next step.
     """
     where = "optim.with_numbers"
+    if not isinstance(cast("object", values), Mapping):
+        raise TypeError(
+            f"{where}: expected a dict of numbers by path, got {describe(values)}.\n"
+            "  For all learning rates: {path: 0.1 for path in optim.learning_rates(state)}."
+        )
     found = _found(state)
     leaves, treedef = leaves_by_name(where, "state", state)
     for path, value in values.items():
@@ -177,10 +163,6 @@ def _like(before: Array, value: ArrayLike, place: str, spec: Specification | Non
             f"{place} must be a real number of shape () or {before.shape}, got {describe(value)}"
         )
     for each in () if is_tracer(value) else np.ravel(array):
-        if spec is None:
-            break
-        try:
-            spec.normalise(each.item())
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{place} must be {error}, got {each}") from None
+        if spec is not None:
+            normalised(place, each.item(), spec)
     return jnp.array(jnp.broadcast_to(array, before.shape), before.dtype, copy=True)

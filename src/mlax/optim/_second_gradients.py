@@ -1,7 +1,6 @@
 """Gradients at other weights than those that are trained: SAM, ASAM and the extragradient method."""
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -9,14 +8,14 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from mlax._checking.bounds import Bounds
 from mlax._jax.tracebacks import trimmed
-from mlax._jax.tracing import is_tracer
 from mlax.leafwise import map_leaves
 from mlax.leafwise._elements import divide
-from mlax.optim.clipping import global_norm
-from mlax.optimizer import merged, trainable
-from mlax.tree import describe
+from mlax.optim.clipping import global_norm, not_negative
+from mlax.optimizer import merged, number, trainable
+from mlax.optimizer._specified import normalised
+from mlax.tree import describe, flatten_given, mismatches
+from mlax.typing import LeafMismatchError, checks_enabled
 
 __all__ = ["extragradient", "sam"]
 
@@ -56,24 +55,27 @@ def sam(
         eta: Added to the magnitudes of weights in ASAM, >= 0.
 
     Raises:
+        TypeError: `value_and_grad` is not such a function, or returns something else; or `rho` or `eta`
+            is not a number.
         ValueError: `rho` or `eta` is negative or NaN.
 
     References:
         Foret et al. 2021, https://arxiv.org/abs/2010.01412
         Kwon et al. 2021, https://arxiv.org/abs/2102.11600
     """
-    _refuse_negative("sam", rho=rho, eta=eta)
+    distance = not_negative("sam: rho", rho)
+    least = normalised("sam: eta", eta, number(at_least=0))
 
     def perturbed(weights: Any, gradients: Any) -> Any:
         both = weights, gradients
         if not adaptive:
-            (moved,) = map_leaves(_uphill, None, both, (), factor=_ratio(rho, gradients))
+            (moved,) = map_leaves(_uphill, None, both, (), factor=_ratio(distance, gradients))
             return moved
-        (scaled,) = map_leaves(_scaled, eta, both, ())
-        (moved,) = map_leaves(_adaptively, eta, both, (), factor=_ratio(rho, scaled))
+        (scaled,) = map_leaves(_scaled, least, both, ())
+        (moved,) = map_leaves(_adaptively, least, both, (), factor=_ratio(distance, scaled))
         return moved
 
-    return _at(value_and_grad, perturbed)
+    return _at("sam", value_and_grad, perturbed)
 
 
 @trimmed
@@ -95,40 +97,72 @@ def extragradient(
         step_size: >= 0: a number, or an array of shape (). Usually the learning rate.
 
     Raises:
+        TypeError: `value_and_grad` is not such a function, or returns something else; or `step_size` is
+            not a number.
         ValueError: `step_size` is negative or NaN.
 
     References:
         Korpelevich 1976; Gidel et al. 2019, https://arxiv.org/abs/1802.10551
     """
-    _refuse_negative("extragradient", step_size=step_size)
+    factor = -not_negative("extragradient: step_size", step_size)
 
     def perturbed(weights: Any, gradients: Any) -> Any:
-        factor = -jnp.asarray(step_size, jnp.result_type(float))
         (moved,) = map_leaves(_uphill, None, (weights, gradients), (), factor=factor)
         return moved
 
-    return _at(value_and_grad, perturbed)
+    return _at("extragradient", value_and_grad, perturbed)
 
 
 def _at(
-    value_and_grad: Callable[Concatenate[W, P], tuple[R, W]], perturbed: Callable[[Any, Any], Any]
+    name: str,
+    value_and_grad: Callable[Concatenate[W, P], tuple[R, W]],
+    perturbed: Callable[[Any, Any], Any],
 ) -> Callable[Concatenate[W, P], tuple[R, W]]:
     """Return a function that returns the value at the weights, and the gradients at perturbed ones."""
+    if not callable(cast("object", value_and_grad)):
+        raise TypeError(
+            f"{name}: value_and_grad must be a function, got {describe(value_and_grad)}.\n  {_CURE}"
+        )
 
     @trimmed
     @functools.wraps(value_and_grad)
     def wrapped(weights: W, /, *args: P.args, **kwargs: P.kwargs) -> tuple[R, W]:
-        value, gradients = value_and_grad(weights, *args, **kwargs)
-        there = merged(perturbed(trainable(weights), gradients), weights)
+        before = trainable(weights)
+        flatten_given(f"{name}: weights", before)
+        value, gradients = _both(name, value_and_grad(weights, *args, **kwargs), before)
+        there = merged(perturbed(before, gradients), weights)
         return value, value_and_grad(there, *args, **kwargs)[1]
 
     return wrapped
 
 
-def _ratio(rho: ArrayLike, gradients: Any) -> Array:
+_CURE = "Pass mlax.value_and_grad(loss_fn), or jax.value_and_grad(loss_fn)."
+
+
+def _both(name: str, result: tuple[R, W], weights: Any) -> tuple[R, W]:
+    """Return a value and gradients; raise an error if they are not that.
+
+    Raises:
+        TypeError: They are something else, such as gradients alone.
+        LeafMismatchError: The gradients do not correspond to the weights.
+    """
+    given: object = result
+    if not isinstance(given, tuple) or len(cast("Any", given)) != 2:
+        raise TypeError(
+            f"{name}: value_and_grad must return a value and gradients, got {describe(given)}.\n  {_CURE}"
+        )
+    if checks_enabled() and (lines := [*mismatches("gradients", result[1], "weights", weights)]):
+        raise LeafMismatchError(
+            f"{name}: gradients that do not correspond to the weights (no implicit promotion):\n  "
+            + "\n  ".join(lines)
+        )
+    return result
+
+
+def _ratio(rho: Array, gradients: Any) -> Array:
     """Return rho divided by the norm of gradients, 0 if they are all 0."""
     norm = global_norm(gradients)
-    ratio = divide(jnp.asarray(rho, norm.dtype), jnp.where(norm > 0, norm, 1.0))
+    ratio = divide(rho, jnp.where(norm > 0, norm, 1.0))
     return jnp.where(norm > 0, ratio, 0.0)
 
 
@@ -143,12 +177,3 @@ def _scaled(eta: float, w: Array, g: Array) -> tuple[Array]:
 def _adaptively(eta: float, w: Array, g: Array, *, factor: Array) -> tuple[Array]:
     scale = (jnp.abs(w) + eta).astype(g.dtype)
     return (w + factor * scale * scale * g.conj(),)
-
-
-_NOT_NEGATIVE = Bounds(at_least=0, at_most=math.inf)
-
-
-def _refuse_negative(function: str, **values: ArrayLike) -> None:
-    for name, value in values.items():
-        if not is_tracer(value) and not _NOT_NEGATIVE.allow(float(cast("Any", value))):
-            raise ValueError(f"{function}: {name} must be {_NOT_NEGATIVE}, got {describe(value)}")

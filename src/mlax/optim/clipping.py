@@ -6,15 +6,16 @@ gradients.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from mlax._checking.bounds import Bounds
 from mlax._jax.dtypes import compute_dtype, epsilon
 from mlax._jax.tracing import cond, is_tracer
 from mlax._jax.trees import leaves
@@ -22,7 +23,8 @@ from mlax._packing.weights import refuse_packed
 from mlax.leafwise import map_leaves, norm
 from mlax.leafwise._elements import divide
 from mlax.leafwise._norms import root_of, sum_of_squares
-from mlax.tree import describe
+from mlax.optimizer import number
+from mlax.optimizer._specified import normalised
 from mlax.typing import Scalar, Weights, checked
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "global_norm",
+    "not_negative",
 ]
 
 # PyTorch and MLX add this to a norm before they divide by it.
@@ -142,7 +145,7 @@ def clip_grad_norm(
         TypeError: `error_if_non_finite` under `jit` or another transformation.
         ValueError: `max_norm` is negative or NaN.
     """
-    limit = _limit("clip_grad_norm", "max_norm", max_norm)
+    limit = not_negative("clip_grad_norm: max_norm", max_norm)
     length = global_norm(gradients)
     if error_if_non_finite:
         _refuse_non_finite(length)
@@ -184,7 +187,7 @@ def clip_grad_leaf_norm(gradients: Weights, max_norm: float | Scalar) -> Weights
         ValueError: `max_norm` is negative or NaN.
     """
     refuse_packed(gradients, "clip_grad_leaf_norm")
-    limit = _limit("clip_grad_leaf_norm", "max_norm", max_norm)
+    limit = not_negative("clip_grad_leaf_norm: max_norm", max_norm)
     (clipped,) = map_leaves(_limited, None, (gradients,), (), limit=limit)
     return clipped
 
@@ -206,7 +209,7 @@ def clip_grad_value(gradients: Weights, max_value: float | Scalar) -> Weights:
     Raises:
         ValueError: `max_value` is negative or NaN.
     """
-    limit = _limit("clip_grad_value", "max_value", max_value)
+    limit = not_negative("clip_grad_value: max_value", max_value)
     (clipped,) = map_leaves(_between, None, (gradients,), (), limit=limit)
     return clipped
 
@@ -247,10 +250,9 @@ def clip_grad_adaptive(
         Brock et al. 2021, https://arxiv.org/abs/2102.06171
     """
     refuse_packed(gradients, "clip_grad_adaptive")
-    limit = _limit("clip_grad_adaptive", "clipping", clipping)
-    if not eps > 0:
-        raise ValueError(f"clip_grad_adaptive: eps must be > 0, got {eps}")
-    (clipped,) = map_leaves(_adapted, eps, (gradients, weights), (), limit=limit)
+    limit = not_negative("clip_grad_adaptive: clipping", clipping)
+    least = normalised("clip_grad_adaptive: eps", eps, number(above=0))
+    (clipped,) = map_leaves(_adapted, least, (gradients, weights), (), limit=limit)
     return clipped
 
 
@@ -287,11 +289,11 @@ for _function in (
     _function.__module__ = "mlax.optim"
 
 
-_NOT_NEGATIVE = Bounds(at_least=0, at_most=math.inf)
+_NOT_NEGATIVE = replace(number(at_least=0, at_most=math.inf), arrays=True)
 
 
-def _limit(function: str, name: str, value: float | Array) -> Array:
-    """Return a limit as an array; refuse it if it is known to be negative or NaN."""
-    if not is_tracer(value) and not _NOT_NEGATIVE.allow(float(value)):
-        raise ValueError(f"{function}: {name} must be {_NOT_NEGATIVE}, got {describe(value)}")
-    return jnp.asarray(value, jnp.result_type(float))
+def not_negative(place: str, value: ArrayLike) -> Array:
+    """Return a number or an array of shape () in JAX's default float dtype; refuse it if it is known to be negative or
+    NaN.
+    """
+    return jnp.asarray(normalised(place, value, _NOT_NEGATIVE), jnp.result_type(float))

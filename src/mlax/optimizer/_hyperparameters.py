@@ -25,7 +25,7 @@ from jaxtyping import Array
 from mlax._checking.bounds import Bounds
 from mlax._jax.dtypes import canonical, epsilon, largest_number, smallest_number
 from mlax._jax.tracing import is_tracer
-from mlax._module.static_texts import IN_THE_STATE
+from mlax._module.static_texts import AN_ARRAY, IN_THE_STATE
 from mlax.optimizer._specified import Specification, is_array, is_plain, specifications
 
 __all__ = [
@@ -79,7 +79,7 @@ class _Leaf:
     __module__ = "mlax.optimizer"
 
     def __repr__(self) -> str:
-        return "<an array>"
+        return AN_ARRAY
 
     def __reduce__(self) -> str:
         return "LEAF"
@@ -162,11 +162,13 @@ def integer(
     at_most: int | None = None,
     below: int | None = None,
 ) -> Specification:
-    """Describe an integer that is compiled into the step."""
+    """Describe an integer that is compiled into the step. It may be given as a whole float, such as 1e4."""
     bounds = Bounds(at_least, above, at_most, below)
 
     def normalise(value: Any) -> int:
         plain = value.item() if is_plain(value) else value
+        if isinstance(plain, float) and plain.is_integer():
+            plain = int(plain)
         if isinstance(plain, bool) or not isinstance(plain, int):
             raise TypeError("an integer")
         _check(bounds, plain)

@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import inspect
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 import jax
@@ -299,14 +299,11 @@ class Optimizer(Specified):
         # Not `held()`, which would call the schedules in each step.
         ours, outline = self._held(lambda _: LEAF), theirs.outline
         if ours != outline:
-            differences = [
-                f"{name} is {_shown(value)} in the state, {_shown(getattr(ours, name))} in the optimizer"
-                for name, value in _fields(outline).items()
-                if value != getattr(ours, name)
-            ]
-            raise ValueError(
-                f"{where}: the state has different hyperparameters: {'; '.join(differences)}"
-            )
+            said = "; ".join(_differences("", outline, ours))
+            cure = "Use the optimizer that made the state, or move the state: optim.migrate(state, optimizer, weights)."
+            if "an array in" in said:
+                cure = f"What is an array in init stays one: pass jnp.asarray(number) there too. {cure}"
+            raise ValueError(f"{where}: the state has different hyperparameters: {said}.\n  {cure}")
         return state
 
 
@@ -351,6 +348,26 @@ def _naming_arrays(generated: Callable[..., int]) -> Callable[..., int]:
             ) from None
 
     return __hash__
+
+
+def _differences(place: str, theirs: Any, ours: Any) -> Iterator[str]:
+    """Yield how the hyperparameters of a state differ from those of an optimizer, with their places in it."""
+    if theirs == ours:
+        return
+    if isinstance(theirs, Optimizer) and type(theirs) is type(ours):
+        schedulable = theirs._schedulable()
+        for name, value in _fields(theirs).items():
+            inside = f"{place}.{name}" if place else name
+            # In optimizers inside this one, both a number and an array may be held.
+            marker = HELD if name in schedulable else LEAF
+            yield from _differences(
+                inside, *(marker if x is HELD else x for x in (value, getattr(ours, name)))
+            )
+    elif class_of(theirs) is class_of(ours) is tuple and len(theirs) == len(ours):
+        for i, pair in enumerate(zip(theirs, ours, strict=True)):
+            yield from _differences(f"{place}[{i}]", *pair)
+    else:
+        yield f"{place} is {_shown(theirs)} in the state, {_shown(ours)} in the optimizer"
 
 
 def _shown(value: object) -> str:

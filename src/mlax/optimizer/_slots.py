@@ -31,9 +31,10 @@ from mlax._jax.placement import (
     with_type_of,
 )
 from mlax._jax.tracing import is_tracer
-from mlax._jax.trees import map_leaves
+from mlax._jax.trees import KeyPath, map_leaves
 from mlax.optimizer._hyperparameters import Dtype, Number
 from mlax.optimizer._stepping import initial
+from mlax.tree import describe, flatten_given, keystr
 from mlax.typing import Weights
 from mlax.typing._entries import EntryShape, Shape, entry_shapes
 from mlax.typing._weights import slot_dtype_of
@@ -136,14 +137,22 @@ def slot_values(slot: Weights) -> Weights:
     Args:
         slot: A slot of a state, or any tree. Other leaves that are narrower than float32 are
             widened to it; those that are not floating-point do not change.
+
+    Raises:
+        TypeError: A leaf is not an array, or the keys of a dict cannot be sorted.
     """
 
-    def values(leaf: Any) -> Any:
+    def values(path: KeyPath, leaf: Any) -> Any:
         if is_int8(leaf):
             return decoded(leaf)
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+            raise TypeError(
+                f"slot_values: slot{keystr(path)} must be an array, got {describe(leaf)}"
+            )
         return leaf.astype(compute_dtype(leaf.dtype)) if is_inexact(leaf.dtype) else leaf
 
-    tree: Weights = map_leaves(values, slot, is_int8)
+    found, treedef = flatten_given("slot_values: slot", slot, is_int8)
+    tree: Weights = treedef.unflatten(values(path, leaf) for path, leaf in found)
     return tree
 
 

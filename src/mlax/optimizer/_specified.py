@@ -33,7 +33,15 @@ from mlax._jax.tracing import is_tracer
 from mlax._module.exporting import register_static
 from mlax.tree import describe
 
-__all__ = ["Specification", "Specified", "is_array", "is_plain", "shown", "specifications"]
+__all__ = [
+    "Specification",
+    "Specified",
+    "is_array",
+    "is_plain",
+    "normalised",
+    "shown",
+    "specifications",
+]
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,12 @@ class Specification:
 
     def __repr__(self) -> str:
         return self.spelling
+
+    def normalise_for(self, value: object) -> Callable[[Any], Any]:
+        """Return the function that normalises a value of this type."""
+        if self.arrays and self.normalise_array is not None and is_array(value):
+            return self.normalise_array
+        return self.normalise
 
 
 _found: MutableMapping[type, Mapping[str, Specification]] = WeakKeyDictionary()
@@ -104,6 +118,28 @@ def _for_type(spec: Specification, members: tuple[Any, ...]) -> Specification:
     return replace(spec, optional=type(None) in members, arrays=arrays)
 
 
+def normalised(place: str, value: Any, spec: Specification) -> Any:
+    """Return a value in its normal form.
+
+    Args:
+        place: What it is, for the message: `sam: rho`.
+        value: Any value.
+        spec: What it may be.
+
+    Raises:
+        TypeError: It has the wrong type. The message says what is expected.
+        ValueError: It is out of bounds.
+    """
+    return _normal(place, spec.normalise_for(value), value)
+
+
+def _normal(place: str, normalise: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return normalise(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{place} must be {error}, got {shown(value)}") from None
+
+
 @dataclass_transform(frozen_default=True)
 class Specified:
     """Base class of classes whose annotations determine which values their fields accept.
@@ -131,9 +167,7 @@ class Specified:
             value = getattr(self, name)
             if value is None and spec.optional:
                 continue
-            normalise = spec.normalise
-            if spec.arrays and spec.normalise_array is not None and is_array(value):
-                normalise = spec.normalise_array
+            normalise = spec.normalise_for(value)
             if spec.each:
                 items = self._normal(name, name, _items, value)
                 places = (f"{name}[{place}]" for place in range(len(items)))
@@ -148,10 +182,9 @@ class Specified:
     def _normal(self, name: str, place: str, normalise: Callable[[Any], Any], value: Any) -> Any:
         """Return the normal form of a field, or of an item of it, which messages call by its place."""
         try:
-            return normalise(value)
+            return _normal(f"{type(self).__name__}: {place}", normalise, value)
         except (TypeError, ValueError) as error:
-            text = f"{type(self).__name__}: {place} must be {error}, got {shown(value)}"
-            raise type(error)(text + self._hint(name, value)) from None
+            raise type(error)(f"{error}{self._hint(name, value)}") from None
 
     def _hint(self, name: str, value: object) -> str:
         """Return a text to append to the error message about a value."""

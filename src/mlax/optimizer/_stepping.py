@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from mlax._checking import predicates
 from mlax._jax.trees import flatten_with_path
 from mlax._module.branches import INode
 from mlax.optimizer._hyperparameters import HELD, Number, is_schedule
@@ -124,8 +125,13 @@ def _copy(value: Any) -> Array:
     return jnp.array(value, copy=True)
 
 
+def asked(schedule: Any, step: Any) -> Any:
+    """Return what a schedule returns. An error that it raises gets a note that says which schedule it was."""
+    return predicates.asked(f"the schedule {schedule!r}", schedule, (step,), lambda: describe(step))
+
+
 def _scheduled(schedule: Any, step: Array) -> Array:
-    value: Any = schedule(step)
+    value: Any = asked(schedule, step)
     return _real(value, "a schedule must return", lambda: f" from {schedule!r}")
 
 

@@ -21,7 +21,7 @@ from mlax._checking.names import refuse_unknown
 from mlax._checking.spelling import qualname
 from mlax._checking.values import checks_enabled
 from mlax._jax.tracebacks import trimmed
-from mlax._jax.trees import leaves
+from mlax._jax.trees import UnsortableError, leaves
 from mlax._module.unset import refuse_unset
 from mlax.tree import describe, refuse_shared
 from mlax.typing._collecting import Found, Tree, collect
@@ -181,6 +181,12 @@ class _Plan:
         return replace(self, hints=hints, result_hint=with_self(self.result_hint, cls))
 
     def check_arguments(self, arguments: dict[str, Any]) -> Reference | None:
+        try:
+            return self._checked_arguments(arguments)
+        except UnsortableError as error:
+            raise TypeError(f"{self.label}: {error}") from None
+
+    def _checked_arguments(self, arguments: dict[str, Any]) -> Reference | None:
         found = Found()
         for argument, parameter in self.signature.parameters.items():
             hint = self.hints.get(argument, Any)

@@ -250,6 +250,8 @@ def test_labels_that_are_ignored(function: Any) -> None:
             TypeError, match=r"ignore_index is for integer labels, got targets float32\[3\]"
         ):
             function(X, X, ignore_index=0)
+    with pytest.raises(TypeError, match=r"ignore_index must be int \| None, got True"):
+        function(X, jnp.int32(1), ignore_index=True)
 
 
 def test_many_classes_and_a_small_label_dtype() -> None:

@@ -67,6 +67,7 @@ def test_numbers_in_chains_of_optax_beside_models_and_under_vmap() -> None:
         ),
         ({"inner.learning_rate": "fast"}, TypeError, "must be a real number"),
         ({"inner.learning_rate": True}, TypeError, "must be a real number"),
+        (0.1, TypeError, "expected a dict of numbers by path, got 0.1"),
     ],
 )
 def test_numbers_that_are_refused(values: Any, error: Any, message: str) -> None:
@@ -214,6 +215,22 @@ def test_a_class_takes_the_place_of_another() -> None:
     state = stepped(optim.AMSGrad())
     with pytest.raises(LeafMismatchError, match=r"v_max\.bias: .* only in the old state"):
         optim.migrate(state, optim.Adam(), WEIGHTS, replaced={optim.AMSGrad: optim.Adam})
+
+
+def test_differences_are_named_by_their_place_inside_wrappers() -> None:
+    def make(b1: Any, momentum: Any) -> Any:
+        parts = [optim.KeepNorm(optim.SGD(0.1, momentum=momentum)), optim.Adam(b1=b1)]
+        return optim.ClipGradients(optim.MultiOptimizer(parts, [is_kernel]), max_norm=1.0)
+
+    state = make(0.5, None).init(WEIGHTS)
+    with pytest.raises(
+        ValueError, match=r"state has different hyper.*\n.*jnp\.asarray.*optim\.migrate"
+    ) as caught:
+        make(jnp.float32(0.5), 0.9).step(GRADIENTS, state, WEIGHTS)
+    assert str(caught.value).splitlines()[0].partition("hyperparameters: ")[2] == (
+        "optimizer.optimizers[0].optimizer.momentum is None in the state, a number in the optimizer; "
+        "optimizer.optimizers[1].b1 is 0.5 in the state, an array in the optimizer."
+    )
 
 
 def test_floats_given_as_arrays_are_numbers() -> None:

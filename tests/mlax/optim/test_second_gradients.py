@@ -115,7 +115,22 @@ def test_extragradient_converges_where_the_gradient_turns_in_circles() -> None:
 def test_distances_that_are_refused() -> None:
     with pytest.raises(ValueError, match=r"sam: rho must be >= 0, got -1\.0"):
         optim.sam(jax.value_and_grad(loss), -1.0)
-    with pytest.raises(ValueError, match="sam: eta must be >= 0, got nan"):
+    with pytest.raises(ValueError, match="sam: eta must be a finite number, got nan"):
         optim.sam(jax.value_and_grad(loss), eta=float("nan"))
     with pytest.raises(ValueError, match="extragradient: step_size must be >= 0"):
         optim.extragradient(jax.value_and_grad(loss), -0.1)
+    for rho in (jnp.ones(2), "0.1", None, True):
+        with pytest.raises(TypeError, match="sam: rho must be a number or a floating-point array"):
+            optim.sam(jax.value_and_grad(loss), rho)  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"sam: value_and_grad must be a function, got None\.\n.*Pass"
+    ):
+        optim.sam(None)  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"must return a value and gradients, got {.*\n.*Pass mlax\.val"
+    ):
+        optim.sam(lambda weights: weights)({"a": jnp.ones(2), "b": jnp.ones(2)})  # type: ignore[arg-type, return-value]
+    with pytest.raises(mlax.LeafMismatchError, match=r"sam: .*\n.*gradients\['a'\]: float32\[3\]"):
+        optim.sam(lambda weights: (1.0, {"a": jnp.ones(3)}))({"a": jnp.ones(2)})
+    with pytest.raises(TypeError, match="sam: weights: the keys of a dict cannot be sorted"):
+        optim.sam(jax.value_and_grad(loss))({"a": jnp.ones(2), 1: jnp.ones(2)})

@@ -60,6 +60,7 @@ def schedule(step: jax.Array) -> jax.Array:
         ("clip", float("inf"), float("inf")),
         ("clip", None, None),
         ("every", np.int32(3), 3),
+        ("every", 1e4, 10_000),
         ("every", 2**31 - 1, 2**31 - 1),
         ("nesterov", np.False_, False),
         ("mode", "mean", "mean"),
@@ -157,7 +158,8 @@ def test_normal_forms(name: str, given: Any, kept: Any) -> None:
         ({"scale": float("inf")}, ValueError, "scale must be a finite number, got inf"),
         ({"clip": float("nan")}, ValueError, "clip must be a finite number, got nan"),
         ({"every": 0}, ValueError, "every must be >= 1, got 0"),
-        ({"every": 1.0}, TypeError, "every must be an integer, got 1.0"),
+        ({"every": 1.5}, TypeError, "every must be an integer, got 1.5"),
+        ({"every": float("nan")}, TypeError, "every must be an integer, got nan"),
         ({"every": True}, TypeError, "every must be an integer, got True"),
         ({"nesterov": 1}, TypeError, "nesterov must be True or False, got 1"),
         ({"nesterov": True}, ValueError, "nesterov needs a momentum"),
@@ -359,7 +361,8 @@ def test_own_names_every_difference() -> None:
         "momentum is a number in the state, None in the optimizer; "
         "decay is 0.9 in the state, 0.5 in the optimizer; "
         "every is 1 in the state, 2 in the optimizer; "
-        "slot_dtype is None in the state, float16 in the optimizer"
+        "slot_dtype is None in the state, float16 in the optimizer.\n"
+        "  Use the optimizer that made the state, or move the state: optim.migrate(state, optimizer, weights)."
     )
 
 

@@ -123,6 +123,10 @@ def test_noise() -> None:
     eight: Any = normals([leaf], seed, jnp.float32(0.5), jnp.int8, int8="signed")
     assert eight[0].dtype == jnp.int8
     np.testing.assert_allclose(slot_values(eight)[0], slot[0], atol=0.02)
+    with pytest.raises(TypeError, match=r"slot_values: slot\['a'\] must be an array, got 1"):
+        slot_values({"a": 1})
+    with pytest.raises(TypeError, match="slot_values: slot: the keys of a dict cannot be sorted"):
+        slot_values({"a": slot[0], 1: slot[0]})
     assert tree_equal(normals([leaf], seed, 0.0, None), [leaf])
 
 

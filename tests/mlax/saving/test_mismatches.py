@@ -10,6 +10,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import mlax
@@ -417,3 +418,39 @@ def test_other_numbers_in_a_state_are_told(tmp_path: Path) -> None:
     schedule = optim.cosine_decay(0.5, 10)
     mlax.save(path, (0, state(schedule)[1]._replace(step=jnp.int32(3))))
     mlax.load(path, like=state(schedule))
+
+
+def adam(learning_rate: Any) -> Any:
+    return optim.to_optax(optim.Adam(learning_rate))
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (
+            lambda x: optim.KeepNorm(optim.Adam(b1=jnp.float32(x))).init(jnp.ones(2)),
+            "inner.hyperparameters.b1: 0.25, but 0.75 in `like`",
+        ),
+        (
+            lambda x: optim.from_optax(optax.inject_hyperparams(optax.adam)(x)).init(jnp.ones(2)),
+            "inner.hyperparams.learning_rate: 0.25, but 0.75 in `like`",
+        ),
+        (
+            lambda x: optax.inject_hyperparams(adam)(x).init(jnp.ones(2)),
+            "hyperparams.learning_rate: 0.25, but 0.75 in `like`",
+        ),
+        (
+            lambda x: jax.vmap(lambda rate: optim.adam.init(jnp.ones(2), learning_rate=rate))(
+                jnp.array([0.0, x, x])
+            ),
+            "learning_rate: 2 of 3 differ, such as 0.25, but 0.75 in `like`, at [1]",
+        ),
+    ],
+)
+def test_all_numbers_are_told_of(tmp_path: Path, make: Any, line: str) -> None:
+    """Those given as arrays, those of Optax, which replace the optimizer's own in each step, and sweeps."""
+    mlax.save(tmp_path / "state", make(0.25))
+    with pytest.warns(UserWarning, match="numbers of optimizers") as caught:
+        mlax.load(tmp_path / "state", like=make(0.75))
+    assert str(caught[0].message).splitlines()[1:-1] == [f"  {line}"]
+    mlax.load(tmp_path / "state", like=make(0.25))

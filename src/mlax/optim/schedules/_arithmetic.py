@@ -18,6 +18,7 @@ from jaxtyping import Array
 
 from mlax._jax.dtypes import largest_number
 from mlax.optimizer._hyperparameters import Schedule
+from mlax.optimizer._stepping import asked
 from mlax.tree import describe
 
 __all__ = [
@@ -171,7 +172,7 @@ def joined(n: Array, boundaries: Sequence[float], curves: Sequence[Schedule]) ->
 
 def real(curve: Schedule, n: Array) -> Array:
     """Return the values of any schedule; raise an error if they are not real numbers, one or as many as steps."""
-    value = curve(n)
+    value = asked(curve, n)
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError):

@@ -4,7 +4,6 @@ import dataclasses
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
@@ -15,7 +14,7 @@ from jaxtyping import Array
 
 from mlax.optim.schedules._arithmetic import counts, real, values
 from mlax.optimizer._hyperparameters import Schedule, integer, is_schedule, number
-from mlax.optimizer._specified import Specification, Specified, is_plain
+from mlax.optimizer._specified import Specification, Specified
 
 __all__ = [
     "Boundaries",
@@ -65,19 +64,7 @@ def _scales(value: Any) -> tuple[tuple[int, float], ...]:
     return tuple(pairs)
 
 
-def _whole(at_least: int) -> Specification:
-    """Describe an integer that may be given as a float, such as 1e4."""
-    plain = integer(at_least=at_least)
-
-    def normalise(value: Any) -> int:
-        given: object = value.item() if is_plain(value) else value
-        whole = int(given) if isinstance(given, float) and given.is_integer() else value
-        return cast("int", plain.normalise(whole))
-
-    return replace(plain, normalise=normalise)
-
-
-_STEPS = _whole(at_least=1)
+_STEPS = integer(at_least=1)
 _FACTOR = number(at_least=0)
 
 Real: TypeAlias = Annotated[float, number()]
@@ -87,7 +74,7 @@ Factor: TypeAlias = Annotated[float, _FACTOR]
 Fraction: TypeAlias = Annotated[float, number(at_least=0, at_most=1)]
 Steps: TypeAlias = Annotated[float, _STEPS]
 StepsOrNone: TypeAlias = Annotated[float | None, _STEPS]
-Count: TypeAlias = Annotated[float, _whole(at_least=0)]
+Count: TypeAlias = Annotated[float, integer(at_least=0)]
 Boundaries: TypeAlias = Annotated[Sequence[float], Specification(_boundaries)]
 Scales: TypeAlias = Annotated[
     Mapping[int, float] | Mapping[float, float] | Sequence[tuple[float, float]],

@@ -2,14 +2,16 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mlax.optim.schedules._arithmetic import is_real
-from mlax.optimizer._hyperparameters import Schedule, is_schedule
+from mlax.optimizer._hyperparameters import Schedule, integer, is_schedule
+from mlax.optimizer._specified import normalised
+from mlax.optimizer._stepping import asked
 from mlax.tree import describe
 
 if TYPE_CHECKING:
@@ -20,7 +22,9 @@ __all__ = ["plot"]
 _MOST_POINTS = 2_000  # more than a figure has pixels across
 
 
-def plot(schedule: Schedule | Sequence[Schedule] | Mapping[str, Schedule], steps: int) -> "Figure":
+def plot(
+    schedule: Schedule | Sequence[Schedule] | Mapping[str, Schedule], steps: float
+) -> "Figure":
     """Return a matplotlib figure of a schedule's values at the steps 0 to `steps`.
 
     The figure is not registered with pyplot, so it need not be closed. Save it with
@@ -29,7 +33,7 @@ def plot(schedule: Schedule | Sequence[Schedule] | Mapping[str, Schedule], steps
     Args:
         schedule: A schedule; a list of schedules, which are labelled by their reprs; or a dict of
             schedules by name.
-        steps: The last step, at least 1. If there are more than 2,000 steps, not every one is
+        steps: The last step, a whole number of at least 1. If there are more than 2,000 steps, not every one is
             drawn.
 
     Raises:
@@ -42,10 +46,10 @@ def plot(schedule: Schedule | Sequence[Schedule] | Mapping[str, Schedule], steps
         from matplotlib.ticker import MaxNLocator, StrMethodFormatter
     except ImportError as error:
         raise ImportError('plot needs matplotlib: pip install "mlax[plot]"') from error
-    steps = _last_step(steps)
+    last = normalised("plot: steps", steps, integer(at_least=1))
     named = _named(schedule)
 
-    at = np.unique(np.linspace(0, steps, _MOST_POINTS + 1, dtype=np.int32))
+    at = np.unique(np.linspace(0, last, _MOST_POINTS + 1, dtype=np.int32))
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.subplots()
     for name, each in named.items():
@@ -71,14 +75,6 @@ def _lines(name: str) -> str:
     return textwrap.fill(name, 80, max_lines=3, placeholder=" ...")
 
 
-def _last_step(steps: object) -> int:
-    if not isinstance(steps, int | np.integer) or isinstance(steps, bool):
-        raise TypeError(f"plot: steps must be an integer, got {describe(steps)}")
-    if not 1 <= steps < 2**31:
-        raise ValueError(f"plot: steps must be >= 1 and < 2**31, got {steps}")
-    return int(cast("Any", steps))
-
-
 def _named(schedule: object) -> dict[str, Schedule]:
     several: Any = schedule
     named: dict[str, Any]
@@ -98,7 +94,7 @@ def _named(schedule: object) -> dict[str, Schedule]:
 
 def _values(schedule: Any, at: Any) -> Any:
     """Return the values at many steps, computed in one call."""
-    every_step: Any = jax.jit(jax.vmap(schedule))
+    every_step: Any = jax.jit(jax.vmap(lambda step: asked(schedule, step)))
     value: Any = every_step(jnp.asarray(at, jnp.int32))
     if getattr(value, "shape", None) != at.shape or not is_real(value):
         raise TypeError(

@@ -33,6 +33,7 @@ from mlax.optimizer import (
 )
 from mlax.optimizer._hyperparameters import is_schedule
 from mlax.optimizer._specified import Specification
+from mlax.optimizer._stepping import asked
 from mlax.tree import describe, path_text
 from mlax.typing import Count, Weights, checked
 
@@ -114,7 +115,7 @@ class AccumulateGradients(Wrapper[Inner, P]):
         """Return the number of micro-batches in this cycle: a number, or an int32 array of shape ()."""
         if state.made is None or not is_schedule(self.every):
             return self.every
-        value = jnp.asarray(self.every(state.made))
+        value = jnp.asarray(asked(self.every, state.made))
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.number):
             raise TypeError(
                 f"AccumulateGradients: the schedule of every must return an integer, got {describe(value)}"

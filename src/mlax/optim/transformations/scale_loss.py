@@ -1,6 +1,6 @@
 """Dynamic loss scaling: gradients in float16 that neither vanish nor overflow."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -172,8 +172,12 @@ def scaled_loss(loss: Scalar, state: object) -> Scalar:
         raise TypeError(
             f"scaled_loss: expected a state with one ScaleLoss in it, found {len(scales)}"
         )
-    dtype = getattr(loss, "dtype", jnp.float16)
-    if loss.shape or not jnp.issubdtype(dtype, jnp.floating) or dtype.itemsize < 4:
+    dtype: Any = getattr(loss, "dtype", jnp.dtype("float16"))
+    if (
+        getattr(loss, "shape", None) != ()
+        or not jnp.issubdtype(dtype, jnp.floating)
+        or dtype.itemsize < 4
+    ):
         raise TypeError(
             f"scaled_loss: the loss must be a scalar in float32 or wider, got {describe(loss)}.\n"
             "  Compute it from float32, as in logits.astype(jnp.float32)."

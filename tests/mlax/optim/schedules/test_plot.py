@@ -84,10 +84,12 @@ def test_ticks_are_apart(steps: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((LINE, 0), "plot: steps must be >= 1 and < 2**31, got 0"),
-        ((LINE, 2**31), "plot: steps must be >= 1 and < 2**31, got 2147483648"),
-        ((LINE, 1e3), "plot: steps must be an integer, got 1000.0 (float)"),
-        ((LINE, True), "plot: steps must be an integer, got True (bool)"),
+        ((LINE, 0), "plot: steps must be >= 1, got 0"),
+        ((LINE, 2**31), "plot: steps must be an integer of 32 bits, got 2147483648"),
+        ((LINE, 1000.5), "plot: steps must be an integer, got 1000.5"),
+        ((LINE, "1e4"), "plot: steps must be an integer, got '1e4' (str)"),
+        ((LINE, float("nan")), "plot: steps must be an integer, got nan"),
+        ((LINE, True), "plot: steps must be an integer, got True"),
         ((0.1, 9), "plot: expected a schedule, got 0.1 (float)"),
         (({"rate": None}, 9), "plot: expected a schedule, got None"),
         ((optim.cosine_decay, 9), "plot: expected a schedule, got <class"),

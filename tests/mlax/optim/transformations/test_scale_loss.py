@@ -100,5 +100,7 @@ def test_mistakes() -> None:
     assert tree_equal(optim.scaled_loss(jnp.float32(2), state), jnp.float32(2**17))
     with pytest.raises(TypeError, match=r"float32 or wider, got float16\[\]"):
         optim.scaled_loss(jnp.float16(1), state)
+    with pytest.raises(TypeError, match=r"float32 or wider, got 1\.0 \(float\)"):
+        optim.scaled_loss(1.0, state)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="one ScaleLoss in it, found 0"):
         optim.scaled_loss(jnp.float32(1), state.inner)

@@ -316,7 +316,7 @@ def test_an_optimizer_of_ones_own(wrap: Any) -> None:
         (lambda: optim.Lookahead(None), "Lookahead: optimizer must be an object with init"),  # type: ignore[arg-type]
         (lambda: optim.Lookahead(SGD, sync_period=0), "sync_period must be >= 1, got 0"),
         (lambda: optim.AccumulateGradients(SGD, 0), "every must be >= 1, got 0"),
-        (lambda: optim.AccumulateGradients(SGD, 2.0), "every must be an integer, got 2.0"),  # type: ignore[arg-type]
+        (lambda: optim.AccumulateGradients(SGD, 2.5), "every must be an integer, got 2.5"),  # type: ignore[arg-type]
         (lambda: optim.AverageWeights(SGD, 1.5), "decay must be >= 0 and <= 1, got 1.5"),
         (lambda: optim.ClipGradients(SGD), "at least one of max_norm, max_value, max_leaf_norm"),
         (lambda: optim.ClipGradients(SGD, max_norm=-1.0), "max_norm must be >= 0, got -1.0"),
