@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from mlax._jax.tracebacks import trimmed
+from mlax._jax.trees import class_of
 from mlax.leafwise import map_leaves
 from mlax.leafwise._elements import divide
 from mlax.optim.clipping import global_norm, not_negative
@@ -139,17 +140,16 @@ def _at(
 _CURE = "Pass mlax.value_and_grad(loss_fn), or jax.value_and_grad(loss_fn)."
 
 
-def _both(name: str, result: tuple[R, W], weights: Any) -> tuple[R, W]:
+def _both(name: str, result: Any, weights: Any) -> Any:
     """Return a value and gradients; raise an error if they are not that.
 
     Raises:
         TypeError: They are something else, such as gradients alone.
         LeafMismatchError: The gradients do not correspond to the weights.
     """
-    given: object = result
-    if not isinstance(given, tuple) or len(cast("Any", given)) != 2:
+    if class_of(result) is not tuple or len(result) != 2:
         raise TypeError(
-            f"{name}: value_and_grad must return a value and gradients, got {describe(given)}.\n  {_CURE}"
+            f"{name}: value_and_grad must return a value and gradients, got {describe(result)}.\n  {_CURE}"
         )
     if checks_enabled() and (lines := [*mismatches("gradients", result[1], "weights", weights)]):
         raise LeafMismatchError(

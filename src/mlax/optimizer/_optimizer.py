@@ -354,8 +354,9 @@ def _differences(place: str, theirs: Any, ours: Any) -> Iterator[str]:
     """Yield how the hyperparameters of a state differ from those of an optimizer, with their places in it."""
     if theirs == ours:
         return
-    if isinstance(theirs, Optimizer) and type(theirs) is type(ours):
-        schedulable = theirs._schedulable()
+    cls = class_of(theirs)
+    if issubclass(cls, Optimizer) and cls is class_of(ours):
+        schedulable = [name for name, spec in specifications(cls).items() if spec.schedulable]
         for name, value in _fields(theirs).items():
             inside = f"{place}.{name}" if place else name
             # In optimizers inside this one, both a number and an array may be held.
@@ -363,7 +364,7 @@ def _differences(place: str, theirs: Any, ours: Any) -> Iterator[str]:
             yield from _differences(
                 inside, *(marker if x is HELD else x for x in (value, getattr(ours, name)))
             )
-    elif class_of(theirs) is class_of(ours) is tuple and len(theirs) == len(ours):
+    elif cls is class_of(ours) is tuple and len(theirs) == len(ours):
         for i, pair in enumerate(zip(theirs, ours, strict=True)):
             yield from _differences(f"{place}[{i}]", *pair)
     else:

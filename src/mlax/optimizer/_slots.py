@@ -145,11 +145,12 @@ def slot_values(slot: Weights) -> Weights:
     def values(path: KeyPath, leaf: Any) -> Any:
         if is_int8(leaf):
             return decoded(leaf)
-        if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        dtype: Any = getattr(leaf, "dtype", None)
+        if dtype is None:
             raise TypeError(
                 f"slot_values: slot{keystr(path)} must be an array, got {describe(leaf)}"
             )
-        return leaf.astype(compute_dtype(leaf.dtype)) if is_inexact(leaf.dtype) else leaf
+        return leaf.astype(compute_dtype(dtype)) if is_inexact(dtype) else leaf
 
     found, treedef = flatten_given("slot_values: slot", slot, is_int8)
     tree: Weights = treedef.unflatten(values(path, leaf) for path, leaf in found)

@@ -120,7 +120,7 @@ def test_distances_that_are_refused() -> None:
     with pytest.raises(ValueError, match="extragradient: step_size must be >= 0"):
         optim.extragradient(jax.value_and_grad(loss), -0.1)
     for rho in (jnp.ones(2), "0.1", None, True):
-        with pytest.raises(TypeError, match="sam: rho must be a number or a floating-point array"):
+        with pytest.raises(TypeError, match="sam: rho must be a number"):
             optim.sam(jax.value_and_grad(loss), rho)  # type: ignore[arg-type]
     with pytest.raises(
         TypeError, match=r"sam: value_and_grad must be a function, got None\.\n.*Pass"

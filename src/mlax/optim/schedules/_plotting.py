@@ -1,5 +1,6 @@
 """Plots of schedules. Matplotlib is imported when the first one is made."""
 
+import functools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,7 @@ def _named(schedule: object) -> dict[str, Schedule]:
 
 def _values(schedule: Any, at: Any) -> Any:
     """Return the values at many steps, computed in one call."""
-    every_step: Any = jax.jit(jax.vmap(lambda step: asked(schedule, step)))
+    every_step: Any = jax.jit(jax.vmap(functools.partial(asked, schedule)))
     value: Any = every_step(jnp.asarray(at, jnp.int32))
     if getattr(value, "shape", None) != at.shape or not is_real(value):
         raise TypeError(
