@@ -230,7 +230,8 @@ def _floats_outside_variables(where: str, like: object) -> Iterator[str]:
     if states:
         raise TypeError(
             f"{where}: dtype is for models, got a `like` with the state of an optimizer at {', '.join(states)}.\n"
-            f"  Pass the model alone with strict=False, or load all without dtype: a state keeps its dtypes."
+            f"  Leave the state out of `like`, as in (model,), and pass strict=False; or load all without dtype: a "
+            "state keeps its dtypes."
         )
     for path, leaf in flatten_with_path(like, lambda node: isinstance(node, Variable))[0]:
         dtype: Any = getattr(leaf, "dtype", None)

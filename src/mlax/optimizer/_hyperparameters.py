@@ -38,6 +38,7 @@ __all__ = [
     "SlotDtype",
     "integer",
     "is_array",
+    "is_narrow",
     "is_schedule",
     "not_int8",
     "number",
@@ -147,7 +148,15 @@ def scheduled(
     return Specification(normalise, schedulable=True, spelling=f"scheduled({bounds.keywords})")
 
 
+def is_narrow(value: Any) -> bool:
+    """Return whether an array is floating-point and narrower than float32."""
+    return jnp.issubdtype(value.dtype, jnp.floating) and value.dtype.itemsize < 4
+
+
 def _scalar_array(bounds: Bounds, value: Any, expected: str) -> Any:
+    if is_narrow(value) and (bounds.below is not None or bounds.above is not None):
+        # 0.999 in bfloat16 is 1, and 1e-8 in float16 is 0. Under jit no one would see it.
+        raise TypeError(f"{expected} in float32 or wider")
     if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
         raise TypeError(expected)
     if not is_tracer(value):

@@ -24,7 +24,7 @@ from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import class_of
 from mlax._module.exporting import register_node
 from mlax._module.written import read_dataclass, written_fields
-from mlax.optimizer._hyperparameters import HELD, LEAF, is_schedule, refuse_out_of_range
+from mlax.optimizer._hyperparameters import HELD, LEAF, is_narrow, is_schedule, refuse_out_of_range
 from mlax.optimizer._specified import Specified, is_array, shown, specifications
 from mlax.optimizer._stepping import initial
 from mlax.tree import describe
@@ -193,9 +193,10 @@ class Optimizer(Specified):
 
     def _hint(self, name: str, value: object) -> str:
         schedulable = self._schedulable()
-        if isinstance(value, jax.Array) and jnp.iscomplexobj(value):
+        if isinstance(value, jax.Array) and (jnp.iscomplexobj(value) or is_narrow(value)):
+            kind = "complex" if jnp.iscomplexobj(value) else "such"
             return (
-                "; for complex weights, optax.inject_hyperparams needs hyperparam_dtype=jnp.float32"
+                f"; for {kind} weights, optax.inject_hyperparams needs hyperparam_dtype=jnp.float32"
             )
         if name in schedulable:
             return ""

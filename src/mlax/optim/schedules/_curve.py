@@ -181,6 +181,10 @@ class Combination(Curve):
     operator: Literal["+", "-", "*", "/"]
     right: Annotated[float | Schedule, Specification(_operand)]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require((self.operator, self.right) != ("/", 0), "right must not be 0 in a quotient")
+
     def _at(self, n: Array) -> Array:
         left, right = (real(x, n) if is_schedule(x) else x for x in (self.left, self.right))
         return values(_OPERATORS[self.operator](left, right))

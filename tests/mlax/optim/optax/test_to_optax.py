@@ -290,6 +290,25 @@ def test_optax_rounds_what_it_injects_to_the_weights() -> None:
         assert jax.tree.leaves(updates)[0].dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_what_half_precision_cannot_hold_is_not_injected(dtype: Any) -> None:
+    """0.999 would be 1, or 1e-8 would be 0: under `jit`, steps would be NaN and no check would see it."""
+
+    def factory(rate: Any, b2: Any, eps: Any) -> Any:
+        return optim.to_optax(optim.Adam(rate, b2=b2, eps=eps, slot_dtype=jnp.float32))
+
+    weights = jax.tree.map(lambda w: w.astype(dtype), WEIGHTS)
+    rounding = optax.inject_hyperparams(factory)(0.1, 0.999, 1e-8)
+    with pytest.raises(
+        TypeError, match=r"b2 must be .*32 or wider, .*hyperparam_dtype=jnp\.float32"
+    ):
+        jax.jit(rounding.init)(weights)
+    exact = optax.inject_hyperparams(factory, hyperparam_dtype=jnp.float32)(0.1, 0.999, 1e-8)
+    updates, _ = exact.update(weights, exact.init(weights), weights)
+    adam = optim.Adam(0.1, slot_dtype=jnp.float32)
+    assert tree_equal(updates, adam.step(weights, adam.init(weights), weights)[0])
+
+
 def test_a_donated_loop_compiles_once() -> None:
     """Weights and state may be given away; nothing that comes back is another shape of program."""
     transformation = optax.chain(optim.to_optax(optim.Adam()), optax.trace(0.9))

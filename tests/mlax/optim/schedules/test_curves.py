@@ -419,6 +419,8 @@ def test_operands_that_are_refused() -> None:
     for operand in ("a", jnp.ones(()), [1.0], float("nan")):
         with pytest.raises((TypeError, ValueError), match="Combination: right must be a "):
             DECAY * operand  # type: ignore[operator]
+    with pytest.raises(ValueError, match="right must not be 0 in a quotient"):
+        DECAY / 0
 
 
 def test_lengths_may_be_whole_floats() -> None:
