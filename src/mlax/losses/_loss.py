@@ -180,8 +180,8 @@ class _Check(NamedTuple):
         """Raise an error for True or False in place of a number, which annotations allow."""
         for name, value in self._bound(args, kwargs).items():
             hint = self.hints[name]
-            kinds = {hint, *get_args(hint)}
-            if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+            kinds = (hint, *get_args(hint))
+            if isinstance(value, bool) and (int in kinds or float in kinds) and bool not in kinds:
                 raise TypeError(f"{self.label}: {name} must be {spelled(hint)}, got {value}")
 
     def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
