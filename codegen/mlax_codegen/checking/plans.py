@@ -112,7 +112,8 @@ def _plan_of_group(
             plan = _plan(spec, flow, name, [phase.leaf], (), [x for x in known if x != GRADIENT])
             parts[-1] = Rare(plan, phase.every, phase.first, phase.unless)
         known += phase.hands_on
-    return _plan(spec, flow, always[-1].name, parts, totals[group[-1].name], handed)
+    named = spec.moving if spec.moving in group else always[-1]
+    return _plan(spec, flow, named.name, parts, totals[group[-1].name], handed)
 
 
 def plans_of_functions(spec: Spec, flow: Flow) -> tuple[LeafPlan, ...]:

@@ -65,6 +65,21 @@ _COMPARE: dict[type[ast.cmpop], str] = {
 
 
 @dataclass(frozen=True)
+class Condition:
+    """What equations stand under.
+
+    Attributes:
+        test: The condition.
+        formula: LaTeX of it, with what it reads as it is where it is tested.
+        otherwise: Whether it is the opposite of the one that the equations before stand under.
+    """
+
+    test: ast.expr
+    formula: str
+    otherwise: bool
+
+
+@dataclass(frozen=True)
 class Equation:
     """What a line says.
 
@@ -75,7 +90,7 @@ class Equation:
         value: What it defines that to be.
     """
 
-    conditions: tuple[ast.expr, ...]
+    conditions: tuple[Condition, ...]
     formula: str
     name: str
     value: ast.expr
@@ -143,6 +158,9 @@ class Equations:
         self.current: set[str] = set()  # what this step has assigned
         self.result: str = r"\bar{w}_t"
         self.conditions: set[str] = set()  # which of that is true or false
+        # The opposite of the condition of the `if` that has just ended, and what was assigned before it.
+        self.opposite: str = ""
+        self.before: set[str] = set()
         functions = [statement for f in spec.functions for statement in f.leaf.body]
         scalars = [x for phase in spec.phases if phase.scalars for x in phase.scalars.body]
         assigned = {name for name, _ in assignments_in([*leaf, *functions])}
@@ -210,19 +228,27 @@ class Equations:
                     pass
 
     def statements(
-        self, body: Sequence[ast.stmt], conditions: tuple[ast.expr, ...] = ()
+        self, body: Sequence[ast.stmt], conditions: tuple[Condition, ...] = ()
     ) -> Iterator[Equation]:
         """Yield the equations of a block."""
         for statement in body:
             match statement:
                 case ast.If(test=test, body=then, orelse=otherwise):
+                    formula, opposite = self.condition(test), self.condition(negation(test))
                     before = set(self.current)
-                    yield from self.statements(then, (*conditions, test))
-                    after, self.current = self.current, before
-                    yield from self.statements(otherwise, (*conditions, negation(test)))
+                    follows = formula == self.opposite
+                    self.current = set(self.before if follows else before)
+                    self.opposite = ""
+                    given = Condition(test, formula, follows)
+                    yield from self.statements(then, (*conditions, given))
+                    after, self.current, self.opposite = self.current, set(before), ""
+                    given = Condition(negation(test), opposite, bool(then))
+                    yield from self.statements(otherwise, (*conditions, given))
                     self.current |= after
+                    self.opposite, self.before = opposite, before
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     formula = self.assignment(name, value)
+                    self.opposite = ""
                     moves = name == UPDATE and not self.update_is_read
                     yield Equation(conditions, formula, NEW_WEIGHT if moves else name, value)
                 case _:
@@ -518,10 +544,6 @@ class Equations:
         match node:
             case ast.Name(id=name) if name in self.sizes:
                 return words(f"there are {name}")
-            case ast.Call(func=ast.Name(id="at_steps"), args=[every, first]):
-                k, one = self.tex(every, _PRODUCT), self.tex(first)
-                times = (rf"2 {k}", rf"3 {k}") if k == one else (rf"{one} + {k}", rf"{one} + 2 {k}")
-                return rf"t = {one}, {times[0]}, {times[1]}, \dots"
             case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)) if name in self.sizes:
                 return words(f"there are no {name}")
             case _:
@@ -530,9 +552,15 @@ class Equations:
 
     def test(self, node: ast.expr) -> str:
         """Return a part of a condition; what is either true or false goes by its name, if no equation defines it."""
-        if isinstance(node, ast.Name) and node.id not in self.conditions:
-            return words(node.id)
-        return self.tex(node, 0, inline=True)
+        match node:
+            case ast.Name(id=name) if name not in self.conditions:
+                return words(name)
+            case ast.Call(func=ast.Name(id="at_steps"), args=[every, first]):
+                k, one = self.tex(every, _PRODUCT), self.tex(first)
+                times = (rf"2 {k}", rf"3 {k}") if k == one else (rf"{one} + {k}", rf"{one} + 2 {k}")
+                return rf"t = {one}, {times[0]}, {times[1]}, \dots"
+            case _:
+                return self.tex(node, 0, inline=True)
 
 
 def _is_of_axes(shapes: ast.expr) -> bool:

@@ -196,18 +196,10 @@ class _Options:
             equations.current |= {*equations.slots, WEIGHT}
             if self.function.is_number:
                 equations.result = default_symbol(self.function.name)
-        before: tuple[ast.expr, ...] = ()
-        otherwise: tuple[bool, ...] = ()
         for equation in equations.placed():
-            conditions = equation.conditions
-            if conditions != before:
-                otherwise = tuple(
-                    depth < len(before) and ast.dump(negation(before[depth])) == ast.dump(test)
-                    for depth, test in enumerate(conditions)
-                )
-                before = conditions
-            words = [equations.condition(test) for test in conditions]
-            yield Line(tuple(words), equation.formula, otherwise, equation)
+            words = tuple(condition.formula for condition in equation.conditions)
+            otherwise = tuple(condition.otherwise for condition in equation.conditions)
+            yield Line(words, equation.formula, otherwise, equation)
 
 
 def _under_conditions(phase: Phase | None, body: list[ast.stmt]) -> list[ast.stmt]:

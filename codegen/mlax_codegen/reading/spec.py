@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mlax_codegen.language import OF_PHASES, OF_SHAPES, RESERVED, TOTALS
+from mlax_codegen.language import OF_PHASES, OF_SHAPES, RESERVED, TOTALS, UPDATE
 from mlax_codegen.reading.declarations import (
     Argument,
     Declarations,
@@ -27,7 +27,7 @@ from mlax_codegen.reading.equations import (
 from mlax_codegen.reading.hyperparameters import Hyperparameter, read_hyperparameter
 from mlax_codegen.reading.keys import KEYS, TABLES, TOP
 from mlax_codegen.reading.tables import Table, check_identifier
-from mlax_codegen.reading.trees import calls_in, mentions
+from mlax_codegen.reading.trees import assignments_in, calls_in, mentions
 
 __all__ = [
     "Phase",
@@ -129,8 +129,12 @@ class Spec:
 
     @property
     def moving(self) -> Phase:
-        """The phase that assigns `update` in each step: the last that is computed in each."""
+        """The phase that first assigns `update`: after it stand only such that some steps or leaves are without."""
         always = [phase for phase in self.phases if phase.every is None]
+        for number, phase in enumerate(self.phases):
+            alone = all(later.is_partial for later in self.phases[number + 1 :])
+            if alone and phase in always and UPDATE in dict(assignments_in(phase.leaf.body)):
+                return phase
         return always[-1] if always else self.phases[-1]
 
     def first_named(self, name: str) -> tuple[Phase, int]:

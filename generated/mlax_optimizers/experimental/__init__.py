@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from . import shampoo as shampoo
     from . import soap as soap
     from . import sophia_h as sophia_h
+    from . import swats as swats
     from . import tiger as tiger
     from .acprop import ACProp as ACProp
     from .adahessian import AdaHessian as AdaHessian
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from .shampoo import Shampoo as Shampoo
     from .soap import SOAP as SOAP
     from .sophia_h import SophiaH as SophiaH
+    from .swats import SWATS as SWATS
     from .tiger import Tiger as Tiger
 else:
     from importlib import import_module
@@ -76,6 +78,7 @@ else:
         "Shampoo": "shampoo",
         "SOAP": "soap",
         "SophiaH": "sophia_h",
+        "SWATS": "swats",
         "Tiger": "tiger",
     }
 
@@ -95,6 +98,7 @@ __all__ = [
     "PID",
     "SGDP",
     "SOAP",
+    "SWATS",
     "ACProp",
     "AdaHessian",
     "Adai",
@@ -135,5 +139,6 @@ __all__ = [
     "shampoo",
     "soap",
     "sophia_h",
+    "swats",
     "tiger",
 ]

@@ -39,7 +39,9 @@ class Symbols:
         self.facts |= {"ndim": ndim, "max": max} | dict.fromkeys(spec.shapes, axes)
         self.rare = ndim > 1  # whether it is a step at which rare phases are computed
         self.facts["at_steps"] = lambda *_: self.rare
+        self.facts["shape"] = (3,) * ndim
         # What the conditions of leaves read.
+        self.facts |= {name: self.rare for phase in spec.phases for name in phase.hands_on}
         self.facts |= {each.name: lambda *_: self.rare for each in spec.definitions}
         names = [*(slot.name for slot in spec.slots), GRADIENT, WEIGHT, STEP_NUMBER]
         self.facts |= dict.fromkeys(names, 5.0 if self.rare else 1.0) | {"norm": float}
@@ -104,7 +106,7 @@ class Symbols:
     def told(self, lines: Iterable[Line]) -> dict[str, str]:
         """Return what lines compute, read one after the other."""
         for line in lines:
-            if all(map(self.holds, line.equation.conditions)):
+            if all(self.holds(condition.test) for condition in line.equation.conditions):
                 self.assign(line.equation.name, line.equation.value)
         return self.known
 

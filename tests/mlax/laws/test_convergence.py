@@ -97,6 +97,7 @@ SETTINGS = {
     "sm3": Settings(1.0, 10.0),
     "soap": Settings(0.6, 0.02),
     "sophia_h": Settings(1.0, 1.0),
+    "swats": Settings(1.0, 1.0),
     "tiger": Settings(0.01, 0.006),
     "yogi": Settings(1.0, 1.0),
 }

@@ -5,6 +5,7 @@ weights after these steps, in float64. They were made with pytorch_optimizer 4.1
 roots was set to 0, or with the paper's equations in NumPy.
 """
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from mlax.optimizer import apply_updates
 from tests.mlax.generated_optimizers import MODULES, arguments
 from tests.mlax.parity.comparison import difference
-from tests.mlax.references.adam_family import ranger
+from tests.mlax.references.adam_family import ranger, swats
 from tests.quickly import QUICKLY
 
 pytestmark = pytest.mark.one_python
@@ -99,6 +100,8 @@ OF_RANGER = {
     "slow_step_size": 0.7,
     "weight_decay": 0.1,
 }
+# The leaves go over to SGD in steps 10, 20, 7 and 22.
+OF_SWATS = {"learning_rate": 0.02, "b1": 0.8, "b2": 0.95, "eps": 3e-3}
 
 
 @cache
@@ -119,13 +122,18 @@ def test_oracle(name: str, options: str) -> None:
     assert difference(final, recorded(name)[options]) < 1e-12
 
 
-@pytest.mark.parametrize("options", [{}, OF_RANGER], ids=["default", "other"])
-def test_ranger(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("reference", "options"),
+    [(ranger, {}), (ranger, OF_RANGER), (swats, {}), (swats, OF_SWATS)],
+    ids=["ranger", "ranger, other", "swats", "swats, other"],
+)
+def test_paper(reference: Callable[..., Any], options: dict[str, Any]) -> None:
     given = recorded("inputs")
     expected = {
-        leaf: ranger(w, given["gradients"][leaf], **options) for leaf, w in given["weights"].items()
+        leaf: reference(w, given["gradients"][leaf], **options)
+        for leaf, w in given["weights"].items()
     }
-    assert difference(trained("ranger", options), expected) < 1e-12
+    assert difference(trained(reference.__name__, options), expected) < 1e-12
 
 
 def trained(name: str, hyperparameters: dict[str, Any]) -> Any:

@@ -448,6 +448,32 @@ def ranger(
     return w
 
 
+def swats(
+    w: Any,
+    gradients: Any,
+    learning_rate: float = 1e-3,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-9,
+) -> Any:
+    """Return the weights after steps of algorithm 1 of Keskar & Socher 2017, for one leaf by itself."""
+    m, v, mean_rate, rate = np.zeros_like(w), np.zeros_like(w), 0.0, None
+    for k, g in enumerate(gradients, 1):
+        if rate is not None:
+            m = b1 * m + g
+            w = w - (1 - b1) * rate * m
+            continue
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        p = -learning_rate * np.sqrt(1 - b2**k) / (1 - b1**k) * m / (np.sqrt(v) + eps)
+        w = w + p
+        if np.sum(p * g) != 0:
+            found = np.sum(p * p) / -np.sum(p * g)
+            mean_rate = b2 * mean_rate + (1 - b2) * found
+            if k > 1 and abs(mean_rate / (1 - b2**k) - found) < eps:
+                rate, m = mean_rate / (1 - b2**k), np.zeros_like(w)
+    return w
+
+
 def references() -> References:
     """Return the functions of this module that are optimizers, by name."""
     functions = [value for value in globals().values() if inspect.isfunction(value)]
