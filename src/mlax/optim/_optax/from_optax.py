@@ -129,7 +129,17 @@ class FromOptax(Transformation):
         weights: Weights | None,
         arguments: Arguments,
     ) -> "tuple[Weights, State[Weights]]":
-        updates, inner = self.transformation.update(gradients, state.inner, weights, **arguments)
+        try:
+            updates, inner = self.transformation.update(
+                gradients, state.inner, weights, **arguments
+            )
+        except TypeError as error:
+            if "required keyword-only argument" not in str(error):
+                raise
+            raise TypeError(
+                f"from_optax.step: {error}.\n  Pass what Optax needs to step, apply_gradients or update as "
+                "keyword arguments: step(..., value=loss)."
+            ) from None
         updates, inner = _strong_copies((updates, inner))
         if checks_enabled():
             _refuse_other(

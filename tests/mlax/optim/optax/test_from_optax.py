@@ -315,3 +315,12 @@ def test_other_objects_are_refused(given: Any, cure: str) -> None:
     message = "from_optax: expected an optax.GradientTransformation, got"
     with pytest.raises(TypeError, match=f"^{re.escape(message)}.*{re.escape(cure)}$"):
         optim.from_optax(given)
+
+
+def test_arguments_that_optax_needs_are_named() -> None:
+    optimizer = optim.from_optax(optax.lbfgs())
+    state = optimizer.init(jnp.ones(2))
+    with pytest.raises(
+        TypeError, match=r"from_optax\.step: .*'value', 'grad'.*\n.*step\(\.\.\., value"
+    ):
+        optimizer.step(jnp.ones(2), state, jnp.ones(2))
