@@ -137,30 +137,21 @@ def tree_equal(*trees: object) -> bool:
     """Return whether all trees have the same structure and the same leaves.
 
     Arrays are equal if they have the same shape, dtype and values; NaN equals NaN, and a NumPy
-    array can equal a JAX array. Other leaves are equal if they have the same type and `==` says so.
-    Nothing is promoted and nothing raises: trees that cannot be compared are different. Arrays must
-    be concrete; for tracers, JAX raises an error.
+    array can equal a JAX array. Other leaves are equal if they have the same type and `==` returns True.
+    Nothing is promoted. Arrays must be concrete, and not deleted: otherwise JAX raises its error. So do
+    leaves and static data whose `==` raises one.
 
     Args:
         trees: Any number of trees. Fewer than two are always equal.
 
     Raises:
+        TypeError: The keys of a dict cannot be sorted.
         ValueError: Arrays are sharded over several processes, and this one sees no difference in its parts.
     """
     try:
         return _equal(*trees)
-    except (
-        UnknownEqualityError,
-        jax.errors.ConcretizationTypeError,
-        jax.errors.TracerArrayConversionError,
-    ):
-        raise
-    except Exception:  # unsortable keys, leaves or static data whose == raises, deleted arrays
-        return False
-
-
-class UnknownEqualityError(ValueError):
-    """One process of several cannot tell whether arrays are equal."""
+    except UnsortableError as error:
+        raise TypeError(f"tree_equal: {error}") from None
 
 
 def _equal(first: object = None, *others: object) -> bool:
@@ -177,7 +168,7 @@ def _equal(first: object = None, *others: object) -> bool:
             elif not equal:
                 return False
     if unknown:
-        raise UnknownEqualityError(
+        raise ValueError(
             f"tree_equal: {describe(unknown[0])} is sharded over several processes, each of which has a part, "
             "so that this one cannot tell.\n  Gather both trees first, in all processes: "
             "jax.experimental.multihost_utils.process_allgather(tree, tiled=True)."
