@@ -171,6 +171,7 @@ def programs(case: str) -> Iterator[tuple[str, str, dict[str, np.ndarray]]]:
         mlax.shardings(model, mesh, rules) for rules in (placement.weights, state_rules)
     )
     weights: Any
+    weight_places: Any
     for library in ("mlax", "Optax"):
         if library == "mlax":
             init, step = in_mlax(ours, "clipped" in optimizer, whole)

@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 @trimmed
 def shardings(
-    tree: object,
+    tree: T,
     mesh: Mesh | AbstractMesh,
     rules: Mapping[str, PartitionSpec],
     *,
     strict: bool = True,
-) -> Any:
+) -> T:
     """Return how the arrays of a tree are to be sharded, by rules about their paths.
 
         rules = {r"blocks\\..*\\.kernel": P("data", "model"), "embedding": P("data")}
@@ -49,7 +49,7 @@ def shardings(
         strict: Whether each rule has to count for an array.
 
     Returns:
-        The tree with a `jax.sharding.NamedSharding` in place of each leaf.
+        The tree with a `jax.sharding.NamedSharding` in place of each leaf. Type checkers see the type of the tree.
 
     Raises:
         ValueError: A rule does not fit an array that it counts for, and the message says why for each; or, if
@@ -94,7 +94,8 @@ def shardings(
             f"{where}: the rule {unused[0]!r} counts for no array: {why}.\n"
             f"  Mend or remove it, or pass strict=False. Paths are as mlax.flatten spells them: {paths}."
         )
-    return treedef.unflatten(places)
+    made: T = treedef.unflatten(places)
+    return made
 
 
 def _compiled(where: str, rules: object) -> dict[str, re.Pattern[str]]:

@@ -1,6 +1,6 @@
 """Where the state of an optimizer lies, given where the weights lie."""
 
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import jax
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
@@ -12,9 +12,20 @@ from mlax.tree import describe
 
 __all__ = ["state_shardings"]
 
+W = TypeVar("W")
+S = TypeVar("S")
+W_contra = TypeVar("W_contra", contravariant=True)
+S_co = TypeVar("S_co", covariant=True)
+
+
+class _HasInit(Protocol[W_contra, S_co]):
+    """An optimizer."""
+
+    def init(self, weights: W_contra, /) -> S_co: ...
+
 
 @trimmed
-def state_shardings(optimizer: Any, weights: Any, shardings: Any) -> Any:
+def state_shardings(optimizer: _HasInit[W, S], weights: W, shardings: W | NamedSharding) -> S:
     """Return how the state of an optimizer is to be sharded, given how the weights are.
 
         places = mlax.shardings(model, mesh, rules)
@@ -33,7 +44,8 @@ def state_shardings(optimizer: Any, weights: Any, shardings: Any) -> Any:
             all.
 
     Returns:
-        A tree like `optimizer.init(weights)`, with a `NamedSharding` in place of each leaf.
+        A tree like `optimizer.init(weights)`, with a `NamedSharding` in place of each leaf. Type checkers see the
+        type of the state.
 
     Raises:
         TypeError: A sharding is not a `NamedSharding`.
@@ -71,7 +83,8 @@ def state_shardings(optimizer: Any, weights: Any, shardings: Any) -> Any:
         spec = PartitionSpec() if slot.sharding is None else slot.sharding.spec
         return NamedSharding(meshes[0], spec)
 
-    return jax.tree.map(placed, state)
+    places: S = jax.tree.map(placed, state)
+    return places
 
 
 state_shardings.__module__ = "mlax.optim"

@@ -2,8 +2,11 @@
 
 from typing import Any, Self, reveal_type
 
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
+import mlax
 from mlax import Module, Parameter, optim
 
 
@@ -39,6 +42,16 @@ def states(encoder: Encoder, weights: dict[str, Array]) -> None:
     assert state.velocity  # error: reportAttributeAccessIssue // attr-defined
     assert optim.sgd.init(encoder).m  # error: reportAttributeAccessIssue // attr-defined
     state.m = encoder  # error: reportAttributeAccessIssue // misc
+
+
+def places(encoder: Encoder, decoder: Decoder, mesh: Mesh, sharding: NamedSharding) -> None:
+    found = mlax.shardings(encoder, mesh, {"kernel": P("data")})
+    reveal_type(found)  # reveals: Encoder
+    reveal_type(optim.state_shardings(optim.Adam(), encoder, found))  # reveals: State[Encoder]
+    reveal_type(optim.state_shardings(optim.Adam(), encoder, sharding))  # reveals: State[Encoder]
+    reveal_type(mlax.abstract(encoder, found))  # reveals: Encoder
+    mlax.shardings(encoder, mesh, {"kernel": None})  # error: reportArgumentType // dict-item
+    optim.state_shardings(optim.adam, encoder, found)
 
 
 def own(
