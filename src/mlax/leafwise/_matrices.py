@@ -177,23 +177,26 @@ def transpose(matrix: Array) -> Array:
 def singular_vectors(matrix: Array, rank: int) -> Array:
     """Return the right singular vectors of the largest singular values as columns: (m, min(rank, m)) for (n, m).
 
-    In each column the largest number, or the first of them, is positive. If the matrix has fewer
-    rows than the result has columns, or is singular, other columns complete the basis. Derivatives
-    treat the result as a constant: where singular values are equal, as in a matrix of zeros, it has
-    none. GaLore projects gradients with it: Zhao et al. 2024, https://arxiv.org/abs/2403.03507
+    In each column the largest number, or the first of them, is positive. Those of singular values
+    that are 0, or that there are not, complete the others in one and the same way, as in
+    `eigenbasis`. Derivatives treat the result as a constant: where singular values are equal, as in
+    a matrix of zeros, it has none. GaLore projects gradients with it: Zhao et al. 2024, https://arxiv.org/abs/2403.03507
 
     Args:
         matrix: (n, m), both may be 0.
         rank: Number of vectors, at least 1.
     """
-    rows, columns = matrix.shape
+    columns = matrix.shape[1]
     rank = min(rank, columns)
     if matrix.size == 0:
         return jnp.eye(columns, rank, dtype=matrix.dtype)
     matrix = lax.stop_gradient(gathered(matrix))
     svd: Any = jnp.linalg.svd
-    _, _, rows_of_vectors = svd(_scaled(matrix), full_matrices=rank > rows)
-    vectors = rows_of_vectors[:rank].T.conj()
+    _, values, found = svd(_scaled(matrix), full_matrices=False)
+    vectors, free = found[:rank].T.conj(), _not_zero(values)[:rank]
+    missing = (0, rank - free.size)
+    vectors, free = jnp.pad(vectors, ((0, 0), missing)), jnp.pad(free, missing)
+    vectors = cond(jnp.all(free), lambda: vectors, lambda: _completed(vectors, free))
     places = jnp.argmax(jnp.abs(vectors), axis=0, keepdims=True)
     largest = jnp.take_along_axis(vectors, places, axis=0)
     return gathered(vectors * jnp.sign(largest).conj())
@@ -203,8 +206,8 @@ def orthonormal(matrix: Array) -> Array:
     """Return orthonormal columns that span those of a matrix, by a QR decomposition: (n, min(n, m)) for (n, m).
 
     The diagonal of R is positive, which makes the result unique if the columns are independent. A
-    column that depends on those before it is replaced by one that does not, and derivatives treat
-    it as a constant. Dion iterates with it: Ahn et al. 2025, https://arxiv.org/abs/2504.05295
+    column that depends on those before it is replaced as in `eigenbasis`, and derivatives treat it
+    as a constant. Dion iterates with it: Ahn et al. 2025, https://arxiv.org/abs/2504.05295
 
     Args:
         matrix: (n, m), both may be 0.
@@ -228,8 +231,16 @@ def _qr(x: Array) -> tuple[Array, Array]:
     return q * signs, r * signs.conj()[:, None]
 
 
+def _independent(x: Array) -> tuple[Array, Array, Array]:
+    """Return Q, R, and which columns do not depend on those before them; Q has others in place of the rest."""
+    q, r = _qr(x)
+    free = _not_zero(jnp.abs(cast("Array", jnp.diagonal(r))))
+    q, r = cond(jnp.all(free), lambda: (q, r), lambda: _qr(jnp.where(free, x, 0.0)))
+    return q, r, free
+
+
 def _q(x: Array) -> Array:
-    return _qr(x)[0]
+    return _independent(x)[0]
 
 
 def _derivative_of_q(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
@@ -237,9 +248,7 @@ def _derivative_of_q(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arr
 
     S has the lower triangle of Qᴴ C, and is skew-Hermitian.
     """
-    q, r = _qr(primals[0])
-    lengths = jnp.abs(cast("Array", jnp.diagonal(r)))
-    free = lengths > primals[0].shape[0] * epsilon(lengths.dtype) * jnp.max(lengths)
+    q, r, free = _independent(primals[0])
     r = jnp.where(free[:, None] & free, r, jnp.diag(jnp.where(free, 0.0, 1.0).astype(r.dtype)))
     change = jnp.where(free, tangents[0], 0.0)
     change = lax.linalg.triangular_solve(r, change, left_side=False)
@@ -347,12 +356,12 @@ def _not_zero(sizes: Array) -> Array:
 
 
 def _completed(columns: Array, free: Array) -> Array:
-    """Return an orthonormal basis: some columns of a square matrix, made orthogonal, and others in place of the rest.
+    """Return orthonormal columns: some of a matrix, made orthogonal, and others in place of the rest.
 
     A QR decomposition reflects space once for each column; for a column of zeros, not at all. What stands in its
     place is the image of a unit vector under the reflections for the other columns: a function of these alone.
     """
-    return _q(jnp.where(free, columns, 0.0))
+    return _qr(jnp.where(free, columns, 0.0))[0]
 
 
 def _is_empty(matrix: Array) -> bool:
@@ -378,10 +387,7 @@ def refreshed_basis(matrix: Array, basis: Array, step: Array) -> Array:
     matrix, basis = lax.stop_gradient((gathered(matrix), gathered(basis)))
 
     def refresh() -> Array:
-        moved = _product(_scaled(matrix), basis)
-        q, r = _qr(moved)
-        free = _not_zero(jnp.abs(cast("Array", jnp.diagonal(r))))
-        return cond(jnp.all(free), lambda: q, lambda: _completed(moved, free))
+        return _q(_product(_scaled(matrix), basis))
 
     return gathered(cond(step == 0, lambda: eigenbasis(matrix), refresh))
 

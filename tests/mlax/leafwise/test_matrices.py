@@ -361,6 +361,12 @@ def test_derivatives_where_columns_depend_on_others() -> None:
     more = jnp.concatenate([x, 2 * x[:, :1]], axis=1)
     gradient = jax.grad(lambda x: jnp.sum(orthonormal(x)[:, :2] ** 3))
     np.testing.assert_allclose(gradient(more)[:, :2], gradient(x), atol=1e-5)
+    noise = 1e-7 * values((4, 3), 1)
+    for function in (
+        orthonormal,
+        lambda x: singular_vectors(x, 3),
+    ):  # what they complete is no noise
+        np.testing.assert_allclose(function(more + noise), function(more), atol=1e-5)
     for function in (orthonormal, lambda x: singular_vectors(x, 2)):
         for matrix in (more, jnp.zeros((4, 3)), values((2, 5))):
             found = jax.grad(lambda x, f=function: jnp.sum(f(x) ** 3))(matrix)
