@@ -56,11 +56,12 @@ class Int8(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether values and scales fit each other."""
+        """Whether values and scales fit each other: blocks are as long as `scales_shape` makes them."""
         *before, blocks = self.scales.shape or (0,)
         dtypes = (self.values.dtype in (jnp.int8, jnp.uint8), self.scales.dtype == jnp.float32)
         row = math.prod(self.shape[len(before) :])
-        return all(dtypes) and self.shape[: len(before)] == (*before,) and 0 < blocks <= row
+        fits = row <= _BLOCK * blocks and 4 * blocks <= _MOST_BYTES * row
+        return all(dtypes) and self.shape[: len(before)] == (*before,) and fits
 
 
 def is_int8(node: object) -> TypeGuard[Int8]:

@@ -7,7 +7,7 @@ axes. The defaults are those of the paper's code.
 ```text
 ρ(rows, columns) = (√rows / √(mean(rows over axis -2))) √columns
 factored ⇔ ndim > 1
-sₜ = |gₜ|² + ε₁
+sₜ = min(|gₜ|², 10³²) + ε₁
 if factored:
     Rₜ = β₂ Rₜ₋₁ + (1 - β₂) mean(sₜ over axis -1)
     Cₜ = β₂ Cₜ₋₁ + (1 - β₂) mean(sₜ over axis -2)
@@ -288,7 +288,8 @@ def _leaf(
     A slot that the leaf does not have is ().
     """
     factored = g.ndim > 1
-    s = abs2(g) + h.eps1
+    # the mean of larger squares may overflow
+    s = jnp.minimum(abs2(g), 1e32) + h.eps1
     if factored:
         assert isinstance(row, Array)  # for type checkers
         assert isinstance(column, Array)

@@ -5,6 +5,7 @@ Axes longer than `longest` are not preconditioned. The paper's second moments ar
 no momentum; for this, pass `b2=None` and `momentum=None`. MLX, Optax and PyTorch have no Shampoo.
 
 ```text
+gₜ ← gₜ / max(1, ‖gₜ‖ / 1000000000000000)
 Hₜ⁽ⁱ⁾ = Hₜ₋₁⁽ⁱ⁾ + gramᵢ(gₜ)   for each axis i
 Pₜ⁽ⁱ⁾ = (Hₜ⁽ⁱ⁾ + ε I)^(-1/(2 ndim))   for each axis i   every k steps
 mₜ = μ mₜ₋₁ + (1 - μ) gₜ
@@ -24,9 +25,10 @@ References:
 from collections.abc import Sequence
 from typing import Annotated, Generic, NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, every, gram, inverse_root, map_leaves, matrices, rotate_back
+from mlax.leafwise import Output, every, gram, inverse_root, map_leaves, matrices, norm, rotate_back
 from mlax.optimizer import (
     Dtype,
     Float,
@@ -233,14 +235,17 @@ def _leaf(
     cycle: Array,
 ) -> tuple[Array, Sequence[Array], Sequence[Array], Array | None]:
     """Return the update of one leaf and its new slots."""
+    ndim = g.ndim
+    # its square may overflow, and only its direction counts
+    g = g / jnp.maximum(1.0, norm(g) / 1e15)
     if h.b2 is None:
-        moments = [moments[i] + gram(g, i, h.longest) for i in range(g.ndim)]
+        moments = [moments[i] + gram(g, i, h.longest) for i in range(ndim)]
     else:
-        moments = [h.b2 * moments[i] + (1 - h.b2) * gram(g, i, h.longest) for i in range(g.ndim)]
+        moments = [h.b2 * moments[i] + (1 - h.b2) * gram(g, i, h.longest) for i in range(ndim)]
     roots = every(
         h.interval,
         cycle,
-        lambda: [inverse_root(moments[i], 2 * g.ndim, h.eps) for i in range(g.ndim)],
+        lambda: [inverse_root(moments[i], 2 * ndim, h.eps) for i in range(ndim)],
         roots,
     )
     direction = g

@@ -11,6 +11,7 @@ longest = n₀ if ndim ≥ 2 else 0
 n = max(t - 1, 1)
 c₁ = 1 - β₁ⁿ
 c₂ = 1 - β₂ⁿ
+gₜ ← gₜ / max(1, ‖gₜ‖ / 1000000000000000)
 ĝₜ = gₜ if t > 1 else 0
 mₜ = β₁ mₜ₋₁ + (1 - β₁) ĝₜ
 vₜ = β₂ vₜ₋₁ + (1 - β₂) (|rotate(gₜ, Qₜ₋₁)|² if t > 1 else 0)
@@ -41,6 +42,7 @@ from mlax.leafwise import (
     gram,
     map_leaves,
     matrices,
+    norm,
     refreshed_basis,
     rotate,
     rotate_back,
@@ -229,7 +231,7 @@ def _init(h: SOAP, weights: Weights) -> State[Weights]:
         cycle=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype, int8="signed"),
+        m=zeros(weights, h.slot_dtype, int8="nonnegative"),
         v=zeros(weights, h.slot_dtype, int8="nonnegative"),
         moments=zeros(weights, h.slot_dtype, shape=_moments_and_bases_shape, h=h),
         bases=identities(weights, h.slot_dtype, shape=_moments_and_bases_shape, h=h),
@@ -259,17 +261,20 @@ def _leaf(
     c2: Array,
 ) -> tuple[Array, Array, Array, Sequence[Array], Sequence[Array]]:
     """Return the update of one leaf and its new slots."""
+    ndim = g.ndim
     longest = _longest_of(h, g.shape)
+    # its square may overflow, and only its direction counts
+    g = g / jnp.maximum(1.0, norm(g) / 1e15)
     late = jnp.where(t > 1, g, 0.0)
     m = h.b1 * m + (1 - h.b1) * late
     v = h.b2 * v + (1 - h.b2) * jnp.where(t > 1, abs2(rotate(g, bases)), 0.0)
     direction = rotate_back(rotate(m, bases) / c1 / (sqrt(v / c2) + h.eps), bases)
     update = -learning_rate * (direction + weight_decay * w)
-    moments = [h.b2 * moments[i] + (1 - h.b2) * gram(g, i, longest) for i in range(g.ndim)]
+    moments = [h.b2 * moments[i] + (1 - h.b2) * gram(g, i, longest) for i in range(ndim)]
     bases = every(
         h.precondition_frequency,
         cycle,
-        lambda: [refreshed_basis(moments[i], bases[i], step) for i in range(g.ndim)],
+        lambda: [refreshed_basis(moments[i], bases[i], step) for i in range(ndim)],
         bases,
     )
     return update, m, v, moments, bases

@@ -8,7 +8,7 @@ from typing import Any, cast
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax._jax.dtypes import smallest_number
+from mlax._jax.dtypes import largest_number, smallest_number
 from mlax._jax.placement import gathered
 from mlax.leafwise._elements import divide
 from mlax.leafwise._norms import mean
@@ -138,6 +138,9 @@ def outer_mean(
         divided by: products that underflow become the smallest normal number.
     """
     first, second = axes
+    # Means of squares that overflow are infinite. Their sum has to be finite, and its reciprocal a normal number.
+    limit = largest_number(row.dtype) / 16 / max(row.size, column.size, 1)
+    row, column = jnp.minimum(row, limit), jnp.minimum(column, limit)
     total = mean(row, over=first - (second < first))
     total = jnp.where(total > 0, total, 1.0) if min_mean is None else jnp.maximum(total, min_mean)
     total = jnp.expand_dims(total, second)

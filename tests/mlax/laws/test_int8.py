@@ -403,6 +403,10 @@ def test_the_dtype_rule_compares_the_shape_of_the_values() -> None:
     assert str(error.value).splitlines()[1:] == [
         "  state.m['w']: int8[8,100], but weights['w'] in slot_dtype: float32[8,200]"
     ]
+    for scales in (jnp.zeros((8, 1)), jnp.zeros((8, 6)), jnp.zeros((8, 2), jnp.float16)):
+        wrong = Int8(jnp.zeros((8, 200), jnp.int8), scales)
+        with pytest.raises(LeafMismatchError, match=r"state.m\['w'\]: int8\[8,200\], but "):
+            ADAM.step(start, state._replace(m={**state.m, "w": wrong}), start)
     plain = optim.Adam().init(start)
     with pytest.raises(LeafMismatchError, match=r"state.m\['w'\]: Int8, but weights\['w'\]"):
         optim.adam.step(start, plain._replace(m=state.m), start)
