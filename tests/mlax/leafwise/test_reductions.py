@@ -1,4 +1,4 @@
-"""`reduce_leaves`, the PRNG keys of leaves, and `every`."""
+"""`reduce_leaves`, the PRNG keys of leaves, `every` and `unless`."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from mlax.leafwise import (
     Totals,
     count_all,
     every,
+    handed_on,
     map_leaves,
     normal,
     rademacher,
@@ -22,6 +23,7 @@ from mlax.leafwise import (
     total_norm,
     totals,
     uniform,
+    unless,
 )
 from mlax.tree import tree_equal
 
@@ -210,6 +212,38 @@ def test_noise_in_other_dtypes(dtype: str) -> None:
     x = np.asarray(noise).astype(np.complex128)
     assert abs(x.mean()) < 0.03
     assert abs(np.mean(np.abs(x) ** 2) - 1) < 0.03
+
+
+def thirds(h: None, g: Array) -> tuple[tuple[()], Totals]:
+    return (), totals(length=total_norm(g), third=handed_on(g / 3), one=handed_on(1.0))
+
+
+def spread(h: None, g: Array, third: Array, one: Array) -> tuple[Array]:
+    assert third.dtype == one.dtype == jnp.float32
+    return (3 * third - one,)
+
+
+def test_what_is_handed_on_is_not_rounded() -> None:
+    tree = {"a": jnp.array([1.0, 2.0, 100.0], jnp.bfloat16), "b": [None, jnp.bfloat16(5.0)]}
+    _, sums = reduce_leaves(thirds, None, (tree,), ())
+    third: Any = sums["third"]
+    assert third["a"].dtype == jnp.float32
+    (back,) = map_leaves(spread, None, (tree, third, sums["one"]), ())
+    assert tree_equal(back, jax.tree.map(lambda x: x - 1, tree))
+    _, sums = reduce_leaves(thirds, None, ({},), ())
+    assert map_leaves(spread, None, ({}, sums["third"], sums["one"]), ()) == ({},)
+
+
+@pytest.mark.parametrize("left_out", [False, True])
+def test_unless(left_out: bool) -> None:
+    old = {"a": jnp.ones(2, jnp.complex64), "k": jax.random.key(0), "t": (jnp.zeros(3), None)}
+    new = {"a": jnp.full(2, jnp.nan), "k": jax.random.key(1), "t": [2 * jnp.ones(3), None]}
+    found = jax.jit(lambda test: unless(test, new, old))(left_out)
+    expected = old if left_out else {**old, "a": jnp.full(2, jnp.nan, jnp.complex64)}
+    expected |= {} if left_out else {"k": new["k"], "t": (2 * jnp.ones(3), None)}
+    assert jax.tree.structure(found) == jax.tree.structure(old)
+    np.testing.assert_array_equal(found["a"], expected["a"])
+    assert tree_equal({**found, "a": 0}, {**expected, "a": 0})
 
 
 def test_every() -> None:
