@@ -60,6 +60,7 @@ def _signatures(spec: Spec, analysis: Analysis) -> Iterator[str]:
         notes += ["schedulable"] if h.schedulable else []
         notes += ["or None"] if h.optional else []
         notes += [" | ".join(h.choices)] if h.choices else []
+        notes += ["or a function of path and leaf"] if h.is_label else []
         bounded = [note for note in notes if note != one]
         start = f"    {h.name}={h.default},"
         more = f" ({'; '.join(bounded)})" if bounded else ""

@@ -37,6 +37,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     ],
     "adagrad": [{"eps_in_sqrt": False, "weight_decay": 0.1}],
     "adam": [{"bias_correction": False, "eps_root": 1e-8, "weight_decay": 0.1}],
+    "adam_mini": [{"blocks": "row", "decay": False, "weight_decay": 0.1}],
     "adamax": [{"eps_in": "denominator", "weight_decay": 0.1}],
     "amsgrad": [{"maximum_of": "moments", "weight_decay": 0.1, "decoupled_weight_decay": True}],
     "asgd": [{"t0": 0.0, "weight_decay": 0.1}],

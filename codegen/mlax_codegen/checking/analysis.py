@@ -49,7 +49,7 @@ class Analysis:
         squares: Slots that hold squares.
         nonnegative: Slots in which no number is ever negative.
         not_int8: For each slot that cannot be held in eight bits, the reason.
-        per_leaf: Slots whose `when` depends on the shape of a leaf.
+        per_leaf: Slots whose `when` depends on the shape or a label of a leaf.
         several: Slots that hold an array for each axis.
         shapes: The type of each name in [shapes].
         called: Functions that are called anywhere.
@@ -147,7 +147,8 @@ def _check_names(spec: Spec, flow: Flow) -> None:
                 message = f"no equation reads {name!r}; use it or remove it"
             else:
                 continue
-            document.at_key((table, name), message, consequence=True)
+            place = ("labels", name) if ("labels", name) in document.places else (table, name)
+            document.at_key(place, message, consequence=True)
 
 
 def _check_symbols(spec: Spec) -> None:
@@ -167,7 +168,8 @@ def _check_symbols(spec: Spec) -> None:
 def _conclude(
     written: Spec, spec: Spec, flow: Flow, branches: Branches, possible: list[Configuration]
 ) -> Analysis:
-    shape_names = {SHAPE, NDIM, *spec.shapes}
+    labels = {h.name for h in spec.hyperparameters if h.is_label}
+    of_leaves = {SHAPE, NDIM, *spec.shapes, *labels}
     in_step: list[ast.AST] = [statement for code in spec.blocks for statement in code.body]
     first = [start for phase in spec.phases for start in starts(spec, phase).values()]
     in_step += [statement for code in first for statement in code.body]
@@ -186,9 +188,9 @@ def _conclude(
     per_leaf = {
         slot.name
         for slot in spec.slots
-        if slot.when is not None and shape_names & set(names_in([slot.when.expression]))
+        if slot.when is not None and of_leaves & set(names_in([slot.when.expression]))
     }
-    options = {h.name for h in spec.hyperparameters}
+    options = {h.name for h in spec.hyperparameters} - labels
 
     def about_options(configurations: Iterable[Configuration]) -> set[Configuration]:
         return {configuration.about(options) for configuration in configurations}

@@ -53,6 +53,8 @@ class Branches:
         self.parts: dict[ast.expr, list[ast.expr]] = {}  # of each expression that was walked
         self.drawn: dict[str, ast.expr] = {}  # where this configuration first reads each key
         self.of_shape: frozenset[str] = frozenset({SHAPE, NDIM, COUNT, *self.spec.shapes})
+        labels = (h.name for h in self.spec.hyperparameters if h.is_label)
+        self.of_leaves: frozenset[str] = self.of_shape | {*labels}
         self.of_leaf: bool = False  # whether leaf equations of a step are walked
         self.of_arrays: bool = False  # whether this is a part of `and` or `or` of arrays
 
@@ -104,7 +106,7 @@ class Branches:
         """Yield what computes the first values of what the configuration keeps."""
         for each in self.spec.state:
             when = self.conditions.get(each.name)
-            options = when and not self.of_shape & {*names_in([when.expression])}
+            options = when and not self.of_leaves & {*names_in([when.expression])}
             kept = not (when and options) or holds(when.expression, self.configuration)
             if each.init.code and kept:
                 yield each.init.code

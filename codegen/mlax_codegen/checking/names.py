@@ -117,6 +117,8 @@ class Names:
         """Return the names that a block can read, without those that it assigns itself."""
         found: dict[str, StagedType] = {}
         for h in self.spec.hyperparameters:
+            if h.is_label and block in {Block.STATIC, Block.SCALARS}:
+                continue  # which are the same for all leaves
             stage = Stage.SCALAR if h.schedulable else Stage.STATIC
             found[h.name] = StagedType(stage, _TYPES[h.kind])
         if block is Block.STATIC:
@@ -150,6 +152,9 @@ class Names:
 
     def invisible(self, name: str, block: Block) -> str | None:
         """Return why a block cannot read a name that exists elsewhere; None if no block can."""
+        if name in self.hyperparameters:
+            why = f"{name!r} is a label, and leaves may have different ones"
+            return f"{why}; read it in `leaf`, or in `when` or `shape` of a slot"
         of_leaf = {
             GRADIENT,
             WEIGHT,

@@ -208,7 +208,7 @@ class TypeChecker:
         """Return the type of a name, and remember that it is read."""
         self.read.add(name)
         found = self.variables.get(name) or self.assigned.get(name) or self.visible.get(name)
-        if name not in self.names.hyperparameters:
+        if name not in self.names.hyperparameters or name not in self.visible:
             if found is None and name not in {*self.blamed, *self.names.broken}:
                 self.blamed.add(name)
                 why = self.unassigned(name) or self.names.invisible(name, self.block)
@@ -260,6 +260,8 @@ class TypeChecker:
             return _FLAG
         if isinstance(left, ast.Name) and left.id in self.names.hyperparameters:
             choice = self.names.hyperparameters[left.id]
+            if choice.kind == "choice" and left.id not in self.visible:
+                return self.type_of(left)
             if choice.kind == "choice":
                 self.chosen(node, choice, op, right)
                 return _FLAG

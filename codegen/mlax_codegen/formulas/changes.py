@@ -207,7 +207,7 @@ def _make(edit: Edit, found: list[Line], before: frozenset[Line]) -> None:
             at
             for at, x in enumerate(found)
             if x.left == line.left
-            and x.conditions[: len(line.conditions)] == line.conditions
+            and (x.conditions[: len(line.conditions)] == line.conditions or x in edit.replaced)
             and x.is_assigned_again == line.is_assigned_again
             and (not line.is_assigned_again or x in edit.replaced)
         ]

@@ -69,6 +69,7 @@ class Hyperparameter:
         bounds: Its limits; those of each number in a list.
         choices: The allowed strings; empty unless it is a choice.
         symbol: LaTeX.
+        is_label: Whether it may differ between leaves.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Hyperparameter:
     bounds: Bounds = Bounds()
     choices: tuple[str, ...] = ()
     symbol: str | None = None
+    is_label: bool = False
 
 
 def read_hyperparameter(document: Document, path: KeyPath) -> Hyperparameter | None:
@@ -93,7 +95,8 @@ def read_hyperparameter(document: Document, path: KeyPath) -> Hyperparameter | N
             path, 'a hyperparameter must be a table, such as { default = 0.9, doc = "Decay." }'
         )
         return None
-    table.check_keys(KEYS["hyperparameters"])
+    is_label = path[0] == "labels"
+    table.check_keys(KEYS[str(path[0])])
     optional = table.truth("optional")
     schedulable = table.truth("schedulable")
     symbol = table.symbol("symbol")
@@ -116,7 +119,12 @@ def read_hyperparameter(document: Document, path: KeyPath) -> Hyperparameter | N
         document.at_key((*path, "schedulable"), f"only a float can be schedulable{hint}")
     if optional and kind in {"flag", "choice", "list"}:
         document.at_key((*path, "optional"), f"a {_words(kind)} cannot be optional")
-    return Hyperparameter(name, kind, default, doc, optional, schedulable, bounds, choices, symbol)
+    if is_label and kind not in {"flag", "choice"}:
+        message = "a label must be true, false or one of `choices`"
+        document.at_value((*path, "default"), f"{message}, not {kind_of(table.data['default'])}")
+    return Hyperparameter(
+        name, kind, default, doc, optional, schedulable, bounds, choices, symbol, is_label
+    )
 
 
 def _numbers(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, float]]:
@@ -138,9 +146,8 @@ def _kind_and_default(
 ) -> tuple[HyperparameterKind | None, str]:
     if "default" not in table.data:
         if not optional:
-            document.at_key(
-                path, "'default' is missing; it may be left out only with optional = true"
-            )
+            cure = "; it may be left out only with optional = true" if path[0] != "labels" else ""
+            document.at_key(path, f"'default' is missing{cure}")
             return None, ""
         kind = table.text("type", default="float")
         if kind not in {"float", "integer"}:

@@ -69,6 +69,11 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "symbol": _SYMBOL,
         "doc": _DOC,
     },
+    "labels": {
+        "default": Key("default", "The label of all leaves by default.", required=True),
+        "choices": Key("strings", "The labels that there are; without them, true and false."),
+        "doc": _DOC,
+    },
     "require": {
         "test": Key("string", "The condition on the hyperparameters.", required=True),
         "message": Key(
@@ -193,6 +198,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
 
 TABLES: Mapping[str, str] = {
     "hyperparameters": "The options that the user sets.",
+    "labels": "Options that may differ between leaves: the user gives one, or a function of path and leaf.",
     "symbols": "LaTeX symbols for names that equations assign.",
     "require": "Conditions that the hyperparameters must meet.",
     "define": "Functions of the spec's own, for equations that it has several times.",

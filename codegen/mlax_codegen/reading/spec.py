@@ -172,9 +172,13 @@ def read_spec(path: Path) -> Spec:
     refused = top.text("complex", default="")
     symbols = top.symbols("symbols")
     hyperparameters = _kept(
-        read_hyperparameter(document, ("hyperparameters", key))
-        for key in top.subtable("hyperparameters").names()
+        read_hyperparameter(document, (table, key))
+        for table in ("hyperparameters", "labels")
+        for key in top.subtable(table).names()
     )
+    for key in {*top.subtable("labels").names()} & {*top.subtable("hyperparameters").names()}:
+        message = f"{key!r} is already a hyperparameter; choose another name"
+        document.at_key(("labels", key), message)
     declared = Declarations(document, {h.name: h for h in hyperparameters})
     shapes = top.subtable("shapes")
     spec = Spec(

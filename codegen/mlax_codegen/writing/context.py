@@ -291,6 +291,11 @@ class Module:
         return "" if like_weights else ": State[Weights]"
 
     @property
+    def labels(self) -> bool:
+        """Whether some hyperparameter may differ between leaves."""
+        return any(h.is_label for h in self.spec.hyperparameters)
+
+    @property
     def schedules(self) -> bool:
         """Whether some hyperparameter may have a schedule."""
         return any(h.schedulable for h in self.spec.hyperparameters)
@@ -410,6 +415,7 @@ class Module:
         names: set[str] = {self._dtype, "Optimizer", "exportable", "merged", "trainable"}
         names |= {"no_steps", "one_more"}
         names |= {_specifier(h) for h in self.spec.hyperparameters} - {""}
+        names |= {"Label"} if self.labels else set()
         names |= {"Number", "initial"} if self.schedules else set()
         names |= {"Float"} if any(x.type.startswith("Float") for x in self.fields) else set()
         names |= {"follow_schedules"} if self.run_time_numbers else set()
@@ -550,6 +556,8 @@ def _type(h: Hyperparameter, analysis: Analysis) -> str:
             plain = "tuple[float, ...]"
         case "choice":
             plain = f"Literal[{', '.join(_string(choice) for choice in h.choices)}]"
+    if h.is_label:
+        return f"Label[{plain}]"
     return f"{plain} | None" if h.optional else plain
 
 
@@ -558,12 +566,15 @@ def _annotation(h: Hyperparameter, analysis: Analysis) -> str:
     specifier = _specifier(h)
     if not specifier:
         return _type(h, analysis)
-    return f"Annotated[{_type(h, analysis)}, {specifier}({', '.join(h.bounds.keywords())})]"
+    given = h.bounds.keywords()
+    if h.is_label:
+        given = [_string(choice) for choice in h.choices] or ["True", "False"]
+    return f"Annotated[{_type(h, analysis)}, {specifier}({', '.join(given)})]"
 
 
 def _specifier(h: Hyperparameter) -> str:
-    if h.schedulable:
-        return "scheduled"
+    if h.schedulable or h.is_label:
+        return "scheduled" if h.schedulable else "label"
     return {"float": "number", "list": "number", "integer": "integer"}.get(h.kind, "")
 
 

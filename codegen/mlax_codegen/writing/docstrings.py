@@ -190,6 +190,8 @@ def described(h: Hyperparameter) -> str:
         sentences.append(rest)
     if h.schedulable:
         sentences.append("A number, an array or a schedule.")
+    if h.is_label:
+        sentences.append("For all leaves, or a function of the path and the array of each.")
     return " ".join(sentences)
 
 

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from . import acprop as acprop
     from . import adahessian as adahessian
     from . import adai as adai
+    from . import adam_mini as adam_mini
     from . import adamp as adamp
     from . import aggmo as aggmo
     from . import came as came
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .acprop import ACProp as ACProp
     from .adahessian import AdaHessian as AdaHessian
     from .adai import Adai as Adai
+    from .adam_mini import AdamMini as AdamMini
     from .adamp import AdamP as AdamP
     from .aggmo import AggMo as AggMo
     from .came import CAME as CAME
@@ -59,6 +61,7 @@ else:
         "ACProp": "acprop",
         "AdaHessian": "adahessian",
         "Adai": "adai",
+        "AdamMini": "adam_mini",
         "AdamP": "adamp",
         "AggMo": "aggmo",
         "CAME": "came",
@@ -102,6 +105,7 @@ __all__ = [
     "ACProp",
     "AdaHessian",
     "Adai",
+    "AdamMini",
     "AdamP",
     "AggMo",
     "CautiousAdamW",
@@ -120,6 +124,7 @@ __all__ = [
     "acprop",
     "adahessian",
     "adai",
+    "adam_mini",
     "adamp",
     "aggmo",
     "came",

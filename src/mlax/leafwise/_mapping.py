@@ -26,6 +26,7 @@ from mlax.leafwise._norms import largest, norm, smallest, summed
 from mlax.leafwise._rounding import Output, Rounding, is_narrower, next_key, random_bits, rounded
 from mlax.leafwise._weights_first import in_turn, weights_first
 from mlax.typing import Weights
+from mlax.typing._entries import per_leaf
 
 __all__ = [
     "Totals",
@@ -168,7 +169,8 @@ def map_leaves(
             shape and dtype, and recognised by identity.
         h: The hyperparameters, static and hashable but for arrays that are its leaves, which `leaf`
             sees as it does scalars. If it has a method `check_dtype`, this is called with each
-            dtype that leaves are computed in.
+            dtype that leaves are computed in; if it has a method `per_leaf`, that returns what
+            each leaf is given.
         inputs: The gradients, which determine the leaves, and other trees with an entry for each
             leaf. If one is None, `leaf` gets None.
         slots: Trees with one entry for each leaf, an array or a tree of arrays. If one is None,
@@ -282,20 +284,30 @@ def _results(
         # Positions are arrays, so that leaves that differ only in their position are traced once.
         places = flatten(inputs[0], is_leaf=_is_none)[0]
         positions = [np.uint32(i) for i, place in enumerate(places) if place is not None]
-    fixed, arrays = _fixed(h)
+    owners = per_leaf(h, len(gradients))
+    fixed = {id(own): _fixed(own) for own in owners}
     results: list[Any] = []
     form = _Form(output.applied, output.rounding.only_int8)
     before = np.uint32(0)
     large: list[Any] = []
     large_before: dict[object, Array] = {}
     with jax.named_scope(leaf.__module__.rpartition(".")[2]):
-        for position, weight, *entries in zip(positions, weights, *columns, strict=True):
+        for position, weight, own, *entries in zip(
+            positions, weights, owners, *columns, strict=True
+        ):
             last = None
+            structure, arrays = fixed[id(own)]
             if key is not None:
                 last, before = (key, position - before), position
             entries[0] = in_turn(entries[0], large, large_before)
             first, new_slots, key, temporaries = function(
-                leaf, fixed, len(inputs), form, weight, entries, (scalars, position, last, arrays)
+                leaf,
+                structure,
+                len(inputs),
+                form,
+                weight,
+                entries,
+                (scalars, position, last, arrays),
             )
             large = [*filter(is_int8, new_slots)] or ([first] if temporaries.large else [])
             results.append((first, new_slots))

@@ -19,6 +19,7 @@ from mlax.optimizer._hyperparameters import (
     number,
     scheduled,
 )
+from mlax.optimizer._labels import Label, label
 from mlax.optimizer._narrow import warn_if_narrow
 from mlax.optimizer._optimizer import Optimizer
 from mlax.optimizer._slots import copies, full, identities, normals, slot_values, zeros
@@ -40,6 +41,7 @@ from mlax.optimizer._stepping import (
 __all__ = [
     "Dtype",
     "Float",
+    "Label",
     "Number",
     "Optimizer",
     "Schedule",
@@ -54,6 +56,7 @@ __all__ = [
     "initial",
     "integer",
     "key",
+    "label",
     "merged",
     "no_steps",
     "normals",

@@ -25,6 +25,7 @@ from mlax._jax.trees import class_of
 from mlax._module.exporting import register_node
 from mlax._module.written import read_dataclass, written_fields
 from mlax.optimizer._hyperparameters import HELD, LEAF, is_narrow, is_schedule, refuse_out_of_range
+from mlax.optimizer._labels import labels_of
 from mlax.optimizer._specified import Specified, is_array, shown, specifications
 from mlax.optimizer._stepping import initial
 from mlax.tree import describe
@@ -273,6 +274,53 @@ class Optimizer(Specified):
             return tuple(Optimizer._held_inside(one) for one in cast("Any", value))
         return value
 
+    def _labels(self) -> dict[str, Any]:
+        """Return the hyperparameters that may differ between leaves."""
+        found = specifications(type(self)).items()
+        return {name: getattr(self, name) for name, spec in found if spec.labels}
+
+    def labelled(self, weights: object) -> Self:
+        """Return a copy with the label of each leaf of some weights in place of each function that says it.
+
+        Raises:
+            ValueError: A function returns something else than a label.
+        """
+        choices = {name: spec.labels for name, spec in specifications(type(self)).items()}
+        changes = {
+            name: labels_of(type(self).__name__, name, function, choices[name], weights)
+            for name, function in self._labels().items()
+            if callable(function)
+        }
+        return _with(self, changes) if changes else self
+
+    def per_leaf(self, count: int) -> list[Self]:
+        """Return the hyperparameters for each of so many leaves: of labels, its own one.
+
+        Leaves with the same labels have the same object.
+
+        Raises:
+            ValueError: The labels are for another number of leaves.
+        """
+        labels: dict[str, tuple[Any, ...]] = {
+            name: cast("Any", value)
+            for name, value in self._labels().items()
+            if type(value) is tuple
+        }
+        if not labels:
+            return [self] * count
+        made: dict[tuple[Any, ...], Self] = {}
+        found: list[Self] = []
+        for values in zip(*labels.values(), strict=True):
+            if values not in made:
+                made[values] = _with(self, dict(zip(labels, values, strict=True)))
+                made[values]._note_arrays()
+            found.append(made[values])
+        if len(found) != count:
+            raise ValueError(
+                f"{type(self).__name__}: the state has labels for {len(found)} leaves, not for {count}"
+            )
+        return found
+
     def with_arrays(self, other: "Optimizer") -> Self:
         """Return this optimizer with the arrays of another one, of the same outline, in place of its own."""
         theirs, outline = _fields(other), _fields(other.outline)
@@ -299,6 +347,8 @@ class Optimizer(Specified):
             raise TypeError(f"{where}: the state belongs to {type(theirs).__name__}")
         # Not `held()`, which would call the schedules in each step.
         ours, outline = self._held(lambda _: LEAF), theirs.outline
+        labels = {name: getattr(outline, name) for name, x in ours._labels().items() if callable(x)}
+        ours = _with(ours, labels) if labels else ours
         if ours != outline:
             said = "; ".join(_differences("", outline, ours))
             cure = "Use the optimizer that made the state, or move the state: optim.migrate(state, optimizer, weights)."

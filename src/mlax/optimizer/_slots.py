@@ -31,12 +31,12 @@ from mlax._jax.placement import (
     with_type_of,
 )
 from mlax._jax.tracing import is_tracer
-from mlax._jax.trees import KeyPath, map_leaves
+from mlax._jax.trees import KeyPath, leaves, map_leaves
 from mlax.optimizer._hyperparameters import Dtype, Number
 from mlax.optimizer._stepping import initial
 from mlax.tree import describe, flatten_given, keystr
 from mlax.typing import Weights
-from mlax.typing._entries import EntryShape, Shape, entry_shapes
+from mlax.typing._entries import EntryShape, Shape, entry_shapes, per_leaf
 from mlax.typing._weights import slot_dtype_of
 
 __all__ = ["copies", "full", "identities", "normals", "slot_values", "zeros"]
@@ -330,7 +330,7 @@ def _slot(
     shape: EntryShape | None = None,
     h: object = None,
 ) -> Weights:
-    def entry(leaf: Any) -> Any:
+    def entry(leaf: Any, h: object) -> Any:
         dtype = leaf.dtype if slot_dtype is None else slot_dtype_of(leaf.dtype, slot_dtype)
         on_mesh = may_lie_on_mesh(leaf)
         lengths: Shape = leaf.shape
@@ -347,5 +347,6 @@ def _slot(
             return tuple(map(made, cast("list[Shape]", shapes)))
         return made(shapes)
 
-    slot: Weights = map_leaves(entry, weights)
+    owners = iter(per_leaf(h, len(leaves(weights))))
+    slot: Weights = map_leaves(lambda leaf: entry(leaf, next(owners)), weights)
     return slot

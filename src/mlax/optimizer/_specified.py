@@ -57,6 +57,7 @@ class Specification:
         normalise_array: `normalise` for arrays, where the annotation has them beside numbers.
         arrays: Whether it has, as `Float` does and `float` does not.
         each: Whether the field is a tuple of such values, as `tuple[float, ...]` is.
+        labels: The values of a hyperparameter that may differ between leaves; () for any other.
         spelling: How to write the specification, for messages and signatures.
     """
 
@@ -67,6 +68,7 @@ class Specification:
     normalise_array: Callable[[Any], Any] | None = None
     arrays: bool = False
     each: bool = False
+    labels: tuple[str | bool, ...] = ()
     spelling: str = field(default="Specification(...)", compare=False)
 
     def __repr__(self) -> str:

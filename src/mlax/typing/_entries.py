@@ -6,7 +6,7 @@ An entry is an array, or a tuple of arrays, which may be empty. The function in 
 returns its shape.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import jax
@@ -16,7 +16,15 @@ from mlax._jax.trees import class_of, flatten, flatten_with_path
 from mlax.tree import describe, keystr, mismatches
 from mlax.typing._weights import Signature, as_arrays, refused_leaves
 
-__all__ = ["Entries", "EntryShape", "Shape", "entry_mismatches", "entry_shapes", "expected_entries"]
+__all__ = [
+    "Entries",
+    "EntryShape",
+    "Shape",
+    "entry_mismatches",
+    "entry_shapes",
+    "expected_entries",
+    "per_leaf",
+]
 
 Shape: TypeAlias = tuple[int, ...]
 """The shape of an array."""
@@ -47,6 +55,12 @@ def entry_shapes(shape: EntryShape, h: object, leaf: Shape) -> Shape | list[Shap
     return shapes
 
 
+def per_leaf(h: Any, count: int) -> Sequence[object]:
+    """Return the hyperparameters for each of so many leaves, which differ if there are labels of leaves."""
+    method = getattr(h, "per_leaf", None)
+    return [h] * count if method is None else method(count)
+
+
 def _is_shape(value: object) -> bool:
     return isinstance(value, tuple) and all(
         isinstance(n, int) for n in cast("tuple[object, ...]", value)
@@ -62,14 +76,18 @@ def expected_entries(weights: Signature, shape: EntryShape, h: object) -> Any:
         h: Hyperparameters.
     """
     entries: dict[Any, Any] = {}  # each shape and dtype once: most leaves share theirs with others
-    for leaf in set(weights.leaves):
-        shapes = entry_shapes(shape, h, leaf[0])
-        entries[leaf] = (
-            tuple(jax.ShapeDtypeStruct(one, leaf[1]) for one in shapes)
-            if isinstance(shapes, list)
-            else jax.ShapeDtypeStruct(shapes, leaf[1])
-        )
-    return weights.treedef.unflatten([entries[leaf] for leaf in weights.leaves])
+    found: list[Any] = []
+    for leaf, own in zip(weights.leaves, per_leaf(h, len(weights.leaves)), strict=True):
+        key = (leaf, id(own))
+        if key not in entries:
+            shapes = entry_shapes(shape, own, leaf[0])
+            entries[key] = (
+                tuple(jax.ShapeDtypeStruct(one, leaf[1]) for one in shapes)
+                if isinstance(shapes, list)
+                else jax.ShapeDtypeStruct(shapes, leaf[1])
+            )
+        found.append(entries[key])
+    return weights.treedef.unflatten(found)
 
 
 def entry_mismatches(

@@ -53,8 +53,8 @@ class Bad(NamedTuple):
 
 
 TOP = (
-    "name, class, title, summary, notes, references, experimental, complex, hyperparameters, symbols, require, define, "
-    "arguments, scalars, shapes, slots, step, functions"
+    "name, class, title, summary, notes, references, experimental, complex, hyperparameters, labels, symbols, "
+    "require, define, arguments, scalars, shapes, slots, step, functions"
 )
 
 

@@ -12,6 +12,8 @@ from tests.codegen.checking.bad_careful import CAREFUL
 from tests.codegen.checking.bad_careful import CASES as OF_CAREFUL
 from tests.codegen.checking.bad_constructs import CASES as RARE
 from tests.codegen.checking.bad_constructs import RICH
+from tests.codegen.checking.bad_labels import CASES as OF_LABELS
+from tests.codegen.checking.bad_labels import LABELS
 from tests.codegen.checking.bad_lists import CASES as OF_LISTS
 from tests.codegen.checking.bad_lists import LISTS
 from tests.codegen.checking.bad_matrices import CASES as OF_MATRICES
@@ -83,6 +85,12 @@ def test_one_mistake_in_what_is_left_out(case: Bad) -> None:
 @pytest.mark.parametrize("case", OF_LISTS.values(), ids=list(OF_LISTS))
 def test_one_mistake_with_lists(case: Bad) -> None:
     expect(LISTS, case)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("case", OF_LABELS.values(), ids=list(OF_LABELS))
+def test_one_mistake_with_labels(case: Bad) -> None:
+    expect(LABELS, case)
 
 
 def expect(good: str, case: Bad) -> None:

@@ -25,6 +25,7 @@ from mlax_codegen.reading.spec import Spec, read_spec
 from mlax_codegen.resources import built_in_specs
 from tests.codegen.checking.bad_careful import CAREFUL
 from tests.codegen.checking.bad_constructs import RICH
+from tests.codegen.checking.bad_labels import LABELS
 from tests.codegen.checking.bad_lists import LISTS
 from tests.codegen.checking.bad_matrices import MATRICES
 from tests.codegen.checking.bad_phases import PHASES
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.one_python
 Mutation: TypeAlias = Callable[[str, random.Random], str]
 
 WORDS = [
-    *re.findall(r"\w+", RICH + PHASES + STARTS + LISTS + MATRICES + CAREFUL),
+    *re.findall(r"\w+", RICH + PHASES + STARTS + LISTS + LABELS + MATRICES + CAREFUL),
     "g",
     "w",
     "t",
@@ -163,7 +164,7 @@ HERE = Path(__file__).parents[1] / "specs"
 FILES = [path for path in built_in_specs() if path.stem in {"galore", "shampoo", "sm3"}]
 FILES += [HERE / "adafactor.toml", HERE / "muon.toml", HERE / "conditions.toml"]
 WHOLE = [path.read_text().replace(f'name = "{path.stem}"', 'name = "probe"') for path in FILES]
-SPECS = [GOOD, RICH, PHASES, STARTS, LISTS, MATRICES, CAREFUL, *WHOLE]
+SPECS = [GOOD, RICH, PHASES, STARTS, LISTS, LABELS, MATRICES, CAREFUL, *WHOLE]
 
 
 @pytest.mark.filterwarnings("ignore:a slot in")

@@ -50,6 +50,7 @@ SETTINGS = {
     "adahessian": Settings(1.0, 0.6, COARSE),
     "adai": Settings(0.1, 0.003, COARSE),
     "adam": Settings(1.0, 1.0),
+    "adam_mini": Settings(1.0, 0.6),
     "adamax": Settings(1.0, 3.0),
     "adamaxw": Settings(1.0, 3.0),
     "adamp": Settings(1.0, 1.0),

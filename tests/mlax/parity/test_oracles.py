@@ -18,7 +18,7 @@ import pytest
 from mlax.optimizer import apply_updates
 from tests.mlax.generated_optimizers import MODULES, arguments
 from tests.mlax.parity.comparison import difference
-from tests.mlax.references.adam_family import ranger, swats
+from tests.mlax.references.adam_family import adam_mini, ranger, swats
 from tests.quickly import QUICKLY
 
 pytestmark = pytest.mark.one_python
@@ -134,6 +134,21 @@ def test_paper(reference: Callable[..., Any], options: dict[str, Any]) -> None:
         for leaf, w in given["weights"].items()
     }
     assert difference(trained(reference.__name__, options), expected) < 1e-12
+
+
+def test_adam_mini() -> None:
+    """Its leaves have different labels."""
+    blocks = {"a": "row", "b": "row", "c": "column", "s": "row"}
+    options = {"learning_rate": 0.02, "b1": 0.8, "b2": 0.9, "eps": 1e-4, "weight_decay": 0.1}
+    given = recorded("inputs")
+    expected = {
+        leaf: adam_mini(
+            w, given["gradients"][leaf], **options, blocks=blocks[leaf], decay=leaf != "b"
+        )
+        for leaf, w in given["weights"].items()
+    }
+    labels = {"blocks": lambda path, _: blocks[path], "decay": lambda path, _: path != "b"}
+    assert difference(trained("adam_mini", {**options, **labels}), expected) < 1e-12
 
 
 def trained(name: str, hyperparameters: dict[str, Any]) -> Any:

@@ -474,6 +474,29 @@ def swats(
     return w
 
 
+def adam_mini(
+    w: Any,
+    gradients: Any,
+    learning_rate: float = 1e-3,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    blocks: str = "leaf",
+    decay: bool = True,
+) -> Any:
+    """Return the weights after steps of AdamW with one second moment for each block."""
+    kept = {"leaf": [], "row": [0], "column": [w.ndim - 1]}[blocks] if w.ndim else []
+    others = tuple(axis for axis in range(w.ndim) if axis not in kept)
+    m, v = np.zeros_like(w), 0.0
+    for t, g in enumerate(gradients, 1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * np.mean(g**2, others, keepdims=True)
+        step = m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps)
+        w = w - learning_rate * (step + (weight_decay * w if decay else 0.0))
+    return w
+
+
 def references() -> References:
     """Return the functions of this module that are optimizers, by name."""
     functions = [value for value in globals().values() if inspect.isfunction(value)]
