@@ -22,7 +22,7 @@ cached_trees = functools.cache(trees)
 
 
 def orbax() -> Any:
-    """Return the module. Other Pythons than the first, which leave these tests out, do not have it."""
+    """Return the module, imported on first use: it takes a while, and has no types."""
     return importlib.import_module("orbax.checkpoint")
 
 
