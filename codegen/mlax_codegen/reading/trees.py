@@ -4,6 +4,7 @@ import ast
 import copy
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import cast
 
 from mlax_codegen.language import FUNCTIONS, TOTALS, is_of_numbers
 
@@ -46,12 +47,9 @@ def parts_of(node: ast.AST) -> Iterator[ast.AST]:
         part = parts.popleft()
         yield part
         for field in part._fields:
-            value = getattr(part, field, None)
-            if isinstance(value, ast.AST):
-                parts.append(value)
-            elif isinstance(value, list):
-                items: list[object] = value
-                parts.extend(item for item in items if isinstance(item, ast.AST))
+            value: object = getattr(part, field, None)
+            items = cast("list[object]", value) if isinstance(value, list) else [value]
+            parts.extend(item for item in items if isinstance(item, ast.AST))
 
 
 def names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
