@@ -97,6 +97,30 @@ def test_the_first_rule_that_matches_counts_and_is_about_one_block(
     }
 
 
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (P("data"), P(None, None, "data")),
+        (P(None, "model"), P(None, None, None, "model")),
+        (P(None, None, "data", "model"), P(None, None, "data", "model")),
+        (P("data", "model", None), P("data", "model", None)),
+    ],
+)
+def test_a_rule_for_blocks_in_blocks_is_about_the_innermost(
+    spec: PartitionSpec, expected: PartitionSpec
+) -> None:
+    blank = nn.Repeat(nn.Repeat(nn.Linear(16), 2), 4)
+    tree = jax.eval_shape(lambda: mlax.set_up(blank, jnp.zeros(16), rng=jax.random.key(0)))
+    assert specs(mlax.shardings(tree, MESH, {r".*\.kernel": spec})) == {
+        "block.block.kernel": expected
+    }
+    places = mlax.shardings(tree, MESH, {r"block\.block\.kernel": spec})
+    state = specs(optim.state_shardings(optim.Adam(), tree, places))
+    assert {path: P(*filter_none(place)) for path, place in state.items()} == {
+        f"{slot}.block.block.kernel": P(*filter_none(expected)) for slot in "mv"
+    }
+
+
 def filter_none(spec: PartitionSpec) -> list[Any]:
     """Return the entries of a spec without those at its end that say nothing."""
     entries = [*spec]
