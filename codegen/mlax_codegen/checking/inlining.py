@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 from mlax_codegen.reading.declarations import Definition
-from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode, Origin
+from mlax_codegen.reading.equations import BlockCode, Code, Origin, ValueCode
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import in_short, names_in
 
@@ -68,7 +68,7 @@ class _Inliner:
     def block(self, code: _Block) -> _Block:
         place = _Place(code, {}, "")
         new = replace(code, body=[self.copied(statement, place) for statement in code.body])
-        if isinstance(new, ExpressionCode):
+        if isinstance(new, ValueCode):
             [statement] = new.body
             assert isinstance(statement, ast.Assign)
             new.expression = statement.value

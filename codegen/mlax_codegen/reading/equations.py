@@ -107,7 +107,7 @@ class Code:
 
     def remember(self, what: Literal["of_arrays", "of_lists"], node: ast.expr) -> None:
         """Remember that a node is `of_arrays` or `of_lists`, here and where it comes from."""
-        places = [(self, node)]
+        places: list[tuple[Code, ast.expr]] = [(self, node)]
         if (origin := self.origins.get(node)) and isinstance(origin.node, ast.expr):
             places.append((origin.code, origin.node))
         for code, place in places:

@@ -327,7 +327,7 @@ class Expressions(Run, ABC):
         found: Any = items.any
         if place.is_one and items.items is not None:
             found = items.items[int(place.low)]
-        return Array(found) if isinstance(items, Shapes) else cast("Interval", found)
+        return Array(cast("Dims", found)) if isinstance(items, Shapes) else cast("Interval", found)
 
     def loop(self, source: ast.expr) -> List | None:
         """Return what a comprehension iterates over; None if that is not known."""
