@@ -19,6 +19,7 @@ __all__ = [
     "alike",
     "gathered",
     "known_sharding",
+    "lying_with",
     "may_be_sharded",
     "may_lie_on_mesh",
     "spec_of",
@@ -79,6 +80,16 @@ def with_type_of(old: Any, new: Array) -> Array:
         return new
     result: Array = jax.sharding.reshard(new, wanted)
     return result
+
+
+def lying_with(old: Any, new: Array) -> Array:
+    """Return `new` where `old` lies, an array of the same shape.
+
+    On Auto axes, only matrices are told so: what is computed from a whole one would be left whole. All else is computed
+    element by element, and XLA leaves it where it was.
+    """
+    new = with_type_of(old, new)
+    return alike(old, new) if new.ndim > 1 and may_be_sharded(new) else new
 
 
 def gathered(x: Array, first: int = 0) -> Array:

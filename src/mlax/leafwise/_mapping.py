@@ -19,7 +19,7 @@ from jaxtyping import Array
 from mlax._checking.spelling import qualname
 from mlax._int8 import decoded, encoded, is_int8
 from mlax._jax.dtypes import compute_dtype, epsilon, is_inexact, is_key
-from mlax._jax.placement import with_type_of
+from mlax._jax.placement import lying_with, with_type_of
 from mlax._jax.tracing import cond
 from mlax._jax.trees import TreeDef, flatten
 from mlax.leafwise._norms import largest, norm, smallest, summed
@@ -402,8 +402,8 @@ def reduce_leaf(
 
 
 def _placed(slots: list[Any], new: list[Any]) -> list[Any]:
-    """Return new slots with the types of the old ones, which say on Explicit axes where they lie."""
-    result: list[Any] = jax.tree.map(with_type_of, slots, new)
+    """Return new slots that lie where the old ones do."""
+    result: list[Any] = jax.tree.map(lying_with, slots, new)
     return result
 
 
