@@ -234,7 +234,7 @@ def test_a_sweep_trains_all_pairs_in_one_call(
     assert right.min() > 0.8
     assert max(slow.max(), fast.max()) < 0.5
     assert re.search(r"^  0\.99900 .*%\n6 models, 20 steps each", capsys.readouterr().out, re.M)
-    assert sweep.sweep._cache_size() == 1
+    assert sweep.sweep._cache_size() <= 1  # JAX may have dropped it: its cache is for all functions
     assert Path("new/picture.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -529,12 +529,12 @@ def sees_leaf(node: ast.expr) -> bool:
 _MODULE = """
     Annotated Array ClassVar Count Dtype Entries Float Generic Key Label Literal Mapping NamedTuple Number Optimizer
     Output Real Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients apply_updates arguments
-    check_dtype checked copies count_all cycle exportable folded follow_schedules full gathered gradients handed_on held
-    hyperparameters identities init initial inputs int8 integer isinstance jax jnp label labelled largest magnitude
-    map_leaves merged mlax model no_steps normals not_int8 number one_more outline output own per_leaf reduce_leaves
-    refuse_complex refuse_packed renewed replace require rounding scalar scheduled self skip skipped slot_dtype slots
-    smallest state step stochastic_rounding summed sums totals trainable trees unless updates warn_if_narrow weights
-    with_arrays zeros
+    check_dtype checked copies count_all cycle exportable folded follow_schedules full gathered gradients handed_on
+    held hyperparameters identities init initial inputs int8 integer isinstance jax jnp label labelled largest
+    magnitude map_leaves merged mlax model no_steps no_update normals not_int8 number one_more outline output own
+    per_leaf reduce_leaves refuse_complex refuse_packed renewed replace require rounding scalar scheduled self skip
+    skipped slot_dtype slots smallest state step stochastic_rounding summed sums totals trainable trees unless
+    updates warn_if_narrow weights with_arrays zeros
 """
 _BUILTINS = (
     "bool float int list object property range str super tuple type vars zip TypeError ValueError"

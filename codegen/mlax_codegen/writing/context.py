@@ -386,7 +386,7 @@ class Module:
     @property
     def uses_jnp(self) -> bool:
         called = [FUNCTIONS[name].code for name in self.analysis.called]
-        return bool(self.spec.moving.unless) or any(code.startswith("jnp.") for code in called)
+        return any(code.startswith("jnp.") for code in called)
 
     @property
     def leafwise(self) -> list[str]:
@@ -394,6 +394,7 @@ class Module:
         names: set[str] = {"Output", "map_leaves"}
         names |= {"every"} if any(phase.every for phase in self.spec.phases) else set()
         names |= {"unless"} if any(x.unless or x.skip for x in self.spec.phases) else set()
+        names |= {"no_update"} if self.spec.moving.unless else set()
         reduces = any(function.returns != "Weights" for function in self.functions)
         if len(self.analysis.phases) > 1 or reduces:
             names |= {"Totals", "reduce_leaves", "totals"}

@@ -288,7 +288,7 @@ class Equations:
         for part in plan.parts:
             if isinstance(part, Rare):
                 if part.plan.moves and not moved:
-                    yield f"{UPDATE} = jnp.zeros_like({GRADIENT})"
+                    yield f"{UPDATE} = no_update({GRADIENT})"
                 if part.unless is not None:
                     narrowing = Narrowing("", names, tests)
                     yield from narrowing.assertion({*names_in(part.unless.body)})

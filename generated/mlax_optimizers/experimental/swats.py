@@ -36,7 +36,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, magnitude, map_leaves, sqrt, summed, unless
+from mlax.leafwise import Output, abs2, magnitude, map_leaves, no_update, sqrt, summed, unless
 from mlax.optimizer import (
     Float,
     Number,
@@ -247,7 +247,7 @@ def _adam(
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Return the update of one leaf and its new slots."""
     by_sgd = rate != 0
-    update = jnp.zeros_like(g)
+    update = no_update(g)
     update, m, v, mean_rate, rate = unless(
         by_sgd,
         _new_adam(h, g, m, v, mean_rate, rate, learning_rate=learning_rate, t=t, c1=c1, c2=c2),

@@ -14,7 +14,7 @@ once, as an `Output` says. The other functions are for use in such arithmetic, b
   `reshape`; `gathered`, before one is cut; one for each axis: `gram`, `inverse_root`, `eigenbasis`,
   `refreshed_basis`, `rotate`, `rotate_back`
 * of all leaves together: `total_norm`, `total_mean`, `total_max`, `total_min`, `count_all`; for each leaf:
-  `handed_on`; at intervals: `every`; under conditions: `unless`; random: `normal`, `uniform`, `rademacher`
+  `handed_on`; at intervals: `every`; under conditions: `unless`, `no_update`; random: `normal`, `uniform`, `rademacher`
 
 They take arrays in the dtype that the leaf is computed in, at least float32, with any number of
 axes, including empty arrays. Results have the same dtype. For zeros and numbers from 1e-30 to 1e15
@@ -51,6 +51,7 @@ from mlax.leafwise._mapping import count_all as count_all
 from mlax.leafwise._mapping import every as every
 from mlax.leafwise._mapping import handed_on as handed_on
 from mlax.leafwise._mapping import map_leaves as map_leaves
+from mlax.leafwise._mapping import no_update as no_update
 from mlax.leafwise._mapping import reduce_leaves as reduce_leaves
 from mlax.leafwise._mapping import total_max as total_max
 from mlax.leafwise._mapping import total_mean as total_mean

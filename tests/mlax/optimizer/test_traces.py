@@ -159,7 +159,7 @@ def test_under_transformations_nothing_depends_on_the_number_of_leaves(
             optim.ClipGradients(
                 optim.MultiOptimizer([optim.Muon(), optim.Adam()], [lambda _, w: w.ndim == 2]), 1.0
             ),
-            3.5,  # its norm, and its share in what all norms go into; its scaling
+            6,  # its squares and, in case they overflow, its norm; their shares in sums; its scaling
         ),
     ],
     ids=lambda x: type(x).__name__,
