@@ -10,13 +10,14 @@ gₜ ← gₜ + λ wₜ₋₁
 vₜ = β₂ vₜ₋₁ + (1 - β₂) |gₜ|²
 v̂ₜ = vₜ / (1 - β₂ᵗ)
 Vₜ = mean_(all leaves)(v̂ₜ)
-β₁ₜ = clip(1 - β₀ (v̂ₜ / max(Vₜ, ε))^(1/(3 - 2 γ)), 0, 1 - ε)
+ρₜ = max(v̂ₜ / max(Vₜ, ε), 10⁻³⁰)
+β₁ₜ = clip(1 - β₀ ρₜ^(1/(3 - 2 γ)), 0, 1 - ε)
 mₜ = β₁ₜ mₜ₋₁ + (1 - β₁ₜ)^γ gₜ
 cₜ = β₁ₜ cₜ₋₁ + 1 - β₁ₜ
 wₜ = wₜ₋₁ - η β₀^(1 - γ) mₜ / cₜ
 ```
 
-In the code: mean_v = V, b1 = β₁.
+In the code: mean_v = V, b1 = β₁, share = ρ.
 
 References:
     Xie et al. 2022, https://arxiv.org/abs/2006.15815
@@ -221,11 +222,9 @@ def _leaf(
     mean_v: Array,
 ) -> tuple[Array, Array, Array]:
     """Return the update of one leaf and its new slots."""
-    b1 = clip(
-        1 - h.b0 * (v_hat / jnp.maximum(mean_v, h.eps)) ** (1 / (3 - 2 * h.dampening)),
-        0.0,
-        1 - h.eps,
-    )
+    # at 0, its root has no finite derivative
+    share = jnp.maximum(v_hat / jnp.maximum(mean_v, h.eps), 1e-30)
+    b1 = clip(1 - h.b0 * share ** (1 / (3 - 2 * h.dampening)), 0.0, 1 - h.eps)
     m = b1 * m + (1 - b1) ** h.dampening * g
     c = b1 * c + (1 - b1)
     update = -learning_rate * h.b0 ** (1 - h.dampening) * m / c
