@@ -9,7 +9,7 @@ import ast
 from collections.abc import Collection
 
 from mlax_codegen.checking.retention import choices
-from mlax_codegen.reading.declarations import Slot
+from mlax_codegen.reading.declarations import Scalar, Slot
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import assignments_in, indexed
 
@@ -60,16 +60,22 @@ class _Signs:
         bounds = {h.name: h.bounds for h in spec.hyperparameters}
         self.positive = {name for name, b in bounds.items() if b.lower and float(b.lower) >= 0}
         self.at_most_1 = {name for name, b in bounds.items() if b.upper and float(b.upper) <= 1}
+        # What may be negative when equations read it before they assign it.
+        self.given = {"g", "w", *(argument.name for argument in spec.arguments)}
+        self.given |= {x.name for x in spec.state if not self.begins_so(x)}
 
-    def begins_so(self, slot: Slot) -> bool:
+    def begins_so(self, slot: Scalar | Slot) -> bool:
         init = slot.init
         if init.word or init.code is None:
             return init.word == "zeros" or (not init.word and float(init.number) >= 0)
         return self.is_so(init.code.expression, set())
 
     def stays_so(self, name: str, slots: Collection[str]) -> bool:
-        """Whether all that is assigned to a name is not negative, if these slots are not."""
-        values = self.values.get(name, [])
+        """Whether all that is assigned to a name is not negative, if these slots are not.
+
+        What it was before does not count, unless it was given: a name may be assigned from itself.
+        """
+        values = [] if name in self.given else self.values.get(name, [])
         return bool(values) and all(self.is_so(value, {*slots, name}) for value in values)
 
     def is_so(self, node: ast.expr, known: Collection[str]) -> bool:

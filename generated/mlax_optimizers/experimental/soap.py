@@ -231,7 +231,7 @@ def _init(h: SOAP, weights: Weights) -> State[Weights]:
         cycle=no_steps(),
         learning_rate=initial(h.learning_rate),
         weight_decay=initial(h.weight_decay),
-        m=zeros(weights, h.slot_dtype, int8="nonnegative"),
+        m=zeros(weights, h.slot_dtype, int8="signed"),
         v=zeros(weights, h.slot_dtype, int8="nonnegative"),
         moments=zeros(weights, h.slot_dtype, shape=_moments_and_bases_shape, h=h),
         bases=identities(weights, h.slot_dtype, shape=_moments_and_bases_shape, h=h),

@@ -76,6 +76,33 @@ def test_squares(code: str, squares: set[str], tmp_path: Path) -> None:
     assert analysis(tmp_path, old, code).squares == squares
 
 
+@pytest.mark.parametrize(
+    ("code", "is_so"),
+    [
+        ("v = b2 * v + abs2(g)", True),
+        ("s = abs(g)\ns = s / 2\nv = b2 * v + s", True),
+        ("v = b2 * v + g", False),
+        ("g = g / 2\nv = b2 * v + g", False),  # of any sign before it is assigned from itself
+        ("s = g\ns = s / 2\nv = b2 * v + s", False),
+    ],
+)
+def test_what_is_never_negative(code: str, is_so: bool, tmp_path: Path) -> None:
+    old = "v = b2 * v + (1 - b2) * abs2(g)"
+    assert ("v" in analysis(tmp_path, old, code).nonnegative) == is_so
+
+
+def test_a_mean_that_begins_with_the_weights_may_be_negative(tmp_path: Path) -> None:
+    code = "s = b2 * s + abs(g)\nv = b2 * v + s"
+    for begin in ("zeros", "copy"):
+        (tmp_path / "probe.toml").write_text(
+            GOOD.replace("[hyper", 'complex = "of no concern here"\n[hyper')
+            .replace("[slots]", f'[slots]\ns = {{ init = "{begin}", doc = "Mean." }}')
+            .replace("v = b2 * v + (1 - b2) * abs2(g)", code)
+        )
+        found = analyse(read_spec(tmp_path / "probe.toml")).nonnegative
+        assert found == ({"s", "v"} if begin == "zeros" else set())
+
+
 def test_scales(tmp_path: Path) -> None:
     scalar = '[scalars]\nd = {{ init = {}, doc = "Scale." }}\n[symbols]'
     for init, scale in (("1e-6", "1e-6"), ('"b2"', "b2"), ("0.0", None)):
