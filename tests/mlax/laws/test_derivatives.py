@@ -72,14 +72,18 @@ def derivatives(
         return jax.vmap(jax.grad(loss, argnums=(0, 1, 2)))(*stacked)
 
 
+MOST = 10
+"""At least so many sets of floats are tried: operations on as many numbers are shared by all optimizers."""
+
+
 def numbers_of(cls: Any, options: dict[str, Any]) -> list[dict[str, float]]:
-    """Return the floats of an optimizer, and again with each 0 that may be."""
+    """Return the floats of an optimizer, and again with each 0 that may be; some several times."""
     found = [floats(cls, **options)]
     for name in found[0]:
         with contextlib.suppress(ValueError):
             cls(**{**options, name: 0.0})
             found.append({**found[0], name: 0.0})
-    return found
+    return found + found[:1] * (MOST - len(found))
 
 
 @every_case
