@@ -145,7 +145,7 @@ def main() -> None:
         jax.config.update("jax_num_cpu_devices", given.devices)
     if given.processes > 1:
         jax.distributed.initialize(given.coordinator, given.processes, given.process)
-    say(f"{jax.device_count()} devices in {jax.process_count()} processes")
+    say(f"Devices: {jax.device_count()}, processes: {jax.process_count()}")
     try:
         loss = train(given.until)
     except KeyboardInterrupt:
