@@ -103,6 +103,8 @@ def train(until: int) -> float:
         places = mlax.shardings(shapes[0], mesh, RULES)
         places = places, optim.state_shardings(OPTIMIZER, shapes[0], places)
         done = checkpoints.latest_step() or 0
+        if done >= until:
+            sys.exit(f"{done} steps are done already, in {FOLDER}. Delete it to start over.")
         if done:
             say(f"Resuming after {done} steps from {FOLDER}. Delete it to start over.")
             like = mlax.abstract(shapes, places)

@@ -16,7 +16,7 @@ from mlax._module.unset import refuse_unset
 from mlax._saving.contents import nodes
 from mlax.tree import describe, dotted, leaves_by_name
 
-__all__ = ["abstract", "shardings"]
+__all__ = ["abstract", "shardings", "with_shardings"]
 
 T = TypeVar("T")
 
@@ -158,21 +158,34 @@ def abstract(tree: T, shardings: object) -> T:
         shardings: The sharding of each leaf, from `mlax.shardings` or `optim.state_shardings`; or one for all.
 
     Raises:
-        ValueError: The trees do not have the same structure.
+        ValueError: The trees do not have the same structure, or a sharding does not fit its array.
     """
-    leaves, treedef = leaves_by_name("mlax.abstract", "tree", tree)
+    return with_shardings("mlax.abstract", "tree", tree, shardings)
+
+
+def with_shardings(where: str, what: str, tree: T, shardings: object) -> T:
+    """Do what `abstract` does; messages begin with `where`, and call the tree `what`."""
+    leaves, treedef = leaves_by_name(where, what, tree)
     if isinstance(shardings, Sharding):
         places: list[Any] = [shardings] * len(leaves)
     else:
         places, structure = flatten(shardings)
         if structure != treedef:
-            others = leaves_by_name("mlax.abstract", "shardings", shardings)[0]
-            differ = sorted(leaves.keys() ^ others.keys())
+            others = leaves_by_name(where, "shardings", shardings)[0]
+            differ = [name or "the whole tree" for name in sorted(leaves.keys() ^ others.keys())]
             raise ValueError(
-                f"mlax.abstract: `tree` and `shardings` must have the same structure, got {len(leaves)} leaves and "
+                f"{where}: `{what}` and `shardings` must have the same structure, got {len(leaves)} leaves and "
                 f"{len(others)} shardings; they differ at {', '.join(differ[:3]) or 'their nodes'}.\n"
-                f"  Make them from this tree: mlax.shardings(tree, mesh, rules)."
+                f"  Make them from this tree: mlax.shardings({what}, mesh, rules)."
             )
+    misfits = [
+        f"\n  {name or 'the array'}: {describe(leaf)}: {misfit}, got {place.spec}"
+        for (name, leaf), place in zip(leaves.items(), places, strict=True)
+        if isinstance(place, NamedSharding) and _has_axes(leaf)
+        for misfit in _misfits(leaf.shape, place.spec, dict(place.mesh.shape))
+    ]
+    if misfits:
+        raise ValueError(f"{where}: shardings that do not fit their arrays:{''.join(misfits)}")
     made: T = treedef.unflatten(map(_with_sharding, leaves.values(), places))
     return made
 

@@ -1,8 +1,9 @@
 """Where arrays are to lie: rules, and what is wrong with them. That states lie there: optimizer/test_meshes.py."""
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -187,6 +188,18 @@ def test_an_abstract_tree_says_where_arrays_are_loaded(tmp_path: Path) -> None:
         assert mlax.tree_equal(loaded, tree)
     with pytest.raises(ValueError, match=r"must have the same structure.*they differ at n\.\n"):
         mlax.abstract(tree, {"w": places["w"]})
+    several = NamedSharding(MESH, P("data"))
+    uneven = re.escape("  1: float32[7]: axis 0 of length 7 cannot be divided by")
+    for refused, of in (
+        (mlax.abstract, "mlax.abstract"),
+        (partial(optim.state_shardings, optim.Adam()), "optim.state_shardings"),
+    ):
+        with pytest.raises(ValueError, match=rf"{of}: shardings that do not fit.*\n{uneven}"):
+            refused([tree["w"], jnp.ones(7)], several)
+    with pytest.raises(ValueError, match="state_shardings: `weights` and `shardings` must have"):
+        optim.state_shardings(optim.Adam(), tree, {"w": places["w"]})
+    with pytest.raises(TypeError, match=r"state_shardings: expected .*an instance, not the class"):
+        optim.state_shardings(cast("Any", optim.Adam), tree, places)
     with pytest.raises(TypeError, match=r"expected jax\.sharding\.NamedShardings, got 1"):
         optim.state_shardings(optim.Adam(), tree["w"], 1)
     with pytest.raises(ValueError, match="must have one mesh, got 2"):

@@ -7,7 +7,8 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import leaves
-from mlax._shardings import abstract
+from mlax._shardings import with_shardings
+from mlax.optim.transformations._wrapping import as_optimizer
 from mlax.tree import describe
 
 __all__ = ["state_shardings"]
@@ -48,23 +49,30 @@ def state_shardings(optimizer: _HasInit[W, S], weights: W, shardings: W | NamedS
         type of the state.
 
     Raises:
-        TypeError: A sharding is not a `NamedSharding`.
-        ValueError: Weights and shardings do not have the same structure, or the meshes are not the same.
+        TypeError: A sharding is not a `NamedSharding`, or `optimizer` is not an optimizer.
+        ValueError: Weights and shardings do not have the same structure, a sharding does not fit its array, or the
+            meshes are not the same.
     """
+    where = "optim.state_shardings"
+    try:
+        as_optimizer(optimizer)
+    except TypeError as error:
+        raise TypeError(f"{where}: expected {error}, got {describe(optimizer)}") from None
     meshes: list[Any] = []
     for given in leaves(shardings):
         if not isinstance(given, NamedSharding):
             raise TypeError(
-                f"optim.state_shardings: expected jax.sharding.NamedShardings, got {describe(given)}.\n"
+                f"{where}: expected jax.sharding.NamedShardings, got {describe(given)}.\n"
                 f"  Make them with mlax.shardings(weights, mesh, rules)."
             )
         if given.mesh not in meshes:
             meshes.append(given.mesh)
     if len(meshes) != 1:
         raise ValueError(
-            f"optim.state_shardings: all shardings must have one mesh, got {len(meshes)}.\n"
+            f"{where}: all shardings must have one mesh, got {len(meshes)}.\n"
             f"  Make them with mlax.shardings(weights, mesh, rules)."
         )
+    with_shardings(where, "weights", weights, shardings)
     # With Explicit axes, the types in a trace of `init` say where slots lie.
     names: Any = meshes[0].axis_names
     explicit = AbstractMesh(
@@ -77,7 +85,8 @@ def state_shardings(optimizer: _HasInit[W, S], weights: W, shardings: W | NamedS
     # The caller may have set another mesh, with jax.set_mesh; JAX goes from one to another through none.
     none, use = AbstractMesh((), ()), jax.sharding.use_abstract_mesh
     with use(none), use(explicit):
-        state = jax.eval_shape(optimizer.init, abstract(weights, jax.tree.map(typed, shardings)))
+        typed_weights = with_shardings(where, "weights", weights, jax.tree.map(typed, shardings))
+        state = jax.eval_shape(optimizer.init, typed_weights)
 
     def placed(slot: Any) -> NamedSharding:
         spec = PartitionSpec() if slot.sharding is None else slot.sharding.spec
