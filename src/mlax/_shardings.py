@@ -54,10 +54,12 @@ def shardings(
     Raises:
         ValueError: A rule does not fit an array that it counts for, and the message says why for each; or, if
             `strict`, it counts for none. Or a node of the tree is UNSET.
-        TypeError: The rules are not a dict of `PartitionSpec`s by regular expression.
+        TypeError: The rules are not a dict of `PartitionSpec`s by regular expression, or `mesh` is not a mesh.
     """
     where = "mlax.shardings"
     refuse_unset(where, "tree", tree, "set up the model first (mlax.set_up)")
+    if not isinstance(cast("object", mesh), Mesh | AbstractMesh):
+        raise TypeError(f"{where}: mesh must be a jax.sharding.Mesh, got {describe(mesh)}")
     patterns = _compiled(where, rules)
     leaves, treedef = leaves_by_name(where, "tree", tree)
     stacks = [

@@ -172,6 +172,8 @@ def test_rules_that_do_not_fit_are_refused(rules: Any, message: str) -> None:
     tree = {"w": jnp.ones((8, 6))}
     with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         mlax.shardings(tree, MESH, rules)
+    with pytest.raises(TypeError, match=r"mesh must be a jax\.sharding\.Mesh, got None"):
+        mlax.shardings(tree, cast("Any", None), rules)
     if "counts for no" in message:
         mlax.shardings(tree, MESH, rules, strict=False)
 
@@ -219,3 +221,5 @@ def test_static_data_of_other_checkpoints_are_compared() -> None:
     )
     with pytest.raises(ValueError, match=r"`saved` must be text from mlax\.static_text, got 'x'"):
         mlax.check_static("x", tree)
+    with pytest.raises(ValueError, match=r"`saved` must be text from mlax\.static_text"):
+        mlax.check_static('{"static": 3, "classes": 4}', tree)

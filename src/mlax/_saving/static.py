@@ -1,7 +1,7 @@
 """Static data as text, for checkpoints of other libraries: `mlax.load` compares it beside the arrays."""
 
 import json
-from typing import Any, cast
+from typing import Any
 
 from mlax._jax.tracebacks import trimmed
 from mlax._module.static_texts import static_texts
@@ -42,7 +42,7 @@ def check_static(saved: str, like: object) -> None:
     where = "mlax.check_static"
     try:
         known: Any = json.loads(saved)
-        static, classes = (cast("dict[str, str]", known[name]) for name in ("static", "classes"))
+        static, classes = (dict[str, str](known[name]) for name in ("static", "classes"))
     except (TypeError, ValueError, KeyError):
         raise ValueError(
             f"{where}: `saved` must be text from mlax.static_text, got {describe(saved)}"
