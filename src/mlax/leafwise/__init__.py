@@ -51,7 +51,6 @@ from mlax.leafwise._mapping import count_all as count_all
 from mlax.leafwise._mapping import every as every
 from mlax.leafwise._mapping import handed_on as handed_on
 from mlax.leafwise._mapping import map_leaves as map_leaves
-from mlax.leafwise._mapping import no_update as no_update
 from mlax.leafwise._mapping import reduce_leaves as reduce_leaves
 from mlax.leafwise._mapping import total_max as total_max
 from mlax.leafwise._mapping import total_mean as total_mean
@@ -80,6 +79,7 @@ from mlax.leafwise._norms import std as std
 from mlax.leafwise._norms import summed as summed
 from mlax.leafwise._norms import trust_ratio as trust_ratio
 from mlax.leafwise._rounding import Output as Output
+from mlax.leafwise._rounding import no_update as no_update
 from mlax.leafwise._rounding import Rounding as Rounding
 
 _claim(__name__, [name for name in dir() if not name.startswith("_")])

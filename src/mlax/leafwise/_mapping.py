@@ -34,7 +34,6 @@ __all__ = [
     "every",
     "handed_on",
     "map_leaves",
-    "no_update",
     "reduce_leaves",
     "total_max",
     "total_mean",
@@ -541,12 +540,6 @@ def _like(old: Any, result: Any) -> Array:
 
 def _name(leaf: Leaf) -> str:
     return f"{leaf.__module__}.{qualname(leaf)}"
-
-
-def no_update(gradient: Array) -> Array:
-    """Return the update of a leaf that stays as it was: zeros, as the gradient is sharded."""
-    zero: Array = jnp.zeros_like(gradient)
-    return zero
 
 
 def unless(test: Array, new: T, old: T) -> T:

@@ -24,7 +24,7 @@ from jaxtyping import Array
 from mlax._jax.dtypes import epsilon, is_complex, is_inexact, largest_number, smallest_number
 from mlax.typing import Shape, Weights
 
-__all__ = ["Output", "Rounding", "is_narrower", "next_key", "random_bits", "rounded"]
+__all__ = ["Output", "Rounding", "is_narrower", "next_key", "no_update", "random_bits", "rounded"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Output:
     def unmoved(self, gradients: Weights) -> Weights:
         """Return what a step returns that moves no weight."""
         if not self.applied:
-            zeros: Weights = jax.tree.map(_zeros, gradients)
+            zeros: Weights = jax.tree.map(no_update, gradients)
             return zeros
         return cast("Weights", self.weights)
 
@@ -113,7 +113,8 @@ class Output:
         return cls(weights, applied=True, rounding=Rounding.of(state))
 
 
-def _zeros(gradient: Array) -> Array:
+def no_update(gradient: Array) -> Array:
+    """Return the update of a leaf that stays as it was: zeros, sharded as the gradient is."""
     return jnp.zeros_like(gradient)
 
 
