@@ -79,7 +79,7 @@ from mlax.leafwise._norms import std as std
 from mlax.leafwise._norms import summed as summed
 from mlax.leafwise._norms import trust_ratio as trust_ratio
 from mlax.leafwise._rounding import Output as Output
-from mlax.leafwise._rounding import no_update as no_update
 from mlax.leafwise._rounding import Rounding as Rounding
+from mlax.leafwise._rounding import no_update as no_update
 
 _claim(__name__, [name for name in dir() if not name.startswith("_")])
