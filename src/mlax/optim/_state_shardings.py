@@ -72,7 +72,6 @@ def state_shardings(optimizer: _HasInit[W, S], weights: W, shardings: W | NamedS
             f"{where}: all shardings must have one mesh, got {len(meshes)}.\n"
             f"  Make them with mlax.shardings(weights, mesh, rules)."
         )
-    with_shardings(where, "weights", weights, shardings)
     # With Explicit axes, the types in a trace of `init` say where slots lie.
     names: Any = meshes[0].axis_names
     explicit = AbstractMesh(
