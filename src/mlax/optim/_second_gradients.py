@@ -12,8 +12,9 @@ from mlax._jax.tracebacks import trimmed
 from mlax._jax.trees import class_of
 from mlax.leafwise import map_leaves
 from mlax.leafwise._elements import divide
-from mlax.optim.clipping import global_norm, not_negative
-from mlax.optimizer import merged, number, trainable
+from mlax.optim.clipping import global_norm
+from mlax.optimizer import merged, trainable
+from mlax.optimizer._hyperparameters import not_negative, number
 from mlax.optimizer._specified import normalised
 from mlax.tree import describe, flatten_given, mismatches
 from mlax.typing import LeafMismatchError, checks_enabled

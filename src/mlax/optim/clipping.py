@@ -4,16 +4,13 @@ Half precision is computed in float32. Results have the structure, shapes and dt
 gradients.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from mlax._jax.dtypes import compute_dtype, epsilon
@@ -23,7 +20,7 @@ from mlax._packing.weights import refuse_packed
 from mlax.leafwise import map_leaves, norm
 from mlax.leafwise._elements import divide
 from mlax.leafwise._norms import root_of, sum_of_squares
-from mlax.optimizer import number
+from mlax.optimizer._hyperparameters import not_negative, number
 from mlax.optimizer._specified import normalised
 from mlax.typing import Scalar, Weights, checked
 
@@ -33,7 +30,6 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "global_norm",
-    "not_negative",
 ]
 
 # PyTorch and MLX add this to a norm before they divide by it.
@@ -287,13 +283,3 @@ for _function in (
     global_norm,
 ):
     _function.__module__ = "mlax.optim"
-
-
-_NOT_NEGATIVE = replace(number(at_least=0, at_most=math.inf), arrays=True)
-
-
-def not_negative(place: str, value: ArrayLike) -> Array:
-    """Return a number or an array of shape () in JAX's default float dtype; refuse it if it is known to be negative or
-    NaN.
-    """
-    return jnp.asarray(normalised(place, value, _NOT_NEGATIVE), jnp.result_type(float))

@@ -14,6 +14,7 @@ it is `float`, it may not, because the step branches on it or computes a shape f
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, TypeAlias, TypeGuard
 
 import jax
@@ -26,7 +27,13 @@ from mlax._checking.bounds import Bounds
 from mlax._jax.dtypes import canonical, epsilon, largest_number, smallest_number
 from mlax._jax.tracing import is_tracer
 from mlax._module.static_texts import AN_ARRAY, IN_THE_STATE
-from mlax.optimizer._specified import Specification, is_array, is_plain, specifications
+from mlax.optimizer._specified import (
+    Specification,
+    is_array,
+    is_plain,
+    normalised,
+    specifications,
+)
 
 __all__ = [
     "HELD",
@@ -41,6 +48,7 @@ __all__ = [
     "is_narrow",
     "is_schedule",
     "not_int8",
+    "not_negative",
     "number",
     "refuse_out_of_range",
     "scheduled",
@@ -121,6 +129,23 @@ def number(
         normalise_array=normalise_array,
         spelling=f"number({bounds.keywords})",
     )
+
+
+_NOT_NEGATIVE = replace(number(at_least=0, at_most=math.inf), arrays=True)
+
+
+def not_negative(place: str, value: ArrayLike) -> Array:
+    """Return an argument of a function as an array of shape () in JAX's default float dtype.
+
+    Args:
+        place: The function and its argument, for messages: `sam: rho`.
+        value: A number, or an array of shape ().
+
+    Raises:
+        TypeError: It is neither.
+        ValueError: It is known to be negative or NaN.
+    """
+    return jnp.asarray(normalised(place, value, _NOT_NEGATIVE), jnp.result_type(float))
 
 
 def scheduled(
