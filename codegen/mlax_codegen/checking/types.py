@@ -8,7 +8,7 @@ from mlax_codegen.language import FUNCTIONS, TOTALS, Function, Parameter, Type, 
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.mistakes import closest, either_of, suggestion
-from mlax_codegen.reading.trees import in_short, loops_of, names_in, parts_of
+from mlax_codegen.reading.trees import in_short, is_list, loops_of, names_in, parts_of
 
 __all__ = ["TypeChecker", "cure_of"]
 
@@ -310,26 +310,17 @@ class TypeChecker:
             self.argument(function, p, a, static=p.static or of_two)
             for p, a in function.given(node)
         ]
-        if name == "sum" and self.is_list(node.args[0]):
+        if name == "sum" and is_list(node.args[0], self.lists):
             self.code.remember("of_lists", node)
             if len(stages) > 2:
                 self.wrong(node, "the sum of a list is element by element, and has no axis")
         return StagedType(max(stages), function.result)
 
-    def is_list(self, node: ast.expr) -> bool:
-        """Whether an expression is a list of arrays; what is wrong in it has been said."""
-        match node:
-            case ast.Name(id=name):
-                found = self.assigned.get(name) or self.visible.get(name)
-                return found is not None and found.type is Type.ARRAYS
-            case ast.IfExp(body=body):
-                return self.is_list(body)
-            case ast.Call(func=ast.Name(id="every"), args=[_, new, _]):
-                return self.is_list(new)
-            case ast.Subscript(value=value, slice=ast.Slice()):
-                return self.is_list(value)
-            case _:
-                return isinstance(node, ast.ListComp | ast.List)
+    @property
+    def lists(self) -> set[str]:
+        """The names of lists of arrays."""
+        known = {**self.visible, **self.assigned}
+        return {name for name, kind in known.items() if kind.type is Type.ARRAYS}
 
     def argument(
         self, function: Function, parameter: Parameter, node: ast.expr, *, static: bool

@@ -41,6 +41,7 @@ from mlax_codegen.reading.trees import (
     arguments_of,
     assignments_in,
     indexed,
+    is_list,
     item_at,
     loops_of,
     names_in,
@@ -579,23 +580,6 @@ def _before(index: ast.expr) -> ast.expr:
             return ast.UnaryOp(ast.USub(), ast.Constant(value + 1))
         case _:
             return ast.BinOp(index, ast.Sub(), ast.Constant(1))
-
-
-def is_list(node: ast.expr, known: Collection[str]) -> bool:
-    """Whether a value is a list of arrays or shapes, if some names are."""
-    match node:
-        case ast.Name(id=name):
-            return name in known
-        case ast.IfExp(body=body):
-            return is_list(body, known)
-        case ast.Call(func=ast.Name(id="every"), args=[_, new, _]):
-            return is_list(new, known)
-        case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
-            return FUNCTIONS[name].result is Type.SHAPES
-        case ast.Subscript(value=value, slice=ast.Slice()):
-            return is_list(value, known)
-        case _:
-            return isinstance(node, ast.ListComp | ast.List)
 
 
 def is_sizes(node: ast.expr) -> bool:

@@ -384,8 +384,8 @@ class Declarations:
     def check_definition(self, code: ValueCode, parameters: tuple[str, ...]) -> None:
         """Check what a definition reads, and that it reads all of its parameters."""
         mistakes = len(self.document.mistakes)
-        parts = [part for part in ast.walk(code.expression) if isinstance(part, ast.Name)]
-        called = {part.func for part in ast.walk(code.expression) if isinstance(part, ast.Call)}
+        parts = [part for part in parts_of(code.expression) if isinstance(part, ast.Name)]
+        called = {part.func for part in parts_of(code.expression) if isinstance(part, ast.Call)}
         loops = {part.id for part in parts if isinstance(part.ctx, ast.Store)}
         for part in parts:
             h = self.hyperparameters.get(part.id)

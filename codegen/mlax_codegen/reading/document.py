@@ -32,9 +32,8 @@ class Document:
         self.text = text
         self.data = data
         self.places = places
-        self.definitions: dict[
-            str, tuple[str, ...] | None
-        ] = {}  # the parameters, if they are right
+        # The parameters of each definition; None if they are wrong.
+        self.definitions: dict[str, tuple[str, ...] | None] = {}
         self.mistakes: list[Mistake] = []
         self.settled: set[int] = set()
 

@@ -129,7 +129,7 @@ class Spec:
 
     @property
     def moving(self) -> Phase:
-        """The phase that first assigns `update`: after it stand only such that some steps or leaves are without."""
+        """The phase that assigns `update`. Those after it are left out in some steps, or for some leaves."""
         always = [phase for phase in self.phases if phase.every is None]
         for number, phase in enumerate(self.phases):
             alone = all(later.is_partial for later in self.phases[number + 1 :])
@@ -308,7 +308,7 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
     leaf = table.text("leaf", block=True)
     if leaf is None or name is None:
         return None
-    new = f"new_{name}"  # what a function is called that a leaf may be without
+    new = f"new_{name}"  # the function for what a leaf may be without
     if unless is not None and (new in declared.taken or new in names):
         message = f"the module needs the name {new!r}, which is already used; give this phase another name"
         document.at_key((*path, "unless"), message)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import cast
 
-from mlax_codegen.language import FUNCTIONS, TOTALS, is_of_numbers
+from mlax_codegen.language import FUNCTIONS, TOTALS, Type, is_of_numbers
 
 __all__ = [
     "SIGNS",
@@ -16,6 +16,7 @@ __all__ = [
     "cuts_in",
     "in_short",
     "indexed",
+    "is_list",
     "is_total",
     "item_at",
     "loops_of",
@@ -112,6 +113,28 @@ def indexed(node: ast.ListComp) -> tuple[ast.expr, str]:
     index = ranges[0] if ranges else next(free, "i")
     values = {name: item_at(source, index) for name, source in loops}
     return _Replaced(values).visit(copy.deepcopy(node.elt)), index
+
+
+def is_list(node: ast.expr, known: Collection[str]) -> bool:
+    """Whether a value is a list of arrays or shapes.
+
+    Args:
+        node: The value.
+        known: The names that are such lists.
+    """
+    match node:
+        case ast.Name(id=name):
+            return name in known
+        case ast.IfExp(body=body):
+            return is_list(body, known)
+        case ast.Call(func=ast.Name(id="every"), args=[_, new, _]):
+            return is_list(new, known)
+        case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
+            return FUNCTIONS[name].result is Type.SHAPES
+        case ast.Subscript(value=value, slice=ast.Slice()):
+            return is_list(value, known)
+        case _:
+            return isinstance(node, ast.ListComp | ast.List)
 
 
 def item_at(source: ast.expr, index: str) -> ast.expr:

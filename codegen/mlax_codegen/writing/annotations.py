@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.language import STEP_NUMBER, TOTAL_COUNT, is_of_numbers
 from mlax_codegen.reading.spec import Spec
+from mlax_codegen.reading.trees import parts_of
 
 __all__ = ["Annotations", "in_order"]
 
@@ -38,7 +39,7 @@ class Annotations:
     def calls(self, nodes: Sequence[ast.AST], types: "Types") -> None:
         """Remember what definitions are given."""
         known = {**self.scalars.types, **types}
-        for call in (part for node in nodes for part in ast.walk(node)):
+        for call in (part for node in nodes for part in parts_of(node)):
             match call:
                 case ast.Call(func=ast.Name(id=name), args=arguments) if name in self.parameters:
                     pairs = zip(self.parameters[name].values(), arguments, strict=True)

@@ -401,11 +401,8 @@ class Module:
         names |= {"handed_on"} if any(plan.hands_on for plan in self.analysis.phases) else set()
         names |= {"count_all"} if self.analysis.total_count else set()
         blocks = [*self.spec.blocks, *(function.leaf for function in self.spec.functions)]
-        names |= (
-            {"gathered"}
-            if any(any(cuts_in(code.body, code.of_lists)) for code in blocks)
-            else set()
-        )
+        cuts = [cut for code in blocks for cut in cuts_in(code.body, code.of_lists)]
+        names |= {"gathered"} if cuts else set()
         used = [FUNCTIONS[name] for name in self.analysis.called]
         names |= {function.code for function in used if function.module}
         return sorted(names, key=member_order)

@@ -68,8 +68,7 @@ class Equations:
             [f"{self.h}: {self.spec.class_name}"] if f"{definition.name}/h" in self.names else []
         )
         given += [f"{name}: {in_order(kinds)}" for name, kinds in types.items()]
-        text = guarded(with_operators(definition.code))
-        value = expression_text(text, ast.parse(text, mode="eval").body, self.names)
+        value = self._value(definition.code, self.names)
         result = in_order(self.annotations.scalars.of(definition.code.expression, types))
         return [
             f"def _{definition.name}({', '.join(given)}) -> {result}:",
@@ -114,7 +113,7 @@ class Equations:
             "update": "Return the update of one leaf and its new slots.",
             "totals": "Return the new slots of one leaf and its part of the sums over all leaves.",
             "result": "Return the result for one leaf.",
-            "rare": "Return what is new in one leaf, unless all stays as it is.",
+            "rare": "Return the new values of one leaf.",
         }
         doc = docs[kind] if plan.slots else docs[kind].replace(" and its new slots", "")
         if kind == "totals" and not plan.totals:
@@ -156,10 +155,11 @@ class Equations:
             last = f", first={first}" if first else ""
             new = f"every({every}, {CYCLE}, lambda: {new}, {old}{last})"
         if rare.unless is not None:
-            new = f"unless({self._condition(rare.unless, names)}, {new}, {old})"
+            new = f"unless({self._value(rare.unless, names)}, {new}, {old})"
         return f"{', '.join(results)} = {new}"
 
-    def _condition(self, code: ValueCode, names: Mapping[str, str]) -> str:
+    def _value(self, code: ValueCode, names: Mapping[str, str]) -> str:
+        """Return the code that computes a value."""
         text = guarded(with_operators(code))
         return expression_text(text, ast.parse(text, mode="eval").body, names)
 

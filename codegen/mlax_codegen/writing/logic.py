@@ -1,4 +1,4 @@
-"""What equations write otherwise than code does.
+"""The operators of equations, as code has them.
 
 `and`, `or` and `not` of conditions of arrays are the operators that arrays have: `&`, `|` and `~`. `a @ b` is a call,
 which says how precise the product is. What slices cut is gathered before that on a mesh of devices. The sum of a list

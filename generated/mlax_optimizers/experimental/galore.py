@@ -250,7 +250,7 @@ def _init(h: GaLore, weights: Weights) -> State[Weights]:
 
 
 def _directions(h: GaLore, g: Array, basis: Array | tuple[()]) -> Array | tuple[()]:
-    """Return what is new in one leaf, unless all stays as it is.
+    """Return the new values of one leaf.
 
     A slot that the leaf does not have is ().
     """

@@ -217,7 +217,7 @@ def _init(h: Ranger, weights: Weights) -> State[Weights]:
 
 
 def _synchronized(h: Ranger, g: Array, w: Array, slow: Array, update: Array) -> tuple[Array, Array]:
-    """Return what is new in one leaf, unless all stays as it is."""
+    """Return the new values of one leaf."""
     slow = slow + h.slow_step_size * (w + update - slow)
     update = slow - w
     return update, slow

@@ -211,7 +211,7 @@ def _new_adam(
     c1: Array,
     c2: Array,
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Return what is new in one leaf, unless all stays as it is."""
+    """Return the new values of one leaf."""
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     p = -learning_rate * sqrt(c2) / c1 * m / (sqrt(v) + h.eps)
@@ -226,7 +226,7 @@ def _new_adam(
 
 
 def _new_sgd(h: SWATS, g: Array, rate: Array, m: Array) -> tuple[Array, Array]:
-    """Return what is new in one leaf, unless all stays as it is."""
+    """Return the new values of one leaf."""
     m = h.b1 * m + g
     update = -(1 - h.b1) * rate * m
     return update, m
