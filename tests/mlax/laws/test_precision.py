@@ -10,6 +10,7 @@ import pytest
 from mlax.tree import tree_equal
 from tests.mlax.generated_optimizers import (
     MODULES,
+    arguments,
     close,
     every_case,
     every_optimizer,
@@ -100,8 +101,8 @@ def test_wide_slots_of_half_precision_weights(name: str) -> None:
     assert tree_equal(slots(after), slots(expected))
     assert tree_equal(updates, cast(expected_updates, jnp.bfloat16))
     if slots(state):
-        with pytest.raises((TypeError, ValueError), match=r"weights|needs `hessian`"):
-            MODULES[name].step(gradients, state)
+        with pytest.raises((TypeError, ValueError), match=r"weights"):
+            MODULES[name].step(gradients, state, **arguments(name, gradients))
 
 
 @every_optimizer

@@ -675,6 +675,16 @@ def test_schedule_free(module: Any, hyperparameters: Any, theirs: Any, paper: An
                 assert difference(result, expected) < 1e-12
 
 
+OF_GALORE = {
+    "b1": 0.8,
+    "b2": 0.9,
+    "eps": 1e-4,
+    "weight_decay": 0.1,
+    "scale": 0.5,
+    "rank": 2,
+    "interval": 3,
+}
+
 MATRICES: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
     (shampoo, {}, {}),
     (
@@ -716,27 +726,7 @@ MATRICES: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
         {"rate": cosine(np, 0.01), "frequency": 1},
     ),
     (galore, {}, {}),
-    (
-        galore,
-        {
-            "b1": 0.8,
-            "b2": 0.9,
-            "eps": 1e-4,
-            "weight_decay": 0.1,
-            "scale": 0.5,
-            "rank": 2,
-            "interval": 3,
-        },
-        {
-            "b1": 0.8,
-            "b2": 0.9,
-            "eps": 1e-4,
-            "weight_decay": 0.1,
-            "scale": 0.5,
-            "rank": 2,
-            "interval": 3,
-        },
-    ),
+    (galore, OF_GALORE, OF_GALORE),
     (dion, {"rank": 2}, {}),
     (
         dion,
