@@ -169,8 +169,8 @@ def map_leaves(
             shape and dtype, and recognised by identity.
         h: The hyperparameters, static and hashable but for arrays that are its leaves, which `leaf`
             sees as it does scalars. If it has a method `check_dtype`, this is called with each
-            dtype that leaves are computed in; if it has a method `per_leaf`, that returns what
-            each leaf is given.
+            dtype that leaves are computed in; if it has a method `per_leaf`, that returns the
+            hyperparameters of each leaf.
         inputs: The gradients, which determine the leaves, and other trees with an entry for each
             leaf. If one is None, `leaf` gets None.
         slots: Trees with one entry for each leaf, an array or a tree of arrays. If one is None,

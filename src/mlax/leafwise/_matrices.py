@@ -177,8 +177,8 @@ def transpose(matrix: Array) -> Array:
 def singular_vectors(matrix: Array, rank: int) -> Array:
     """Return the right singular vectors of the largest singular values as columns: (m, min(rank, m)) for (n, m).
 
-    In each column the largest number, or the first of them, is positive. Those of singular values
-    that are 0, or that there are not, complete the others in one and the same way, as in
+    In each column the largest number, or the first of them, is positive. If fewer singular values
+    than `rank` are positive, the other columns complete a basis in one and the same way, as in
     `eigenbasis`. Derivatives treat the result as a constant: where singular values are equal, as in
     a matrix of zeros, it has none. GaLore projects gradients with it: Zhao et al. 2024, https://arxiv.org/abs/2403.03507
 
@@ -336,10 +336,10 @@ def _product(a: Array, b: Array) -> Array:
 def eigenbasis(matrix: Array) -> Array:
     """Return the eigenvectors of a symmetric matrix as columns, by decreasing eigenvalue: (n, n), n may be 0.
 
-    Those of eigenvalues that are 0, up to rounding, complete the others to a basis in one and the same way:
-    any vectors orthogonal to the others would do, and the decomposition returns what rounding errors make
-    of them. Derivatives treat the result as a constant: where eigenvalues are equal, as in a matrix of
-    zeros, it has none.
+    For eigenvalues that are 0, up to rounding, any vectors would do that are orthogonal to the others, and
+    the decomposition leaves the choice to rounding errors. Here, they complete the others to a basis in one
+    and the same way. Derivatives treat the result as a constant: where eigenvalues are equal, as in a
+    matrix of zeros, it has none.
     """
     if _is_empty(matrix):
         return matrix
@@ -358,8 +358,8 @@ def _not_zero(sizes: Array) -> Array:
 def _completed(columns: Array, free: Array) -> Array:
     """Return orthonormal columns: some of a matrix, made orthogonal, and others in place of the rest.
 
-    A QR decomposition reflects space once for each column; for a column of zeros, not at all. What stands in its
-    place is the image of a unit vector under the reflections for the other columns: a function of these alone.
+    A QR decomposition reflects space once for each column; for a column of zeros, not at all. Its place takes the
+    image of a unit vector under the reflections for the other columns: a function of these alone.
     """
     return _qr(jnp.where(free, columns, 0.0))[0]
 

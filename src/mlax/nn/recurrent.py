@@ -29,8 +29,8 @@ N = TypeVar("N", bound="Cell")
 class Cell(Module):
     """Base class of recurrent cells: one step of a sequence.
 
-    A cell defines `forward(x, carry)`, which returns its output with the next carry, and `initial_carry`. What all
-    steps read, such as a sequence that the cell attends to, is a part of the carry that `forward` returns as it is.
+    A cell defines `forward(x, carry)`, which returns its output with the next carry, and `initial_carry`. A sequence
+    that the cell attends to in all steps is a part of the carry, which `forward` returns as it is.
     """
 
     @abstractmethod

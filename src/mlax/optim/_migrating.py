@@ -1,7 +1,7 @@
 """A state for another optimizer: with a wrapper more or fewer, or with other hyperparameters.
 
-Old and new state are walked in the same way, into parts: what one optimizer holds for some of the
-weights. A new part continues old parts of its class that hold some of the same weights.
+Both states are divided into parts, each of which belongs to one optimizer and some of the weights. A
+new part continues the old parts of its class that belong to some of the same weights.
 """
 
 import warnings
@@ -271,7 +271,7 @@ def _lost(old: Sequence[_Part], told: Set[str]) -> Iterator[str]:
             continue
         if len(lost) < len(leaves):
             yield from (f"{path}: {describe(x)}, only in the old state" for path, x in lost.items())
-        # What an optimizer without weights counts is about nothing.
+        # The counts of an optimizer without weights mean nothing.
         elif part.weights or any(leaf.shape for leaf in lost.values()):
             yield f"{part.place}: {part.optimizer.__name__}, only in the old state"
 

@@ -280,7 +280,7 @@ class Optimizer(Specified):
         return {name: getattr(self, name) for name, spec in found if spec.labels}
 
     def labelled(self, weights: object) -> Self:
-        """Return a copy with the label of each leaf of some weights in place of each function that says it.
+        """Return a copy in which each function of labels is replaced by the labels of all leaves of some weights.
 
         Raises:
             ValueError: A function returns something else than a label.
