@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
@@ -230,16 +231,13 @@ def test_a_sweep_trains_all_pairs_in_one_call(
     sweep = example("sweep")
     monkeypatch.setattr(sweep, "LEARNING_RATES", jnp.array([1e-5, 1e-2, 10.0]))
     monkeypatch.setattr(sweep, "B2S", jnp.array([0.9, 0.999]))
-    calls: list[Any] = []
-    accuracy_of = sweep.accuracy_of
-    monkeypatch.setattr(
-        sweep, "accuracy_of", lambda *args: calls.append(args) or accuracy_of(*args)
-    )
+    accuracy_of = Mock(wraps=sweep.accuracy_of)
+    monkeypatch.setattr(sweep, "accuracy_of", accuracy_of)
     slow, right, fast = sweep.main(Path("new/picture.png"), steps=20).T
     assert right.min() > 0.8
     assert max(slow.max(), fast.max()) < 0.5
     assert re.search(r"^  0\.99900 .*%\n6 models, 20 steps each", capsys.readouterr().out, re.M)
-    assert len(calls) == 1  # traced once, for all pairs
+    accuracy_of.assert_called_once()  # traced for all pairs at once
     assert Path("new/picture.png").read_bytes().startswith(b"\x89PNG")
 
 
