@@ -527,8 +527,8 @@ def sees_leaf(node: ast.expr) -> bool:
 
 # Names that generated modules use.
 _MODULE = """
-    Annotated Array ClassVar Count Dtype Entries Float Generic Key Label Literal Mapping NamedTuple Number Optimizer
-    Output Real Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients apply_updates arguments
+    Annotated Array ClassVar Count Dtype Entries Float Generic Key Label Literal Mapping NamedTuple NonNegative Number
+    Optimizer Output Real Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients apply_updates arguments
     check_dtype checked copies count_all cycle exportable folded follow_schedules full gathered gradients handed_on
     held hyperparameters identities init initial inputs int8 integer isinstance jax jnp label labelled largest
     magnitude map_leaves merged mlax model no_steps no_update normals not_int8 number one_more outline output own

@@ -43,7 +43,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, NonNegative, Scalar, Weights, checked
 
 __all__ = ["AdaBelief", "State", "apply_gradients", "init", "step"]
 
@@ -113,7 +113,7 @@ class State(NamedTuple, Generic[Weights]):
     m: Weights
     """First moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
-    s: Weights
+    s: Annotated[Weights, NonNegative]
     """Second moment of the gradient's deviation from the first moment. Same structure as the
     weights. `Int8` leaves with int8: see `optim.slot_values`."""
     hyperparameters: AdaBelief

@@ -42,7 +42,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, NonNegative, Scalar, Weights, checked
 
 __all__ = ["AdaDelta", "State", "apply_gradients", "init", "step"]
 
@@ -106,10 +106,10 @@ class State(NamedTuple, Generic[Weights]):
     """Value used by the last step; initially, the one for the first step."""
     weight_decay: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
-    v: Weights
+    v: Annotated[Weights, NonNegative]
     """Mean square of the gradient. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
-    u: Weights
+    u: Annotated[Weights, NonNegative]
     """Mean square of the directions. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: AdaDelta

@@ -76,7 +76,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
+from mlax.typing import Count, Entries, NonNegative, Scalar, Shape, Weights, checked
 
 __all__ = ["Adafactor", "State", "apply_gradients", "init", "step"]
 
@@ -199,7 +199,7 @@ class State(NamedTuple, Generic[Weights]):
     """Mean of the second moment along the first of the two axes. Shape without(shape, axes[0]) for
     each leaf; () for a leaf unless `factored and axes`. Never in eight bits: not of the shape of
     the weights."""
-    v: Annotated[Entries, _v_shape]
+    v: Annotated[Entries, _v_shape, NonNegative]
     """Second moment of leaves that are not factored. Same structure as the weights; () for a leaf
     if `factored and axes`. `Int8` leaves with int8: see `optim.slot_values`."""
     m: Weights | None

@@ -43,7 +43,7 @@ from mlax.optimizer import (
     trainable,
     warn_if_narrow,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, NonNegative, Scalar, Weights, checked
 
 __all__ = ["Adagrad", "State", "apply_gradients", "init", "step"]
 
@@ -111,7 +111,7 @@ class State(NamedTuple, Generic[Weights]):
     """Value used by the last step; initially, the one for the first step."""
     weight_decay: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
-    v: Weights
+    v: Annotated[Weights, NonNegative]
     """Sum of the squared gradients. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: Adagrad

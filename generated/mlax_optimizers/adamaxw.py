@@ -39,7 +39,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, NonNegative, Scalar, Weights, checked
 
 __all__ = ["AdamaxW", "State", "apply_gradients", "init", "step"]
 
@@ -109,7 +109,7 @@ class State(NamedTuple, Generic[Weights]):
     m: Weights
     """First moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
-    u: Weights
+    u: Annotated[Weights, NonNegative]
     """Exponentially weighted infinity norm of the gradients. Same structure as the weights. `Int8`
     leaves with int8: see `optim.slot_values`."""
     hyperparameters: AdamaxW

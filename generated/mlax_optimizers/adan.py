@@ -51,7 +51,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, NonNegative, Scalar, Weights, checked
 
 __all__ = ["Adan", "State", "apply_gradients", "init", "step"]
 
@@ -130,7 +130,7 @@ class State(NamedTuple, Generic[Weights]):
     v: Weights
     """Mean difference of gradients. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
-    n: Weights
+    n: Annotated[Weights, NonNegative]
     """Second moment of the gradient plus 1 - b2 times the difference. Same structure as the
     weights. `Int8` leaves with int8: see `optim.slot_values`."""
     last: Weights

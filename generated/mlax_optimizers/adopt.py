@@ -46,7 +46,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, NonNegative, Scalar, Weights, checked
 
 __all__ = ["ADOPT", "State", "apply_gradients", "init", "step"]
 
@@ -118,7 +118,7 @@ class State(NamedTuple, Generic[Weights]):
     m: Weights
     """Mean direction. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
-    v: Weights
+    v: Annotated[Weights, NonNegative]
     """Second moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: ADOPT

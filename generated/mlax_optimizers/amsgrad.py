@@ -54,7 +54,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, NonNegative, Scalar, Weights, checked
 
 __all__ = ["AMSGrad", "State", "apply_gradients", "init", "step"]
 
@@ -136,10 +136,10 @@ class State(NamedTuple, Generic[Weights]):
     m: Weights
     """First moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
-    v: Weights
+    v: Annotated[Weights, NonNegative]
     """Second moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
-    v_max: Weights
+    v_max: Annotated[Weights, NonNegative]
     """Largest second moment so far. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: AMSGrad

@@ -43,7 +43,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, NonNegative, Scalar, Weights, checked
 
 __all__ = ["MADGRAD", "State", "apply_gradients", "init", "step"]
 
@@ -112,7 +112,7 @@ class State(NamedTuple, Generic[Weights]):
     s: Weights
     """Weighted sum of gradients. Same structure as the weights. Never in eight bits: a sum that the
     weights themselves are computed from."""
-    v: Weights
+    v: Annotated[Weights, NonNegative]
     """Weighted sum of squared gradients. Same structure as the weights. `Int8` leaves with int8:
     see `optim.slot_values`."""
     w0: Weights

@@ -72,7 +72,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
+from mlax.typing import Count, Entries, NonNegative, Scalar, Shape, Weights, checked
 
 __all__ = ["Muon", "State", "apply_gradients", "init", "step"]
 
@@ -187,7 +187,7 @@ class State(NamedTuple, Generic[Weights]):
     m: Weights
     """Momentum of matrices; first moment where Adam is used. Same structure as the weights. `Int8`
     leaves with int8: see `optim.slot_values`."""
-    v: Annotated[Entries, _v_shape]
+    v: Annotated[Entries, _v_shape, NonNegative]
     """Second moment where Adam is used. Same structure as the weights; () for a leaf if `matrix or
     others != "adam"`. `Int8` leaves with int8: see `optim.slot_values`."""
     hyperparameters: Muon

@@ -48,7 +48,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, NonNegative, Scalar, Weights, checked
 
 __all__ = ["NAdamW", "State", "apply_gradients", "init", "step"]
 
@@ -125,7 +125,7 @@ class State(NamedTuple, Generic[Weights]):
     m: Weights
     """First moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
-    v: Weights
+    v: Annotated[Weights, NonNegative]
     """Second moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     hyperparameters: NAdamW

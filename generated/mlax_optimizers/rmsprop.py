@@ -53,7 +53,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, NonNegative, Scalar, Weights, checked
 
 __all__ = ["RMSprop", "State", "apply_gradients", "init", "step"]
 
@@ -142,7 +142,7 @@ class State(NamedTuple, Generic[Weights]):
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     weight_decay: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
-    v: Weights
+    v: Annotated[Weights, NonNegative]
     """Mean squared gradient. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     m: Weights | None

@@ -14,7 +14,7 @@ Dettmers et al. 2022, https://arxiv.org/abs/2110.02861, use blocks too.
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +25,19 @@ from mlax._jax.dtypes import smallest_number
 from mlax._jax.placement import known_sharding, spec_of
 from mlax._jax.trees import class_of
 
-__all__ = ["Int8", "decoded", "encoded", "is_int8", "scales_shape", "shards"]
+__all__ = [
+    "Int8",
+    "Range",
+    "decoded",
+    "dtype_of",
+    "encoded",
+    "is_int8",
+    "scales_shape",
+    "shards",
+]
+
+Range: TypeAlias = Literal["signed", "nonnegative"]
+"""Which numbers a slot in eight bits holds."""
 
 _BLOCK = 128
 _MOST_BYTES = 0.1  # for scales, a number
@@ -67,6 +79,11 @@ class Int8(NamedTuple):
 def is_int8(node: object) -> TypeGuard[Int8]:
     """Return whether a node of a tree is an `Int8`; for `is_leaf`."""
     return isinstance(node, Int8)
+
+
+def dtype_of(numbers: Range) -> np.dtype[Any]:
+    """Return the dtype of such numbers in eight bits."""
+    return np.dtype(np.int8 if numbers == "signed" else np.uint8)
 
 
 def scales_shape(shape: Sequence[int], shards: Sequence[int]) -> tuple[int, ...] | None:

@@ -356,10 +356,11 @@ class Module:
     def typing(self) -> list[str]:
         """What is imported from `typing`."""
         choices = any(h.kind == "choice" for h in self.spec.hyperparameters)
-        annotated = any(field.annotation.startswith("Annotated") for field in self.fields)
+        annotations = [*(field.annotation for field in self.fields), *(x.type for x in self.state)]
+        annotated = any(each.startswith("Annotated") for each in annotations)
         names: list[str] = ["Generic", "NamedTuple", *(["Literal"] if choices else [])]
         names += ["ClassVar"] if self.arguments else []
-        return sorted([*names, *(["Annotated"] if self.shapes or annotated else [])])
+        return sorted([*names, *(["Annotated"] if annotated else [])])
 
     @property
     def collections(self) -> list[str]:
@@ -375,8 +376,9 @@ class Module:
     def annotations(self) -> list[str]:
         """What is imported from `mlax.typing`."""
         names: set[str] = {"Count", "Weights", "checked"}
-        if any("Scalar" in field.type for field in self.state):
-            names.add("Scalar")
+        for name in ("NonNegative", "Scalar"):
+            if any(name in field.type for field in self.state):
+                names.add(name)
         if any(not argument.is_tree for argument in self._taken):
             names.add("Real")
         if any(function.returns == "Scalar" for function in self.functions):
@@ -463,15 +465,16 @@ class Module:
             arguments.insert(1, self._scalar(key).default)
         shape = self.shapes.get(slot.name)
         arguments += [f"shape={shape}", f"h={self.h}"] if shape else []
-        reason = self.analysis.not_int8.get(slot.name)
-        if reason is None:
-            signs = "nonnegative" if slot.name in self.analysis.nonnegative else "signed"
-            arguments.append(f'int8="{signs}"')
+        annotation = ["Entries", shape] if shape else ["Weights"]
+        if slot.name not in self.analysis.not_int8:
+            is_signed = slot.name not in self.analysis.nonnegative
+            arguments.append(f'int8="{"signed" if is_signed else "nonnegative"}"')
+            annotation += [] if is_signed else ["NonNegative"]
         noisy = [other.name for other in self.spec.slots if other.init.word == "normal"]
         if slot.name in noisy[1:]:  # others have the same key
             arguments.append(f"number={noisy.index(slot.name)}")
         init = f"{function}({', '.join(arguments)})"
-        kind = f"Annotated[Entries, {shape}]" if shape else "Weights"
+        kind = f"Annotated[{', '.join(annotation)}]" if annotation[1:] else "Weights"
         when = None if per_leaf else slot.when
         if when is not None:
             init += f" if {expression_text(when.text, when.expression, self.held)} else None"

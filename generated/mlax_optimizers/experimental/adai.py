@@ -56,7 +56,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, NonNegative, Scalar, Weights, checked
 
 __all__ = ["Adai", "State", "apply_gradients", "init", "step"]
 
@@ -124,7 +124,7 @@ class State(NamedTuple, Generic[Weights]):
     """Value used by the last step; initially, the one for the first step."""
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
-    v: Weights
+    v: Annotated[Weights, NonNegative]
     """Second moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     m: Weights

@@ -58,7 +58,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
+from mlax.typing import Count, Entries, NonNegative, Scalar, Shape, Weights, checked
 
 __all__ = ["CAME", "State", "apply_gradients", "init", "step"]
 
@@ -152,7 +152,7 @@ class State(NamedTuple, Generic[Weights]):
     m: Weights
     """Mean direction. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
-    v: Annotated[Entries, _v_shape]
+    v: Annotated[Entries, _v_shape, NonNegative]
     """Second moment. Same structure as the weights; () for a leaf if `factored`. `Int8` leaves with
     int8: see `optim.slot_values`."""
     row: Annotated[Entries, _row_and_far_row_shape]

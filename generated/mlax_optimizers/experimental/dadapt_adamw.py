@@ -49,7 +49,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, NonNegative, Scalar, Weights, checked
 
 __all__ = ["DAdaptAdamW", "State", "apply_gradients", "init", "step"]
 
@@ -126,7 +126,7 @@ class State(NamedTuple, Generic[Weights]):
     m: Weights
     """First moment of the gradients, times the step size. Same structure as the weights. `Int8`
     leaves with int8: see `optim.slot_values`."""
-    v: Weights
+    v: Annotated[Weights, NonNegative]
     """Second moment of the gradients. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     s: Weights

@@ -59,7 +59,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
+from mlax.typing import Count, Entries, NonNegative, Scalar, Shape, Weights, checked
 
 __all__ = ["Dion", "State", "apply_gradients", "init", "step"]
 
@@ -152,7 +152,7 @@ class State(NamedTuple, Generic[Weights]):
     q: Annotated[Entries, _q_shape]
     """Directions, as columns. Shape (shape[1], columns) for each leaf; () for a leaf if `ndim !=
     2`. Never in eight bits: not of the shape of the weights."""
-    v: Annotated[Entries, _v_shape]
+    v: Annotated[Entries, _v_shape, NonNegative]
     """Second moment of AdamW. Same structure as the weights; () for a leaf if `ndim == 2`. `Int8`
     leaves with int8: see `optim.slot_values`."""
     hyperparameters: Dion

@@ -49,7 +49,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Scalar, Weights, checked
+from mlax.typing import Count, NonNegative, Scalar, Weights, checked
 
 __all__ = ["ScheduleFreeAdamW", "State", "apply_gradients", "evaluation_weights", "init", "step"]
 
@@ -128,7 +128,7 @@ class State(NamedTuple, Generic[Weights]):
     """Largest step size so far."""
     weight_sum: Scalar
     """Sum of the weights in the mean so far."""
-    v: Weights
+    v: Annotated[Weights, NonNegative]
     """Second moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     z: Weights

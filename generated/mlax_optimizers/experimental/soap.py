@@ -69,7 +69,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
+from mlax.typing import Count, Entries, NonNegative, Scalar, Shape, Weights, checked
 
 __all__ = ["SOAP", "State", "apply_gradients", "init", "step"]
 
@@ -157,7 +157,7 @@ class State(NamedTuple, Generic[Weights]):
     m: Weights
     """First moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
-    v: Weights
+    v: Annotated[Weights, NonNegative]
     """Second moment in the eigenbases. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     moments: Annotated[Entries, _moments_and_bases_shape]

@@ -56,7 +56,7 @@ from mlax.optimizer import (
     warn_if_narrow,
     zeros,
 )
-from mlax.typing import Count, Entries, Scalar, Shape, Weights, checked
+from mlax.typing import Count, Entries, NonNegative, Scalar, Shape, Weights, checked
 
 __all__ = ["SWATS", "State", "apply_gradients", "init", "step"]
 
@@ -126,7 +126,7 @@ class State(NamedTuple, Generic[Weights]):
     m: Weights
     """First moment; after it, SGD's sum of gradients. Same structure as the weights. `Int8` leaves
     with int8: see `optim.slot_values`."""
-    v: Weights
+    v: Annotated[Weights, NonNegative]
     """Second moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     mean_rate: Annotated[Entries, _mean_rate_and_rate_shape]

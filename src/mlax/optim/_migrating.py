@@ -27,6 +27,7 @@ from mlax.optim.transformations.multi_optimizer import MultiOptimizer
 from mlax.optimizer import slot_values, trainable
 from mlax.tree import describe, dotted, leaves_by_name, tree_equal
 from mlax.typing import LeafMismatchError
+from mlax.typing._weights import fault
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -78,8 +79,8 @@ def migrate(
 
     Raises:
         LeafMismatchError: A leaf has no counterpart, or one of another shape, or several that are
-            different, such as the step counts of two optimizers that become one. The message names
-            all.
+            different, such as the step counts of two optimizers that become one; or the scales of
+            an `Int8` do not fit its values. The message names all.
         TypeError: There is no state in `state`, or `optimizer` is not an optimizer.
         ValueError: `replaced` has a class that is not in the old state.
     """
@@ -102,6 +103,10 @@ def migrate(
                 f"{where}: replaced has {getattr(before, '__name__', before)}, but the old state has {_classes(old)}"
             )
 
+    for part in old:
+        for name, leaf in part.leaves.items():
+            if is_int8(leaf) and (reason := fault(leaf)):
+                raise LeafMismatchError(f"{where}: {part.at(name)} in the old state: {reason}")
     plan = _planned(old, new, replaced)
     if plan.misfits:
         lines = "".join(f"\n  {line}" for line in plan.misfits)
@@ -338,7 +343,8 @@ def _fits(old: Any, new: Any) -> bool:
 
 def _continued(place: str, old: Any, new: Any) -> dict[str, Any]:
     """Return by path the leaves with which a leaf continues as another."""
-    if is_int8(old) and is_int8(new) and old.scales.shape == new.scales.shape:
+    both = is_int8(old) and is_int8(new)
+    if both and old.dtype == new.dtype and old.scales.shape == new.scales.shape:
         found = Int8(*(jnp.array(each, copy=True) for each in old))
     elif is_int8(new):
         values: Any = slot_values(old)

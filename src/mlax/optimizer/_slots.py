@@ -11,7 +11,7 @@ each device. Which axes these are is seen in the function itself: it is called w
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from mlax._int8 import Int8, decoded, encoded, is_int8, scales_shape, shards
+from mlax._int8 import Int8, Range, decoded, dtype_of, encoded, is_int8, scales_shape, shards
 from mlax._jax.dtypes import compute_dtype, is_complex, is_inexact
 from mlax._jax.placement import (
     alike,
@@ -37,12 +37,9 @@ from mlax.optimizer._stepping import initial
 from mlax.tree import describe, flatten_given, keystr
 from mlax.typing import Weights
 from mlax.typing._entries import EntryShape, Shape, entry_shapes, per_leaf
-from mlax.typing._weights import slot_dtype_of
+from mlax.typing._weights import fault, slot_dtype_of
 
 __all__ = ["copies", "full", "identities", "normals", "slot_values", "zeros"]
-
-Range: TypeAlias = Literal["signed", "nonnegative"]
-"""Which numbers a slot in eight bits holds."""
 
 
 def zeros(
@@ -63,7 +60,8 @@ def zeros(
         shape: Returns the shape, or shapes, of an entry, if it is not that of the leaf.
         h: The hyperparameters, for `shape`.
         int8: For the dtype int8: which numbers entries of the leaf's shape hold, which are then `Int8`,
-            unless they are complex or take too much memory for scales. None: no entry is.
+            unless they are complex or take too much memory for scales. None: no entry is. A slot of
+            nonnegative numbers is annotated so: `Annotated[Weights, NonNegative]`.
     """
     return full(weights, 0.0, slot_dtype, shape=shape, h=h, int8=int8)
 
@@ -87,8 +85,7 @@ def full(
     if int8 is None or slot_dtype != jnp.int8:
         return _slot(weights, slot_dtype, array, shape=shape, h=h)
 
-    dtype_of_values = np.dtype(np.int8 if int8 == "signed" else np.uint8)
-    one = Int8(jnp.zeros(1, dtype_of_values), jnp.zeros(1, np.float32))
+    one = Int8(jnp.zeros(1, dtype_of(int8)), jnp.zeros(1, np.float32))
     one = encoded(jnp.full(1, number, np.float32), one)
     values, scales = _filled_with(one.values[0]), _filled_with(one.scales[0])
 
@@ -99,7 +96,7 @@ def full(
         if of_scales is None:
             return array(leaf, size, dtype, axes)
         return Int8(
-            values(leaf, size, dtype_of_values, axes),
+            values(leaf, size, dtype_of(int8), axes),
             scales(leaf, of_scales, np.float32, axes and axes[: len(of_scales)]),
         )
 
@@ -139,11 +136,14 @@ def slot_values(slot: Weights) -> Weights:
             widened to it; those that are not floating-point do not change.
 
     Raises:
-        TypeError: A leaf is not an array, or the keys of a dict cannot be sorted.
+        TypeError: A leaf is not an array, the scales of an `Int8` do not fit its values, or the keys of
+            a dict cannot be sorted.
     """
 
     def values(path: KeyPath, leaf: Any) -> Any:
         if is_int8(leaf):
+            if reason := fault(leaf):
+                raise TypeError(f"slot_values: slot{keystr(path)}: {reason}")
             return decoded(leaf)
         dtype: Any = getattr(leaf, "dtype", None)
         if dtype is None:

@@ -25,6 +25,9 @@ compared leaf by leaf:
         hyperparameters: Adafactor
 
 A list of shapes means a tuple of arrays. An empty list means that the leaf has no entry.
+
+`Annotated[Weights, NonNegative]` says that no number in a slot is ever negative. In eight bits such a
+slot has another dtype, uint8, and the wrong one is refused.
 """
 
 from mlax._checking.values import check_value, checks_enabled, runtime_checks
@@ -32,12 +35,13 @@ from mlax._faces import claim as _claim
 from mlax.typing._checked import checked
 from mlax.typing._complaints import LeafMismatchError
 from mlax.typing._entries import Entries, Shape
-from mlax.typing._weights import Count, Real, Scalar, Weights
+from mlax.typing._weights import Count, NonNegative, Real, Scalar, Weights
 
 __all__ = [
     "Count",
     "Entries",
     "LeafMismatchError",
+    "NonNegative",
     "Real",
     "Scalar",
     "Shape",

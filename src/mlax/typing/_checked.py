@@ -257,7 +257,7 @@ class _Plan:
                 if at.slot_dtype not in expected:
                     expected[at.slot_dtype] = reference.signature.with_dtype(at.slot_dtype)
                     ties(f"Slots_{at.slot_dtype}", expected[at.slot_dtype])
-                slots = Signature.of_slots(at.tree, expected[at.slot_dtype])
+                slots = Signature.of_slots(at.tree, expected[at.slot_dtype], at.int8)
                 corresponds = slots is not None and ties(f"Slots_{at.slot_dtype}", slots)
             if not corresponds:
                 blamed = [other for other in found.trees if other.argument == at.argument]
@@ -274,7 +274,7 @@ class _Plan:
                 weights = weights.with_dtype(at.slot_dtype)
             expected = expected_entries(weights, at.shape, at.slots_of)
             lines += entry_mismatches(
-                at.name, at.tree, reference.name, reference.signature, expected
+                at.name, at.tree, reference.name, reference.signature, expected, at.int8
             )
         if lines:
             refuse_lines(self.label, lines, reference)

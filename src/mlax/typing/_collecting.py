@@ -11,10 +11,11 @@ import numpy as np
 from mlax._checking.items import is_typed_dict, items_beside, wrong_keys
 from mlax._checking.spelling import spelled
 from mlax._checking.values import check_value
+from mlax._int8 import Range
 from mlax._jax.trees import class_of
 from mlax.tree import describe
 from mlax.typing._entries import Entries
-from mlax.typing._weights import Scalar, Weights
+from mlax.typing._weights import NonNegative, Scalar, Weights
 
 __all__ = ["Found", "Tree", "collect"]
 
@@ -28,10 +29,18 @@ class Tree(NamedTuple):
     slots_of: Any = None  # the hyperparameters of the state, if it is a slot of one
     shape: Any = None  # for `Entries`: the function that returns their shapes
     optional: bool = False  # whether the annotation also allows None
+    nonnegative: bool = False  # whether it is a slot without negative numbers
 
     @property
     def slot_dtype(self) -> Any:
         return getattr(self.slots_of, "slot_dtype", None)
+
+    @property
+    def int8(self) -> Range | None:
+        """Which numbers are held in eight bits; None if there are none."""
+        if self.slot_dtype != np.int8:
+            return None
+        return "nonnegative" if self.nonnegative else "signed"
 
 
 @dataclass
@@ -61,8 +70,12 @@ def collect(label: str, at: Tree, hint: Any, found: Found) -> None:
     origin, args = get_origin(hint), get_args(hint)
     if hint is Entries:
         return
-    if origin is Annotated and args[0] is Entries:
-        found.entries.append(at._replace(shape=args[1]))
+    if origin is Annotated and args[0] in (Entries, Weights):
+        at = at._replace(nonnegative=NonNegative in args)
+        if args[0] is Weights:
+            found.trees.append(at)
+        else:
+            found.entries.append(at._replace(shape=args[1]))
         return
     if origin is Union or origin is types.UnionType:
         options = [arg for arg in args if arg is not type(None)]

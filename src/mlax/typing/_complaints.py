@@ -10,7 +10,7 @@ from mlax._module.static_texts import static_texts
 from mlax._packing.packed import layouts
 from mlax.tree import is_frozen_otherwise, mismatches
 from mlax.typing._collecting import Tree
-from mlax.typing._weights import Signature, as_arrays, refused_leaves
+from mlax.typing._weights import Signature, as_arrays, faults, refused_leaves
 
 __all__ = ["LeafMismatchError", "Reference", "refuse_leaves", "refuse_lines", "refuse_trees"]
 
@@ -55,8 +55,9 @@ def refuse_trees(
         if at.slot_dtype is not None:
             signature, suffix = signature.with_dtype(at.slot_dtype), " in slot_dtype"
         expected = signature.as_tree()
-        tree = at.tree if at.slot_dtype is None else as_arrays(at.tree, expected)
+        tree = at.tree if at.int8 is None else as_arrays(at.tree, expected)
         lines += mismatches(at.name, tree, reference.name, expected, suffix)
+        lines += [] if at.int8 is None else faults(at.name, at.tree, at.int8)
     if not lines:
         for at in trees:
             refuse_leaves(label, at, optimizer)

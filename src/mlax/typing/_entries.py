@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import jax
 
-from mlax._int8 import is_int8
+from mlax._int8 import Range, is_int8
 from mlax._jax.trees import class_of, flatten, flatten_with_path
 from mlax.tree import describe, keystr, mismatches
-from mlax.typing._weights import Signature, as_arrays, refused_leaves
+from mlax.typing._weights import Signature, as_arrays, faults, refused_leaves
 
 __all__ = [
     "Entries",
@@ -91,7 +91,12 @@ def expected_entries(weights: Signature, shape: EntryShape, h: object) -> Any:
 
 
 def entry_mismatches(
-    name: str, tree: object, weights_name: str, weights: Signature, expected: Any
+    name: str,
+    tree: object,
+    weights_name: str,
+    weights: Signature,
+    expected: Any,
+    int8: Range | None = None,
 ) -> Iterator[str]:
     """Yield a line for each entry of `tree` that is missing or not as expected.
 
@@ -101,14 +106,16 @@ def entry_mismatches(
         weights_name: What to call the tree that the shapes follow from.
         weights: That tree.
         expected: From `expected_entries`.
+        int8: Which numbers `tree` holds in eight bits; None if it holds none.
     """
     leaves, structure = flatten(expected)
     like = Signature(structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
-    found = Signature.of_slots(tree, like)
+    found = Signature.of_slots(tree, like, int8)
     if found is not None and found.treedef == structure:
         if found.leaves == like.leaves:
             return
-    elif any(map(is_int8, flatten(tree, is_int8)[0])):
+    elif int8 is not None and any(map(is_int8, flatten(tree, is_int8)[0])):
+        yield from faults(name, tree, int8)
         tree = as_arrays(tree, expected)
     elif found is None and (refused := refused_leaves(name, tree)):
         yield from refused

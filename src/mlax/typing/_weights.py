@@ -16,14 +16,26 @@ import jaxtyping
 import numpy as np
 from jaxtyping import Array, Float, Int32
 
-from mlax._int8 import is_int8
+from mlax._int8 import Int8, Range, dtype_of, is_int8
 from mlax._jax.dtypes import canonical, is_inexact
 from mlax._jax.tracing import Tracer
 from mlax._jax.trees import KeyPath, flatten, flatten_with_path, map_with_path
 from mlax._module.nodes import State
 from mlax.tree import describe, keystr
 
-__all__ = ["Count", "Real", "Scalar", "Signature", "Weights", "as_arrays", "refused_leaves", "ties"]
+__all__ = [
+    "Count",
+    "NonNegative",
+    "Real",
+    "Scalar",
+    "Signature",
+    "Weights",
+    "as_arrays",
+    "fault",
+    "faults",
+    "refused_leaves",
+    "ties",
+]
 
 Scalar: TypeAlias = Float[Array, ""]
 """A floating-point array without axes; in a state it has JAX's default float dtype."""
@@ -41,6 +53,14 @@ axes.
 
 Count: TypeAlias = Int32[Array, ""]
 """A 32-bit integer without axes."""
+
+
+class NonNegative:
+    """Marks the annotation of a slot in which no number is ever negative: `v: Annotated[Weights, NonNegative]`. In
+    eight bits, such a slot has another dtype.
+    """
+
+    __module__ = "mlax.typing"
 
 
 @jax.tree_util.register_pytree_node_class
@@ -72,16 +92,16 @@ class Signature:
         return cls(treedef, arrays)
 
     @classmethod
-    def of_slots(cls, tree: object, like: "Signature") -> "Signature | None":
+    def of_slots(cls, tree: object, like: "Signature", int8: Range | None) -> "Signature | None":
         """Return the signature of a tree with an `Int8` in place of some leaves, which counts as a leaf of `like`
-        if it has the shape of that.
+        if it has the shape of that and holds such numbers.
         """
         entries, treedef = flatten(tree, is_int8)
-        if not any(map(is_int8, entries)) or treedef != like.treedef:
+        if int8 is None or not any(map(is_int8, entries)) or treedef != like.treedef:
             return cls.of(tree)
         right = [shape for shape, _ in like.leaves]
         if not all(
-            entry.is_whole and entry.shape == shape
+            entry.shape == shape and fault(entry, int8) is None
             for entry, shape in zip(entries, right, strict=True)
             if is_int8(entry)
         ):
@@ -129,8 +149,8 @@ def slot_dtype_of(leaf_dtype: Any, slot_dtype: Any) -> Any:
 
 
 def as_arrays(tree: object, expected: object) -> object:
-    """Return a tree of slots with an array in place of each `Int8`: the one expected there if it stands for that,
-    else one of int8.
+    """Return a tree of slots with an array in place of each `Int8`: the one expected there if it has the shape of
+    that, else one of int8.
 
     Args:
         tree: The slots.
@@ -142,10 +162,29 @@ def as_arrays(tree: object, expected: object) -> object:
         if not is_int8(entry):
             return entry
         leaf = right.get(path)
-        stands = leaf is not None and entry.is_whole and entry.shape == leaf.shape
-        return leaf if stands else jax.ShapeDtypeStruct(entry.shape, entry.dtype)
+        if leaf is not None and entry.shape == leaf.shape:
+            return leaf
+        return jax.ShapeDtypeStruct(entry.shape, entry.dtype)
 
     return map_with_path(array, tree, is_int8)
+
+
+def fault(array: Int8, numbers: Range | None = None) -> str | None:
+    """Return why an `Int8` does not hold such numbers, or any numbers, as the end of a sentence that begins with its
+    place; None if it does.
+    """
+    if numbers is not None and array.dtype != dtype_of(numbers):
+        return f"{describe(array)}, but its numbers are {numbers}, which is {dtype_of(numbers)}"
+    if not array.is_whole:
+        return f"scales {describe(array.scales)} do not fit values {describe(array)}"
+    return None
+
+
+def faults(name: str, tree: object, int8: Range) -> list[str]:
+    """Return a line for each `Int8` that does not hold such numbers, whatever its shape."""
+    found = flatten_with_path(tree, is_int8)[0]
+    reasons = [(path, fault(x, int8)) for path, x in found if is_int8(x)]
+    return [f"{name}{keystr(path)}: {reason}" for path, reason in reasons if reason]
 
 
 def ties(name: str, signature: Signature) -> bool:

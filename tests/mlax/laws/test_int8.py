@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pickle
+import re
 from typing import Any
 
 import hypothesis.strategies as st
@@ -17,6 +18,7 @@ from mlax import optim
 from mlax._int8 import Int8, decoded, encoded, scales_shape
 from mlax.leafwise._rounding import random_bits
 from mlax.optimizer._hyperparameters import SlotDtype
+from mlax.tree import describe
 from mlax.typing import LeafMismatchError
 from tests.mlax.devices import run_on_devices
 from tests.mlax.generated_optimizers import MODULES, arguments
@@ -403,12 +405,43 @@ def test_the_dtype_rule_compares_the_shape_of_the_values() -> None:
     assert str(error.value).splitlines()[1:] == [
         "  state.m['w']: int8[8,100], but weights['w'] in slot_dtype: float32[8,200]"
     ]
-    for scales in (jnp.zeros((8, 1)), jnp.zeros((8, 6)), jnp.zeros((8, 2), jnp.float16)):
-        wrong = Int8(jnp.zeros((8, 200), jnp.int8), scales)
-        with pytest.raises(LeafMismatchError, match=r"state.m\['w'\]: int8\[8,200\], but "):
-            ADAM.step(start, state._replace(m={**state.m, "w": wrong}), start)
-    plain = optim.Adam().init(start)
-    with pytest.raises(LeafMismatchError, match=r"state.m\['w'\]: Int8, but weights\['w'\]"):
-        optim.adam.step(start, plain._replace(m=state.m), start)
+    for other in optim.Adam(), optim.Adam(slot_dtype=jnp.float32):
+        wide = other.init(start)._replace(m=state.m)
+        with pytest.raises(LeafMismatchError, match=r"state.m\['w'\]: Int8, but weights\['w'\]"):
+            other.step(start, wide, start)
     with pytest.raises(ValueError, match="step needs the weights"):
         optim.adam.step(start, optim.Adam(slot_dtype="int8").init(start))
+
+
+def test_arrays_that_are_not_those_of_the_slot_are_refused(tmp_path: Any) -> None:
+    start = weights()
+    state = ADAM.init(start)
+    mlax.save(tmp_path / "state", state)
+    values = jnp.zeros((8, 200), jnp.int8)
+    for scales in (jnp.zeros((8, 1)), jnp.zeros((8, 6)), jnp.zeros((8, 2), jnp.float16)):
+        wrong = state._replace(m={**state.m, "w": Int8(values, scales)})
+        message = re.escape(f"scales {describe(scales)} do not fit values int8[8,200]")
+        with pytest.raises(LeafMismatchError, match=rf"  state.m\['w'\]: {message}"):
+            ADAM.step(start, wrong, start)
+        with pytest.raises(LeafMismatchError, match=f"migrate: m.w in the old state: {message}"):
+            optim.migrate(wrong, optim.Adam(), start)
+        with pytest.raises(TypeError, match=rf"slot\['w'\]: {message}"):
+            optim.slot_values(wrong.m)
+        with pytest.raises(LeafMismatchError, match=r"m\.w\.scales: float32\[8,2\], but"):
+            mlax.load(tmp_path / "state", like=wrong)
+    # Those of the other slot, which are squares.
+    wrong = state._replace(m=state.v, v=state.m)
+    with pytest.raises(
+        LeafMismatchError, match=r"state.m\['w'\]: uint8.* signed, .* int8"
+    ) as error:
+        ADAM.step(start, wrong, start)
+    assert "state.v['w']: int8[8,200], but its numbers are nonnegative" in str(error.value)
+    with pytest.raises(LeafMismatchError, match=r"m\.w\.values: int8\[8,200\], but uint8"):
+        mlax.load(tmp_path / "state", like=wrong)
+    # In another optimizer, the numbers of a slot of the same name have signs.
+    state = ADAM.step(start, state, start)[1]
+    adan = optim.Adan(slot_dtype="int8")
+    with pytest.warns(UserWarning, match="not everything continues"):
+        new = optim.migrate(state, adan, start, replaced={optim.Adam: optim.Adan}, strict=False)
+    assert new.v["w"].dtype == jnp.int8
+    assert jnp.allclose(optim.slot_values(new.v)["w"], optim.slot_values(state.v)["w"])
