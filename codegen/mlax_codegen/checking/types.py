@@ -253,9 +253,7 @@ class TypeChecker:
             found = self.names.hyperparameters.get(name)
             if found is not None and found.optional:
                 self.read.add(name)
-            elif found is None and isinstance(left, ast.Name) and name not in self.assigned:
-                self.type_of(left)
-            else:
+            elif found or not name or self.type_of(left) is not UNKNOWN:
                 self.code.note(left, "only an optional hyperparameter can be None")
             return _FLAG
         if isinstance(left, ast.Name) and left.id in self.names.hyperparameters:

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Callable
 
+from mlax_codegen.formulas.symbols import words_joined
 from mlax_codegen.reading.trees import parts_of
 
 __all__ = ["in_formula", "in_prose", "negation", "otherwise", "setting"]
@@ -28,7 +29,7 @@ def in_formula(node: ast.expr, tex: Callable[[ast.expr], str]) -> str:
     """
     match node:
         case ast.UnaryOp(op=ast.Not(), operand=ast.Name() as name):
-            return rf"\text{{not }} {tex(name)}".replace(r"} \text{", "")
+            return words_joined(rf"\text{{not }} {tex(name)}")
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return rf"\text{{not (}} {in_formula(operand, tex)} \text{{)}}"
         case ast.BoolOp(op=op, values=values):

@@ -16,6 +16,7 @@ from mlax_codegen.formulas.symbols import (
     raised,
     with_index,
     words,
+    words_joined,
 )
 from mlax_codegen.language import (
     COUNT,
@@ -537,7 +538,7 @@ class Equations:
                 case _:
                     chosen = None
         rows.append(rf"{self.tex(otherwise, inline=True)} & \text{{otherwise}}")
-        text = r" \\ ".join(rows).replace(r"} \text{", "")
+        text = words_joined(r" \\ ".join(rows))
         return rf"\begin{{cases}} {text} \end{{cases}}"
 
     def condition(self, node: ast.expr) -> str:

@@ -27,7 +27,7 @@ from mlax_codegen.formulas.latex import NEW_WEIGHT, Equations
 from mlax_codegen.formulas.symbols import default_symbol
 from mlax_codegen.language import GRADIENT, RESULT, SKIP, UPDATE, WEIGHT
 from mlax_codegen.reading.declarations import NamedFunction
-from mlax_codegen.reading.equations import BlockCode
+from mlax_codegen.reading.equations import BlockCode, ExpressionCode
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import names_in, parts_of, target_of
 
@@ -139,17 +139,20 @@ class _Options:
             for code in (phase.scalars, phase.skip, phase.leaf)
             if code
         ]
+        shapes: dict[str, ExpressionCode] = {}
+        for name, code in self.spec.shapes.items():
+            expression = _resolved_expression(code.expression, settings)
+            if isinstance(expression, ast.Constant) and isinstance(expression.value, bool):
+                settings = {**settings, name: expression.value}
+            else:
+                shapes[name] = replace(code, expression=expression)
         partial = {id(phase.leaf): phase for phase in self.phases if phase.is_partial}
         resolved = [
             _resolved(_under_conditions(partial.get(id(x)), x.body), settings) for x in blocks
         ]
-        shapes = {
-            name: replace(code, expression=_resolved_expression(code.expression, settings))
-            for name, code in self.spec.shapes.items()
-        }
         kept = {slot.name for slot in self.spec.slots}
         kept |= {scalar.name for scalar in self.spec.scalars} | {SKIP}
-        live = {"result", *self.function.changes} if self.function else {*kept, UPDATE}
+        live = {RESULT, *self.function.changes} if self.function else {*kept, UPDATE}
         for i, body in reversed([*enumerate(resolved)]):
             resolved[i] = _needed(body, live, kept)
         definitions = [
@@ -295,7 +298,7 @@ def _resolved(body: Iterable[ast.stmt], settings: Settings) -> list[ast.stmt]:
 
 def _resolved_expression(node: ast.expr, settings: Settings) -> ast.expr:
     """Return a value of [shapes] in which options decide nothing any more."""
-    decided = _decided(node, settings) if isinstance(node, ast.BoolOp) else node
+    decided = _decided(node, settings)
     if isinstance(decided, bool):
         return ast.Constant(decided)
     resolved: ast.expr = _Resolver(settings).visit(_copy(decided))

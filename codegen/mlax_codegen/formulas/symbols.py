@@ -2,9 +2,10 @@
 
 import re
 
-__all__ = ["called", "default_symbol", "number", "raised", "with_index", "words"]
+__all__ = ["called", "default_symbol", "number", "raised", "with_index", "words", "words_joined"]
 
 _INDEX = re.compile(r"(?<!\\)_(\{(?:[^{}]|\{[^{}]*\})*\}|\\[A-Za-z]+(?:\{[^{}]*\})?|.)")
+_WORDS_TWICE = re.compile(r"(\\text\{[^{}]*)\} \\text\{")
 _GREEK = frozenset(
     """
     alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega
@@ -42,6 +43,11 @@ def called(name: str) -> str:
 def words(text: str) -> str:
     """Return a name, or a few, as words in a formula."""
     return rf"\text{{{text.replace('_', ' ')}}}"
+
+
+def words_joined(latex: str) -> str:
+    """Return LaTeX in which words that follow words are in the same braces."""
+    return _WORDS_TWICE.sub(r"\1", latex)
 
 
 def with_index(symbol: str, index: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from mlax_codegen.formulas.changes import Change, Formulas, Line
 from mlax_codegen.formulas.plain import plain_text
+from mlax_codegen.formulas.symbols import words_joined
 
 __all__ = ["latex_lines", "text_lines"]
 
@@ -43,7 +44,7 @@ def _with_conditions(line: Line) -> str:
     if not line.conditions:
         return line.formula
     words = r" \text{ and } ".join(line.conditions)
-    return rf"{line.formula} \quad \text{{if }} {words}".replace(r"} \text{", "")
+    return words_joined(rf"{line.formula} \quad \text{{if }} {words}")
 
 
 def _indented(lines: Sequence[Line]) -> Iterator[str]:

@@ -1339,6 +1339,13 @@ CASES: dict[str, Bad] = {
         "to compare with None, write `is None` or `is not None`",
         "momentum != None",
     ),
+    "gradient that is never None": Bad(
+        "velocity if nesterov else velocity",
+        "velocity if g is None else velocity",
+        "34:52",
+        "only an optional hyperparameter can be None",
+        "g",
+    ),
     "never None": Bad(
         "if momentum is not None:",
         "if b2 is not None:",

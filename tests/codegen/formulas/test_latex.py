@@ -185,7 +185,6 @@ def test_symbols_of_names(name: str, symbol: str) -> None:
 @pytest.mark.parametrize("path", built_in_specs(), ids=lambda path: path.stem)
 def test_built_in_equations_are_balanced(path: Path) -> None:
     for line in equations(read_spec(path)):
-        assert line.count("{") == line.count("}")
         assert line.count(r"\begin") == line.count(r"\end")
         if line.startswith(r"\text{if ") and line.endswith(":}"):
             continue
@@ -237,8 +236,34 @@ def test_cases_never_stand_in_a_fraction() -> None:
             assert not re.search(r"\\frac\{[^{}]*\\begin", line), path
 
 
-@pytest.mark.parametrize("path", sorted(SPECS.glob("*.toml")), ids=lambda path: path.stem)
-def test_all_are_balanced(path: Path) -> None:
-    for line in equations(read_spec(path)):
+WRITTEN = re.compile(
+    r"\\(?:text|mathit|mathrm|operatorname|begin|end)\{(?:[^{}\\]|\\_)*\}|\\[A-Za-z]+"
+)
+
+
+@pytest.mark.parametrize("path", [*built_in_specs(), *sorted(SPECS.glob("*.toml"))], ids=str)
+def test_all_are_balanced_and_words_are_text(path: Path) -> None:
+    """A word outside of text would be a product of letters, and one in an index part of that."""
+    spec = read_spec(path)
+    lines = equations(spec)
+    for function in spec.functions:
+        lines += latex_lines(function_formulas(spec, function))
+    for line in lines:
         assert line.count("{") == line.count("}")
-        assert line.count("(") == line.count(")")
+        assert line.count("(") == line.count(")") or line.startswith(r"\text{if ")
+        assert not re.search("[A-Za-z]{2}", WRITTEN.sub(" ", line)), line
+
+
+@pytest.mark.parametrize(
+    ("value", "test"),
+    [
+        ("where(g > b2 * v and v > 0, g, w)", r"g_t > b_2 v_{t-1} \text{ and } v_{t-1} > 0"),
+        (
+            "where(g > v**2 and isfinite(v), g, w)",
+            r"g_t > v_{t-1}^2 \text{ and } v_{t-1} \text{ is finite}",
+        ),
+        ("norm(v, but=0) * g", r"\lVert v_{t-1} \text{ over all axes but } 0 \rVert"),
+    ],
+)
+def test_words_after_an_index(value: str, test: str, tmp_path: Path) -> None:
+    assert any(test in line for line in equations(spec_with(f"v = {value}", tmp_path)))

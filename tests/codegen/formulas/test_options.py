@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlax_codegen.formulas.options import formulas
-from mlax_codegen.formulas.text import latex_lines, text_lines
+from mlax_codegen.formulas.text import text_lines
 from mlax_codegen.reading.spec import read_spec
 from mlax_codegen.resources import built_in_specs
 from tests.codegen.formulas.probes import spec_with
@@ -97,10 +97,3 @@ def test_text_is_narrow_and_has_no_latex(path: Path) -> None:
     assert len(lines) <= 35
     assert all(len(line) <= 100 for line in lines)
     assert not set("\\{}&$") & set("".join(lines))
-
-
-@pytest.mark.one_python
-@SPECS
-def test_latex_is_balanced(path: Path) -> None:
-    for line in latex_lines(formulas(read_spec(path))):
-        assert line.count("{") == line.count("}")
