@@ -534,7 +534,7 @@ _MODULE = """
     magnitude map_leaves merged mlax model no_steps no_update normals not_int8 number one_more outline output own
     per_leaf reduce_leaves refuse_complex refuse_packed renewed replace require rounding scalar scheduled self skip
     skipped slot_dtype slots smallest state step stochastic_rounding summed sums totals trainable trees unless
-    updates warn_if_narrow weights with_arrays zeros
+    updates warn_if_narrow warn_if_wide weights with_arrays zeros
 """
 _BUILTINS = (
     "bool float int list object property range str super tuple type vars zip TypeError ValueError"

@@ -41,6 +41,7 @@ from mlax.optimizer import (
     scheduled,
     trainable,
     warn_if_narrow,
+    warn_if_wide,
     zeros,
 )
 from mlax.typing import Count, NonNegative, Scalar, Weights, checked
@@ -179,6 +180,8 @@ def _init(h: MADGRAD, weights: Weights) -> State[Weights]:
     )
     # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"s": 1.0, "v": 1.0}, squares=["v"])
+    # Warn about slots that are not stored in eight bits.
+    warn_if_wide(state, {"s": "a sum that the weights themselves are computed from"})
     return state
 
 

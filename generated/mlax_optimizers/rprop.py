@@ -44,6 +44,7 @@ from mlax.optimizer import (
     scheduled,
     trainable,
     warn_if_narrow,
+    warn_if_wide,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -185,6 +186,8 @@ def _init(h: Rprop, weights: Weights) -> State[Weights]:
     )
     # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"size": (h.eta_minus, h.eta_plus)})
+    # Warn about slots that are not stored in eight bits.
+    warn_if_wide(state, {"size": "step sizes of one block may differ by many orders of magnitude"})
     return state
 
 

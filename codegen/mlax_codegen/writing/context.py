@@ -285,6 +285,12 @@ class Module:
         return _narrow(self.spec, self.analysis, self.held)
 
     @property
+    def wide(self) -> str:
+        """Why `init` leaves slots wide, for which eight bits are too few; "" if it leaves none."""
+        reasons = [f'"{x.name}": {_string(x.wide)}' for x in self.spec.slots if x.wide is not None]
+        return f"{{{', '.join(reasons)}}}" if reasons and not self.refuses_int8 else ""
+
+    @property
     def state_annotation(self) -> str:
         """The annotation of a new state, where no slot tells a type checker what the weights are."""
         like_weights = any(slot.name not in self.shapes for slot in self.spec.slots)
@@ -426,6 +432,7 @@ class Module:
         names |= {"scalar"} if any(not argument.is_tree for argument in self._taken) else set()
         names |= {"not_int8"} if self.refuses_int8 else set()
         names |= {"warn_if_narrow"} if self.narrow else set()
+        names |= {"warn_if_wide"} if self.wide else set()
         names |= {"refuse_packed"} if self.analysis.sees_leaves else set()
         names |= {"refuse_complex"} if self.spec.complex else set()
         return sorted(names, key=member_order)

@@ -42,6 +42,7 @@ from mlax.optimizer import (
     scheduled,
     trainable,
     warn_if_narrow,
+    warn_if_wide,
     zeros,
 )
 from mlax.typing import Count, Scalar, Weights, checked
@@ -190,6 +191,8 @@ def _init(h: ACProp, weights: Weights) -> State[Weights]:
     )
     # Warn about slots whose dtype would round their changes away.
     warn_if_narrow(state, kept={"m": h.b1, "s": h.b2}, squares=["s"])
+    # Warn about slots that are not stored in eight bits.
+    warn_if_wide(state, {"s": "the largest updates are those divided by its smallest numbers"})
     return state
 
 

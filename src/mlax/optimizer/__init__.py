@@ -20,7 +20,7 @@ from mlax.optimizer._hyperparameters import (
     scheduled,
 )
 from mlax.optimizer._labels import Label, label
-from mlax.optimizer._narrow import warn_if_narrow
+from mlax.optimizer._narrow import warn_if_narrow, warn_if_wide
 from mlax.optimizer._optimizer import Optimizer
 from mlax.optimizer._slots import copies, full, identities, normals, slot_values, zeros
 from mlax.optimizer._stepping import (
@@ -71,6 +71,7 @@ __all__ = [
     "slot_values",
     "trainable",
     "warn_if_narrow",
+    "warn_if_wide",
     "zeros",
 ]
 

@@ -1,4 +1,4 @@
-"""The warning that `init` gives if the dtype of a slot is too narrow for the algorithm.
+"""The warnings that `init` gives if the dtype of a slot is, or would be, too narrow for the algorithm.
 
 A step that keeps the fraction `b` of a slot changes it by 1 - b of its value. If that is at most
 half the distance to the next number of the dtype, the change is rounded away and the slot never
@@ -23,7 +23,7 @@ from mlax._jax.trees import KeyPath, class_of, leaves_with_path
 from mlax.optimizer._hyperparameters import Number, is_schedule
 from mlax.tree import keystr
 
-__all__ = ["outside", "warn_if_narrow"]
+__all__ = ["outside", "warn_if_narrow", "warn_if_wide"]
 
 Part: TypeAlias = Number | None
 
@@ -71,6 +71,24 @@ def warn_if_narrow(
             UserWarning,
             stacklevel=outside(),
         )
+
+
+def warn_if_wide(state: Any, reasons: Mapping[str, str]) -> None:
+    """Warn about slots of a new state that are left wide although its slots are to be in eight bits.
+
+    Args:
+        state: A state with `hyperparameters`.
+        reasons: For each slot, why eight bits are too few for it.
+    """
+    h = state.hyperparameters
+    lines = [
+        f"\n  state.{name} stays in {' and '.join(dtype.name for dtype in dtypes)}: {reason}"
+        for name, reason in reasons.items()
+        if (dtypes := _dtypes(getattr(state, name)))
+    ]
+    if h.slot_dtype == np.int8 and lines:
+        text = f'{type(h).__name__}: slot_dtype="int8" does not apply to all slots:{"".join(lines)}'
+        warnings.warn(text, UserWarning, stacklevel=outside())
 
 
 class _Reason(NamedTuple):
