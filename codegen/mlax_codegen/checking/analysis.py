@@ -1,7 +1,7 @@
 """All checks of a spec's equations, and what the generated code needs to know of them."""
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mlax_codegen.checking.branches import Branches
@@ -102,7 +102,7 @@ def analyse(spec: Spec) -> Analysis:
     _check_symbols(written)
     facts = facts_of(spec, {name: kind.type for name, kind in flow.names.shapes.items()})
     branches = Branches(spec, facts)
-    possible = branches.walk()
+    branches.walk()
     document.settle()
     try_out(spec, facts)
     document.settle()
@@ -110,7 +110,7 @@ def analyse(spec: Spec) -> Analysis:
     document.stop_on_mistakes()
     check_complexness(spec)
     document.stop_on_mistakes()
-    return _conclude(written, spec, flow, branches, possible)
+    return _conclude(written, spec, flow, branches)
 
 
 def _check_names(spec: Spec, flow: Flow) -> None:
@@ -165,9 +165,7 @@ def _check_symbols(spec: Spec) -> None:
         spec.document.at_key(path, f"{message}; give one of them another symbol")
 
 
-def _conclude(
-    written: Spec, spec: Spec, flow: Flow, branches: Branches, possible: list[Configuration]
-) -> Analysis:
+def _conclude(written: Spec, spec: Spec, flow: Flow, branches: Branches) -> Analysis:
     labels = {h.name for h in spec.hyperparameters if h.is_label}
     of_leaves = {SHAPE, NDIM, *spec.shapes, *labels}
     in_step: list[ast.AST] = [statement for code in spec.blocks for statement in code.body]
@@ -195,9 +193,10 @@ def _conclude(
     def about_options(configurations: Iterable[Configuration]) -> set[Configuration]:
         return {configuration.about(options) for configuration in configurations}
 
-    def when(chosen: set[Configuration]) -> str | None:
+    def when(chosen: Collection[Configuration]) -> str | None:
         """Return the options that lead to these; None if all do, or none."""
-        return condition_of(about_options(chosen), about_options(possible)) if chosen else None
+        possible = about_options(branches.possible)
+        return condition_of(about_options(chosen), possible) if chosen else None
 
     return Analysis(
         reads_weights=bool(branches.weights),

@@ -1,192 +1,172 @@
 """Find what the equations read under each combination of options."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from mlax_codegen.checking.logic import MOST, Facts, configurations_of
 from mlax_codegen.checking.options import Configuration, holds, tests_in
 from mlax_codegen.language import COUNT, NDIM, SHAPE, WEIGHT, sees_leaf
-from mlax_codegen.reading.declarations import Argument, Slot
-from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode
-from mlax_codegen.reading.hyperparameters import Hyperparameter
+from mlax_codegen.reading.equations import Code, ExpressionCode
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import names_in, parts_of, target_of
+from mlax_codegen.reading.trees import names_in, parts_of
 
 __all__ = ["Branches"]
+
+_Places = Set[Configuration]
+
+
+def _none() -> set[Configuration]:
+    return set()
 
 
 @dataclass
 class Branches:
-    """Walks the equations once in each configuration, which decides every `if`.
+    """Walks the equations, and knows at each place which configurations lead there.
 
     Slots and keys are checked only in configurations that meet the requirements. None is checked in
     all of them: type checkers read the generated code too, and know nothing of requirements.
 
     Attributes:
-        weights: Configurations that read the weights.
-        leaves: Configurations that see a leaf as a whole: its shape, its norm.
-        blamed: Names and expressions that are already reported.
-        configuration: The one that is walked.
-        possible: Whether it meets the requirements.
-        code: The equations that are walked.
+        possible: The configurations that meet the requirements.
+        weights: Those of them that read the weights.
+        leaves: Those of them that see a leaf as a whole: its shape, its norm.
     """
 
     spec: Spec
     facts: Facts
-    weights: set[Configuration] = field(default_factory=set[Configuration])
-    leaves: set[Configuration] = field(default_factory=set[Configuration])
-    blamed: set[str | ast.expr] = field(default_factory=set[str | ast.expr])
-    configuration: Configuration = field(init=False)
-    possible: bool = field(init=False)
-    code: Code = field(init=False)
+    possible: _Places = field(default_factory=_none)
+    weights: _Places = field(default_factory=_none)
+    leaves: _Places = field(default_factory=_none)
 
     def __post_init__(self) -> None:
         """Index what the spec declares."""
-        self.hyperparameters: Mapping[str, Hyperparameter] = {
-            h.name: h for h in self.spec.hyperparameters
-        }
-        self.arguments: frozenset[str] = frozenset(a.name for a in self.spec.arguments)
-        declared: list[Slot | Argument] = [*self.spec.slots, *self.spec.arguments]
-        self.conditions: Mapping[str, ExpressionCode] = {x.name: x.when for x in declared if x.when}
-        self.keys: frozenset[str] = frozenset(s.name for s in self.spec.scalars if s.is_key)
-        self.parts: dict[ast.expr, list[ast.expr]] = {}  # of each expression that was walked
-        self.drawn: dict[str, ast.expr] = {}  # where this configuration first reads each key
-        self.of_shape: frozenset[str] = frozenset({SHAPE, NDIM, COUNT, *self.spec.shapes})
-        labels = (h.name for h in self.spec.hyperparameters if h.is_label)
-        self.of_leaves: frozenset[str] = self.of_shape | {*labels}
-        self.of_leaf: bool = False  # whether leaf equations of a step are walked
-        self.of_arrays: bool = False  # whether this is a part of `and` or `or` of arrays
-
-    def walk(self) -> list[Configuration]:
-        """Find `weights` and `leaves`; return all configurations that meet the requirements."""
         spec = self.spec
-        functions = [function.leaf for function in spec.functions]
+        self.optional: set[str] = {h.name for h in spec.hyperparameters if h.optional}
+        self.conditions: Mapping[str, ExpressionCode] = {
+            x.name: x.when for x in [*spec.slots, *spec.arguments] if x.when
+        }
+        self.of_shape: set[str] = {SHAPE, NDIM, COUNT, *spec.shapes}
+        self.drawn: dict[str, _Places] = {s.name: set() for s in spec.scalars if s.is_key}
+        self.passed: set[ast.expr] = set()  # where the walk has read a key
+        self.blamed: set[str | ast.expr] = set()  # what is already reported
+        self.everywhere: _Places = set()
+        self.answered: dict[ast.expr, _Places] = {}
+        self.code: Code = spec.phases[0].leaf  # the equations that are walked
+        self.of_leaf: bool = False  # whether those are leaf equations of a step
+
+    def walk(self) -> None:
+        """Find `possible`, `weights` and `leaves`."""
+        spec = self.spec
         shapes = [*spec.shapes.values(), *(slot.shape for slot in spec.slots if slot.shape)]
         shapes += [slot.keeps for slot in spec.slots if slot.keeps]
         shapes += [code for phase in spec.phases for code in (phase.every, phase.first) if code]
-        conditions = [
-            code.expression
-            for code in [*self.conditions.values(), *(r.test for r in spec.requirements)]
-        ]
-        begins = [x.init.code for x in spec.state if x.init.code]
-        expressions = [code.expression for code in [*shapes, *begins]]
-        conditions += [
-            part for e in expressions for part in parts_of(e) if isinstance(part, ast.BoolOp)
-        ]
+        begins = {x.name: x.init.code for x in spec.state if x.init.code}
+        requirements = [requirement.test.expression for requirement in spec.requirements]
+        functions = [function.leaf for function in spec.functions]
+        expressions = [code.expression for code in [*shapes, *begins.values()]]
+        tests = [code.expression for code in self.conditions.values()] + requirements
+        tests += [part for e in expressions for part in parts_of(e) if isinstance(part, ast.BoolOp)]
         statements = [statement for code in [*spec.blocks, *functions] for statement in code.body]
-        tests = [*tests_in([*statements, *expressions]), *conditions]
-        configurations = configurations_of(tests, self.facts)
-        if configurations is None:
+        found = configurations_of([*tests_in([*statements, *expressions]), *tests], self.facts)
+        if found is None:
             spec.document.note(0, 1, f"more than {MOST:,} combinations of options; split the spec")
-            return []
-        possible: list[Configuration] = []
-        for configuration in configurations:
-            self.configuration = configuration
-            self.possible = all(holds(r.test.expression, configuration) for r in spec.requirements)
-            if self.possible:
-                possible.append(configuration)
-            self.drawn = {}
-            for code in spec.blocks:
-                self.of_leaf = any(code in (x.leaf, x.unless) for x in spec.phases)
-                self.block(code)
-            self.of_leaf = False
-            weights = set(self.weights)
-            for code in functions:
-                self.block(code)
-            for shape in [*shapes, *self.begins()]:
-                self.code = shape
-                self.expression(shape.expression)
-            self.weights = weights
-        self.weights &= set(possible)
-        self.leaves &= set(possible)
-        return possible
+            return
+        self.everywhere = self.possible = frozenset(found)
+        for requirement in requirements:
+            self.possible &= self.where(requirement)
+        for phase in spec.phases:
+            for self.code in phase.blocks:
+                self.of_leaf = self.code in (phase.leaf, phase.unless)
+                self.statements(self.code.body, self.everywhere)
+        self.of_leaf = False
+        for self.code in functions:
+            self.statements(self.code.body, self.everywhere)
+        for self.code in shapes:
+            self.expression(self.code.expression, self.everywhere)
+        of_leaves = {*self.of_shape, *(h.name for h in spec.hyperparameters if h.is_label)}
+        for name, self.code in begins.items():
+            when = self.conditions.get(name)
+            by_option = when is not None and not of_leaves & {*names_in([when.expression])}
+            kept = self.where(when.expression) if when and by_option else self.everywhere
+            self.expression(self.code.expression, kept)
+        self.weights &= self.possible
+        self.leaves &= self.possible
 
-    def begins(self) -> Iterator[ExpressionCode]:
-        """Yield what computes the first values of what the configuration keeps."""
-        for each in self.spec.state:
-            when = self.conditions.get(each.name)
-            options = when and not self.of_leaves & {*names_in([when.expression])}
-            kept = not (when and options) or holds(when.expression, self.configuration)
-            if each.init.code and kept:
-                yield each.init.code
+    def where(self, test: ast.expr) -> _Places:
+        """Return the configurations in which a static test holds."""
+        if test not in self.answered:
+            self.answered[test] = frozenset(each for each in self.everywhere if holds(test, each))
+        return self.answered[test]
 
-    def block(self, code: BlockCode) -> None:
-        self.code = code
-        self.statements(code.body)
-
-    def statements(self, body: list[ast.stmt]) -> None:
+    def statements(self, body: Sequence[ast.stmt], here: _Places) -> None:
         for statement in body:
-            if isinstance(statement, ast.If):
-                self.expression(statement.test)
-                chosen = holds(statement.test, self.configuration)
-                self.statements(statement.body if chosen else statement.orelse)
-            elif isinstance(statement, ast.Assign):
-                self.expression(statement.value)
-                self.kept(statement.targets[0], target_of(statement))
+            match statement:
+                case ast.If(test=test, body=then, orelse=otherwise):
+                    self.expression(test, here)
+                    self.statements(then, here & self.where(test))
+                    self.statements(otherwise, here - self.where(test))
+                case ast.Assign(targets=[ast.Name(id=name) as target], value=value):
+                    self.expression(value, here)
+                    self.kept(target, name, here)
+                case _:
+                    pass
 
-    def expression(self, node: ast.expr) -> None:
+    def expression(self, node: ast.expr, here: _Places) -> None:
         if self.of_leaf and sees_leaf(node) and node not in self.code.of_lists:
-            self.leaves.add(self.configuration)
+            self.leaves |= here
         match node:
             case ast.Compare(ops=[ast.Is() | ast.IsNot()]):
                 return
             case ast.Name(id=name):
-                self.name(node, name)
+                self.name(node, name, here)
             case ast.IfExp(test=test, body=body, orelse=otherwise):
-                self.expression(test)
-                self.expression(body if holds(test, self.configuration) else otherwise)
+                self.expression(test, here)
+                self.expression(body, here & self.where(test))
+                self.expression(otherwise, here - self.where(test))
             case ast.BoolOp(op=op, values=values) if node not in self.code.of_arrays:
                 for value in values:
-                    self.expression(value)
-                    if holds(value, self.configuration) is isinstance(op, ast.Or):
-                        return
+                    self.expression(value, here)
+                    holding = self.where(value)
+                    here = here & holding if isinstance(op, ast.And) else here - holding
             case ast.ListComp(elt=element, generators=[generator]):
-                self.expression(generator.iter)
-                self.expression(element)
-                self.expression(element)  # once for each axis: a key in it would be read again
+                self.expression(generator.iter, here)
+                self.expression(element, here)
+                self.expression(element, here)  # once for each axis: a key in it is read again
             case _:
-                before = self.of_arrays
-                self.of_arrays = before or node in self.code.of_arrays
-                if node not in self.parts:
-                    children = ast.iter_child_nodes(node)
-                    self.parts[node] = [x for x in children if isinstance(x, ast.expr)]
-                for child in self.parts[node]:
-                    self.expression(child)
-                self.of_arrays = before
+                for child in ast.iter_child_nodes(node):
+                    if isinstance(child, ast.expr):
+                        self.expression(child, here)
 
-    def name(self, node: ast.expr, name: str) -> None:
-        if name == WEIGHT:
-            self.weights.add(self.configuration)
-        if self.of_leaf and name in self.of_shape:
-            self.leaves.add(self.configuration)
-        self.kept(node, name)
-        if name in self.keys and self.possible:
-            if name in self.drawn and node not in self.blamed:
+    def name(self, node: ast.expr, name: str, here: _Places) -> None:
+        if name == WEIGHT and self.of_leaf:
+            self.weights |= here
+        if name in self.of_shape and self.of_leaf:
+            self.leaves |= here
+        self.kept(node, name, here)
+        if name in self.drawn and node not in self.blamed:
+            if self.drawn[name] & here & self.possible:
                 self.blamed.add(node)
-                self.code.note(node, _same_noise(name, in_a_list=self.drawn[name] is node))
-            self.drawn.setdefault(name, node)
-        found = self.hyperparameters.get(name)
-        if found is None or not found.optional or name in self.blamed:
+                self.code.note(node, _same_noise(name, in_a_list=node in self.passed))
+            self.drawn[name] |= here
+            self.passed.add(node)
+        option = f"{name} is None"
+        if name not in self.optional or name in self.blamed:
             return
-        if self.is_none(name):
+        if any(dict(each.answers).get(option, "None") == "None" for each in here):
             self.blamed.add(name)
             cure = f"test `{name} is not None` first"
-            if self.of_arrays:
+            if any(node in parts_of(each) for each in self.code.of_arrays):
                 cure = f"of arrays, all parts are computed: write `a if {name} is not None else b`"
             self.code.note(node, f"{name!r} may be None here; {cure}")
 
-    def is_none(self, name: str) -> bool:
-        answers = dict(self.configuration.answers)
-        return answers.get(f"{name} is None", "None") == "None"
-
-    def kept(self, node: ast.expr, name: str) -> None:
+    def kept(self, node: ast.expr, name: str, here: _Places) -> None:
         """Check that a slot exists where it is read or assigned, and an argument where it is read."""
         when = self.conditions.get(name)
-        if when is None or not self.possible or name in self.blamed:
+        if when is None or name in self.blamed:
             return
-        if not holds(when.expression, self.configuration):
-            is_there = "is given" if name in self.arguments else "is kept"
+        if here & self.possible - self.where(when.expression):
+            is_there = "is given" if name in {a.name for a in self.spec.arguments} else "is kept"
             message = f"{name!r} {is_there} only if {self.in_words(when)}; test that first"
             self.code.note(node, message)
             self.blamed.add(name)

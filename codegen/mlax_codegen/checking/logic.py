@@ -13,31 +13,36 @@ import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, product
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from mlax_codegen.checking.options import Configuration, holds, options_in
+from mlax_codegen.checking.options import Configuration, decide, holds, options_in
 from mlax_codegen.language import NDIM, SHAPE
 from mlax_codegen.reading.trees import names_in
 
-__all__ = ["MOST", "Facts", "Range", "configurations_of", "is_possible"]
+__all__ = ["MOST", "Facts", "Range", "configurations_of", "is_possible", "value_of"]
 
 MOST = 4096
 """Combinations of options in one spec. Adafactor has the most among the built-in ones, 768."""
 
 _AXES = (0, 1, 2)  # numbers of axes that may decide what else can be
-_COMPARE: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
 }
 _ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
 }
 _MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.Gt,
@@ -180,6 +185,8 @@ def _comparison(option: str, facts: Facts) -> _Comparison | None:
     """Return the question about a number that an option is; None for any other."""
     node = ast.parse(option, mode="eval").body
     match node:
+        case ast.Compare(ops=[ast.Is() | ast.IsNot()]):
+            return None
         case ast.Name(id=name) if name in facts.sizes:
             return _Comparison(option, _subject(f"len({name})"), ast.Gt, 0)
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
@@ -221,16 +228,36 @@ def _subject(text: str) -> str:
 
 def _constant(node: ast.expr) -> float | None:
     """Return the value of an expression of numbers only; None for any other."""
+    try:
+        return value_of(node, {})
+    except (KeyError, ArithmeticError, TypeError):
+        return None
+
+
+def value_of(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    """Return the value of static arithmetic, or of a comparison.
+
+    Raises:
+        KeyError: It has other names, or is neither.
+        ArithmeticError: There is no such number.
+    """
     match node:
-        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+        case ast.Constant(value=int() | float() as value):
+            return float(value)  # an integer might grow without bounds
+        case ast.Constant(value=value):
             return value
+        case ast.Name(id=name):
+            return names[name]
+        case ast.Call(func=ast.Name(id="len"), args=[items]):
+            return len(value_of(items, names))
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            negated = _constant(operand)
-            return None if negated is None else -negated
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-            a, b = _constant(left), _constant(right)
-            if a is None or b is None or (isinstance(op, ast.Div) and b == 0):
-                return None
-            return _ARITHMETIC[type(op)](a, b)
+            return -value_of(operand, names)
+        case ast.BinOp(left=left, op=op, right=right):
+            return _ARITHMETIC[type(op)](value_of(left, names), value_of(right, names))
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            return _COMPARE[type(op)](value_of(left, names), value_of(right, names))
+        case ast.IfExp(test=test, body=body, orelse=otherwise):
+            holding = decide(test, lambda part: value_of(part, names))
+            return value_of(body if holding else otherwise, names)
         case _:
-            return None
+            raise KeyError(ast.unparse(node))

@@ -7,7 +7,7 @@ generated code.
 """
 
 import ast
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -17,6 +17,7 @@ from mlax_codegen.reading.trees import names_in, parts_of
 __all__ = [
     "Configuration",
     "condition_of",
+    "decide",
     "holds",
     "literal",
     "names_of",
@@ -70,56 +71,55 @@ def options_in(
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield each option that some tests ask about, with its possible answers."""
     for test in tests:
-        yield from _options(test, choices)
+        match test:
+            case ast.BoolOp(values=parts):
+                yield from options_in(parts, choices)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                yield from options_in([operand], choices)
+            case _:
+                option, answer, _ = _question(test)
+                two = (_NONE, _VALUE) if answer == _NONE else ("True", "False")
+                yield option, choices.get(option, two)
 
 
-def option_of(test: ast.expr, choices: Mapping[str, tuple[str, ...]]) -> str | None:
+def option_of(test: ast.expr) -> str | None:
     """Return the option that a test asks about; None if the test has several parts."""
-    if isinstance(test, ast.BoolOp | ast.UnaryOp):
-        return None
-    [(option, _)] = _options(test, choices)
-    return option
+    return None if isinstance(test, ast.BoolOp | ast.UnaryOp) else _question(test)[0]
 
 
-def _options(
-    test: ast.expr, choices: Mapping[str, tuple[str, ...]]
-) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _question(test: ast.expr) -> tuple[str, str, bool]:
+    """Return the option that a test without parts asks about, an answer, and whether the test holds with that one."""
     match test:
-        case ast.BoolOp(values=values):
-            for value in values:
-                yield from _options(value, choices)
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            yield from _options(operand, choices)
-        case ast.Name(id=name):
-            yield name, choices.get(name, ("True", "False"))
-        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot()]):
-            yield f"{name} is None", (_NONE, _VALUE)
-        case ast.Compare(left=ast.Name(id=name)) if name in choices:
-            yield name, choices[name]
+        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot() as op]):
+            return f"{name} is None", _NONE, isinstance(op, ast.Is)
+        case ast.Compare(
+            left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=str() as choice)]
+        ):
+            return name, choice, isinstance(op, ast.Eq)
         case _:
-            yield ast.unparse(test), ("True", "False")
+            return ast.unparse(test), "True", True
+
+
+def decide(test: ast.expr, part: Callable[[ast.expr], bool]) -> bool:
+    """Whether a condition holds, if its parts without `and`, `or` and `not` are decided."""
+    match test:
+        case ast.BoolOp(op=op, values=values):
+            every = all if isinstance(op, ast.And) else any
+            return every(decide(value, part) for value in values)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return not decide(operand, part)
+        case _:
+            return part(test)
 
 
 def holds(test: ast.expr, configuration: Configuration) -> bool:
     """Whether a static test holds in a configuration."""
-    match test:
-        case ast.BoolOp(op=op, values=values):
-            every = all if isinstance(op, ast.And) else any
-            return every(holds(value, configuration) for value in values)
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return not holds(operand, configuration)
-        case ast.Name(id=name):
-            return configuration[name] == "True"
-        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is()]):
-            return configuration[f"{name} is None"] == _NONE
-        case ast.Compare(left=ast.Name(id=name), ops=[ast.IsNot()]):
-            return configuration[f"{name} is None"] == _VALUE
-        case ast.Compare(
-            left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=str() as choice)]
-        ):
-            return (configuration[name] == choice) is isinstance(op, ast.Eq)
-        case _:
-            return configuration[ast.unparse(test)] == "True"
+
+    def is_answered(part: ast.expr) -> bool:
+        option, answer, holding = _question(part)
+        return (configuration[option] == answer) is holding
+
+    return decide(test, is_answered)
 
 
 def condition_of(chosen: Collection[Configuration], among: Collection[Configuration]) -> str | None:

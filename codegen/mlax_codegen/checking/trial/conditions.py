@@ -47,7 +47,7 @@ class Conditions(Expressions):
 
     def assume(self, test: ast.expr, *, holds: bool) -> bool:
         """Add to what is known that a condition holds, or does not; return whether that can be."""
-        is_decided = option_of(test, self.choices) in self.answers
+        is_decided = option_of(test) in self.answers
         if is_decided and holds_in(test, self.configuration) is not holds:
             return False
         match test:

@@ -143,7 +143,7 @@ class Expressions(Run, ABC):
         if isinstance(op, ast.Is | ast.IsNot):
             return (
                 holds_in(node, self.configuration)
-                if option_of(node, self.choices) in self.answers
+                if option_of(node) in self.answers
                 else None
             )
         if isinstance(a, Array) or isinstance(b, Array):
