@@ -33,8 +33,10 @@ __all__ = [
     "Function",
     "Parameter",
     "Type",
+    "facts_of",
     "is_of_numbers",
     "sees_leaf",
+    "values_of",
 ]
 
 GRADIENT = "g"
@@ -103,6 +105,31 @@ _KINDS = {
 _PARAMETER = re.compile(r"(?P<name>\w+)(?:: (?P<kind>\w+))?(?P<optional>\?)?")
 
 
+_FACTS: Mapping[str, str] = {
+    # Each element of the result depends only on the same element of the arguments.
+    "elementwise": (
+        "abs abs2 cbrt clip conj every exp expm1 floor isfinite log log1p maximum minimum real sigmoid sign softplus "
+        "sqrt tanh where"
+    ),
+    # The result is selected from its arguments that are arrays, or it has their elements or sums of these.
+    "passes": (
+        "along as_matrix as_vector every least max maximum mean min minimum reshape sum "
+        "transpose where"
+    ),
+    # Not defined for complex numbers, which have no order; real for real ones.
+    "ordered": "cbrt clip floor least max maximum min minimum softplus total_max total_min",
+    # Real for complex numbers, too.
+    "real": (
+        "abs abs2 norm rademacher real rms std total total_mean total_norm trust_ratio uniform"
+    ),
+    "nonnegative": "abs abs2 norm rms sigmoid softplus sqrt std total_norm uniform",
+    "square": "abs2 gram",
+    # Its columns are orthonormal.
+    "basis": "eigenbasis orthonormal refreshed_basis singular_vectors",
+}
+"""Facts about functions, each with the functions that it is true of."""
+
+
 @dataclass(frozen=True)
 class Function:
     """A function that equations may call.
@@ -113,31 +140,28 @@ class Function:
             1), summed (also a list of arrays), flag, choice, sizes (a tuple of integers: a shape, or axes), shapes (a
             list of these), arrays (a list of arrays), list (any of these three, or a list of numbers) or key. `?`
             marks an optional parameter. The result is a number, unless a type follows the arrow.
-        code: The function that generated code calls.
         latex: The formula; `{0}` is the first argument. A second formula, after `||`, is for calls with all optional
             arguments.
+        doc: What it computes.
+        code: The function that generated code calls: of `mlax.leafwise`, unless it begins with `jnp.`; by default, the
+            one with this name.
         words: The allowed strings, for each parameter that is a choice.
         count: The count of the state that generated code inserts among the arguments: "step" or "cycle"; "" for none.
         count_at: The position at which it does.
-        doc: What it computes.
-        module: The module that `code` is imported from. Empty if `code` begins with `jnp.` or is a Python builtin.
-        elementwise: Whether each element of the result depends only on the same element of the arguments.
-        shape: The shape of the result: "()", or the name of the parameter with the same shape; "" for any other.
+        facts: What `_FACTS` says of it.
     """
 
     signature: str
-    code: str
     latex: str
     doc: str
-    module: str = ""
-    elementwise: bool = False
-    shape: str = ""
+    code: str = ""
     count: str = ""
     count_at: int = 0
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     name: str = field(init=False)
     parameters: tuple[Parameter, ...] = field(init=False)
     result: Type = field(init=False)
+    facts: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         """Parse the signature."""
@@ -151,6 +175,14 @@ class Function:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "parameters", tuple(parameters))
         object.__setattr__(self, "result", _KINDS[result][0])
+        object.__setattr__(self, "code", self.code or name)
+        facts = frozenset(fact for fact, names in _FACTS.items() if name in names.split())
+        object.__setattr__(self, "facts", facts)
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether `code` is a function of `mlax.leafwise`."""
+        return not self.code.startswith("jnp.") and self.name not in {"len", TOTAL}
 
     @property
     def static(self) -> bool:
@@ -187,316 +219,253 @@ class Function:
         )
 
 
-def _elementwise(signature: str, code: str, latex: str, doc: str, module: str = "") -> Function:
-    return Function(signature, code, latex, doc, module, elementwise=True)
-
-
-def _runtime(signature: str, latex: str, doc: str, shape: str = "") -> Function:
-    code = signature.partition("(")[0]
-    return Function(signature, code, latex, doc, "mlax.leafwise", shape=shape)
-
-
-def _reduction(name: str, code: str, latex: str, doc: str, first: str = "x") -> Function:
-    signature = f"{name}({first}, axis: static?, over: static?, but: static?)"
-    return Function(signature, code, latex, f"{doc}.", "mlax.leafwise")
-
-
 def _operator(name: str, arguments: str = "{0}") -> str:
     return rf"\operatorname{{{{{name}}}}}({arguments})"
 
 
+_AXES = "axis: static?, over: static?, but: static?"  # of a function that can be of a whole leaf
 _ALL = [
     # each element by itself
-    _elementwise("abs(x)", "magnitude", r"\lvert {0} \rvert", "Magnitude.", "mlax.leafwise"),
-    _elementwise(
+    Function("abs(x)", r"\lvert {0} \rvert", "Magnitude.", "magnitude"),
+    Function(
         "abs2(x)",
-        "abs2",
         r"\lvert {0} \rvert^2",
         "Squared magnitude. For a complex number, `x**2` is not that.",
-        "mlax.leafwise",
     ),
-    _elementwise("cbrt(x)", "cbrt", r"\sqrt[3]{{{0}}}", "Cube root.", "mlax.leafwise"),
-    _elementwise(
+    Function("cbrt(x)", r"\sqrt[3]{{{0}}}", "Cube root."),
+    Function(
         "clip(x, low, high)",
-        "clip",
         _operator("clip", "{0}, {1}, {2}"),
         "`x` limited to the range from `low` to `high`.",
-        "mlax.leafwise",
     ),
-    _elementwise("conj(x)", "jnp.conj", r"\overline{{{0}}}", "Complex conjugate."),
-    _elementwise("exp(x)", "jnp.exp", r"\exp({0})", "Exponential."),
-    _elementwise("expm1(x)", "jnp.expm1", r"(\exp({0}) - 1)", "`exp(x) - 1`, exact near 0."),
-    _elementwise("floor(x)", "jnp.floor", r"\lfloor {0} \rfloor", "The next integer below."),
-    _elementwise(
+    Function("conj(x)", r"\overline{{{0}}}", "Complex conjugate.", "jnp.conj"),
+    Function("exp(x)", r"\exp({0})", "Exponential.", "jnp.exp"),
+    Function("expm1(x)", r"(\exp({0}) - 1)", "`exp(x) - 1`, exact near 0.", "jnp.expm1"),
+    Function("floor(x)", r"\lfloor {0} \rfloor", "The next integer below.", "jnp.floor"),
+    Function(
         "isfinite(x) -> condition",
-        "jnp.isfinite",
         r"{0} \text{{ is finite}}",
         "Whether a number is neither infinite nor NaN.",
+        "jnp.isfinite",
     ),
-    _elementwise("log(x)", "jnp.log", r"\log({0})", "Natural logarithm."),
-    _elementwise("log1p(x)", "jnp.log1p", r"\log(1 + {0})", "`log(1 + x)`, exact near 0."),
-    _elementwise("maximum(a, b)", "jnp.maximum", r"\max({0}, {1})", "The larger of `a` and `b`."),
-    _elementwise("minimum(a, b)", "jnp.minimum", r"\min({0}, {1})", "The smaller of `a` and `b`."),
-    _elementwise(
-        "sigmoid(x)",
-        "sigmoid",
-        _operator("sigmoid"),
-        "`1 / (1 + exp(-x))`, without overflow.",
-        "mlax.leafwise",
-    ),
-    _elementwise("real(x)", "real", _operator("Re"), "Real part.", "mlax.leafwise"),
-    _elementwise(
+    Function("log(x)", r"\log({0})", "Natural logarithm.", "jnp.log"),
+    Function("log1p(x)", r"\log(1 + {0})", "`log(1 + x)`, exact near 0.", "jnp.log1p"),
+    Function("maximum(a, b)", r"\max({0}, {1})", "The larger of `a` and `b`.", "jnp.maximum"),
+    Function("minimum(a, b)", r"\min({0}, {1})", "The smaller of `a` and `b`.", "jnp.minimum"),
+    Function("sigmoid(x)", _operator("sigmoid"), "`1 / (1 + exp(-x))`, without overflow."),
+    Function("real(x)", _operator("Re"), "Real part."),
+    Function(
         "sign(x)",
-        "jnp.sign",
         _operator("sign"),
         "-1, 0 or 1; of a complex number, the number of magnitude 1 with its direction.",
+        "jnp.sign",
     ),
-    _elementwise(
-        "softplus(x)",
-        "softplus",
-        _operator("softplus"),
-        "`log(1 + exp(x))`, without overflow.",
-        "mlax.leafwise",
-    ),
-    _elementwise("sqrt(x)", "sqrt", r"\sqrt{{{0}}}", "Square root.", "mlax.leafwise"),
-    _elementwise("tanh(x)", "jnp.tanh", r"\tanh({0})", "Hyperbolic tangent."),
-    _elementwise(
+    Function("softplus(x)", _operator("softplus"), "`log(1 + exp(x))`, without overflow."),
+    Function("sqrt(x)", r"\sqrt{{{0}}}", "Square root."),
+    Function("tanh(x)", r"\tanh({0})", "Hyperbolic tangent.", "jnp.tanh"),
+    Function(
         "where(test: condition, a, b)",
-        "jnp.where",
         r"\begin{{cases}} {1} & \text{{if }} {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
         "`a` if the test holds, otherwise `b`, for each element.",
+        "jnp.where",
     ),
     # of a whole leaf, or along some of its axes
-    _reduction(
-        "sum",
-        "summed",
-        r"\sum {0}",
-        "Sum of all elements; of a list of arrays, their sum, element by element",
-        "x: summed",
-    ),
-    _reduction("mean", "mean", _operator("mean"), "Mean; 0 if there are no elements", "x: counted"),
     Function(
-        "max(x, other: static?, axis: static?, over: static?, but: static?)",
-        "largest",
+        f"sum(x: summed, {_AXES})",
+        r"\sum {0}",
+        "Sum of all elements; of a list of arrays, their sum, element by element.",
+        "summed",
+    ),
+    Function(f"mean(x: counted, {_AXES})", _operator("mean"), "Mean; 0 if there are no elements."),
+    Function(
+        f"max(x, other: static?, {_AXES})",
         r"\max {0}",
         "Largest element; 0 if there are no elements. Of static numbers, `max(a, b)`, the largest.",
-        "mlax.leafwise",
+        "largest",
     ),
     Function(
-        "min(x, other: static?, axis: static?, over: static?, but: static?)",
-        "smallest",
+        f"min(x, other: static?, {_AXES})",
         r"\min {0}",
         "Smallest element; 0 if there are no elements. Of static numbers, `min(a, b)`, the smallest.",
-        "mlax.leafwise",
+        "smallest",
     ),
-    _reduction("norm", "norm", r"\lVert {0} \rVert", "Euclidean norm"),
-    _reduction("rms", "rms", _operator("rms"), "Root mean square of the magnitudes"),
-    _reduction("std", "std", _operator("std"), "Standard deviation"),
-    _runtime(
+    Function(f"norm(x, {_AXES})", r"\lVert {0} \rVert", "Euclidean norm."),
+    Function(f"rms(x, {_AXES})", _operator("rms"), "Root mean square of the magnitudes."),
+    Function(f"std(x, {_AXES})", _operator("std"), "Standard deviation."),
+    Function(
         "trust_ratio(w, direction, coefficient?, eps?, min_norm?)",
         r"\phi({0}, {1})",
-        "`coefficient` times the norm of the weights over the norm of the direction plus `eps`; 1 if "
-        "either norm is 0. Norms below `min_norm` count as `min_norm`.",
-        "()",
+        "`coefficient` times the norm of the weights over the norm of the direction plus `eps`; 1 if either "
+        "norm is 0. Norms below `min_norm` count as `min_norm`.",
     ),
     # static: of shapes and static numbers
+    Function("len(x: list)", _operator("len"), "Number of items of a tuple or list."),
+    Function("product(sizes: sizes)", r"\prod {0}", "Product of a tuple of integers; 1 for ()."),
     Function(
-        "len(x: list)", "len", _operator("len"), "Number of items of a tuple or list.", shape="()"
-    ),
-    _runtime(
-        "product(sizes: sizes)", r"\prod {0}", "Product of a tuple of integers; 1 for ().", "()"
-    ),
-    _runtime(
         "two_largest_axes(shape: sizes, min_length: static) -> sizes",
         _operator("axes", "{0}, {1}"),
         "The two longest axes, the second longest first; () if either is shorter than `min_length`.",
     ),
     Function(
         "two_axes(shape: sizes, which: choice, min_length: static) -> sizes",
-        "two_axes",
         _operator("axes", "{0}, {1}, {2}"),
         "`two_largest_axes` if `which` is 'largest'; the last two axes, whatever their lengths, if it is 'last'.",
-        "mlax.leafwise",
         words={"which": ("largest", "last")},
     ),
-    _runtime(
+    Function(
         "without(shape: sizes, axis: static) -> sizes",
         r"{0} \setminus {1}",
         "The shape without one of its axes.",
     ),
-    _runtime(
+    Function(
         "reduced(shape: sizes, over: static?, but: static?) -> sizes",
         _operator("reduced"),
         "The shape of `sum(x, over=axis)`, or of `sum(x, but=axis)`: the axes that are summed over have length 1.",
     ),
-    _runtime(
+    Function(
         "vectors(shape: sizes) -> shapes",
         _operator("vectors"),
         "The shapes of one vector for each axis; for a leaf without axes, the shape of one scalar.",
     ),
-    _runtime(
+    Function(
         "matrices(shape: sizes, longest: static?) -> shapes",
         _operator("matrices"),
         "The shapes of one square matrix for each axis; a scalar for an axis longer than `longest`.",
     ),
     # factored and per axis
-    _runtime(
+    Function(
         "outer_mean(row, column, axes: sizes, min_mean: static?)",
         r"\frac{{{0} \otimes {1}}}{{\operatorname{{mean}}({0})}}"
         r"||\frac{{{0} \otimes {1}}}{{\max(\operatorname{{mean}}({0}), {3})}}",
-        "The matrix whose means along `axes` are `row` and `column`: their outer product over the "
-        "mean, or over `min_mean` if that is larger.",
+        "The matrix whose means along `axes` are `row` and `column`: their outer product over the mean, or "
+        "over `min_mean` if that is larger.",
     ),
-    _runtime(
+    Function(
         "along(vector, axis: static, ndim: static)",
         "{0}",
         "A vector reshaped to lie along one of `ndim` axes; the others have length 1.",
     ),
-    _runtime(
+    Function(
         "as_vector(x)",
         "{0}",
         "All elements along one axis; a number if there are no axes. For one long axis, `along` undoes it.",
     ),
-    _runtime("least(arrays: arrays)", r"\min({0})", "Elementwise minimum of the arrays."),
+    Function("least(arrays: arrays)", r"\min({0})", "Elementwise minimum of the arrays."),
     # matrices
     Function(
         "orthogonalize(x, steps: static?, coefficients: choice?, eps: static?, scaling: choice?)",
-        "orthogonalize",
         _operator("orthogonalize"),
-        "The nearest semi-orthogonal matrix, by Newton-Schulz iterations on the last two axes. Coefficients: 'muon', "
-        "'dion'; scalings: 'frobenius', 'spectral', 'aol', 'schatten'.",
-        "mlax.leafwise",
-        shape="x",
+        "The nearest semi-orthogonal matrix, by Newton-Schulz iterations on the last two axes. Coefficients: "
+        "'muon', 'dion'; scalings: 'frobenius', 'spectral', 'aol', 'schatten'.",
         words={
             "coefficients": ("muon", "dion"),
             "scaling": ("frobenius", "spectral", "aol", "schatten"),
         },
     ),
-    _runtime(
+    Function(
         "matmul(a, b)",
         "{0} {1}",
         "Product of two matrices, or of a matrix and a vector; `a @ b` is short for it.",
     ),
-    _runtime("transpose(matrix)", "{0}", "The transpose of a matrix, without conjugation."),
-    _runtime(
+    Function("transpose(matrix)", "{0}", "The transpose of a matrix, without conjugation."),
+    Function(
         "singular_vectors(matrix, rank: static)",
         r"\operatorname{{singular}}_{{{1}}}({0})",
-        "The right singular vectors of the `rank` largest singular values, as columns; no more than there are columns.",
+        "The right singular vectors of the `rank` largest singular values, as columns; no more than there "
+        "are columns.",
     ),
-    _runtime(
+    Function(
         "orthonormal(matrix)",
         _operator("orthonormal"),
         "Orthonormal columns that span those of a matrix, by a QR decomposition; no more than there are rows.",
     ),
-    _runtime(
+    Function(
         "as_matrix(x)",
         _operator("matrix"),
         "A kernel as a matrix: all axes except the first are merged into one. `reshape` restores the shape.",
     ),
-    _runtime(
+    Function(
         "reshape(x, shape: sizes)",
         "{0}",
         "The same elements in another shape, usually that of the leaf: `reshape(x, shape)`.",
     ),
-    _runtime(
+    Function(
         "gram(x, axis: static, longest: static?)",
         r"\operatorname{{gram}}_{{{1}}}({0})",
-        "Inner products of all slices across an axis: a square matrix; a scalar if the axis is longer than `longest`.",
+        "Inner products of all slices across an axis: a square matrix; a scalar if the axis is longer than "
+        "`longest`.",
     ),
-    _runtime(
+    Function(
         "inverse_root(matrix, p: static, eps)",
         r"({0} + {2} I)^{{-\frac{{1}}{{{1}}}}}",
         "Inverse p-th root of a positive semidefinite matrix, after adding `eps` to its diagonal.",
-        "matrix",
     ),
-    _runtime(
-        "eigenbasis(matrix)",
-        _operator("eigenbasis"),
-        "Eigenvectors of a symmetric matrix.",
-        "matrix",
-    ),
+    Function("eigenbasis(matrix)", _operator("eigenbasis"), "Eigenvectors of a symmetric matrix."),
     Function(
         "refreshed_basis(matrix, basis)",
-        "refreshed_basis",
         _operator("qr", "{0} {1}"),
         "The eigenbasis in the first step; afterwards, one step of orthogonal iteration from the last basis.",
-        "mlax.leafwise",
-        shape="matrix",
         count=STEP,
         count_at=2,
     ),
-    _runtime(
+    Function(
         "rotate(x, bases: arrays)",
         _operator("rotate", "{0}, {1}"),
         "The array in other bases, one for each axis.",
-        "x",
     ),
-    _runtime(
+    Function(
         "rotate_back(x, bases: arrays)",
         r"\operatorname{{rotate}}^{{-1}}({0}, {1})",
         "The inverse of `rotate`. It multiplies an array by a matrix along each axis.",
-        "x",
     ),
     # across steps and leaves
     Function(
         "every(k: static, new, old)",
-        "every",
         "{1}",
         "`new` at steps 1, 1 + k, 1 + 2 k and so on; `old` at all others, where `new` is not computed.",
-        "mlax.leafwise",
-        elementwise=True,
         count=CYCLE,
         count_at=1,
     ),
     Function(
         "total(x: counted)",
-        "",
         r"\sum_{{\text{{all leaves}}}} {0}",
         "Sum over all elements of all leaves, known to the phases that follow.",
-        shape="()",
     ),
-    _runtime(
+    Function(
         "total_norm(x)",
         r"\lVert {0} \rVert_{{\text{{all leaves}}}}",
         "Euclidean norm of all elements of all leaves, known to the phases that follow. Unlike the root of "
         "`total(abs2(x))`, it is right where squares overflow or underflow.",
-        "()",
     ),
-    _runtime(
+    Function(
         "total_mean(x: counted)",
         r"\operatorname{{mean}}_{{\text{{all leaves}}}}({0})",
         "Mean of all elements of all leaves, known to the phases that follow; 0 if there are none.",
-        "()",
     ),
-    _runtime(
+    Function(
         "total_max(x)",
         r"\max_{{\text{{all leaves}}}} {0}",
         "Largest element of all leaves, known to the phases that follow; 0 if there are none.",
-        "()",
     ),
-    _runtime(
+    Function(
         "total_min(x)",
         r"\min_{{\text{{all leaves}}}} {0}",
         "Smallest element of all leaves, known to the phases that follow; 0 if there are none.",
-        "()",
     ),
-    _runtime(
+    Function(
         "normal(key: key, like)",
         r"\mathcal{{N}}(0, 1)",
         "Standard normal noise in the shape of `like`.",
-        "like",
     ),
-    _runtime(
+    Function(
         "uniform(key: key, like)",
         r"\mathcal{{U}}(0, 1)",
         "Noise between 0 and 1 in the shape of `like`.",
-        "like",
     ),
-    _runtime(
+    Function(
         "rademacher(key: key, like)",
         r"\operatorname{{rademacher}}",
         "Random signs, -1 or 1, in the shape of `like`.",
-        "like",
     ),
 ]
 FUNCTIONS: Mapping[str, Function] = {function.name: function for function in _ALL}
@@ -511,6 +480,22 @@ def is_of_numbers(call: ast.AST) -> bool:
             return False
 
 
+def facts_of(node: ast.AST) -> frozenset[str]:
+    """Return the facts about the function that a call calls; none for anything else."""
+    match node:
+        case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
+            return FUNCTIONS[name].facts
+        case _:
+            return frozenset()
+
+
+def values_of(call: ast.Call) -> list[ast.expr]:
+    """Return the arguments of a call that are arrays like the first: what it selects from, sums or rearranges."""
+    given = FUNCTIONS[ast.unparse(call.func)].given(call)
+    values = [each for each in given if not (each[0].static or each[0].type is Type.CONDITION)]
+    return [value for parameter, value in values if parameter.type is values[0][0].type]
+
+
 def sees_leaf(node: ast.expr) -> bool:
     """Whether a value is computed from a leaf as a whole, and so changes if two leaves are concatenated."""
     match node:
@@ -519,7 +504,7 @@ def sees_leaf(node: ast.expr) -> bool:
         case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
             function = FUNCTIONS[name]
             is_noise = any(parameter.type is Type.KEY for parameter in function.parameters)
-            by_element = function.elementwise or function.static or is_noise
+            by_element = "elementwise" in function.facts or function.static or is_noise
             return not (by_element or is_of_numbers(node) or name in TOTALS)
         case _:
             return False

@@ -6,21 +6,14 @@ root. What needs an order is refused for complex numbers, and so is a power or s
 """
 
 import ast
-from collections.abc import Sequence
 
-from mlax_codegen.language import FUNCTIONS, GRADIENT, UPDATE, WEIGHT, Type
-from mlax_codegen.reading.equations import BlockCode
+from mlax_codegen.checking.following import Following
+from mlax_codegen.language import FUNCTIONS, GRADIENT, WEIGHT, Type
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import in_short, indexed
 
 __all__ = ["check_complexness"]
 
-_ORDERED = frozenset(
-    """
-    maximum minimum clip max min least floor softplus cbrt total_max total_min
-    """.split()  # noqa: SIM905
-)
-_REAL = {"abs", "abs2", "real", "norm", "rms", "std", "trust_ratio", "uniform", "rademacher"}
 _REFUSE = 'or refuse complex weights: complex = "..." with the reason'
 
 
@@ -30,108 +23,63 @@ def check_complexness(spec: Spec) -> None:
         _Complexness(spec).check()
 
 
-class _Complexness:
-    """Follows which names are complex.
-
-    Attributes:
-        slots: The slots that are, as far as is known.
-        known: The names that are, where the walk is.
-    """
+class _Complexness(Following):
+    """Follows which names are complex; then, once that is certain, records what is wrong with it."""
 
     def __init__(self, spec: Spec) -> None:
-        self.spec = spec
-        self.slots: set[str] = {
-            slot.name for slot in spec.slots if slot.init.word in {"copy", "gradient", "normal"}
-        }
-        self.names_of_slots: set[str] = {slot.name for slot in spec.slots}
-        self.trees: set[str] = {each.name for each in spec.arguments if each.is_tree}
-        self.known: set[str] = set()
-        self.code: BlockCode = spec.phases[0].leaf
+        trees = [each.name for each in spec.arguments if each.is_tree]
+        begin = [x.name for x in spec.slots if x.init.word in {"copy", "gradient", "normal"}]
+        super().__init__(spec, [GRADIENT, WEIGHT, *trees, *begin])
         self.is_certain: bool = False
 
     def check(self) -> None:
-        """Walk until it is known which slots are complex; then record what is wrong."""
-        before = -1
-        while len(self.slots) > before:
-            before = len(self.slots)
-            self.walk()
+        self.follow()
         self.is_certain = True
-        self.walk()
-
-    def walk(self) -> None:
-        handed: dict[str, bool] = {GRADIENT: True}
-        for phase in self.spec.phases:
-            for code in filter(None, (phase.unless, phase.leaf)):
-                self.block(code, {name for name, is_complex in handed.items() if is_complex})
-            handed |= {name: name in self.known for name in phase.hands_on}
-        for function in self.spec.functions:
-            self.block(function.leaf, set())
-
-    def block(self, code: BlockCode, known: set[str]) -> None:
-        self.code = code
-        self.known = {UPDATE, WEIGHT, *self.trees, *self.slots, *known}
-        self.statements(code.body)
-
-    def statements(self, body: Sequence[ast.stmt]) -> None:
-        for statement in body:
-            match statement:
-                case ast.If(body=then, orelse=otherwise):
-                    before = set(self.known)
-                    self.statements(then)
-                    after, self.known = self.known, before
-                    self.statements(otherwise)
-                    self.known |= after
-                case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    is_complex = self.of(value)
-                    self.known = self.known | {name} if is_complex else self.known - {name}
-                    if is_complex and name in self.names_of_slots:
-                        self.slots.add(name)
-                case _:
-                    pass
+        self.step()
 
     def wrong(self, node: ast.expr, message: str, cure: str) -> None:
         if self.is_certain:
             self.code.note(node, f"{message}; {cure}, {_REFUSE}")
 
-    def of(self, node: ast.expr) -> bool:
+    def may(self, node: ast.expr) -> bool:
         """Return whether a value is complex, recording what is not defined for it."""
         match node:
             case ast.Name(id=name):
                 return name in self.known
             case ast.Subscript(value=value):
-                return self.of(value)
+                return self.may(value)
             case ast.Compare(left=left, ops=[op], comparators=[right]):
-                parts = [self.of(left), self.of(right)]
+                parts = [self.may(left), self.may(right)]
                 if any(parts) and not isinstance(op, ast.Eq | ast.NotEq | ast.Is | ast.IsNot):
                     message = "complex numbers have no order, and complex leaves make this complex"
                     self.wrong(node, message, "compare `abs2(x)` or `real(x)`")
                 return False
             case ast.BinOp(left=base, op=ast.Pow()):
-                if self.of(base):
+                if self.may(base):
                     self.squared(node, base)
                 return False
             case ast.BinOp(left=left, op=ast.Mod() | ast.FloorDiv(), right=right):
-                if any([self.of(left), self.of(right)]):
+                if any([self.may(left), self.may(right)]):
                     message = "a complex number is not divided with a remainder"
                     self.wrong(node, message, "divide `abs(x)` or `real(x)`")
                 return False
             case ast.BinOp(left=left, op=ast.Mult(), right=right):
-                parts = [self.of(left), self.of(right)]
+                parts = [self.may(left), self.may(right)]
                 same = ast.dump(left) == ast.dump(right)
                 if all(parts) and same:
                     self.squared(node, left)
                 return any(parts) and not same and not _is_magnitude(left, right)
             case ast.IfExp(body=body, orelse=otherwise):
-                return any([self.of(body), self.of(otherwise)])
+                return any([self.may(body), self.may(otherwise)])
             case ast.ListComp():
-                return self.of(indexed(node)[0])
+                return self.may(indexed(node)[0])
             case ast.Call(func=ast.Name(id="where"), args=[_, ast.Constant(), ast.Constant()]):
                 return False  # a choice between two numbers is real: it counts elements, and moves none
             case ast.Call(func=ast.Name(id=name)):
                 return self.call(node, name)
             case _:
                 children = [x for x in ast.iter_child_nodes(node) if isinstance(x, ast.expr)]
-                found = {self.of(child) for child in children}  # of all: each may be wrong
+                found = {self.may(child) for child in children}  # of all: each may be wrong
                 return True in found
 
     def squared(self, node: ast.expr, base: ast.expr) -> None:
@@ -140,11 +88,12 @@ class _Complexness:
         self.wrong(node, message, f"write `abs2({short})` for the square of the magnitude")
 
     def call(self, node: ast.Call, name: str) -> bool:
+        facts = FUNCTIONS[name].facts
         arrays = {Type.NUMBER, Type.COUNTED, Type.SUMMED, Type.ARRAYS}
         pairs = zip(FUNCTIONS[name].parameters, node.args, strict=False)
-        given = [(p, argument, self.of(argument)) for p, argument in pairs]
+        given = [(p, argument, self.may(argument)) for p, argument in pairs]
         found = any(is_complex for p, _, is_complex in given if p.type in arrays)
-        if found and name in _ORDERED:
+        if found and "ordered" in facts:
             message = f"complex numbers have no order, so {name} is not defined for them"
             if name == "cbrt":
                 message = "a complex number has three cube roots"
@@ -154,7 +103,7 @@ class _Complexness:
             message = f"{short!r} is complex where leaves are, and has two roots"
             self.wrong(node, message, "take the root of magnitudes, as in `sqrt(abs2(x))`")
         is_condition = FUNCTIONS[name].result is Type.CONDITION
-        return found and not is_condition and name not in _REAL | _ORDERED | {"sqrt"}
+        return found and not (is_condition or facts & {"ordered", "real"} or name == "sqrt")
 
 
 def _is_magnitude(left: ast.expr, right: ast.expr) -> bool:

@@ -3,10 +3,11 @@
 import ast
 from collections.abc import Iterator
 
+from mlax_codegen.checking.following import computed_from
 from mlax_codegen.checking.options import tests_in
 from mlax_codegen.language import FUNCTIONS, is_of_numbers
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import names_in, parts_of
+from mlax_codegen.reading.trees import assignments_in, names_in, parts_of
 
 __all__ = ["decisive"]
 
@@ -30,16 +31,10 @@ def decisive(spec: Spec) -> frozenset[str]:
         *_static_arguments(statements),
     ]:
         found |= _read(node)
-    sources = [
-        (target.id, _read(statement.value))
-        for part in statements
-        for statement in parts_of(part)
-        if isinstance(statement, ast.Assign)
-        for target in statement.targets
-        if isinstance(target, ast.Name)
-    ]
-    while more := {name for made, read in sources if made in found for name in read} - found:
-        found |= more
+    reads: dict[str, set[str]] = {}
+    for name, value in assignments_in(statements):
+        reads.setdefault(name, set()).update(_read(value))
+    found |= computed_from(found, reads)
     return frozenset(h.name for h in spec.hyperparameters if h.kind == "float" and h.name in found)
 
 

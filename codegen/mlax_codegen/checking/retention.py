@@ -9,23 +9,13 @@ number, as in most built-in specs, it is read off the equations. Otherwise, the 
 import ast
 from collections.abc import Collection, Iterator, Sequence
 
-from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.checking.following import Following, computed_from
+from mlax_codegen.language import FUNCTIONS, facts_of, values_of
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import assignments_in, indexed, names_in
 
 __all__ = ["choices", "retained", "scales", "squares"]
-
-# Which arguments of these functions the result is selected from, or computed from by sums.
-_PASSED_ON: dict[str, slice] = {
-    **dict.fromkeys(("maximum", "minimum"), slice(2)),
-    **dict.fromkeys(("where", "every"), slice(1, 3)),
-    **dict.fromkeys(("least", "along", "max", "mean", "min", "sum"), slice(1)),
-    **dict.fromkeys(
-        ("transpose", "reshape", "as_matrix", "as_vector", "rotate", "rotate_back"), slice(1)
-    ),
-}
-_SQUARES = {"abs2", "gram"}
 
 
 def retained(spec: Spec) -> dict[str, tuple[str, ...]]:
@@ -66,8 +56,8 @@ def choices(node: ast.expr) -> Iterator[ast.expr]:
         case ast.List(elts=items):
             for item in items:
                 yield from choices(item.value if isinstance(item, ast.Starred) else item)
-        case ast.Call(func=ast.Name(id=name), args=arguments) if name in _PASSED_ON:
-            for argument in arguments[_PASSED_ON[name]]:
+        case ast.Call() if "passes" in facts_of(node):
+            for argument in values_of(node):
                 yield from choices(argument)
         case _:
             yield node
@@ -142,49 +132,36 @@ def scales(spec: Spec) -> dict[str, str]:
         reads.setdefault(name, set()).update(names_in([value]))
     found: dict[str, str] = {}
     for slot in spec.slots:
-        computed_from = _read_by(slot.name, reads, but={slot.name for slot in spec.slots})
-        if scaled := [begins[name] for name in begins if name in computed_from]:
+        read = computed_from([slot.name], reads, but={slot.name for slot in spec.slots})
+        if scaled := [begins[name] for name in begins if name in read]:
             found[slot.name] = scaled[0]
-    return found
-
-
-def _read_by(name: str, reads: dict[str, set[str]], *, but: Collection[str]) -> set[str]:
-    """Return the names that a name is computed from; those in `but` are not followed."""
-    found: set[str] = set()
-    pending = {name}
-    while pending:
-        read = {other for one in pending for other in reads.get(one, set())}
-        pending = read - found - {*but}
-        found |= read
     return found
 
 
 def squares(spec: Spec) -> frozenset[str]:
     """Return the slots that squares go into: they leave float16 before gradients do."""
-    assigned = list(_assignments(spec))
-    found: set[str] = set()
-    while more := {name for name, value in assigned if _is_square(value, found)} - found:
-        found |= more
-    return frozenset(slot.name for slot in spec.slots if slot.name in found)
+    return frozenset(_Squares(spec, ()).follow() & {slot.name for slot in spec.slots})
 
 
-def _is_square(node: ast.expr, squared: Collection[str]) -> bool:
-    """Whether a value is a square, or a sum, mean or selection that has one in it."""
-    match node:
-        case ast.Name(id=name) | ast.Subscript(value=ast.Name(id=name)):
-            return name in squared
-        case ast.BinOp(op=ast.Pow(), right=ast.Constant(value=2)):
-            return True
-        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult(), right=right):
-            return _is_square(left, squared) or _is_square(right, squared)
-        case ast.Call(func=ast.Name(id=name)) if name in _SQUARES:
-            return True
-        case ast.Call(func=ast.Name(id="matmul"), args=[a, b]):
-            names = [set(names_in([x])) - {*FUNCTIONS} for x in (a, b)]
-            return names[0] == names[1]  # g @ transpose(g)
-        case _:
-            parts = [part for part in choices(node) if part is not node]
-            return any(_is_square(part, squared) for part in parts)
+class _Squares(Following):
+    """Follows what is a square, or a sum, mean or selection that has one in it."""
+
+    def may(self, node: ast.expr) -> bool:
+        match node:
+            case ast.Name(id=name) | ast.Subscript(value=ast.Name(id=name)):
+                return name in self.known
+            case ast.BinOp(op=ast.Pow(), right=ast.Constant(value=2)):
+                return True
+            case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult(), right=right):
+                return self.may(left) or self.may(right)
+            case ast.Call() if "square" in facts_of(node):
+                return True
+            case ast.Call(func=ast.Name(id="matmul"), args=[a, b]):
+                names = [set(names_in([x])) - {*FUNCTIONS} for x in (a, b)]
+                return names[0] == names[1]  # g @ transpose(g)
+            case _:
+                parts = [part for part in choices(node) if part is not node]
+                return any(self.may(part) for part in parts)
 
 
 def _assignments(spec: Spec) -> Iterator[tuple[str, ast.expr]]:

@@ -293,7 +293,7 @@ class TypeChecker:
         if self.block is Block.SHAPES and not static:
             message = f"{name} takes arrays; this must be computed from hyperparameters and shapes"
             return self.wrong(node, message)
-        if self.block is Block.SCALARS and not (function.elementwise or static):
+        if self.block is Block.SCALARS and not ("elementwise" in function.facts or static):
             message = f"{name} needs a whole leaf, but `scalars` are computed once per step"
             self.code.note(node, f"{message}; move this equation to `leaf`")
         if name in TOTALS:

@@ -412,7 +412,7 @@ class Module:
         cuts = [cut for code in blocks for cut in cuts_in(code.body, code.of_lists)]
         names |= {"gathered"} if cuts else set()
         used = [FUNCTIONS[name] for name in self.analysis.called]
-        names |= {function.code for function in used if function.module}
+        names |= {function.code for function in used if function.is_imported}
         return sorted(names, key=member_order)
 
     @property

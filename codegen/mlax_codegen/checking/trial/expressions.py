@@ -141,11 +141,7 @@ class Expressions(Run, ABC):
     def comparison(self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Value:
         a, b = self.value(left), self.value(right)
         if isinstance(op, ast.Is | ast.IsNot):
-            return (
-                holds_in(node, self.configuration)
-                if option_of(node) in self.answers
-                else None
-            )
+            return holds_in(node, self.configuration) if option_of(node) in self.answers else None
         if isinstance(a, Array) or isinstance(b, Array):
             return self.elementwise(node, [a, b])
         can = self.under(node, holds=True) is not None

@@ -77,7 +77,7 @@ class Call:
             if self.named:
                 self.wrong(f"{name} of two numbers has no axis")
             return self.extreme(max if name == "max" else min)
-        if not (function.static or function.elementwise) and self.mistaken(name):
+        if not (function.static or "elementwise" in function.facts) and self.mistaken(name):
             return None
         if name == "sum" and isinstance(self.given[0], Arrays):
             return self.combined(self.given[0])
