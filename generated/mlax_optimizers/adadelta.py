@@ -8,7 +8,7 @@ keep these in memory.
 ```text
 vₜ = ρ vₜ₋₁ + (1 - ρ) |gₜ|²
 Δₜ = (√(uₜ₋₁ + ε) / √(vₜ + ε)) gₜ
-uₜ = ρ uₜ₋₁ + (1 - ρ) ((uₜ₋₁ + ε) / (vₜ + ε)) |gₜ|²
+uₜ = ρ uₜ₋₁ + (1 - ρ) ((uₜ₋₁ + ε) / (vₜ + ε)) min(|gₜ|², 10³⁸)
 wₜ = wₜ₋₁ - α Δₜ
 
 if weight_decay is given: gₜ ← gₜ + λ wₜ₋₁, before vₜ
@@ -22,6 +22,7 @@ References:
 
 from typing import Annotated, Generic, NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from mlax.leafwise import Output, abs2, map_leaves, sqrt
@@ -189,7 +190,8 @@ def _leaf(
         g = g + weight_decay * w
     v = h.rho * v + (1 - h.rho) * abs2(g)
     direction = sqrt(u + h.eps) / sqrt(v + h.eps) * g
-    u = h.rho * u + (1 - h.rho) * ((u + h.eps) / (v + h.eps) * abs2(g))
+    # v may be infinite
+    u = h.rho * u + (1 - h.rho) * ((u + h.eps) / (v + h.eps) * jnp.minimum(abs2(g), 1e38))
     update = -learning_rate * direction
     return update, v, u
 

@@ -9,7 +9,8 @@ zero. The paper starts the first moment at zero and has no correction; for that,
 c₁ = 1 - β₁ᵗ
 c₂ = 1 - β₂ᵗ
 mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ
-vₜ = vₜ₋₁ - (1 - β₂) sign(vₜ₋₁ - |gₜ|²) |gₜ|²
+sₜ = |gₜ|²
+vₜ = vₜ₋₁ if vₜ₋₁ = sₜ else vₜ₋₁ - (1 - β₂) sign(vₜ₋₁ - sₜ) sₜ
 wₜ = wₜ₋₁ - η (mₜ / c₁) / (√(vₜ / c₂ + ε_root) + ε)
 
 if bias_correction is False: c₁ = 1; c₂ = 1
@@ -204,7 +205,9 @@ def _leaf(
 ) -> tuple[Array, Array, Array]:
     """Return the update of one leaf and its new slots."""
     m = h.b1 * m + (1 - h.b1) * g
-    v = v - (1 - h.b2) * jnp.sign(v - abs2(g)) * abs2(g)
+    s = abs2(g)
+    # the difference of two infinities has no sign
+    v = jnp.where(v == s, v, v - (1 - h.b2) * jnp.sign(v - s) * s)
     update = -learning_rate * ((m / c1) / (sqrt(v / c2 + h.eps_root) + h.eps))
     return update, m, v
 

@@ -7,7 +7,7 @@ gradient has; 1 is its first algorithm.
 
 ```text
 gₜ ← gₜ + λ wₜ₋₁
-vₜ = β₂ vₜ₋₁ + (1 - β₂) |gₜ|²
+vₜ = β₂ vₜ₋₁ + (1 - β₂) min(|gₜ|², 10³⁰)
 v̂ₜ = vₜ / (1 - β₂ᵗ)
 Vₜ = mean_(all leaves)(v̂ₜ)
 ρₜ = max(v̂ₜ / max(Vₜ, ε), 10⁻³⁰)
@@ -204,7 +204,8 @@ def _leaf_sums(
 ) -> tuple[tuple[Array], Totals]:
     """Return the new slots of one leaf and its part of the sums over all leaves, and what later phases are given."""
     g = g + weight_decay * w
-    v = h.b2 * v + (1 - h.b2) * abs2(g)
+    # the mean of larger squares may overflow
+    v = h.b2 * v + (1 - h.b2) * jnp.minimum(abs2(g), 1e30)
     v_hat = v / (1 - h.b2**t)
     mean_v = total_mean(v_hat)
     return (v,), totals(mean_v=mean_v, g=handed_on(g), v_hat=handed_on(v_hat))

@@ -7,7 +7,7 @@ The paper has no bias correction; in the authors' code it is an option.
 ```text
 β̂ = √β₂
 α = dₜ₋₁ γ √(1 - β₂ᵗ) / (1 - β₁ᵗ)
-progressₜ = Σ_(all leaves) gₜ sₜ₋₁ / (√vₜ₋₁ + ε)
+progressₜ = Σ_(all leaves) (sₜ₋₁ / (√vₜ₋₁ + ε)) gₜ
 sₜ = β̂ sₜ₋₁ + (1 - β̂) α gₜ
 sizeₜ = Σ_(all leaves) |sₜ|
 rₜ = β̂ rₜ₋₁ + (1 - β̂) α progressₜ
@@ -213,7 +213,8 @@ def _leaf_sums(
     h: DAdaptAdamW, g: Array, v: Array, s: Array, *, decay: Array, rate: Array
 ) -> tuple[tuple[Array], Totals]:
     """Return the new slots of one leaf and its part of the sums over all leaves."""
-    progress = g * s / (sqrt(v) + h.eps)
+    # g * s may overflow
+    progress = s / (sqrt(v) + h.eps) * g
     s = decay * s + (1 - decay) * rate * g
     size = magnitude(s)
     return (s,), totals(progress=progress, size=size)

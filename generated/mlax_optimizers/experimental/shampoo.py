@@ -5,7 +5,7 @@ Axes longer than `longest` are not preconditioned. The paper's second moments ar
 no momentum; for this, pass `b2=None` and `momentum=None`. MLX, Optax and PyTorch have no Shampoo.
 
 ```text
-gₜ ← gₜ / max(1, ‖gₜ‖ / 1000000000000000)
+gₜ ← gₜ / max(1, (max |gₜ|) / 1000000000000000)
 Hₜ⁽ⁱ⁾ = Hₜ₋₁⁽ⁱ⁾ + gramᵢ(gₜ)   for each axis i
 Pₜ⁽ⁱ⁾ = (Hₜ⁽ⁱ⁾ + ε I)^(-1/(2 ndim))   for each axis i   every k steps
 mₜ = μ mₜ₋₁ + (1 - μ) gₜ
@@ -28,7 +28,17 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, every, gram, inverse_root, map_leaves, matrices, norm, rotate_back
+from mlax.leafwise import (
+    Output,
+    every,
+    gram,
+    inverse_root,
+    largest,
+    magnitude,
+    map_leaves,
+    matrices,
+    rotate_back,
+)
 from mlax.optimizer import (
     Dtype,
     Float,
@@ -237,7 +247,7 @@ def _leaf(
     """Return the update of one leaf and its new slots."""
     ndim = g.ndim
     # its square may overflow, and only its direction counts
-    g = g / jnp.maximum(1.0, norm(g) / 1e15)
+    g = g / jnp.maximum(1.0, largest(magnitude(g)) / 1e15)
     if h.b2 is None:
         moments = [moments[i] + gram(g, i, h.longest) for i in range(ndim)]
     else:

@@ -11,7 +11,7 @@ longest = n₀ if ndim ≥ 2 else 0
 n = max(t - 1, 1)
 c₁ = 1 - β₁ⁿ
 c₂ = 1 - β₂ⁿ
-gₜ ← gₜ / max(1, ‖gₜ‖ / 1000000000000000)
+gₜ ← gₜ / max(1, (max |gₜ|) / 1000000000000000)
 ĝₜ = gₜ if t > 1 else 0
 mₜ = β₁ mₜ₋₁ + (1 - β₁) ĝₜ
 vₜ = β₂ vₜ₋₁ + (1 - β₂) (|rotate(gₜ, Qₜ₋₁)|² if t > 1 else 0)
@@ -40,9 +40,10 @@ from mlax.leafwise import (
     abs2,
     every,
     gram,
+    largest,
+    magnitude,
     map_leaves,
     matrices,
-    norm,
     refreshed_basis,
     rotate,
     rotate_back,
@@ -264,7 +265,7 @@ def _leaf(
     ndim = g.ndim
     longest = _longest_of(h, g.shape)
     # its square may overflow, and only its direction counts
-    g = g / jnp.maximum(1.0, norm(g) / 1e15)
+    g = g / jnp.maximum(1.0, largest(magnitude(g)) / 1e15)
     late = jnp.where(t > 1, g, 0.0)
     m = h.b1 * m + (1 - h.b1) * late
     v = h.b2 * v + (1 - h.b2) * jnp.where(t > 1, abs2(rotate(g, bases)), 0.0)
