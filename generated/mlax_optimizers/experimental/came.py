@@ -7,7 +7,8 @@ axes. The defaults are those of the paper's code.
 ```text
 ρ(rows, columns) = (√rows / √(mean(rows over axis -2))) √columns
 factored ⇔ ndim > 1
-sₜ = min(|gₜ|², 10³²) + ε₁
+gₜ ← gₜ / max(1, ‖gₜ‖ / 10¹⁸)
+sₜ = |gₜ|² + ε₁
 if factored:
     Rₜ = β₂ Rₜ₋₁ + (1 - β₂) mean(sₜ over axis -1)
     Cₜ = β₂ Cₜ₋₁ + (1 - β₂) mean(sₜ over axis -2)
@@ -39,7 +40,7 @@ from typing import Annotated, Generic, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mlax.leafwise import Output, abs2, map_leaves, mean, reduced, rms, sqrt
+from mlax.leafwise import Output, abs2, map_leaves, mean, norm, reduced, rms, sqrt
 from mlax.optimizer import (
     Float,
     Number,
@@ -288,8 +289,9 @@ def _leaf(
     A slot that the leaf does not have is ().
     """
     factored = g.ndim > 1
-    # the mean of larger squares may overflow
-    s = jnp.minimum(abs2(g), 1e32) + h.eps1
+    # its square may overflow, and only its direction counts
+    g = g / jnp.maximum(1.0, norm(g) / 1e18)
+    s = abs2(g) + h.eps1
     if factored:
         assert isinstance(row, Array)  # for type checkers
         assert isinstance(column, Array)

@@ -268,20 +268,21 @@ def test_updates_are_finite_where_squares_overflow(name: str) -> None:
             assert all(jnp.isfinite(x).all() for x in updates)
 
 
-@pytest.mark.parametrize("name", ["shampoo", "soap"])
-def test_the_norm_of_gradients_may_overflow(name: str) -> None:
+@pytest.mark.parametrize(("name", "largest"), [("shampoo", 3e38), ("soap", 3e38), ("came", 1e38)])
+def test_only_the_direction_of_gradients_counts(name: str, largest: float) -> None:
+    """Also where their squares, or their norm, overflow. Means of directions are not those of gradients."""
     start = jnp.ones((2, 2))
     found: list[Any] = []
-    for size in (1e25, 3e38):
+    for size in (1e12, largest):
         weights, state = start, init(name, start)
         with jax.disable_jit():
             for row in ([1.0, -1.0], [1.0, 0.5]):
                 gradients = size * jnp.array([row, [-1.0, 0.25]])
                 updates, state = step(name, gradients, state, weights)
                 weights = weights + updates
-        found.append(weights)
-    assert jnp.all(found[0] != start)
-    np.testing.assert_allclose(*found, rtol=1e-5)
+        found.append(weights - start)
+    assert jnp.all(found[0] != 0)
+    np.testing.assert_allclose(*found, rtol=0, atol=0.03 * jnp.max(jnp.abs(found[0])))
 
 
 def test_dog_takes_weights_whose_squares_overflow() -> None:
