@@ -10,6 +10,7 @@ from mlax_codegen.checking.plans import Rare
 from mlax_codegen.formulas.conditions import in_prose
 from mlax_codegen.language import CYCLE, FUNCTIONS
 from mlax_codegen.reading.declarations import Argument, Init, Scalar, Slot
+from mlax_codegen.reading.equations import ExpressionCode
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Requirement, Spec
 from mlax_codegen.reading.trees import cuts_in, names_in
@@ -23,7 +24,7 @@ from mlax_codegen.writing.docstrings import (
     module_docstring,
     step_docstring,
 )
-from mlax_codegen.writing.expressions import expression_text
+from mlax_codegen.writing.expressions import expression_text, parsed
 from mlax_codegen.writing.layout import WIDTH
 from mlax_codegen.writing.leaf_functions import Equations
 
@@ -198,7 +199,7 @@ class Module:
         parameter = f"{name}: {kind} | None = None" if argument.when else f"{name}: {kind}"
         when, missing = "", list[str]()
         if argument.when is not None:
-            when = _conjunct(argument.when.text, argument.when.expression, self.held)
+            when = _conjunct(argument.when, self.held)
             test = in_prose(argument.when.expression)
             first = _string(f"{self.cls}: {caller} needs `{name}` ({test}).")
             missing.append(rf"{first[:-1]}\n{first[-1]}")
@@ -253,7 +254,7 @@ class Module:
         text = self.analysis.weights_when
         if text is None:
             return None
-        return _conjunct(text, ast.parse(text, mode="eval").body, self.held)
+        return _conjunct(parsed(text, self.spec.document), self.held)
 
     @property
     def weights_message(self) -> list[str]:
@@ -272,7 +273,7 @@ class Module:
     def leaves_when(self) -> str:
         """The test of the options under which a leaf is seen as a whole; "" if always or never."""
         text = self.analysis.leaves_when
-        return _expression(text, self.held) if text else ""
+        return expression_text(parsed(text, self.spec.document), self.held) if text else ""
 
     @property
     def leaves_message(self) -> str:
@@ -484,7 +485,7 @@ class Module:
         kind = f"Annotated[{', '.join(annotation)}]" if annotation[1:] else "Weights"
         when = None if per_leaf else slot.when
         if when is not None:
-            init += f" if {expression_text(when.text, when.expression, self.held)} else None"
+            init += f" if {expression_text(when, self.held)} else None"
             kind += " | None"
         return Field(slot.name, kind, kind, init, field_docstring(self._kept(slot, per_leaf)))
 
@@ -492,7 +493,7 @@ class Module:
         """Return code for what an initial value computes: a number, or the deviation of noise."""
         if init.code is None:
             return init.number
-        return expression_text(init.code.text, init.code.expression, self.held)
+        return expression_text(init.code, self.held)
 
     def _kept(self, slot: Slot, per_leaf: bool) -> str:
         """Return what a slot is, and what it is in eight bits."""
@@ -509,12 +510,16 @@ def _plain(name: str, kind: str, default: str, texts: Mapping[str, str]) -> Fiel
 
 def _narrow(spec: Spec, analysis: Analysis, held: Mapping[str, str]) -> str:
     """Return what `init` says of its slots, for a warning where their dtype is too narrow for that; "" for nothing."""
+
+    def written(text: str) -> str:
+        return expression_text(parsed(text, spec.document), held)
+
     kept: list[str] = []
     for name, texts in analysis.retained.items():
-        parts = [_expression(text, held) for text in texts]
+        parts = [written(text) for text in texts]
         part = parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
         kept.append(f'"{name}": {part}')
-    begins = [f'"{slot}": {_expression(text, held)}' for slot, text in analysis.scales.items()]
+    begins = [f'"{slot}": {written(text)}' for slot, text in analysis.scales.items()]
     squares = [f'"{slot.name}"' for slot in spec.slots if slot.name in analysis.squares]
     said = [f"kept={{{', '.join(kept)}}}"] if kept else []
     said += [f"squares=[{', '.join(squares)}]"] if squares else []
@@ -522,9 +527,9 @@ def _narrow(spec: Spec, analysis: Analysis, held: Mapping[str, str]) -> str:
     return ", ".join(said)
 
 
-def _conjunct(text: str, node: ast.expr, names: Mapping[str, str]) -> str:
+def _conjunct(code: ExpressionCode, names: Mapping[str, str]) -> str:
     """Return a test as code that may stand beside `and`."""
-    printed = expression_text(text, node, names)
+    printed, node = expression_text(code, names), code.expression
     either = isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or)
     return f"({printed})" if either or isinstance(node, ast.IfExp) else printed
 
@@ -533,14 +538,10 @@ def _requirement(requirement: Requirement, spec: Spec) -> tuple[str, str]:
     own = {h.name: f"self.{h.name}" for h in spec.hyperparameters}
     code = requirement.test
     test_names = {*names_in([code.expression])}
-    test = expression_text(code.text, code.expression, own)
+    test = expression_text(code, own)
     if any(h.kind == "float" and h.name in test_names for h in spec.hyperparameters):
         test = f"lambda: {test}"
     return test, _string(requirement.message)
-
-
-def _expression(text: str, names: Mapping[str, str]) -> str:
-    return expression_text(text, ast.parse(text, mode="eval").body, names)
 
 
 def _string(text: str) -> str:

@@ -19,22 +19,15 @@ from mlax_codegen.language import (
     WEIGHT,
 )
 from mlax_codegen.reading.declarations import Definition
-from mlax_codegen.reading.equations import ValueCode
+from mlax_codegen.reading.equations import BlockCode
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import names_in
 from mlax_codegen.writing.annotations import Annotations, in_order
-from mlax_codegen.writing.expressions import expression_text
-from mlax_codegen.writing.guards import guarded
-from mlax_codegen.writing.logic import SUM_OF_LIST, with_operators
+from mlax_codegen.writing.expressions import expression_text, parsed, tuple_of
 from mlax_codegen.writing.narrowing import Narrowing, assigned_in
 from mlax_codegen.writing.shape_functions import ShapeFunctions
 
-__all__ = ["Equations", "tuple_of"]
-
-
-def tuple_of(items: Sequence[str]) -> str:
-    """Return code for a tuple."""
-    return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+__all__ = ["Equations"]
 
 
 class Equations:
@@ -47,8 +40,7 @@ class Equations:
         calls = {name: function.code for name, function in FUNCTIONS.items()}
         self.h: str = analysis.held_as
         fixed = {h.name: f"{self.h}.{h.name}" for h in spec.hyperparameters if not h.schedulable}
-        plain = {"max/2": "max", "min/2": "min", SUM_OF_LIST: "sum"}
-        self.names: dict[str, str] = {**calls, **plain, **fixed}
+        self.names: dict[str, str] = {**calls, **fixed}
         self.names |= {each.name: f"_{each.name}" for each in spec.definitions}
         with_h = {*fixed}  # hyperparameters, and definitions that are given them
         for each in spec.definitions:
@@ -68,7 +60,7 @@ class Equations:
             [f"{self.h}: {self.spec.class_name}"] if f"{definition.name}/h" in self.names else []
         )
         given += [f"{name}: {in_order(kinds)}" for name, kinds in types.items()]
-        value = self._value(definition.code, self.names)
+        value = expression_text(definition.code, self.names)
         result = in_order(self.annotations.scalars.of(definition.code.expression, types))
         return [
             f"def _{definition.name}({', '.join(given)}) -> {result}:",
@@ -150,18 +142,13 @@ class Equations:
         old = results[0] if len(results) == 1 else f"({', '.join(results)})"
         new = f"_{plan.name}({', '.join(given)})"
         if rare.every is not None:
-            every = expression_text(rare.every.text, rare.every.expression, names)
-            first = rare.first and expression_text(rare.first.text, rare.first.expression, names)
+            every = expression_text(rare.every, names)
+            first = rare.first and expression_text(rare.first, names)
             last = f", first={first}" if first else ""
             new = f"every({every}, {CYCLE}, lambda: {new}, {old}{last})"
         if rare.unless is not None:
-            new = f"unless({self._value(rare.unless, names)}, {new}, {old})"
+            new = f"unless({expression_text(rare.unless, names)}, {new}, {old})"
         return f"{', '.join(results)} = {new}"
-
-    def _value(self, code: ValueCode, names: Mapping[str, str]) -> str:
-        """Return the code that computes a value."""
-        text = guarded(with_operators(code))
-        return expression_text(text, ast.parse(text, mode="eval").body, names)
 
     def steps(self) -> Iterator[str]:
         """Yield what a step computes, phase by phase."""
@@ -177,9 +164,9 @@ class Equations:
         tests = self._tests(argument.name for argument in self.spec.arguments)
         for group, plan in zip(self.spec.groups, self.analysis.phases, strict=True):
             for code in (phase.scalars for phase in group if phase.scalars):
-                yield from _scalars(guarded(with_operators(code)), names, tests)
+                yield from _scalars(code, names, tests)
             for code in (phase.skip for phase in group if phase.skip):
-                yield from _scalars(f"skipped = {guarded(with_operators(code))}", names, tests)
+                yield f"skipped = {expression_text(code, names)}"
             inputs = ["gradients", *(["weights"] if plan.weights else []), *plan.trees]
             inputs += [handed[name] for name in plan.handed]
             inputs += [slots[slot] for slot in plan.inputs]
@@ -219,11 +206,12 @@ class Equations:
 
     def _interval(self, text: str) -> str:
         """Return code for an interval; 1 where an option is None without which nothing is done at intervals."""
-        node = ast.parse(text, mode="eval").body
-        optional = {h.name for h in self.spec.hyperparameters if h.optional} & {*names_in([node])}
+        code = parsed(text, self.spec.document)
+        read = {*names_in([code.expression])}
+        optional = {h.name for h in self.spec.hyperparameters if h.optional} & read
         absent = " or ".join(f"{self.h}.{name} is None" for name in sorted(optional))
-        code = expression_text(text, node, self.names)
-        return f"1 if {absent} else {code}" if absent else code
+        interval = expression_text(code, self.names)
+        return f"1 if {absent} else {interval}" if absent else interval
 
     def function_call(self, plan: LeafPlan) -> Iterator[str]:
         """Yield what a function of the state and the weights computes."""
@@ -290,22 +278,21 @@ class Equations:
                 if part.plan.moves and not moved:
                     yield f"{UPDATE} = no_update({GRADIENT})"
                 if part.unless is not None:
-                    narrowing = Narrowing("", names, tests)
+                    narrowing = Narrowing(part.unless, names, tests)
                     yield from narrowing.assertion({*names_in(part.unless.body)})
                 yield self._rare(part, names)
                 moved = moved or part.plan.moves
             else:
                 moved = moved or UPDATE in assigned_in(part.body)
-                text = guarded(with_operators(part))
-                narrowing = Narrowing(text, names, tests)
-                yield from narrowing.statements(ast.parse(text).body)
+                narrowing = Narrowing(part, names, tests)
+                yield from narrowing.statements(part.body)
                 yield from narrowing.comments_before()
 
 
-def _scalars(text: str, names: dict[str, str], tests: Mapping[str, str]) -> Iterator[str]:
+def _scalars(code: BlockCode, names: dict[str, str], tests: Mapping[str, str]) -> Iterator[str]:
     """Yield equations of a step as code; what they assign is read by its own name from then on."""
-    narrowing = Narrowing(text, names, tests)
-    for statement in ast.parse(text).body:
+    narrowing = Narrowing(code, names, tests)
+    for statement in code.body:
         assigned = set(assigned_in([statement]))
         if isinstance(statement, ast.If):
             for name in sorted(assigned & set(names)):  # so that it has a value in each branch

@@ -7,14 +7,14 @@ at.
 """
 
 import ast
-import copy
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from mlax_codegen.language import TOTAL
-from mlax_codegen.reading.trees import loops_of, parts_of
-from mlax_codegen.writing.expressions import expression_text
+from mlax_codegen.reading.equations import BlockCode
+from mlax_codegen.reading.trees import loops_of, names_in, parts_of
+from mlax_codegen.writing.expressions import Expressions
 
 __all__ = ["Narrowing", "assigned_in"]
 
@@ -35,17 +35,17 @@ class Narrowing:
     """Writes equations as code.
 
     Attributes:
-        text: How the spec writes them.
-        names: How code writes some of their names.
+        code: The equations.
+        expressions: Writes their expressions.
         tests: For each name that may not be there, the test that it is.
     """
 
-    def __init__(self, text: str, names: Mapping[str, str], tests: Mapping[str, str]) -> None:
-        self.text = text
-        self.names = names
+    def __init__(self, code: BlockCode, names: Mapping[str, str], tests: Mapping[str, str]) -> None:
+        self.code = code
+        self.expressions: Expressions = Expressions(code, names)
         self.tests = tests
         self.known: set[str] = set()
-        lines = enumerate(text.split("\n"), 1)
+        lines = enumerate(code.text.split("\n"), 1)
         self.comments: list[tuple[int, str]] = [
             (number, found[1].rstrip()) for number, line in lines if (found := _COMMENT.match(line))
         ]
@@ -62,8 +62,8 @@ class Narrowing:
             yield from self.comments_before(head.end_lineno or 0)
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    if _always_read(value) & set(self.tests) - self.known:
-                        yield from self.assertion(_read_first(body[place:]))
+                    if self.always_read(value) & set(self.tests) - self.known:
+                        yield from self.assertion(self.read_first(body[place:]))
                     yield from self.assignment(name, value)
                     self.known.add(name)
                 case ast.If():
@@ -72,7 +72,7 @@ class Narrowing:
                     pass
 
     def assignment(self, name: str, value: ast.expr) -> Iterator[str]:
-        yield from self.assertion(_always_read(value))
+        yield from self.assertion(self.always_read(value))
         choice = self.choice(value)
         if isinstance(value, ast.IfExp) and choice is value:
             branches = (_assignment(name, each) for each in (value.body, value.orelse))
@@ -86,16 +86,15 @@ class Narrowing:
                 value = summed
             case _:
                 pass
-        yield f"{name} = {expression_text(self.text, value, self.names)}"
+        yield f"{name} = {self.expressions.text(value)}"
 
-    def choice(self, value: ast.expr) -> ast.IfExp | None:
+    def choice(self, node: ast.expr) -> ast.IfExp | None:
         """Return a conditional expression of which one branch reads what may not be there."""
-        for part in parts_of(value):
-            if isinstance(part, ast.IfExp):
-                read = {n.id for n in parts_of(part) if isinstance(n, ast.Name)}
-                if read & set(self.tests) - self.known:
-                    return part
-        return None
+        node = self.expressions.chosen.get(node, node)
+        if isinstance(node, ast.IfExp) and {*names_in([node])} & set(self.tests) - self.known:
+            return node
+        children = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+        return next((found for child in children if (found := self.choice(child))), None)
 
     def branches(self, statement: ast.If) -> Iterator[str]:
         """Yield an `if` with all that follows it."""
@@ -104,7 +103,7 @@ class Narrowing:
         word = "if"
         branch: ast.If | None = statement
         while branch is not None:
-            yield f"{word} {expression_text(self.text, branch.test, self.names)}:"
+            yield f"{word} {self.expressions.text(branch.test)}:"
             yield from (f"    {line}" for line in self.statements(branch.body))
             after.append(self.known)
             self.known = set(before)
@@ -121,16 +120,16 @@ class Narrowing:
 
     def split(self, name: str, value: ast.expr, choice: ast.IfExp) -> Iterator[str]:
         """Yield an `if` that assigns one of two values, for a conditional expression inside of one."""
+        before = set(self.known)
         after: list[set[str]] = []
-        heads = f"if {expression_text(self.text, choice.test, self.names)}:", "else:"
+        heads = f"if {self.expressions.text(choice.test)}:", "else:"
         for head, branch in zip(heads, (choice.body, choice.orelse), strict=True):
-            text = ast.unparse(copy.deepcopy(value, {id(choice): branch}))
-            inner = Narrowing(text, self.names, self.tests)
-            inner.known = set(self.known)
+            self.expressions.chosen[choice] = branch
+            self.known = set(before)
             yield head
-            chosen = ast.parse(text, mode="eval").body
-            yield from (f"    {line}" for line in inner.assignment(name, chosen))
-            after.append(inner.known)
+            yield from (f"    {line}" for line in self.assignment(name, value))
+            after.append(self.known)
+        del self.expressions.chosen[choice]
         self.known = set.intersection(*after)
 
     def assertion(self, read: Collection[str]) -> Iterator[str]:
@@ -139,31 +138,30 @@ class Narrowing:
                 yield f"assert {test}"
                 self.known.add(name)
 
+    def always_read(self, node: ast.expr) -> set[str]:
+        """Return the names that an expression reads whatever the options are."""
+        node = self.expressions.chosen.get(node, node)
+        if isinstance(node, ast.IfExp):
+            return self.always_read(node.test)
+        if isinstance(node, ast.Name):
+            return {node.id}
+        children = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
+        if isinstance(node, ast.ListComp):
+            children += [node.generators[0].iter]
+        return {name for child in children for name in self.always_read(child)}
 
-def _always_read(node: ast.expr) -> set[str]:
-    """Return the names that an expression reads whatever the options are."""
-    if isinstance(node, ast.IfExp):
-        return _always_read(node.test)
-    if isinstance(node, ast.Name):
-        return {node.id}
-    children = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
-    if isinstance(node, ast.ListComp):
-        children += [node.generators[0].iter]
-    return {name for child in children for name in _always_read(child)}
-
-
-def _read_first(body: Sequence[ast.stmt]) -> set[str]:
-    """Return the names that the assignments of a block read before they assign them."""
-    read: set[str] = set()
-    assigned: set[str] = set()
-    for statement in body:
-        match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                read |= _always_read(value) - assigned
-                assigned.add(name)
-            case _:
-                assigned |= set(assigned_in([statement]))
-    return read
+    def read_first(self, body: Sequence[ast.stmt]) -> set[str]:
+        """Return the names that the assignments of a block read before they assign them."""
+        read: set[str] = set()
+        assigned: set[str] = set()
+        for statement in body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    read |= self.always_read(value) - assigned
+                    assigned.add(name)
+                case _:
+                    assigned |= set(assigned_in([statement]))
+        return read
 
 
 def _assignment(name: str, value: ast.expr) -> list[ast.stmt]:

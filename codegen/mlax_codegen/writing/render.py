@@ -11,7 +11,7 @@ from mlax_codegen.language import FUNCTIONS
 from mlax_codegen.reading.spec import Spec, class_from
 from mlax_codegen.resources import resources
 from mlax_codegen.writing.context import Module, sorted_names
-from mlax_codegen.writing.statements import fit, fit_item
+from mlax_codegen.writing.layout import laid_out
 
 __all__ = ["HEADER", "render_module", "render_new", "render_package"]
 
@@ -61,40 +61,3 @@ def render_new(name: str) -> str:
         cls=class_from(name),
         functions=textwrap.wrap(", ".join(sorted(FUNCTIONS)) + ".", 110),
     )
-
-
-def laid_out(text: str) -> str:
-    """Put each statement on as many lines as it needs; docstrings come broken already.
-
-    A statement that the template has on several lines is joined first, unless a comma ends its last item, or it is a
-    string in parts.
-    """
-    lines: list[str] = []
-    statement: list[str] = []
-    in_docstring = False
-    for line in text.split("\n"):
-        if not (in_docstring or statement) and line.lstrip().startswith("#"):
-            lines.append(line)  # a comment of the spec may say anything
-            continue
-        quotes = line.count('"""')
-        item = line.lstrip().startswith(('"', "'"))  # of a dict, a string that is not broken
-        if in_docstring or quotes or line.startswith("#") or (item and not statement):
-            lines.append(line)
-        elif statement or line.endswith("("):
-            statement.append(line)
-            if line.startswith(f"{statement[0][: -len(statement[0].lstrip())]})"):
-                lines.extend(_joined(statement))
-                statement = []
-        else:
-            lines.extend(fit(line))
-        if quotes % 2:
-            in_docstring = not in_docstring
-    return "\n".join(lines)
-
-
-def _joined(statement: list[str]) -> list[str]:
-    first, *inside, last = statement
-    strings = len(inside) > 1 and all(line.lstrip().startswith(('"', "'")) for line in inside)
-    if inside[-1].endswith(",") or strings:
-        return [first, *(each for line in inside for each in fit_item(line)), last]
-    return fit(first + " ".join(line.strip() for line in inside) + last.strip())

@@ -54,7 +54,7 @@ class ShapeFunctions:
                     f"def _{name}_of{arguments} -> {self._type_of(name)}:",
                     f'    """Return `{name}` for a leaf of a shape."""',
                     *(f"    {line}" for line in self.values(read, SHAPE, f"len({SHAPE})")),
-                    f"    return {expression_text(code.text, code.expression, self._named)}",
+                    f"    return {expression_text(code, self._named)}",
                 ]
         for group in self.groups:
             slot = group[0]
@@ -82,7 +82,7 @@ class ShapeFunctions:
             if name in self.shared:
                 yield f"{name} = _{name}_of({self.analysis.held_as}, {shape})"
             else:
-                yield f"{name} = {expression_text(code.text, code.expression, names)}"
+                yield f"{name} = {expression_text(code, names)}"
 
     def needed(self, read: Iterable[str], stop: Iterable[str] = ()) -> set[str]:
         """Return some names, and those that they are computed from; not beyond some."""
@@ -113,13 +113,11 @@ class ShapeFunctions:
     def _result(self, slot: Slot) -> str:
         shape = SHAPE
         if slot.shape is not None:
-            shape = expression_text(slot.shape.text, slot.shape.expression, self._named)
+            shape = expression_text(slot.shape, self._named)
         if slot.name in self.analysis.per_leaf and slot.when:
             chosen = slot.shape is not None and isinstance(slot.shape.expression, ast.IfExp)
             shape = f"({shape})" if chosen else shape
-            shape += (
-                f" if {expression_text(slot.when.text, slot.when.expression, self._named)} else []"
-            )
+            shape += f" if {expression_text(slot.when, self._named)} else []"
         return shape
 
     def _type(self, slot: Slot) -> str:

@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mlax_codegen.writing.expressions import expression_text
-from mlax_codegen.writing.statements import fit
+from mlax_codegen.reading.document import read_document
+from mlax_codegen.resources import built_in_specs
+from mlax_codegen.writing.expressions import expression_text, parsed
+from mlax_codegen.writing.layout import laid_out
+
+DOCUMENT = read_document(built_in_specs()[0])
 
 NAMES = [
     "g",
@@ -56,7 +60,7 @@ class Expressions:
         if kind < 0.83:
             return f"[{self.expression(depth - 1)} for i in range({self.expression(0)})]"
         if kind < 0.84:
-            return f"every(2, step, lambda: {self.expression(depth - 1)}, {self.expression(0)})"
+            return f"lazily(2, step, lambda: {self.expression(depth - 1)}, {self.expression(0)})"
         if kind < 0.855:
             return f"{self.random.choice(['g.shape', 'mu', 'axes'])}[{self.random.choice(['i', '-1', '0'])}]"
         if kind < 0.87:
@@ -118,7 +122,7 @@ def test_breaks_lines_where_ruff_does(tmp_path: Path) -> None:
         too_long = any(len(line) > 100 for line in expected.split("\n"))
         if before == expected or too_long or (rest and not first.endswith(":")):
             continue
-        assert "\n".join([*fit(first), *rest]) == expected
+        assert "\n".join([laid_out(first), *rest]) == expected
         compared += 1
     assert compared > 80
 
@@ -126,30 +130,31 @@ def test_breaks_lines_where_ruff_does(tmp_path: Path) -> None:
 def test_prints_flat_expressions_as_ruff_does(tmp_path: Path) -> None:
     make = Expressions(seed=1)
     codes = [make.expression(3) for _ in range(300)]
-    printed: list[str] = []
-    for code in codes:
-        node = ast.parse(code, mode="eval").body
-        printed.append(f"    x = {expression_text(code, node, {})}")
+    printed = [f"    x = {expression_text(parsed(code, DOCUMENT), {})}" for code in codes]
     assert printed == formatted(tmp_path, printed, width=320)
 
 
 def test_replaces_names() -> None:
     code = "-b1 * sqrt((m + 1) / c)"
-    node = ast.parse(code, mode="eval").body
     names = {"b1": "h.b1", "sqrt": "jnp.sqrt"}
-    assert expression_text(code, node, names) == "-h.b1 * jnp.sqrt((m + 1) / c)"
+    assert expression_text(parsed(code, DOCUMENT), names) == "-h.b1 * jnp.sqrt((m + 1) / c)"
 
 
 def test_what_is_printed_means_the_same() -> None:
     make = Expressions(seed=2)
     for _ in range(300):
         code = make.expression(4)
-        node = ast.parse(code, mode="eval").body
-        printed = expression_text(code, node, {})
-        assert ast.dump(ast.parse(printed, mode="eval").body) == ast.dump(node)
+        printed = expression_text(parsed(code, DOCUMENT), {})
+        assert ast.dump(ast.parse(printed)) == ast.dump(ast.parse(code))
+
+
+def test_a_range_beside_a_list_is_enumerated() -> None:
+    code = parsed("[f(x, i) for i, x in zip(range(n), q)] + [x for x, y in zip(p, q)]", DOCUMENT)
+    enumerated, zipped = expression_text(code, {}).split(" + ")
+    assert enumerated == "[f(x, i) for i, x in enumerate(q)]"
+    assert zipped == "[x for x, y in zip(p, q, strict=True)]"
 
 
 def test_code_over_several_lines_becomes_one() -> None:
     code = "(\n    m / c\n    + (\n        v * g\n    )\n)"
-    node = ast.parse(code, mode="eval").body
-    assert expression_text(code, node, {}) == "m / c + (v * g)"
+    assert expression_text(parsed(code, DOCUMENT), {}) == "m / c + (v * g)"
