@@ -521,9 +521,7 @@ _MODULE = """
     skipped slot_dtype slots smallest state step stochastic_rounding summed sums totals trainable trees unless
     updates warn_if_narrow warn_if_wide weights with_arrays zeros
 """
-_BUILTINS = (
-    "bool float int list object property range str super tuple type vars zip TypeError ValueError"
-)
+_BUILTINS = "bool enumerate float int list object property range str super tuple type vars zip TypeError ValueError"
 _TUPLES = "count index"  # methods of tuples, and State is a tuple
 _WORDS = [GRADIENT, WEIGHT, STEP_NUMBER, UPDATE, RESULT, SHAPE, NDIM, COUNT, TOTAL_COUNT, "leaf"]
 
