@@ -10,7 +10,7 @@ from mlax_codegen.checking.decisive import decisive
 from mlax_codegen.checking.defaults import check_defaults
 from mlax_codegen.checking.eight_bits import nonnegative, not_int8
 from mlax_codegen.checking.flow import Flow
-from mlax_codegen.checking.inlining import calls_of, inlined
+from mlax_codegen.checking.inlining import inlined
 from mlax_codegen.checking.liveness import check_use
 from mlax_codegen.checking.options import Configuration, condition_of
 from mlax_codegen.checking.plans import LeafPlan, plans_of_functions, plans_of_phases
@@ -122,7 +122,9 @@ def _check_names(spec: Spec, flow: Flow) -> None:
             hint = suggestion(name, known) or "; assign it, or remove it from [symbols]"
             message = f"no equation assigns {name!r}{hint}"
             document.at_key(("symbols", name), message)
-    called = {*calls_of(spec)}
+    codes = [*spec.blocks, *(each.leaf for each in spec.functions)]
+    codes += [each.code for each in spec.definitions]
+    called = {*names_in([statement for code in codes for statement in code.body])}
     for each in spec.definitions:
         if each.name not in called:
             message = f"no equation calls {each.name!r}; use it or remove it"

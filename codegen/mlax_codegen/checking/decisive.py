@@ -7,7 +7,7 @@ from mlax_codegen.checking.following import computed_from
 from mlax_codegen.checking.options import tests_in
 from mlax_codegen.language import FUNCTIONS, is_of_numbers
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import assignments_in, names_in, parts_of
+from mlax_codegen.reading.trees import assignments_in, parts_of, values_in
 
 __all__ = ["decisive"]
 
@@ -30,25 +30,12 @@ def decisive(spec: Spec) -> frozenset[str]:
         *shapes,
         *_static_arguments(statements),
     ]:
-        found |= _read(node)
+        found |= {*values_in(node)}
     reads: dict[str, set[str]] = {}
     for name, value in assignments_in(statements):
-        reads.setdefault(name, set()).update(_read(value))
+        reads.setdefault(name, set()).update(values_in(value))
     found |= computed_from(found, reads)
     return frozenset(h.name for h in spec.hyperparameters if h.kind == "float" and h.name in found)
-
-
-def _read(node: ast.expr) -> set[str]:
-    """Return the names whose values an expression reads."""
-    about_none = {
-        name
-        for part in parts_of(node)
-        if isinstance(part, ast.Compare) and isinstance(part.ops[0], ast.Is | ast.IsNot)
-        for name in parts_of(part)
-    }
-    return {
-        part.id for part in parts_of(node) if isinstance(part, ast.Name) and part not in about_none
-    } & {*names_in([node])}
 
 
 def _static_arguments(nodes: list[ast.stmt]) -> Iterator[ast.expr]:

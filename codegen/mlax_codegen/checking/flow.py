@@ -8,7 +8,7 @@ from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
 from mlax_codegen.checking.types import TypeChecker, cure_of
 from mlax_codegen.language import FUNCTIONS, GRADIENT, RESULT, SKIP, TOTALS, UPDATE, Type
 from mlax_codegen.reading.declarations import NamedFunction
-from mlax_codegen.reading.equations import BlockCode, Code, ExpressionCode, ValueCode
+from mlax_codegen.reading.equations import BlockCode, Code, ValueCode
 from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in, loops_of, names_in, parts_of
@@ -46,10 +46,10 @@ class Flow:
         self.slots()
         self.begins()
         for requirement in self.spec.requirements:  # what only these read has no effect on a step
-            self.static(requirement.test, set())
+            self.checker(requirement.test, Block.STATIC, set()).test(requirement.test.expression)
         for argument in self.spec.arguments:
             if argument.when is not None:
-                self.static(argument.when, self.read)
+                self.checker(argument.when, Block.STATIC).test(argument.when.expression)
         for group in self.spec.groups:
             for number, phase in enumerate(group):
                 self.phase(phase, group[:number], group[number + 1 :])
@@ -69,15 +69,14 @@ class Flow:
                     cure = "let this depend on the gradients, or leave out a phase with `unless`"
                     code.note(value, f"{message}; {cure}")
 
-    def static(self, code: ExpressionCode, read: set[str]) -> None:
-        """Check a condition that may read hyperparameters only."""
-        checker = TypeChecker(self.names, code, Block.STATIC, read)
-        checker.test(code.expression)
+    def checker(self, code: Code, block: Block, read: set[str] | None = None) -> TypeChecker:
+        """Return what checks one expression; what it reads counts as read, unless `read` gathers that."""
+        return TypeChecker(self.names, code, block, self.read if read is None else read)
 
     def shapes(self) -> None:
         """Check what is computed from the shape of a leaf."""
         for name, code in self.spec.shapes.items():
-            kind = self.shape(code)
+            kind = self.checker(code, Block.SHAPES).type_of(code.expression)
             if kind.type in {Type.ARRAYS, Type.SHAPES, Type.CHOICE}:
                 code.note(
                     code.expression,
@@ -89,9 +88,10 @@ class Flow:
         """Check what slots declare, and count what they begin with as read."""
         for slot in self.spec.slots:
             if slot.when is not None:
-                self.checker(slot.when).test(slot.when.expression)
+                self.checker(slot.when, Block.SHAPES).test(slot.when.expression)
             if slot.shape is not None:
-                kind = self.shape(slot.shape)
+                checker = self.checker(slot.shape, Block.SHAPES)
+                kind = checker.type_of(slot.shape.expression)
                 if kind.type not in _SHAPES:
                     message = "a shape must be a tuple of integers or a list of shapes"
                     slot.shape.note(slot.shape.expression, f"{message}, not {kind.words}")
@@ -100,29 +100,21 @@ class Flow:
                     self.names.slot_types[slot.name] = Type.ARRAYS
             if slot.keeps is not None:
                 # Not a read: what only this expression reads has no effect on a step.
-                checker = TypeChecker(self.names, slot.keeps, Block.STATIC, set())
-                checker.number(slot.keeps.expression)
+                self.checker(slot.keeps, Block.STATIC, set()).number(slot.keeps.expression)
 
     def begins(self) -> None:
         """Check what the state begins with, and count it as read."""
         for each in self.spec.state:
             self.read.add(each.init.source)
             if (code := each.init.code) is not None:
-                checker = TypeChecker(self.names, code, Block.STATIC, self.read)
+                checker = self.checker(code, Block.STATIC)
                 checker.static_number(code.expression, "what the state begins with")
-
-    def checker(self, code: Code) -> TypeChecker:
-        return TypeChecker(self.names, code, Block.SHAPES, self.read)
-
-    def shape(self, code: ExpressionCode) -> StagedType:
-        return self.checker(code).type_of(code.expression)
 
     def phase(self, phase: Phase, before: Sequence[Phase], after: Sequence[Phase]) -> None:
         """Check the equations of one phase, which stands between others of its group."""
         for code in filter(None, (phase.every, phase.first)):
-            TypeChecker(self.names, code, Block.STATIC, self.read).static_number(
-                code.expression, "a number of steps"
-            )
+            checker = self.checker(code, Block.STATIC)
+            checker.static_number(code.expression, "a number of steps")
         if phase.scalars is not None:
             self.before_scalars(phase.scalars, before)
             self.scalars(phase.scalars)
@@ -130,9 +122,12 @@ class Flow:
         for test, block in ((phase.skip, Block.SCALARS), (phase.unless, Block.LEAF)):
             if test is not None:
                 self.condition(test, block)
-        walk = _Walk(self, phase.leaf, Block.LEAF, last=last, partly=_key_of(phase))
+        partly = "every" if phase.every else "unless" if phase.unless else ""
+        walk = _Walk(self, phase.leaf, Block.LEAF, last=last, partly=partly)
         walk.statements(phase.leaf.body)
-        self.end(walk, UPDATE if last or self.names.moved else "", needed=last)
+        self.locals |= set(walk.first) - set(self.names.slots)
+        if last:
+            self.returned(walk, UPDATE)
         self.names.moved |= last
         totals = [name for name in walk.totals if name in walk.assigned]
         for name, statement in walk.totals.items():
@@ -197,7 +192,7 @@ class Flow:
 
     def condition(self, code: ValueCode, block: Block) -> None:
         """Check a condition under which a leaf, or all, stays as it was."""
-        kind = TypeChecker(self.names, code, block, self.read).type_of(code.expression)
+        kind = self.checker(code, block).type_of(code.expression)
         if kind.type is Type.FLAG:
             code.note(code.expression, "options alone decide this; test them with `if`")
         elif kind.type not in {Type.CONDITION, Type.UNKNOWN}:
@@ -224,7 +219,9 @@ class Flow:
         self.names.function = function
         walk = _Walk(self, code, Block.FUNCTION)
         walk.statements(code.body)
-        self.end(walk, "" if function.changes else RESULT)
+        self.locals |= set(walk.first) - set(self.names.slots)
+        if not function.changes:
+            self.returned(walk, RESULT)
         for index, name in enumerate(function.changes):
             if name not in walk.first:
                 path = ("functions", function.name, "changes", index)
@@ -233,18 +230,11 @@ class Flow:
             message = "a number is a total over all leaves; write `result = total(...)` or similar"
             code.note(walk.first[RESULT], message)
 
-    def end(self, walk: "_Walk", result: str, *, needed: bool = True) -> None:
-        """Check what leaf equations have assigned: the result must be there, and nothing unused."""
-        code = walk.code
-        if result and needed and result not in walk.assigned:
+    def returned(self, walk: "_Walk", result: str) -> None:
+        """Check that leaf equations assign what they must."""
+        if result not in walk.assigned:
             partly = " in every branch" if result in walk.first else ""
-            code.document.at_key(code.path, f"`{result}` is not assigned{partly}")
-        self.locals |= set(walk.first) - set(self.names.slots)
-
-
-def _key_of(phase: Phase) -> str:
-    """Return the key that says in which steps, or for which leaves, a phase is computed; "" for all."""
-    return "every" if phase.every else "unless" if phase.unless else ""
+            walk.code.document.at_key(walk.code.path, f"`{result}` is not assigned{partly}")
 
 
 class _Walk(TypeChecker):
@@ -258,12 +248,15 @@ class _Walk(TypeChecker):
         super().__init__(flow.names, code, block, flow.read)
         self.partly = partly  # the key of the phase that says when it is computed
         self.flow = flow
-        self.body: list[ast.stmt] = code.body
         self.last = last
         self.first: dict[str, ast.stmt] = {}
         self.types: dict[str, Type] = {}  # of each name, in the first branch that assigns it
         self.totals: dict[str, ast.stmt] = {}
         self.later: set[str] = {name for name, _ in assignments_in(code.body)}
+        parts = [part for statement in code.body for part in parts_of(statement)]
+        loops = [part for part in parts if isinstance(part, ast.comprehension)]
+        # The variables of comprehensions: readers would confuse other names with them.
+        self.of_loops: set[str] = {name for loop in loops for name, _ in loops_of(loop)}
 
     def name(self, node: ast.Name, name: str) -> StagedType:
         """Return the type of a name; a total has no value yet."""
@@ -283,12 +276,13 @@ class _Walk(TypeChecker):
     def statements(self, body: list[ast.stmt]) -> None:
         """Check assignments and branches."""
         for statement in body:
-            if isinstance(statement, ast.If):
-                self.branch(statement)
-            elif isinstance(statement, ast.Assign):
-                target = statement.targets[0]
-                if isinstance(target, ast.Name):
+            match statement:
+                case ast.If():
+                    self.branch(statement)
+                case ast.Assign(targets=[ast.Name() as target]):
                     self.assignment(statement, target)
+                case _:
+                    pass
 
     def branch(self, statement: ast.If) -> None:
         """Check both branches; a name that both assign has a value afterwards."""
@@ -309,8 +303,8 @@ class _Walk(TypeChecker):
         mistakes = len(self.code.document.mistakes)
         match statement.value:
             case ast.Call(func=ast.Name(id=function), args=[part]) if function in TOTALS:
-                wanted = FUNCTIONS[function].parameters[0].type
-                self.expect(part, wanted, f"this must be {wanted}")
+                [parameter] = FUNCTIONS[function].parameters
+                self.argument(FUNCTIONS[function], parameter, part, static=False)
                 wrong = self.cannot_sum(name)
                 kind = StagedType(Stage.LEAF, Type.NUMBER)
                 if wrong is None:
@@ -322,7 +316,7 @@ class _Walk(TypeChecker):
                 if self.partly == "every" and name == GRADIENT:
                     wrong = "g cannot be changed at some steps only; give this another name"
                 wrong = wrong or self.misfit(name, kind, value)
-        if wrong is None and name in self.variables_of_code - {*self.visible}:
+        if wrong is None and name in self.of_loops - {*self.visible}:
             wrong = f"{name!r} is also the variable of a comprehension; choose another name"
         if name in self.names.slots or name in self.names.scalars:
             self.flow.written.add(name)
@@ -338,17 +332,6 @@ class _Walk(TypeChecker):
             self.names.broken.add(name)
         self.assigned[name] = kind
         self.first.setdefault(name, statement)
-
-    @property
-    def variables_of_code(self) -> set[str]:
-        """The variables of comprehensions; readers would confuse other names with them."""
-        return {
-            name
-            for statement in self.body
-            for part in parts_of(statement)
-            if isinstance(part, ast.comprehension)
-            for name, _ in loops_of(part)
-        }
 
     def cannot_sum(self, name: str) -> str | None:
         """Return why a name cannot be a total, or None."""
@@ -375,11 +358,8 @@ class _Walk(TypeChecker):
         if kind.type is Type.UNKNOWN:
             return None
         if kind.type not in {Type.NUMBER, Type.ARRAYS, Type.CONDITION}:
-            what = (
-                "list"
-                if kind.type in {Type.SIZES, Type.SHAPES, Type.NUMBERS}
-                else "boolean or choice"
-            )
+            is_list = kind.type in {Type.SIZES, Type.SHAPES, Type.NUMBERS}
+            what = "list" if is_list else "boolean or choice"
             return f"equations compute numbers; use the {what} itself where it is needed"
         wanted = self.names.slot_types.get(name) or self.types.setdefault(name, kind.type)
         if name in {UPDATE, RESULT, GRADIENT, *self.names.scalars}:

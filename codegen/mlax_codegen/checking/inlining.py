@@ -6,16 +6,16 @@ from the equations as they are.
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 from mlax_codegen.reading.declarations import Definition
 from mlax_codegen.reading.equations import BlockCode, Code, Origin, ValueCode
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import in_short, names_in
+from mlax_codegen.reading.trees import in_short
 
-__all__ = ["calls_of", "inlined"]
+__all__ = ["inlined"]
 
 _Block = TypeVar("_Block", bound=BlockCode)
 
@@ -49,13 +49,6 @@ def inlined(spec: Spec) -> Spec:
     ]
     functions = [replace(function, leaf=block(function.leaf)) for function in spec.functions]
     return replace(spec, phases=tuple(phases), functions=tuple(functions))
-
-
-def calls_of(spec: Spec) -> Iterator[str]:
-    """Yield what equations call, and the definitions."""
-    codes = [*spec.blocks, *(each.leaf for each in spec.functions)]
-    codes += [each.code for each in spec.definitions]
-    return names_in([statement for code in codes for statement in code.body])
 
 
 class _Inliner:

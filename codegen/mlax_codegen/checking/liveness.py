@@ -49,43 +49,28 @@ class _Liveness:
         while (used := after | self.step(after)) != after:
             after = used
         codes = [*self.spec.blocks, *self.functions]
-        assigned = [name for code in codes for name, _ in assignments_in(code.body)]
+        pairs = [pair for code in codes for pair in assignments_in(code.body)]
+        assigned = [name for name, _ in pairs]
         unused = [target_of(statement) for statement in self.unused]
         lost = {name for name in unused if unused.count(name) == assigned.count(name)} - after
-        said: set[str] = set()
-        for statement, code in sorted(self.unused.items(), key=lambda item: item[0].lineno):
-            name = target_of(statement)
-            if name in said or self.is_for_others(name, lost):
-                continue
-            if name in lost:
-                said.add(name)
-                self.never_used(code, statement, name)
-            else:
-                message = (
-                    f"this value of {name!r} is never read: it is overwritten, or its block ends"
-                )
-                code.note(statement, f"{message}; use it or remove it", consequence=True)
-
-    def never_used(self, code: BlockCode, statement: ast.stmt, name: str) -> None:
-        """Record a name that nothing uses: a local one where it is assigned, the state's where it is declared."""
-        if name not in self.state:
-            message = f"{name!r} is assigned but never read; use it in an equation or remove it"
-            code.note(statement, message, consequence=True)
-        elif self.readers(name):
+        # What is read only for others that nothing uses is not recorded beside those.
+        reads = [(name, {*names_in([value])}) for name, value in pairs]
+        read = {one for name, names in reads for one in names if one != name or one in self.state}
+        for name in lost & read & self.state:
             table = "slots" if any(slot.name == name for slot in self.spec.slots) else "scalars"
             message = f"{name!r} is read, but no update or result is computed from it"
             place = self.spec.document
             place.at_key((table, name), f"{message}; use it or remove it", consequence=True)
-
-    def is_for_others(self, name: str, lost: set[str]) -> bool:
-        """Whether a name is read only for others that nothing uses, which are recorded instead."""
-        return name not in self.state and bool(self.readers(name) - {name}) and name in lost
-
-    def readers(self, name: str) -> set[str]:
-        """Return the names that are computed from a name."""
-        codes = [*self.spec.blocks, *self.functions]
-        pairs = [pair for code in codes for pair in assignments_in(code.body)]
-        return {target for target, value in pairs if name in names_in([value])}
+        lost_here = lost - read - self.state
+        for statement, code in sorted(self.unused.items(), key=lambda item: item[0].lineno):
+            name = target_of(statement)
+            message = f"this value of {name!r} is never read: it is overwritten, or its block ends"
+            if name in lost_here:
+                lost_here.remove(name)
+                message = f"{name!r} is assigned but never read; use it in an equation or remove it"
+                code.note(statement, message, consequence=True)
+            elif name not in lost:
+                code.note(statement, f"{message}; use it or remove it", consequence=True)
 
     def step(self, after: set[str]) -> set[str]:
         """Return what of the state is used by a step or function after which `after` is used."""

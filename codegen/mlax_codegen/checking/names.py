@@ -1,6 +1,6 @@
 """Which names each block of equations can read, and which it may assign."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
@@ -110,78 +110,56 @@ class Names:
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in spec.slots}
         self.scalars: Mapping[str, Scalar] = {scalar.name: scalar for scalar in spec.scalars}
         self.arguments: Mapping[str, Argument] = {a.name: a for a in spec.arguments}
-        self.trees: frozenset[str] = frozenset(a.name for a in spec.arguments if a.is_tree)
+        self.keys: frozenset[str] = frozenset(s.name for s in spec.scalars if s.is_key)
         self.slot_types |= dict.fromkeys(self.slots, Type.NUMBER)
+
+    def readable(self) -> Iterator[tuple[Collection[Block], Mapping[str, StagedType]]]:
+        """Yield what equations can read, apart from what their block assigns: blocks, and the names for these."""
+        options = {
+            h.name: StagedType(Stage.SCALAR if h.schedulable else Stage.STATIC, _TYPES[h.kind])
+            for h in self.spec.hyperparameters
+        }
+        labels = {h.name: options.pop(h.name) for h in self.spec.hyperparameters if h.is_label}
+        ndim = {NDIM: StagedType(Stage.STATIC, Type.NUMBER)}
+        shape = {SHAPE: StagedType(Stage.STATIC, Type.SIZES)}
+        count = {COUNT: StagedType(Stage.STATIC, Type.NUMBER)}
+        numbers = [x.name for x in self.spec.scalars if not x.is_key]
+        numbers += [x.name for x in self.spec.arguments if not x.is_tree]
+        slots = {name: StagedType(Stage.LEAF, kind) for name, kind in self.slot_types.items()}
+        arrays = [WEIGHT, *(x.name for x in self.spec.arguments if x.is_tree)]
+        keys = {name: StagedType(Stage.LEAF, Type.KEY) for name in self.keys}
+        moved = [UPDATE] if self.moved else []
+        yield Block, options
+        # Labels may differ from leaf to leaf.
+        yield (Block.SHAPES, Block.LEAF, Block.FUNCTION), labels | shape | ndim | self.shapes
+        yield (
+            (Block.SCALARS, Block.LEAF, Block.FUNCTION),
+            dict.fromkeys([STEP_NUMBER, *numbers], _NUMBER),
+        )
+        yield (Block.LEAF, Block.FUNCTION), slots | count | dict.fromkeys(arrays, _ARRAY)
+        yield (Block.SCALARS, Block.LEAF), {TOTAL_COUNT: _NUMBER} | self.computed
+        yield (Block.LEAF,), dict.fromkeys([GRADIENT, *moved], _ARRAY) | self.handed | keys
 
     def visible(self, block: Block) -> dict[str, StagedType]:
         """Return the names that a block can read, without those that it assigns itself."""
         found: dict[str, StagedType] = {}
-        for h in self.spec.hyperparameters:
-            if h.is_label and block in {Block.STATIC, Block.SCALARS}:
-                continue  # which are the same for all leaves
-            stage = Stage.SCALAR if h.schedulable else Stage.STATIC
-            found[h.name] = StagedType(stage, _TYPES[h.kind])
-        if block is Block.STATIC:
-            return found
-        if block is not Block.SCALARS:
-            found |= {
-                SHAPE: StagedType(Stage.STATIC, Type.SIZES),
-                NDIM: StagedType(Stage.STATIC, Type.NUMBER),
-            }
-            found |= self.shapes
-        if block is Block.SHAPES:
-            return found
-        found |= {s.name: _NUMBER for s in self.spec.scalars if not s.is_key}
-        if block is not Block.SCALARS:
-            found |= {name: StagedType(Stage.LEAF, t) for name, t in self.slot_types.items()}
-            found |= {WEIGHT: _ARRAY, COUNT: StagedType(Stage.STATIC, Type.NUMBER)}
-        if block is Block.FUNCTION:
-            found |= {STEP_NUMBER: _NUMBER} | dict.fromkeys({*self.arguments} - self.trees, _NUMBER)
-            return found | dict.fromkeys(self.trees, _ARRAY)
-        numbers = {STEP_NUMBER, TOTAL_COUNT, *self.arguments} - self.trees
-        found |= dict.fromkeys(numbers, _NUMBER) | self.computed
-        if block is Block.LEAF:
-            found |= dict.fromkeys(
-                {GRADIENT, *self.trees, *([UPDATE] if self.moved else [])}, _ARRAY
-            )
-            found |= self.handed
-            found |= {
-                s.name: StagedType(Stage.LEAF, Type.KEY) for s in self.spec.scalars if s.is_key
-            }
+        for blocks, names in self.readable():
+            found |= names if block in blocks else {}
         return found
 
     def invisible(self, name: str, block: Block) -> str | None:
         """Return why a block cannot read a name that exists elsewhere; None if no block can."""
+        of_leaf, of_step = self.visible(Block.LEAF), self.visible(Block.SCALARS)
         if name in self.hyperparameters:
             why = f"{name!r} is a label, and leaves may have different ones"
             return f"{why}; read it in `leaf`, or in `when` or `shape` of a slot"
-        of_leaf = {
-            GRADIENT,
-            WEIGHT,
-            SHAPE,
-            NDIM,
-            COUNT,
-            *self.trees,
-            *self.slots,
-            *self.spec.shapes,
-        }
-        if block is Block.SCALARS:
-            if name in of_leaf:
-                why = "has a value for each leaf, but `scalars` are computed once per step"
-                return f"{name!r} {why}; move this equation to `leaf`"
-            if name in self.scalars:
-                return f"{name!r} is a random key; read it in `leaf`"
-        elif block is not Block.LEAF:
-            others = {
-                STEP_NUMBER,
-                TOTAL_COUNT,
-                *self.scalars,
-                *self.arguments,
-                *self.computed,
-                *self.locals,
-            }
-            if name in of_leaf | others:
-                return f"{name!r} cannot be used here; {_ONLY[block]}"
+        if block is Block.SCALARS and name in self.keys:
+            return f"{name!r} is a random key; read it in `leaf`"
+        if block is Block.SCALARS and name in of_leaf:
+            why = "has a value for each leaf, but `scalars` are computed once per step"
+            return f"{name!r} {why}; move this equation to `leaf`"
+        if block in _ONLY and name in {*of_leaf, *of_step, *self.spec.shapes, *self.locals}:
+            return f"{name!r} cannot be used here; {_ONLY[block]}"
         if name in self.locals:
             cure = f'add hands_on = ["{name}"] there, or make it a slot or a total'
             return f"{name!r} exists only in the phase that assigns it; {cure}"
@@ -193,40 +171,41 @@ class Names:
 
     def cannot_assign(self, name: str, block: Block, *, last: bool) -> str | None:
         """Return why a block cannot assign a name, or None; `last` is for the last phase."""
-        if name in self.hyperparameters:
-            return f"{name!r} is a hyperparameter; equations cannot change it"
-        if name in self.arguments:
-            return f"{name!r} is an argument; equations cannot change it"
-        if name in self.spec.shapes:
-            return f"{name!r} is defined in [shapes]; equations cannot change it"
-        if name in self.scalars and self.scalars[name].is_key:
+        constant = {
+            **dict.fromkeys(self.hyperparameters, "a hyperparameter"),
+            **dict.fromkeys(self.arguments, "an argument"),
+            **dict.fromkeys(self.spec.shapes, "defined in [shapes]"),
+        }
+        if name in constant:
+            return f"{name!r} is {constant[name]}; equations cannot change it"
+        if name in self.keys:
             return f"{name!r} is a random key; each step gets a new one without an assignment"
-        if block is Block.SCALARS:
-            if name in self.slots:
-                return f"{name!r} is a slot; assign it in `leaf`"
-            if name in {UPDATE, GRADIENT}:
-                return f"assign `{name}` in `leaf`"
-            if name in self.scalars:
-                return None
-        elif name in self.scalars:
+        if name in self.scalars and block is not Block.SCALARS:
             return f"{name!r} is a scalar of the state; assign it in `scalars`"
-        elif block is Block.FUNCTION:
-            changes = self.function.changes if self.function else ()
-            if name in self.slots:
+        changes = self.function.changes if self.function else ()
+        match block:
+            case Block.SCALARS if name in self.scalars:
+                return None
+            case Block.SCALARS if name in self.slots:
+                return f"{name!r} is a slot; assign it in `leaf`"
+            case Block.SCALARS if name in {UPDATE, GRADIENT}:
+                return f"assign `{name}` in `leaf`"
+            case Block.FUNCTION if name in self.slots:
                 cure = f'a function can change it with changes = ["{name}"]'
                 return None if name in changes else f"{name!r} is a slot; {cure}"
-            if name == RESULT:
+            case Block.FUNCTION if name == RESULT:
                 return "this function returns the state, not a result" if changes else None
-        elif name == UPDATE:
-            return None if last else "assign `update` in the last phase"
-        elif name == GRADIENT or name in self.slots:
-            return None
-        elif name in self.handed:
-            return f"{name!r} is handed on by a phase before; give this another name"
-        elif name in self.computed:
-            what = "a total" if name in self.totals else "computed in `scalars`"
-            return f"{name!r} is {what}; `leaf` cannot change it"
-        return self.wrong_local(name)
+            case Block.LEAF if name == UPDATE:
+                return None if last else "assign `update` in the last phase"
+            case Block.LEAF if name == GRADIENT or name in self.slots:
+                return None
+            case Block.LEAF if name in self.handed:
+                return f"{name!r} is handed on by a phase before; give this another name"
+            case Block.LEAF if name in self.computed:
+                what = "a total" if name in self.totals else "computed in `scalars`"
+                return f"{name!r} is {what}; `leaf` cannot change it"
+            case _:
+                return self.wrong_local(name)
 
     def wrong_local(self, name: str) -> str | None:
         """Return why a name cannot stand for a new value, or None."""

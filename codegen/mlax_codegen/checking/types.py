@@ -8,7 +8,7 @@ from mlax_codegen.language import FUNCTIONS, TOTALS, Function, Parameter, Type, 
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.mistakes import closest, either_of, suggestion
-from mlax_codegen.reading.trees import in_short, is_list, loops_of, names_in, parts_of
+from mlax_codegen.reading.trees import in_short, is_list, loops_of, names_in, parts_of, values_in
 
 __all__ = ["TypeChecker", "cure_of"]
 
@@ -21,6 +21,11 @@ _HINTS = {
     Type.NUMBERS: "; take one item, `x[i]`, or write a comprehension: `[f(x) for x in {}]`",
     Type.KEY: "; write `normal(key, g)`",
 }
+_NO_CONDITION = {
+    Type.NUMBER: "a number, not a condition; compare it, as in `x > 0`",
+    Type.NUMBERS: "a list, which is never empty; write `len({}) > 1` or similar",
+    Type.CHOICE: "a choice, not a condition; compare it with one of its values",
+}
 _STATIC = "can depend only on shapes and hyperparameters that are not schedulable"
 _DECLARE = {
     Block.STATIC: "declare it under [hyperparameters]",
@@ -29,6 +34,7 @@ _DECLARE = {
     Block.LEAF: "declare it under [hyperparameters], [slots] or [scalars], or assign it first",
     Block.FUNCTION: "declare it under [hyperparameters], [slots] or [scalars], or assign it first",
 }
+_NUMBERS = {Type.NUMBER, Type.COUNTED, Type.SUMMED}
 _ALLOWED: Mapping[Type, frozenset[Type]] = {
     Type.COUNTED: frozenset([Type.NUMBER, Type.CONDITION]),
     Type.SUMMED: frozenset([Type.NUMBER, Type.CONDITION, Type.ARRAYS]),
@@ -44,6 +50,11 @@ _LISTS = {
 def cure_of(kind: StagedType, node: ast.expr) -> str:
     """Return what to write for a value that is not a number."""
     return _HINTS.get(kind.type, "").replace("{}", in_short(node, "condition"))
+
+
+def _one_of(word: str, known: Sequence[str]) -> str:
+    """Return what to write for an unknown word."""
+    return suggestion(word, known) or f"; use {either_of(map(repr, known))}"
 
 
 class TypeChecker:
@@ -95,17 +106,9 @@ class TypeChecker:
             return self.wrong(
                 node, f"{self.late(node)}; {cure or f'use `where({condition}, a, b)`'}"
             )
-        if kind.type is Type.NUMBER:
-            return self.wrong(node, "this is a number, not a condition; compare it, as in `x > 0`")
-        if kind.type is Type.NUMBERS:
-            cure = f"`len({in_short(node, 'x')}) > 1`"
-            return self.wrong(
-                node, f"this is a list, which is never empty; write {cure} or similar"
-            )
-        if kind.type is Type.CHOICE:
-            return self.wrong(
-                node, "this is a choice, not a condition; compare it with one of its values"
-            )
+        if kind.type in _NO_CONDITION:
+            message = _NO_CONDITION[kind.type].replace("{}", in_short(node, "x"))
+            return self.wrong(node, f"this is {message}")
         return _FLAG
 
     def logic(self, node: ast.expr, parts: Sequence[ast.expr]) -> StagedType:
@@ -123,13 +126,7 @@ class TypeChecker:
 
     def late(self, node: ast.expr) -> str:
         """Say which part of an expression is not static."""
-        about_none = {
-            part.left
-            for part in parts_of(node)
-            if isinstance(part, ast.Compare) and isinstance(part.ops[0], ast.Is | ast.IsNot)
-        }
-        parts = [part for part in parts_of(node) if part not in about_none]
-        for name in (part.id for part in parts if isinstance(part, ast.Name)):
+        for name in values_in(node):
             hyperparameter = self.names.hyperparameters.get(name)
             if hyperparameter is not None and hyperparameter.schedulable:
                 return f"{name!r} is schedulable, so its value is only known when the step runs"
@@ -153,8 +150,9 @@ class TypeChecker:
         """Check the type of an expression; `what` begins the message if it is another."""
         kind = self.type_of(node)
         if kind.type not in {*_ALLOWED.get(wanted, {wanted}), Type.UNKNOWN}:
-            numbers = {Type.NUMBER, Type.COUNTED, Type.SUMMED}
-            hint = cure_of(kind, node) if wanted in numbers else ""
+            hint = cure_of(kind, node) if wanted in _NUMBERS else ""
+            if wanted is Type.CONDITION and kind.type is Type.FLAG:
+                hint = f"; write `a if {in_short(node, 'condition')} else b`"
             self.code.note(node, f"{what}, not {kind.words}{hint}")
         return kind.stage
 
@@ -208,18 +206,14 @@ class TypeChecker:
         """Return the type of a name, and remember that it is read."""
         self.read.add(name)
         found = self.variables.get(name) or self.assigned.get(name) or self.visible.get(name)
-        if name not in self.names.hyperparameters or name not in self.visible:
-            if found is None and name not in {*self.blamed, *self.names.broken}:
-                self.blamed.add(name)
-                why = self.unassigned(name) or self.names.invisible(name, self.block)
-                self.code.note(node, why or self.unknown(name))
-            return found or UNKNOWN
-        if self.block in {Block.STATIC, Block.SHAPES} and self.visible[name].stage is Stage.SCALAR:
-            message = (
-                f"{name!r} is schedulable: its value is not known here, only whether it is None"
-            )
-            return self.wrong(node, message)
-        return self.visible[name]
+        if found is None and name not in {*self.blamed, *self.names.broken}:
+            self.blamed.add(name)
+            why = self.unassigned(name) or self.names.invisible(name, self.block)
+            self.code.note(node, why or self.unknown(name))
+        elif found and found.stage is Stage.SCALAR and self.block in {Block.STATIC, Block.SHAPES}:
+            what = "its value is not known here, only whether it is None"
+            return self.wrong(node, f"{name!r} is schedulable: {what}")
+        return found or UNKNOWN
 
     def unknown(self, name: str) -> str:
         """Complain about an unknown name; the one that was probably meant counts as read."""
@@ -231,19 +225,14 @@ class TypeChecker:
         if value is None:
             return self.wrong(node, "None can only be used in `is None` or `is not None`")
         if isinstance(value, bool):
-            return self.wrong(
-                node, f"{value} cannot be used in equations; {self.instead_of_a_constant()}"
-            )
+            flags = [h.name for h in self.names.hyperparameters.values() if h.kind == "flag"]
+            cure = "declare a hyperparameter with default = false"
+            for flag in flags[:1]:
+                cure = f"use a boolean hyperparameter, `{flag}` or `not {flag}`"
+            return self.wrong(node, f"{value} cannot be used in equations; {cure}")
         if isinstance(value, str):
             return self.wrong(node, "a string can only be compared with a choice")
         return StagedType(Stage.STATIC, Type.NUMBER)
-
-    def instead_of_a_constant(self) -> str:
-        """Return what to write instead of True or False: a boolean that the spec has, if there is one."""
-        flags = [h.name for h in self.names.hyperparameters.values() if h.kind == "flag"]
-        if not flags:
-            return "declare a hyperparameter with default = false"
-        return f"use a boolean hyperparameter, `{flags[0]}` or `not {flags[0]}`"
 
     def comparison(
         self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr
@@ -277,9 +266,7 @@ class TypeChecker:
         elif not isinstance(value, str):
             self.code.note(right, f"compare {choice.name!r} with one of its choices, a string")
         elif value not in choice.choices:
-            hint = (
-                suggestion(value, choice.choices) or f"; use {either_of(map(repr, choice.choices))}"
-            )
+            hint = _one_of(value, choice.choices)
             self.code.note(right, f"{value!r} is not one of the choices of {choice.name!r}{hint}")
 
     def call(self, node: ast.Call, name: str) -> StagedType:
@@ -326,22 +313,14 @@ class TypeChecker:
         """Check one argument of a call."""
         if parameter.type is Type.CHOICE:
             return self.word(function, parameter, node)
+        what = f"{parameter.name} of {function.name} must be {parameter.type}"
         if parameter.type is Type.CONDITION:
-            kind = self.type_of(node)
-            if kind.type not in {Type.CONDITION, Type.UNKNOWN}:
-                flag = kind.type is Type.FLAG
-                hint = f"; write `a if {in_short(node, 'condition')} else b`" if flag else ""
-                message = f"where needs a condition on arrays, not {kind.words}{hint}"
-                self.code.note(node, message)
-            return kind.stage
+            what = f"{what} on arrays"
+        elif parameter.type in _NUMBERS:
+            what = f"this must be {parameter.type}"
+        stage = self.expect(node, parameter.type, what)
         if parameter.type is Type.LIST:
-            self.expect(node, Type.LIST, f"len takes {Type.LIST}")
-            return Stage.STATIC
-        if parameter.type in {Type.NUMBER, Type.COUNTED, Type.SUMMED}:
-            stage = self.expect(node, parameter.type, f"this must be {parameter.type}")
-        else:
-            what = f"{parameter.name} of {function.name} must be {parameter.type}"
-            stage = self.expect(node, parameter.type, what)
+            return Stage.STATIC  # as its length is
         if static and stage is not Stage.STATIC and not is_of_numbers(node):
             cure = f"{parameter.name} of {function.name} {_STATIC}"
             if function.name in {"max", "min"}:
@@ -362,14 +341,11 @@ class TypeChecker:
                 self.code.note(node, f"{what} must be a choice or a string")
             case _:
                 self.expect(node, Type.CHOICE, f"{what} must be {Type.CHOICE}")
-                found = self.names.hyperparameters.get(
-                    node.id if isinstance(node, ast.Name) else ""
-                )
+                found = self.names.hyperparameters.get(ast.unparse(node))
                 given = found.choices if found is not None else ()
         for word in given:
             if word not in known:
-                hint = suggestion(word, known) or f"; use {either_of(map(repr, known))}"
-                self.code.note(node, f"{what} cannot be {word!r}{hint}")
+                self.code.note(node, f"{what} cannot be {word!r}{_one_of(word, known)}")
         return Stage.STATIC
 
     def every(self, node: ast.Call, function: Function) -> StagedType:

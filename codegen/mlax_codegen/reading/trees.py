@@ -24,6 +24,7 @@ __all__ = [
     "names_in",
     "parts_of",
     "target_of",
+    "values_in",
 ]
 
 SIGNS: dict[type[ast.operator], str] = {
@@ -59,6 +60,14 @@ def names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
         for part in parts_of(node):
             if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
                 yield part.id
+
+
+def values_in(node: ast.AST) -> Iterator[str]:
+    """Yield the names whose values are read; a test whether one is None does not read its value."""
+    parts = [*parts_of(node)]
+    tests = [part for part in parts if isinstance(part, ast.Compare)]
+    about_none = [test.left for test in tests if isinstance(test.ops[0], ast.Is | ast.IsNot)]
+    return names_in(part for part in parts if isinstance(part, ast.Name) and part not in about_none)
 
 
 def mentions(node: ast.AST, name: str) -> bool:

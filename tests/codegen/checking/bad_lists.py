@@ -64,7 +64,7 @@ CASES: dict[str, Bad] = {
         "sum(parts) / len(betas)",
         "sum(parts) / len(learning_rate)",
         "28:22",
-        "len takes a list, not a number",
+        "x of len must be a list, not a number",
         "learning_rate",
     ),
     "each of no list": Bad(

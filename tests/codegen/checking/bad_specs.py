@@ -1308,7 +1308,7 @@ CASES: dict[str, Bad] = {
         "abs2(g)",
         "where(nesterov, g, 0.0)",
         "29:31",
-        "where needs a condition on arrays, not a boolean; write `a if nesterov else b`",
+        "test of where must be a condition on arrays, not a boolean; write `a if nesterov else b`",
         "nesterov",
     ),
     "unknown choice": Bad(
