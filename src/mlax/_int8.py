@@ -5,6 +5,11 @@ the end of the last axis. If that is shorter than 128, it is merged with the axe
 blocks in a row of n numbers are equally long, ceil(n / number of blocks), so that the shapes of
 `values` and `scales` determine the blocks, and nothing static has to hold them.
 
+How many blocks a row has depends on the shape of the array alone, so that a state has the same
+structure on any mesh of devices. It is a power of two if blocks are then a multiple of 16 long (with others, such as
+86, a step takes twice as long on CPU). Of 2, 4, 8, ... shards of a row, each then has whole blocks, or several make up
+one. Where shards and blocks overlap in other ways, XLA gathers the row.
+
 * Signed numbers are multiples of the scale, from -127 to 127, as int8.
 * Numbers that are never negative are squares of multiples of the scale, from 0 to 255, as uint8. A
   number above 0 is stored as at least (1 * scale)**2, so that it can be divided by.
@@ -22,8 +27,7 @@ from jax import lax
 from jaxtyping import Array
 
 from mlax._jax.dtypes import smallest_number
-from mlax._jax.placement import known_sharding, spec_of
-from mlax._jax.trees import class_of
+from mlax._jax.placement import on_auto_axes
 
 __all__ = [
     "Int8",
@@ -33,14 +37,12 @@ __all__ = [
     "encoded",
     "is_int8",
     "scales_shape",
-    "shards",
 ]
 
 Range: TypeAlias = Literal["signed", "nonnegative"]
 """Which numbers a slot in eight bits holds."""
 
-_BLOCK = 128
-_MOST_BYTES = 0.1  # for scales, a number
+_LONGEST, _SHORTEST = 128, 40  # a scale of 4 bytes takes at most 0.1 byte a number
 
 
 class Int8(NamedTuple):
@@ -68,11 +70,11 @@ class Int8(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether values and scales fit each other: blocks are as long as `scales_shape` makes them."""
+        """Whether values and scales fit each other: blocks have 40 to 128 numbers."""
         *before, blocks = self.scales.shape or (0,)
         dtypes = (self.values.dtype in (jnp.int8, jnp.uint8), self.scales.dtype == jnp.float32)
         row = math.prod(self.shape[len(before) :])
-        fits = row <= _BLOCK * blocks and 4 * blocks <= _MOST_BYTES * row
+        fits = _SHORTEST * blocks <= row <= _LONGEST * blocks
         return all(dtypes) and self.shape[: len(before)] == (*before,) and fits
 
 
@@ -86,43 +88,24 @@ def dtype_of(numbers: Range) -> np.dtype[Any]:
     return np.dtype(np.int8 if numbers == "signed" else np.uint8)
 
 
-def scales_shape(shape: Sequence[int], shards: Sequence[int]) -> tuple[int, ...] | None:
-    """Return the shape of an array's scales; None if they would take more than 0.1 byte a number.
-
-    Args:
-        shape: Of the array.
-        shards: The number of shards along each axis. Blocks end where a shard ends.
+def scales_shape(shape: Sequence[int]) -> tuple[int, ...] | None:
+    """Return the shape of an array's scales, given that of the array; None if they would take more than 0.1 byte a
+    number.
     """
     if 0 in shape:
         return None
-    first = len(shape)
-    row = 1
-    while first > 0 and row < _BLOCK and (row == 1 or shards[first] == 1):
+    first, row = len(shape), 1
+    while first > 0 and row < _LONGEST:
         first -= 1
         row *= shape[first]
-    if not shape:
+    if row < _SHORTEST:
         return None
-    several = shards[first] if row % shards[first] == 0 else 1
-    part = row // several
-    blocks = -(-part // _BLOCK)
-    while several > 1 and part % blocks:  # equally long blocks would not end where a shard ends
-        blocks += 1
-    blocks *= several
-    return None if 4 * blocks > _MOST_BYTES * row else (*shape[:first], blocks)
-
-
-def shards(array: Any) -> tuple[int, ...]:
-    """Return the number of shards along each axis of an array; 1 if that is not known, as on Auto meshes while
-    tracing.
-    """
-    ndim: int = array.ndim
-    sharding = known_sharding(array)
-    if sharding is None:
-        return (1,) * ndim
-    sizes: Any = sharding.mesh.shape
-    entries = spec_of(sharding, ndim)
-    axes: list[Any] = [entry if class_of(entry) is tuple else (entry,) for entry in entries]
-    return tuple(math.prod(sizes.get(axis, 1) for axis in several) for several in axes)
+    fewest = -(-row // _LONGEST)
+    blocks = 1 << (fewest - 1).bit_length()
+    if row % (16 * blocks):
+        equal = (row // n for n in range(_LONGEST, _SHORTEST - 1, -1) if row % n == 0)
+        blocks = next(equal, fewest)
+    return (*shape[:first], blocks)
 
 
 def encoded(x: Array, like: Int8, bits: Array | None = None) -> Int8:
@@ -137,6 +120,11 @@ def encoded(x: Array, like: Int8, bits: Array | None = None) -> Int8:
         bits: Random, uint32, one for each number, for stochastic rounding. It is unbiased, for
             roots of the numbers if these are never negative. None rounds to nearest.
     """
+    made: Int8 = on_auto_axes(_encoded, like, x, like, bits)
+    return made
+
+
+def _encoded(x: Array, like: Int8, bits: Array | None) -> Int8:
     signed = like.values.dtype == jnp.int8
     x = lax.stop_gradient(x).astype(jnp.float32)
     x = _split(x if signed else jnp.sqrt(jnp.maximum(x, 0)), like)
@@ -156,6 +144,11 @@ def encoded(x: Array, like: Int8, bits: Array | None = None) -> Int8:
 
 def decoded(array: Int8) -> Array:
     """Return the numbers in eight bits as an array of float32."""
+    numbers: Array = on_auto_axes(_decoded, array.values, array)
+    return numbers
+
+
+def _decoded(array: Int8) -> Array:
     x = _split(array.values, array).astype(jnp.float32) * array.scales[..., None]
     return _joined(x if array.values.dtype == jnp.int8 else x * x, array)
 
@@ -172,7 +165,6 @@ def _rows(array: Int8) -> tuple[tuple[int, ...], int, int, int]:
 def _split(x: Array, like: Int8) -> Array:
     """Return an array with an axis of blocks and an axis inside them. The last block is padded with zeros."""
     before, row, blocks, size = _rows(like)
-    # In two steps: on Explicit meshes, axes may be merged or divided, not both at once.
     x = x.reshape(*before, row)
     if row < blocks * size:
         x = jnp.pad(x, [(0, 0)] * len(before) + [(0, blocks * size - row)])

@@ -5,6 +5,7 @@ result could be sharded in several ways. With Auto axes, XLA decides. A trace kn
 that an array is to be sharded as another, or, under `jax.set_mesh`, that an array is to be whole on each device.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from mlax._jax.tracing import is_tracer
+from mlax._jax.trees import leaves, map_leaves
 
 __all__ = [
     "alike",
@@ -22,6 +24,7 @@ __all__ = [
     "lying_with",
     "may_be_sharded",
     "may_lie_on_mesh",
+    "on_auto_axes",
     "spec_of",
     "with_type_of",
 ]
@@ -90,6 +93,20 @@ def lying_with(old: Any, new: Array) -> Array:
     """
     new = with_type_of(old, new)
     return alike(old, new) if new.ndim > 1 and may_be_sharded(new) else new
+
+
+def on_auto_axes(function: Callable[..., Any], like: Any, *arguments: Any) -> Any:
+    """Return `function(*arguments)`, in which XLA decides where arrays lie, on Explicit axes too.
+
+    Args:
+        function: Of arrays.
+        like: An array or a tree of arrays: the results are sharded as these are.
+        *arguments: Arrays and trees of arrays.
+    """
+    if not any(any(jax.typeof(leaf).sharding.spec) for leaf in leaves((like, arguments))):
+        return function(*arguments)
+    places = map_leaves(lambda leaf: jax.typeof(leaf).sharding, like)
+    return jax.sharding.auto_axes(function, out_sharding=places)(*arguments)
 
 
 def gathered(x: Array, first: int = 0) -> Array:

@@ -35,9 +35,6 @@ def state_shardings(optimizer: _HasInit[W, S], weights: W, shardings: W | NamedS
     A slot is sharded as the weight that it is for; a slot of another shape along those axes that it has in common with
     the weight. Numbers and matrices for an axis are whole on each device.
 
-    How many scales a slot in eight bits has depends on how the weight is sharded. On Auto axes, `init` only knows this
-    outside of `jit`: so call it there, with weights that are placed; their state then lies as this says.
-
     Args:
         optimizer: An optimizer, or one that wraps others.
         weights: The argument of `init`: a model, or any tree of arrays or of `jax.ShapeDtypeStruct`s.

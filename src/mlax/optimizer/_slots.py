@@ -20,7 +20,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from mlax._int8 import Int8, Range, decoded, dtype_of, encoded, is_int8, scales_shape, shards
+from mlax._int8 import Int8, Range, decoded, dtype_of, encoded, is_int8, scales_shape
 from mlax._jax.dtypes import compute_dtype, is_complex, is_inexact
 from mlax._jax.placement import (
     alike,
@@ -31,7 +31,7 @@ from mlax._jax.placement import (
     with_type_of,
 )
 from mlax._jax.tracing import is_tracer
-from mlax._jax.trees import KeyPath, leaves, map_leaves
+from mlax._jax.trees import KeyPath, class_of, leaves, map_leaves
 from mlax.optimizer._hyperparameters import Dtype, Number
 from mlax.optimizer._stepping import initial
 from mlax.tree import describe, flatten_given, keystr
@@ -92,7 +92,7 @@ def full(
     def entry(leaf: Any, size: Shape, dtype: Any, axes: Axes) -> Any:
         of_scales = None
         if size == leaf.shape and not is_complex(dtype):
-            of_scales = scales_shape(size, shards(leaf))
+            of_scales = scales_shape(size)
         if of_scales is None:
             return array(leaf, size, dtype, axes)
         return Int8(
@@ -268,12 +268,22 @@ def _sharding(leaf: Any, size: Shape, axes: Axes) -> NamedSharding | None:
     sharding = known_sharding(leaf)
     if sharding is None or axes is None:
         return None
-    spec, parts = spec_of(sharding, leaf.ndim), shards(leaf)
+    spec = spec_of(sharding, leaf.ndim)
     mine = [
-        None if axis is None or length % parts[axis] else spec[axis]
+        None if axis is None else _dividing(length, spec[axis], sharding.mesh)
         for length, axis in zip(size, axes, strict=True)
     ]
     return NamedSharding(sharding.mesh, PartitionSpec(*mine))
+
+
+def _dividing(length: int, entry: Any, mesh: Any) -> Any:
+    """Return an entry of a `PartitionSpec`, without the last axes of the mesh in it if a length cannot be divided by
+    all.
+    """
+    names: list[Any] = [*entry] if class_of(entry) is tuple else [entry]
+    while length % math.prod(mesh.shape.get(name, 1) for name in names):
+        names.pop()
+    return (*names,) if len(names) > 1 else next(iter(names), None)
 
 
 def _is_like(leaf: Any, size: Shape, axes: Axes) -> bool:
