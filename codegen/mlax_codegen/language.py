@@ -129,6 +129,19 @@ _FACTS: Mapping[str, str] = {
 }
 """Facts about functions, each with the functions that it is true of."""
 
+_SHAPES: Mapping[str, str] = {
+    "()": "total total_max total_mean total_min total_norm trust_ratio",
+    "x": "orthogonalize rotate rotate_back",
+    "like": "normal rademacher uniform",
+    "shape": "reshape",
+    "matrix": "eigenbasis inverse_root refreshed_basis",
+    "(matrix[1], matrix[0])": "transpose",
+    "(matrix[0], min(matrix[0], matrix[1]))": "orthonormal",
+    "(matrix[1], min(matrix[1], rank))": "singular_vectors",
+    "[(n,) for n in shape] if len(shape) > 0 else [()]": "vectors",
+}
+"""Shapes of results, in the words of the language, each with its functions. There, an array stands for its shape."""
+
 
 @dataclass(frozen=True)
 class Function:
@@ -149,6 +162,7 @@ class Function:
         count: The count of the state that generated code inserts among the arguments: "step" or "cycle"; "" for none.
         count_at: The position at which it does.
         facts: What `_FACTS` says of it.
+        shape: What `_SHAPES` says of its result; "" if that is more than an expression can say.
     """
 
     signature: str
@@ -162,6 +176,7 @@ class Function:
     parameters: tuple[Parameter, ...] = field(init=False)
     result: Type = field(init=False)
     facts: frozenset[str] = field(init=False)
+    shape: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Parse the signature."""
@@ -178,6 +193,8 @@ class Function:
         object.__setattr__(self, "code", self.code or name)
         facts = frozenset(fact for fact, names in _FACTS.items() if name in names.split())
         object.__setattr__(self, "facts", facts)
+        shapes = (shape for shape, names in _SHAPES.items() if name in names.split())
+        object.__setattr__(self, "shape", next(shapes, ""))
 
     @property
     def is_imported(self) -> bool:

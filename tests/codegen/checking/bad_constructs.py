@@ -665,7 +665,7 @@ CASES: dict[str, Bad] = {
         'axes = "two_largest_axes(shape, 2)"',
         'many = "60**5"\nmore = "many**60"\naxes = "two_largest_axes(shape, more)"',
         "31:9",
-        "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a",
+        "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a, or give tighter bounds",
         "many**60",
     ),
     "item after the last": Bad(
@@ -710,7 +710,7 @@ CASES: dict[str, Bad] = {
         "left = [b2 * left[i] + (1 - b2) * gram(g, i) for i in range(shape[0] if ndim > 0 else 0)]",
         "61:61",
         "`range(n)` needs an integer n <= 64, but this may be larger; use `range(ndim)` "
-        "for one item per axis",
+        "for one item per axis, or give tighter bounds",
         "shape[0] if ndim > 0 else 0",
     ),
     "another number of arrays": Bad(

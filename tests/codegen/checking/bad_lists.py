@@ -245,6 +245,13 @@ CASES: dict[str, Bad] = {
         "`q[1]` may not exist: 'q' has k items; test `len(q) > 1` first",
         "q[1]",
     ),
+    "item after the last": Bad(
+        "q[0]",
+        "sum([q[i + 1] for i in range(k)])",
+        "31:18",
+        "`q[i + 1]` may not exist: 'q' has k items; test the index with `if` first",
+        "q[i + 1]",
+    ),
     "slice with a step": Bad(
         "q[0]",
         "sum(q[::2])",

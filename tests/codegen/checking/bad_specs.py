@@ -1447,7 +1447,7 @@ CASES: dict[str, Bad] = {
         "c = 1 - b2**t",
         "a0 = 64\na1 = a0**64\na2 = a1**64\na3 = a2**64\nc = a3 - b2**t",
         "27:6",
-        "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a",
+        "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a, or give tighter bounds",
         "a0**64",
     ),
     "chain of powers of floats": Bad(
@@ -1461,28 +1461,28 @@ CASES: dict[str, Bad] = {
         "v = b2 * v",
         "a = 99999\na = a * a\na = a * a\nv = a + b2 * v",
         "30:5",
-        "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a",
+        "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a, or give tighter bounds",
         "a * a",
     ),
     "power of an integer hyperparameter": Bad(
         "direction = g / root**power",
         "many = power**2\ndirection = g / root**many",
         "31:8",
-        "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a",
+        "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a, or give tighter bounds",
         "power**2",
     ),
     "squares of squares": Bad(
         "direction = g / root**power",
         "direction = g / root**power * abs2(99999)",
         "31:31",
-        "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a",
+        "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a, or give tighter bounds",
         "abs2(99999)",
     ),
     "product of shapes": Bad(
         "direction = g / root**power",
         "direction = g / root**power / max(1, shape[0] * shape[1] if ndim == 2 else 1)",
         "31:38",
-        "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a",
+        "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a, or give tighter bounds",
         "shape[0] * shape[1]",
     ),
     "divided by 0": Bad(
@@ -1561,6 +1561,21 @@ CASES: dict[str, Bad] = {
         "31:13",
         "the lower bound of clip is above the upper one; give the lower bound first",
         "clip(g, 1, 0)",
+    ),
+    "bounds that may be the wrong way round": Bad(
+        "direction = g / root",
+        "direction = clip(g, 1 / power, power - 1) / root",
+        "31:13",
+        "the lower bound of clip may be above the upper one; exclude that with bounds or with a [[require]] that "
+        "`1 / power <= power - 1`",
+        "clip(g, 1 / power, power - 1)",
+    ),
+    "divisor of an array that may be 0": Bad(
+        "direction = g / root",
+        "direction = g * (1 - b2) / b2**power / root",
+        "31:13",
+        "this divisor may be 0; exclude that with bounds, `if` or max(1, ...)",
+        "g * (1 - b2) / b2**power",
     ),
     "divisor that is computed and 0": Bad(
         "direction = g / root",

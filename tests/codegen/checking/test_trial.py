@@ -7,6 +7,7 @@ import pytest
 from mlax_codegen.checking.analysis import analyse
 from mlax_codegen.reading.mistakes import SpecError
 from mlax_codegen.reading.spec import read_spec
+from tests.codegen.checking.bad_lists import LISTS
 from tests.codegen.checking.bad_specs import GOOD
 from tests.codegen.checking.changed import analysis
 
@@ -41,6 +42,10 @@ def test_a_leaf_without_axes_is_one_number(tmp_path: Path) -> None:
         ("0 <= x", "(1 / power if power > 0 else 1.0)"),
         ("1 <= x", "power**0.5 * (1.0 * power) ** 2"),
         ("1 <= x", "(mean(mean(g, 7)) if ndim > 7 else 1.0)"),
+        ("0 <= x", "(1 / (power - 2) if power - 2 > 0 else 1.0)"),
+        ("0 <= x", "(1 / shape[0] if ndim > 0 and shape[0] > 1 else 1.0)"),
+        ("0 <= x", "(clip(abs(g), b2, power) if b2 <= power else g)"),
+        ("0 <= x", "(1 / (power - b2) if b2 < power else 1.0)"),
     ],
 )
 def test_cases_excluded_by_bounds_and_conditions_are_not_mistakes(
@@ -50,6 +55,26 @@ def test_cases_excluded_by_bounds_and_conditions_are_not_mistakes(
     text = GOOD.replace('bounds = "1 <= x"', f'bounds = "{bounds}"')
     path.write_text(text.replace("g / root**power", f"g * {factor} / root**power"))
     analyse(read_spec(path))
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        "q[k - 1 - i] for i in range(k)",
+        "q[-1 - i] for i in range(k)",
+        "q[i - 1] for i in range(len(q))",
+        "(q[i + 1] if i + 1 < k else g) for i in range(k)",
+        "0.5**(len(q) - 1 - i) * g for i in range(k)",
+    ],
+)
+def test_an_index_of_a_range_is_less_than_its_end(items: str, tmp_path: Path) -> None:
+    (tmp_path / "probe.toml").write_text(LISTS.replace("q[0]", f"sum([{items}])"))
+    analyse(read_spec(tmp_path / "probe.toml"))
+
+
+def test_a_list_may_have_one_item_more_than_a_hyperparameter_says(tmp_path: Path) -> None:
+    (tmp_path / "probe.toml").write_text(LISTS.replace('each = "k"', 'each = "k + 1"'))
+    analyse(read_spec(tmp_path / "probe.toml"))
 
 
 def test_options_that_a_requirement_excludes_are_not_tried(tmp_path: Path) -> None:

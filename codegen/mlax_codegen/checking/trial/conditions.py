@@ -6,15 +6,16 @@ and Muon.
 """
 
 import ast
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from mlax_codegen.checking.options import holds as holds_in
 from mlax_codegen.checking.options import option_of
 from mlax_codegen.checking.trial.expressions import Expressions
-from mlax_codegen.checking.trial.intervals import Interval
+from mlax_codegen.checking.trial.intervals import Interval, arithmetic, exactly, gap
 from mlax_codegen.checking.trial.run import Known
-from mlax_codegen.checking.trial.values import Shapes, Sizes
+from mlax_codegen.checking.trial.values import List
 
 __all__ = ["Conditions"]
 
@@ -61,9 +62,7 @@ class Conditions(Expressions):
                 return self.assume_name(name, holds=holds)
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPPOSITE:
                 sign = type(op) if holds else _OPPOSITE[type(op)]
-                return self.assume_order(left, sign, right) and self.assume_order(
-                    right, _MIRRORED.get(sign, sign), left
-                )
+                return self.assume_order(left, sign, right)
             case _:
                 return True
 
@@ -97,13 +96,13 @@ class Conditions(Expressions):
         value = self._known.get(name)
         if isinstance(value, bool):
             return value is holds
-        if isinstance(value, Sizes):
+        if isinstance(value, List):
             lengths = frozenset(n for n in value.lengths if bool(n) is holds)
             self._known = {**self._known, name: replace(value, lengths=lengths)}
             if not lengths:
                 return False
         definition = self.spec.shapes.get(name)
-        if definition is None or isinstance(value, Sizes):
+        if definition is None or isinstance(value, List):
             return True
         code, self._code = self._code, definition
         possible = self.assume(definition.expression, holds=holds)
@@ -111,44 +110,52 @@ class Conditions(Expressions):
         return possible
 
     def assume_order(self, left: ast.expr, sign: type[ast.cmpop], right: ast.expr) -> bool:
-        """Narrow the left of a comparison to where it holds."""
-        limit, value = self.value(right), self.value(left)
-        if not isinstance(limit, Interval) or not isinstance(value, Interval):
+        """Narrow both sides of a comparison to where it holds, and their difference."""
+        value, limit = self.value(left), self.value(right)
+        if not isinstance(value, Interval) or not isinstance(limit, Interval):
             return True
-        step = 1 if value.whole and limit.whole else 0
-        match sign:
-            case ast.Lt:
-                narrow = value.within(value.low, limit.high - step)
-            case ast.LtE:
-                narrow = value.within(value.low, limit.high)
-            case ast.Gt:
-                narrow = value.within(limit.low + step, value.high)
-            case ast.GtE:
-                narrow = value.within(limit.low, value.high)
-            case ast.Eq:
-                narrow = value.within(limit.low, limit.high)
-            case _:  # not equal: an interval with a hole in it is not narrowed
-                narrow = None if value.is_one and value == limit else value
-        if narrow is None:
-            return False
-        match left:
-            case ast.Name(id=name):
-                self._known = {**self._known, name: narrow}
-                return self.narrow_lists(narrow, narrow.name)
-            case ast.Call(func=ast.Name(id="len"), args=[ast.Name(id=name)]):
-                return self.narrow_lists(narrow, narrow.name, name)
-            case _:
-                return True
+        difference = self.sum(left).plus(self.sum(right), -1)
+        between = arithmetic("-", value, limit)[0].within(*self.range_of(difference)[:2])
+        sides = (
+            (self.sum(left), value, sign, limit),
+            (self.sum(right), limit, _MIRRORED.get(sign, sign), value),
+            (difference, between, sign, exactly(0)),
+        )
+        for total, number, order, end in sides:
+            narrow = None if number is None else _narrowed(number, order, end)
+            if narrow is None:
+                return False
+            self.learn(total, narrow)
+        return self.narrow_lists(left) and self.narrow_lists(right)
 
-    def narrow_lists(self, number: Interval, name: str | None, of: str = "") -> bool:
-        """Narrow the number of items of a list, and of all that have as many; return whether that can be."""
-        for other, items in self._known.items():
-            same = (
-                isinstance(items, Sizes | Shapes) and items.name is not None and items.name == name
-            )
-            if isinstance(items, Sizes | Shapes) and (other == of or same):
-                lengths = frozenset(n for n in items.lengths if number.low <= n <= number.high)
-                self._known = {**self._known, other: replace(items, lengths=lengths)}
+    def narrow_lists(self, number: ast.expr) -> bool:
+        """Narrow the lists that have so many items; return whether that can be."""
+        found = self.value(number)
+        for name, items in self._known.items():
+            if not isinstance(items, List) or not isinstance(found, Interval):
+                continue
+            same = items.name is not None and items.name == found.name
+            if same or ast.unparse(number) == f"len({name})":
+                lengths = frozenset(n for n in items.lengths if found.low <= n <= found.high)
+                self._known = {**self._known, name: replace(items, lengths=lengths)}
                 if not lengths:
                     return False
         return True
+
+
+def _narrowed(value: Interval, sign: type[ast.cmpop], limit: Interval) -> Interval | None:
+    """Return what a number may be where a comparison holds; None if it cannot."""
+    whole = value.whole and limit.whole
+    match sign:
+        case ast.Lt:
+            return value.within(-math.inf, limit.high - gap(limit.high, whole=whole))
+        case ast.LtE:
+            return value.within(-math.inf, limit.high)
+        case ast.Gt:
+            return value.within(limit.low + gap(limit.low, whole=whole), math.inf)
+        case ast.GtE:
+            return value.within(limit.low, math.inf)
+        case ast.Eq:
+            return value.within(limit.low, limit.high)
+        case _:  # not equal: an interval with a hole in it is not narrowed
+            return None if value.is_one and value[:2] == limit[:2] else value

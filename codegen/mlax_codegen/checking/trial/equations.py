@@ -9,10 +9,8 @@ from mlax_codegen.checking.trial.run import Known
 from mlax_codegen.checking.trial.values import (
     SCALAR,
     Array,
-    Arrays,
     Dims,
-    Shapes,
-    Sizes,
+    List,
     Value,
     agree,
     as_dims,
@@ -21,6 +19,7 @@ from mlax_codegen.checking.trial.values import (
     given,
     legend,
     number_of,
+    pairs_of,
     same_length,
 )
 from mlax_codegen.language import (
@@ -52,7 +51,8 @@ class Equations(Conditions):
         static = self.static()
         if static is None:
             return
-        hyperparameters = {h.name: static[h.name] for h in spec.hyperparameters if h.name in static}
+        of_leaf = {SHAPE, NDIM, COUNT, *spec.shapes}
+        hyperparameters = {name: value for name, value in static.items() if name not in of_leaf}
         for scalar in spec.scalars:
             if scalar.init.code is not None:
                 self._known = dict(static)
@@ -124,7 +124,7 @@ class Equations(Conditions):
         hyperparameters = self.allowed()
         if hyperparameters is None:
             return None
-        shape = Sizes.of(SIZE._replace(name=f"n{i}") for i in range(self.axes))
+        shape = List.of(SIZE._replace(name=f"n{i}") for i in range(self.axes))
         self._leaf = as_dims(shape)
         self._known = {**hyperparameters, SHAPE: shape, NDIM: exactly(self.axes)}
         self._known[COUNT] = SIZE._replace(whole=False) if self.axes else exactly(1.0)
@@ -166,9 +166,10 @@ class Equations(Conditions):
             return Array(self._leaf)
         before = len(self.blamed)
         shape = self.value_of(slot.shape)
-        if len(self.blamed) > before or not isinstance(shape, Sizes | Shapes):
+        if len(self.blamed) > before or not isinstance(shape, List):
             return None
-        if isinstance(shape, Sizes) and not shape.any.whole:
+        several = isinstance(shape.any, List)
+        if isinstance(shape.any, Interval) and not shape.any.whole:
             self.wrong(slot.shape.expression, "a shape must be a tuple of integers")
             return None
         if slot.each and 0 in shape.lengths:
@@ -177,14 +178,15 @@ class Equations(Conditions):
             )
             self.wrong(slot.shape.expression, message)
             return None
-        dims = as_dims(shape) if isinstance(shape, Sizes) else shape.any
+        dims = as_dims(shape.any if several else shape)
         if slot.init.word == "identity" and dims is not None and len(dims) != 2:
             message = 'an identity matrix needs two axes, as in "[(n, n) for n in shape]"'
             self.wrong(slot.shape.expression, message)
             return None
-        if isinstance(shape, Sizes):
+        if not several:
             return Array(dims)
-        return Arrays(shape.items, shape.lengths, shape.any, shape.name)
+        items = None if shape.items is None else tuple(Array(as_dims(x)) for x in shape.items)
+        return List(items, shape.lengths, Array(dims), shape.name)
 
     def value_of(self, code: ExpressionCode) -> Value:
         """Return what is known of an expression that stands alone."""
@@ -244,7 +246,7 @@ class Equations(Conditions):
     def fits(self, node: ast.expr, name: str, wanted: Value, found: Value) -> None:
         """Check that a value has the shape of what it is assigned to."""
         match wanted, found:
-            case Arrays(), Arrays():
+            case List(), List():
                 self.lists_fit(node, name, wanted, found)
             case Array(dims), (Array() | Interval()) if not agree(dims, other := dims_of(found)):
                 must = f"{name!r} must {self.words(dims, 'be', 'have')}"
@@ -254,19 +256,17 @@ class Equations(Conditions):
             case _:
                 pass
 
-    def lists_fit(self, node: ast.expr, name: str, wanted: Arrays, found: Arrays) -> None:
+    def lists_fit(self, node: ast.expr, name: str, wanted: List, found: List) -> None:
         """Check that a list has as many arrays as its slot, and of the same shapes."""
         if not same_length(found, wanted):
             must = f"{name!r} must hold {number_of(wanted)} arrays, but this has {number_of(found)}"
             self.wrong_list(node, wanted, must)
             return
-        each = range(len(found.items or ()) if wanted.items else 0)
-        pairs = [(found.items[i], wanted.items[i]) for i in each if found.items and wanted.items]
-        for other, dims in pairs or [(found.any, wanted.any)]:
-            if not agree(dims, other):
-                must = f"the arrays of {name!r} must have shape {dims_text(dims)}"
+        for one, other in pairs_of(wanted, found):
+            if not agree(one, other):
+                must = f"the arrays of {name!r} must have shape {dims_text(one)}"
                 but = f"but these have {dims_text(other)}"
-                self.wrong_here(node, f"{must}, {but}", legend(dims, other))
+                self.wrong_here(node, f"{must}, {but}", legend(one, other))
                 return
 
     def words(self, dims: Dims, be: str, have: str) -> str:

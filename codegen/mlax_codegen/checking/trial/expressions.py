@@ -1,31 +1,37 @@
 """What is known of the value of an expression, and what cannot work in it."""
 
 import ast
-from abc import ABC, abstractmethod
+import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
 
 from mlax_codegen.checking.options import holds as holds_in
 from mlax_codegen.checking.options import option_of
 from mlax_codegen.checking.trial.functions import Call
-from mlax_codegen.checking.trial.intervals import SIZE, Interval, arithmetic, exactly
+from mlax_codegen.checking.trial.intervals import (
+    SIZE,
+    TOO_LARGE,
+    ZERO,
+    Interval,
+    arithmetic,
+    exactly,
+    negative,
+)
 from mlax_codegen.checking.trial.run import Known, Run
+from mlax_codegen.checking.trial.sums import named
 from mlax_codegen.checking.trial.values import (
     ANY_ARRAY,
+    ANY_SHAPE,
     Array,
-    Arrays,
     Dims,
     List,
-    Shapes,
-    Sizes,
     Value,
     agree,
-    broadcast,
     count,
     dims_of,
     dims_text,
-    index_of,
+    is_of_arrays,
     least,
     legend,
     listed,
@@ -36,14 +42,14 @@ from mlax_codegen.checking.trial.values import (
     together,
 )
 from mlax_codegen.language import GRADIENT, NDIM, SHAPE, WEIGHT
-from mlax_codegen.reading.trees import SIGNS, in_short, loops_of, names_in
+from mlax_codegen.reading.trees import SIGNS, in_short, loops_of, names_in, parts_of
 
 __all__ = ["MOST_AXES", "Expressions"]
 
 MOST_AXES = 64  # as many as NumPy allows
 
 
-class Expressions(Run, ABC):
+class Expressions(Run):
     """A run that evaluates expressions."""
 
     @abstractmethod
@@ -52,6 +58,13 @@ class Expressions(Run, ABC):
 
     def value(self, node: ast.expr) -> Value:
         """Return what is known of an expression, recording what cannot work in it."""
+        found = self.computed(node)
+        if isinstance(found, Interval) and not isinstance(node, ast.Name | ast.Constant):
+            return found.within(*self.range_of(self.sum(node))[:2]) or found
+        return found
+
+    def computed(self, node: ast.expr) -> Value:
+        """Return what follows from the parts of an expression."""
         match node:
             case ast.Name(id=name):
                 return self._known.get(name)
@@ -59,18 +72,11 @@ class Expressions(Run, ABC):
                 return None
             case ast.Constant(value=int() | float() as number):
                 return exactly(number)
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
+            case ast.UnaryOp(op=op, operand=operand):
                 found = self.value(operand)
-                if isinstance(found, Array):
-                    return found
-                return not found if isinstance(found, bool) else None
-            case ast.UnaryOp(operand=operand):
-                found = self.value(operand)
-                return (
-                    Interval(-found.high, -found.low, found.whole)
-                    if isinstance(found, Interval)
-                    else found
-                )
+                if isinstance(op, ast.Not) and not isinstance(found, Array):
+                    return not found if isinstance(found, bool) else None
+                return negative(found) if isinstance(found, Interval) else found
             case ast.BinOp(left=left, op=op, right=right):
                 return self.operation(node, left, SIGNS[type(op)], right)
             case ast.BoolOp(values=values) if node in self._code.of_arrays:
@@ -85,17 +91,17 @@ class Expressions(Run, ABC):
                 return self.comparison(node, left, op, right)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
                 given = [self.value(argument) for argument in arguments]
-                named = {k.arg or "": self.value(k.value) for k in keywords}
-                return Call(self, node, given, named).result(name)
+                passed = {k.arg or "": self.value(k.value) for k in keywords}
+                return Call(self, node, given, passed).result(name)
             case ast.Subscript(value=value, slice=ast.Slice() | ast.Tuple() as index):
                 found = self.value(value)
                 if isinstance(index, ast.Slice) and index in self._code.of_lists:
                     return self.part(found, index)
                 return self.cut(node, dims_of(found), index)
             case ast.Subscript(value=value, slice=index):
-                return self.item(node, value, self.value(value), self.value(index))
+                return self.item(node, value, index)
             case ast.Tuple(elts=items):
-                return Sizes.of([self.size(item) for item in items])
+                return List.of([self.size(item) for item in items])
             case ast.List(elts=items):
                 return self.items(items)
             case ast.ListComp(elt=element, generators=[generator]):
@@ -116,27 +122,13 @@ class Expressions(Run, ABC):
             return None
         if isinstance(a, Interval) and isinstance(b, Interval):
             found, wrong = arithmetic(sign, a, b)
-            if wrong is None:
+            if wrong is None or (wrong == TOO_LARGE and node in self.counts):
                 return found
             self.wrong(node, wrong)
             return None
+        if sign in {"/", "//", "%"} and isinstance(b, Interval) and b.low <= 0 <= b.high:
+            self.wrong(node, ZERO)
         return self.elementwise(node, [a, b])
-
-    def elementwise(self, node: ast.expr, values: Sequence[Value]) -> Value:
-        """Return the shape of the result of an operation on each element."""
-        dims: Dims = ()
-        for value in values:
-            other = dims_of(value)
-            both, together = broadcast(dims, other)
-            if not together:
-                shapes = f"{dims_text(dims)} and {dims_text(other)}"
-                cure = "reduce or reshape one of them, for example with `along`"
-                cures = filter(None, [legend(dims, other), cure])
-                message = f"shapes {shapes} cannot be broadcast together"
-                self.wrong_here(node, message, "; ".join(cures))
-                return ANY_ARRAY
-            dims = both
-        return Array(dims)
 
     def comparison(self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Value:
         a, b = self.value(left), self.value(right)
@@ -178,15 +170,20 @@ class Expressions(Run, ABC):
             return self.one_of(found[0], found[1], test)
         return found[0] if found else None
 
-    def item(self, node: ast.expr, of: ast.expr, value: Value, index: Value) -> Value:
-        if not isinstance(value, Sizes | Shapes) or not isinstance(index, Interval):
+    def item(self, node: ast.expr, of: ast.expr, at: ast.expr) -> Value:
+        value, index = self.value(of), self.value(at)
+        if not isinstance(value, List) or not isinstance(index, Interval):
             return None
         if not index.whole:
             self.wrong(node, "an index must be an integer")
             return None
         fewest = min(value.lengths)
-        inside = value.name is not None and index.name == index_of(value.name)
-        if not inside and (index.high >= fewest or index.low < -fewest):
+        high, low = index.high >= fewest, index.low < -fewest
+        if value.name is not None:  # the index may be less than a length that is not known
+            length, place = named(value.name), self.sum(at)
+            high = high and self.range_of(length.plus(place, -1)).low < 1
+            low = low and self.range_of(length.plus(place)).low < 0
+        if high or low:
             self.missing(node, in_short(of, "x"), value, index)
             return None
         return self.at(value, index)
@@ -195,7 +192,7 @@ class Expressions(Run, ABC):
         """Record an item that a tuple or list does not have, or may not have."""
         item = in_short(node, f"{name}[i]")
         last = int(index.low if index.low >= 0 else -index.low - 1)
-        own = isinstance(value, Sizes) or value.name is not None
+        own = value.name is not None or not is_of_arrays(value)
         enough = f"{f'len({name})' if own else NDIM} > {last}"
         cure = f"test `{enough}` first"
         if name == SHAPE:
@@ -253,27 +250,25 @@ class Expressions(Run, ABC):
             if isinstance(found, Interval) and not found.is_one:
                 return None
             bounds.append(int(found.low) if isinstance(found, Interval) else None)
-        return part_of(value, *bounds) if isinstance(value, Sizes | Shapes) else None
+        return part_of(value, *bounds) if isinstance(value, List) else None
 
     def items(self, items: Sequence[ast.expr]) -> Value:
         """Return what is known of a list that is written out."""
-        parts: list[List | None] = []
-        for item in items:
-            if isinstance(item, ast.Starred):
-                found = self.value(item.value)
-                parts.append(found if isinstance(found, Sizes | Shapes) else None)
-            else:
-                parts.append(listed([self.value(item)]))
-        known = [part for part in parts if part is not None]
-        if len(known) < len(parts):
+        found = [
+            self.value(item.value) if isinstance(item, ast.Starred) else listed([self.value(item)])
+            for item in items
+        ]
+        parts = [part for part in found if isinstance(part, List)]
+        if len(parts) < len(found):
             return None
-        first = next((x for x in known if isinstance(x, Arrays) and x.items is None), None)
-        for item, part in zip(items, known, strict=True):
-            if first is not None and isinstance(part, Shapes) and not agree(first.any, part.any):
-                shapes = f"{dims_text(part.any)}, and others {dims_text(first.any)}"
+        first = next((x.any for x in parts if is_of_arrays(x) and x.items is None), None)
+        for item, part in zip(items, parts, strict=True):
+            one, other = dims_of(part.any), dims_of(first)
+            if first is not None and is_of_arrays(part) and not agree(other, one):
+                shapes = f"{dims_text(one)}, and others {dims_text(other)}"
                 message = f"the arrays of a list must be alike, but this has shape {shapes}"
-                self.wrong_here(item, message, legend(part.any, first.any))
-        return together(known)
+                self.wrong_here(item, message, legend(one, other))
+        return together(parts)
 
     def comprehension(self, element: ast.expr, generator: ast.comprehension) -> Value:
         loops = {variable: self.loop(source) for variable, source in loops_of(generator)}
@@ -287,12 +282,18 @@ class Expressions(Run, ABC):
                 message = f"zip needs lists of one length, but these have {numbers} items"
                 self.wrong_list(generator.iter, first, message)
                 return None
+        sources = dict(loops_of(generator))
+        ends = {
+            v: named(x.name)
+            for v, x in lists.items()
+            if x.name and isinstance(sources[v], ast.Call)
+        }
         lengths = first.lengths
         if max(lengths) == 0:
             if isinstance(element, ast.Tuple | ast.ListComp):
-                return Shapes.of([])
+                return List.of([], ANY_SHAPE)
             of_leaf = GRADIENT in self._known or WEIGHT in self._known
-            return Arrays.of([]) if of_leaf else Sizes.of([])
+            return List.of([], ANY_ARRAY if of_leaf else SIZE)
         # One item after the other, if it is known how many there are.
         one_by_one = first.name is None and len(lengths) == 1
         rounds, items, certain = max(lengths) if one_by_one else 1, list[Value](), 0
@@ -300,6 +301,8 @@ class Expressions(Run, ABC):
         for place in range(rounds):
             at = exactly(place) if one_by_one else Interval(0, max(lengths) - 1, whole=True)
             self._known = {**before, **{name: self.at(x, at) for name, x in lists.items()}}
+            for variable, end in ends.items():  # `i` of `range(n)` is less than `n`
+                self.learn(named(variable).plus(end, -1), Interval(-math.inf, -1, whole=True))
             holds = [self.value(condition) for condition in generator.ifs]
             rest = [self.under(condition, holds=True) for condition in generator.ifs]
             if None not in rest:
@@ -318,37 +321,39 @@ class Expressions(Run, ABC):
             return replace(found, items=None, lengths=frozenset(range(certain, most + 1)))
         return replace(found, items=None, lengths=lengths, name=first.name)
 
-    def at(self, items: List, place: Interval) -> Value:
-        """Return an item of a list that a comprehension iterates over."""
-        found: Any = items.any
+    @staticmethod
+    def at(items: List, place: Interval) -> Value:
+        """Return an item of a list."""
         if place.is_one and items.items is not None:
-            found = items.items[int(place.low)]
-        return Array(cast("Dims", found)) if isinstance(items, Shapes) else cast("Interval", found)
+            return items.items[int(place.low)]
+        return items.any
 
     def loop(self, source: ast.expr) -> List | None:
         """Return what a comprehension iterates over; None if that is not known."""
         if not isinstance(source, ast.Call):
             value = self.value(source)
-            return value if isinstance(value, Sizes | Shapes) else None
+            return value if isinstance(value, List) else None
+        # Of a range with more than 2**31 numbers, nothing is computed.
+        self.counts |= {*parts_of(source.args[0])}
         end = self.value(source.args[0])
         if not isinstance(end, Interval):
             return None
-        name = end.name if end.name in self.options or end.name in self.named else None
+        name = end.name if end.name and self.options.issuperset(named(end.name).terms) else None
         if not end.whole or (end.high > MOST_AXES and name is None):
             message = f"`range(n)` needs an integer n <= {MOST_AXES}"
             if end.whole:
-                message += ", but this may be larger; use `range(ndim)` for one item per axis"
+                message += ", but this may be larger; use `range(ndim)` for one item per axis, or give tighter bounds"
             self.wrong(source.args[0], message)
             return None
         if end.is_one:
-            return Sizes.of(exactly(place) for place in range(int(end.low)))
+            return List.of(exactly(place) for place in range(int(end.low)))
         most = max(0, min(int(end.high), MOST_AXES))
-        place = Interval(0, max(0, most - 1), whole=True, name=name and index_of(name))
+        place = Interval(0, max(0, most - 1), whole=True)
         lengths = frozenset(range(max(0, min(int(end.low), most)), most + 1))
-        return Sizes(None, lengths, place, name)
+        return List(None, lengths, place, name)
 
 
 def _truth(value: Value) -> bool | None:
-    if isinstance(value, Sizes):
+    if isinstance(value, List):
         return None if 0 in value.lengths and len(value.lengths) > 1 else 0 not in value.lengths
     return value if isinstance(value, bool) else None

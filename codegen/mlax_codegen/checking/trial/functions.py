@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from functools import cache
 
 from mlax_codegen.checking.trial.intervals import (
     SIZE,
@@ -11,28 +11,30 @@ from mlax_codegen.checking.trial.intervals import (
     exactly,
     wrong_root,
 )
+from mlax_codegen.checking.trial.run import Run
 from mlax_codegen.checking.trial.values import (
     ANY_ARRAY,
+    ANY_SHAPE,
     SCALAR,
     Array,
-    Arrays,
     Dims,
     List,
-    Shapes,
-    Sizes,
     Value,
     agree,
     as_dims,
     count,
     dims_of,
     dims_text,
+    is_of_arrays,
     join,
     least,
     legend,
     limited,
     name_of,
+    pairs_of,
+    sizes_of,
 )
-from mlax_codegen.language import FUNCTIONS, TOTALS, is_of_numbers
+from mlax_codegen.language import FUNCTIONS, Function, is_of_numbers
 from mlax_codegen.reading.mistakes import either_of
 from mlax_codegen.reading.trees import in_short
 
@@ -45,22 +47,14 @@ _OF_A_NUMBER = {
 }
 _TIMES = " * "
 _MOST_STEPS = 1000  # of orthogonalize: each is a part of the program that XLA compiles
-
-
-class _Run(Protocol):
-    axes: int
-
-    def wrong(self, node: ast.AST, message: str) -> None: ...
-    def wrong_here(self, node: ast.AST, message: str, cure: str = "") -> None: ...
-    def wrong_list(self, node: ast.AST, items: List, message: str, cure: str = "") -> None: ...
-    def elementwise(self, node: ast.expr, values: Sequence[Value]) -> Value: ...
+_AT_LEAST_1 = 'must be an integer of at least 1; for a hyperparameter, write bounds = "1 <= x"'
 
 
 class Call:
     """One call, with what is known of its arguments."""
 
     def __init__(
-        self, run: _Run, node: ast.Call, given: Sequence[Value], named: Mapping[str, Value]
+        self, run: Run, node: ast.Call, given: Sequence[Value], named: Mapping[str, Value]
     ) -> None:
         self.run = run
         self.node = node
@@ -73,17 +67,18 @@ class Call:
         function = FUNCTIONS[name]
         found = {p.name: value for p, value in zip(function.parameters, self.given, strict=False)}
         found |= self.named
+        first = self.given[0]
         if is_of_numbers(self.node):
             if self.named:
                 self.wrong(f"{name} of two numbers has no axis")
             return self.extreme(max if name == "max" else min)
-        if not (function.static or "elementwise" in function.facts) and self.mistaken(name):
+        if not (function.static or "elementwise" in function.facts) and self.mistaken(function):
             return None
-        if name == "sum" and isinstance(self.given[0], Arrays):
-            return self.combined(self.given[0])
+        if name == "least" or (name == "sum" and is_of_arrays(first)):
+            return self.combined(first)
         match name:
-            case "abs2" if isinstance(self.given[0], Interval):
-                value, wrong = arithmetic("*", self.given[0], self.given[0])
+            case "abs2" if isinstance(first, Interval):
+                value, wrong = arithmetic("*", first, first)
                 if wrong is not None:
                     self.wrong(wrong)
                 return value
@@ -92,57 +87,65 @@ class Call:
             ):
                 self.wrong(self.only_integers(name))
                 return None
-            case "sqrt" | "log" | "log1p" | "clip":
-                self.domain(name)
-                return self.run.elementwise(self.node, self.given)
             case "every":
                 return self.every(*self.given)
             case "len" | "product":
-                return self.number(name, self.given[0])
+                return self.number(name, first)
             case "two_largest_axes" | "two_axes":
-                return self.two_axes(self.given[0], self.given[-1])
-            case "reduced":
-                return self.reduced(name, found, found["shape"])
-            case "without" | "vectors" | "matrices":
+                return self.two_axes(first, self.given[-1])
+            case "without" | "matrices":
                 return self.shape(name, found)
-            case "trust_ratio":
-                return SCALAR
-            case _ if name in TOTALS:
-                return SCALAR
+            case "reduced":
+                return self.reduced(name, found, first)
             case _ if function.reduces:
-                return self.reduced(name, found, found["x"])
+                return self.reduced(name, found, first)
             case "gram":
                 return self.gram(found)
             case "along":
                 return self.along(found)
             case "as_vector":
-                return self.as_vector(dims_of(found["x"]))
+                return self.as_vector(dims_of(first))
             case "outer_mean":
-                axes = found["axes"]
-                if isinstance(axes, Sizes) and axes.lengths != frozenset([2]):
-                    cure = "test that with `if` first"
-                    self.wrong_here("outer_mean needs two axes, but there may be none", cure)
-                row = dims_of(found["row"])
-                return ANY_ARRAY if row is None else Array((None,) * (len(row) + 1))
-            case "least":
-                return self.combined(self.given[0])
-            case "orthogonalize":
-                return self.orthogonalize(found)
+                return self.outer_mean(dims_of(found["row"]), found["axes"])
             case "as_matrix":
-                dims = self.at_least(1, found["x"])
+                dims = self.at_least(1, first)
                 return Array(dims if dims is not None and len(dims) == 2 else (None, None))
-            case "reshape":
-                return self.reshape(dims_of(found["x"]), found["shape"])
             case "matmul":
                 return self.matmul(dims_of(found["a"]), dims_of(found["b"]))
-            case _ if "matrix" in found:
-                return self.matrix(name, found)
-            case "rotate" | "rotate_back":
-                return self.rotate(name, dims_of(found["x"]), found["bases"])
-            case "normal" | "uniform" | "rademacher":
-                return Array(dims_of(found["like"]))
-            case _:
+            case _ if "elementwise" in function.facts:
+                self.domain(name)
                 return self.run.elementwise(self.node, self.given)
+            case _:
+                return self.by_rule(function, found)
+
+    def by_rule(self, function: Function, found: Mapping[str, Value]) -> Value:
+        """Return an array of the shape that the language states for the result of a function."""
+        if self.unsuitable(function.name, found):
+            return ANY_ARRAY
+        shapes = {
+            name: sizes_of(dims_of(x)) if isinstance(x, Array) else x for name, x in found.items()
+        }
+        shape = self.run.value_where(shapes, _rule(function.shape))
+        return shape if function.static else Array(as_dims(shape))
+
+    def unsuitable(self, name: str, found: Mapping[str, Value]) -> bool:
+        """Whether nothing can be said of the result, as an argument does not fit; record that."""
+        match name, found:
+            case "orthogonalize", {"x": x}:
+                self.at_least(2, x)
+                steps = found.get("steps")
+                if isinstance(steps, Interval) and (not steps.whole or steps.low > _MOST_STEPS):
+                    most = f"{_MOST_STEPS:,}"
+                    self.wrong(f"steps of orthogonalize must be an integer of at most {most}")
+            case "reshape", {"x": x, "shape": shape}:
+                self.same_elements(dims_of(x), as_dims(shape))
+            case (("rotate" | "rotate_back"), {"x": x, "bases": bases}):
+                self.rotated(name, dims_of(x), bases)
+            case _, {"matrix": matrix}:
+                return self.no_matrix(name, dims_of(matrix), found)
+            case _:
+                pass
+        return False
 
     def wrong(self, message: str) -> None:
         self.run.wrong(self.node, message)
@@ -163,16 +166,25 @@ class Call:
                 needs = f"{name} needs a {'positive number' if name == 'log' else 'larger one'}"
                 cure = needs if high <= limit else "exclude that with bounds or max"
                 self.wrong(f"{what} {few}; {cure}")
-            case "clip", _, Interval(low=low), Interval(high=high) if low > high:
-                self.wrong(
-                    "the lower bound of clip is above the upper one; give the lower bound first"
-                )
+            case "clip", _, Interval() as low, Interval() as high:
+                self.in_order(low, high)
             case _:
                 pass
 
-    def mistaken(self, name: str) -> bool:
+    def in_order(self, low: Interval, high: Interval) -> None:
+        """Record bounds of `clip` that are or may be in the wrong order."""
+        if low.low > high.high:
+            self.wrong("the lower bound of clip is above the upper one; give the lower bound first")
+            return
+        _, lower, upper = map(self.run.sum, self.node.args)
+        if low.high > high.low and self.run.range_of(upper.plus(lower, -1)).low < 0:
+            first, second = (in_short(node, "a bound") for node in self.node.args[1:])
+            cure = f"exclude that with bounds or with a [[require]] that `{first} <= {second}`"
+            self.wrong(f"the lower bound of clip may be above the upper one; {cure}")
+
+    def mistaken(self, function: Function) -> bool:
         """Whether an argument is a static number instead of an array, or the reverse; record it."""
-        function = FUNCTIONS[name]
+        name = function.name
         pairs = zip(function.parameters, self.given, self.node.args, strict=False)
         for parameter, value, argument in pairs:
             array = not (parameter.static or parameter.optional or parameter.name == "eps")
@@ -228,38 +240,35 @@ class Call:
         return Interval(low, high, a.whole and b.whole, smaller)
 
     def number(self, name: str, sizes: Value) -> Value:
-        if not isinstance(sizes, Sizes | Shapes):
+        if not isinstance(sizes, List):
             return SIZE
         if name == "len":
             return Interval(min(sizes.lengths), max(sizes.lengths), whole=True, name=sizes.name)
-        if isinstance(sizes, Sizes) and not sizes.any.whole:
+        if isinstance(sizes.any, Interval) and not sizes.any.whole:
             self.wrong("product takes a tuple of integers")
         return exactly(1) if max(sizes.lengths) == 0 else SIZE
 
     def two_axes(self, shape: Value, shortest: Value) -> Value:
-        axes = max(shape.lengths) if isinstance(shape, Sizes) else 0
+        axes = max(shape.lengths) if isinstance(shape, List) else 0
         if axes < 2:
-            return Sizes.of([])
+            return List.of([])
         last = any(isinstance(x, ast.Constant) and x.value == "last" for x in self.node.args)
         always = last or (isinstance(shortest, Interval) and shortest.high <= 0)
         lengths = frozenset([2] if always else [0, 2])
-        return Sizes(None, lengths, Interval(0, axes - 1, whole=True))
+        return List(None, lengths, Interval(0, axes - 1, whole=True))
 
     def shape(self, name: str, found: Mapping[str, Value]) -> Value:
         shape = found["shape"]
-        if not isinstance(shape, Sizes) or len(shape.lengths) != 1:
+        if not isinstance(shape, List) or len(shape.lengths) != 1:
             return None
         [axes] = shape.lengths
-        if name == "vectors":
-            return (
-                Shapes.of((length,) for length in as_dims(shape) or ()) if axes else Shapes.of([()])
-            )
         if name == "matrices":
-            return Shapes.of((self.length(length),) * 2 for length in as_dims(shape) or ())
+            sizes = (self.length(length) for length in as_dims(shape) or ())
+            return List.of((sizes_of((size, size)) for size in sizes), ANY_SHAPE)
         axis = self.axis("axis", found["axis"], axes)
         if axis is None or shape.items is None:
-            return Sizes(None, frozenset([max(0, axes - 1)]), shape.any)
-        return Sizes.of(item for i, item in enumerate(shape.items) if i != axis)
+            return List(None, frozenset([max(0, axes - 1)]), shape.any)
+        return List.of(item for i, item in enumerate(shape.items) if i != axis)
 
     def axis(self, what: str, axis: Value, axes: int) -> int | None:
         """Return the axis, None if it may be one of several; record one that may not exist."""
@@ -287,7 +296,7 @@ class Call:
             self.wrong(
                 "reduced takes `over` and the axis that is summed over, or `but` and the axis that stays"
             )
-        dims = as_dims(x) if isinstance(x, Sizes) else dims_of(x)
+        dims = as_dims(x) if isinstance(x, List) else dims_of(x)
         if not given:
             return SCALAR
         if dims is None:
@@ -297,12 +306,12 @@ class Call:
             rest = (None,) * max(0, len(dims) - 1)
             return Array(rest if one is None else dims[:one] + dims[one + 1 :])
         ones = [one is not None and (i == one) is (given == ["over"]) for i in range(len(dims))]
-        if not isinstance(x, Sizes):
+        if not isinstance(x, List):
             lengths = [None if one is None else length for length in dims]
             return Array(tuple("1" if is_1 else n for is_1, n in zip(ones, lengths, strict=True)))
         if one is None or x.items is None:
-            return Sizes(None, x.lengths, SIZE)
-        return Sizes.of(exactly(1) if is_1 else n for is_1, n in zip(ones, x.items, strict=True))
+            return List(None, x.lengths, SIZE)
+        return List.of(exactly(1) if is_1 else n for is_1, n in zip(ones, x.items, strict=True))
 
     def gram(self, found: Mapping[str, Value]) -> Value:
         dims = dims_of(found["x"])
@@ -330,9 +339,15 @@ class Call:
         length = vector[0] if vector is not None and len(vector) == 1 else None
         return Array(tuple(length if i == one else "1" for i in range(axes)))
 
+    def outer_mean(self, row: Dims, axes: Value) -> Value:
+        if isinstance(axes, List) and axes.lengths != frozenset([2]):
+            cure = "test that with `if` first"
+            self.wrong_here("outer_mean needs two axes, but there may be none", cure)
+        return ANY_ARRAY if row is None else Array((None,) * (len(row) + 1))
+
     def combined(self, arrays: Value) -> Value:
         """Return what an operation element by element makes of a list of arrays."""
-        if not isinstance(arrays, Arrays):
+        if not isinstance(arrays, List):
             return ANY_ARRAY
         if 0 in arrays.lengths:
             message = f"{self.name} needs at least one array, but there may be none"
@@ -340,51 +355,30 @@ class Call:
                 "write range(max(1, ndim))" if arrays.name is None else "test that with `if` first"
             )
             self.run.wrong_list(self.node, arrays, message, cure)
-        return self.run.elementwise(self.node, [*map(Array, arrays.items or [arrays.any])])
+        return self.run.elementwise(self.node, arrays.items or [arrays.any])
 
-    def orthogonalize(self, found: Mapping[str, Value]) -> Value:
-        dims = self.at_least(2, found["x"])
-        steps = found.get("steps")
-        if isinstance(steps, Interval) and (not steps.whole or steps.low > _MOST_STEPS):
-            self.wrong(f"steps of orthogonalize must be an integer of at most {_MOST_STEPS:,}")
-        return Array(dims)
-
-    def reshape(self, dims: Dims, shape: Value) -> Value:
-        wanted = as_dims(shape)
+    def same_elements(self, dims: Dims, wanted: Dims) -> None:
         known = dims is not None and wanted is not None and None not in {*dims, *wanted}
         if known and _elements(dims) != _elements(wanted):
             shapes = f"shape {dims_text(dims)} cannot be reshaped to {dims_text(wanted)}"
             message = f"{shapes}: the numbers of elements differ"
             self.wrong("; ".join([message, *filter(None, [legend(dims, wanted)])]))
-        return Array(wanted)
 
-    def matrix(self, name: str, found: Mapping[str, Value]) -> Value:
-        dims = dims_of(found["matrix"])
+    def no_matrix(self, name: str, dims: Dims, found: Mapping[str, Value]) -> bool:
+        """Whether a function of a matrix has an argument that does not fit, or is not known."""
         if dims is not None and len(dims) != 2:
             few = count(len(dims), "axis", "axes")
             self.wrong_here(f"{name} needs a matrix, but this has {few}")
         if "basis" in found:
             self.same_shape("a matrix and its basis", dims, dims_of(found["basis"]))
-        p = found.get("p")
+        p, rank = found.get("p"), found.get("rank")
         if isinstance(p, Interval) and p.low <= 0 <= p.high:
             zero = "must not be 0" if p.is_one else "may be 0; exclude that with bounds"
             self.wrong(f"p of inverse_root {zero}")
-        if dims is None or len(dims) != 2:
-            return ANY_ARRAY
-        match name, found.get("rank"):
-            case "transpose", _:
-                return Array(dims[::-1])
-            case "orthonormal", _:
-                return Array((dims[0], least(*dims)))
-            case "singular_vectors", Interval() as rank:
-                if not rank.whole or rank.low < 1:
-                    cure = 'for a hyperparameter, write bounds = "1 <= x"'
-                    wrong = f"rank of singular_vectors must be an integer of at least 1; {cure}"
-                    self.run.wrong(self.node.args[1], wrong)
-                    return ANY_ARRAY
-                return Array((dims[1], least(dims[1], name_of(rank))))
-            case _:
-                return Array(dims)
+        if isinstance(rank, Interval) and not (rank.whole and rank.low >= 1):
+            self.run.wrong(self.node.args[1], f"rank of {name} {_AT_LEAST_1}")
+            return True
+        return dims is None or len(dims) != 2
 
     def matmul(self, a: Dims, b: Dims) -> Value:
         """Return the product of two matrices, or of a matrix and a vector."""
@@ -404,18 +398,13 @@ class Call:
             return ANY_ARRAY
         return Array((*a[:-1], *b[1:]))
 
-    def rotate(self, name: str, dims: Dims, bases: Value) -> Value:
-        if (
-            dims is not None
-            and isinstance(bases, Arrays)
-            and bases.lengths != frozenset({len(dims)})
-        ):
-            matrices = "matrix" if bases.lengths == frozenset({1}) else "matrices"
-            axes = "axis" if len(dims) == 1 else "axes"
-            have = f"the array has {len(dims)} {axes}"
-            have += f", but the list has {either_of(sorted(bases.lengths))} {matrices}"
-            self.wrong_here(f"{name} needs one matrix for each axis: {have}")
-        return Array(dims)
+    def rotated(self, name: str, dims: Dims, bases: Value) -> None:
+        if dims is None or not isinstance(bases, List) or bases.lengths == {len(dims)}:
+            return
+        matrices = "matrix" if bases.lengths == {1} else "matrices"
+        have = f"the array has {len(dims)} {'axis' if len(dims) == 1 else 'axes'}"
+        have += f", but the list has {either_of(sorted(bases.lengths))} {matrices}"
+        self.wrong_here(f"{name} needs one matrix for each axis: {have}")
 
     def same_shape(self, what: str, first: Dims, second: Dims) -> None:
         """Record two arrays whose shapes differ."""
@@ -426,18 +415,18 @@ class Call:
 
     def every(self, k: Value, new: Value, old: Value) -> Value:
         if isinstance(k, Interval) and not (k.whole and k.low >= 1):
-            self.run.wrong(
-                self.node.args[0],
-                "k of every must be an integer of at least 1; "
-                'for a hyperparameter, write bounds = "1 <= x"',
-            )
-        pairs = [(dims_of(new), dims_of(old))]
-        if isinstance(new, Arrays) and isinstance(old, Arrays):
-            pairs = [*zip(new.items or [new.any], old.items or [old.any], strict=False)]
-        for first, second in pairs:
+            self.run.wrong(self.node.args[0], f"k of every {_AT_LEAST_1}")
+        of_lists = isinstance(new, List) and isinstance(old, List)
+        for first, second in pairs_of(new, old) if of_lists else [(dims_of(new), dims_of(old))]:
             self.same_shape("new and old of every", first, second)
         found = join(new, old)
         return SCALAR if isinstance(found, Interval) else found
+
+
+@cache
+def _rule(shape: str) -> ast.expr:
+    """Return the shape that the language states for a result, as an expression."""
+    return ast.parse(shape, mode="eval").body
 
 
 def _elements(dims: Dims) -> list[str]:

@@ -8,14 +8,19 @@ allow this are refused in the spec, not when a user sets the hyperparameter.
 import math
 from typing import NamedTuple
 
+from mlax_codegen.checking.trial.sums import shifted
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 
 __all__ = [
     "SIZE",
+    "TOO_LARGE",
+    "ZERO",
     "Interval",
     "arithmetic",
     "exactly",
+    "gap",
     "hull",
+    "negative",
     "within_bounds",
     "wrong_root",
 ]
@@ -25,9 +30,9 @@ _LARGEST_FLOAT32 = 3.4e38
 _CLOSEST = 1e-7  # how near a float32 comes to a bound that is excluded, relative to the bound
 _SMALLEST = 1e-38  # how near it comes to 0
 
-_TOO_LARGE = "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a"
+TOO_LARGE = "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a, or give tighter bounds"
 _NO_FLOAT = "this power may overflow a float; give tighter bounds"
-_ZERO = "this divisor may be 0; exclude that with bounds, `if` or max(1, ...)"
+ZERO = "this divisor may be 0; exclude that with bounds, `if` or max(1, ...)"
 _ROOT = "this is a root of a number that may be negative; exclude that with bounds, abs or max"
 _ROOT_OF_NEGATIVE = "this is a root of a negative number; change its sign or use abs"
 _INVERSE = (
@@ -63,11 +68,21 @@ def exactly(value: float) -> Interval:
     return Interval(value, value, isinstance(value, int))
 
 
+def negative(number: Interval) -> Interval:
+    """Return the interval of a number with the other sign."""
+    return Interval(-number.high, -number.low, number.whole)
+
+
 def hull(first: Interval, second: Interval) -> Interval:
     """Return the smallest interval that contains two."""
     name = first.name if first.name == second.name else None
     whole = first.whole and second.whole
     return Interval(min(first.low, second.low), max(first.high, second.high), whole, name)
+
+
+def gap(limit: float, *, whole: bool) -> float:
+    """Return how far a number is at least from a limit that it does not reach."""
+    return 1 if whole else max(_SMALLEST, abs(limit) * _CLOSEST)
 
 
 def within_bounds(h: Hyperparameter) -> Interval:
@@ -78,9 +93,9 @@ def within_bounds(h: Hyperparameter) -> Interval:
     low = -largest if bounds.lower is None else float(bounds.lower)
     high = largest if bounds.upper is None else float(bounds.upper)
     if not bounds.lower_included:
-        low += 1 if whole else max(_SMALLEST, abs(low) * _CLOSEST)
+        low += gap(low, whole=whole)
     if not bounds.upper_included:
-        high -= 1 if whole else max(_SMALLEST, abs(high) * _CLOSEST)
+        high -= gap(high, whole=whole)
     return Interval(low, high, whole, h.name)
 
 
@@ -88,13 +103,14 @@ def arithmetic(operator: str, a: Interval, b: Interval) -> tuple[Interval, str |
     """Return the interval of a result, and a warning, or None."""
     match operator:
         case "+":
-            return _limited(Interval(a.low + b.low, a.high + b.high, a.whole and b.whole))
+            name = shifted(a.name, int(b.low)) if b.is_one and b.whole else None
+            return _limited(Interval(a.low + b.low, a.high + b.high, a.whole and b.whole, name))
         case "-":
-            return _limited(Interval(a.low - b.high, a.high - b.low, a.whole and b.whole))
+            return arithmetic("+", a, negative(b))
         case "*":
             return _limited(_corners(a, b, whole=a.whole and b.whole))
         case "/" | "//" | "%" if b.low <= 0 <= b.high:
-            return _ANY, _ZERO
+            return _ANY, ZERO
         case "%":
             low, high = (0.0, b.high) if b.low > 0 else (b.low, 0.0)
             return Interval(low, high, a.whole and b.whole), None
@@ -123,7 +139,8 @@ def _limited(found: Interval) -> tuple[Interval, str | None]:
     if math.isnan(found.low) or math.isnan(found.high):
         return _ANY, None
     if found.whole and max(-found.low, found.high) > _LARGEST:
-        return Interval(-_LARGEST, _LARGEST, whole=True), _TOO_LARGE
+        low, high = (min(max(x, -_LARGEST), _LARGEST) for x in found[:2])
+        return Interval(low, high, whole=True, name=found.name), TOO_LARGE
     return found, None
 
 
@@ -140,7 +157,7 @@ def _power(a: Interval, b: Interval) -> tuple[Interval, str | None]:
         powers = [float(x) ** y for x in bases for y in (b.low, b.high) if x or y >= 0]
     except OverflowError:
         return (
-            (Interval(-_LARGEST, _LARGEST, whole=True), _TOO_LARGE) if whole else (_ANY, _NO_FLOAT)
+            (Interval(-_LARGEST, _LARGEST, whole=True), TOO_LARGE) if whole else (_ANY, _NO_FLOAT)
         )
     low, high = min(powers), max(powers)
     return _limited(Interval(-high if a.low < 0 else low, high, whole))

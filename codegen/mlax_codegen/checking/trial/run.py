@@ -1,32 +1,43 @@
 """One run through the equations: its leaves and options, what it knows, what it finds."""
 
 import ast
+import math
+import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from mlax_codegen.checking.options import Configuration, literal, names_of, options_in
+from mlax_codegen.checking.trial.intervals import Interval
+from mlax_codegen.checking.trial.sums import Sum, named, sum_of
 from mlax_codegen.checking.trial.values import (
+    ANY_ARRAY,
+    Array,
     Dims,
     List,
-    Sizes,
     Value,
+    broadcast,
     count,
-    given,
+    dims_of,
+    dims_text,
     join,
+    legend,
     shape_of,
 )
 from mlax_codegen.language import SHAPE
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import parts_of
+from mlax_codegen.reading.trees import assignments_in, parts_of
 
 __all__ = ["Known", "Run"]
 
 Known = dict[str, Value]
-"""What is known of each name at one point of a run."""
+"""What is known of each name at one point of a run, and of some sums and other expressions, by their texts."""
+
+_WORD = re.compile(r"\w+")
 
 
-class Run:
+class Run(ABC):
     """What all parts of a run share.
 
     Attributes:
@@ -35,6 +46,7 @@ class Run:
         undecided: Options whose answers lead to different shapes and that this run did not take as
             decided, with their answers. The same equations are run again with each answer.
         blamed: Expressions that are already reported.
+        counts: Parts of the ends of ranges, which JAX does not see.
     """
 
     # What is known of each name where the run is, the shape of the leaf, and the equations where the run is.
@@ -50,15 +62,29 @@ class Run:
         self.choices: Mapping[str, tuple[str, ...]] = {
             h.name: h.choices for h in spec.hyperparameters if h.kind == "choice"
         }
-        self.options: set[str] = {SHAPE, *(h.name for h in spec.hyperparameters)}  # or of shapes
-        lists = [given(h) for h in spec.hyperparameters if h.kind == "list"]
-        self.named: set[str] = {x.name for x in lists if isinstance(x, Sizes) and x.name}
+        of_lists = (f"len({h.name})" for h in spec.hyperparameters if h.kind == "list")
+        self.options: set[str] = {SHAPE, *(h.name for h in spec.hyperparameters), *of_lists}
+        blocks = [*spec.blocks, *(function.leaf for function in spec.functions)]
+        body = (statement for code in blocks for statement in code.body)
+        self.assigned: set[str] = {name for name, _ in assignments_in(body)}
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in spec.slots}
         self.undecided: dict[str, tuple[str, ...]] = {}
         self.blamed: set[ast.AST] = set()
+        self.counts: set[ast.AST] = set()
         self._known = {}
         self._leaf = ()
         self._code = spec.phases[0].leaf
+
+    @abstractmethod
+    def value(self, node: ast.expr) -> Value:
+        """Return what is known of an expression, recording what cannot work in it."""
+
+    def value_where(self, known: Known, node: ast.expr) -> Value:
+        """Return what an expression is where these names are known."""
+        before, self._known = self._known, known
+        found = self.value(node)
+        self._known = before
+        return found
 
     def wrong(self, node: ast.AST, message: str) -> None:
         """Record a mistake, once for each place."""
@@ -83,6 +109,56 @@ class Run:
         options = " and ".join(literal(*answer) for answer in self.configuration.answers)
         axes = f"for leaves with {count(self.axes, 'axis', 'axes')}"
         return f"{axes}, when {options}" if options else axes
+
+    def elementwise(self, node: ast.expr, values: Sequence[Value]) -> Value:
+        """Return the shape of the result of an operation on each element."""
+        dims: Dims = ()
+        for value in values:
+            other = dims_of(value)
+            both, together = broadcast(dims, other)
+            if not together:
+                shapes = f"{dims_text(dims)} and {dims_text(other)}"
+                cure = "reduce or reshape one of them, for example with `along`"
+                cures = filter(None, [legend(dims, other), cure])
+                message = f"shapes {shapes} cannot be broadcast together"
+                self.wrong_here(node, message, "; ".join(cures))
+                return ANY_ARRAY
+            dims = both
+        return Array(dims)
+
+    def sum(self, node: ast.expr) -> Sum:
+        """Return an expression as a sum. A length that a hyperparameter says, `len(q)`, has the name of that."""
+        total = sum_of(node)
+        for term, times in total.terms.items():
+            known = self._known.get(term.removeprefix("len(").removesuffix(")"))
+            name = known.name if isinstance(known, List | Interval) else None
+            if name is not None:
+                total = total.plus(Sum({term: 1}), -times).plus(named(name), times)
+        return total
+
+    def range_of(self, total: Sum) -> Interval:
+        """Return what is known of a sum: as a whole, or else of its terms."""
+        low = high = total.more
+        parts = {total.text: total.sign} if total.text in self._known else total.terms
+        for part, times in parts.items():
+            known = self._known.get(part)
+            ends = known[:2] if isinstance(known, Interval) else (-math.inf, math.inf)
+            low += min(times * end for end in ends)
+            high += max(times * end for end in ends)
+        return Interval(low, high, whole=False)
+
+    def learn(self, total: Sum, found: Interval) -> None:
+        """Remember what a sum is, unless it is of names that may be assigned again."""
+        text, sign = total.text, total.sign
+        fixed = text.isidentifier() or not self.assigned & {*_WORD.findall(text)}
+        if not total.terms or not fixed:
+            return
+        ends = sorted(sign * (end - total.more) for end in found[:2])
+        known = self._known.get(text)
+        if isinstance(known, Interval):
+            self._known = {**self._known, text: known.within(*ends) or known}
+        else:
+            self._known = {**self._known, text: Interval(*ends, found.whole)}
 
     def one_of(self, first: Value, second: Value, test: ast.expr | None) -> Value:
         """Return what is known of a value that is one of two.

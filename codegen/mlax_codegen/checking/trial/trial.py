@@ -11,7 +11,7 @@ from mlax_codegen.checking.options import Configuration
 from mlax_codegen.checking.trial.equations import Equations
 from mlax_codegen.checking.trial.expressions import MOST_AXES
 from mlax_codegen.checking.trial.intervals import Interval
-from mlax_codegen.checking.trial.values import Sizes, Value
+from mlax_codegen.checking.trial.values import List, Value
 from mlax_codegen.language import COUNT, NDIM, SHAPE, Type
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import parts_of
@@ -57,7 +57,7 @@ def facts_of(spec: Spec, kinds: Mapping[str, Type]) -> Facts:
             runs[axes] = _Silent(spec, axes, Configuration(()))
         found = runs[axes].of(node)
         match found:
-            case Sizes(lengths=lengths):
+            case List(lengths=lengths):
                 return Range(few=lengths)
             case Interval():
                 return Range(found.low, found.high, found.whole)

@@ -9,21 +9,20 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias
 
-from mlax_codegen.checking.trial.intervals import SIZE, Interval, hull, within_bounds
+from mlax_codegen.checking.trial.intervals import SIZE, Interval, exactly, hull, within_bounds
+from mlax_codegen.checking.trial.sums import shifted
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.mistakes import either_of
 
 __all__ = [
     "ANY_ARRAY",
+    "ANY_SHAPE",
     "SCALAR",
     "Array",
-    "Arrays",
     "Dims",
     "List",
-    "Shapes",
-    "Sizes",
     "Value",
     "agree",
     "as_dims",
@@ -32,7 +31,7 @@ __all__ = [
     "dims_of",
     "dims_text",
     "given",
-    "index_of",
+    "is_of_arrays",
     "join",
     "least",
     "legend",
@@ -40,9 +39,11 @@ __all__ = [
     "listed",
     "name_of",
     "number_of",
+    "pairs_of",
     "part_of",
     "same_length",
     "shape_of",
+    "sizes_of",
     "together",
 ]
 
@@ -62,58 +63,35 @@ class Array:
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """A tuple of numbers: a shape, numbers of axes, or a hyperparameter.
+class List:
+    """A tuple or list: of numbers, such as a shape or a hyperparameter, of shapes, or of arrays.
 
     Attributes:
-        items: What each number may be; None if that is not known one by one.
-        lengths: How many numbers there may be.
-        any: What any one of them may be.
+        items: What each item is; None if that is not known one by one.
+        lengths: How many items there may be.
+        any: What any one of them may be. It also says what kind of list an empty one is.
         name: What says how many there are, if a hyperparameter does: "n", "len(betas)".
     """
 
-    items: tuple[Interval, ...] | None
+    items: "tuple[Value, ...] | None"
     lengths: frozenset[int]
-    any: Interval
+    any: "Value"
     name: str | None = None
 
     @classmethod
-    def of(cls, items: Iterable[Interval]) -> "Sizes":
-        """Return a tuple with given items."""
+    def of(cls, items: "Iterable[Value]", empty: "Value" = SIZE) -> "List":
+        """Return a list with given items; if there are none, it is one of such as `empty`."""
         known = tuple(items)
-        return cls(known, frozenset([len(known)]), reduce(hull, known) if known else SIZE)
+        return cls(known, frozenset([len(known)]), reduce(join, known) if known else empty)
 
 
-@dataclass(frozen=True)
-class Shapes:
-    """A list of shapes, with the same attributes."""
-
-    items: tuple[Dims, ...] | None
-    lengths: frozenset[int]
-    any: Dims
-    name: str | None = None
-
-    @classmethod
-    def of(cls, items: Iterable[Dims]) -> "Shapes":
-        """Return a list with given items."""
-        known = tuple(items)
-        return cls(known, frozenset([len(known)]), reduce(_either, known) if known else None)
-
-
-@dataclass(frozen=True)
-class Arrays(Shapes):
-    """A list of arrays: their shapes."""
-
-
-Value: TypeAlias = Interval | Array | Sizes | Shapes | bool | None
+Value: TypeAlias = Interval | Array | List | bool | None
 """A value; True or False for a static condition that is decided; None if nothing is known."""
-
-List: TypeAlias = Sizes | Shapes
 
 SCALAR = Array(())
 ANY_ARRAY = Array(None)
-_LIMIT = " if <= "
 _LONGEST = 64  # a list of numbers is not supposed to be longer
+ANY_SHAPE = List(None, frozenset(range(_LONGEST + 1)), SIZE)
 
 
 def count(number: int, one: str, more: str) -> str:
@@ -135,73 +113,61 @@ def same_length(first: List, second: List) -> bool:
     return first.name == second.name
 
 
-def index_of(name: str) -> str:
-    """Return the name of a number that is an index of a list, by the name of the number of its items."""
-    return f"< {name}"
+def is_of_arrays(value: Value) -> bool:
+    """Whether a value is a list of arrays."""
+    return isinstance(value, List) and isinstance(value.any, Array)
+
+
+def pairs_of(first: List, second: List) -> list[tuple[Dims, Dims]]:
+    """Return the shapes of the arrays of two lists, in pairs; one pair, if they are not known one by one."""
+    pairs = [*zip(first.items or (), second.items or (), strict=False)] or [(first.any, second.any)]
+    return [(dims_of(one), dims_of(other)) for one, other in pairs]
 
 
 def part_of(items: List, lower: int | None, upper: int | None) -> List:
     """Return the part of a list from one index to another."""
     part = slice(lower, upper)
     if items.items is not None:
-        return _of(items, items.items[part])
+        return List.of(items.items[part], items.any)
     lengths = {n: len(range(n)[part]) for n in items.lengths}
     fewer = {length - n for n, length in lengths.items()}
-    return _resized(items, frozenset(lengths.values()), fewer.pop() if len(fewer) == 1 else None)
-
-
-def _resized(items: List, lengths: frozenset[int], more: int | None) -> List:
-    """Return a list with another number of items: so many more, if that is known."""
-    name = items.name
-    if name is not None and more is not None:
-        base, sign, number = name.rpartition(" + " if " + " in name else " - ")
-        more += int(f"{sign.strip()}{number}") if base else 0
-        base = base or name
-        name = f"{base} {'+' if more > 0 else '-'} {abs(more)}" if more else base
-    return replace(items, items=None, lengths=lengths, name=None if more is None else name)
+    name = shifted(items.name, fewer.pop()) if len(fewer) == 1 else None
+    return replace(items, lengths=frozenset(lengths.values()), name=name)
 
 
 def listed(items: Sequence[Value]) -> List | None:
     """Return a list of some items; None if it is not known of one of them what it is."""
-    numbers = [item for item in items if isinstance(item, Interval)]
-    sizes = [item for item in items if isinstance(item, Sizes)]
-    if len(numbers) == len(items):
-        return Sizes.of(numbers)
-    if len(sizes) == len(items):
-        return Shapes.of(map(as_dims, sizes))
-    if all(isinstance(item, Interval | Array) for item in items):
-        return Arrays.of(map(dims_of, items))
-    return None
+    kinds = {type(item) for item in items}
+    if kinds in ({Interval}, {List}):
+        return List.of(items)
+    return List.of(map(_as_array, items)) if kinds <= {Interval, Array} else None
 
 
 def together(parts: Sequence[List]) -> List:
     """Return a list of the items of other lists. Beside arrays, numbers count as arrays."""
-    if any(isinstance(part, Arrays) for part in parts):
-        parts = [_as_arrays(part) if isinstance(part, Sizes) else part for part in parts]
+    if any(map(is_of_arrays, parts)):
+        parts = [part if is_of_arrays(part) else _as_arrays(part) for part in parts]
     return reduce(_followed_by, parts)
 
 
-def _as_arrays(numbers: Sizes) -> Arrays:
-    items = None if numbers.items is None else tuple[Dims, ...](() for _ in numbers.items)
-    return Arrays(items, numbers.lengths, (), numbers.name)
+def _as_array(value: Value) -> Array:
+    return Array(dims_of(value))
 
 
-def _of(like: List, items: object) -> List:
-    """Return a list of the same kind with these items."""
-    kind: Any = type(like)
-    return cast("List", kind.of(items))
+def _as_arrays(numbers: List) -> List:
+    items = None if numbers.items is None else tuple(map(_as_array, numbers.items))
+    return replace(numbers, items=items, any=SCALAR)
 
 
 def _followed_by(first: List, second: List) -> List:
-    either = _one_of(first, second)
-    if either is None:
-        return first
+    either = join(first.any, second.any)
     if first.items is not None and second.items is not None:
-        return _of(either, (*first.items, *second.items))
+        return List.of((*first.items, *second.items), either)
     named, other = (second, first) if first.name is None else (first, second)
-    more = None if other.name or len(other.lengths) > 1 else min(other.lengths)
+    known = other.name is None and len(other.lengths) == 1
+    name = shifted(named.name, min(other.lengths)) if known else None
     lengths = frozenset(a + b for a in first.lengths for b in second.lengths)
-    return _resized(replace(either, name=named.name), lengths, more)
+    return List(None, lengths, either, name)
 
 
 def given(h: Hyperparameter) -> Value:
@@ -209,7 +175,7 @@ def given(h: Hyperparameter) -> Value:
     interval = within_bounds(h)
     if h.kind != "list":
         return interval
-    return Sizes(None, frozenset(range(1, _LONGEST + 1)), interval, f"len({h.name})")
+    return List(None, frozenset(range(1, _LONGEST + 1)), interval, f"len({h.name})")
 
 
 def dims_of(value: Value) -> Dims:
@@ -225,21 +191,30 @@ def dims_of(value: Value) -> Dims:
 
 def as_dims(shape: Value) -> Dims:
     """Return the axes of an array that has some shape."""
-    if not isinstance(shape, Sizes):
+    if not isinstance(shape, List):
         return None
     if shape.items is None:
         return (None,) * next(iter(shape.lengths)) if len(shape.lengths) == 1 else None
     return tuple(map(name_of, shape.items))
 
 
-def name_of(size: Interval) -> str | None:
+def sizes_of(dims: Dims) -> List | None:
+    """Return the shape of an array as a tuple of numbers."""
+    if dims is None:
+        return None
+    return List.of(exactly(1) if name == "1" else SIZE._replace(name=name) for name in dims)
+
+
+def name_of(size: Value) -> str | None:
     """Return the name of a length, or the number that it is."""
+    if not isinstance(size, Interval):
+        return None
     return f"{size.low:g}" if size.is_one else size.name
 
 
 def least(*lengths: str | None) -> str | None:
     """Return the name of the smallest of some lengths: "min(n1, rank)"."""
-    known = [length for length in lengths if length is not None and _LIMIT not in length]
+    known = [length for length in lengths if length is not None and " if " not in length]
     if len(known) < len(lengths):
         return None
     parts = {
@@ -250,21 +225,13 @@ def least(*lengths: str | None) -> str | None:
 
 def dims_text(dims: Dims) -> str:
     """Return a shape as messages show it: "(n0, ?)"."""
-    lengths = [_length_text(length) for length in dims or ()]
-    return f"({', '.join(lengths)})"
+    return f"({', '.join(length or '?' for length in dims or ())})"
 
 
 def legend(*shapes: Dims) -> str:
     """Return what a name of a length in some shapes stands for; "" if there are no names."""
-    lengths = [length for dims in shapes for length in dims or () if length is not None]
-    names = dict.fromkeys(length.partition(_LIMIT)[0] for length in lengths)
-    numbered = re.findall(r"\bn\d+\b", " ".join(names))
-    return "".join(f"{name} is the length of axis {name[1:]}" for name in numbered[:1])
-
-
-def _length_text(length: str | None) -> str:
-    name, limit, longest = (length or "?").partition(_LIMIT)
-    return f"{name} if {name} <= {longest} else 0" if limit else name
+    name = re.search(r"\bn\d+\b", " ".join(map(dims_text, shapes)))
+    return f"{name[0]} is the length of axis {name[0][1:]}" if name else ""
 
 
 def broadcast(first: Dims, second: Dims) -> tuple[Dims, bool]:
@@ -295,12 +262,12 @@ def _alike(one: str | None, other: str | None) -> bool:
     return None in {one, other} or one == other
 
 
-def limited(axis: str | None, longest: str) -> str:
+def limited(axis: str | None, longest: str) -> str | None:
     """Return the size of an axis's matrix, which is a scalar if the axis is longer than `longest`."""
-    return f"{axis or '?'}{_LIMIT}{longest}"
+    return axis and f"{axis} if {axis} <= {longest} else 0"
 
 
-def shape_of(value: Value) -> Dims | tuple[Dims, ...] | frozenset[int]:
+def shape_of(value: Value) -> object:
     """Return the part of a value that `join` would lose if it differed from the other's.
 
     Intervals are joined without a loss that matters: their hull is an interval.
@@ -308,44 +275,34 @@ def shape_of(value: Value) -> Dims | tuple[Dims, ...] | frozenset[int]:
     match value:
         case Interval() | Array():
             return dims_of(value)
-        case Sizes(items=items) if items is not None:
+        case List(items=items, any=Interval()) if items is not None:
             return as_dims(value)
-        case Arrays():
-            return value.any if value.items is None else value.items
-        case Sizes() | Shapes():
-            return value.lengths
+        case List(items=items, any=Array() as each):
+            return each if items is None else items
+        case List(lengths=lengths):
+            return lengths
         case _:
             return None
 
 
 def join(first: Value, second: Value) -> Value:
     """Return what is known of a value that is one of two."""
-    if first == second and type(first) is type(second):
-        return first
     match first, second:
+        case _ if first == second and type(first) is type(second):
+            return first
         case Interval(), Interval():
             return hull(first, second)
         case ((Interval() | Array()), (Interval() | Array())):
             return Array(_either(dims_of(first), dims_of(second)))
-        case ((Sizes() | Shapes()), (Sizes() | Shapes())):
-            return _one_of(first, second)
+        case List(), List():
+            lengths = first.lengths | second.lengths
+            items = None
+            if first.items is not None and second.items is not None and len(lengths) == 1:
+                items = tuple(map(join, first.items, second.items))
+            name = first.name if first.name == second.name else None
+            return List(items, lengths, join(first.any, second.any), name)
         case _:
             return None
-
-
-def _one_of(first: List, second: List) -> List | None:
-    lengths = first.lengths | second.lengths
-    name = first.name if first.name == second.name else None
-    numbers = sizes = None
-    if isinstance(first, Sizes) and isinstance(second, Sizes):
-        if first.items is not None and second.items is not None and len(lengths) == 1:
-            numbers = tuple(map(hull, first.items, second.items))
-        return Sizes(numbers, lengths, hull(first.any, second.any), name)
-    if isinstance(first, Sizes) or isinstance(second, Sizes) or type(first) is not type(second):
-        return None
-    if first.items is not None and second.items is not None and len(lengths) == 1:
-        sizes = tuple(map(_either, first.items, second.items))
-    return type(first)(sizes, lengths, _either(first.any, second.any), name)
 
 
 def _either(first: Dims, second: Dims) -> Dims:
