@@ -11,7 +11,7 @@ from mlax_codegen.checking.trial.intervals import (
     exactly,
     wrong_root,
 )
-from mlax_codegen.checking.trial.run import Run
+from mlax_codegen.checking.trial.run import Known, Run
 from mlax_codegen.checking.trial.values import (
     ANY_ARRAY,
     ANY_SHAPE,
@@ -122,7 +122,7 @@ class Call:
         """Return an array of the shape that the language states for the result of a function."""
         if self.unsuitable(function.name, found):
             return ANY_ARRAY
-        shapes = {
+        shapes: Known = {
             name: sizes_of(dims_of(x)) if isinstance(x, Array) else x for name, x in found.items()
         }
         shape = self.run.value_where(shapes, _rule(function.shape))
@@ -399,9 +399,9 @@ class Call:
         return Array((*a[:-1], *b[1:]))
 
     def rotated(self, name: str, dims: Dims, bases: Value) -> None:
-        if dims is None or not isinstance(bases, List) or bases.lengths == {len(dims)}:
+        if dims is None or not isinstance(bases, List) or bases.lengths == frozenset([len(dims)]):
             return
-        matrices = "matrix" if bases.lengths == {1} else "matrices"
+        matrices = "matrix" if bases.lengths == frozenset([1]) else "matrices"
         have = f"the array has {len(dims)} {'axis' if len(dims) == 1 else 'axes'}"
         have += f", but the list has {either_of(sorted(bases.lengths))} {matrices}"
         self.wrong_here(f"{name} needs one matrix for each axis: {have}")
@@ -416,8 +416,7 @@ class Call:
     def every(self, k: Value, new: Value, old: Value) -> Value:
         if isinstance(k, Interval) and not (k.whole and k.low >= 1):
             self.run.wrong(self.node.args[0], f"k of every {_AT_LEAST_1}")
-        of_lists = isinstance(new, List) and isinstance(old, List)
-        for first, second in pairs_of(new, old) if of_lists else [(dims_of(new), dims_of(old))]:
+        for first, second in pairs_of(new, old):
             self.same_shape("new and old of every", first, second)
         found = join(new, old)
         return SCALAR if isinstance(found, Interval) else found

@@ -153,12 +153,12 @@ class Run(ABC):
         fixed = text.isidentifier() or not self.assigned & {*_WORD.findall(text)}
         if not total.terms or not fixed:
             return
-        ends = sorted(sign * (end - total.more) for end in found[:2])
+        low, high = sorted(sign * (end - total.more) for end in found[:2])
         known = self._known.get(text)
+        value = Interval(low, high, found.whole)
         if isinstance(known, Interval):
-            self._known = {**self._known, text: known.within(*ends) or known}
-        else:
-            self._known = {**self._known, text: Interval(*ends, found.whole)}
+            value = known.within(low, high) or known
+        self._known = {**self._known, text: value}
 
     def one_of(self, first: Value, second: Value, test: ast.expr | None) -> Value:
         """Return what is known of a value that is one of two.

@@ -118,9 +118,12 @@ def is_of_arrays(value: Value) -> bool:
     return isinstance(value, List) and isinstance(value.any, Array)
 
 
-def pairs_of(first: List, second: List) -> list[tuple[Dims, Dims]]:
-    """Return the shapes of the arrays of two lists, in pairs; one pair, if they are not known one by one."""
-    pairs = [*zip(first.items or (), second.items or (), strict=False)] or [(first.any, second.any)]
+def pairs_of(first: Value, second: Value) -> list[tuple[Dims, Dims]]:
+    """Return the shapes of two arrays, or those of two lists of arrays, in pairs."""
+    pairs = [(first, second)]
+    if isinstance(first, List) and isinstance(second, List):
+        pairs = [*zip(first.items or (), second.items or (), strict=False)]
+        pairs = pairs or [(first.any, second.any)]
     return [(dims_of(one), dims_of(other)) for one, other in pairs]
 
 
