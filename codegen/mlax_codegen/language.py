@@ -153,8 +153,7 @@ class Function:
             1), summed (also a list of arrays), flag, choice, sizes (a tuple of integers: a shape, or axes), shapes (a
             list of these), arrays (a list of arrays), list (any of these three, or a list of numbers) or key. `?`
             marks an optional parameter. The result is a number, unless a type follows the arrow.
-        latex: The formula; `{0}` is the first argument. A second formula, after `||`, is for calls with all optional
-            arguments.
+        latex: The formula; `{0}` is the first argument. Empty for functions that are written by a rule of their own.
         doc: What it computes.
         code: The function that generated code calls: of `mlax.leafwise`, unless it begins with `jnp.`; by default, the
             one with this name.
@@ -228,12 +227,10 @@ class Function:
         names = [parameter.name for parameter in self.parameters]
         return names.index(OTHER) + 1 if OTHER in names else len(names)
 
-    def formula(self, arguments: list[str]) -> str:
-        """Return the LaTeX of a call."""
-        short, _, long = self.latex.partition("||")
-        return (long if long and len(arguments) > self.fewest_arguments else short).format(
-            *arguments
-        )
+    @property
+    def formula(self) -> str:
+        """The LaTeX of a call, with #1, #2 and so on for the arguments."""
+        return self.latex.format(*(f"#{n}" for n, _ in enumerate(self.parameters, 1)))
 
 
 def _operator(name: str, arguments: str = "{0}") -> str:
@@ -249,7 +246,7 @@ _ALL = [
         r"\lvert {0} \rvert^2",
         "Squared magnitude. For a complex number, `x**2` is not that.",
     ),
-    Function("cbrt(x)", r"\sqrt[3]{{{0}}}", "Cube root."),
+    Function("cbrt(x)", "", "Cube root."),
     Function(
         "clip(x, low, high)",
         _operator("clip", "{0}, {1}, {2}"),
@@ -278,11 +275,11 @@ _ALL = [
         "jnp.sign",
     ),
     Function("softplus(x)", _operator("softplus"), "`log(1 + exp(x))`, without overflow."),
-    Function("sqrt(x)", r"\sqrt{{{0}}}", "Square root."),
+    Function("sqrt(x)", "", "Square root."),
     Function("tanh(x)", r"\tanh({0})", "Hyperbolic tangent.", "jnp.tanh"),
     Function(
         "where(test: condition, a, b)",
-        r"\begin{{cases}} {1} & \text{{if }} {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
+        "",
         "`a` if the test holds, otherwise `b`, for each element.",
         "jnp.where",
     ),
@@ -352,8 +349,7 @@ _ALL = [
     # factored and per axis
     Function(
         "outer_mean(row, column, axes: sizes, min_mean: static?)",
-        r"\frac{{{0} \otimes {1}}}{{\operatorname{{mean}}({0})}}"
-        r"||\frac{{{0} \otimes {1}}}{{\max(\operatorname{{mean}}({0}), {3})}}",
+        "",
         "The matrix whose means along `axes` are `row` and `column`: their outer product over the mean, or "
         "over `min_mean` if that is larger.",
     ),
@@ -414,7 +410,7 @@ _ALL = [
     ),
     Function(
         "inverse_root(matrix, p: static, eps)",
-        r"({0} + {2} I)^{{-\frac{{1}}{{{1}}}}}",
+        "",
         "Inverse p-th root of a positive semidefinite matrix, after adding `eps` to its diagonal.",
     ),
     Function("eigenbasis(matrix)", _operator("eigenbasis"), "Eigenvectors of a symmetric matrix."),

@@ -7,7 +7,7 @@ effect over several steps.
 
 ```text
 gₜ ← gₜ + β wₜ₋₁
-dₜ = γ η (‖wₜ₋₁‖ / (‖gₜ‖ + ε)) gₜ
+dₜ = γ (η ‖wₜ₋₁‖ / (‖gₜ‖ + ε)) gₜ
 vₜ = m vₜ₋₁ + dₜ
 wₜ = wₜ₋₁ - vₜ
 

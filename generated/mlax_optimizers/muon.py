@@ -18,7 +18,7 @@ if matrix:
     Dₜ = μ mₜ / c' + (1 - μ) gₜ / c
     Oₜ = orthogonalize(matrix(Dₜ))
     ρₜ = n₋₁ / max(1, n₋₂)
-    sₜ = √(max(1, ρₜ))
+    sₜ = √max(1, ρₜ)
     wₜ = wₜ₋₁ - η (sₜ Oₜ + λ wₜ₋₁)
 otherwise:
     mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ
@@ -30,7 +30,7 @@ if coupled_decay is True: gₜ ← gₜ + λ wₜ₋₁, before each mₜ; wₜ 
 if nesterov is False: Dₜ = mₜ / c, if matrix; Dₜ = mₜ / c₁, if not matrix
 if adaptive is True: Oₜ ← (Σ D̅ₜ Oₜ) Oₜ, if matrix, before ρₜ
 if bias_correction is False: c = 1; c' = 1
-if consistent_rms is given: sₜ = r √(max(n₋₁, n₋₂)), if matrix
+if consistent_rms is given: sₜ = r √max(n₋₁, n₋₂), if matrix
 if layout is "out_in": matrix ⇔ ndim ≥ 2; ρₜ = n₋₂ / max(1, n₋₁), if matrix
 if others is "sgd":
     mₜ = μ mₜ₋₁ + (1 - μ) gₜ, if not matrix

@@ -6,7 +6,7 @@ Optax 0.2.8 scales the gradient before it takes the norm, and so divides by it. 
 0, the step is 0.
 
 ```text
-nₜ = ‖gₜ‖_(all leaves)
+nₜ = ‖gₜ over all leaves‖
 Δ = f - f*
 δ = min(Δ / (nₜ + ε / nₜ), γ_max nₜ) if nₜ > 0 else 0
 divisor = nₜ if nₜ > 0 else 1

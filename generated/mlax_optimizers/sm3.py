@@ -6,7 +6,7 @@ the paper's SM3-II with momentum, as in Optax.
 
 ```text
 νₜ = min((μₜ₋₁⁽ⁱ⁾)ᵢ) + |gₜ|²
-μₜ⁽ⁱ⁾ = (max (νₜ over all axes but i) if ndim > 0 else νₜ)   for each axis i
+μₜ⁽ⁱ⁾ = max (νₜ over all axes but i) if ndim > 0 else νₜ   for each axis i
 dₜ = gₜ / √(νₜ + ε)
 mₜ = β mₜ₋₁ + (1 - β) dₜ
 wₜ = wₜ₋₁ - η mₜ

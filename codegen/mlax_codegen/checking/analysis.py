@@ -17,7 +17,7 @@ from mlax_codegen.checking.plans import LeafPlan, plans_of_functions, plans_of_p
 from mlax_codegen.checking.retention import retained, scales, squares
 from mlax_codegen.checking.starts import check_starts, starts
 from mlax_codegen.checking.trial.trial import facts_of, try_out
-from mlax_codegen.formulas.latex import symbols
+from mlax_codegen.formulas.equations import symbols
 from mlax_codegen.language import HELD_AS, NDIM, SHAPE, STEP_NUMBER, TOTAL_COUNT, Type
 from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.spec import Spec

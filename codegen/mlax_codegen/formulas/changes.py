@@ -2,56 +2,18 @@
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
 from mlax_codegen.formulas.conditions import setting
-from mlax_codegen.formulas.latex import Equation
-from mlax_codegen.reading.trees import names_in
+from mlax_codegen.formulas.equations import Condition, Equation
+from mlax_codegen.formulas.parts import Formula, made
 
-__all__ = ["GIVEN", "Change", "Edit", "Formulas", "Line", "Place", "Value", "Values", "difference"]
+__all__ = ["GIVEN", "Change", "Edit", "Formulas", "Place", "Value", "Values", "difference"]
 
 Value = str | bool | float | None
-Place = tuple[str, tuple[str, ...]]  # what an equation defines, and its conditions
+Place = tuple[Formula, tuple[Condition, ...]]  # what an equation defines, and its conditions
 
 GIVEN = "given"  # the value of a hyperparameter that is a number and not None
-
-
-@dataclass(frozen=True)
-class Line:
-    """One equation.
-
-    Attributes:
-        conditions: What the leaf has to be like, in LaTeX, from the outermost to the innermost `if`.
-        formula: LaTeX, with & before its sign.
-        otherwise: For each condition whether it is the opposite of the one that the lines before stand under.
-        equation: Where the line comes from.
-    """
-
-    conditions: tuple[str, ...]
-    formula: str
-    otherwise: tuple[bool, ...] = field(compare=False)
-    equation: Equation = field(compare=False)
-
-    @cached_property
-    def left(self) -> str:
-        """What the equation defines."""
-        return self.formula.partition("&")[0].strip()
-
-    @cached_property
-    def is_assigned_again(self) -> bool:
-        """Whether the equation changes what another one has defined."""
-        return r"&\leftarrow" in self.formula
-
-    @cached_property
-    def reads(self) -> tuple[str, ...]:
-        """The names that the equation reads, each once."""
-        return tuple(dict.fromkeys(names_in([self.equation.value])))
-
-    @property
-    def place(self) -> Place:
-        """What the equation defines, and for which leaves."""
-        return self.left, self.conditions
 
 
 @dataclass(frozen=True)
@@ -60,15 +22,15 @@ class Edit:
 
     Attributes:
         lines: The equations.
-        before: LaTeX of the next equation, or of what it defines, where their place matters; else "".
+        before: The next equation, or what it defines, where their place matters.
         replaced: The equations that stood there.
         following: The equations after them.
     """
 
-    lines: tuple[Line, ...]
-    before: str
-    replaced: tuple[Line, ...]
-    following: tuple[Line, ...]
+    lines: tuple[Equation, ...]
+    before: Formula | None
+    replaced: tuple[Equation, ...]
+    following: tuple[Equation, ...]
 
 
 @dataclass(frozen=True)
@@ -84,7 +46,7 @@ class Change:
 
     settings: tuple[tuple[str, Value], ...]
     edits: tuple[Edit, ...]
-    left_out: tuple[Line, ...]
+    left_out: tuple[Equation, ...]
     anew: frozenset[Place] = frozenset()
 
     @property
@@ -92,7 +54,7 @@ class Change:
         """The options in words: `nesterov is True`."""
         return tuple(setting(name, value, given=value == GIVEN) for name, value in self.settings)
 
-    def made(self, lines: Iterable[Line]) -> list[Line]:
+    def made(self, lines: Iterable[Equation]) -> list[Equation]:
         """Return equations as they are after the change."""
         found = [x for x in lines if x not in self.left_out and x.place not in self.anew]
         before = frozenset(found)
@@ -108,14 +70,14 @@ class Formulas:
     Attributes:
         lines: The equations.
         changes: What options change.
-        begins: LaTeX of what the state begins with, where the first gradient, noise or arithmetic says it.
+        begins: What the state begins with, where the first gradient, noise or arithmetic says it.
     """
 
-    lines: tuple[Line, ...]
+    lines: tuple[Equation, ...]
     changes: tuple[Change, ...]
-    begins: tuple[str, ...] = ()
+    begins: tuple[Formula, ...] = ()
 
-    def composed(self, given: Mapping[str, Value]) -> Iterator[list[Line]]:
+    def composed(self, given: Mapping[str, Value]) -> Iterator[list[Equation]]:
         """Yield what a reader gets who makes the changes of some options: in one order, and in the opposite one.
 
         Changes by more options come after those by fewer in either.
@@ -134,13 +96,13 @@ class Values:
     def __init__(self) -> None:
         self.numbers: dict[tuple[object, ...], int] = {}
 
-    def of(self, lines: Iterable[Line]) -> dict[str, int | str]:
+    def of(self, lines: Iterable[Equation]) -> dict[str, int | str]:
         """Return the last value of each name that equations define."""
         known: dict[str, int | str] = {}
         for line in lines:
-            name = line.equation.name
+            name = line.name
             read = (known.get(part, part) for part in line.reads)
-            new = self.number(line.formula.partition("&")[2].removeprefix(r"\leftarrow"), *read)
+            new = self.number(line.right, *read)
             if line.conditions:
                 new = self.number(line.conditions, new, known.get(name, name))
             known[name] = new
@@ -152,13 +114,13 @@ class Values:
 
 def difference(
     settings: Iterable[tuple[str, Value]],
-    before: Sequence[Line],
-    after: Sequence[Line],
+    before: Sequence[Equation],
+    after: Sequence[Equation],
     anew: Collection[Place] = (),
 ) -> Change:
     """Return what has to be changed in some equations to get others."""
     edits: list[Edit] = []
-    deleted: list[Line] = []
+    deleted: list[Equation] = []
     before = [line for line in before if line.place not in anew]
     defined_before = {line.left for line in before}
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
@@ -169,17 +131,17 @@ def difference(
         elif kind != "equal":
             again = any(
                 line.left in defined_before
-                or (line.is_assigned_again and line.left not in {x.left for x in lines[:n]})
+                or (line.again and line.left not in {x.left for x in lines[:n]})
                 for n, line in enumerate(lines)
             )
             placed = kind == "insert" and again and j_end < len(after)
             following = tuple(after[j_end:])
-            told = _next(following) if placed else ""
+            told = _next(following) if placed else None
             edits.append(Edit(lines, told, tuple(before[i:i_end]), following[:1]))
     read = {name for line in after for name in line.reads}
     shown = {line.left for edit in edits for line in edit.lines}
     defined_after = {line.left for line in after}
-    defined_after |= {x.left for x in deleted if x.is_assigned_again and x.equation.name in read}
+    defined_after |= {x.left for x in deleted if x.again and x.name in read}
     # What nothing reads any more has gone without a word, if anything else is said.
     left_out = [
         x for x in deleted if x.left not in shown and (x.left in defined_after or not edits)
@@ -187,16 +149,16 @@ def difference(
     return Change(tuple(settings), tuple(edits), tuple(left_out), frozenset(anew))
 
 
-def _next(lines: Sequence[Line]) -> str:
+def _next(lines: Sequence[Equation]) -> Formula:
     """Return what the first of some equations defines, `each` if others define it too; all of one that changes it."""
-    if lines[0].is_assigned_again:
-        return lines[0].formula.replace("&", "")
+    if lines[0].again:
+        return made(r"#1 \leftarrow #2", lines[0].left, lines[0].right)
     left = lines[0].left
-    again = any(line.left == left and not line.is_assigned_again for line in lines[1:])
-    return rf"\text{{each }} {left}" if again else left
+    again = any(line.left == left and not line.again for line in lines[1:])
+    return made(r"\text{each } #1", left) if again else left
 
 
-def _make(edit: Edit, found: list[Line], before: frozenset[Line]) -> None:
+def _make(edit: Edit, found: list[Equation], before: frozenset[Equation]) -> None:
     """Make one edit: what is defined takes the place of its definition, and what is new is put in order."""
     after = None
     for i, line in enumerate(edit.lines):
@@ -208,8 +170,8 @@ def _make(edit: Edit, found: list[Line], before: frozenset[Line]) -> None:
             for at, x in enumerate(found)
             if x.left == line.left
             and (x.conditions[: len(line.conditions)] == line.conditions or x in edit.replaced)
-            and x.is_assigned_again == line.is_assigned_again
-            and (not line.is_assigned_again or x in edit.replaced)
+            and x.again == line.again
+            and (not line.again or x in edit.replaced)
         ]
         if old and not edit.before:
             at = old[-1]
@@ -227,13 +189,13 @@ def _make(edit: Edit, found: list[Line], before: frozenset[Line]) -> None:
         after = at + 1
 
 
-def _place(line: Line, following: Sequence[Line], found: Sequence[Line]) -> int:
+def _place(line: Equation, following: Sequence[Equation], found: Sequence[Equation]) -> int:
     """Return where a new equation stands: before what follows it, else before what reads it."""
     for other in following:
         if other in found:
             return found.index(other)
         for at, x in enumerate(found):
-            if (x.left, x.is_assigned_again) == (other.left, other.is_assigned_again):
+            if (x.left, x.again) == (other.left, other.again):
                 return at
-    reading = (at for at, x in enumerate(found) if line.equation.name in x.reads)
+    reading = (at for at, x in enumerate(found) if line.name in x.reads)
     return next(reading, len(found))

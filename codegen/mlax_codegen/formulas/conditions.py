@@ -1,12 +1,10 @@
-"""Static conditions in words: in formulas, in docstrings and in messages."""
+"""Static conditions in words: in docstrings and in messages."""
 
 import ast
-from collections.abc import Callable
 
-from mlax_codegen.formulas.symbols import words_joined
 from mlax_codegen.reading.trees import parts_of
 
-__all__ = ["in_formula", "in_prose", "negation", "otherwise", "setting"]
+__all__ = ["in_prose", "negation", "otherwise", "setting"]
 
 _NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
@@ -18,30 +16,6 @@ _NEGATED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Gt: ast.LtE,
     ast.LtE: ast.Gt,
 }
-
-
-def in_formula(node: ast.expr, tex: Callable[[ast.expr], str]) -> str:
-    """Return a condition as LaTeX, in words if it is not a formula.
-
-    Args:
-        node: The condition.
-        tex: Writes names, and what is a formula.
-    """
-    match node:
-        case ast.UnaryOp(op=ast.Not(), operand=ast.Name() as name):
-            return words_joined(rf"\text{{not }} {tex(name)}")
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return rf"\text{{not (}} {in_formula(operand, tex)} \text{{)}}"
-        case ast.BoolOp(op=op, values=values):
-            word = " and " if isinstance(op, ast.And) else " or "
-            parts = [in_formula(value, tex) for value in values]
-            parts = [
-                rf"({part})" if isinstance(value, ast.BoolOp) else part
-                for part, value in zip(parts, values, strict=True)
-            ]
-            return rf" \text{{{word}}} ".join(parts)
-        case _:
-            return tex(node)
 
 
 def setting(name: str, value: str | float | bool | None, *, given: bool = False) -> str:

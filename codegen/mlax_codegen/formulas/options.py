@@ -16,14 +16,14 @@ from mlax_codegen.formulas.changes import (
     GIVEN,
     Change,
     Formulas,
-    Line,
     Place,
     Value,
     Values,
     difference,
 )
 from mlax_codegen.formulas.conditions import negation
-from mlax_codegen.formulas.latex import NEW_WEIGHT, Equations
+from mlax_codegen.formulas.equations import NEW_WEIGHT, Equation, Equations
+from mlax_codegen.formulas.parts import made
 from mlax_codegen.formulas.symbols import default_symbol
 from mlax_codegen.language import GRADIENT, RESULT, SKIP, UPDATE, WEIGHT
 from mlax_codegen.reading.declarations import NamedFunction
@@ -62,7 +62,7 @@ class _Options:
         }
         self.values = Values()
         self.others: list[tuple[str, Value]] = [*self._others()]
-        self.written: dict[frozenset[tuple[str, Value]], tuple[Line, ...]] = {}
+        self.written: dict[frozenset[tuple[str, Value]], tuple[Equation, ...]] = {}
 
     def formulas(self) -> Formulas:
         changes = map(self.change, self.others)
@@ -88,12 +88,12 @@ class _Options:
             )
             yield difference(given.items(), pruned[0], after, anew)
 
-    def outputs(self, lines: Iterable[Line]) -> set[str]:
+    def outputs(self, lines: Iterable[Equation]) -> set[str]:
         """Return the names of what equations are for."""
         kept = {slot.name for slot in self.spec.slots} | {x.name for x in self.spec.scalars}
         kept |= {NEW_WEIGHT, RESULT, SKIP, *self.spec.shapes}
         kept |= {each.name for each in self.spec.definitions}
-        return kept & {line.equation.name for line in lines}
+        return kept & {line.name for line in lines}
 
     def _others(self) -> Iterator[tuple[str, Value]]:
         """Yield each value that an option may have beside its default."""
@@ -126,13 +126,13 @@ class _Options:
         tests = [requirement.test.expression for requirement in self.spec.requirements]
         return all(_decided(test, settings) is not False for test in tests)
 
-    def lines(self, given: Settings) -> tuple[Line, ...]:
+    def lines(self, given: Settings) -> tuple[Equation, ...]:
         key = frozenset(given.items())
         if key not in self.written:
             self.written[key] = tuple(self._lines({**self.defaults, **given}))
         return self.written[key]
 
-    def _lines(self, settings: Settings) -> Iterator[Line]:
+    def _lines(self, settings: Settings) -> Iterator[Equation]:
         blocks = [
             code
             for phase in self.phases
@@ -198,11 +198,8 @@ class _Options:
         if self.function:
             equations.current |= {*equations.slots, WEIGHT}
             if self.function.is_number:
-                equations.result = default_symbol(self.function.name)
-        for equation in equations.placed():
-            words = tuple(condition.formula for condition in equation.conditions)
-            otherwise = tuple(condition.otherwise for condition in equation.conditions)
-            yield Line(words, equation.formula, otherwise, equation)
+                equations.result = made(default_symbol(self.function.name))
+        yield from equations.placed()
 
 
 def _under_conditions(phase: Phase | None, body: list[ast.stmt]) -> list[ast.stmt]:
@@ -228,17 +225,17 @@ def _begin_once(spec: Spec, bodies: Mapping[int, list[ast.stmt]], phases: Sequen
             body[:] = [x for x in body if x not in changing]
 
 
-def _read(lines: Sequence[Line], outputs: Iterable[str]) -> list[Line]:
+def _read(lines: Sequence[Equation], outputs: Iterable[str]) -> list[Equation]:
     """Return the equations that outputs depend on."""
     live = {*outputs}
     before = 0
     while before < len(live):
         before = len(live)
-        live |= {name for line in lines if line.equation.name in live for name in line.reads}
-    return [line for line in lines if line.equation.name in live]
+        live |= {name for line in lines if line.name in live for name in line.reads}
+    return [line for line in lines if line.name in live]
 
 
-def _misplaced(lines: Sequence[Line], after: Sequence[Line]) -> Iterator[Place]:
+def _misplaced(lines: Sequence[Equation], after: Sequence[Equation]) -> Iterator[Place]:
     """Yield what other equations define otherwise, or elsewhere."""
     matcher = difflib.SequenceMatcher(None, lines, after, autojunk=False)
     for kind, i, i_end, j, j_end in matcher.get_opcodes():
@@ -246,7 +243,7 @@ def _misplaced(lines: Sequence[Line], after: Sequence[Line]) -> Iterator[Place]:
             yield from (line.place for line in (*lines[i:i_end], *after[j:j_end]))
 
 
-def _between(places: set[Place], lines: Sequence[Line]) -> set[Place]:
+def _between(places: set[Place], lines: Sequence[Equation]) -> set[Place]:
     """Return places, with what stands between two equations that define the same."""
     found = {*places}
     for place in places:

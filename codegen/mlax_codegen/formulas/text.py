@@ -3,9 +3,9 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from mlax_codegen.formulas.changes import Change, Formulas, Line
-from mlax_codegen.formulas.plain import plain_text
-from mlax_codegen.formulas.symbols import words_joined
+from mlax_codegen.formulas.changes import Change, Formulas
+from mlax_codegen.formulas.equations import Equation
+from mlax_codegen.formulas.parts import Formula, made
 
 __all__ = ["latex_lines", "text_lines"]
 
@@ -18,8 +18,8 @@ def text_lines(formulas: Formulas, width: int) -> list[str]:
         width: Longest line.
     """
     lines: list[str] = []
-    for line in [*map(plain_text, formulas.begins), *_indented(formulas.lines)]:
-        lines += _wrapped(line, width)
+    for depth, line in _under_headings(formulas):
+        lines += _wrapped("    " * depth + line.text, width)
     if formulas.changes:
         lines.append("")
     for change in formulas.changes:
@@ -29,45 +29,52 @@ def text_lines(formulas: Formulas, width: int) -> list[str]:
 
 def latex_lines(formulas: Formulas) -> list[str]:
     """Return formulas in LaTeX, one aligned line for each equation."""
-    lines = [*formulas.begins, *map(_with_conditions, formulas.lines)]
+    lines = [r"\quad " * depth + line.latex for depth, line in _under_headings(formulas)]
     for change in formulas.changes:
         lines.append(rf"\text{{if {' and '.join(change.options)}:}}".replace("_", r"\_"))
-        for edit in change.edits:
-            end = rf" \quad \text{{before }} {edit.before}" if edit.before else ""
-            lines += [_with_conditions(line) for line in edit.lines[:-1]]
-            lines.append(_with_conditions(edit.lines[-1]) + end)
-        lines += [rf"\text{{leave out }} {_with_conditions(line)}" for line in change.left_out]
+        lines += [part.latex for part in _parts(change)]
     return lines
 
 
-def _with_conditions(line: Line) -> str:
-    if not line.conditions:
-        return line.formula
-    words = r" \text{ and } ".join(line.conditions)
-    return words_joined(rf"{line.formula} \quad \text{{if }} {words}")
-
-
-def _indented(lines: Sequence[Line]) -> Iterator[str]:
-    """Yield equations as text, under headings with their conditions."""
-    before: tuple[str, ...] = ()
-    for line in lines:
+def _under_headings(formulas: Formulas) -> Iterator[tuple[int, Formula]]:
+    """Yield equations, and headings with their conditions, each with its depth."""
+    yield from ((0, line) for line in formulas.begins)
+    before: Sequence[Formula] = ()
+    for line in formulas.lines:
+        conditions = [condition.formula for condition in line.conditions]
         for depth, condition in enumerate(line.conditions):
-            if line.conditions[: depth + 1] != before[: depth + 1]:
-                heading = f"if {plain_text(condition)}"
-                yield f"{'    ' * depth}{'otherwise' if line.otherwise[depth] else heading}:"
-        before = line.conditions
-        yield "    " * len(before) + plain_text(line.formula)
+            if conditions[: depth + 1] != before[: depth + 1]:
+                otherwise = made(r"\text{otherwise:}")
+                yield (
+                    depth,
+                    otherwise
+                    if condition.otherwise
+                    else made(r"\text{if } #1:", condition.formula),
+                )
+        before = conditions
+        yield len(before), line.formula
+
+
+def _parts(change: Change) -> Iterator[Formula]:
+    """Yield what some options change, equation by equation."""
+    for edit in change.edits:
+        *lines, last = map(_with_conditions, edit.lines)
+        yield from lines
+        yield last if edit.before is None else made(r"#1\text{, before } #2", last, edit.before)
+    yield from (made(r"\text{leave out } #1", _with_conditions(line)) for line in change.left_out)
+
+
+def _with_conditions(line: Equation) -> Formula:
+    formula, word = line.formula, ", if"
+    for condition in line.conditions:
+        formula = made(rf"#1\text{{{word} }} #2", formula, condition.formula)
+        word = " and"
+    return formula
 
 
 def _change(change: Change, width: int) -> Iterator[str]:
     """Yield what some options change: on one line if it is short."""
-    parts: list[str] = []
-    for edit in change.edits:
-        texts = [_said(line) for line in edit.lines]
-        if edit.before:
-            texts[-1] += f", before {plain_text(edit.before)}"
-        parts += texts
-    parts += [f"leave out {_said(line)}" for line in change.left_out]
+    parts = [part.text for part in _parts(change)]
     start = f"if {' and '.join(change.options)}:"
     if len(short := f"{start} {'; '.join(parts)}") <= width:
         yield short
@@ -77,11 +84,6 @@ def _change(change: Change, width: int) -> Iterator[str]:
         parts = ["; ".join(parts)]
     for part in parts:
         yield from (f"    {line}" for line in _wrapped(part, width - 4))
-
-
-def _said(line: Line) -> str:
-    conditions = [plain_text(condition) for condition in line.conditions]
-    return plain_text(line.formula) + (f", if {' and '.join(conditions)}" if conditions else "")
 
 
 def _wrapped(line: str, width: int) -> list[str]:

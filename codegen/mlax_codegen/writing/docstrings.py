@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.formulas.changes import Formulas
 from mlax_codegen.formulas.conditions import in_prose, otherwise
-from mlax_codegen.formulas.latex import Equations
+from mlax_codegen.formulas.equations import Equations
 from mlax_codegen.formulas.options import formulas, function_formulas
 from mlax_codegen.formulas.plain import plain_text
 from mlax_codegen.formulas.symbols import default_symbol, with_index

@@ -9,7 +9,7 @@ gradient has; 1 is its first algorithm.
 gₜ ← gₜ + λ wₜ₋₁
 vₜ = β₂ vₜ₋₁ + (1 - β₂) min(|gₜ|², 10³⁰)
 v̂ₜ = vₜ / (1 - β₂ᵗ)
-Vₜ = mean_(all leaves)(v̂ₜ)
+Vₜ = mean(v̂ₜ over all leaves)
 ρₜ = max(v̂ₜ / max(Vₜ, ε), 10⁻³⁰)
 β₁ₜ = clip(1 - β₀ ρₜ^(1/(3 - 2 γ)), 0, 1 - ε)
 mₜ = β₁ₜ mₜ₋₁ + (1 - β₁ₜ)^γ gₜ

@@ -14,9 +14,9 @@ vₜ = β₂ vₜ₋₁ + (1 - β₂) |gₜ|²
 dₜ = mₜ √c₂ / (√vₜ + ε)
 qₜ = λ wₜ₋₁
 if ndim > 1:
-    Rₜ ⇔ (max |Σ (gₜ wₜ₋₁ over all axes but 0)| / max(‖gₜ over all axes but 0‖ ‖wₜ₋₁ over all axes
-        but 0‖, ε)) √(count / max(1, n₀)) < δ
-    Wₜ ⇔ ((|Σ gₜ wₜ₋₁|) / max(‖gₜ‖ ‖wₜ₋₁‖, ε)) √count < δ
+    Rₜ ⇔ (max (|Σ (gₜ wₜ₋₁ over all axes but 0)| / max(‖gₜ over all axes but 0‖ ‖wₜ₋₁ over all axes
+        but 0‖, ε))) √(count / max(1, n₀)) < δ
+    Wₜ ⇔ (|Σ gₜ wₜ₋₁| / max(‖gₜ‖ ‖wₜ₋₁‖, ε)) √count < δ
     rₜ = wₜ₋₁ / (‖wₜ₋₁ over all axes but 0‖ + ε)
     uₜ = wₜ₋₁ / (‖wₜ₋₁‖ + ε)
     dₜ ← dₜ - rₜ Σ (rₜ dₜ over all axes but 0) if Rₜ else dₜ - uₜ Σ uₜ dₜ if Wₜ else dₜ

@@ -5,7 +5,7 @@ Of a leaf with two axes or more, both second moments are kept as their means alo
 axes. The defaults are those of the paper's code.
 
 ```text
-ρ(rows, columns) = (√rows / √(mean(rows over axis -2))) √columns
+ρ(rows, columns) = (√rows / √mean(rows over axis -2)) √columns
 factored ⇔ ndim > 1
 gₜ ← gₜ / max(1, ‖gₜ‖ / 10¹⁸)
 sₜ = |gₜ|² + ε₁

@@ -7,9 +7,9 @@ The paper has no bias correction; in the authors' code it is an option.
 ```text
 β̂ = √β₂
 α = dₜ₋₁ γ √(1 - β₂ᵗ) / (1 - β₁ᵗ)
-progressₜ = Σ_(all leaves) (sₜ₋₁ / (√vₜ₋₁ + ε)) gₜ
+progressₜ = Σ ((sₜ₋₁ / (√vₜ₋₁ + ε)) gₜ over all leaves)
 sₜ = β̂ sₜ₋₁ + (1 - β̂) α gₜ
-sizeₜ = Σ_(all leaves) |sₜ|
+sizeₜ = Σ (|sₜ| over all leaves)
 rₜ = β̂ rₜ₋₁ + (1 - β̂) α progressₜ
 span = (1 - β̂) sizeₜ
 dₜ = max(dₜ₋₁, (rₜ / span if span > 0 else 0))

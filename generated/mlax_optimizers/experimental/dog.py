@@ -5,9 +5,9 @@ The paper evaluates a mean of the weights over all steps; it is not kept here, b
 can keep one.
 
 ```text
-movedₜ = ‖wₜ₋₁ - w₀‖_(all leaves)
-sizeₜ = ‖w₀‖_(all leaves)
-squareₜ = Σ_(all leaves) |gₜ|²
+movedₜ = ‖wₜ₋₁ - w₀ over all leaves‖
+sizeₜ = ‖w₀ over all leaves‖
+squareₜ = Σ (|gₜ|² over all leaves)
 r₁ = r_ε (1 + sizeₜ)
 r̄ₜ = max(max(r̄ₜ₋₁, r₁), movedₜ)
 Gₜ = Gₜ₋₁ + squareₜ

@@ -11,8 +11,8 @@ authors' code it is an option.
 d̄ = dₜ₋₁
 α = d̄ γ √(1 - β₂ᵗ) / (1 - β₁ᵗ)
 sₜ = β̂₃ sₜ₋₁ + (α / d₀) d̄ gₜ
-progressₜ = Σ_(all leaves) gₜ (w₀ - wₜ₋₁)
-sizeₜ = Σ_(all leaves) |sₜ|
+progressₜ = Σ (gₜ (w₀ - wₜ₋₁) over all leaves)
+sizeₜ = Σ (|sₜ| over all leaves)
 rₜ = β̂₃ rₜ₋₁ + (d̄ / d₀) α progressₜ
 dₜ = max(d̄, (c rₜ / sizeₜ if sizeₜ > 0 else 0))
 mₜ = β₁ mₜ₋₁ + (1 - β₁) d̄ gₜ

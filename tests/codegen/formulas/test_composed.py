@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mlax_codegen.formulas.changes import GIVEN, Formulas, Line, Value
-from mlax_codegen.formulas.latex import NEW_WEIGHT
+from mlax_codegen.formulas.changes import GIVEN, Formulas, Value
+from mlax_codegen.formulas.equations import NEW_WEIGHT, Equation
 from mlax_codegen.formulas.options import formulas, function_formulas
 from mlax_codegen.language import GRADIENT, RESULT, SKIP, STEP_NUMBER, UPDATE, WEIGHT
 from mlax_codegen.reading.spec import Phase, Spec, read_spec
@@ -103,11 +103,11 @@ class Symbols:
         kept = {slot.name for slot in self.spec.slots} | {x.name for x in self.spec.scalars}
         return {name: x for name, x in known.items() if name in {*kept, NEW_WEIGHT, RESULT, SKIP}}
 
-    def told(self, lines: Iterable[Line]) -> dict[str, str]:
+    def told(self, lines: Iterable[Equation]) -> dict[str, str]:
         """Return what lines compute, read one after the other."""
         for line in lines:
-            if all(self.holds(condition.test) for condition in line.equation.conditions):
-                self.assign(line.equation.name, line.equation.value)
+            if all(self.holds(condition.test) for condition in line.conditions):
+                self.assign(line.name, line.value)
         return self.known
 
 
