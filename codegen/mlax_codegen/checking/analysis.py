@@ -12,6 +12,7 @@ from mlax_codegen.checking.eight_bits import nonnegative, not_int8
 from mlax_codegen.checking.flow import Flow
 from mlax_codegen.checking.inlining import inlined
 from mlax_codegen.checking.liveness import check_use
+from mlax_codegen.checking.mending import mended
 from mlax_codegen.checking.options import Configuration, condition_of
 from mlax_codegen.checking.plans import LeafPlan, plans_of_functions, plans_of_phases
 from mlax_codegen.checking.retention import retained, scales, squares
@@ -91,23 +92,21 @@ def analyse(spec: Spec) -> Analysis:
     document = spec.document
     written, spec = spec, inlined(spec)
     # Each check relies on those before it: a branch can be walked only if its names are known, and
-    # values can be tried only if their types are right. So it ends here if one has found
-    # something, except where the next only needs to leave the lines out that have a mistake.
+    # values can be tried only if their types are right. So each leaves out what has a mistake.
     flow = Flow(spec)
     flow.check()
     _check_names(written, flow)
     check_use(spec)
-    document.stop_on_mistakes()
-    check_starts(spec)
     _check_symbols(written)
+    spec = mended(spec)
+    check_starts(spec)
     facts = facts_of(spec, {name: kind.type for name, kind in flow.names.shapes.items()})
     branches = Branches(spec, facts)
     branches.walk()
-    document.settle()
+    spec = mended(spec)
     try_out(spec, facts)
-    document.settle()
+    spec = mended(spec)
     check_defaults(spec)
-    document.stop_on_mistakes()
     check_complexness(spec)
     document.stop_on_mistakes()
     return _conclude(written, spec, flow, branches)
@@ -117,18 +116,21 @@ def _check_names(spec: Spec, flow: Flow) -> None:
     """Check that every declared name is read, and assigned if it has to be."""
     document = spec.document
     known = {*flow.names.computed, *flow.locals} - set(flow.names.scalars)
+    others = document.mentioned | document.broken
+    declared = {one.name for one in [*spec.hyperparameters, *spec.arguments, *spec.state]}
     for name in spec.symbols:
-        if name not in {*known, *spec.shapes}:
+        if name not in {*known, *spec.shapes, *others}:
             hint = suggestion(name, known) or "; assign it, or remove it from [symbols]"
+            hint = "; give it a `symbol` where it is declared" if name in declared else hint
             message = f"no equation assigns {name!r}{hint}"
             document.at_key(("symbols", name), message)
     codes = [*spec.blocks, *(each.leaf for each in spec.functions)]
     codes += [each.code for each in spec.definitions]
     called = {*names_in([statement for code in codes for statement in code.body])}
     for each in spec.definitions:
-        if each.name not in called:
+        if each.name not in called | others and document.definitions.get(each.name):
             message = f"no equation calls {each.name!r}; use it or remove it"
-            document.at_key(("define", each.name), message, consequence=True)
+            document.at_key(("define", each.name), message, consequence=document.unclear)
     tables: tuple[tuple[str, Iterable[str]], ...] = (
         ("hyperparameters", flow.names.hyperparameters),
         ("arguments", flow.names.arguments),
@@ -137,7 +139,7 @@ def _check_names(spec: Spec, flow: Flow) -> None:
         ("slots", flow.names.slots),
     )
     for table, names in tables:
-        for name in names:
+        for name in {*names} - others:
             constant = (
                 table not in {"scalars", "slots"}
                 or (table == "slots" and flow.names.slots[name].init.word in _LASTING)
@@ -150,7 +152,7 @@ def _check_names(spec: Spec, flow: Flow) -> None:
             else:
                 continue
             place = ("labels", name) if ("labels", name) in document.places else (table, name)
-            document.at_key(place, message, consequence=True)
+            document.at_key(place, message, consequence=document.unclear)
 
 
 def _check_symbols(spec: Spec) -> None:

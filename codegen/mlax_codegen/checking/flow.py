@@ -96,7 +96,9 @@ class Flow:
                     message = "a shape must be a tuple of integers or a list of shapes"
                     slot.shape.note(slot.shape.expression, f"{message}, not {kind.words}")
                     self.names.slot_types[slot.name] = Type.UNKNOWN
-                if kind.type is Type.SHAPES:
+                if kind.type is Type.UNKNOWN or slot.name in self.spec.document.broken:
+                    self.names.slot_types[slot.name] = Type.UNKNOWN
+                elif kind.type is Type.SHAPES:
                     self.names.slot_types[slot.name] = Type.ARRAYS
             if slot.keeps is not None:
                 # Not a read: what only this expression reads has no effect on a step.
@@ -136,7 +138,8 @@ class Flow:
                 self.names.broken.add(name)
             self.first[name] = (phase.leaf, statement)
         partial = phase.is_partial or bool(after and after[0].is_partial)
-        alone = not (walk.totals or partial or self.names.moved)
+        lost = TOTALS & {*names_in(phase.leaf.body)} or not phase.leaf.body
+        alone = not (walk.totals or lost or partial or self.names.moved)
         if alone:
             message = "only the last phase may have no `total(...)`"
             cure = "add one, or merge this phase with the next"
@@ -232,9 +235,11 @@ class Flow:
 
     def returned(self, walk: "_Walk", result: str) -> None:
         """Check that leaf equations assign what they must."""
-        if result not in walk.assigned:
+        document, path = walk.code.document, walk.code.path
+        is_lost = not walk.later or result in document.mentioned
+        if result not in walk.assigned and not (is_lost and document.has_mistakes(path)):
             partly = " in every branch" if result in walk.first else ""
-            walk.code.document.at_key(walk.code.path, f"`{result}` is not assigned{partly}")
+            document.at_key(path, f"`{result}` is not assigned{partly}")
 
 
 class _Walk(TypeChecker):
@@ -330,6 +335,8 @@ class _Walk(TypeChecker):
             kind = UNKNOWN
             self.read.add(name)
             self.names.broken.add(name)
+        if kind is UNKNOWN and name in self.names.slots:
+            kind = StagedType(Stage.LEAF, self.names.slot_types[name])
         self.assigned[name] = kind
         self.first.setdefault(name, statement)
 

@@ -32,7 +32,8 @@ def inlined(spec: Spec) -> Spec:
     """Return a spec whose equations call no definitions."""
     if not spec.definitions:
         return spec
-    definitions = {each.name: each for each in spec.definitions}
+    right = spec.document.definitions
+    definitions = {each.name: each for each in spec.definitions if right.get(each.name)}
 
     def block(code: _Block) -> _Block:
         return _Inliner(definitions).block(code)

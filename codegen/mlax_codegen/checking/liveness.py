@@ -33,6 +33,8 @@ class _Liveness:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
+        self.unclear: bool = spec.document.unclear
+        self.mentioned: set[str] = spec.document.mentioned | spec.document.broken
         self.state: set[str] = {one.name for table in (spec.slots, spec.scalars) for one in table}
         scalars = [code for phase in spec.phases if (code := phase.scalars)]
         leaves = [statement for phase in spec.phases for statement in phase.leaf.body]
@@ -53,6 +55,7 @@ class _Liveness:
         assigned = [name for name, _ in pairs]
         unused = [target_of(statement) for statement in self.unused]
         lost = {name for name in unused if unused.count(name) == assigned.count(name)} - after
+        lost -= self.mentioned
         # What is read only for others that nothing uses is not recorded beside those.
         reads = [(name, {*names_in([value])}) for name, value in pairs]
         read = {one for name, names in reads for one in names if one != name or one in self.state}
@@ -60,7 +63,7 @@ class _Liveness:
             table = "slots" if any(slot.name == name for slot in self.spec.slots) else "scalars"
             message = f"{name!r} is read, but no update or result is computed from it"
             place = self.spec.document
-            place.at_key((table, name), f"{message}; use it or remove it", consequence=True)
+            place.at_key((table, name), f"{message}; use it or remove it", consequence=self.unclear)
         lost_here = lost - read - self.state
         for statement, code in sorted(self.unused.items(), key=lambda item: item[0].lineno):
             name = target_of(statement)
@@ -68,9 +71,9 @@ class _Liveness:
             if name in lost_here:
                 lost_here.remove(name)
                 message = f"{name!r} is assigned but never read; use it in an equation or remove it"
-                code.note(statement, message, consequence=True)
-            elif name not in lost:
-                code.note(statement, f"{message}; use it or remove it", consequence=True)
+                code.note(statement, message, consequence=self.unclear)
+            elif name not in lost | self.mentioned:
+                code.note(statement, f"{message}; use it or remove it", consequence=self.unclear)
 
     def step(self, after: set[str]) -> set[str]:
         """Return what of the state is used by a step or function after which `after` is used."""
@@ -99,7 +102,7 @@ class _Liveness:
                     live = branches[0] | branches[1] | {*names_in([test])}
                 case ast.Assign(value=value):
                     name = target_of(statement)
-                    if name in live:
+                    if name in live | self.mentioned:
                         live = live - {name} | {*names_in([value])}
                     else:
                         self.unused[statement] = code

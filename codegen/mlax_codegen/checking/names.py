@@ -87,7 +87,7 @@ class Names:
         handed: Those among them that a phase hands on.
         moved: Whether a phase has assigned `update`, which later ones may change.
         function: The function whose equations are checked, if any are.
-        broken: Names whose assignment has a mistake. Nothing more is said about them.
+        broken: Names whose declaration or assignment has a mistake. Nothing more is said about them.
     """
 
     spec: Spec
@@ -112,6 +112,7 @@ class Names:
         self.arguments: Mapping[str, Argument] = {a.name: a for a in spec.arguments}
         self.keys: frozenset[str] = frozenset(s.name for s in spec.scalars if s.is_key)
         self.slot_types |= dict.fromkeys(self.slots, Type.NUMBER)
+        self.broken |= spec.document.broken
 
     def readable(self) -> Iterator[tuple[Collection[Block], Mapping[str, StagedType]]]:
         """Yield what equations can read, apart from what their block assigns: blocks, and the names for these."""
@@ -145,7 +146,8 @@ class Names:
         found: dict[str, StagedType] = {}
         for blocks, names in self.readable():
             found |= names if block in blocks else {}
-        return found
+        # If a declaration has a mistake, the type of its name is unknown.
+        return found | dict.fromkeys({*found} & self.spec.document.broken, UNKNOWN)
 
     def invisible(self, name: str, block: Block) -> str | None:
         """Return why a block cannot read a name that exists elsewhere; None if no block can."""
@@ -176,6 +178,8 @@ class Names:
             **dict.fromkeys(self.arguments, "an argument"),
             **dict.fromkeys(self.spec.shapes, "defined in [shapes]"),
         }
+        if name in self.spec.document.broken:
+            return None
         if name in constant:
             return f"{name!r} is {constant[name]}; equations cannot change it"
         if name in self.keys:

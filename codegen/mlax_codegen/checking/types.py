@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
 from mlax_codegen.language import FUNCTIONS, TOTALS, Function, Parameter, Type, is_of_numbers
 from mlax_codegen.reading.equations import Code
+from mlax_codegen.reading.habits import for_name, synonym
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.mistakes import closest, either_of, suggestion
 from mlax_codegen.reading.trees import in_short, is_list, loops_of, names_in, parts_of, values_in
@@ -178,6 +179,10 @@ class TypeChecker:
                 return self.comparison(node, left, op, right)
             case ast.Call(func=ast.Name(id=name)):
                 return self.call(node, name)
+            case ast.Call(args=parts):  # a hole
+                for part in parts:
+                    self.type_of(part)
+                return UNKNOWN
             case ast.Subscript(value=value, slice=index):
                 return self.item(value, index)
             case ast.Tuple(elts=items):
@@ -209,7 +214,9 @@ class TypeChecker:
         if found is None and name not in {*self.blamed, *self.names.broken}:
             self.blamed.add(name)
             why = self.unassigned(name) or self.names.invisible(name, self.block)
-            self.code.note(node, why or self.unknown(name))
+            message = why or self.unknown(name)
+            lost = self.code.document.lost and "did you mean" not in message
+            self.code.note(node, message, consequence=lost)
         elif found and found.stage is Stage.SCALAR and self.block in {Block.STATIC, Block.SHAPES}:
             what = "its value is not known here, only whether it is None"
             return self.wrong(node, f"{name!r} is schedulable: {what}")
@@ -218,8 +225,12 @@ class TypeChecker:
     def unknown(self, name: str) -> str:
         """Complain about an unknown name; the one that was probably meant counts as read."""
         known = {*self.visible, *self.assigned, *self.variables}
-        self.read.add(closest(name, known) or name)
-        return f"unknown name {name!r}{suggestion(name, known) or f'; {_DECLARE[self.block]}'}"
+        meant = synonym(name, known) or closest(name, known)
+        if cure := for_name(name):
+            return f"unknown name {name!r}{cure}"
+        self.code.document.meant.add(meant or name)
+        hint = f", did you mean {meant!r}?" if meant else f"; {_DECLARE[self.block]}"
+        return f"unknown name {name!r}{hint}"
 
     def constant(self, node: ast.expr, value: object) -> StagedType:
         if value is None:
@@ -240,7 +251,7 @@ class TypeChecker:
         if isinstance(op, ast.Is | ast.IsNot):
             name = left.id if isinstance(left, ast.Name) else ""
             found = self.names.hyperparameters.get(name)
-            if found is not None and found.optional:
+            if found is not None and (found.optional or name in self.names.broken):
                 self.read.add(name)
             elif found or not name or self.type_of(left) is not UNKNOWN:
                 self.code.note(left, "only an optional hyperparameter can be None")
@@ -252,6 +263,8 @@ class TypeChecker:
             if choice.kind == "choice":
                 self.chosen(node, choice, op, right)
                 return _FLAG
+        if isinstance(left, ast.Name) and left.id in self.names.spec.document.broken:
+            return self.type_of(left)
         stage = max(self.number(left), self.number(right))
         return _FLAG if stage is Stage.STATIC else StagedType(stage, Type.CONDITION)
 
@@ -444,6 +457,7 @@ class TypeChecker:
             else:
                 kind = self.type_of(source)
             if kind.type is Type.UNKNOWN:
+                self.read |= {*names_in([element, generator])}
                 return UNKNOWN
             if kind.type not in {Type.SIZES, Type.NUMBERS, Type.ARRAYS}:
                 message = f"a comprehension must iterate over a list, not {kind.words}"

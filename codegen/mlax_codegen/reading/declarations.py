@@ -11,6 +11,7 @@ from mlax_codegen.reading.equations import (
     BlockCode,
     ExpressionCode,
     ValueCode,
+    hole,
     read_block,
     read_expression,
     read_value,
@@ -20,7 +21,7 @@ from mlax_codegen.reading.keys import KEYS
 from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.positions import KeyPath
 from mlax_codegen.reading.tables import Table, check_identifier, kind_of, number_text
-from mlax_codegen.reading.trees import parts_of
+from mlax_codegen.reading.trees import assignments_in, parts_of
 
 __all__ = ["Argument", "Declarations", "Definition", "Init", "NamedFunction", "Scalar", "Slot"]
 
@@ -184,8 +185,8 @@ class Declarations:
         if found is not None and found.kind not in {"list", "integer"}:
             message = f"each must be a list of numbers or an integer; {found.name!r} is neither"
             self.document.at_value(path, message)
-        if isinstance(code.expression, ast.Constant) and code.expression.value is None:
-            return code  # it cannot be read
+        if self.document.has_mistakes(path):
+            return replace(code, expression=hole(code.expression))
         is_list = self.number_of(table) != text.strip()
         before, after = ("[shape for _ in ", "]") if is_list else ("[shape for _ in range(", ")]")
         whole = f"{before}{text}{after}"
@@ -284,6 +285,8 @@ class Declarations:
 
     def computed(self, code: ExpressionCode) -> Init | None:
         """Read an initial value that is computed from hyperparameters, or noise."""
+        if self.document.has_mistakes(code.path):
+            return None
         match code.expression:
             case ast.Call(func=ast.Name(id="normal"), args=[key, deviation]):
                 if not isinstance(key, ast.Name) or key.id not in self.keys:
@@ -374,6 +377,7 @@ class Declarations:
                 self.document.at_value(place, f"{each!r} is already {what}; choose another name")
         text = table.text("equation")
         if doc is None or text is None:
+            self.document.definitions[name] = None
             return None
         code = read_value(self.document, (*path, "equation"), text)
         self.check_definition(code, parameters)
@@ -442,4 +446,7 @@ class Declarations:
             )
             self.document.at_value((*path, "returns"), message)
         code = read_block(self.document, (*path, "leaf"), leaf)
+        if self.document.has_mistakes((*path, "changes")):
+            assigned = dict(assignments_in(code.body))
+            changes = tuple(name for name in assigned if self.taken.get(name) == "a slot")
         return NamedFunction(name, doc, code, changes, bool(returns))

@@ -15,6 +15,11 @@ __all__ = ["Document", "read_document"]
 
 _LARGEST = 200_000  # characters; the longest spec is a page
 _WORD = re.compile(r"[A-Za-z_][\w.-]*")
+_WORD_OF_CODE = re.compile(r"[A-Za-z_]\w*")
+_OF_EQUATIONS = {"step", "define", "functions"}
+_CODE = {"init", "shape", "each", "when", "keeps"}
+_CLEAR = re.compile(r"did you mean|^unknown function")
+_OF_NAMES = {"hyperparameters", "labels", "arguments", "scalars", "shapes", "slots"}
 _CLOSE = {
     "string": "end it with the quotes that it begins with",
     "bracket": "end the list with ], or the table with } on the same line",
@@ -35,7 +40,11 @@ class Document:
         # The parameters of each definition; None if they are wrong.
         self.definitions: dict[str, tuple[str, ...] | None] = {}
         self.mistakes: list[Mistake] = []
+        self.wrong: set[KeyPath] = set()  # where they are
         self.settled: set[int] = set()
+        self.meant: set[str] = set()  # names that were probably meant by unknown ones
+        self.unread = False  # whether a line is left out of the syntax trees
+        self.unclear = False  # whether there is one that leaves open which names were meant
 
     def at_key(self, path: KeyPath, message: str, *, consequence: bool = False) -> None:
         """Record a mistake at a key or, for an item of an array, at the item."""
@@ -43,12 +52,12 @@ class Document:
         start, end = place.key, place.key_end
         if start == end:
             start, end = place.value, place.value_end
-        self.note(start, end, message, consequence=consequence)
+        self.note(start, end, message, () if consequence else path, consequence=consequence)
 
     def at_value(self, path: KeyPath, message: str) -> None:
         """Record a mistake at a value."""
         place = self.place(path)
-        self.note(place.value, place.value_end, message)
+        self.note(place.value, place.value_end, message, path)
 
     def inside(
         self, path: KeyPath, start: int, end: int, message: str, *, consequence: bool = False
@@ -65,7 +74,7 @@ class Document:
             start, end = place.value, place.value_end
         else:
             start, end = place.content + start, place.content + end
-        self.note(start, end, message, consequence=consequence)
+        self.note(start, end, message, path, consequence=consequence)
 
     def place(self, path: KeyPath) -> Place:
         """Return the place of a path, or of its nearest ancestor with a known place."""
@@ -88,12 +97,51 @@ class Document:
         place = self.place(path)
         return self.text[place.value : place.value_end]
 
-    def note(self, start: int, end: int, message: str, *, consequence: bool = False) -> None:
+    def note(
+        self,
+        start: int,
+        end: int,
+        message: str,
+        path: KeyPath = (),
+        *,
+        consequence: bool = False,
+    ) -> None:
         """Record a mistake between two offsets of the text, on the line of the first."""
         found = mistake(self.file, self.text, start, end, message)
         if found.line in self.settled:
             return
         self.mistakes.append(replace(found, consequence=consequence))
+        self.wrong.add(path)
+        if path and (path[0] in _OF_EQUATIONS or path[-1] in _CODE):
+            self.unclear |= _CLEAR.search(message) is None
+
+    @property
+    def broken(self) -> set[str]:
+        """The names whose declarations have a mistake. Nothing more is said of them."""
+        return {str(path[1]) for path in self.wrong if len(path) > 1 and path[0] in _OF_NAMES}
+
+    @property
+    def lost(self) -> bool:
+        """Whether a name may be unknown because its declaration has another one, or is not read."""
+        return self.unread or any({*path[:1]} & _OF_NAMES for path in self.wrong if len(path) < 3)
+
+    @property
+    def mentioned(self) -> set[str]:
+        """The words on lines with a mistake, and those that were meant: that they are not used may follow from it."""
+        words = (_WORD_OF_CODE.findall(mistake.text) for mistake in self.mistakes)
+        return self.meant.union(*words)
+
+    def line_of(self, path: KeyPath, line: int) -> int:
+        """Return the line of the file that a line of a string is."""
+        place, value = self.place(path), self.value(path)
+        content = place.content
+        if content is None or not self.text.startswith(str(value), content):
+            return self.text.count("\n", 0, place.value) + 1
+        return self.text.count("\n", 0, content) + line
+
+    def has_mistakes(self, path: KeyPath) -> bool:
+        """Whether anything is wrong at a path, or below it."""
+        return any(wrong[: len(path)] == path for wrong in self.wrong)
 
     def settle(self) -> None:
         """Let the checks that follow say nothing of lines that have a mistake: it may follow from that."""

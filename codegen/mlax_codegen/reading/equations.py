@@ -4,13 +4,14 @@ import ast
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mlax_codegen.language import FUNCTIONS, OTHER, Function
 from mlax_codegen.reading.document import Document
-from mlax_codegen.reading.mistakes import either_of, suggestion
+from mlax_codegen.reading.habits import OPERATORS, for_assignment, for_function, for_member
+from mlax_codegen.reading.mistakes import either_of
 from mlax_codegen.reading.positions import KeyPath
 from mlax_codegen.reading.syntax import complaint
 from mlax_codegen.reading.trees import SIGNS, in_short, loops_of, parts_of
@@ -21,6 +22,8 @@ __all__ = [
     "ExpressionCode",
     "Origin",
     "ValueCode",
+    "hole",
+    "holes",
     "read_block",
     "read_expression",
     "read_value",
@@ -33,6 +36,10 @@ _OPENINGS = re.compile(r"[(\[{]")
 _COMMENT = re.compile(r"#[^\n]*")
 _OPERATOR = re.compile(r"[-+*/%<>=@&|^~]+|\b(?:and|or|not|if|is|in)\b")
 _MOST_OPERATORS = 500
+_MOST_WRONG_LINES = 20  # of one block, after which the rest is not read
+_ASSIGNMENT = re.compile(r"(\s*[A-Za-z_]\w*) *:?=(?!=).*")
+_HEAD = re.compile(r"(\s*(?:if|elif))\b.*")
+_NOWHERE = ast.Constant(None, lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
 _LOOPS: dict[str, str] = {
     "range": "[f(x[i]) for i in range(ndim)]",
     "zip": "[b * x for b, x in zip(betas, m)]",
@@ -51,19 +58,17 @@ _OPERATORS: dict[type[ast.AST], str] = {
     ast.NotIn: "not in",
 }
 _FORBIDDEN: dict[type[ast.AST], str] = {
-    ast.Attribute: "attributes are not part of the language",
     ast.Lambda: "functions cannot be defined in a spec",
     ast.FunctionDef: "functions cannot be defined in a spec",
     ast.ClassDef: "classes cannot be defined in a spec",
     ast.Import: "a spec cannot import anything",
     ast.ImportFrom: "a spec cannot import anything",
-    ast.For: "loops are not part of the language",
-    ast.While: "loops are not part of the language",
+    ast.For: "loops are not part of the language; write a comprehension, or the sum of one",
+    ast.While: "loops are not part of the language; write a comprehension, or the sum of one",
     ast.GeneratorExp: "write a comprehension in square brackets",
     ast.SetComp: "write a comprehension in square brackets",
     ast.DictComp: "dictionaries are not part of the language",
     ast.Slice: "a slice cannot have a step",
-    ast.Starred: "write * only in a list: [*q[1:], g]",
     ast.Dict: "dictionaries are not part of the language",
     ast.Set: "sets are not part of the language",
     ast.JoinedStr: "f-strings are not part of the language",
@@ -71,6 +76,7 @@ _FORBIDDEN: dict[type[ast.AST], str] = {
     ast.AnnAssign: "write the assignment without a type",
     ast.Expr: "an equation must be an assignment: name = expression",
     ast.Pass: "remove this; a branch must assign something",
+    ast.Return: "remove this; a block computes what it assigns, and its end is the end",
 }
 
 
@@ -120,15 +126,23 @@ class Code:
                 origin.code.noted.add((message, origin.node))
                 origin.code.note(origin.node, f"{message} (in `{origin.call}`)")
             return
-        start, end = self.offset(node.lineno, node.col_offset), len(self.text)
-        if node.end_lineno is not None and node.end_col_offset is not None:
-            end = self.offset(node.end_lineno, node.end_col_offset)
-        if isinstance(node, ast.If):  # point at its head, not at its whole body
-            end = start + 2
+        self.note_between(*self.span(node), message, consequence=consequence)
+
+    def note_between(
+        self, start: int, end: int, message: str, *, consequence: bool = False
+    ) -> None:
+        """Record a mistake between two offsets of the string."""
         before, after = self.added
         last = len(self.text) - after
         start, end = (min(max(before, place), last) - before for place in (start, end))
         self.document.inside(self.path, start, end, message, consequence=consequence)
+
+    def span(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
+        """Return the offsets of a node in the string; of an `if`, those of its head, not of its whole body."""
+        start, end = self.offset(node.lineno, node.col_offset), len(self.text)
+        if node.end_lineno is not None and node.end_col_offset is not None:
+            end = self.offset(node.end_lineno, node.end_col_offset)
+        return start, start + 2 if isinstance(node, ast.If) else end
 
     def offset(self, line: int, column: int) -> int:
         """Return the offset of a position from `ast`; code outside of comments is ASCII."""
@@ -161,10 +175,10 @@ class BlockCode(Code):
 class ExpressionCode(Code):
     """One expression.
 
-    If it cannot be read, a placeholder stands for it. Nobody sees that: `read_spec` refuses the spec.
+    What cannot be read is a hole.
     """
 
-    expression: ast.expr = field(default_factory=lambda: ast.Constant(None))
+    expression: ast.expr = field(default_factory=lambda: hole(_NOWHERE))
 
 
 @dataclass
@@ -175,27 +189,22 @@ class ValueCode(ExpressionCode, BlockCode):
 def read_block(document: Document, path: KeyPath, text: str) -> BlockCode:
     """Read equations."""
     code = BlockCode(document, path, text)
-    tree = _parse(code)
-    if tree is not None:
-        _check_block(code, tree.body)
-        code.body = tree.body
-        if not tree.body:
-            document.at_value(path, "there are no equations here")
+    code.body = _read(code)
+    if not code.body and not document.has_mistakes(path):
+        document.at_value(path, "there are no equations here")
+        document.unread = True
     return code
 
 
 def read_expression(document: Document, path: KeyPath, text: str) -> ExpressionCode:
     """Read one expression."""
     code = ExpressionCode(document, path, text)
-    tree = _parse(code)
-    if tree is None:
-        return code
-    match tree.body:
+    match _read(code, only_values=True):
         case [ast.Expr(value=value)]:
-            _check_expression(code, value)
             code.expression = value
         case []:
-            document.at_value(path, "expected an expression")
+            if not document.has_mistakes(path):
+                document.at_value(path, "expected an expression")
         case body:
             code.note(body[-1], "expected one expression, not a statement")
     return code
@@ -210,86 +219,121 @@ def read_value(document: Document, path: KeyPath, text: str) -> ValueCode:
     return code
 
 
-def _parse(code: Code) -> ast.Module | None:
-    """Return the syntax tree; if there is none, record why."""
-    document, path, text = code.document, code.path, code.text
-    if len(text) > _LONGEST:
-        document.at_value(path, f"equations must not be longer than {_LONGEST:,} characters")
-        return None
-    if "\0" in text or "\f" in text or "\r" in text:
-        document.at_value(path, "equations must not contain control characters")
-        return None
-    for number, line in enumerate(text.split("\n"), 1):
+def hole(node: ast.expr | ast.stmt, parts: list[ast.expr] | None = None) -> ast.expr:
+    """Return what stands in the place of a mistake: `...(parts)`, of which only the parts are checked."""
+    return ast.copy_location(
+        ast.Call(ast.copy_location(ast.Constant(...), node), parts or [], []), node
+    )
+
+
+def holes(statement: ast.stmt, parts: list[ast.expr] | None = None) -> list[ast.stmt]:
+    """Return what stands in the place of a statement with a mistake: holes have the names that it assigns."""
+    names = [part for part in parts_of(statement) if isinstance(part, ast.Name)]
+    stored = {name.id: name for name in names if isinstance(name.ctx, ast.Store)}
+    found = [ast.Assign([name], hole(statement, parts)) for name in stored.values()]
+    return [ast.copy_location(each, statement) for each in found]
+
+
+def _read(code: Code, *, only_values: bool = False) -> list[ast.stmt]:
+    """Return the statements of a string, with holes for what is refused."""
+    if _is_too_much(code):
+        return _nothing(code)
+    lines = code.text.split("\n")
+    for number, line in enumerate(lines):
         for column, character in enumerate(_COMMENT.sub("", line)):
             if not character.isascii():
-                start = code.offset(number, column)
+                start = code.offset(number + 1, column)
                 message = f"{character!r} is not ASCII; such characters may only be in comments"
-                document.inside(path, start, start + 1, message)
-                return None
+                code.note_between(start, start + 1, message)
+                lines[number] = _in_place_of(line)
+                code.document.unread |= not lines[number]
+                break
+    tree = _parsed(code, lines)
+    if tree is None or _is_too_deep(code, tree):
+        return _nothing(code)
+    given = code.text.split("\n")
+    grammar = _Grammar(code, {n for n, line in enumerate(lines, 1) if line != given[n - 1]})
+    if only_values and isinstance(statement := (*tree.body, None)[0], ast.Expr):
+        statement.value = grammar.visit(statement.value)
+    elif not only_values:
+        grammar.generic_visit(tree)
+    return tree.body
+
+
+def _nothing(code: Code) -> list[ast.stmt]:
+    """Return no statements, of equations that cannot be read."""
+    code.document.unclear = code.document.unread = True
+    return []
+
+
+def _is_too_much(code: Code) -> bool:
+    """Record what nobody would write, and what Python may fail to parse."""
+    document, path, text = code.document, code.path, code.text
     run = _UNARY_RUN.search(text)
-    if run is not None:
+    operators = len(_OPERATOR.findall(text))
+    if len(text) > _LONGEST:
+        document.at_value(path, f"equations must not be longer than {_LONGEST:,} characters")
+    elif any(character in text for character in "\0\f\r"):
+        document.at_value(path, "equations must not contain control characters")
+    elif run is not None:
         sign = "not" if run[0].startswith("not") else run[0][0]
-        message = f"too many `{sign}` in a row; write at most one"
-        document.inside(path, run.start(), run.end(), message)
-        return None
-    if (
-        len(_OPENINGS.findall(text)) > _LONGEST // 10
-        or len(_OPERATOR.findall(text)) > _MOST_OPERATORS
-    ):
+        code.note_between(*run.span(), f"too many `{sign}` in a row; write at most one")
+    elif len(_OPENINGS.findall(text)) > _LONGEST // 10 or operators > _MOST_OPERATORS:
         document.at_value(path, "too many operators or brackets in one block; split it into phases")
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", SyntaxWarning)
-            tree = ast.parse(text)
-    except SyntaxError as error:
-        number, column = error.lineno or 1, (error.offset or 1) - 1
-        reason = _TOO_DEEP
-        if "too many nested" not in error.msg:
-            shown = (*text.split("\n"), "")[number - 1]
-            column, reason = complaint(shown, column, error.msg)
-        start = code.offset(number, column)
-        document.inside(path, start, start + 1, reason)
-        return None
-    except (RecursionError, MemoryError, ValueError, OverflowError):
-        start = _deepest(text)
-        document.inside(path, start, start + 1, _TOO_DEEP)
-        return None
+    else:
+        return False
+    return True
+
+
+def _parsed(code: Code, lines: list[str]) -> ast.Module | None:
+    """Return the syntax tree of some lines. A line that Python cannot parse is recorded, and replaced there."""
+    first = True
+    for _ in range(_MOST_WRONG_LINES):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", SyntaxWarning)
+                return ast.parse("\n".join(lines))
+        except SyntaxError as error:
+            number, column = error.lineno or 1, (error.offset or 1) - 1
+            line = (*lines, "")[number - 1]
+            reason = _TOO_DEEP
+            if "too many nested" not in error.msg:
+                column, reason = complaint(line, column, error.msg)
+            start = code.offset(number, column)
+            # What is wrong with other lines may follow from the first one, unless they are complete.
+            alone = _ASSIGNMENT.fullmatch(line) is not None and "indent" not in reason
+            code.note_between(start, start + 1, reason, consequence=not (first or alone))
+            first = False
+            code.document.unclear = True
+            if number > len(lines) or not line:
+                break
+            lines[number - 1] = _in_place_of(line)
+            code.document.unread |= not lines[number - 1]
+        except (RecursionError, MemoryError, ValueError, OverflowError):
+            start = _deepest(code.text)
+            code.note_between(start, start + 1, _TOO_DEEP)
+            break
+    return None
+
+
+def _in_place_of(line: str) -> str:
+    """Return a line with holes in the place of one that has a mistake; "" if that does not help."""
+    for pattern, hole_ in ((_HEAD, r"\1 ...:"), (_ASSIGNMENT, r"\1 = ...")):
+        if pattern.match(line):
+            new = pattern.sub(hole_, line)
+            return new if new != line else ""
+    return ""
+
+
+def _is_too_deep(code: Code, tree: ast.Module) -> bool:
     level: list[ast.AST] = [tree]
     for _ in range(_DEEPEST + 2):
         level = [child for node in level for child in ast.iter_child_nodes(node)]
     for node in level:
         if isinstance(node, ast.expr | ast.stmt):
             code.note(node, _TOO_DEEP)
-            return None
-    short = _InFull()
-    short.visit(tree)
-    code.products = short.products
-    return tree
-
-
-class _InFull(ast.NodeTransformer):
-    """Replaces what is short for calls: `a @ b` for matmul(a, b), and `min(a, b, c)` for min(min(a, b), c)."""
-
-    def __init__(self) -> None:
-        self.products: list[ast.Call] = []
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
-        self.generic_visit(node)
-        if not isinstance(node.op, ast.MatMult):
-            return node
-        function = ast.copy_location(ast.Name("matmul", ast.Load()), node)
-        call = ast.copy_location(ast.Call(function, [node.left, node.right], []), node)
-        self.products.append(call)
-        return call
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        self.generic_visit(node)
-        if ast.unparse(node.func) in {"max", "min"} and len(node.args) > 2:
-            *others, last = node.args
-            first = ast.copy_location(ast.Call(node.func, others, []), node)
-            node.args = [self.visit_Call(first), last]
-        return node
+            return True
+    return False
 
 
 def _deepest(text: str) -> int:
@@ -301,130 +345,240 @@ def _deepest(text: str) -> int:
     return -found[1]
 
 
-def _check_block(code: Code, body: list[ast.stmt]) -> None:
-    for statement in body:
-        match statement:
-            case ast.Assign(targets=[ast.Name()], value=value):
-                _check_expression(code, value)
-            case ast.Assign():
-                code.note(statement.targets[0], "assign to a single name")
-            case ast.AugAssign(target=ast.Name(id=name)):
-                sign = SIGNS.get(type(statement.op))
-                cure = f"`{sign}=` is not part of the language; write `{name} = {name} {sign} ...`"
-                code.note(statement, cure if sign else _refusal(statement))
-            case ast.If(test=test, body=then, orelse=otherwise):
-                _check_expression(code, test)
-                _check_block(code, then)
-                _check_block(code, otherwise)
+class _Grammar(ast.NodeTransformer):
+    """Accepts what belongs to the language, and records everything else.
+
+    What is short for calls becomes calls: `a @ b` is matmul(a, b), and `min(a, b, c)` is min(min(a, b), c). In the
+    place of what is refused stands a hole, `...(parts)`: nothing is known of its value, but its parts are checked.
+    """
+
+    def __init__(self, code: Code, unread: Collection[int]) -> None:
+        self.code = code
+        self.unread = unread  # numbers of lines that are recorded already
+
+    def visit(self, node: ast.AST) -> Any:
+        """Return a node of the language, or several."""
+        node = self.in_full(node)
+        wrong = self.wrong(node)
+        place, message = wrong or (None, "")
+        if place and message and getattr(node, "lineno", 0) not in self.unread:
+            span = place if isinstance(place, tuple) else self.code.span(place)
+            self.code.note_between(*span, message)
+        match node:
+            case ast.expr() if wrong is not None:
+                return hole(node, [self.visit(part) for part in _parts_of(node)])
+            case ast.stmt() if wrong is not None:
+                found = holes(node, [self.visit(part) for part in _parts_of(node)])
+                self.code.document.unread |= not found
+                return found
+            case ast.comprehension():
+                for _, source in loops_of(node):
+                    self.generic_visit(source)  # `range` belongs only here
+                node.ifs = [self.visit(each) for each in node.ifs]
+                return node
             case _:
-                code.note(statement, _refusal(statement))
+                return self.generic_visit(node)
+
+    def in_full(self, node: ast.AST) -> ast.AST:
+        match node:
+            case ast.BinOp(left=left, op=ast.MatMult(), right=right):
+                function = ast.copy_location(ast.Name("matmul", ast.Load()), node)
+                call = ast.copy_location(ast.Call(function, [left, right], []), node)
+                self.code.products.append(call)
+                return call
+            case ast.Call(func=ast.Name(id="max" | "min"), args=[_, _, _, *_]):
+                *others, last = node.args
+                node.args = [ast.copy_location(ast.Call(node.func, others, []), node), last]
+                return node
+            case _:
+                return node
+
+    def wrong(self, node: ast.AST) -> tuple[ast.expr | ast.stmt | tuple[int, int], str] | None:
+        """Return what of a node does not belong to the language, and why; None if all does."""
+        match node:
+            case ast.Assign(targets=[ast.Name()]) | ast.If():
+                return None
+            case ast.Assign(targets=[target, *_]):
+                return target, "assign to a single name"
+            case ast.AugAssign(target=ast.Name(id=name), op=op) if type(op) in SIGNS:
+                sign = SIGNS[type(op)]
+                cure = for_assignment(name) or f"write `{name} = {name} {sign} ...`"
+                return node, f"`{sign}=` is not part of the language; {cure}"
+            case ast.AugAssign(op=op) if type(op) in _OPERATORS:
+                return node, f"`{_OPERATORS[type(op)]}` is not part of the language"
+            case ast.Constant():
+                return _wrong_constant(node)
+            case ast.BinOp(op=ast.Pow()):
+                return _wrong_power(node)
+            case ast.UnaryOp(op=ast.USub() | ast.Not()) | ast.BoolOp() | ast.IfExp():
+                return None
+            case ast.BinOp(left=left, op=op) if type(op) in _OPERATORS:
+                return self.wrong_operator(_OPERATORS[type(op)], self.code.span(left)[1])
+            case ast.BinOp(op=op) if type(op) in SIGNS:
+                return None
+            case ast.UnaryOp(op=ast.Invert()):
+                return self.wrong_operator("~", self.code.span(node)[0])
+            case ast.Compare():
+                return _wrong_comparison(node)
+            case ast.Call(func=ast.Name(id=name)):
+                return self.wrong_call(node, name)
+            case ast.Call(func=ast.Attribute() as function):
+                return (
+                    function,
+                    f"only functions of the language can be called{for_member(function)}",
+                )
+            case ast.Call(func=function):
+                return function, "only functions of the language can be called"
+            case ast.Attribute():
+                return node, f"attributes are not part of the language{for_member(node)}"
+            case ast.Subscript():
+                return _wrong_index(node)
+            case ast.List(elts=[]):
+                return node, "a list must have items"
+            case ast.Tuple(elts=items) if starred := [
+                x for x in items if isinstance(x, ast.Starred)
+            ]:
+                return starred[0], "write * only in a list: [*q[1:], g]"
+            case ast.ListComp():
+                return _wrong_comprehension(node)
+            case ast.Slice(step=None) | ast.Name() | ast.List() | ast.Tuple() | ast.Starred():
+                return None
+            case ast.expr() | ast.stmt():
+                return node, _FORBIDDEN.get(type(node), "this is not part of the language")
+            case _:
+                return None
+
+    def wrong_operator(self, sign: str, after: int) -> tuple[tuple[int, int], str]:
+        start = self.code.text.find(sign, after)
+        cure = f"; write `{OPERATORS[sign]}`" if sign in OPERATORS else ""
+        return (start, start + len(sign)), f"`{sign}` is not part of the language{cure}"
+
+    def wrong_call(self, node: ast.Call, name: str) -> tuple[ast.expr, str] | None:
+        definitions = self.code.document.definitions
+        if any(isinstance(argument, ast.Starred) for argument in node.args):
+            return node, "pass the arguments one by one, without *"
+        if name in _LOOPS:
+            return node, f"use {name} only in a comprehension: {_LOOPS[name]}"
+        if name in definitions:
+            parameters = definitions[name]
+            if parameters is None:
+                return node, ""  # its definition has a mistake
+            if not node.keywords and len(node.args) == len(parameters):
+                return None
+            return node, f"write {name}({', '.join(parameters)}), as it is defined"
+        if name not in FUNCTIONS:
+            return (
+                node.func,
+                f"unknown function {name!r}{for_function(name, [*FUNCTIONS, *definitions])}",
+            )
+        function = FUNCTIONS[name]
+        optional = [p.name for p in function.parameters if p.optional and p.name != OTHER]
+        named = [keyword.arg or "**" for keyword in node.keywords]
+        given, fewest, most = len(node.args), function.fewest_arguments, function.most_arguments
+        free = [p.name for p in function.parameters[given:] if p.optional]
+        wrong = [word for word in named if word not in optional]
+        if wrong:
+            return node, _wrong_keyword(node, function, wrong[0], optional)
+        if any(word not in free for word in named) or len(set(named)) < len(named):
+            return node, f"an argument of {name} is given twice"
+        if not fewest <= given <= most:
+            expected = f"{fewest} to {most}" if fewest < most else f"{most}"
+            plural = "argument" if most == 1 else "arguments"
+            return node, f"{name} takes {expected} {plural}, not {given}"
+        return None
 
 
-def _check_expression(code: Code, node: ast.expr) -> None:
-    """Accept what belongs to the language; record everything else."""
+def _parts_of(node: ast.AST) -> list[ast.expr]:
+    """Return the parts of what is refused that are checked all the same."""
     match node:
-        case ast.Name():
-            return
-        case ast.Constant():
-            _check_constant(code, node)
-        case ast.UnaryOp(op=ast.USub() | ast.Not()) | ast.BoolOp() | ast.IfExp():
-            pass
-        case ast.BinOp(op=ast.Pow(), left=base):
-            if not _check_power(code, node):
-                _check_expression(code, base)
-                return
-        case ast.BinOp(op=op) if type(op) in SIGNS:
-            pass
-        case ast.Compare(ops=[op], comparators=[right]):
-            none = isinstance(right, ast.Constant) and right.value is None
-            if isinstance(op, ast.Is | ast.IsNot) and not none:
-                code.note(right, "use `is` only to compare with None")
-            elif none and not isinstance(op, ast.Is | ast.IsNot):
-                code.note(node, "to compare with None, write `is None` or `is not None`")
-            elif isinstance(op, ast.In | ast.NotIn):
-                code.note(node, f"`{_OPERATORS[type(op)]}` is not part of the language")
-        case ast.Compare():
-            code.note(node, "compare only two values at a time")
-        case ast.Call(func=ast.Name(id=name)):
-            _check_call(code, node, name)
-            return
         case ast.Call():
-            code.note(node.func, "only functions of the language can be called")
-            return
-        case ast.Subscript(value=ast.Name(), slice=index):
-            items = index.elts if isinstance(index, ast.Tuple) else [index]
-            slices = [item for item in items if isinstance(item, ast.Slice)]
-            if len(items) > len(slices) > 0:
-                code.note(node, "cut each axis with a slice: `x[:, :1]` in place of `x[:, 0]`")
-                return
-            if isinstance(index, ast.Tuple) and not slices:
-                code.note(node, "an index must be one integer")
-                return
-        case ast.Subscript():
-            code.note(node, "assign this to a name before you index it")
-            return
-        case ast.Slice(step=None):
-            pass
-        case ast.List(elts=[]):
-            code.note(node, "a list must have items")
-            return
-        case ast.Tuple(elts=items):
-            for item in items:
-                _check_expression(code, item)
-            return
-        case ast.List(elts=items):
-            for item in items:
-                _check_expression(code, item.value if isinstance(item, ast.Starred) else item)
-            return
-        case ast.ListComp():
-            _check_comprehension(code, node)
-            return
+            parts = [*node.args, *(keyword.value for keyword in node.keywords)]
+        case ast.BinOp(left=left, op=ast.Pow()):
+            parts = [left]
+        case ast.BinOp() | ast.UnaryOp() | ast.Compare():
+            parts = [part for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)]
+        case ast.AugAssign(value=value):
+            parts = [value]
         case _:
-            code.note(node, _refusal(node))
-            return
-    for child in _operands(node):
-        _check_expression(code, child)
+            parts = []
+    return [part for part in parts if not isinstance(part, ast.Constant)]
 
 
-def _check_call(code: Code, node: ast.Call, name: str) -> None:
-    if any(isinstance(argument, ast.Starred) for argument in node.args):
-        code.note(node, "pass the arguments one by one, without *")
-        return
-    if name in _LOOPS:
-        code.note(node, f"use {name} only in a comprehension: {_LOOPS[name]}")
-        return
-    if name in code.document.definitions:
-        parameters = code.document.definitions[name]
-        if parameters and (node.keywords or len(node.args) != len(parameters)):
-            code.note(node, f"write {name}({', '.join(parameters)}), as it is defined")
-        for argument in node.args:
-            _check_expression(code, argument)
-        return
-    if name not in FUNCTIONS:
-        known = [*FUNCTIONS, *code.document.definitions]
-        hint = suggestion(name, known) or "; docs/specs.md lists the functions"
-        code.note(node.func, f"unknown function {name!r}{hint}")
-        return
-    function = FUNCTIONS[name]
-    optional = [p.name for p in function.parameters if p.optional and p.name != OTHER]
-    named = [keyword.arg or "**" for keyword in node.keywords]
-    given = len(node.args)
-    free = [p.name for p in function.parameters[given:] if p.optional]
-    wrong = [word for word in named if word not in optional]
-    if wrong:
-        code.note(node, _wrong_keyword(node, function, wrong[0], optional))
-        return
-    if any(word not in free for word in named) or len(set(named)) < len(named):
-        code.note(node, f"an argument of {name} is given twice")
-        return
-    most = function.most_arguments
-    if not function.fewest_arguments <= given <= most:
-        fewest = function.fewest_arguments
-        expected = f"{fewest} to {most}" if fewest < most else f"{most}"
-        plural = "argument" if most == 1 else "arguments"
-        code.note(node, f"{name} takes {expected} {plural}, not {given}")
-    for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
-        _check_expression(code, argument)
+def _wrong_comparison(node: ast.Compare) -> tuple[ast.expr, str] | None:
+    op, right = node.ops[0], node.comparators[0]
+    none = isinstance(right, ast.Constant) and right.value is None
+    if len(node.ops) > 1:
+        return node, "compare only two values at a time"
+    if isinstance(op, ast.Is | ast.IsNot) and not none:
+        return right, "use `is` only to compare with None"
+    if none and not isinstance(op, ast.Is | ast.IsNot):
+        return node, "to compare with None, write `is None` or `is not None`"
+    if isinstance(op, ast.In | ast.NotIn):
+        return node, f"`{_OPERATORS[type(op)]}` is not part of the language"
+    return None
+
+
+def _wrong_index(node: ast.Subscript) -> tuple[ast.expr, str] | None:
+    index = node.slice
+    items = index.elts if isinstance(index, ast.Tuple) else [index]
+    slices = [item for item in items if isinstance(item, ast.Slice)]
+    if not isinstance(node.value, ast.Name):
+        return node, "assign this to a name before you index it"
+    if len(items) > len(slices) > 0:
+        return node, "cut each axis with a slice: `x[:, :1]` in place of `x[:, 0]`"
+    if isinstance(index, ast.Tuple) and not slices:
+        return node, "an index must be one integer"
+    return None
+
+
+def _wrong_comprehension(node: ast.ListComp) -> tuple[ast.expr, str] | None:
+    """Accept `[expression for i in range(ndim)]`, over ranges and lists, with static conditions."""
+    generator, *more = node.generators
+    loops = [*loops_of(generator)]
+    for _, source in loops:
+        match source:
+            case ast.Call(func=ast.Name(id="range"), args=[end], keywords=[]) if not isinstance(
+                end, ast.Starred
+            ):
+                pass
+            case ast.Name() | ast.Subscript(slice=ast.Slice()):
+                pass
+            case other:
+                message = "a comprehension must iterate over range(ndim), over a list, or over zip"
+                return other, f"{message} of these"
+    if more:
+        return node, "a comprehension can have only one `for`"
+    if not loops:
+        message = "write one variable, or one for each list of zip: [b * x for b, x in zip(c, m)]"
+        return generator.target, message
+    return (node, "this is not part of the language") if generator.is_async else None
+
+
+def _wrong_constant(node: ast.Constant) -> tuple[ast.expr, str] | None:
+    value = node.value
+    if value is None or isinstance(value, bool | str):
+        return None  # the analysis checks whether they are allowed here
+    if isinstance(value, int) and abs(value) > 2**31 - 1:
+        return node, "this does not fit into a 32-bit integer; write a float"
+    if isinstance(value, float) and not math.isfinite(value):
+        return node, "this is larger than any float"
+    if not isinstance(value, int | float):
+        return node, "numbers must be integers or floats"
+    return None
+
+
+def _wrong_power(node: ast.BinOp) -> tuple[ast.expr, str] | None:
+    exponent = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
+    parts = list(parts_of(exponent))
+    if isinstance(exponent, ast.Constant):
+        value = exponent.value
+        large = isinstance(value, int | float) and value > _LARGEST_EXPONENT
+        return (node.right, f"an exponent must not exceed {_LARGEST_EXPONENT}") if large else None
+    if any(isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow) for part in parts):
+        return node.right, "assign a power in an exponent to a name first"
+    if not any(isinstance(part, ast.Name) for part in parts):
+        return node.right, "write the exponent as one number"
+    return None
 
 
 def _wrong_keyword(node: ast.Call, function: Function, word: str, optional: list[str]) -> str:
@@ -439,75 +593,3 @@ def _wrong_keyword(node: ast.Call, function: Function, word: str, optional: list
         return f"{word} of {function.name} cannot be passed by name; write `{call}`"
     only = f"only {either_of(optional)} can be" if optional else "none of its arguments can be"
     return f"{function.name} has no argument {word!r}; {only} passed by name"
-
-
-def _check_comprehension(code: Code, node: ast.ListComp) -> None:
-    """Accept `[expression for i in range(ndim)]`, over ranges and lists, with static conditions."""
-    generator, *more = node.generators
-    loops = [*loops_of(generator)]
-    for _, source in loops:
-        match source:
-            case ast.Call(func=ast.Name(id="range"), args=[end], keywords=[]) if not isinstance(
-                end, ast.Starred
-            ):
-                _check_expression(code, end)
-            case ast.Name() | ast.Subscript(slice=ast.Slice()):
-                _check_expression(code, source)
-            case other:
-                message = "a comprehension must iterate over range(ndim), over a list, or over zip"
-                code.note(other, f"{message} of these")
-                return
-    if more:
-        code.note(node, "a comprehension can have only one `for`")
-    elif not loops:
-        message = "write one variable, or one for each list of zip: [b * x for b, x in zip(c, m)]"
-        code.note(generator.target, message)
-    elif generator.is_async:
-        code.note(node, "this is not part of the language")
-    else:
-        for part in [node.elt, *generator.ifs]:
-            _check_expression(code, part)
-
-
-def _operands(node: ast.expr) -> Iterator[ast.expr]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.expr):
-            yield child
-
-
-def _check_constant(code: Code, node: ast.Constant) -> None:
-    value = node.value
-    if value is None or isinstance(value, bool | str):
-        return  # the analysis checks whether they are allowed here
-    if isinstance(value, int) and abs(value) > 2**31 - 1:
-        code.note(node, "this does not fit into a 32-bit integer; write a float")
-    elif isinstance(value, float) and not math.isfinite(value):
-        code.note(node, "this is larger than any float")
-    elif not isinstance(value, int | float):
-        code.note(node, "numbers must be integers or floats")
-
-
-def _check_power(code: Code, node: ast.BinOp) -> bool:
-    """Return whether an exponent is small enough; record a mistake if it is not."""
-    exponent = node.right.operand if isinstance(node.right, ast.UnaryOp) else node.right
-    parts = list(parts_of(exponent))
-    if isinstance(exponent, ast.Constant):
-        value = exponent.value
-        if not isinstance(value, int | float) or value <= _LARGEST_EXPONENT:
-            return True
-        message = f"an exponent must not exceed {_LARGEST_EXPONENT}"
-    elif any(isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow) for part in parts):
-        message = "assign a power in an exponent to a name first"
-    elif not any(isinstance(part, ast.Name) for part in parts):
-        message = "write the exponent as one number"
-    else:
-        return True
-    code.note(node.right, message)
-    return False
-
-
-def _refusal(node: ast.AST) -> str:
-    op = getattr(node, "op", None)
-    if op is not None and type(op) in _OPERATORS:
-        return f"`{_OPERATORS[type(op)]}` is not part of the language"
-    return _FORBIDDEN.get(type(node), "this is not part of the language")

@@ -152,10 +152,10 @@ class Spec:
 
 
 def read_spec(path: Path) -> Spec:
-    """Read a spec file. Of the equations, only the grammar is checked here.
+    """Read a spec file. Its mistakes are recorded in its document; `analyse` raises them, with those of its equations.
 
     Raises:
-        SpecError: The spec has mistakes; the error contains all that were found.
+        SpecError: It cannot be read, or has no step.
     """
     document = read_document(path)
     top = Table(document, ())
@@ -202,7 +202,8 @@ def read_spec(path: Path) -> Spec:
         _read_phases(declared, top.count("step", required=True)),
         _kept(map(declared.function, top.subtable("functions").names())),
     )
-    document.stop_on_mistakes()
+    if len(spec.phases) < max(1, top.count("step")):
+        document.stop_on_mistakes()
     return spec
 
 
@@ -296,6 +297,7 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
     every, first = (declared.expression(table, key) for key in ("every", "first"))
     if first is not None and every is None:
         document.at_key((*path, "first"), "`first` needs `every`; add it, or remove this")
+        every = first
     if every is not None and "scalars" in table.data:
         message = "`scalars` are computed in each step; move them to a phase without `every`"
         document.at_key((*path, "scalars"), message)

@@ -81,6 +81,7 @@ class Table:
             if key not in words:
                 hint = suggestion(key, words) or f"; expected one of {', '.join(words)}"
                 self.document.at_key(path, f"unknown key {key!r}{hint}")
+                self.document.unread |= self.path[:1] in {(), ("step",)}
             elif isinstance(value, str) and key in known and 0 < known[key].longest < len(value):
                 message = f"{key} must be one line of at most {known[key].longest} characters"
                 self.document.at_value(path, message)

@@ -35,7 +35,11 @@ CASES: dict[str, Bad] = {
         "t <= waits or not moderate(g)",
     ),
     "condition of a name that there is not": Bad(
-        _UNLESS, '"t <= waites"', "58:16", "unknown name 'waites', did you mean 'waits'?", "waites"
+        "t <= waits",
+        "t <= waites",
+        "58:16",
+        "unknown name 'waites', did you mean 'waits'?",
+        "waites",
     ),
     "condition of a slot where there may be none": Bad(
         "moderate(norm(m))",

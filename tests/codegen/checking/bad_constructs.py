@@ -163,7 +163,7 @@ CASES: dict[str, Bad] = {
     ),
     "static value that nothing reads": Bad(
         " if matrix else m",
-        " if noisy else m",
+        " if ndim == 2 else m",
         "31:1",
         "no equation reads 'matrix'; use it or remove it",
         "matrix",

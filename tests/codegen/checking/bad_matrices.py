@@ -129,7 +129,7 @@ CASES: dict[str, Bad] = {
     ),
     "slot with more columns than a matrix": Bad(
         '"(shape[1], r) if',
-        '"(shape[1], rank) if',
+        '"(shape[1], min(rank, shape[0], shape[1])) if',
         "4:12",
         "no equation reads 'r'; use it or remove it",
         "r",

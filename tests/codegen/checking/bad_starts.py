@@ -124,8 +124,8 @@ CASES: dict[str, Bad] = {
     "start that cannot be read": Bad(
         '"1 - b1**2"',
         '"1 - b1^2"',
-        "24:15",
-        "`^` is not part of the language",
-        "1 - b1^2",
+        "24:21",
+        "`^` is not part of the language; write `**`",
+        "^",
     ),
 }

@@ -170,6 +170,40 @@ def test_mistakes_of_different_kinds_are_reported_together() -> None:
     assert [mistake.line for mistake in complaint(text).mistakes] == [14, 29, 33, 33]
 
 
+_SLOT = "[slots]\nspare = { init = 'zeros', doc = 'Spare.' }\n"
+PAIRS = {
+    "misspelt name, unused slot": ("= momentum *", "= momentun *", "[slots]\n", _SLOT),
+    "unknown function, unused slot": ("abs2(g)", "sqre(g)", "[slots]\n", _SLOT),
+    "unknown function, unknown name": ("abs2(g)", "sqre(g)", "1 - b2**t", "1 - b3**t"),
+    "misspelt name, shape": ("b2**t", "b2**tt", "/ root**power", "/ mean(root, 3)"),
+    "misspelt name, complex square": ("b2**t", "b2**tt", "abs2(g)", "g**2"),
+    "bounds, unknown name": (
+        '"0 <= x < 1", doc',
+        '"0 < x < 1 <", doc',
+        "= g / root",
+        "= gr / root",
+    ),
+    "full stop, unknown name": ("Look ahead.", "Look ahead", "= g / root", "= gr / root"),
+    "unknown key, unknown name": ("optional = true", "optinal = true", "= g / root", "= gr / root"),
+    "bracket, unknown name": ("abs2(g)", "abs2(g", "= g / root", "= gr / root"),
+    "two that cannot be parsed": ("abs2(g)", "abs2(g", "1 - b2**t", "1 - b2 t"),
+    "if of an array, division by 0": ("if momentum is", "if t > 1 and momentum is", "/ c)", "/ 0)"),
+    "shape, complex square": ("/ c)", "/ mean(c, 1))", "abs2(g)", "g**2"),
+    "symbol, unknown name": ("root = 'r'", "root = 'v'", "1 - b2**t", "1 - b3**t"),
+}
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=list(PAIRS))
+def test_two_mistakes_are_reported_at_once(pair: tuple[str, str, str, str]) -> None:
+    """Neither hides the other, and nothing else is reported."""
+    text = GOOD
+    for old, new in (pair[:2], pair[2:]):
+        assert old in text
+        text = text.replace(old, new, 1)
+    assert len(complaint(text).mistakes) == 2
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("name", "misspelt"),
@@ -189,7 +223,7 @@ def test_a_misspelt_name_counts_as_read(name: str, misspelt: str) -> None:
 @pytest.mark.usefixtures("folder")
 def test_what_may_follow_from_a_mistake_is_not_reported_beside_it() -> None:
     text = GOOD.replace("-learning_rate *", "-speed *").replace("1 - b2**t", "1 - zzz**t", 1)
-    text = text.replace("root**power", "2**power")
+    text = text.replace("root**power", "v**power")
     messages = [mistake.message for mistake in complaint(text).mistakes]
     assert [message.partition(";")[0] for message in messages] == [
         "unknown name 'zzz'",
