@@ -1492,19 +1492,19 @@ CASES: dict[str, Bad] = {
         "this divisor is 0",
         "0.0",
     ),
-    "divided by what may be 0": Bad(
+    "divided by a difference that is 0": Bad(
         "direction = g / root",
         "direction = (1 / (power - power)) * g / root",
-        "31:14",
-        "this divisor may be 0; exclude that with bounds, `if` or max(1, ...)",
-        "1 / (power - power)",
+        "31:19",
+        "this divisor is 0",
+        "power - power",
     ),
     "divided by the number of axes": Bad(
         "direction = g / root",
         "direction = (1 / ndim) * g / root",
-        "31:14",
-        "this divisor may be 0; exclude that with bounds, `if` or max(1, ...)",
-        "1 / ndim",
+        "31:18",
+        "this divisor is 0, for leaves with no axes; exclude that with `if` or max(1, ...)",
+        "ndim",
     ),
     "root of a negative number": Bad(
         "direction = g / root",

@@ -7,14 +7,15 @@ and Muon.
 
 import ast
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from mlax_codegen.checking.options import holds as holds_in
 from mlax_codegen.checking.options import option_of
-from mlax_codegen.checking.trial.expressions import Expressions
 from mlax_codegen.checking.trial.intervals import Interval, arithmetic, exactly, gap
-from mlax_codegen.checking.trial.run import Known
+from mlax_codegen.checking.trial.run import Known, Run
+from mlax_codegen.checking.trial.sums import Sum, named, sum_of
 from mlax_codegen.checking.trial.values import List
 
 __all__ = ["Conditions"]
@@ -33,9 +34,10 @@ _MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.LtE: ast.GtE,
     ast.GtE: ast.LtE,
 }
+_WORD = re.compile(r"\w+")
 
 
-class Conditions(Expressions):
+class Conditions(Run):
     """A run that learns from conditions."""
 
     def under(self, test: ast.expr, *, holds: bool) -> Known | None:
@@ -141,6 +143,40 @@ class Conditions(Expressions):
                 if not lengths:
                     return False
         return True
+
+    def sum(self, node: ast.expr) -> Sum:
+        """Return an expression as a sum. A length that a hyperparameter says, `len(q)`, has the name of that."""
+        total = sum_of(node)
+        for term, times in total.terms.items():
+            known = self._known.get(term.removeprefix("len(").removesuffix(")"))
+            name = known.name if isinstance(known, List | Interval) else None
+            if name is not None:
+                total = total.plus(Sum({term: 1}), -times).plus(named(name), times)
+        return total
+
+    def range_of(self, total: Sum) -> Interval:
+        """Return what is known of a sum: as a whole, or else of its terms."""
+        low = high = total.more
+        parts = {total.text: total.sign} if total.text in self._known else total.terms
+        for part, times in parts.items():
+            known = self._known.get(part)
+            ends = known[:2] if isinstance(known, Interval) else (-math.inf, math.inf)
+            low += min(times * end for end in ends)
+            high += max(times * end for end in ends)
+        return Interval(low, high, whole=False)
+
+    def learn(self, total: Sum, found: Interval) -> None:
+        """Remember what a sum is, unless it is of names that may be assigned again."""
+        text, sign = total.text, total.sign
+        fixed = text.isidentifier() or not self.assigned & {*_WORD.findall(text)}
+        if not total.terms or not fixed:
+            return
+        low, high = sorted(sign * (end - total.more) for end in found[:2])
+        known = self._known.get(text)
+        value = Interval(low, high, found.whole)
+        if isinstance(known, Interval):
+            value = known.within(low, high) or known
+        self._known = {**self._known, text: value}
 
 
 def _narrowed(value: Interval, sign: type[ast.cmpop], limit: Interval) -> Interval | None:

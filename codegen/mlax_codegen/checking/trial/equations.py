@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Sequence
 
-from mlax_codegen.checking.trial.conditions import Conditions
+from mlax_codegen.checking.trial.expressions import Expressions
 from mlax_codegen.checking.trial.intervals import SIZE, Interval, exactly
 from mlax_codegen.checking.trial.run import Known
 from mlax_codegen.checking.trial.values import (
@@ -42,7 +42,7 @@ from mlax_codegen.reading.trees import is_total
 __all__ = ["Equations"]
 
 
-class Equations(Conditions):
+class Equations(Expressions):
     """A run that follows the equations."""
 
     def run(self) -> None:
@@ -96,10 +96,7 @@ class Equations(Conditions):
         """Check at which steps a phase is computed."""
         if phase.every is None:
             return
-        every = self.value_of(phase.every)
-        if isinstance(every, Interval) and not (every.whole and every.low >= 1):
-            cure = 'for a hyperparameter, write bounds = "1 <= x"'
-            self.wrong(phase.every.expression, f"every must be an integer of at least 1; {cure}")
+        self.is_positive(phase.every.expression, self.value_of(phase.every), "every")
         if phase.first is None:
             return
         first = self.value_of(phase.first)

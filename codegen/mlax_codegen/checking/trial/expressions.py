@@ -2,23 +2,19 @@
 
 import ast
 import math
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mlax_codegen.checking.options import holds as holds_in
-from mlax_codegen.checking.options import option_of
+from mlax_codegen.checking.trial.conditions import Conditions
 from mlax_codegen.checking.trial.functions import Call
 from mlax_codegen.checking.trial.intervals import (
     SIZE,
     TOO_LARGE,
-    ZERO,
     Interval,
     arithmetic,
     exactly,
     negative,
 )
-from mlax_codegen.checking.trial.run import Known, Run
 from mlax_codegen.checking.trial.sums import named
 from mlax_codegen.checking.trial.values import (
     ANY_ARRAY,
@@ -49,12 +45,8 @@ __all__ = ["MOST_AXES", "Expressions"]
 MOST_AXES = 64  # as many as NumPy allows
 
 
-class Expressions(Run):
+class Expressions(Conditions):
     """A run that evaluates expressions."""
-
-    @abstractmethod
-    def under(self, test: ast.expr, *, holds: bool) -> Known | None:
-        """Return what is known where a condition holds, or does not; None if that cannot be."""
 
     def value(self, node: ast.expr) -> Value:
         """Return what is known of an expression, recording what cannot work in it."""
@@ -72,23 +64,25 @@ class Expressions(Run):
                 return None
             case ast.Constant(value=int() | float() as number):
                 return exactly(number)
-            case ast.UnaryOp(op=op, operand=operand):
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
                 found = self.value(operand)
-                if isinstance(op, ast.Not) and not isinstance(found, Array):
-                    return not found if isinstance(found, bool) else None
                 return negative(found) if isinstance(found, Interval) else found
             case ast.BinOp(left=left, op=op, right=right):
                 return self.operation(node, left, SIGNS[type(op)], right)
+            case ast.UnaryOp(operand=operand) if node in self._code.of_arrays:
+                return self.value(operand)
             case ast.BoolOp(values=values) if node in self._code.of_arrays:
                 parts = [self.value(value) for value in values]
                 return self.elementwise(node, [part for part in parts if isinstance(part, Array)])
-            case ast.BoolOp(op=op, values=values):
-                return self.several(values, deciding=isinstance(op, ast.Or))
             case ast.IfExp(test=test, body=body, orelse=otherwise):
                 self.value(test)
                 return self.branches(test, body, otherwise)
-            case ast.Compare(left=left, ops=[op], comparators=[right]):
-                return self.comparison(node, left, op, right)
+            case ast.Compare(ops=[ast.Is() | ast.IsNot()]) | ast.UnaryOp() | ast.BoolOp():
+                return self.decided(node)
+            case ast.Compare(left=left, comparators=[right]):
+                sides = self.value(left), self.value(right)
+                is_of_array = any(isinstance(side, Array) for side in sides)
+                return self.elementwise(node, sides) if is_of_array else self.decided(node)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
                 given = [self.value(argument) for argument in arguments]
                 passed = {k.arg or "": self.value(k.value) for k in keywords}
@@ -111,51 +105,32 @@ class Expressions(Run):
 
     def operation(self, node: ast.expr, left: ast.expr, sign: str, right: ast.expr) -> Value:
         a, b = self.value(left), self.value(right)
-        literal = isinstance(right, ast.Constant)
-        zero = isinstance(b, Interval) and b.low == 0 == b.high
-        if sign in {"/", "//", "%"} and zero and (literal or not isinstance(a, Interval)):
-            if any(names_in([right])):
-                cure = "exclude that with `if` or max(1, ...)"
-                self.wrong_here(right, "this divisor is 0", cure)
-            else:
-                self.wrong(right, "this divisor is 0")
-            return None
+        if sign in {"/", "//", "%"} and isinstance(b, Interval) and b.low <= 0 <= b.high:
+            self.divided_by_0(node, right, b)
+            return None if isinstance(a, Interval) else a
         if isinstance(a, Interval) and isinstance(b, Interval):
             found, wrong = arithmetic(sign, a, b)
             if wrong is None or (wrong == TOO_LARGE and node in self.counts):
                 return found
             self.wrong(node, wrong)
             return None
-        if sign in {"/", "//", "%"} and isinstance(b, Interval) and b.low <= 0 <= b.high:
-            self.wrong(node, ZERO)
         return self.elementwise(node, [a, b])
 
-    def comparison(self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Value:
-        a, b = self.value(left), self.value(right)
-        if isinstance(op, ast.Is | ast.IsNot):
-            return holds_in(node, self.configuration) if option_of(node) in self.answers else None
-        if isinstance(a, Array) or isinstance(b, Array):
-            return self.elementwise(node, [a, b])
-        can = self.under(node, holds=True) is not None
-        can_not = self.under(node, holds=False) is not None
-        return None if can and can_not else can
+    def divided_by_0(self, node: ast.expr, divisor: ast.expr, value: Interval) -> None:
+        """Record a divisor that is or may be 0."""
+        cure = "`if` or max(1, ...)"
+        if not value.is_one:
+            self.wrong(node, f"this divisor may be 0; exclude that with bounds, {cure}")
+        elif {*names_in([divisor])} - (self.options - {SHAPE}):  # so it depends on the leaf
+            self.wrong_here(divisor, "this divisor is 0", f"exclude that with {cure}")
+        else:
+            self.wrong(divisor, "this divisor is 0")
 
-    def several(self, values: Sequence[ast.expr], *, deciding: bool) -> Value:
-        """Return what `and` or `or` gives; a part counts only if those before it do not decide."""
-        before, found = self._known, []
-        for value in values:
-            found.append(_truth(self.value(value)))
-            if found[-1] is deciding:
-                break
-            rest = self.under(value, holds=not deciding)
-            if rest is None:
-                found[-1] = deciding
-                break
-            self._known = rest
-        self._known = before
-        if deciding in found and found[-1] is deciding:
-            return deciding
-        return None if None in found else not deciding
+    def decided(self, test: ast.expr) -> bool | None:
+        """Return whether a static condition holds; None if it may or may not."""
+        can = self.under(test, holds=True) is not None
+        can_not = self.under(test, holds=False) is not None
+        return None if can and can_not else can
 
     def branches(self, test: ast.expr, body: ast.expr, otherwise: ast.expr) -> Value:
         found: list[Value] = []
@@ -351,9 +326,3 @@ class Expressions(Run):
         place = Interval(0, max(0, most - 1), whole=True)
         lengths = frozenset(range(max(0, min(int(end.low), most)), most + 1))
         return List(None, lengths, place, name)
-
-
-def _truth(value: Value) -> bool | None:
-    if isinstance(value, List):
-        return None if 0 in value.lengths and len(value.lengths) > 1 else 0 not in value.lengths
-    return value if isinstance(value, bool) else None

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
+from mlax_codegen.checking.trial.conditions import Conditions
 from mlax_codegen.checking.trial.intervals import (
     SIZE,
     Interval,
@@ -11,7 +12,7 @@ from mlax_codegen.checking.trial.intervals import (
     exactly,
     wrong_root,
 )
-from mlax_codegen.checking.trial.run import Known, Run
+from mlax_codegen.checking.trial.run import Known
 from mlax_codegen.checking.trial.values import (
     ANY_ARRAY,
     ANY_SHAPE,
@@ -47,14 +48,13 @@ _OF_A_NUMBER = {
 }
 _TIMES = " * "
 _MOST_STEPS = 1000  # of orthogonalize: each is a part of the program that XLA compiles
-_AT_LEAST_1 = 'must be an integer of at least 1; for a hyperparameter, write bounds = "1 <= x"'
 
 
 class Call:
     """One call, with what is known of its arguments."""
 
     def __init__(
-        self, run: Run, node: ast.Call, given: Sequence[Value], named: Mapping[str, Value]
+        self, run: Conditions, node: ast.Call, given: Sequence[Value], named: Mapping[str, Value]
     ) -> None:
         self.run = run
         self.node = node
@@ -83,9 +83,8 @@ class Call:
                     self.wrong(wrong)
                 return value
             case "where" | "maximum" | "minimum" | "clip" | "sign" | "abs" | "floor" if (
-                self.integers()
+                self.only_integers()
             ):
-                self.wrong(self.only_integers(name))
                 return None
             case "every":
                 return self.every(*self.given)
@@ -93,20 +92,22 @@ class Call:
                 return self.number(name, first)
             case "two_largest_axes" | "two_axes":
                 return self.two_axes(first, self.given[-1])
-            case "without" | "matrices":
-                return self.shape(name, found)
-            case "reduced":
-                return self.reduced(name, found, first)
+            case "without" | "reduced":
+                return self.reduced(found, first)
             case _ if function.reduces:
-                return self.reduced(name, found, first)
+                shape = self.reduced(found, sizes_of(dims_of(first)))
+                return Array(as_dims(shape))
+            case "matrices":
+                sizes = (self.matrix_of(length) for length in as_dims(first) or ())
+                return List.of((sizes_of((size, size)) for size in sizes), ANY_SHAPE)
             case "gram":
-                return self.gram(found)
+                return self.gram(dims_of(first), found["axis"])
             case "along":
                 return self.along(found)
             case "as_vector":
                 return self.as_vector(dims_of(first))
             case "outer_mean":
-                return self.outer_mean(dims_of(found["row"]), found["axes"])
+                return self.outer_mean(dims_of(first), found["axes"])
             case "as_matrix":
                 dims = self.at_least(1, first)
                 return Array(dims if dims is not None and len(dims) == 2 else (None, None))
@@ -202,31 +203,30 @@ class Call:
                 return True
         return False
 
-    def integers(self) -> bool:
-        """Whether all arguments are integers: an integer array does not go with floats."""
-        first = int(self.name == "where")
-        return all(isinstance(value, Interval) and value.whole for value in self.given[first:])
-
-    def only_integers(self, name: str) -> str:
-        """Return the complaint about a function whose arguments are all integers."""
-        if len(self.given) == 1:
+    def only_integers(self) -> bool:
+        """Whether all arguments are integers, which would give an integer array; record it."""
+        name = self.name
+        values = self.given[1:] if name == "where" else self.given
+        if not all(isinstance(value, Interval) and value.whole for value in values):
+            return False
+        if len(values) == 1:
             cure = f"write `1.0 * {in_short(self.node.args[0], 'x')}`"
-            return f"the argument of `{name}` is an integer; {cure}"
-        what = "all arguments" if name == "clip" else "both arguments"
-        what = "both values" if name == "where" else what
-        return f"{what} of `{name}` are integers; write one as a float, such as 1.0"
+            self.wrong(f"the argument of `{name}` is an integer; {cure}")
+        else:
+            what = {"clip": "all arguments", "where": "both values"}.get(name, "both arguments")
+            self.wrong(f"{what} of `{name}` are integers; write one as a float, such as 1.0")
+        return True
 
     def at_least(self, axes: int, x: Value) -> Dims:
         dims = dims_of(x)
         if dims is not None and len(dims) < axes:
-            name = self.node.func.id if isinstance(self.node.func, ast.Name) else "it"
-            needs = f"{name} needs {count(axes, 'axis', 'axes')}"
+            needs = f"{self.name} needs {count(axes, 'axis', 'axes')}"
             but = f"but this has {count(len(dims), 'axis', 'axes')}"
             self.wrong_here(f"{needs}, {but}", f"test `ndim >= {axes}` first")
         return dims
 
-    def length(self, axis: str | None) -> str | None:
-        """Return the length of the matrix for an axis, which may be limited by `longest`."""
+    def matrix_of(self, axis: str | None) -> str | None:
+        """Return the size of the matrix for an axis, which may be limited by `longest`."""
         before = len(FUNCTIONS[self.name].parameters) - 1  # `longest` is the last
         given = [*self.node.args[before:], *(keyword.value for keyword in self.node.keywords)]
         return limited(axis, ast.unparse(given[0])) if given else axis
@@ -257,25 +257,13 @@ class Call:
         lengths = frozenset([2] if always else [0, 2])
         return List(None, lengths, Interval(0, axes - 1, whole=True))
 
-    def shape(self, name: str, found: Mapping[str, Value]) -> Value:
-        shape = found["shape"]
-        if not isinstance(shape, List) or len(shape.lengths) != 1:
-            return None
-        [axes] = shape.lengths
-        if name == "matrices":
-            sizes = (self.length(length) for length in as_dims(shape) or ())
-            return List.of((sizes_of((size, size)) for size in sizes), ANY_SHAPE)
-        axis = self.axis("axis", found["axis"], axes)
-        if axis is None or shape.items is None:
-            return List(None, frozenset([max(0, axes - 1)]), shape.any)
-        return List.of(item for i, item in enumerate(shape.items) if i != axis)
-
-    def axis(self, what: str, axis: Value, axes: int) -> int | None:
+    def axis(self, axis: Value, among: Sequence[object]) -> int | None:
         """Return the axis, None if it may be one of several; record one that may not exist."""
         if not isinstance(axis, Interval):
             return None
+        axes = len(among)
         if not axis.whole:
-            self.wrong(f"an {what} must be an integer")
+            self.wrong("an axis must be an integer")
         elif axis.high >= axes or axis.low < -axes:
             few = count(axes, "axis", "axes")
             cure = f"test `ndim > {axis.high:g}` first" if axis.is_one and axis.low >= 0 else ""
@@ -287,38 +275,33 @@ class Call:
             return int(axis.low) % axes
         return None
 
-    def reduced(self, name: str, found: Mapping[str, Value], x: Value) -> Value:
-        """Return what a reduction makes of an array, or `reduced` of a shape."""
+    def reduced(self, found: Mapping[str, Value], shape: Value) -> List | None:
+        """Return what a reduction leaves of a shape: 1 in the place of some axes, or all but one axis."""
         given = [word for word in ("axis", "over", "but") if word in found]
         if len(given) > 1:
-            self.wrong(f"{name} takes only one of axis, over and but")
-        elif not given and name == "reduced":
-            self.wrong(
-                "reduced takes `over` and the axis that is summed over, or `but` and the axis that stays"
-            )
-        dims = as_dims(x) if isinstance(x, List) else dims_of(x)
+            self.wrong(f"{self.name} takes only one of axis, over and but")
+        elif not given and self.name == "reduced":
+            needs = "`over` and the axis that is summed over, or `but` and the axis that stays"
+            self.wrong(f"reduced takes {needs}")
         if not given:
-            return SCALAR
-        if dims is None:
-            return None if name == "reduced" else ANY_ARRAY
-        one = self.axis("axis", found[given[0]], len(dims))
-        if given[0] == "axis":  # which is dropped
-            rest = (None,) * max(0, len(dims) - 1)
-            return Array(rest if one is None else dims[:one] + dims[one + 1 :])
-        ones = [one is not None and (i == one) is (given == ["over"]) for i in range(len(dims))]
-        if not isinstance(x, List):
-            lengths = [None if one is None else length for length in dims]
-            return Array(tuple("1" if is_1 else n for is_1, n in zip(ones, lengths, strict=True)))
-        if one is None or x.items is None:
-            return List(None, x.lengths, SIZE)
-        return List.of(exactly(1) if is_1 else n for is_1, n in zip(ones, x.items, strict=True))
+            return List.of([])
+        if not isinstance(shape, List) or len(shape.lengths) > 1:
+            return None
+        drops = given[0] == "axis"
+        items = shape.items or (SIZE,) * max(shape.lengths)
+        axis = self.axis(found[given[0]], items)
+        if axis is None:
+            return List(None, frozenset([max(0, len(items) - drops)]), SIZE)
+        if drops:
+            return List.of(items[:axis] + items[axis + 1 :])
+        ones = ((i == axis) is (given[0] == "over") for i in range(len(items)))
+        return List.of(exactly(1) if one else n for one, n in zip(ones, items, strict=True))
 
-    def gram(self, found: Mapping[str, Value]) -> Value:
-        dims = dims_of(found["x"])
+    def gram(self, dims: Dims, axis: Value) -> Value:
         if dims is None:
             return ANY_ARRAY
-        one = self.axis("axis", found["axis"], len(dims))
-        return Array((None if one is None else self.length(dims[one]),) * 2)
+        one = self.axis(axis, dims)
+        return Array((None if one is None else self.matrix_of(dims[one]),) * 2)
 
     def as_vector(self, dims: Dims) -> Value:
         if not dims:
@@ -326,18 +309,13 @@ class Call:
         return Array((None if None in dims else _TIMES.join(_elements(dims)) or "1",))
 
     def along(self, found: Mapping[str, Value]) -> Value:
-        ndim = found["ndim"]
+        ndim, vector = found["ndim"], dims_of(found["vector"])
         if not isinstance(ndim, Interval) or not ndim.is_one or not ndim.whole:
             return ANY_ARRAY
-        axes = int(ndim.low)
-        if axes < 1:
-            return SCALAR
-        one = self.axis("axis", found["axis"], axes)
-        if one is None:
-            return Array((None,) * axes)
-        vector = dims_of(found["vector"])
+        axes = range(int(ndim.low))
+        axis = self.axis(found["axis"], axes) if axes else None
         length = vector[0] if vector is not None and len(vector) == 1 else None
-        return Array(tuple(length if i == one else "1" for i in range(axes)))
+        return Array(tuple(None if axis is None else length if i == axis else "1" for i in axes))
 
     def outer_mean(self, row: Dims, axes: Value) -> Value:
         if isinstance(axes, List) and axes.lengths != frozenset([2]):
@@ -375,8 +353,9 @@ class Call:
         if isinstance(p, Interval) and p.low <= 0 <= p.high:
             zero = "must not be 0" if p.is_one else "may be 0; exclude that with bounds"
             self.wrong(f"p of inverse_root {zero}")
-        if isinstance(rank, Interval) and not (rank.whole and rank.low >= 1):
-            self.run.wrong(self.node.args[1], f"rank of {name} {_AT_LEAST_1}")
+        if rank is not None and not self.run.is_positive(
+            self.node.args[1], rank, f"rank of {name}"
+        ):
             return True
         return dims is None or len(dims) != 2
 
@@ -414,8 +393,7 @@ class Call:
             self.wrong_here(message, legend(first, second))
 
     def every(self, k: Value, new: Value, old: Value) -> Value:
-        if isinstance(k, Interval) and not (k.whole and k.low >= 1):
-            self.run.wrong(self.node.args[0], f"k of every {_AT_LEAST_1}")
+        self.run.is_positive(self.node.args[0], k, "k of every")
         for first, second in pairs_of(new, old):
             self.same_shape("new and old of every", first, second)
         found = join(new, old)

@@ -14,7 +14,6 @@ from mlax_codegen.reading.hyperparameters import Hyperparameter
 __all__ = [
     "SIZE",
     "TOO_LARGE",
-    "ZERO",
     "Interval",
     "arithmetic",
     "exactly",
@@ -32,7 +31,6 @@ _SMALLEST = 1e-38  # how near it comes to 0
 
 TOO_LARGE = "this may overflow a 32-bit integer; compute with a float, as in 1.0 * a, or give tighter bounds"
 _NO_FLOAT = "this power may overflow a float; give tighter bounds"
-ZERO = "this divisor may be 0; exclude that with bounds, `if` or max(1, ...)"
 _ROOT = "this is a root of a number that may be negative; exclude that with bounds, abs or max"
 _ROOT_OF_NEGATIVE = "this is a root of a negative number; change its sign or use abs"
 _INVERSE = (
@@ -100,7 +98,7 @@ def within_bounds(h: Hyperparameter) -> Interval:
 
 
 def arithmetic(operator: str, a: Interval, b: Interval) -> tuple[Interval, str | None]:
-    """Return the interval of a result, and a warning, or None."""
+    """Return the interval of a result, and a warning, or None. A divisor must not be 0."""
     match operator:
         case "+":
             name = shifted(a.name, int(b.low)) if b.is_one and b.whole else None
@@ -109,8 +107,6 @@ def arithmetic(operator: str, a: Interval, b: Interval) -> tuple[Interval, str |
             return arithmetic("+", a, negative(b))
         case "*":
             return _limited(_corners(a, b, whole=a.whole and b.whole))
-        case "/" | "//" | "%" if b.low <= 0 <= b.high:
-            return _ANY, ZERO
         case "%":
             low, high = (0.0, b.high) if b.low > 0 else (b.low, 0.0)
             return Interval(low, high, a.whole and b.whole), None

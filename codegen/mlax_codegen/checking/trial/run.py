@@ -1,14 +1,11 @@
 """One run through the equations: its leaves and options, what it knows, what it finds."""
 
 import ast
-import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from mlax_codegen.checking.options import Configuration, literal, names_of, options_in
 from mlax_codegen.checking.trial.intervals import Interval
-from mlax_codegen.checking.trial.sums import Sum, named, sum_of
 from mlax_codegen.checking.trial.values import (
     ANY_ARRAY,
     Array,
@@ -33,8 +30,6 @@ __all__ = ["Known", "Run"]
 
 Known = dict[str, Value]
 """What is known of each name at one point of a run, and of some sums and other expressions, by their texts."""
-
-_WORD = re.compile(r"\w+")
 
 
 class Run(ABC):
@@ -103,6 +98,14 @@ class Run(ABC):
         else:
             self.wrong(node, f"{message}; {cure}" if cure else message)
 
+    def is_positive(self, node: ast.AST, value: Value, what: str) -> bool:
+        """Whether a static number is an integer of at least 1; record it if not."""
+        if isinstance(value, Interval) and not (value.whole and value.low >= 1):
+            cure = 'for a hyperparameter, write bounds = "1 <= x"'
+            self.wrong(node, f"{what} must be an integer of at least 1; {cure}")
+            return False
+        return True
+
     @property
     def where(self) -> str:
         """Which leaves and options the run is for, in the words of a message."""
@@ -125,40 +128,6 @@ class Run(ABC):
                 return ANY_ARRAY
             dims = both
         return Array(dims)
-
-    def sum(self, node: ast.expr) -> Sum:
-        """Return an expression as a sum. A length that a hyperparameter says, `len(q)`, has the name of that."""
-        total = sum_of(node)
-        for term, times in total.terms.items():
-            known = self._known.get(term.removeprefix("len(").removesuffix(")"))
-            name = known.name if isinstance(known, List | Interval) else None
-            if name is not None:
-                total = total.plus(Sum({term: 1}), -times).plus(named(name), times)
-        return total
-
-    def range_of(self, total: Sum) -> Interval:
-        """Return what is known of a sum: as a whole, or else of its terms."""
-        low = high = total.more
-        parts = {total.text: total.sign} if total.text in self._known else total.terms
-        for part, times in parts.items():
-            known = self._known.get(part)
-            ends = known[:2] if isinstance(known, Interval) else (-math.inf, math.inf)
-            low += min(times * end for end in ends)
-            high += max(times * end for end in ends)
-        return Interval(low, high, whole=False)
-
-    def learn(self, total: Sum, found: Interval) -> None:
-        """Remember what a sum is, unless it is of names that may be assigned again."""
-        text, sign = total.text, total.sign
-        fixed = text.isidentifier() or not self.assigned & {*_WORD.findall(text)}
-        if not total.terms or not fixed:
-            return
-        low, high = sorted(sign * (end - total.more) for end in found[:2])
-        known = self._known.get(text)
-        value = Interval(low, high, found.whole)
-        if isinstance(known, Interval):
-            value = known.within(low, high) or known
-        self._known = {**self._known, text: value}
 
     def one_of(self, first: Value, second: Value, test: ast.expr | None) -> Value:
         """Return what is known of a value that is one of two.
