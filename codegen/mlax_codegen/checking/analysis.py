@@ -17,8 +17,8 @@ from mlax_codegen.checking.options import Configuration, condition_of
 from mlax_codegen.checking.plans import LeafPlan, plans_of_functions, plans_of_phases
 from mlax_codegen.checking.retention import retained, scales, squares
 from mlax_codegen.checking.starts import check_starts, starts
+from mlax_codegen.checking.symbols import check_symbols
 from mlax_codegen.checking.trial.trial import facts_of, try_out
-from mlax_codegen.formulas.equations import symbols
 from mlax_codegen.language import HELD_AS, NDIM, SHAPE, STEP_NUMBER, TOTAL_COUNT, Type
 from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.spec import Spec
@@ -97,7 +97,7 @@ def analyse(spec: Spec) -> Analysis:
     flow.check()
     _check_names(written, flow)
     check_use(spec)
-    _check_symbols(written)
+    check_symbols(written)
     spec = mended(spec)
     check_starts(spec)
     facts = facts_of(spec, {name: kind.type for name, kind in flow.names.shapes.items()})
@@ -153,20 +153,6 @@ def _check_names(spec: Spec, flow: Flow) -> None:
                 continue
             place = ("labels", name) if ("labels", name) in document.places else (table, name)
             document.at_key(place, message, consequence=document.unclear)
-
-
-def _check_symbols(spec: Spec) -> None:
-    """Check that no two names look the same in the formulas."""
-    tables = ("symbols", "hyperparameters", "arguments", "scalars", "slots", "shapes")
-    names: dict[str, str] = {}
-    for name, symbol in symbols(spec).items():
-        other = names.setdefault(symbol, name)
-        if other == name:
-            continue
-        places = [(table, one) for one in (name, other) for table in tables]
-        path = next((path for path in places if path in spec.document.places), ("step", 0, "leaf"))
-        message = f"the formulas would show both {other!r} and {name!r} as {symbol}"
-        spec.document.at_key(path, f"{message}; give one of them another symbol")
 
 
 def _conclude(written: Spec, spec: Spec, flow: Flow, branches: Branches) -> Analysis:

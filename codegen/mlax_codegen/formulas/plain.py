@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["plain_text"]
+__all__ = ["COMMANDS", "plain_text"]
 
 _TOKEN = re.compile(r"#\d|\\[A-Za-z]+|\s+|\\?.")
 _LETTERS = [*range(0x391, 0x3A2), *range(0x3A3, 0x3AA), *range(0x3B1, 0x3C2), *range(0x3C3, 0x3CA)]
@@ -77,6 +77,9 @@ _WORDS = {
     "quad": " ",
     "Leftrightarrow": "⇔",
 }
+COMMANDS = frozenset([*_FONTS, *_ACCENTS, *_OPERATORS, *_WORDS])
+"""The LaTeX commands that are known, without their backslashes."""
+
 _BELOW: dict[str, str] = dict(
     zip("0123456789+-()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True)
 )

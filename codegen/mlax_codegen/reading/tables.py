@@ -15,6 +15,7 @@ _SCRIPT = r"\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|\\[A-Za-z]+|[^\\{}\s])\s*"
 _TWICE = re.compile(
     rf"(?:'|\^{_SCRIPT})\s*(?:_{_SCRIPT})?\^|\^{_SCRIPT}(?:_{_SCRIPT})?'|(?<!\\)_{_SCRIPT}(?:\^{_SCRIPT})?(?<!\\)_"
 )
+_UNFINISHED = re.compile(r"(?<!\\)[_^]\s*(?:\}|$)|\\$")
 _KINDS: tuple[tuple[type, str], ...] = (
     (bool, "a boolean"),
     (int, "an integer"),
@@ -191,7 +192,7 @@ class Table:
             depth += (character == "{") - (character == "}")
             if depth < 0:
                 break
-        if depth or "$" in value or value.endswith("\\"):
+        if depth or "$" in value or _UNFINISHED.search(value):
             self.document.at_value(
                 (*self.path, key),
                 f"{key} must be LaTeX for use inside a formula, such as '\\beta_1'",

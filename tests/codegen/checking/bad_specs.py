@@ -407,6 +407,34 @@ CASES: dict[str, Bad] = {
         "symbol must be LaTeX for use inside a formula, such as '\\beta_1'",
         "'\\alpha_{x'",
     ),
+    "symbol with an index that is missing": Bad(
+        "'\\alpha'",
+        "'\\alpha_'",
+        "6:83",
+        "symbol must be LaTeX for use inside a formula, such as '\\beta_1'",
+        "'\\alpha_'",
+    ),
+    "symbol with an unknown command": Bad(
+        "root = 'r'",
+        "root = '\\tidle{r}'",
+        "22:8",
+        "the formulas do not know \\tidle, did you mean 'tilde'?",
+        "'\\tidle{r}'",
+    ),
+    "symbol with a time": Bad(
+        "root = 'r'",
+        "root = 'r_{t-1}'",
+        "22:8",
+        "the formulas add the time to 'root': r_{t-1, t}; remove it from the symbol",
+        "'r_{t-1}'",
+    ),
+    "symbol of a choice": Bad(
+        'choices = ["first", "last"]',
+        'choices = ["first", "last"], symbol = "o"',
+        "11:59",
+        "no formula shows a choice, only what it changes; remove its symbol",
+        "symbol",
+    ),
     # hyperparameters
     "bounds of another name": Bad(
         '"1 <= x"',
