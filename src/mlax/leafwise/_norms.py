@@ -21,6 +21,7 @@ __all__ = [
     "rms",
     "root_of",
     "scale_of",
+    "scaled_norm",
     "smallest",
     "std",
     "sum_of_squares",
@@ -116,11 +117,11 @@ def norm(
     axes, stay = _axes(x, axis, over, but)
     wide = x.dtype if dtype is None else dtype
     if x.size < _LARGE and not may_lie_on_mesh(x):
-        length = _scaled(x.astype(wide), axes)
+        length = scaled_norm(x.astype(wide), axes)
     else:
         squares = sum_of_squares(x, wide, axes)
         # The branch uses `x` itself: anything computed from it would be written to memory to be passed in.
-        length = root_of(squares, x.size, lambda: _scaled(x.astype(wide), axes))
+        length = root_of(squares, x.size, lambda: scaled_norm(x.astype(wide), axes))
     return (length if stay or axes is None else length.squeeze(axes)).astype(wide)
 
 
@@ -158,7 +159,8 @@ def root_of(squares: Array, size: int, scaled: Callable[[], Array]) -> Array:
     return cond(lost, scaled, root)
 
 
-def _scaled(x: Array, axes: Axes = None) -> Array:
+def scaled_norm(x: Array, axes: Axes = None) -> Array:
+    """Return the norm of elements divided by the largest of them; axes have length 1."""
     magnitudes = jnp.abs(x)
     scale = scale_of(magnitudes, axes)
     total = summed(jnp.square(magnitudes / scale), over=axes)

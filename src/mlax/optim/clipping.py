@@ -13,13 +13,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from mlax._jax.dtypes import compute_dtype, epsilon
+from mlax._jax.dtypes import compute_dtype
 from mlax._jax.tracing import cond, is_tracer
 from mlax._jax.trees import leaves
 from mlax._packing.weights import refuse_packed
 from mlax.leafwise import map_leaves, norm
 from mlax.leafwise._elements import divide
-from mlax.leafwise._norms import root_of, sum_of_squares
+from mlax.leafwise._norms import root_of, scaled_norm, sum_of_squares
 from mlax.optimizer._hyperparameters import not_negative, number
 from mlax.optimizer._specified import normalised
 from mlax.typing import Scalar, Weights, checked
@@ -87,18 +87,12 @@ _jitted_squares: Callable[[Array], Array] = jax.jit(_squares)
 _jitted_norm: Callable[[Array], Array] = jax.jit(_norm)
 
 
-def _short_norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
-    """Return the norm of an array over `_LARGE`, of one whose norm overflows: small elements do not count in it."""
-    unit = _LARGE if epsilon(x.dtype) > epsilon(np.float64) else _LARGE**8
-    magnitudes = jnp.abs(x) / unit
-    square = jnp.sum(magnitudes * magnitudes, axis=axes, keepdims=axes is not None)
-    return jnp.sqrt(square) * (unit / _LARGE)
-
-
-@jax.jit
-def _jitted_short_norm(leaf: Array) -> Array:
+def _short_norm(leaf: Array) -> Array:
     default, wide = _default(leaf)
-    return _short_norm(leaf.astype(wide)).astype(default)[None]
+    return scaled_norm(leaf.astype(wide) / _LARGE).astype(default)[None]
+
+
+_jitted_short_norm: Callable[[Array], Array] = jax.jit(_short_norm)
 
 
 def _in_range(length: Array, short_norm: Callable[[], Array]) -> tuple[Array, Array]:
@@ -106,7 +100,7 @@ def _in_range(length: Array, short_norm: Callable[[], Array]) -> tuple[Array, Ar
 
     Args:
         length: The norm, infinite if it overflows; or norms, of any shape.
-        short_norm: Returns what `_short_norm` does; called if one is infinite.
+        short_norm: Returns the norm of the gradients divided by `_LARGE`; called if one is infinite.
     """
     large = length > _LARGE
     first = jnp.where(large, 1 / _LARGE, 1.0).astype(length.dtype)
@@ -189,7 +183,7 @@ def clip_grad_leaf_norm(gradients: Weights, max_norm: float | Scalar) -> Weights
 
 
 def _limited(_: None, g: Array, *, limit: Array) -> tuple[Array]:
-    first, short = _in_range(norm(g).real, lambda: _short_norm(g))
+    first, short = _in_range(norm(g).real, lambda: scaled_norm(g / _LARGE))
     ratio = jnp.minimum(limit.real / (short + _EPS), 1 / first)
     return (g * first.astype(g.dtype) * ratio.astype(g.dtype),)
 
@@ -256,7 +250,7 @@ def _adapted(eps: float, g: Array, w: Array, *, limit: Array) -> tuple[Array]:
     axes = _unit_axes(g)
     length = norm(g, over=axes).real
     most = limit.real * jnp.maximum(norm(w, over=axes).real, eps)
-    return (_shortened(g, length, most, lambda: _short_norm(g, axes)),)
+    return (_shortened(g, length, most, lambda: scaled_norm(g / _LARGE, axes)),)
 
 
 def _shortened(g: Array, length: Array, most: Array, short_norm: Callable[[], Array]) -> Array:
