@@ -11,16 +11,7 @@ from mlax_codegen.reading.spec import Spec
 
 __all__ = ["check_symbols"]
 
-_TABLES = (
-    "symbols",
-    "hyperparameters",
-    "labels",
-    "define",
-    "arguments",
-    "scalars",
-    "slots",
-    "shapes",
-)
+_TABLES = ("symbols", "hyperparameters", "define", "arguments", "scalars", "slots", "shapes")
 _TIME = re.compile(r"_(?:t|\{(?:[^{}]*, *)?t *(?:[+-] *\d+)?\})(?:$|\^)")
 
 
@@ -28,7 +19,8 @@ def check_symbols(spec: Spec) -> None:
     """Note what is wrong with the symbols of a spec."""
     document = spec.document
     shown = symbols(spec)
-    choices = {h.name: h.kind for h in spec.hyperparameters if h.kind in {"flag", "choice"}}
+    hyperparameters = [h for h in spec.hyperparameters if not h.is_label]
+    choices = {h.name: h.kind for h in hyperparameters if h.kind in {"flag", "choice"}}
     for path, name, symbol in _given(spec):
         commands = re.findall(r"\\([A-Za-z]+)", symbol)
         unknown = next((command for command in commands if command not in COMMANDS), None)
