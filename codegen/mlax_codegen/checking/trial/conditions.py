@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from mlax_codegen.checking.options import holds as holds_in
 from mlax_codegen.checking.options import option_of
-from mlax_codegen.checking.trial.intervals import Interval, arithmetic, exactly, gap
+from mlax_codegen.checking.trial.intervals import Interval, arithmetic, gap
 from mlax_codegen.checking.trial.run import Known, Run
 from mlax_codegen.checking.trial.sums import Sum, named, sum_of
 from mlax_codegen.checking.trial.values import List
@@ -28,12 +28,15 @@ _OPPOSITE: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq,
 }
-_MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.Gt,
-    ast.Gt: ast.Lt,
-    ast.LtE: ast.GtE,
-    ast.GtE: ast.LtE,
+_DIFFERENCES: dict[type[ast.cmpop], tuple[float, float]] = {
+    ast.Lt: (-math.inf, -1),
+    ast.LtE: (-math.inf, 0),
+    ast.Gt: (1, math.inf),
+    ast.GtE: (0, math.inf),
+    ast.Eq: (0, 0),
 }
+"""What left less right is, in the smallest steps."""
+
 _WORD = re.compile(r"\w+")
 
 
@@ -116,18 +119,16 @@ class Conditions(Run):
         value, limit = self.value(left), self.value(right)
         if not isinstance(value, Interval) or not isinstance(limit, Interval):
             return True
+        step = gap(limit, whole=value.whole and limit.whole)
+        low, high = _DIFFERENCES.get(sign, (-math.inf, math.inf))
         difference = self.sum(left).plus(self.sum(right), -1)
         between = arithmetic("-", value, limit)[0].within(*self.range_of(difference)[:2])
-        sides = (
-            (self.sum(left), value, sign, limit),
-            (self.sum(right), limit, _MIRRORED.get(sign, sign), value),
-            (difference, between, sign, exactly(0)),
-        )
-        for total, number, order, end in sides:
-            narrow = None if number is None else _narrowed(number, order, end)
-            if narrow is None:
-                return False
-            self.learn(total, narrow)
+        between = between and between.within(low * step, high * step)
+        if between is None or (sign is ast.NotEq and between[:2] == (0, 0)):
+            return False
+        self.learn(difference, between)
+        self.learn(self.sum(left), arithmetic("+", limit, between)[0])
+        self.learn(self.sum(right), arithmetic("-", value, between)[0])
         return self.narrow_lists(left) and self.narrow_lists(right)
 
     def narrow_lists(self, number: ast.expr) -> bool:
@@ -177,21 +178,3 @@ class Conditions(Run):
         if isinstance(known, Interval):
             value = known.within(low, high) or known
         self._known = {**self._known, text: value}
-
-
-def _narrowed(value: Interval, sign: type[ast.cmpop], limit: Interval) -> Interval | None:
-    """Return what a number may be where a comparison holds; None if it cannot."""
-    whole = value.whole and limit.whole
-    match sign:
-        case ast.Lt:
-            return value.within(-math.inf, limit.high - gap(limit.high, whole=whole))
-        case ast.LtE:
-            return value.within(-math.inf, limit.high)
-        case ast.Gt:
-            return value.within(limit.low + gap(limit.low, whole=whole), math.inf)
-        case ast.GtE:
-            return value.within(limit.low, math.inf)
-        case ast.Eq:
-            return value.within(limit.low, limit.high)
-        case _:  # not equal: an interval with a hole in it is not narrowed
-            return None if value.is_one and value[:2] == limit[:2] else value

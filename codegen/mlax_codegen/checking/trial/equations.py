@@ -106,15 +106,10 @@ class Equations(Expressions):
 
     def of_a_leaf(self, node: ast.expr, found: Value) -> None:
         """Check that a condition is one of the leaf, not of its elements."""
-        match found:
-            case Array(dims) if dims:
-                message = (
-                    f"unless is one condition for a leaf, but this {self.words(dims, 'is', 'has')}"
-                )
-                cure = "reduce it: `isfinite(norm(g))`, `mean(g > 0) > 0.5`"
-                self.wrong_here(node, message, cure)
-            case _:
-                pass
+        if dims := dims_of(found):
+            what = f"this {self.words(dims, 'is', 'has')}"
+            cure = "reduce it: `isfinite(norm(g))`, `mean(g > 0) > 0.5`"
+            self.wrong_here(node, f"unless is one condition for a leaf, but {what}", cure)
 
     def static(self) -> Known | None:
         """Return what is known before anything runs; None if the requirements exclude the configuration."""

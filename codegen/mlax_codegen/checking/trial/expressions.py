@@ -4,6 +4,7 @@ import ast
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 
 from mlax_codegen.checking.trial.conditions import Conditions
 from mlax_codegen.checking.trial.functions import Call
@@ -243,7 +244,7 @@ class Expressions(Conditions):
                 shapes = f"{dims_text(one)}, and others {dims_text(other)}"
                 message = f"the arrays of a list must be alike, but this has shape {shapes}"
                 self.wrong_here(item, message, legend(one, other))
-        return together(parts)
+        return reduce(together, parts)
 
     def comprehension(self, element: ast.expr, generator: ast.comprehension) -> Value:
         loops = {variable: self.loop(source) for variable, source in loops_of(generator)}

@@ -78,9 +78,10 @@ def hull(first: Interval, second: Interval) -> Interval:
     return Interval(min(first.low, second.low), max(first.high, second.high), whole, name)
 
 
-def gap(limit: float, *, whole: bool) -> float:
+def gap(limit: Interval, *, whole: bool) -> float:
     """Return how far a number is at least from a limit that it does not reach."""
-    return 1 if whole else max(_SMALLEST, abs(limit) * _CLOSEST)
+    nearest = 0 if limit.low <= 0 <= limit.high else min(map(abs, limit[:2]))
+    return 1 if whole else max(_SMALLEST, nearest * _CLOSEST)
 
 
 def within_bounds(h: Hyperparameter) -> Interval:
@@ -91,9 +92,9 @@ def within_bounds(h: Hyperparameter) -> Interval:
     low = -largest if bounds.lower is None else float(bounds.lower)
     high = largest if bounds.upper is None else float(bounds.upper)
     if not bounds.lower_included:
-        low += gap(low, whole=whole)
+        low += gap(exactly(low), whole=whole)
     if not bounds.upper_included:
-        high -= gap(high, whole=whole)
+        high -= gap(exactly(high), whole=whole)
     return Interval(low, high, whole, h.name)
 
 

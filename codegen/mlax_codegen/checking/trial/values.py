@@ -141,28 +141,11 @@ def part_of(items: List, lower: int | None, upper: int | None) -> List:
 def listed(items: Sequence[Value]) -> List | None:
     """Return a list of some items; None if it is not known of one of them what it is."""
     kinds = {type(item) for item in items}
-    if kinds in ({Interval}, {List}):
-        return List.of(items)
-    return List.of(map(_as_array, items)) if kinds <= {Interval, Array} else None
+    return List.of(items) if kinds <= {Interval, Array} or kinds == {List} else None
 
 
-def together(parts: Sequence[List]) -> List:
-    """Return a list of the items of other lists. Beside arrays, numbers count as arrays."""
-    if any(map(is_of_arrays, parts)):
-        parts = [part if is_of_arrays(part) else _as_arrays(part) for part in parts]
-    return reduce(_followed_by, parts)
-
-
-def _as_array(value: Value) -> Array:
-    return Array(dims_of(value))
-
-
-def _as_arrays(numbers: List) -> List:
-    items = None if numbers.items is None else tuple(map(_as_array, numbers.items))
-    return replace(numbers, items=items, any=SCALAR)
-
-
-def _followed_by(first: List, second: List) -> List:
+def together(first: List, second: List) -> List:
+    """Return a list of the items of two lists."""
     either = join(first.any, second.any)
     if first.items is not None and second.items is not None:
         return List.of((*first.items, *second.items), either)
@@ -270,22 +253,12 @@ def limited(axis: str | None, longest: str) -> str | None:
     return axis and f"{axis} if {axis} <= {longest} else 0"
 
 
-def shape_of(value: Value) -> object:
+def shape_of(value: Value) -> List | Dims:
     """Return the part of a value that `join` would lose if it differed from the other's.
 
     Intervals are joined without a loss that matters: their hull is an interval.
     """
-    match value:
-        case Interval() | Array():
-            return dims_of(value)
-        case List(items=items, any=Interval()) if items is not None:
-            return as_dims(value)
-        case List(items=items, any=Array() as each):
-            return each if items is None else items
-        case List(lengths=lengths):
-            return lengths
-        case _:
-            return None
+    return value if isinstance(value, List) else dims_of(value)
 
 
 def join(first: Value, second: Value) -> Value:
