@@ -8,8 +8,9 @@ from mlax_codegen.checking.names import UNKNOWN, Block, Names, Stage, StagedType
 from mlax_codegen.checking.types import TypeChecker, cure_of
 from mlax_codegen.language import FUNCTIONS, GRADIENT, RESULT, SKIP, TOTALS, UPDATE, Type
 from mlax_codegen.reading.declarations import NamedFunction
-from mlax_codegen.reading.equations import BlockCode, Code, ValueCode
-from mlax_codegen.reading.mistakes import suggestion
+from mlax_codegen.reading.equations import BlockCode, Code, ValueCode, is_hole
+from mlax_codegen.reading.habits import for_assignment
+from mlax_codegen.reading.mistakes import closest, suggestion
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import assignments_in, loops_of, names_in, parts_of
 
@@ -180,7 +181,8 @@ class Flow:
                 wrong = f"no later phase reads {name!r}; remove this"
             if wrong is not None:
                 document.at_value((*path, "hands_on", index), wrong)
-            self.names.handed[name] = StagedType(Stage.LEAF, kind.type if kind else Type.UNKNOWN)
+            meant = name if kind else closest(name, walk.first) or name
+            self.names.handed[meant] = StagedType(Stage.LEAF, kind.type if kind else Type.UNKNOWN)
 
     def before_scalars(self, code: BlockCode, before: Sequence[Phase]) -> None:
         """Check that phases of the same group, which are computed after these `scalars`, may stand before them."""
@@ -275,7 +277,9 @@ class _Walk(TypeChecker):
         if name in self.first:
             return f"{name!r} may have no value here: not every branch above assigns it"
         if name in self.later and name not in self.names.scalars:
-            return f"{name!r} is read before it is assigned"
+            table = "scalars" if self.block is Block.SCALARS else "slots"
+            cure = for_assignment(name) or f"to keep it from step to step, declare it in [{table}]"
+            return f"{name!r} is read before it is assigned; {cure}"
         return None
 
     def statements(self, body: list[ast.stmt]) -> None:
@@ -325,6 +329,8 @@ class _Walk(TypeChecker):
             wrong = f"{name!r} is also the variable of a comprehension; choose another name"
         if name in self.names.slots or name in self.names.scalars:
             self.flow.written.add(name)
+        if is_hole(statement.value):
+            wrong = None  # which is recorded
         if wrong is not None:
             self.code.note(target, wrong)
             self.blamed.add(name)
@@ -351,7 +357,7 @@ class _Walk(TypeChecker):
         if self.partly:
             return f"a total is of all leaves, in each step; move it to a phase without `{self.partly}`"
         if self.last:
-            return "this is the last phase, so nothing can read this total"
+            return "this is the last phase, so nothing can read this total; move it to a [[step]] before"
         if name in self.first and name not in self.totals:
             return f"{name!r} is already assigned; give the total another name"
         if name in self.names.slots or name in {UPDATE, GRADIENT}:

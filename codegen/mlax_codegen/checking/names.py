@@ -20,6 +20,7 @@ from mlax_codegen.language import (
     Type,
 )
 from mlax_codegen.reading.declarations import Argument, NamedFunction, Scalar, Slot
+from mlax_codegen.reading.habits import for_assignment
 from mlax_codegen.reading.hyperparameters import Hyperparameter
 from mlax_codegen.reading.spec import Spec
 
@@ -215,6 +216,8 @@ class Names:
         """Return why a name cannot stand for a new value, or None."""
         if name in FUNCTIONS:
             return f"{name!r} is a function; choose another name"
+        if name in RESERVED and (cure := for_assignment(name)):
+            return f"{name!r} cannot be assigned; {cure}"
         if name in RESERVED:
             return f"{name!r} is {RESERVED[name]}; choose another name"
         if name != name.lower() or name.startswith("_"):

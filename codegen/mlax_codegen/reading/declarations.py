@@ -159,7 +159,7 @@ class Declarations:
         """Return the table at a path, with its keys checked; None if it is not a table."""
         table = Table(self.document, path)
         if not table.is_table:
-            self.document.at_value(path, f"{example}")
+            table.misplaced(example)
             return None
         table.check_keys(KEYS[kind])
         return table

@@ -218,6 +218,9 @@ def parsed(file: str, text: str) -> Document:
             begin, end = opened
             what = "bracket" if text[begin] in "[{" else "string"
             raise refuse(begin, end, f"this {what} is never closed; {_CLOSE[what]}") from None
+        if not text[start : start + 1].isascii():
+            message = "write names with a-z, 0-9 and _, and their symbols as LaTeX"
+            raise refuse(start, start + 1, f"not TOML: {message}") from None
         try:
             locate(text)
         except DuplicateKeyError as duplicate:

@@ -24,6 +24,7 @@ __all__ = [
     "ValueCode",
     "hole",
     "holes",
+    "is_hole",
     "read_block",
     "read_expression",
     "read_value",
@@ -226,6 +227,11 @@ def hole(node: ast.expr | ast.stmt, parts: list[ast.expr] | None = None) -> ast.
     )
 
 
+def is_hole(node: ast.expr) -> bool:
+    """Whether an expression stands in the place of a mistake."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Constant)
+
+
 def holes(statement: ast.stmt, parts: list[ast.expr] | None = None) -> list[ast.stmt]:
     """Return what stands in the place of a statement with a mistake: holes have the names that it assigns."""
     names = [part for part in parts_of(statement) if isinstance(part, ast.Name)]
@@ -399,7 +405,11 @@ class _Grammar(ast.NodeTransformer):
             case ast.Assign(targets=[ast.Name()]) | ast.If():
                 return None
             case ast.Assign(targets=[target, *_]):
-                return target, "assign to a single name"
+                part = "; to change a part of an array, write `x = where(test, a, b)`"
+                return (
+                    target,
+                    f"assign to a single name{part if isinstance(target, ast.Subscript) else ''}",
+                )
             case ast.AugAssign(target=ast.Name(id=name), op=op) if type(op) in SIGNS:
                 sign = SIGNS[type(op)]
                 cure = for_assignment(name) or f"write `{name} = {name} {sign} ...`"
@@ -431,6 +441,8 @@ class _Grammar(ast.NodeTransformer):
                 return function, "only functions of the language can be called"
             case ast.Attribute():
                 return node, f"attributes are not part of the language{for_member(node)}"
+            case ast.Subscript(value=ast.Attribute() as value):
+                return self.wrong(value)
             case ast.Subscript():
                 return _wrong_index(node)
             case ast.List(elts=[]):
@@ -507,8 +519,12 @@ def _parts_of(node: ast.AST) -> list[ast.expr]:
 def _wrong_comparison(node: ast.Compare) -> tuple[ast.expr, str] | None:
     op, right = node.ops[0], node.comparators[0]
     none = isinstance(right, ast.Constant) and right.value is None
+    if any(
+        isinstance(each, ast.BinOp) and type(each.op) in _OPERATORS for each in node.comparators
+    ):
+        return node, ""  # `a > 0 & b > 0`, of which the operator is recorded
     if len(node.ops) > 1:
-        return node, "compare only two values at a time"
+        return node, "compare only two values at a time; combine two comparisons with `and`"
     if isinstance(op, ast.Is | ast.IsNot) and not none:
         return right, "use `is` only to compare with None"
     if none and not isinstance(op, ast.Is | ast.IsNot):
@@ -535,6 +551,11 @@ def _wrong_comprehension(node: ast.ListComp) -> tuple[ast.expr, str] | None:
     """Accept `[expression for i in range(ndim)]`, over ranges and lists, with static conditions."""
     generator, *more = node.generators
     loops = [*loops_of(generator)]
+    match generator.iter:
+        case ast.Call(func=ast.Name(id=name)) if name not in {*_LOOPS, *FUNCTIONS}:
+            return generator.iter, f"unknown function {name!r}{for_function(name, _LOOPS)}"
+        case _:
+            pass
     for _, source in loops:
         match source:
             case ast.Call(func=ast.Name(id="range"), args=[end], keywords=[]) if not isinstance(

@@ -45,7 +45,6 @@ _NAMES = {
     **dict.fromkeys(
         ["step", "count_steps", "iteration", "k", "n_steps"], "steps are counted by `t`"
     ),
-    **dict.fromkeys(["delta", "updates", "dw"], _STEP),
     "size": "the number of elements of a leaf is `count`",
     "pi": "write 3.141592653589793",
     "inf": "write a large number, such as 1e30",
@@ -57,6 +56,7 @@ _FUNCTIONS = {
     "cosine": "declare it as [define.cosine]",
     "dot": "write `sum(a * b)`, or `a @ b` for matrices",
     "enumerate": "write `zip(range(n), q)`",
+    "float": "numbers are floats already; leave it out",
     "int": "write `floor(x)`",
     "max_": "write `maximum(a, b)`",
     "mod": "write `a % b`",
@@ -120,6 +120,8 @@ def for_member(node: ast.Attribute) -> str:
         ]
         given = names if of in _LIBRARIES else [of, *names[1:]]
         return f"; write `{name}({', '.join(given)})`"
+    if of in _LIBRARIES and name in _NAMES:
+        return f"; {_NAMES[name]}"
     if name in _MEMBERS:
         return f"; {_MEMBERS[name].format(of)}"
     if of in _LIBRARIES:

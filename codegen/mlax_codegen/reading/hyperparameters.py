@@ -91,8 +91,8 @@ def read_hyperparameter(document: Document, path: KeyPath) -> Hyperparameter | N
     check_identifier(document, path, name, what="hyperparameter", reserved=reserved)
     table = Table(document, path)
     if not table.is_table:
-        document.at_value(
-            path, 'a hyperparameter must be a table, such as { default = 0.9, doc = "Decay." }'
+        table.misplaced(
+            'a hyperparameter must be a table, such as { default = 0.9, doc = "Decay." }'
         )
         return None
     is_label = path[0] == "labels"

@@ -290,6 +290,9 @@ def _read_phase(declared: Declarations, index: int, count: int, names: set[str])
         elif name in OF_PHASES:
             message = f"the module has a function {name!r} of its own; give the phase another name"
             document.at_value((*path, "name"), message)
+        elif name in {"leaf", "leaf_sums", "at_times"}:
+            message = "phases without a name are called so; leave it out, or choose another one"
+            document.at_value((*path, "name"), message)
         elif name.endswith(OF_SHAPES):
             document.at_value(
                 (*path, "name"), f"{name!r} ends in _shape or _of; such names are reserved"

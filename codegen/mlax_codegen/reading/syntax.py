@@ -26,6 +26,7 @@ _SLIPS: dict[str, str] = {
     "else if": "write `elif`",
 }
 _SLIP = re.compile(r"&&|\|\||!(?!=)|:=|=<|=>|<>|\?|\+\+|\\|\$|\belse if\b")
+_EQUALS = re.compile(r"(?<![=<>!:])=(?!=)")
 _PRODUCT = re.compile(r"(\b\d[\d.]*|\b[A-Za-z_]\w*(?= )|\)) *([A-Za-z_]\w*|\()")  # 2m, g g, (a) (b)
 
 
@@ -42,7 +43,7 @@ def complaint(line: str, column: int, message: str) -> tuple[int, str]:
     own = _PYTHONS_LINE.sub("", message.split(". ", maxsplit=1)[0])
     if not ("closed" in own or "match" in own or "indent" in own):
         code = _SKIPPED.sub(lambda skipped: " " * len(skipped[0]), line)
-        found = _word_of_python(code) or _slip(code) or _product(code, column)
+        found = _word_of_python(code) or _slip(code) or _equals(code) or _product(code, column)
         if found is not None:
             return found
     return column, f"this is not a valid equation ({own})"
@@ -56,7 +57,7 @@ def _word_of_python(code: str) -> tuple[int, str] | None:
             (before[-1:].isalnum() or before in {")", "]"}) and not keyword.iskeyword(before)
         )
         if keyword.iskeyword(word) and word not in (_WORDS | _BETWEEN if is_value else _WORDS):
-            return token.start(), f"{word!r} is a word of Python; choose another name"
+            return token.start(), f"{word!r} is a Python keyword; choose another name"
         before = word
     return None
 
@@ -66,6 +67,15 @@ def _slip(code: str) -> tuple[int, str] | None:
     if found is None:
         return None
     return found.start(), f"`{found[0]}` is not part of the language; {_SLIPS[found[0]]}"
+
+
+def _equals(code: str) -> tuple[int, str] | None:
+    """Return the complaint about `=` in a condition: in brackets, or after `if`."""
+    for found in _EQUALS.finditer(code):
+        before = code[: found.start()]
+        if before.count("(") > before.count(")") or re.search(r"\b(?:el)?if\b", before):
+            return found.start(), "`=` assigns; to compare, write `==`"
+    return None
 
 
 def _product(code: str, column: int) -> tuple[int, str] | None:

@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 from mlax_codegen.reading.document import Document
-from mlax_codegen.reading.keys import Key
-from mlax_codegen.reading.mistakes import is_invisible, suggestion
+from mlax_codegen.reading.keys import TABLES, TOP, Key
+from mlax_codegen.reading.mistakes import closest, is_invisible, suggestion
 from mlax_codegen.reading.positions import KeyPath
 
 __all__ = ["Table", "check_identifier", "kind_of", "number_text"]
@@ -66,6 +66,7 @@ class Table:
         self.path = path
         found = document.value(path) if path else document.data
         self.is_table: bool = isinstance(found, dict)
+        self.meant: set[str] = set()  # by keys that are misspelt
         self.data: Mapping[str, object] = (
             cast("Mapping[str, object]", found) if isinstance(found, dict) else {}
         )
@@ -74,12 +75,23 @@ class Table:
         """Return the keys in the order of the file."""
         return list(self.data)
 
+    def misplaced(self, example: str) -> None:
+        """Record that this is not a table, which a key of another table may be that stands too far below."""
+        key = str(self.path[-1])
+        message = f"{example}"
+        if key in {*TOP, *TABLES}:
+            message = f"this belongs to [{self.path[0]}], because it stands below that"
+            cure = f"write [{key}]" if key in TABLES else "move it up, above all tables"
+            message = f"{message}; {cure}"
+        self.document.at_value(self.path, message)
+
     def check_keys(self, known: Mapping[str, Key], tables: Collection[str] = ()) -> None:
         """Record unknown keys, and strings that are too long."""
         words = [*known, *tables]
         for key, value in self.data.items():
             path = (*self.path, key)
             if key not in words:
+                self.meant.add(closest(key, words) or key)
                 hint = suggestion(key, words) or f"; expected one of {', '.join(words)}"
                 self.document.at_key(path, f"unknown key {key!r}{hint}")
                 self.document.unread |= self.path[:1] in {(), ("step",)}
@@ -89,11 +101,16 @@ class Table:
 
     def wrong(self, key: str, expected: str) -> None:
         """Record a value of the wrong type."""
-        message = f"{key} must be {expected}, not {kind_of(self.data[key])}"
+        value = self.data[key]
+        message = f"{key} must be {expected}, not {kind_of(value)}"
+        if expected == "a string" and isinstance(value, int | float):
+            message = f'{message}; write "{self.document.literal((*self.path, key)).lower()}"'
         self.document.at_value((*self.path, key), message)
 
     def missing(self, key: str) -> None:
-        """Record that a required key is missing."""
+        """Record that a required key is missing, unless it is misspelt."""
+        if key in self.meant:
+            return
         if self.path:
             self.document.at_key(self.path, f"{key!r} is missing")
         else:
@@ -116,9 +133,10 @@ class Table:
 
     def _printable(self, key: str, value: str) -> str | None:
         if any(map(is_invisible, value)):
-            self.document.at_value(
-                (*self.path, key), f"{key} must be one line without invisible characters"
-            )
+            message = f"{key} must be one line without invisible characters"
+            if key == "symbol" or self.path == ("symbols",):
+                message = "in double quotes, a backslash begins a control character; write LaTeX in single quotes"
+            self.document.at_value((*self.path, key), message)
             return None
         if '"""' in value:
             self.document.at_value(
@@ -220,7 +238,7 @@ class Table:
         """Return the number of tables in an array of tables."""
         value = self.data.get(key)
         if value is None:
-            if required:
+            if required and key not in self.meant:
                 self.document.note(0, 1, f"[[{key}]] is missing")
             return 0
         if not isinstance(value, list):

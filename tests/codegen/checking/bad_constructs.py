@@ -300,7 +300,7 @@ CASES: dict[str, Bad] = {
         "n = max(abs(g))",
         "n = max(abs(g))\nc = total(g)",
         "64:1",
-        "this is the last phase, so nothing can read this total",
+        "this is the last phase, so nothing can read this total; move it to a [[step]] before",
         "c",
     ),
     "total in scalars": Bad(

@@ -285,7 +285,7 @@ CASES: dict[str, Bad] = {
         '"Exponent."',
         "3",
         "9:49",
-        "doc must be a string, not an integer",
+        'doc must be a string, not an integer; write "3"',
         "3",
     ),
     "wrong type of references": Bad(
@@ -779,7 +779,7 @@ CASES: dict[str, Bad] = {
         "abs2(g)",
         "where(0 < g < 1, g, 0.0)",
         "29:31",
-        "compare only two values at a time",
+        "compare only two values at a time; combine two comparisons with `and`",
         "0 < g < 1",
     ),
     "keyword argument": Bad(
@@ -1016,14 +1016,14 @@ CASES: dict[str, Bad] = {
         "direction = g / root**power",
         "direction = g / root**power + direction",
         "31:31",
-        "'direction' is read before it is assigned",
+        "'direction' is read before it is assigned; to keep it from step to step, declare it in [slots]",
         "direction",
     ),
     "read before assigned, later": Bad(
         "v = b2 * v +",
         "v = root + b2 * v +",
         "29:5",
-        "'root' is read before it is assigned",
+        "'root' is read before it is assigned; to keep it from step to step, declare it in [slots]",
         "root",
     ),
     "assigned on one path": Bad(
@@ -1100,7 +1100,7 @@ CASES: dict[str, Bad] = {
         "update = -",
         "w = g\nupdate = -",
         "35:1",
-        "'w' is a reserved name of the language; choose another name",
+        "'w' cannot be assigned; `update` is added to `w`: assign `update = -...`",
         "w",
     ),
     "slot in scalars": Bad(
@@ -1655,7 +1655,7 @@ CASES: dict[str, Bad] = {
             old,
             old.replace(name, word, 1),
             at,
-            f"{word!r} is a word of Python; choose another name",
+            f"{word!r} is a Python keyword; choose another name",
             word[:1],
         )
         for word, old, name, at in (

@@ -193,6 +193,37 @@ PAIRS = {
 }
 
 
+HABITS = {
+    "grad": "the gradient is `g`",
+    "lr * g": "did you mean 'learning_rate'?",
+    "value * g": "declare it under [arguments]",
+    "square(g)": "write `abs2(x)`",
+    "np.abs(g)": "write `abs(x)`",
+    "g.sign()": "write `sign(g)`",
+    "w.size * g": "the number of elements of a leaf is `count`",
+    "g.shape[0] * g": "the shape of a leaf is `shape`",
+    "total_count() * g": "write it without brackets",
+    "where(g > 0 & g > 1, g, 0.0)": "write `and`",
+    "where(~(g > 0), g, 0.0)": "write `not`",
+    "b2^t * g": "write `**`",
+    "where(t = 1, g, 0.0)": "to compare, write `==`",
+    "[x for x in reversed(g)]": "read the items by their index",
+    "last - g\nlast = g": "declare it in [slots]",
+    "g\nw -= g": "assign `update = -...`",
+    "g\nw = w - g": "assign `update = -...`",
+}
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("value", HABITS)
+def test_a_habit_gets_the_words_of_the_language(value: str) -> None:
+    """What people write who come from Python or from a paper: one message, which says what to write."""
+    found = complaint(GOOD.replace("direction = g", f"direction = {value}\ndirection = g")).mistakes
+    found = [mistake for mistake in found if "is never read" not in mistake.message]
+    assert len(found) == 1
+    assert HABITS[value] in found[0].message
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("pair", PAIRS.values(), ids=list(PAIRS))
 def test_two_mistakes_are_reported_at_once(pair: tuple[str, str, str, str]) -> None:
