@@ -115,7 +115,8 @@ def analyse(spec: Spec) -> Analysis:
 def _check_names(spec: Spec, flow: Flow) -> None:
     """Check that every declared name is read, and assigned if it has to be."""
     document = spec.document
-    known = {*flow.names.computed, *flow.locals} - set(flow.names.scalars)
+    found = flow.names
+    known = {*found.computed, *found.locals, *found.handed} - {*found.scalars, *found.slots}
     others = document.mentioned | document.broken
     declared = {one.name for one in [*spec.hyperparameters, *spec.arguments, *spec.state]}
     for name in spec.symbols:
@@ -131,21 +132,18 @@ def _check_names(spec: Spec, flow: Flow) -> None:
         if each.name not in called | others and document.definitions.get(each.name):
             message = f"no equation calls {each.name!r}; use it or remove it"
             document.at_key(("define", each.name), message, consequence=document.unclear)
-    tables: tuple[tuple[str, Iterable[str]], ...] = (
-        ("hyperparameters", flow.names.hyperparameters),
-        ("arguments", flow.names.arguments),
-        ("shapes", spec.shapes),
-        ("scalars", flow.names.scalars),
-        ("slots", flow.names.slots),
-    )
-    for table, names in tables:
+    changing = {slot.name for slot in spec.slots if slot.init.word not in _LASTING}
+    changing |= {scalar.name for scalar in spec.scalars if not scalar.is_key}
+    tables: Mapping[str, Iterable[str]] = {
+        "hyperparameters": found.hyperparameters,
+        "arguments": found.arguments,
+        "shapes": spec.shapes,
+        "scalars": found.scalars,
+        "slots": found.slots,
+    }
+    for table, names in tables.items():
         for name in {*names} - others:
-            constant = (
-                table not in {"scalars", "slots"}
-                or (table == "slots" and flow.names.slots[name].init.word in _LASTING)
-                or (table == "scalars" and flow.names.scalars[name].is_key)
-            )
-            if not constant and name not in flow.written:
+            if name in changing - flow.written:
                 message = f"no equation assigns {name!r}; assign it, or remove it from [{table}]"
             elif name not in flow.read:
                 message = f"no equation reads {name!r}; use it or remove it"

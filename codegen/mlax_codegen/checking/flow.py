@@ -27,19 +27,16 @@ class Flow:
         read: Names that some expression reads.
         written: Slots and scalars of the state that some equation assigns.
         totals: The names that each phase sums.
-        locals: Names that leaf equations assign for themselves.
     """
 
     spec: Spec
     read: set[str] = field(default_factory=set[str])
     written: set[str] = field(default_factory=set[str])
-    totals: list[list[str]] = field(default_factory=list[list[str]])
-    locals: set[str] = field(default_factory=set[str])
+    totals: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def __post_init__(self) -> None:
         """Begin with what the spec declares."""
         self.names: Names = Names(self.spec)
-        self.first: dict[str, tuple[Code, ast.stmt]] = {}  # where `scalars` first assign a name
 
     def check(self) -> None:
         """Check all blocks of the spec."""
@@ -128,7 +125,6 @@ class Flow:
         partly = "every" if phase.every else "unless" if phase.unless else ""
         walk = _Walk(self, phase.leaf, Block.LEAF, last=last, partly=partly)
         walk.statements(phase.leaf.body)
-        self.locals |= set(walk.first) - set(self.names.slots)
         if last:
             self.returned(walk, UPDATE)
         self.names.moved |= last
@@ -137,7 +133,6 @@ class Flow:
             if name not in walk.assigned:
                 phase.leaf.note(statement, f"{name!r} is not assigned in every branch")
                 self.names.broken.add(name)
-            self.first[name] = (phase.leaf, statement)
         partial = phase.is_partial or bool(after and after[0].is_partial)
         lost = TOTALS & {*names_in(phase.leaf.body)} or not phase.leaf.body
         alone = not (walk.totals or lost or partial or self.names.moved)
@@ -151,7 +146,7 @@ class Flow:
             cure = 'add hands_on = ["g"], or give this another name'
             phase.leaf.note(walk.first[GRADIENT], f"{message}; {cure}")
         self.handed(phase, walk)
-        self.totals.append(totals)
+        self.totals[phase.name] = totals
         self.names.totals |= set(totals)
         self.names.computed |= dict.fromkeys(totals, StagedType(Stage.SCALAR, Type.NUMBER))
         self.names.locals |= set(walk.first) - {*totals, *self.names.handed}
@@ -161,7 +156,9 @@ class Flow:
         document, path = phase.leaf.document, phase.leaf.path[:-1]
         later = self.spec.phases[self.spec.phases.index(phase) + 1 :]
         for index, name in enumerate(phase.hands_on):
-            read = any({name} & {*names_in(code.body)} for x in later for code in x.blocks)
+            read = name in names_in(
+                [each for x in later for code in x.blocks for each in code.body]
+            )
             kind = walk.assigned.get(name)
             wrong = None
             if phase.is_partial:
@@ -197,19 +194,18 @@ class Flow:
 
     def condition(self, code: ValueCode, block: Block) -> None:
         """Check a condition under which a leaf, or all, stays as it was."""
-        kind = self.checker(code, block).type_of(code.expression)
+        checker = self.checker(code, block)
+        kind = checker.type_of(code.expression)
         if kind.type is Type.FLAG:
             code.note(code.expression, "options alone decide this; test them with `if`")
-        elif kind.type not in {Type.CONDITION, Type.UNKNOWN}:
-            message = f"this is {kind.words}, not a condition; compare it, as in `x > 0`"
-            code.note(code.expression, message)
+        else:
+            checker.condition(code.expression, kind)
 
     def scalars(self, code: BlockCode) -> None:
         """Check equations that are computed once per step."""
         walk = _Walk(self, code, Block.SCALARS)
         walk.statements(code.body)
         for name in walk.first:
-            self.first.setdefault(name, (code, walk.first[name]))
             if name not in walk.assigned and name not in walk.visible:
                 code.note(walk.first[name], f"{name!r} is not assigned in every branch")
         # What is computed once per step reaches the leaves as an array, so it is static no more.
@@ -224,7 +220,7 @@ class Flow:
         self.names.function = function
         walk = _Walk(self, code, Block.FUNCTION)
         walk.statements(code.body)
-        self.locals |= set(walk.first) - set(self.names.slots)
+        self.names.locals |= set(walk.first)
         if not function.changes:
             self.returned(walk, RESULT)
         for index, name in enumerate(function.changes):

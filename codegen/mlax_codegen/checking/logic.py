@@ -75,12 +75,6 @@ class Range:
         return sorted(x for x in near if self.low <= x <= self.high)
 
 
-def _any_number(node: ast.expr, axes: int) -> Range:
-    """Return the range of a number of which nothing is known."""
-    del node, axes
-    return Range()
-
-
 @dataclass(frozen=True)
 class Facts:
     """What a spec says of the names in its conditions.
@@ -97,7 +91,7 @@ class Facts:
     conditions: Mapping[str, ast.expr] = field(default_factory=dict[str, ast.expr])
     of_shape: Collection[str] = ()
     sizes: Collection[str] = ()
-    range_of: Callable[[ast.expr, int], Range] = _any_number
+    range_of: Callable[[ast.expr, int], Range] = lambda node, axes: Range()
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Names:
         slot_types: The type of each slot: a number, or a list of arrays.
         computed: Names that `scalars` have assigned, and totals.
         totals: The totals among them.
-        locals: Names that leaf equations have assigned for themselves; they end with the phase.
+        locals: Names that leaf equations have assigned; those of their own end with the phase, or the function.
         handed: Those among them that a phase hands on.
         moved: Whether a phase has assigned `update`, which later ones may change.
         function: The function whose equations are checked, if any are.

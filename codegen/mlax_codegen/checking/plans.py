@@ -1,8 +1,8 @@
 """What each leaf function is given and gives back: its parameters and results in generated code."""
 
 import ast
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from mlax_codegen.checking.flow import Flow
 from mlax_codegen.checking.starts import with_starts
@@ -18,7 +18,7 @@ from mlax_codegen.language import (
     WEIGHT,
 )
 from mlax_codegen.reading.equations import BlockCode, ExpressionCode, ValueCode
-from mlax_codegen.reading.spec import Phase, Spec
+from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import assignments_in, names_in
 
 __all__ = ["LeafPlan", "Rare", "plans_of_functions", "plans_of_phases"]
@@ -71,49 +71,32 @@ class LeafPlan:
     slots: tuple[str, ...]
     scalars: tuple[str, ...]
     totals: tuple[str, ...]
-    hands_on: tuple[str, ...] = ()
+    hands_on: tuple[str, ...]
 
 
 def plans_of_phases(spec: Spec, flow: Flow) -> tuple[LeafPlan, ...]:
-    """Return the plan of each phase."""
-    totals = dict(zip((phase.name for phase in spec.phases), flow.totals, strict=True))
-    plans: list[LeafPlan] = []
-    handed: list[str] = []
-    for group in spec.groups:
-        plans.append(_plan_of_group(spec, flow, group, totals, handed))
-        handed += [name for phase in group for name in phase.hands_on]
-    return tuple(
-        replace(plan, hands_on=tuple(_handed_on(group, plans[number + 1 :])))
-        for number, (plan, group) in enumerate(zip(plans, spec.groups, strict=True))
-    )
-
-
-def _handed_on(group: Sequence[Phase], later: Sequence[LeafPlan]) -> Iterator[str]:
-    """Yield what a group hands on to later ones that read it."""
-    for name in dict.fromkeys(name for phase in group for name in phase.hands_on):
-        if any(name in plan.handed for plan in later):
-            yield name
-
-
-def _plan_of_group(
-    spec: Spec,
-    flow: Flow,
-    group: Sequence[Phase],
-    totals: Mapping[str, Sequence[str]],
-    handed: Sequence[str],
-) -> LeafPlan:
-    known = [*handed]
-    always = [phase for phase in group if phase.every is None]
-    parts: list[BlockCode | Rare] = []
-    for phase in group:
-        parts += with_starts(spec, phase)
-        if phase.is_partial:
-            name = phase.name if phase.every else f"new_{phase.name}"
-            plan = _plan(spec, flow, name, [phase.leaf], (), [x for x in known if x != GRADIENT])
-            parts[-1] = Rare(plan, phase.every, phase.first, phase.unless)
-        known += phase.hands_on
-    named = spec.moving if spec.moving in group else always[-1]
-    return _plan(spec, flow, named.name, parts, totals[group[-1].name], handed)
+    """Return the plan of each group of phases."""
+    plans: list[LeafPlan] = []  # from the last: a group hands on what those after it read
+    before = spec.groups
+    while before:
+        group = before.pop()
+        handed = [name for others in before for phase in others for name in phase.hands_on]
+        known, parts = [*handed], list[BlockCode | Rare]()
+        for phase in group:
+            parts += with_starts(spec, phase)
+            if phase.is_partial:
+                name = phase.name if phase.every else f"new_{phase.name}"
+                given = [each for each in known if each != GRADIENT]
+                plan = _plan(spec, flow, name, [phase.leaf], handed=given)
+                parts[-1] = Rare(plan, phase.every, phase.first, phase.unless)
+            known += phase.hands_on
+        moving = [phase for phase in group if phase is spec.moving]
+        named = [*moving, *(phase for phase in reversed(group) if not phase.every)][0]
+        later = {name for plan in plans for name in plan.handed}
+        hands_on = [name for name in dict.fromkeys(known[len(handed) :]) if name in later]
+        totals = flow.totals[group[-1].name]
+        plans.insert(0, _plan(spec, flow, named.name, parts, totals, handed, hands_on))
+    return tuple(plans)
 
 
 def plans_of_functions(spec: Spec, flow: Flow) -> tuple[LeafPlan, ...]:
@@ -128,8 +111,9 @@ def _plan(
     flow: Flow,
     name: str,
     parts: Sequence[BlockCode | Rare],
-    totals: Collection[str],
+    totals: Collection[str] = (),
     handed: Sequence[str] = (),
+    hands_on: Sequence[str] = (),
 ) -> LeafPlan:
     body: list[ast.stmt] = []
     for part in parts:
@@ -163,4 +147,5 @@ def _plan(
         tuple(slot for slot in slots if slot in written),
         tuple(scalar for scalar in scalars if scalar in read),
         tuple(totals),
+        tuple(hands_on),
     )

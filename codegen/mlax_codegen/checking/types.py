@@ -120,10 +120,14 @@ class TypeChecker:
             return UNKNOWN if UNKNOWN in kinds else kinds[0]
         self.code.remember("of_arrays", node)
         for part, kind in zip(parts, kinds, strict=True):
-            if kind.type not in {Type.CONDITION, Type.FLAG, Type.UNKNOWN}:
-                what = f"this is {kind.words}, not a condition"
-                self.wrong(part, f"{what}; compare it, as in `x > 0`")
+            self.condition(part, kind)
         return StagedType(max(kind.stage for kind in kinds), Type.CONDITION)
+
+    def condition(self, node: ast.expr, kind: StagedType) -> None:
+        """Check a condition, which need not be static."""
+        if kind.type not in {Type.CONDITION, Type.FLAG, Type.UNKNOWN}:
+            message = f"this is {kind.words}, not a condition; compare it, as in `x > 0`"
+            self.code.note(node, message)
 
     def late(self, node: ast.expr) -> str:
         """Say which part of an expression is not static."""
