@@ -33,6 +33,7 @@ __all__ = [
     "Function",
     "Parameter",
     "Type",
+    "called",
     "facts_of",
     "is_of_numbers",
     "sees_leaf",
@@ -493,34 +494,32 @@ def is_of_numbers(call: ast.AST) -> bool:
             return False
 
 
+def called(node: ast.AST) -> str:
+    """Return the name of what a call calls; "" for anything else."""
+    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+
+
 def facts_of(node: ast.AST) -> frozenset[str]:
     """Return the facts about the function that a call calls; none for anything else."""
-    match node:
-        case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
-            return FUNCTIONS[name].facts
-        case _:
-            return frozenset()
+    function = FUNCTIONS.get(called(node))
+    return frozenset() if function is None else function.facts
 
 
 def values_of(call: ast.Call) -> list[ast.expr]:
     """Return the arguments of a call that are arrays like the first: what it selects from, sums or rearranges."""
-    given = FUNCTIONS[ast.unparse(call.func)].given(call)
+    given = FUNCTIONS[called(call)].given(call)
     values = [each for each in given if not (each[0].static or each[0].type is Type.CONDITION)]
     return [value for parameter, value in values if parameter.type is values[0][0].type]
 
 
 def sees_leaf(node: ast.expr) -> bool:
     """Whether a value is computed from a leaf as a whole, and so changes if two leaves are concatenated."""
-    match node:
-        case ast.Slice():
-            return True
-        case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
-            function = FUNCTIONS[name]
-            is_noise = any(parameter.type is Type.KEY for parameter in function.parameters)
-            by_element = "elementwise" in function.facts or function.static or is_noise
-            return not (by_element or is_of_numbers(node) or name in TOTALS)
-        case _:
-            return False
+    function = FUNCTIONS.get(called(node))
+    if function is None:
+        return isinstance(node, ast.Slice)
+    is_noise = any(parameter.type is Type.KEY for parameter in function.parameters)
+    by_element = "elementwise" in function.facts or function.static or is_noise
+    return not (by_element or is_of_numbers(node) or function.name in TOTALS)
 
 
 # Names that generated modules use.

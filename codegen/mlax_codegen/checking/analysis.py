@@ -1,7 +1,7 @@
 """All checks of a spec's equations, and what the generated code needs to know of them."""
 
 import ast
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from mlax_codegen.checking.branches import Branches
@@ -19,7 +19,7 @@ from mlax_codegen.checking.retention import retained, scales, squares
 from mlax_codegen.checking.starts import check_starts, starts
 from mlax_codegen.checking.symbols import check_symbols
 from mlax_codegen.checking.trial.trial import facts_of, try_out
-from mlax_codegen.language import HELD_AS, NDIM, SHAPE, STEP_NUMBER, TOTAL_COUNT, Type
+from mlax_codegen.language import HELD_AS, STEP_NUMBER, TOTAL_COUNT, Type, called
 from mlax_codegen.reading.mistakes import suggestion
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import calls_in, names_in, parts_of
@@ -127,9 +127,9 @@ def _check_names(spec: Spec, flow: Flow) -> None:
             document.at_key(("symbols", name), message)
     codes = [*spec.blocks, *(each.leaf for each in spec.functions)]
     codes += [each.code for each in spec.definitions]
-    called = {*names_in([statement for code in codes for statement in code.body])}
+    used = {*names_in([statement for code in codes for statement in code.body])}
     for each in spec.definitions:
-        if each.name not in called | others and document.definitions.get(each.name):
+        if each.name not in used | others and document.definitions.get(each.name):
             message = f"no equation calls {each.name!r}; use it or remove it"
             document.at_key(("define", each.name), message, consequence=document.unclear)
     changing = {slot.name for slot in spec.slots if slot.init.word not in _LASTING}
@@ -154,8 +154,6 @@ def _check_names(spec: Spec, flow: Flow) -> None:
 
 
 def _conclude(written: Spec, spec: Spec, flow: Flow, branches: Branches) -> Analysis:
-    labels = {h.name for h in spec.hyperparameters if h.is_label}
-    of_leaves = {SHAPE, NDIM, *spec.shapes, *labels}
     in_step: list[ast.AST] = [statement for code in spec.blocks for statement in code.body]
     first = [start for phase in spec.phases for start in starts(spec, phase).values()]
     in_step += [statement for code in first for statement in code.body]
@@ -170,21 +168,24 @@ def _conclude(written: Spec, spec: Spec, flow: Flow, branches: Branches) -> Anal
     own = {part.id for node in everywhere for part in parts_of(node) if isinstance(part, ast.Name)}
     own |= {parameter for each in spec.definitions for parameter in each.parameters}
     own |= {one.name for table in (spec.hyperparameters, spec.slots, spec.scalars) for one in table}
+    parts = [part for node in in_step for part in parts_of(node)]
     rare = [ast.unparse(p.every.expression) for p in spec.phases if p.every]
+    rare += [
+        ast.unparse(x.args[0]) for x in parts if isinstance(x, ast.Call) and called(x) == "every"
+    ]
     per_leaf = {
         slot.name
         for slot in spec.slots
-        if slot.when is not None and of_leaves & set(names_in([slot.when.expression]))
+        if slot.when is not None and branches.of_leaves & {*names_in([slot.when.expression])}
     }
-    options = {h.name for h in spec.hyperparameters} - labels
-
-    def about_options(configurations: Iterable[Configuration]) -> set[Configuration]:
-        return {configuration.about(options) for configuration in configurations}
+    options = {h.name for h in spec.hyperparameters} - branches.of_leaves
 
     def when(chosen: Collection[Configuration]) -> str | None:
         """Return the options that lead to these; None if all do, or none."""
-        possible = about_options(branches.possible)
-        return condition_of(about_options(chosen), possible) if chosen else None
+        some, possible = (
+            {each.about(options) for each in among} for among in (chosen, branches.possible)
+        )
+        return condition_of(some, possible) if chosen else None
 
     return Analysis(
         reads_weights=bool(branches.weights),
@@ -207,14 +208,5 @@ def _conclude(written: Spec, spec: Spec, flow: Flow, branches: Branches) -> Anal
         called=frozenset(calls_in(everywhere, but=of_lists)),
         decisive=decisive(spec),
         held_as=HELD_AS if HELD_AS not in own else "hyperparameters",
-        intervals=tuple(dict.fromkeys([*rare, *_intervals(in_step)])),
+        intervals=tuple(dict.fromkeys(rare)),
     )
-
-
-def _intervals(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    for part in (part for node in nodes for part in parts_of(node)):
-        match part:
-            case ast.Call(func=ast.Name(id="every"), args=[interval, _, _]):
-                yield ast.unparse(interval)
-            case _:
-                pass

@@ -47,6 +47,8 @@ class Branches:
             x.name: x.when for x in [*spec.slots, *spec.arguments] if x.when
         }
         self.of_shape: set[str] = {SHAPE, NDIM, COUNT, *spec.shapes}
+        labels = {h.name for h in spec.hyperparameters if h.is_label}
+        self.of_leaves: set[str] = self.of_shape | labels
         self.drawn: dict[str, _Places] = {s.name: set() for s in spec.scalars if s.is_key}
         self.passed: set[ast.expr] = set()  # where the walk has read a key
         self.blamed: set[str | ast.expr] = set()  # what is already reported
@@ -84,10 +86,9 @@ class Branches:
             self.statements(self.code.body, self.everywhere)
         for self.code in shapes:
             self.expression(self.code.expression, self.everywhere)
-        of_leaves = {*self.of_shape, *(h.name for h in spec.hyperparameters if h.is_label)}
         for name, self.code in begins.items():
             when = self.conditions.get(name)
-            by_option = when is not None and not of_leaves & {*names_in([when.expression])}
+            by_option = when is not None and not self.of_leaves & {*names_in([when.expression])}
             kept = self.where(when.expression) if when and by_option else self.everywhere
             self.expression(self.code.expression, kept)
         self.weights &= self.possible

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from mlax_codegen.checking.following import computed_from
 from mlax_codegen.checking.options import tests_in
-from mlax_codegen.language import FUNCTIONS, is_of_numbers
+from mlax_codegen.language import FUNCTIONS, called, is_of_numbers
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import assignments_in, parts_of, values_in
 
@@ -39,12 +39,9 @@ def decisive(spec: Spec) -> frozenset[str]:
 
 
 def _static_arguments(nodes: list[ast.stmt]) -> Iterator[ast.expr]:
-    for call in (part for node in nodes for part in parts_of(node)):
-        match call:
-            case ast.Call() if is_of_numbers(call):
-                yield from call.args
-            case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
-                given = FUNCTIONS[name].given(call)
-                yield from (argument for parameter, argument in given if parameter.static)
-            case _:
-                pass
+    for call in (part for node in nodes for part in parts_of(node) if isinstance(part, ast.Call)):
+        if is_of_numbers(call):
+            yield from call.args
+        elif called(call) in FUNCTIONS:
+            given = FUNCTIONS[called(call)].given(call)
+            yield from (argument for parameter, argument in given if parameter.static)

@@ -149,17 +149,18 @@ class TypeChecker:
 
     def number(self, node: ast.expr) -> Stage:
         """Check an operand of arithmetic."""
-        return self.expect(node, Type.NUMBER, "this must be a number")
+        return self.expect(node, Type.NUMBER, "this must be a number").stage
 
-    def expect(self, node: ast.expr, wanted: Type, what: str) -> Stage:
-        """Check the type of an expression; `what` begins the message if it is another."""
+    def expect(self, node: ast.expr, wanted: Type, what: str) -> StagedType:
+        """Check the type of an expression; `what` begins the message if it is another, which is unknown then."""
         kind = self.type_of(node)
         if kind.type not in {*_ALLOWED.get(wanted, {wanted}), Type.UNKNOWN}:
             hint = cure_of(kind, node) if wanted in _NUMBERS else ""
             if wanted is Type.CONDITION and kind.type is Type.FLAG:
                 hint = f"; write `a if {in_short(node, 'condition')} else b`"
             self.code.note(node, f"{what}, not {kind.words}{hint}")
-        return kind.stage
+            return StagedType(kind.stage, Type.UNKNOWN)
+        return kind
 
     def type_of(self, node: ast.expr) -> StagedType:
         """Return the type of an expression, and record what is wrong in it."""
@@ -260,13 +261,12 @@ class TypeChecker:
             elif found or not name or self.type_of(left) is not UNKNOWN:
                 self.code.note(left, "only an optional hyperparameter can be None")
             return _FLAG
-        if isinstance(left, ast.Name) and left.id in self.names.hyperparameters:
-            choice = self.names.hyperparameters[left.id]
-            if choice.kind == "choice" and left.id not in self.visible:
-                return self.type_of(left)
-            if choice.kind == "choice":
-                self.chosen(node, choice, op, right)
-                return _FLAG
+        choice = self.names.hyperparameters.get(left.id) if isinstance(left, ast.Name) else None
+        if choice is not None and choice.kind == "choice":
+            if (kind := self.type_of(left)) is UNKNOWN:
+                return kind
+            self.chosen(node, choice, op, right)
+            return _FLAG
         if isinstance(left, ast.Name) and left.id in self.names.spec.document.broken:
             return self.type_of(left)
         stage = max(self.number(left), self.number(right))
@@ -276,7 +276,6 @@ class TypeChecker:
         self, node: ast.expr, choice: Hyperparameter, op: ast.cmpop, right: ast.expr
     ) -> None:
         """Check a comparison of a choice with one of its values."""
-        self.read.add(choice.name)
         value = right.value if isinstance(right, ast.Constant) else None
         if not isinstance(op, ast.Eq | ast.NotEq):
             self.code.note(node, "compare a choice with == or !=")
@@ -303,8 +302,6 @@ class TypeChecker:
         if name in TOTALS:
             self.expect(node.args[0], Type.COUNTED, "this must be a number")
             return self.wrong(node, f"assign a total to a name of its own: name = {name}(...)")
-        if name == "every" and self.variables:
-            return self.wrong(node, "write `every` around the comprehension, not inside it")
         if name == "every":
             return self.every(node, function)
         stages = [Stage.STATIC if static else Stage.SCALAR]
@@ -312,17 +309,14 @@ class TypeChecker:
             self.argument(function, p, a, static=p.static or of_two)
             for p, a in function.given(node)
         ]
-        if name == "sum" and is_list(node.args[0], self.lists):
-            self.code.remember("of_lists", node)
-            if len(stages) > 2:
-                self.wrong(node, "the sum of a list is element by element, and has no axis")
+        if name == "sum":
+            known = {**self.visible, **self.assigned}
+            lists = {each for each, kind in known.items() if kind.type is Type.ARRAYS}
+            if is_list(node.args[0], lists):
+                self.code.remember("of_lists", node)
+                if len(stages) > 2:
+                    self.wrong(node, "the sum of a list is element by element, and has no axis")
         return StagedType(max(stages), function.result)
-
-    @property
-    def lists(self) -> set[str]:
-        """The names of lists of arrays."""
-        known = {**self.visible, **self.assigned}
-        return {name for name, kind in known.items() if kind.type is Type.ARRAYS}
 
     def argument(
         self, function: Function, parameter: Parameter, node: ast.expr, *, static: bool
@@ -335,7 +329,7 @@ class TypeChecker:
             what = f"{what} on arrays"
         elif parameter.type in _NUMBERS:
             what = f"this must be {parameter.type}"
-        stage = self.expect(node, parameter.type, what)
+        stage = self.expect(node, parameter.type, what).stage
         if parameter.type is Type.LIST:
             return Stage.STATIC  # as its length is
         if static and stage is not Stage.STATIC and not is_of_numbers(node):
@@ -367,8 +361,8 @@ class TypeChecker:
 
     def every(self, node: ast.Call, function: Function) -> StagedType:
         """Check a call of `every`, whose values are two numbers or two lists."""
-        if len(node.args) != len(function.parameters):
-            return UNKNOWN
+        if self.variables:
+            return self.wrong(node, "write `every` around the comprehension, not inside it")
         interval, new, old = node.args
         stage = self.argument(function, function.parameters[0], interval, static=True)
         known = {*self.names.hyperparameters, *FUNCTIONS}
@@ -425,15 +419,11 @@ class TypeChecker:
         """Return the type of a list that is written out, whose items may be numbers and parts of other lists."""
         kinds: list[StagedType] = []
         for item in items:
-            part = item.value if isinstance(item, ast.Starred) else item
-            kind = self.type_of(part)
-            if isinstance(item, ast.Starred) and kind.type not in {
-                *_ALLOWED[Type.LIST],
-                Type.UNKNOWN,
-            }:
-                kind = self.wrong(part, f"this must be {Type.LIST}, not {kind.words}")
-            kinds.append(kind if isinstance(item, ast.Starred) else self.listed(part, kind))
-        if UNKNOWN in kinds:
+            if isinstance(item, ast.Starred):
+                kinds.append(self.expect(item.value, Type.LIST, f"this must be {Type.LIST}"))
+            else:
+                kinds.append(self.listed(item, self.type_of(item)))
+        if any(kind.type is Type.UNKNOWN for kind in kinds):
             return UNKNOWN
         first = max(kinds, key=lambda kind: kind.type is Type.ARRAYS)
         for item, kind in zip(items, kinds, strict=True):
