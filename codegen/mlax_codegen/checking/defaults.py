@@ -19,8 +19,10 @@ def check_defaults(spec: Spec) -> None:
             kept = decide(test, lambda part: bool(value_of(part, defaults)))
         except (ArithmeticError, TypeError):  # None > 0, for example
             kept = False
+        except KeyError:  # a part of it has a mistake
+            continue
         if not kept:
             names = dict.fromkeys(names_in([test]))
-            given = ", ".join(f"{name} = {defaults[name]!r}" for name in names)
+            given = ", ".join(f"{name} = {defaults[name]!r}" for name in names if name in defaults)
             message = f"the defaults do not meet this requirement: {given}"
             requirement.test.note(test, f"{message}; change the defaults or the requirement")
