@@ -108,7 +108,10 @@ def train(until: int) -> float:
         if done:
             say(f"Resuming after {done} steps from {FOLDER}. Delete it to start over.")
             like = mlax.abstract(shapes, places)
-            run = checkpoints.restore(done, args=ocp.args.StandardRestore(like))
+            parts = {"run": ocp.args.StandardRestore(like), "static": ocp.args.JsonRestore()}
+            found = checkpoints.restore(done, args=ocp.args.Composite(**parts))
+            mlax.check_static(found.static, like)  # Orbax compares arrays only
+            run = found.run
         else:
             run = jax.jit(start, out_shardings=places)()
         say(table(run))
@@ -129,7 +132,11 @@ def train(until: int) -> float:
                 progress.set_postfix(loss=f"{loss:.2f}")
             if (i + 1) % EVERY == 0 or i + 1 == until:
                 # Orbax copies the arrays, then writes them while the next steps run, which donate them.
-                checkpoints.save(i + 1, args=ocp.args.StandardSave(run))
+                arrays, static = (
+                    ocp.args.StandardSave(run),
+                    ocp.args.JsonSave(mlax.static_text(run)),
+                )
+                checkpoints.save(i + 1, args=ocp.args.Composite(run=arrays, static=static))
     return float(loss)
 
 

@@ -9,7 +9,7 @@ empty folder. Comments, which readers of the page do not see, say what the fence
     <!-- not run: a reason -->   the next block is left alone
 
 Of a ```console block the lines `$ mlax-codegen ...` and `$ python ...` are run; others (make, git, pip) are not. One
-that ends with `&` runs beside the next ones.
+that ends with `&` runs beside the next ones. A free port takes the place of 12397.
 
 A page about several devices is one test, and runs in a process of its own, where it says how many there are.
 """
@@ -30,6 +30,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.mlax.devices import free_port
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -150,7 +152,7 @@ def run_console(block: Block) -> str:
     """Return what the commands printed, both streams in one."""
     printed = ""
     beside: list[subprocess.Popen[str]] = []
-    for line in block.text.splitlines():
+    for line in block.text.replace(":12397", f":{free_port()}").splitlines():
         if not line.startswith("$ "):
             continue
         program, *arguments = shlex.split(line.removeprefix("$ ").removesuffix("&"), comments=True)

@@ -49,7 +49,8 @@ def shardings(
         strict: Whether each rule has to count for an array.
 
     Returns:
-        The tree with a `jax.sharding.NamedSharding` in place of each leaf. Type checkers see the type of the tree.
+        The tree with a `jax.sharding.NamedSharding` in place of each leaf. Type checkers see the type of the tree, and
+        so an array in each place: for one of the shardings, look into `jax.tree.leaves(places)`.
 
     Raises:
         ValueError: A rule does not fit an array that it counts for, and the message says why for each; or, if

@@ -26,6 +26,13 @@ def run_on_devices(count: int, script: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def free_port() -> int:
+    """Return a port of this computer that nobody listens to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def run_in_processes(count: int, script: str, *arguments: str, seconds: int = 120) -> None:
     """Run a script in several processes of one program, with two devices each, and state that all come to their end.
 
@@ -35,9 +42,7 @@ def run_in_processes(count: int, script: str, *arguments: str, seconds: int = 12
         *arguments: What it finds in `sys.argv`.
         seconds: How long they may take.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     processes = [
         subprocess.Popen(

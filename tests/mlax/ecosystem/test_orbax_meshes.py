@@ -8,8 +8,8 @@ from tests.mlax.devices import run_in_processes, run_on_devices
 
 pytestmark = pytest.mark.one_python
 
-# One program for all kinds of states: elementwise, factored, a tuple of slots for each weight, of matrices, in eight
-# bits, of wrappers; and a packed model.
+# Training goes on with all kinds of states: elementwise, factored, a tuple of slots for each weight, of matrices, in
+# eight bits, of wrappers; and a packed model. The states of all optimizers are restored with numbers of their own.
 COMMON = """
 import functools, sys
 from pathlib import Path
@@ -17,6 +17,7 @@ import jax, jax.numpy as jnp, numpy as np, orbax.checkpoint as ocp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 import mlax
 from mlax import nn, optim
+from tests.mlax import generated_optimizers as generated
 
 folder, x = Path(sys.argv[1]), np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32)
 adam = optim.Adam(0.01)
@@ -78,6 +79,38 @@ def restored(mesh, rule=P("d")):
     for leaf, like in zip(jax.tree.leaves(run), jax.tree.leaves(places(mesh, rule)[0]), strict=True):
         assert leaf.sharding.is_equivalent_to(like.sharding, leaf.ndim)
     return run
+
+@functools.cache
+def states_on(mesh):
+    weights = {"w": jax.ShapeDtypeStruct((16, 8), np.float32), "b": jax.ShapeDtypeStruct((8,), np.float32)}
+    there = {"w": NamedSharding(mesh, P("d")), "b": NamedSharding(mesh, P())}
+    states = {}
+    for name, module in generated.MODULES.items():
+        optimizer = generated.optimizer_class(module)()
+        places = optim.state_shardings(optimizer, weights, there)
+        states[name] = mlax.abstract(jax.eval_shape(optimizer.init, weights), places)
+    return states
+
+def numbers(states):
+    leaves, treedef = jax.tree.flatten(states)
+    made = []
+    for i, x in enumerate(leaves):
+        if generated.is_key(x):
+            made.append(np.asarray(jax.random.key_data(jax.random.key(i))))
+        else:
+            made.append((i + np.arange(x.size)).reshape(x.shape).astype(x.dtype))
+    return treedef.unflatten(made)
+
+def check_states(mesh):
+    like = states_on(mesh)
+    with ocp.StandardCheckpointer() as checkpointer:
+        found = checkpointer.restore(folder / "states", like)
+    assert jax.tree.structure(found) == jax.tree.structure(like)
+    for x, wanted, y in zip(*map(jax.tree.leaves, (found, like, numbers(like))), strict=True):
+        assert x.dtype == wanted.dtype and x.sharding.is_equivalent_to(wanted.sharding, x.ndim)
+        for part in x.addressable_shards:
+            data = jax.random.key_data(part.data) if generated.is_key(x) else part.data
+            np.testing.assert_array_equal(data, y[part.index])
 """
 
 ON_EIGHT = """
@@ -97,6 +130,17 @@ with jax.set_mesh(mesh):
     for _ in range(3):
         again, _ = program(again, batch(mesh))
     assert mlax.tree_equal(again, run)
+like = states_on(mesh)
+filled = jax.tree.map(
+    lambda x, y: jax.device_put(jax.random.wrap_key_data(y) if generated.is_key(x) else y, x.sharding),
+    like, numbers(like),
+)
+double = jax.jit(lambda states: jax.tree.map(lambda x: x if generated.is_key(x) else 2 * x, states), donate_argnums=0)
+with ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+    checkpointer.save(folder / "states", args=ocp.args.StandardSave(filled))
+    double(filled)  # writes over what is being saved
+for count in 8, 4, 1:
+    check_states(mesh_of(count))
 for count in 4, 1:
     with jax.set_mesh(mesh_of(count)):
         assert mlax.tree_equal(jax.device_get(restored(mesh_of(count))), jax.device_get(before))
@@ -104,6 +148,7 @@ np.savez(folder / "losses.npz", **losses)
 """
 
 IN_TWO = """
+check_states(mesh_of(4))
 mesh, whole = mesh_of(4), NamedSharding(mesh_of(4), P())
 with jax.set_mesh(mesh):
     for rule in P("d"), P():  # the weights in parts, and data parallel

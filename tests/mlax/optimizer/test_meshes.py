@@ -77,6 +77,7 @@ def same_numbers(tree, expected):
 def noise(weights):
     return normals(weights, jax.random.key(0), 1.0, None)
 
+clipped = optim.ClipGradients(optim.Adam(), max_norm=1.0)
 all_weights, all_gradients = (dict.fromkeys(cases, tree(*seed)) for seed in ((0,), (1, 2)))
 expected = arrays(jax.jit(steps)(all_weights, init(all_weights), all_gradients))
 some_weights = {case: tree(0) for case in cases if case.startswith(WHOLE)}
@@ -110,6 +111,13 @@ for kind in AxisType.Auto, AxisType.Explicit:
     assert not any(generated.is_elementwise(name) for _, *names in found for name in names), found
     most = {"dion": 13, "galore": 24, "muon": 9, "shampoo": 12, "soap": 24}
     assert all(found["all-gather", name] <= count for name, count in most.items()), found
+    # A global norm is one all-reduce of numbers. Its branches, for squares that overflow or vanish, are not taken.
+    with jax.set_mesh(mesh):
+        weights = jax.device_put(tree(0), NamedSharding(mesh, P("data")))
+        state = clipped.init(weights)
+        text = jax.jit(clipped.step).lower(weights, state, weights).compile().as_text()
+    taken = text[text.index("ENTRY") :]
+    assert re.findall("(all-[a-z-]+?|collective-permute|reduce-scatter)(?:-start)?[(]", taken) == ["all-reduce"]
     # Whole weights with a sharded state (ZeRO-1). On Auto axes, only `out_shardings` keeps weights whole.
     with jax.set_mesh(mesh):
         weights = jax.device_put(some_weights, NamedSharding(mesh, P()))
