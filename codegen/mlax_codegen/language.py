@@ -13,6 +13,7 @@ __all__ = [
     "FUNCTIONS",
     "GRADIENT",
     "HELD_AS",
+    "IMPORTED",
     "NDIM",
     "OF_INIT",
     "OF_PHASES",
@@ -522,23 +523,44 @@ def sees_leaf(node: ast.expr) -> bool:
     return not (by_element or is_of_numbers(node) or function.name in TOTALS)
 
 
-# Names that generated modules use.
+_IMPORTED = {
+    "collections.abc": "Mapping Sequence",
+    "typing": "Annotated ClassVar Generic Literal NamedTuple",
+    "jaxtyping": "Array Key",
+    "mlax.leafwise": """
+        Output Totals count_all every gathered handed_on map_leaves no_update reduce_leaves totals unless
+    """,
+    "mlax.optimizer": """
+        Dtype Float Label Number Optimizer SlotDtype copies exportable folded follow_schedules full identities initial
+        integer key label merged no_steps normals not_int8 number one_more refuse_complex refuse_packed renewed scalar
+        scheduled trainable warn_if_narrow warn_if_wide zeros
+    """,
+    "mlax.typing": "Count Entries NonNegative Real Scalar Shape Weights checked",
+}
+_IMPORTED["mlax.leafwise"] += " ".join(f.code for f in FUNCTIONS.values() if f.is_imported)
+IMPORTED: Mapping[str, frozenset[str]] = {
+    module: frozenset(names.split()) for module, names in _IMPORTED.items()
+}
+"""The names that generated modules may import, by module."""
+
+# Other names that they use.
 _MODULE = """
-    Annotated Array ClassVar Count Dtype Entries Float Generic Key Label Literal Mapping NamedTuple NonNegative Number
-    Optimizer Output Real Scalar Sequence Shape SlotDtype State Totals Weights apply_gradients apply_updates arguments
-    check_dtype checked copies count_all cycle exportable folded follow_schedules full gathered gradients handed_on
-    held hyperparameters identities init initial inputs int8 integer isinstance jax jnp label labelled largest
-    magnitude map_leaves merged mlax model no_steps no_update normals not_int8 number one_more outline output own
-    per_leaf reduce_leaves refuse_complex refuse_packed renewed replace require rounding scalar scheduled self skip
-    skipped slot_dtype slots smallest state step stochastic_rounding summed sums totals trainable trees unless
-    updates warn_if_narrow warn_if_wide weights with_arrays zeros
+    State apply_gradients apply_updates arguments check_dtype cycle gradients held hyperparameters init inputs int8
+    isinstance jax jnp labelled mlax model outline output own per_leaf replace require rounding self skip skipped
+    slot_dtype slots state step stochastic_rounding sums trees updates weights with_arrays
 """
 _BUILTINS = "bool enumerate float int list object property range str super tuple type vars zip TypeError ValueError"
 _TUPLES = "count index"  # methods of tuples, and State is a tuple
 _WORDS = [GRADIENT, WEIGHT, STEP_NUMBER, UPDATE, RESULT, SHAPE, NDIM, COUNT, TOTAL_COUNT, "leaf"]
 
+OF_INIT: Mapping[str, str] = {"key": "a function that `init` calls"}
+"""Further names that a hyperparameter must not have, because it is an argument of `init`; a scalar may have them."""
+
 RESERVED: Mapping[str, str] = {
-    **dict.fromkeys(_MODULE.split(), "a name that the generated module uses"),
+    **dict.fromkeys(
+        {*_MODULE.split()}.union(*IMPORTED.values()) - {*OF_INIT},
+        "a name that the generated module uses",
+    ),
     **dict.fromkeys(_BUILTINS.split(), "a Python builtin"),
     **dict.fromkeys(keyword.kwlist, "a Python keyword"),
     **dict.fromkeys(_TUPLES.split(), "a method of tuples, and the state is a tuple"),
@@ -546,9 +568,6 @@ RESERVED: Mapping[str, str] = {
     **dict.fromkeys(FUNCTIONS, "a function of the language"),
 }
 """Why a spec must not use these names: what each one already is."""
-
-OF_INIT: Mapping[str, str] = {"key": "a function that `init` calls"}
-"""Further names that a hyperparameter must not have, because it is an argument of `init`; a scalar may have them."""
 
 OF_PHASES = frozenset(["init", "step"])
 """Names that a phase must not have: with an underscore before them, the module uses them."""

@@ -8,7 +8,7 @@ from mlax_codegen.formulas.options import formulas, function_formulas
 from mlax_codegen.formulas.text import latex_lines, text_lines
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import names_in
-from mlax_codegen.writing.docstrings import which_floats
+from mlax_codegen.writing.docstrings import entries, which_floats
 
 __all__ = ["shown"]
 
@@ -43,8 +43,7 @@ def shown(spec: Spec, *, latex: bool = False) -> str:
 
 
 def _signatures(spec: Spec, analysis: Analysis) -> Iterator[str]:
-    required = analysis.reads_weights and analysis.weights_when is None
-    weights = "weights" if required else "weights=None"
+    weights = "weights" if analysis.requires_weights else "weights=None"
 
     def keywords(read: Iterable[str]) -> str:
         names = {*read}
@@ -85,9 +84,7 @@ def _memory(spec: Spec) -> list[str]:
         parts.append(f"{_counted(len(always))} for each weight: {', '.join(always)}")
     for slot in spec.slots:
         if slot.name not in always:
-            shape = slot.shape.text.strip() if slot.shape else ""
-            size = f"{shape} for each leaf" if shape else "1 number for each weight"
-            size = "1 number for each leaf" if shape == "()" else size
+            size = entries(slot) or "1 number for each weight"
             size = f"{slot.each} numbers for each weight" if slot.each else size
             when = f" if {slot.when.text.strip()}" if slot.when else ""
             parts.append(f"{size}{when}: {slot.name}")

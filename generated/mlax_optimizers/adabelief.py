@@ -201,12 +201,13 @@ def _leaf(
 
 
 def _step(
-    gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
+    gradients: Weights, state: State[Weights], output: Output
 ) -> tuple[Weights, State[Weights]]:
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     next_c1 = 1 - h.b1 ** (t + 1)
@@ -221,7 +222,7 @@ def _step(
         c2=c2,
         next_c1=next_c1,
     )
-    return result, state._replace(step=one_more(state.step), m=m, s=s)
+    return result, state._replace(step=step, m=m, s=s)
 
 
 @checked
@@ -244,7 +245,7 @@ def step(
         ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)
 
 
 @checked
@@ -256,4 +257,4 @@ def apply_gradients(
     The arguments are those of `step`.
     """
     output = Output.new_weights(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)

@@ -157,24 +157,24 @@ class Adafactor(Optimizer):
 
 
 def _axes_of(h: Adafactor, shape: Shape) -> Shape:
-    """Return `axes` for a leaf of a shape."""
+    """Return `axes` for a leaf."""
     return two_axes(shape, h.factored_axes, h.min_dim_size_to_factor)
 
 
 def _row_shape(h: Adafactor, shape: Shape) -> Shape | list[Shape]:
-    """Return the shape of what `row` has for a leaf of a shape; [] for none."""
+    """Return the shape of `row` for a leaf; [] for none."""
     axes = _axes_of(h, shape)
     return without(shape, axes[1]) if h.factored and axes else []
 
 
 def _column_shape(h: Adafactor, shape: Shape) -> Shape | list[Shape]:
-    """Return the shape of what `column` has for a leaf of a shape; [] for none."""
+    """Return the shape of `column` for a leaf; [] for none."""
     axes = _axes_of(h, shape)
     return without(shape, axes[0]) if h.factored and axes else []
 
 
 def _v_shape(h: Adafactor, shape: Shape) -> Shape | list[Shape]:
-    """Return the shape of what `v` has for a leaf of a shape; [] for none."""
+    """Return the shape of `v` for a leaf; [] for none."""
     axes = _axes_of(h, shape)
     return shape if not (h.factored and axes) else []
 
@@ -192,13 +192,13 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay_rate: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     row: Annotated[Entries, _row_shape]
-    """Mean of the second moment along the second of the two axes. Shape without(shape, axes[1]) for
-    each leaf; () for a leaf unless `factored and axes`. Never in eight bits: not of the shape of
-    the weights."""
+    """Mean of the second moment along the second of the two axes. An array of shape `without(shape,
+    axes[1])` for each leaf; () for a leaf unless `factored and axes`. Never in eight bits: not of
+    the shape of the weights."""
     column: Annotated[Entries, _column_shape]
-    """Mean of the second moment along the first of the two axes. Shape without(shape, axes[0]) for
-    each leaf; () for a leaf unless `factored and axes`. Never in eight bits: not of the shape of
-    the weights."""
+    """Mean of the second moment along the first of the two axes. An array of shape `without(shape,
+    axes[0])` for each leaf; () for a leaf unless `factored and axes`. Never in eight bits: not of
+    the shape of the weights."""
     v: Annotated[Entries, _v_shape, NonNegative]
     """Second moment of leaves that are not factored. Same structure as the weights; () for a leaf
     if `factored and axes`. `Int8` leaves with int8: see `optim.slot_values`."""
@@ -296,7 +296,8 @@ def _init(h: Adafactor, weights: Weights) -> State[Weights]:
         refuse_packed(
             weights,
             "Adafactor",
-            "clipping_threshold is given or factored is True or multiply_by_parameter_scale is True",
+            "clipping_threshold is given or factored is True or multiply_by_parameter_scale is "
+            "True",
         )
     state = State(
         step=no_steps(),
@@ -381,7 +382,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     decay = 1 - jnp.maximum(t - h.decay_offset, 1.0) ** -h.decay_rate
     rho = jnp.minimum(state.learning_rate, 1 / sqrt(t)) if h.relative_step else state.learning_rate
     result, row, column, v, m = map_leaves(
@@ -396,7 +398,7 @@ def _step(
         decay=decay,
         rho=rho,
     )
-    return result, state._replace(step=one_more(state.step), row=row, column=column, v=v, m=m)
+    return result, state._replace(step=step, row=row, column=column, v=v, m=m)
 
 
 @checked
@@ -421,8 +423,8 @@ def step(
     h = state.hyperparameters
     if weights is None and (h.multiply_by_parameter_scale or h.weight_decay_rate is not None):
         raise ValueError(
-            "Adafactor: step needs the weights "
-            "(multiply_by_parameter_scale is True or weight_decay_rate is given)"
+            "Adafactor: step needs the weights (multiply_by_parameter_scale is True or "
+            "weight_decay_rate is given)"
         )
     output = Output.updates(state, weights)
     return _step(gradients, state, weights, output)

@@ -199,7 +199,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     rate = state.learning_rate / (1 + h.lr_decay * (t - 1))
     result, v = map_leaves(
         _leaf,
@@ -210,7 +211,7 @@ def _step(
         weight_decay=state.weight_decay,
         rate=rate,
     )
-    return result, state._replace(step=one_more(state.step), v=v)
+    return result, state._replace(step=step, v=v)
 
 
 @checked

@@ -222,7 +222,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c1 = 1 - h.b1**t if h.bias_correction else 1.0
     result, m, u = map_leaves(
         _leaf,
@@ -234,7 +235,7 @@ def _step(
         weight_decay=state.weight_decay,
         c1=c1,
     )
-    return result, state._replace(step=one_more(state.step), m=m, u=u)
+    return result, state._replace(step=step, m=m, u=u)
 
 
 @checked

@@ -224,7 +224,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c1 = 1 - h.b1**t if h.bias_correction else 1.0
     c2 = 1 - h.b2**t if h.bias_correction else 1.0
     shrinkage = (
@@ -243,7 +244,7 @@ def _step(
         c2=c2,
         shrinkage=shrinkage,
     )
-    return result, state._replace(step=one_more(state.step), m=m, v=v)
+    return result, state._replace(step=step, m=m, v=v)
 
 
 @checked

@@ -246,7 +246,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     c3 = 1 - h.b3**t
@@ -265,7 +266,7 @@ def _step(
         c3=c3,
         shrinkage=shrinkage,
     )
-    return result, state._replace(step=one_more(state.step), m=m, v=v, n=n, last=last)
+    return result, state._replace(step=step, m=m, v=v, n=n, last=last)
 
 
 @checked

@@ -204,12 +204,13 @@ def _leaf(
 
 
 def _step(
-    gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
+    gradients: Weights, state: State[Weights], output: Output
 ) -> tuple[Weights, State[Weights]]:
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     bound = (t - 1) ** h.clip_exponent
     result, m, v = map_leaves(
         _leaf,
@@ -221,7 +222,7 @@ def _step(
         t=t,
         bound=bound,
     )
-    return result, state._replace(step=one_more(state.step), m=m, v=v)
+    return result, state._replace(step=step, m=m, v=v)
 
 
 @checked
@@ -244,7 +245,7 @@ def step(
         ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)
 
 
 @checked
@@ -256,4 +257,4 @@ def apply_gradients(
     The arguments are those of `step`.
     """
     output = Output.new_weights(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)

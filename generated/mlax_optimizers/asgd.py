@@ -202,7 +202,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     eta = state.learning_rate / (1 + h.lambd * state.learning_rate * (t - 1)) ** h.alpha
     mu = 1 / jnp.maximum(1.0, t - 1 - h.t0)
     result, average = map_leaves(
@@ -215,7 +216,7 @@ def _step(
         eta=eta,
         mu=mu,
     )
-    return result, state._replace(step=one_more(state.step), average=average)
+    return result, state._replace(step=step, average=average)
 
 
 @checked
@@ -251,8 +252,8 @@ def apply_gradients(
     return _step(gradients, state, weights, output)
 
 
-def _evaluation_weights(h: ASGD, w: Array, average: Array) -> tuple[Array]:
-    """Return the result for one leaf."""
+def _evaluation_weights(h: ASGD, _: Array, average: Array) -> tuple[Array]:
+    """Return the result of one leaf."""
     result = average
     return (result,)
 

@@ -212,7 +212,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     scale = (state.learning_rate + h.eps) * sqrt(t)
     result, s, v = map_leaves(
         _leaf,
@@ -224,7 +225,7 @@ def _step(
         weight_decay=state.weight_decay,
         scale=scale,
     )
-    return result, state._replace(step=one_more(state.step), s=s, v=v)
+    return result, state._replace(step=step, s=s, v=v)
 
 
 @checked

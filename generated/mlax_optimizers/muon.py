@@ -161,7 +161,7 @@ class Muon(Optimizer):
 
 
 def _v_shape(h: Muon, shape: Shape) -> Shape | list[Shape]:
-    """Return the shape of what `v` has for a leaf of a shape; [] for none."""
+    """Return the shape of `v` for a leaf; [] for none."""
     matrix = (h.layout == "in_out" and len(shape) == 2) or (
         h.layout == "out_in" and len(shape) >= 2
     )
@@ -366,7 +366,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     rate = state.learning_rate if state.adam_learning_rate is None else state.adam_learning_rate
     c = 1 - state.beta**t if h.bias_correction else 1.0
     c_next = 1 - state.beta ** (t + 1) if h.bias_correction else 1.0
@@ -389,7 +390,7 @@ def _step(
         c1=c1,
         c1_next=c1_next,
     )
-    return result, state._replace(step=one_more(state.step), m=m, v=v)
+    return result, state._replace(step=step, m=m, v=v)
 
 
 @checked

@@ -231,7 +231,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     mu = h.b1 if h.momentum_decay is None else h.b1 * (1 - 0.5 * 0.96 ** (t * h.momentum_decay))
     next_mu = (
         h.b1
@@ -253,7 +254,7 @@ def _step(
         next_mu=next_mu,
         c2=c2,
     )
-    return result, state._replace(step=one_more(state.step), momenta=scalar(momenta), m=m, v=v)
+    return result, state._replace(step=step, momenta=scalar(momenta), m=m, v=v)
 
 
 @checked

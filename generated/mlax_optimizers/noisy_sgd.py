@@ -166,13 +166,14 @@ def _leaf(
 
 
 def _step(
-    gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
+    gradients: Weights, state: State[Weights], output: Output
 ) -> tuple[Weights, State[Weights]]:
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
     key = folded(state.key, state.step)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     deviation = sqrt(h.eta / t**h.gamma)
     (result,) = map_leaves(
         _leaf,
@@ -184,7 +185,7 @@ def _step(
         key=key,
         deviation=deviation,
     )
-    return result, state._replace(step=one_more(state.step), key=renewed(state.key, state.step))
+    return result, state._replace(step=step, key=renewed(state.key, state.step))
 
 
 @checked
@@ -208,7 +209,7 @@ def step(
         ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)
 
 
 @checked
@@ -220,4 +221,4 @@ def apply_gradients(
     The arguments are those of `step`.
     """
     output = Output.new_weights(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)

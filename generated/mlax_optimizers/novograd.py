@@ -98,7 +98,7 @@ class NovoGrad(Optimizer):
 
 
 def _v_shape(h: NovoGrad, shape: Shape) -> Shape:
-    """Return the shape of what `v` has for a leaf of a shape."""
+    """Return the shape of `v` for a leaf."""
     return ()
 
 
@@ -211,7 +211,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     result, m, v = map_leaves(
         _leaf,
         h,
@@ -222,7 +223,7 @@ def _step(
         weight_decay=state.weight_decay,
         t=t,
     )
-    return result, state._replace(step=one_more(state.step), m=m, v=v)
+    return result, state._replace(step=step, m=m, v=v)
 
 
 @checked

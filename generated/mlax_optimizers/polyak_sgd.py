@@ -180,7 +180,7 @@ def _init(h: PolyakSGD, weights: Weights) -> State[Weights]:
 
 
 def _leaf_sums(h: PolyakSGD, g: Array) -> tuple[tuple[()], Totals]:
-    """Return no slots, and the leaf's part of the sums over all leaves."""
+    """Return one leaf's part of the totals over all leaves."""
     length = total_norm(g)
     return (), totals(length=length)
 
@@ -192,12 +192,7 @@ def _leaf(h: PolyakSGD, g: Array, *, scaling: Array, size: Array, divisor: Array
 
 
 def _step(
-    gradients: Weights,
-    state: State[Weights],
-    weights: Weights | None,
-    output: Output,
-    *,
-    value: Real,
+    gradients: Weights, state: State[Weights], output: Output, *, value: Real
 ) -> tuple[Weights, State[Weights]]:
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
@@ -254,7 +249,7 @@ def step(
         ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
-    return _step(gradients, state, weights, output, value=value)
+    return _step(gradients, state, output, value=value)
 
 
 @checked
@@ -266,4 +261,4 @@ def apply_gradients(
     The arguments are those of `step`.
     """
     output = Output.new_weights(state, weights)
-    return _step(gradients, state, weights, output, value=value)
+    return _step(gradients, state, output, value=value)

@@ -281,7 +281,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c = 1 - h.decay**t if h.bias_correction else 1.0
     result, v, m, velocity = map_leaves(
         _leaf,
@@ -294,7 +295,7 @@ def _step(
         weight_decay=state.weight_decay,
         c=c,
     )
-    return result, state._replace(step=one_more(state.step), v=v, m=m, velocity=velocity)
+    return result, state._replace(step=step, v=v, m=m, velocity=velocity)
 
 
 @checked

@@ -205,12 +205,13 @@ def _leaf(
 
 
 def _step(
-    gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
+    gradients: Weights, state: State[Weights], output: Output
 ) -> tuple[Weights, State[Weights]]:
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     result, size, last = map_leaves(
         _leaf,
         h,
@@ -220,7 +221,7 @@ def _step(
         learning_rate=state.learning_rate,
         t=t,
     )
-    return result, state._replace(step=one_more(state.step), size=size, last=last)
+    return result, state._replace(step=step, size=size, last=last)
 
 
 @checked
@@ -243,7 +244,7 @@ def step(
         ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)
 
 
 @checked
@@ -255,4 +256,4 @@ def apply_gradients(
     The arguments are those of `step`.
     """
     output = Output.new_weights(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)

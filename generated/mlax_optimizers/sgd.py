@@ -229,7 +229,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     share = 1 - h.dampening if h.dampen_first_step else jnp.where(t == 1, 1.0, 1 - h.dampening)
     result, velocity = map_leaves(
         _leaf,
@@ -242,7 +243,7 @@ def _step(
         weight_decay=state.weight_decay,
         share=share,
     )
-    return result, state._replace(step=one_more(state.step), velocity=velocity)
+    return result, state._replace(step=step, velocity=velocity)
 
 
 @checked

@@ -100,7 +100,7 @@ class SM3(Optimizer):
 
 
 def _mu_shape(h: SM3, shape: Shape) -> list[Shape]:
-    """Return the shapes of the arrays that `mu` has for a leaf of a shape."""
+    """Return the shapes of the arrays of `mu` for a leaf."""
     return vectors(shape)
 
 
@@ -115,8 +115,8 @@ class State(NamedTuple, Generic[Weights]):
     momentum: Scalar | None
     """Value used by the last step; initially, the one for the first step. None if given as None."""
     mu: Annotated[Entries, _mu_shape]
-    """Largest sums of squares along each axis, a vector. A tuple of arrays of shapes vectors(shape)
-    for each leaf. Never in eight bits: not of the shape of the weights."""
+    """Largest sums of squares along each axis, a vector. A tuple of arrays of shapes
+    `vectors(shape)` for each leaf. Never in eight bits: not of the shape of the weights."""
     m: Weights | None
     """Mean direction. Same structure as the weights; None if `momentum is None`. `Int8` leaves with
     int8: see `optim.slot_values`."""
@@ -203,7 +203,7 @@ def _leaf(
 
 
 def _step(
-    gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
+    gradients: Weights, state: State[Weights], output: Output
 ) -> tuple[Weights, State[Weights]]:
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
@@ -240,7 +240,7 @@ def step(
         ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)
 
 
 @checked
@@ -252,4 +252,4 @@ def apply_gradients(
     The arguments are those of `step`.
     """
     output = Output.new_weights(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)

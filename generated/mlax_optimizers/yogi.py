@@ -213,12 +213,13 @@ def _leaf(
 
 
 def _step(
-    gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
+    gradients: Weights, state: State[Weights], output: Output
 ) -> tuple[Weights, State[Weights]]:
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c1 = 1 - h.b1**t if h.bias_correction else 1.0
     c2 = 1 - h.b2**t if h.bias_correction else 1.0
     result, m, v = map_leaves(
@@ -231,7 +232,7 @@ def _step(
         c1=c1,
         c2=c2,
     )
-    return result, state._replace(step=one_more(state.step), m=m, v=v)
+    return result, state._replace(step=step, m=m, v=v)
 
 
 @checked
@@ -254,7 +255,7 @@ def step(
         ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)
 
 
 @checked
@@ -266,4 +267,4 @@ def apply_gradients(
     The arguments are those of `step`.
     """
     output = Output.new_weights(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)

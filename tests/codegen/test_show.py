@@ -59,11 +59,11 @@ def test_state_of_all_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     state = text.partition("State:\n")[2].partition("\n\n")[0]
     assert [line.strip() for line in state.split("\n")] == [
         "2 numbers for each weight: m, w0",
-        "() if longest is None else (longest,) for each leaf: long",
-        "without(shape, axes[1]) for each leaf if axes: row",
-        "1 number for each leaf: n",
-        "[(k, k) for k in shape] for each leaf: left",
-        "[(k, k) for k in shape] for each leaf: root",
+        "an array of shape `() if longest is None else (longest,)` for each leaf: long",
+        "an array of shape `without(shape, axes[1])` for each leaf if axes: row",
+        "one number for each leaf: n",
+        "a tuple of arrays of shapes `[(k, k) for k in shape]` for each leaf: left",
+        "a tuple of arrays of shapes `[(k, k) for k in shape]` for each leaf: root",
         "1 number for each weight if noisy: extra",
         "3 scalars: d, best, key",
     ]

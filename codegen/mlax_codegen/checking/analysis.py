@@ -82,6 +82,11 @@ class Analysis:
     held_as: str
     intervals: tuple[str, ...]
 
+    @property
+    def requires_weights(self) -> bool:
+        """Whether a step always reads the weights."""
+        return self.reads_weights and self.weights_when is None
+
 
 def analyse(spec: Spec) -> Analysis:
     """Check the meaning of a spec's equations.

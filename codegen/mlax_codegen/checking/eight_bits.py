@@ -9,7 +9,7 @@ import ast
 
 from mlax_codegen.checking.following import Following
 from mlax_codegen.checking.retention import choices
-from mlax_codegen.language import GRADIENT, WEIGHT, facts_of
+from mlax_codegen.language import GRADIENT, SHAPE, WEIGHT, facts_of
 from mlax_codegen.reading.declarations import Init, Slot
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import assignments_in
@@ -27,7 +27,11 @@ def not_int8(spec: Spec, slot: Slot) -> str | None:
     parts = [part for name, value in assigned if name == slot.name for part in choices(value)]
     if any("basis" in facts_of(part) for part in parts):
         return "a basis, whose columns have to stay orthonormal"
-    return None if slot.shape is None or slot.each else "not of the shape of the weights"
+    if slot.shape is None or slot.each:
+        return None
+    shapes = [ast.unparse(part) for part in choices(slot.shape.expression)]
+    always = "always " if SHAPE in shapes else ""
+    return f"not {always}of the shape of the weights"
 
 
 def nonnegative(spec: Spec) -> frozenset[str]:

@@ -129,6 +129,11 @@ class NamedFunction:
     changes: tuple[str, ...] = ()
     is_number: bool = False
 
+    @property
+    def returns(self) -> str:
+        """The type of what it returns."""
+        return "State[Weights]" if self.changes else "Scalar" if self.is_number else "Weights"
+
 
 @dataclass
 class Declarations:

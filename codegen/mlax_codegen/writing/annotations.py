@@ -24,8 +24,7 @@ class Annotations:
         self.analysis = analysis
         self.conditional: set[str] = {slot.name for slot in spec.slots if slot.when}
         self.conditional |= {argument.name for argument in spec.arguments if argument.when}
-        required = analysis.reads_weights and analysis.weights_when is None
-        self.weights = _ARRAY if required else f"{_ARRAY} | {_NONE}"
+        self.weights = _ARRAY if analysis.requires_weights else f"{_ARRAY} | {_NONE}"
         self.scalars: _Scalars = _Scalars(spec, analysis)
         # What each definition is given, by the calls of it.
         self.parameters: dict[str, dict[str, set[str]]] = {

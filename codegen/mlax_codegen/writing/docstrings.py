@@ -3,7 +3,7 @@
 import ast
 import re
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.formulas.changes import Formulas
@@ -23,6 +23,7 @@ from mlax_codegen.writing.layout import WIDTH
 __all__ = [
     "class_docstring",
     "described",
+    "entries",
     "field_docstring",
     "function_docstring",
     "init_docstring",
@@ -82,7 +83,7 @@ def field_docstring(text: str) -> str:
     return raw + "\n    ".join(lines)
 
 
-def init_docstring(spec: Spec, described: Sequence[tuple[str, str]]) -> str:
+def init_docstring(spec: Spec, described: Mapping[str, str]) -> str:
     """Return what `init` takes and refuses.
 
     Args:
@@ -96,7 +97,7 @@ def init_docstring(spec: Spec, described: Sequence[tuple[str, str]]) -> str:
         "Args:",
         f"    weights: The weights, any tree of {arrays}.",
     ]
-    for name, text in described:
+    for name, text in described.items():
         lines += _argument(name, text)
     lines += [
         "",
@@ -111,7 +112,7 @@ def step_docstring(spec: Spec, analysis: Analysis) -> str:
     """Return what a step takes, returns and refuses."""
     lines = ["Return the updates, which are to be added to the weights, and the next state.", ""]
     always_kept = any(slot.when is None or slot.name in analysis.per_leaf for slot in spec.slots)
-    required = analysis.reads_weights and analysis.weights_when is None
+    required = analysis.requires_weights
     if not required and not always_kept:
         without = "without slots and weights" if spec.slots else "without weights"
         lines += [f"The shapes and dtypes of the gradients cannot be checked {without}.", ""]
@@ -195,23 +196,28 @@ def described(h: Hyperparameter) -> str:
     return " ".join(sentences)
 
 
+def entries(slot: Slot) -> str:
+    """Return what a slot has for each leaf, if that is not like the leaf; "" if it is."""
+    shape = " ".join(slot.shape.text.split()) if slot.shape else ""
+    if slot.each:
+        return f"a tuple of {slot.each} arrays like the weights for each leaf"
+    if shape == "()":
+        return "one number for each leaf"
+    if shape.startswith(("[", "vectors", "matrices")):
+        return f"a tuple of arrays of shapes `{shape}` for each leaf"
+    return f"an array of shape `{shape}` for each leaf" if shape else ""
+
+
 def kept(slot: Slot, *, per_leaf: bool) -> str:
     """Return what a slot is, and when there is none."""
     doc = slot.doc.removesuffix(".")
-    shape = slot.shape.text.strip() if slot.shape else ""
-    like = f"Shape {shape} for each leaf" if shape else "Same structure as the weights"
-    if slot.each:
-        like = f"A tuple of {slot.each} arrays like the weights for each leaf"
-        shape = ""
-    if shape == "()":
-        like = "One number for each leaf"
-    elif shape.startswith(("[", "vectors", "matrices")):
-        like = f"A tuple of arrays of shapes {shape} for each leaf"
+    like = entries(slot) or "same structure as the weights"
+    text = f"{doc}. {like[0].upper()}{like[1:]}"
     if slot.when is None:
-        return f"{doc}. {like}."
+        return f"{text}."
     nothing = "() for a leaf" if per_leaf else "None"
     word, _, test = otherwise(slot.when.expression, slot.when.text.strip()).partition(" ")
-    return f"{doc}. {like}; {nothing} {word} `{test}`."
+    return f"{text}; {nothing} {word} `{test}`."
 
 
 def _fenced(equations: Formulas, width: int) -> list[str]:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 __all__ = ["WIDTH", "laid_out"]
 
 WIDTH = 100
-_LONGEST = 88  # of a string in one part, with its quotes
 
 _RANKS = {
     ",": 12,
@@ -196,8 +195,9 @@ def _lines(
     whole = f"{start}{text}{end}"
     if indent + len(whole) <= width:
         return [" " * indent + whole]
-    if _MARK.fullmatch(text) and len(text) > _LONGEST:
-        return [" " * indent + part for part in _in_parts(text, end)]
+    if text[0] in "\"'" and _MARK.fullmatch(text):
+        parts = _in_parts(text, WIDTH - indent - len("''") - len(end))
+        return [" " * indent + part for part in [*parts[:-1], parts[-1] + end]]
     first, *others = _split(text)
     if others and first.startswith("lambda: "):
         whole = f"{start}lambda: ({text.removeprefix('lambda: ')}){end}"
@@ -225,13 +225,11 @@ def _split(text: str) -> list[str]:
     return [part for part in parts if part]
 
 
-def _in_parts(string: str, end: str) -> list[str]:
-    """Return a string literal as several, which Python joins."""
-    quote, words = string[0], string[1:-1].split(" ")
+def _in_parts(string: str, room: int) -> list[str]:
+    """Return a string literal as several, which Python joins; each but the last ends with a space."""
     parts = [""]
-    for word in words:
-        if len(parts[-1]) + len(word) > _LONGEST - 3:
+    for word in re.findall(r"\S* *", string[1:-1]):
+        if len(parts[-1]) + len(word) > room:
             parts.append("")
-        parts[-1] += f"{word} "
-    parts[-1] = parts[-1][:-1]
-    return [*(f"{quote}{part}{quote}" for part in parts[:-1]), f"{quote}{parts[-1]}{quote}{end}"]
+        parts[-1] += word
+    return [f"{string[0]}{part}{string[0]}" for part in parts]

@@ -1,5 +1,6 @@
 """Fills the templates in: a spec becomes a module, several specs a package."""
 
+import ast
 import textwrap
 from collections.abc import Mapping
 from functools import cache
@@ -7,10 +8,13 @@ from functools import cache
 import jinja2
 
 from mlax_codegen.checking.analysis import analyse
+from mlax_codegen.formulas.conditions import in_prose
 from mlax_codegen.language import FUNCTIONS
+from mlax_codegen.reading.equations import ExpressionCode
 from mlax_codegen.reading.spec import Spec, class_from
 from mlax_codegen.resources import resources
-from mlax_codegen.writing.context import Module, sorted_names
+from mlax_codegen.writing.context import Module, quoted
+from mlax_codegen.writing.imports import sorted_names
 from mlax_codegen.writing.layout import laid_out
 
 __all__ = ["HEADER", "render_module", "render_new", "render_package"]
@@ -27,7 +31,14 @@ def _template(name: str) -> jinja2.Template:
         keep_trailing_newline=True,
         autoescape=False,
     )
+    environment.filters["quoted"] = quoted
+    environment.filters["prose"] = _prose
     return environment.from_string((resources("templates") / name).read_text("utf-8"))
+
+
+def _prose(code: ExpressionCode | str) -> str:
+    """Return a condition in words."""
+    return in_prose(ast.parse(code, mode="eval").body if isinstance(code, str) else code.expression)
 
 
 def render_module(spec: Spec) -> str:

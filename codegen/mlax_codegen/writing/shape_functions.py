@@ -52,7 +52,7 @@ class ShapeFunctions:
                 read = set(names_in([code.expression]))
                 yield [
                     f"def _{name}_of{arguments} -> {self._type_of(name)}:",
-                    f'    """Return `{name}` for a leaf of a shape."""',
+                    f'    """Return `{name}` for a leaf."""',
                     *(f"    {line}" for line in self.values(read, SHAPE, f"len({SHAPE})")),
                     f"    return {expression_text(code, self._named)}",
                 ]
@@ -104,11 +104,10 @@ class ShapeFunctions:
 
     def _doc(self, group: list[Slot]) -> str:
         names = " and ".join(f"`{slot.name}`" for slot in group)
-        has = "has" if len(group) == 1 else "have"
         if group[0].name in self.analysis.several:
-            return f"Return the shapes of the arrays that {names} {has} for a leaf of a shape."
+            return f"Return the shapes of the arrays of {names} for a leaf."
         nothing = "; [] for none" if group[0].name in self.analysis.per_leaf else ""
-        return f"Return the shape of what {names} {has} for a leaf of a shape{nothing}."
+        return f"Return the shape of {names} for a leaf{nothing}."
 
     def _result(self, slot: Slot) -> str:
         shape = SHAPE

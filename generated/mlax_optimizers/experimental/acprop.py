@@ -225,7 +225,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c2 = jnp.where(t == 1, 1.0, 1 - h.b2 ** jnp.maximum(t - 1, 1.0))
     result, m, s = map_leaves(
         _leaf,
@@ -238,7 +239,7 @@ def _step(
         t=t,
         c2=c2,
     )
-    return result, state._replace(step=one_more(state.step), m=m, s=s)
+    return result, state._replace(step=step, m=m, s=s)
 
 
 @checked

@@ -232,7 +232,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     result, m, v = map_leaves(
@@ -247,10 +248,7 @@ def _step(
         c1=c1,
         c2=c2,
     )
-    state = state._replace(
-        step=one_more(state.step), cycle=one_more(state.cycle, h.interval), m=m, v=v
-    )
-    return result, state
+    return result, state._replace(step=step, cycle=one_more(state.cycle, h.interval), m=m, v=v)
 
 
 @checked

@@ -202,7 +202,7 @@ def _init(h: Adai, weights: Weights) -> State[Weights]:
 def _leaf_sums(
     h: Adai, g: Array, w: Array, v: Array, *, weight_decay: Array, t: Array
 ) -> tuple[tuple[Array], Totals]:
-    """Return the new slots of one leaf and its part of the sums over all leaves, and what later phases are given."""
+    """Return one leaf's new slots, part of the totals over all leaves, and arrays to hand on."""
     g = g + weight_decay * w
     # the mean of larger squares may overflow
     v = h.b2 * v + (1 - h.b2) * jnp.minimum(abs2(g), 1e30)
@@ -238,7 +238,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     (v,), sums = reduce_leaves(
         _leaf_sums,
         h,
@@ -257,7 +258,7 @@ def _step(
         learning_rate=state.learning_rate,
         mean_v=sums["mean_v"],
     )
-    return result, state._replace(step=one_more(state.step), v=v, m=m, c=c)
+    return result, state._replace(step=step, v=v, m=m, c=c)
 
 
 @checked

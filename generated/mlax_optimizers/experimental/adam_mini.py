@@ -118,7 +118,7 @@ class AdamMini(Optimizer):
 
 
 def _v_shape(h: AdamMini, shape: Shape) -> Shape:
-    """Return the shape of what `v` has for a leaf of a shape."""
+    """Return the shape of `v` for a leaf."""
     return (
         reduced(shape, but=0)
         if h.blocks == "row" and len(shape) > 0
@@ -142,9 +142,9 @@ class State(NamedTuple, Generic[Weights]):
     """First moment. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     v: Annotated[Entries, _v_shape]
-    """Second moment, one for each block. Shape reduced(shape, but=0) if blocks == 'row' and ndim >
-    0 else reduced(shape, but=-1) if blocks == 'column' and ndim > 0 else () for each leaf. Never in
-    eight bits: not of the shape of the weights."""
+    """Second moment, one for each block. An array of shape `reduced(shape, but=0) if blocks ==
+    'row' and ndim > 0 else reduced(shape, but=-1) if blocks == 'column' and ndim > 0 else ()` for
+    each leaf. Never in eight bits: not of the shape of the weights."""
     hyperparameters: AdamMini
     """All other hyperparameters. Static; only those given as arrays are leaves."""
 
@@ -250,7 +250,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     result, m, v = map_leaves(
@@ -264,7 +265,7 @@ def _step(
         c1=c1,
         c2=c2,
     )
-    return result, state._replace(step=one_more(state.step), m=m, v=v)
+    return result, state._replace(step=step, m=m, v=v)
 
 
 @checked

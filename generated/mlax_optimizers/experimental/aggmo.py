@@ -89,7 +89,7 @@ class AggMo(Optimizer):
 
 
 def _m_shape(h: AggMo, shape: Shape) -> list[Shape]:
-    """Return the shapes of the arrays that `m` has for a leaf of a shape."""
+    """Return the shapes of the arrays of `m` for a leaf."""
     return [shape for _ in h.betas]
 
 

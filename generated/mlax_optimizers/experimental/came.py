@@ -123,19 +123,19 @@ class CAME(Optimizer):
 
 
 def _v_shape(h: CAME, shape: Shape) -> Shape | list[Shape]:
-    """Return the shape of what `v` has for a leaf of a shape; [] for none."""
+    """Return the shape of `v` for a leaf; [] for none."""
     factored = len(shape) > 1
     return shape if not factored else []
 
 
 def _row_and_far_row_shape(h: CAME, shape: Shape) -> Shape | list[Shape]:
-    """Return the shape of what `row` and `far_row` have for a leaf of a shape; [] for none."""
+    """Return the shape of `row` and `far_row` for a leaf; [] for none."""
     factored = len(shape) > 1
     return reduced(shape, over=-1) if factored else []
 
 
 def _column_and_far_column_shape(h: CAME, shape: Shape) -> Shape | list[Shape]:
-    """Return the shape of what `column` and `far_column` have for a leaf of a shape; [] for none."""
+    """Return the shape of `column` and `far_column` for a leaf; [] for none."""
     factored = len(shape) > 1
     return reduced(shape, over=-2) if factored else []
 
@@ -157,17 +157,21 @@ class State(NamedTuple, Generic[Weights]):
     """Second moment. Same structure as the weights; () for a leaf if `factored`. `Int8` leaves with
     int8: see `optim.slot_values`."""
     row: Annotated[Entries, _row_and_far_row_shape]
-    """Mean of the second moment along the last axis. Shape reduced(shape, over=-1) for each leaf;
-    () for a leaf if `not factored`. Never in eight bits: not of the shape of the weights."""
+    """Mean of the second moment along the last axis. An array of shape `reduced(shape, over=-1)`
+    for each leaf; () for a leaf if `not factored`. Never in eight bits: not of the shape of the
+    weights."""
     column: Annotated[Entries, _column_and_far_column_shape]
-    """Mean of the second moment along the last axis but one. Shape reduced(shape, over=-2) for each
-    leaf; () for a leaf if `not factored`. Never in eight bits: not of the shape of the weights."""
+    """Mean of the second moment along the last axis but one. An array of shape `reduced(shape,
+    over=-2)` for each leaf; () for a leaf if `not factored`. Never in eight bits: not of the shape
+    of the weights."""
     far_row: Annotated[Entries, _row_and_far_row_shape]
-    """Mean squared distance along the last axis. Shape reduced(shape, over=-1) for each leaf; ()
-    for a leaf if `not factored`. Never in eight bits: not of the shape of the weights."""
+    """Mean squared distance along the last axis. An array of shape `reduced(shape, over=-1)` for
+    each leaf; () for a leaf if `not factored`. Never in eight bits: not of the shape of the
+    weights."""
     far_column: Annotated[Entries, _column_and_far_column_shape]
-    """Mean squared distance along the last axis but one. Shape reduced(shape, over=-2) for each
-    leaf; () for a leaf if `not factored`. Never in eight bits: not of the shape of the weights."""
+    """Mean squared distance along the last axis but one. An array of shape `reduced(shape,
+    over=-2)` for each leaf; () for a leaf if `not factored`. Never in eight bits: not of the shape
+    of the weights."""
     hyperparameters: CAME
     """All other hyperparameters. Static; only those given as arrays are leaves."""
 

@@ -226,7 +226,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     result, m, v = map_leaves(
@@ -240,7 +241,7 @@ def _step(
         c1=c1,
         c2=c2,
     )
-    return result, state._replace(step=one_more(state.step), m=m, v=v)
+    return result, state._replace(step=step, m=m, v=v)
 
 
 @checked

@@ -212,7 +212,7 @@ def _init(h: DAdaptAdamW, weights: Weights) -> State[Weights]:
 def _leaf_sums(
     h: DAdaptAdamW, g: Array, v: Array, s: Array, *, decay: Array, rate: Array
 ) -> tuple[tuple[Array], Totals]:
-    """Return the new slots of one leaf and its part of the sums over all leaves."""
+    """Return one leaf's new slots and part of the totals over all leaves."""
     # g * s may overflow
     progress = s / (sqrt(v) + h.eps) * g
     s = decay * s + (1 - decay) * rate * g
@@ -236,7 +236,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     decay = sqrt(h.b2)
     rate = state.d * state.learning_rate * sqrt(1 - h.b2**t) / (1 - h.b1**t)
     (s,), sums = reduce_leaves(
@@ -260,9 +261,7 @@ def _step(
         weight_decay=state.weight_decay,
         rate=rate,
     )
-    state = state._replace(
-        step=one_more(state.step), d=scalar(d), numerator=scalar(numerator), m=m, v=v, s=s
-    )
+    state = state._replace(step=step, d=scalar(d), numerator=scalar(numerator), m=m, v=v, s=s)
     return result, state
 
 

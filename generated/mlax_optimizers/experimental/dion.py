@@ -124,13 +124,13 @@ class Dion(Optimizer):
 
 
 def _q_shape(h: Dion, shape: Shape) -> Shape | list[Shape]:
-    """Return the shape of what `q` has for a leaf of a shape; [] for none."""
+    """Return the shape of `q` for a leaf; [] for none."""
     columns = min(h.rank, shape[0], shape[1]) if len(shape) == 2 else 0
     return (shape[1], columns) if len(shape) == 2 else []
 
 
 def _v_shape(h: Dion, shape: Shape) -> Shape | list[Shape]:
-    """Return the shape of what `v` has for a leaf of a shape; [] for none."""
+    """Return the shape of `v` for a leaf; [] for none."""
     return shape if len(shape) != 2 else []
 
 
@@ -150,8 +150,8 @@ class State(NamedTuple, Generic[Weights]):
     """Momentum of matrices; first moment of AdamW. Same structure as the weights. `Int8` leaves
     with int8: see `optim.slot_values`."""
     q: Annotated[Entries, _q_shape]
-    """Directions, as columns. Shape (shape[1], columns) for each leaf; () for a leaf if `ndim !=
-    2`. Never in eight bits: not of the shape of the weights."""
+    """Directions, as columns. An array of shape `(shape[1], columns)` for each leaf; () for a leaf
+    if `ndim != 2`. Never in eight bits: not of the shape of the weights."""
     v: Annotated[Entries, _v_shape, NonNegative]
     """Second moment of AdamW. Same structure as the weights; () for a leaf if `ndim == 2`. `Int8`
     leaves with int8: see `optim.slot_values`."""
@@ -278,7 +278,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c1 = 1 - h.adam_b1**t
     c2 = 1 - h.adam_b2**t
     result, m, q, v = map_leaves(
@@ -292,7 +293,7 @@ def _step(
         c1=c1,
         c2=c2,
     )
-    return result, state._replace(step=one_more(state.step), m=m, q=q, v=v)
+    return result, state._replace(step=step, m=m, q=q, v=v)
 
 
 @checked

@@ -187,7 +187,7 @@ def _init(h: DoG, weights: Weights) -> State[Weights]:
 def _leaf_sums(
     h: DoG, g: Array, w: Array, w0: Array, *, weight_decay: Array | None
 ) -> tuple[tuple[()], Totals]:
-    """Return no slots, and the leaf's part of the sums over all leaves."""
+    """Return one leaf's part of the totals over all leaves."""
     g = g if weight_decay is None else g + weight_decay * w
     moved = total_norm(w - w0)
     size = total_norm(w0)
@@ -210,7 +210,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     _, sums = reduce_leaves(
         _leaf_sums,
         h,
@@ -238,10 +239,7 @@ def _step(
         weight_decay=state.weight_decay,
         rate=rate,
     )
-    state = state._replace(
-        step=one_more(state.step), distance=scalar(distance), squares=scalar(squares)
-    )
-    return result, state
+    return result, state._replace(step=step, distance=scalar(distance), squares=scalar(squares))
 
 
 @checked

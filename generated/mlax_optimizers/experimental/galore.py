@@ -94,8 +94,8 @@ class GaLore(Optimizer):
     slot_dtype: Annotated[
         Dtype | None,
         not_int8(
-            "basis is a basis, whose columns have to stay orthonormal; m is not of the shape of "
-            "the weights; v is not of the shape of the weights"
+            "basis is a basis, whose columns have to stay orthonormal; m is not always of the "
+            "shape of the weights; v is not always of the shape of the weights"
         ),
     ] = None
     """Floating-point dtype of the slots. None: that of the weights."""
@@ -131,7 +131,7 @@ class GaLore(Optimizer):
 
 
 def _basis_shape(h: GaLore, shape: Shape) -> Shape | list[Shape]:
-    """Return the shape of what `basis` has for a leaf of a shape; [] for none."""
+    """Return the shape of `basis` for a leaf; [] for none."""
     tall = len(shape) == 2 and shape[0] >= shape[1]
     return (
         ((shape[1], min(h.rank, shape[1])) if tall else (shape[0], min(h.rank, shape[0])))
@@ -141,7 +141,7 @@ def _basis_shape(h: GaLore, shape: Shape) -> Shape | list[Shape]:
 
 
 def _m_and_v_shape(h: GaLore, shape: Shape) -> Shape:
-    """Return the shape of what `m` and `v` have for a leaf of a shape."""
+    """Return the shape of `m` and `v` for a leaf."""
     tall = len(shape) == 2 and shape[0] >= shape[1]
     wide = len(shape) == 2 and not tall
     return (
@@ -166,14 +166,14 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     basis: Annotated[Entries, _basis_shape]
-    """Directions, as columns. Shape (shape[1], min(rank, shape[1])) if tall else (shape[0],
-    min(rank, shape[0])) for each leaf; () for a leaf if `ndim != 2`."""
+    """Directions, as columns. An array of shape `(shape[1], min(rank, shape[1])) if tall else
+    (shape[0], min(rank, shape[0]))` for each leaf; () for a leaf if `ndim != 2`."""
     m: Annotated[Entries, _m_and_v_shape]
-    """First moment, of a matrix in these directions. Shape (shape[0], min(rank, shape[1])) if tall
-    else (min(rank, shape[0]), shape[1]) if wide else shape for each leaf."""
+    """First moment, of a matrix in these directions. An array of shape `(shape[0], min(rank,
+    shape[1])) if tall else (min(rank, shape[0]), shape[1]) if wide else shape` for each leaf."""
     v: Annotated[Entries, _m_and_v_shape]
-    """Second moment, of a matrix in these directions. Shape (shape[0], min(rank, shape[1])) if tall
-    else (min(rank, shape[0]), shape[1]) if wide else shape for each leaf."""
+    """Second moment, of a matrix in these directions. An array of shape `(shape[0], min(rank,
+    shape[1])) if tall else (min(rank, shape[0]), shape[1]) if wide else shape` for each leaf."""
     hyperparameters: GaLore
     """All other hyperparameters. Static; only those given as arrays are leaves."""
 
@@ -250,7 +250,7 @@ def _init(h: GaLore, weights: Weights) -> State[Weights]:
 
 
 def _directions(h: GaLore, g: Array, basis: Array | tuple[()]) -> Array | tuple[()]:
-    """Return the new values of one leaf.
+    """Return the new `basis` of one leaf.
 
     A slot that the leaf does not have is ().
     """
@@ -310,7 +310,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     result, basis, m, v = map_leaves(
@@ -326,7 +327,7 @@ def _step(
         c2=c2,
     )
     state = state._replace(
-        step=one_more(state.step), cycle=one_more(state.cycle, h.interval), basis=basis, m=m, v=v
+        step=step, cycle=one_more(state.cycle, h.interval), basis=basis, m=m, v=v
     )
     return result, state
 

@@ -216,7 +216,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     result, i, d, last = map_leaves(
         _leaf,
         h,
@@ -227,7 +228,7 @@ def _step(
         weight_decay=state.weight_decay,
         t=t,
     )
-    return result, state._replace(step=one_more(state.step), i=i, d=d, last=last)
+    return result, state._replace(step=step, i=i, d=d, last=last)
 
 
 @checked

@@ -254,7 +254,7 @@ def _leaf_sums(
     d_before: Array,
     rate: Array,
 ) -> tuple[tuple[Array], Totals]:
-    """Return the new slots of one leaf and its part of the sums over all leaves."""
+    """Return one leaf's new slots and part of the totals over all leaves."""
     s = decay * s + (d_before if h.safeguard_warmup else rate) / h.estim_lr0 * d_before * g
     progress = g * (w0 - w)
     size = magnitude(s)
@@ -286,7 +286,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     decay = sqrt(h.b2) if h.b3 is None else h.b3
     d_before = state.d
     rate = d_before * state.learning_rate * sqrt(1 - h.b2**t) / (1 - h.b1**t)
@@ -320,9 +321,7 @@ def _step(
         d_before=d_before,
         rate=rate,
     )
-    state = state._replace(
-        step=one_more(state.step), d=scalar(d), numerator=scalar(numerator), m=m, v=v, s=s
-    )
+    state = state._replace(step=step, d=scalar(d), numerator=scalar(numerator), m=m, v=v, s=s)
     return result, state
 
 

@@ -216,8 +216,8 @@ def _init(h: Ranger, weights: Weights) -> State[Weights]:
     return state
 
 
-def _synchronized(h: Ranger, g: Array, w: Array, slow: Array, update: Array) -> tuple[Array, Array]:
-    """Return the new values of one leaf."""
+def _synchronized(h: Ranger, w: Array, slow: Array, update: Array) -> tuple[Array, Array]:
+    """Return the new `update` and `slow` of one leaf."""
     slow = slow + h.slow_step_size * (w + update - slow)
     update = slow - w
     return update, slow
@@ -247,7 +247,7 @@ def _leaf(
     update, slow = every(
         h.sync_period,
         cycle,
-        lambda: _synchronized(h, g, w, slow, update),
+        lambda: _synchronized(h, w, slow, update),
         (update, slow),
         first=h.sync_period,
     )
@@ -260,7 +260,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     rho_inf = 2 / (1 - h.b2) - 1
@@ -282,7 +283,7 @@ def _step(
         r=r,
     )
     state = state._replace(
-        step=one_more(state.step), cycle=one_more(state.cycle, h.sync_period), m=m, v=v, slow=slow
+        step=step, cycle=one_more(state.cycle, h.sync_period), m=m, v=v, slow=slow
     )
     return result, state
 
@@ -320,8 +321,8 @@ def apply_gradients(
     return _step(gradients, state, weights, output)
 
 
-def _evaluation_weights(h: Ranger, w: Array, slow: Array) -> tuple[Array]:
-    """Return the result for one leaf."""
+def _evaluation_weights(h: Ranger, _: Array, slow: Array) -> tuple[Array]:
+    """Return the result of one leaf."""
     result = slow
     return (result,)
 

@@ -232,7 +232,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c2 = 1 - h.b2**t
     peak = jnp.maximum(state.peak, state.learning_rate)
     weight_sum = state.weight_sum + peak**h.weight_lr_power
@@ -250,9 +251,7 @@ def _step(
         c2=c2,
         c=c,
     )
-    state = state._replace(
-        step=one_more(state.step), peak=scalar(peak), weight_sum=scalar(weight_sum), v=v, z=z
-    )
+    state = state._replace(step=step, peak=scalar(peak), weight_sum=scalar(weight_sum), v=v, z=z)
     return result, state
 
 
@@ -290,7 +289,7 @@ def apply_gradients(
 
 
 def _evaluation_weights(h: ScheduleFreeAdamW, w: Array, z: Array) -> tuple[Array]:
-    """Return the result for one leaf."""
+    """Return the result of one leaf."""
     result = (w - (1 - h.b1) * z) / h.b1
     return (result,)
 

@@ -265,7 +265,7 @@ def apply_gradients(
 
 
 def _evaluation_weights(h: ScheduleFreeSGD, w: Array, z: Array) -> tuple[Array]:
-    """Return the result for one leaf."""
+    """Return the result of one leaf."""
     result = (w - (1 - h.b1) * z) / h.b1
     return (result,)
 

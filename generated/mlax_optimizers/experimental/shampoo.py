@@ -129,7 +129,7 @@ class Shampoo(Optimizer):
 
 
 def _moments_and_roots_shape(h: Shampoo, shape: Shape) -> list[Shape]:
-    """Return the shapes of the arrays that `moments` and `roots` have for a leaf of a shape."""
+    """Return the shapes of the arrays of `moments` and `roots` for a leaf."""
     return matrices(shape, h.longest)
 
 
@@ -148,11 +148,11 @@ class State(NamedTuple, Generic[Weights]):
     weight_decay: Scalar
     """Value used by the last step; initially, the one for the first step."""
     moments: Annotated[Entries, _moments_and_roots_shape]
-    """Second moment along each axis, a matrix. A tuple of arrays of shapes matrices(shape, longest)
-    for each leaf."""
+    """Second moment along each axis, a matrix. A tuple of arrays of shapes `matrices(shape,
+    longest)` for each leaf."""
     roots: Annotated[Entries, _moments_and_roots_shape]
-    """Inverse root of each of these matrices. A tuple of arrays of shapes matrices(shape, longest)
-    for each leaf."""
+    """Inverse root of each of these matrices. A tuple of arrays of shapes `matrices(shape,
+    longest)` for each leaf."""
     m: Weights | None
     """Mean gradient. Same structure as the weights; None if `momentum is None`."""
     hyperparameters: Shampoo

@@ -133,12 +133,12 @@ class SOAP(Optimizer):
 
 
 def _longest_of(h: SOAP, shape: Shape) -> int:
-    """Return `longest` for a leaf of a shape."""
+    """Return `longest` for a leaf."""
     return h.max_precond_dim if len(shape) >= 2 or h.precondition_1d else 0
 
 
 def _moments_and_bases_shape(h: SOAP, shape: Shape) -> list[Shape]:
-    """Return the shapes of the arrays that `moments` and `bases` have for a leaf of a shape."""
+    """Return the shapes of the arrays of `moments` and `bases` for a leaf."""
     longest = _longest_of(h, shape)
     return matrices(shape, longest)
 
@@ -162,11 +162,12 @@ class State(NamedTuple, Generic[Weights]):
     """Second moment in the eigenbases. Same structure as the weights. `Int8` leaves with int8: see
     `optim.slot_values`."""
     moments: Annotated[Entries, _moments_and_bases_shape]
-    """Second moment along each axis, a matrix. A tuple of arrays of shapes matrices(shape, longest)
-    for each leaf. Never in eight bits: not of the shape of the weights."""
+    """Second moment along each axis, a matrix. A tuple of arrays of shapes `matrices(shape,
+    longest)` for each leaf. Never in eight bits: not of the shape of the weights."""
     bases: Annotated[Entries, _moments_and_bases_shape]
-    """Eigenvectors of each of these matrices. A tuple of arrays of shapes matrices(shape, longest)
-    for each leaf. Never in eight bits: a basis, whose columns have to stay orthonormal."""
+    """Eigenvectors of each of these matrices. A tuple of arrays of shapes `matrices(shape,
+    longest)` for each leaf. Never in eight bits: a basis, whose columns have to stay
+    orthonormal."""
     hyperparameters: SOAP
     """All other hyperparameters. Static; only those given as arrays are leaves."""
 
@@ -287,7 +288,8 @@ def _step(
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     n = jnp.maximum(t - 1, 1.0)
     c1 = 1 - h.b1**n
     c2 = 1 - h.b2**n
@@ -306,7 +308,7 @@ def _step(
         c2=c2,
     )
     state = state._replace(
-        step=one_more(state.step),
+        step=step,
         cycle=one_more(state.cycle, h.precondition_frequency),
         m=m,
         v=v,

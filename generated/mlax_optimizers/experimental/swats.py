@@ -111,7 +111,7 @@ class SWATS(Optimizer):
 
 
 def _mean_rate_and_rate_shape(h: SWATS, shape: Shape) -> Shape:
-    """Return the shape of what `mean_rate` and `rate` have for a leaf of a shape."""
+    """Return the shape of `mean_rate` and `rate` for a leaf."""
     return ()
 
 
@@ -211,7 +211,7 @@ def _new_adam(
     c1: Array,
     c2: Array,
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Return the new values of one leaf."""
+    """Return the new `update`, `m`, `v`, `mean_rate`, and `rate` of one leaf."""
     m = h.b1 * m + (1 - h.b1) * g
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     p = -learning_rate * sqrt(c2) / c1 * m / (sqrt(v) + h.eps)
@@ -226,7 +226,7 @@ def _new_adam(
 
 
 def _new_sgd(h: SWATS, g: Array, rate: Array, m: Array) -> tuple[Array, Array]:
-    """Return the new values of one leaf."""
+    """Return the new `update` and `m` of one leaf."""
     m = h.b1 * m + g
     update = -(1 - h.b1) * rate * m
     return update, m
@@ -247,23 +247,23 @@ def _adam(
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Return the update of one leaf and its new slots."""
     by_sgd = rate != 0
-    update = no_update(g)
     update, m, v, mean_rate, rate = unless(
         by_sgd,
         _new_adam(h, g, m, v, mean_rate, rate, learning_rate=learning_rate, t=t, c1=c1, c2=c2),
-        (update, m, v, mean_rate, rate),
+        (no_update(g), m, v, mean_rate, rate),
     )
     update, m = unless(~by_sgd, _new_sgd(h, g, rate, m), (update, m))
     return update, m, v, mean_rate, rate
 
 
 def _step(
-    gradients: Weights, state: State[Weights], weights: Weights | None, output: Output
+    gradients: Weights, state: State[Weights], output: Output
 ) -> tuple[Weights, State[Weights]]:
     """Do one step; return updates or new weights, depending on `output`."""
     h = state.hyperparameters
     state = follow_schedules(state)
-    t = one_more(state.step).astype(float)
+    step = one_more(state.step)
+    t = step.astype(float)
     c1 = 1 - h.b1**t
     c2 = 1 - h.b2**t
     result, m, v, mean_rate, rate = map_leaves(
@@ -277,8 +277,7 @@ def _step(
         c1=c1,
         c2=c2,
     )
-    state = state._replace(step=one_more(state.step), m=m, v=v, mean_rate=mean_rate, rate=rate)
-    return result, state
+    return result, state._replace(step=step, m=m, v=v, mean_rate=mean_rate, rate=rate)
 
 
 @checked
@@ -301,7 +300,7 @@ def step(
         ValueError: The weights are required, but they are None.
     """
     output = Output.updates(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)
 
 
 @checked
@@ -313,4 +312,4 @@ def apply_gradients(
     The arguments are those of `step`.
     """
     output = Output.new_weights(state, weights)
-    return _step(gradients, state, weights, output)
+    return _step(gradients, state, output)

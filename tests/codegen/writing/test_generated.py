@@ -70,8 +70,20 @@ def test_ruff_would_format_nothing_else() -> None:
 
 
 def test_ruff_finds_nothing() -> None:
-    done = ruff("check", "--no-cache")
+    done = ruff("check", "--no-cache", "--config=lint.pycodestyle.max-line-length=100")
     assert done.returncode == 0, done.stdout
+
+
+@SPECS
+def test_leaf_functions_read_what_they_are_given(path: Path) -> None:
+    """But for the hyperparameters, a shape and `_`, which are given to each."""
+    for function in ast.parse(module_of(path).read_text()).body:
+        if isinstance(function, ast.FunctionDef) and function.returns is not None:
+            names = [each.arg for each in (*function.args.args, *function.args.kwonlyargs)]
+            parts = [part for part in ast.walk(function) if isinstance(part, ast.Name)]
+            read = {part.id for part in parts if isinstance(part.ctx, ast.Load)}
+            read |= {"h", "hyperparameters", "_", "shape"}
+            assert {*names} <= read or function.name == "_init"
 
 
 @SPECS
