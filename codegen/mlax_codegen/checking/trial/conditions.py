@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from mlax_codegen.checking.options import holds as holds_in
 from mlax_codegen.checking.options import option_of
@@ -17,6 +18,7 @@ from mlax_codegen.checking.trial.intervals import Interval, arithmetic, gap
 from mlax_codegen.checking.trial.run import Known, Run
 from mlax_codegen.checking.trial.sums import Sum, named, sum_of
 from mlax_codegen.checking.trial.values import List
+from mlax_codegen.reading.trees import assignments_in
 
 __all__ = ["Conditions"]
 
@@ -42,6 +44,13 @@ _WORD = re.compile(r"\w+")
 
 class Conditions(Run):
     """A run that learns from conditions."""
+
+    @cached_property
+    def assigned(self) -> frozenset[str]:
+        """All names that an equation assigns."""
+        blocks = [*self.spec.blocks, *(function.leaf for function in self.spec.functions)]
+        body = (statement for code in blocks for statement in code.body)
+        return frozenset(name for name, _ in assignments_in(body))
 
     def under(self, test: ast.expr, *, holds: bool) -> Known | None:
         """Return what is known where a condition holds, or does not; None if that cannot be."""
@@ -169,8 +178,7 @@ class Conditions(Run):
     def learn(self, total: Sum, found: Interval) -> None:
         """Remember what a sum is, unless it is of names that may be assigned again."""
         text, sign = total.text, total.sign
-        fixed = text.isidentifier() or not self.assigned & {*_WORD.findall(text)}
-        if not total.terms or not fixed:
+        if not text or (not text.isidentifier() and self.assigned & {*_WORD.findall(text)}):
             return
         low, high = sorted(sign * (end - total.more) for end in found[:2])
         known = self._known.get(text)

@@ -24,7 +24,7 @@ from mlax_codegen.language import SHAPE
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import assignments_in, parts_of
+from mlax_codegen.reading.trees import parts_of
 
 __all__ = ["Known", "Run"]
 
@@ -59,9 +59,6 @@ class Run(ABC):
         }
         of_lists = (f"len({h.name})" for h in spec.hyperparameters if h.kind == "list")
         self.options: set[str] = {SHAPE, *(h.name for h in spec.hyperparameters), *of_lists}
-        blocks = [*spec.blocks, *(function.leaf for function in spec.functions)]
-        body = (statement for code in blocks for statement in code.body)
-        self.assigned: set[str] = {name for name, _ in assignments_in(body)}
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in spec.slots}
         self.undecided: dict[str, tuple[str, ...]] = {}
         self.blamed: set[ast.AST] = set()

@@ -229,6 +229,8 @@ def broadcast(first: Dims, second: Dims) -> tuple[Dims, bool]:
     together = list(longer)
     for index, other in enumerate(shorter, start):
         one = together[index]
+        if one == other:
+            continue
         if one in {"1", least("1", other)} or (one is None and other not in {"1", None}):
             together[index] = other
         elif other not in {"1", least("1", one)} and not _alike(one, other):
