@@ -38,11 +38,13 @@ if eps_in is "minimum":
     Uₜ = gₜ / max(√V̂ₜ, ε₁)
 if factored is False: Vₜ = β̂₂ Vₜ₋₁ + (1 - β̂₂) sₜ; V̂ₜ = Vₜ
 if momentum is given and weight_decay_rate is given:
-    uₜ = -αₜ Uₜ; mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; δₜ = λ wₜ₋₁; uₜ ← uₜ - δₜ
+    mₜ = β₁ mₜ₋₁ + (1 - β₁) uₜ; uₜ ← mₜ; δₜ = λ wₜ₋₁; uₜ ← uₜ - δₜ, before wₜ
+if eps_in is "minimum" and factored is False:
+    leave out V̂ₜ = (Rₜ ⊗ Cₜ) / max(mean(Rₜ), ε₁), if there are axes
 if momentum is given and weight_decay_rate is given and weight_decay_scale is "learning_rate":
-    δₜ = λ wₜ₋₁; δₜ ← ρ₀ δₜ
+    δₜ = λ wₜ₋₁; δₜ ← ρ₀ δₜ; uₜ ← uₜ - δₜ, before wₜ
 if momentum is given and weight_decay_rate is given and weight_decay_scale is "step":
-    δₜ = λ wₜ₋₁; δₜ ← αₜ δₜ
+    δₜ = λ wₜ₋₁; δₜ ← αₜ δₜ; uₜ ← uₜ - δₜ, before wₜ
 ```
 
 In the code: decay = β̂₂, second = V̂, u = U, shrinkage = δ, row = R, column = C, update = u.

@@ -35,8 +35,11 @@ if layout is "out_in": matrix ⇔ ndim ≥ 2; ρₜ = n₋₂ / max(1, n₋₁),
 if others is "sgd":
     mₜ = μ mₜ₋₁ + (1 - μ) gₜ, if not matrix
     wₜ = wₜ₋₁ - η (μ mₜ / c' + (1 - μ) gₜ / c), if not matrix
+    leave out Dₜ = β₁ mₜ / c₁' + (1 - β₁) gₜ / c₁, if not matrix
 if adam_learning_rate is given: η̂ = ηₐ
-if nesterov is False and others is "sgd": wₜ = wₜ₋₁ - η mₜ / c, if not matrix
+if nesterov is False and others is "sgd":
+    wₜ = wₜ₋₁ - η mₜ / c, if not matrix
+    leave out Dₜ = mₜ / c₁, if not matrix
 ```
 
 In the code: rate = η̂, c_next = c', c1_next = c₁', ratio = ρ, scale = s.

@@ -1,17 +1,16 @@
-"""Lines of equations, what options change in them, and what a reader gets who makes these changes."""
+"""What options change in equations."""
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mlax_codegen.formulas.conditions import setting
-from mlax_codegen.formulas.equations import Condition, Equation
+from mlax_codegen.formulas.equations import Equation
 from mlax_codegen.formulas.parts import Formula, made
 
-__all__ = ["GIVEN", "Change", "Edit", "Formulas", "Place", "Value", "Values", "difference"]
+__all__ = ["GIVEN", "Change", "Edit", "Formulas", "Value", "difference", "in_doubt", "together"]
 
 Value = str | bool | float | None
-Place = tuple[Formula, tuple[Condition, ...]]  # what an equation defines, and its conditions
 
 GIVEN = "given"  # the value of a hyperparameter that is a number and not None
 
@@ -23,14 +22,10 @@ class Edit:
     Attributes:
         lines: The equations.
         before: The next equation, or what it defines, where their place matters.
-        replaced: The equations that stood there.
-        following: The equations after them.
     """
 
     lines: tuple[Equation, ...]
     before: Formula | None
-    replaced: tuple[Equation, ...]
-    following: tuple[Equation, ...]
 
 
 @dataclass(frozen=True)
@@ -40,27 +35,33 @@ class Change:
     Attributes:
         settings: The options with their values.
         edits: The equations that are other ones, or new.
-        left_out: Equations that are not there.
-        anew: What is told again from its beginning, because changes by fewer options do not add up to it.
+        gone: All equations that are not there any more.
+        left_out: Those of them that have to be named: nothing else takes their place.
     """
 
     settings: tuple[tuple[str, Value], ...]
     edits: tuple[Edit, ...]
+    gone: tuple[Equation, ...]
     left_out: tuple[Equation, ...]
-    anew: frozenset[Place] = frozenset()
 
     @property
     def options(self) -> tuple[str, ...]:
         """The options in words: `nesterov is True`."""
         return tuple(setting(name, value, given=value == GIVEN) for name, value in self.settings)
 
-    def made(self, lines: Iterable[Equation]) -> list[Equation]:
-        """Return equations as they are after the change."""
-        found = [x for x in lines if x not in self.left_out and x.place not in self.anew]
-        before = frozenset(found)
-        for edit in self.edits:
-            _make(edit, found, before)
-        return found
+    @property
+    def lines(self) -> list[Equation]:
+        """The equations that are other ones, or new."""
+        return [line for edit in self.edits for line in edit.lines]
+
+    def is_nested(self, other: "Change") -> bool:
+        """Whether one of two changes has all options of the other one."""
+        mine, others = {*self.settings}, {*other.settings}
+        return mine <= others or others <= mine
+
+    def adds(self, line: Equation) -> bool:
+        """Whether an equation is new, and not another one in the place of one that is gone."""
+        return line in self.lines and not any(line.defines_as(x) for x in self.gone)
 
 
 @dataclass(frozen=True)
@@ -77,76 +78,76 @@ class Formulas:
     changes: tuple[Change, ...]
     begins: tuple[Formula, ...] = ()
 
-    def composed(self, given: Mapping[str, Value]) -> Iterator[list[Equation]]:
-        """Yield what a reader gets who makes the changes of some options: in one order, and in the opposite one.
-
-        Changes by more options come after those by fewer in either.
-        """
-        told = [change for change in self.changes if given.items() >= {*change.settings}]
-        for order in (told, told[::-1]):
-            found = list(self.lines)
-            for change in sorted(order, key=lambda change: len(change.settings)):
-                found = change.made(found)
-            yield found
-
-
-class Values:
-    """Numbers the values that equations compute: the same number is the same value."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[tuple[object, ...], int] = {}
-
-    def of(self, lines: Iterable[Equation]) -> dict[str, int | str]:
-        """Return the last value of each name that equations define."""
-        known: dict[str, int | str] = {}
-        for line in lines:
-            name = line.name
-            read = (known.get(part, part) for part in line.reads)
-            new = self.number(line.right, *read)
-            if line.conditions:
-                new = self.number(line.conditions, new, known.get(name, name))
-            known[name] = new
-        return known
-
-    def number(self, *parts: object) -> int:
-        return self.numbers.setdefault(parts, len(self.numbers))
-
 
 def difference(
-    settings: Iterable[tuple[str, Value]],
-    before: Sequence[Equation],
-    after: Sequence[Equation],
-    anew: Collection[Place] = (),
+    settings: Iterable[tuple[str, Value]], before: Sequence[Equation], after: Sequence[Equation]
 ) -> Change:
     """Return what has to be changed in some equations to get others."""
     edits: list[Edit] = []
-    deleted: list[Equation] = []
-    before = [line for line in before if line.place not in anew]
-    defined_before = {line.left for line in before}
+    gone: list[Equation] = []
+    defined = {line.left for line in before}
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     for kind, i, i_end, j, j_end in matcher.get_opcodes():
-        lines = tuple(after[j:j_end])
-        if kind == "delete":
-            deleted += before[i:i_end]
-        elif kind != "equal":
+        if kind != "equal":
+            gone += before[i:i_end]
+        if kind in {"insert", "replace"}:
+            lines = after[j:j_end]
             again = any(
-                line.left in defined_before
-                or (line.again and line.left not in {x.left for x in lines[:n]})
-                for n, line in enumerate(lines)
+                line.left in defined
+                or (line.again and line.left not in {x.left for x in lines[:number]})
+                for number, line in enumerate(lines)
             )
             placed = kind == "insert" and again and j_end < len(after)
-            following = tuple(after[j_end:])
-            told = _next(following) if placed else None
-            edits.append(Edit(lines, told, tuple(before[i:i_end]), following[:1]))
-    read = {name for line in after for name in line.reads}
+            edits.append(Edit(tuple(lines), _next(after[j_end:]) if placed else None))
     shown = {line.left for edit in edits for line in edit.lines}
+    read = {name for line in after for name in line.reads}
     defined_after = {line.left for line in after}
-    defined_after |= {x.left for x in deleted if x.again and x.name in read}
+    defined_after |= {x.left for x in gone if x.again and x.name in read}
     # What nothing reads any more has gone without a word, if anything else is said.
-    left_out = [
-        x for x in deleted if x.left not in shown and (x.left in defined_after or not edits)
-    ]
-    return Change(tuple(settings), tuple(edits), tuple(left_out), frozenset(anew))
+    left_out = (x for x in gone if x.left not in shown and (x.left in defined_after or not edits))
+    return Change(tuple(settings), tuple(edits), tuple(gone), tuple(left_out))
+
+
+def together(lines: Iterable[Equation], changes: Iterable[Change]) -> list[Equation]:
+    """Return which equations there are after changes, in no particular order. Those by more options come later."""
+    found = [*lines]
+    for change in sorted(changes, key=lambda change: len(change.settings)):
+        new = change.lines
+        kept = (x for x in found if x not in change.gone and x not in new)
+        found = [x for x in kept if not any(line.replaces(x) for line in new)] + new
+    return found
+
+
+def in_doubt(changes: Sequence[Change], after: Sequence[Equation]) -> list[Equation]:
+    """Return equations whose order somebody who makes several changes does not know.
+
+    Two changes add them in the same place, and one of them changes what the other one reads or changes.
+    """
+    found: list[Equation] = []
+    run: list[Equation] = []
+    for line in (*after, None):
+        if line is not None and any(line in change.lines for change in changes):
+            run.append(line)
+            continue
+        at = [i for i, x in enumerate(run) if any(_depend(x, y, changes) for y in run)]
+        found += run[min(at) : max(at) + 1] if at else []
+        run = []
+    return found
+
+
+def _depend(one: Equation, other: Equation, changes: Sequence[Change]) -> bool:
+    """Whether two changes, of which none presupposes the other one, add equations whose order matters."""
+    reads = one.again and one.name in {other.name, *other.reads}
+    read = other.again and other.name in {one.name, *one.reads}
+    if one is other or not (reads or read):
+        return False
+    if any(one in change.lines and other in change.lines for change in changes):
+        return False
+    return any(
+        first.adds(one) and second.adds(other) and not first.is_nested(second)
+        for first in changes
+        for second in changes
+    )
 
 
 def _next(lines: Sequence[Equation]) -> Formula:
@@ -156,46 +157,3 @@ def _next(lines: Sequence[Equation]) -> Formula:
     left = lines[0].left
     again = any(line.left == left and not line.again for line in lines[1:])
     return made(r"\text{each } #1", left) if again else left
-
-
-def _make(edit: Edit, found: list[Equation], before: frozenset[Equation]) -> None:
-    """Make one edit: what is defined takes the place of its definition, and what is new is put in order."""
-    after = None
-    for i, line in enumerate(edit.lines):
-        if line in before and line in found:
-            after = found.index(line) + 1
-            continue
-        old = [
-            at
-            for at, x in enumerate(found)
-            if x.left == line.left
-            and (x.conditions[: len(line.conditions)] == line.conditions or x in edit.replaced)
-            and x.again == line.again
-            and (not line.again or x in edit.replaced)
-        ]
-        if old and not edit.before:
-            at = old[-1]
-            found[at] = line
-            for other in old[-2::-1]:
-                del found[other]
-                at -= 1
-        else:
-            if after is not None and not edit.before:
-                at = after
-            else:
-                following = () if edit.before else edit.lines[i + 1 :]
-                at = _place(line, [*following, *edit.following], found)
-            found.insert(at, line)
-        after = at + 1
-
-
-def _place(line: Equation, following: Sequence[Equation], found: Sequence[Equation]) -> int:
-    """Return where a new equation stands: before what follows it, else before what reads it."""
-    for other in following:
-        if other in found:
-            return found.index(other)
-        for at, x in enumerate(found):
-            if (x.left, x.again) == (other.left, other.again):
-                return at
-    reading = (at for at, x in enumerate(found) if line.name in x.reads)
-    return next(reading, len(found))

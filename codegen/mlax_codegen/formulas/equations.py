@@ -69,10 +69,14 @@ class Equation:
         """Whether the equation changes what another one has defined."""
         return self.sign == r"\leftarrow"
 
-    @property
-    def place(self) -> tuple[Formula, tuple[Condition, ...]]:
-        """What the equation defines, and for which leaves."""
-        return self.left, self.conditions
+    def defines_as(self, other: "Equation") -> bool:
+        """Whether another equation defines the same, or changes the same, as this one does."""
+        return (self.left, self.again) == (other.left, other.again)
+
+    def replaces(self, other: "Equation") -> bool:
+        """Whether it takes the place of another equation, which is for the same leaves or for some of them."""
+        same = other.conditions[: len(self.conditions)] == self.conditions
+        return same and not self.again and self.defines_as(other)
 
 
 class Equations(Expressions):

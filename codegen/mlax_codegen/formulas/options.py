@@ -7,7 +7,6 @@ the `if`, so that what is left are equations one below the other. What depends o
 """
 
 import ast
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -16,10 +15,10 @@ from mlax_codegen.formulas.changes import (
     GIVEN,
     Change,
     Formulas,
-    Place,
     Value,
-    Values,
     difference,
+    in_doubt,
+    together,
 )
 from mlax_codegen.formulas.conditions import negation
 from mlax_codegen.formulas.equations import NEW_WEIGHT, Equation, Equations
@@ -60,7 +59,6 @@ class _Options:
         self.defaults: dict[str, Value] = {
             h.name: _default(h.default) for h in spec.hyperparameters
         }
-        self.values = Values()
         self.others: list[tuple[str, Value]] = [*self._others()]
         self.written: dict[frozenset[tuple[str, Value]], tuple[Equation, ...]] = {}
 
@@ -78,15 +76,15 @@ class _Options:
     def combination(self, found: Formulas, given: Settings) -> Iterator[Change]:
         """Yield what some options change together, unless the changes of fewer add up to it in any order."""
         after = self.lines(given)
-        told = [*found.composed(given)]
+        told = [change for change in found.changes if given.items() >= {*change.settings}]
         outputs = self.outputs(after)
-        values = self.values.of(after)
-        if any(self.values.of(x).get(name) != values[name] for x in told for name in outputs):
-            pruned = [_read(lines, outputs) for lines in told]
-            anew = _between(
-                {place for lines in pruned for place in _misplaced(lines, after)}, after
-            )
-            yield difference(given.items(), pruned[0], after, anew)
+        both = (together(found.lines, order) for order in (told, told[::-1]))
+        expected = [*dict.fromkeys(line for lines in both for line in _read(lines, outputs))]
+        doubtful = in_doubt(told, after)
+        if doubtful or {*expected} != {*after}:
+            known = [line for line in after if line in expected and line not in doubtful]
+            gone = [line for line in expected if line not in after]
+            yield difference(given.items(), [*gone, *known], after)
 
     def outputs(self, lines: Iterable[Equation]) -> set[str]:
         """Return the names of what equations are for."""
@@ -233,23 +231,6 @@ def _read(lines: Sequence[Equation], outputs: Iterable[str]) -> list[Equation]:
         before = len(live)
         live |= {name for line in lines if line.name in live for name in line.reads}
     return [line for line in lines if line.name in live]
-
-
-def _misplaced(lines: Sequence[Equation], after: Sequence[Equation]) -> Iterator[Place]:
-    """Yield what other equations define otherwise, or elsewhere."""
-    matcher = difflib.SequenceMatcher(None, lines, after, autojunk=False)
-    for kind, i, i_end, j, j_end in matcher.get_opcodes():
-        if kind != "equal":
-            yield from (line.place for line in (*lines[i:i_end], *after[j:j_end]))
-
-
-def _between(places: set[Place], lines: Sequence[Equation]) -> set[Place]:
-    """Return places, with what stands between two equations that define the same."""
-    found = {*places}
-    for place in places:
-        at = [i for i, line in enumerate(lines) if line.place == place]
-        found |= {line.place for line in lines[min(at, default=0) : max(at, default=0)]}
-    return found
 
 
 def _default(text: str) -> Value:

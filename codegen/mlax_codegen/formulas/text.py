@@ -32,7 +32,7 @@ def latex_lines(formulas: Formulas) -> list[str]:
     lines = [r"\quad " * depth + line.latex for depth, line in _under_headings(formulas)]
     for change in formulas.changes:
         lines.append(rf"\text{{if {' and '.join(change.options)}:}}".replace("_", r"\_"))
-        lines += [part.latex for part in _parts(change)]
+        lines += [line.latex for place in _places(change) for line in place]
     return lines
 
 
@@ -55,13 +55,14 @@ def _under_headings(formulas: Formulas) -> Iterator[tuple[int, Formula]]:
         yield len(before), line.formula
 
 
-def _parts(change: Change) -> Iterator[Formula]:
-    """Yield what some options change, equation by equation."""
+def _places(change: Change) -> Iterator[list[Formula]]:
+    """Yield what some options change, place by place."""
     for edit in change.edits:
         *lines, last = map(_with_conditions, edit.lines)
-        yield from lines
-        yield last if edit.before is None else made(r"#1\text{, before } #2", last, edit.before)
-    yield from (made(r"\text{leave out } #1", _with_conditions(line)) for line in change.left_out)
+        if edit.before is not None:
+            last = made(r"#1\text{, before } #2", last, edit.before)
+        yield [*lines, last]
+    yield from ([made(r"\text{leave out } #1", _with_conditions(x))] for x in change.left_out)
 
 
 def _with_conditions(line: Equation) -> Formula:
@@ -73,17 +74,16 @@ def _with_conditions(line: Equation) -> Formula:
 
 
 def _change(change: Change, width: int) -> Iterator[str]:
-    """Yield what some options change: on one line if it is short."""
-    parts = [part.text for part in _parts(change)]
+    """Yield what some options change: on one line if it is short, else with a line for each place, or each equation."""
+    parts = ["; ".join(line.text for line in place) for place in _places(change)]
     start = f"if {' and '.join(change.options)}:"
     if len(short := f"{start} {'; '.join(parts)}") <= width:
         yield short
         return
     yield start
-    if change.anew:
-        parts = ["; ".join(parts)]
-    for part in parts:
-        yield from (f"    {line}" for line in _wrapped(part, width - 4))
+    for part, place in zip(parts, _places(change), strict=True):
+        for text in [part] if len(part) <= width - 4 else [line.text for line in place]:
+            yield from (f"    {line}" for line in _wrapped(text, width - 4))
 
 
 def _wrapped(line: str, width: int) -> list[str]:

@@ -17,8 +17,7 @@ wₜ = wₜ₋₁ - η (dₜ + λ wₜ₋₁)
 
 if blocks is "row": sₜ = mean(|gₜ|² over all axes but 0), if ndim > 0; sₜ = mean(|gₜ|²), if ndim ≤ 0
 if blocks is "column":
-    sₜ = mean(|gₜ|² over all axes but -1), if ndim > 0
-    sₜ = mean(|gₜ|²), if ndim ≤ 0
+    sₜ = mean(|gₜ|² over all axes but -1), if ndim > 0; sₜ = mean(|gₜ|²), if ndim ≤ 0
 if decay is False: wₜ = wₜ₋₁ - η dₜ
 ```
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mlax_codegen.formulas.changes import GIVEN, Formulas, Value
+from mlax_codegen.formulas.changes import GIVEN, Change, Formulas, Value
 from mlax_codegen.formulas.equations import NEW_WEIGHT, Equation
 from mlax_codegen.formulas.options import formulas, function_formulas
+from mlax_codegen.formulas.parts import Formula, made
 from mlax_codegen.language import GRADIENT, RESULT, SKIP, STEP_NUMBER, UPDATE, WEIGHT
 from mlax_codegen.reading.spec import Phase, Spec, read_spec
 from mlax_codegen.resources import built_in_specs
@@ -161,12 +162,65 @@ def names(node: ast.AST) -> set[str]:
     return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
+def composed(found: Formulas, settings: Settings) -> Iterator[list[Equation]]:
+    """Yield what a reader gets who makes the changes of some options: in one order, and in the opposite one.
+
+    Changes by more options come after those by fewer in either.
+    """
+    told = [change for change in found.changes if settings.items() >= {*change.settings}]
+    for order in (told, told[::-1]):
+        lines = [*found.lines]
+        for change in sorted(order, key=lambda change: len(change.settings)):
+            make(change, lines)
+        yield lines
+
+
+def make(change: Change, lines: list[Equation]) -> None:
+    """Make a change: what is defined takes the place of its definition, and what is new is put in order."""
+    for line in (*change.left_out, *change.lines):
+        if line in lines:
+            lines.remove(line)
+    for edit in reversed(change.edits):  # a new equation stands before what reads it
+        at: int | None = None
+        for number, line in enumerate(edit.lines):
+            old = [] if edit.before else replaced(line, change, lines)
+            if old:
+                lines[old[-1]] = line
+                for i in old[-2::-1]:
+                    del lines[i]
+                at = old[-1] - len(old) + 2
+                continue
+            later = [i for x in edit.lines[number + 1 :] for i in replaced(x, change, lines)]
+            reading = [i for i, x in enumerate(lines) if line.name in x.reads]
+            if edit.before is not None:
+                at = next(i for i, x in enumerate(lines) if edit.before in places_of(x))
+            elif at is None:
+                at = [*later, *reading, len(lines)][0]
+            lines.insert(at, line)
+            at += 1
+
+
+def replaced(line: Equation, change: Change, lines: Sequence[Equation]) -> list[int]:
+    """Return where the equations stand that another one takes the place of."""
+    return [
+        i
+        for i, x in enumerate(lines)
+        if line.replaces(x) or (line.again and line.defines_as(x) and x in change.gone)
+    ]
+
+
+def places_of(line: Equation) -> tuple[Formula, ...]:
+    """Return the words by which a change names the place of an equation."""
+    whole = made(r"#1 \leftarrow #2", line.left, line.right)
+    return (whole,) if line.again else (line.left, made(r"\text{each } #1", line.left))
+
+
 def check(spec: Spec, phases: Sequence[Phase], found: Formulas, most: int) -> None:
     for settings in combined(spec, most):
         for ndim, axes in LEAVES:
             symbols = Symbols(spec, settings, ndim, axes=axes)
             expected = symbols.expected(phases)
-            for lines in found.composed(settings):
+            for lines in composed(found, settings):
                 told = Symbols(spec, settings, ndim, axes=axes)
                 told.numbers = symbols.numbers
                 computed = told.told(lines)
