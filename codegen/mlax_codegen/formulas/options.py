@@ -7,6 +7,7 @@ the `if`, so that what is left are equations one below the other. What depends o
 """
 
 import ast
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -26,7 +27,7 @@ from mlax_codegen.formulas.parts import made
 from mlax_codegen.formulas.symbols import default_symbol
 from mlax_codegen.language import GRADIENT, RESULT, SKIP, UPDATE, WEIGHT
 from mlax_codegen.reading.declarations import NamedFunction
-from mlax_codegen.reading.equations import BlockCode, ExpressionCode
+from mlax_codegen.reading.equations import ExpressionCode
 from mlax_codegen.reading.spec import Phase, Spec
 from mlax_codegen.reading.trees import names_in, parts_of, target_of
 
@@ -131,12 +132,6 @@ class _Options:
         return self.written[key]
 
     def _lines(self, settings: Settings) -> Iterator[Equation]:
-        blocks = [
-            code
-            for phase in self.phases
-            for code in (phase.scalars, phase.skip, phase.leaf)
-            if code
-        ]
         shapes: dict[str, ExpressionCode] = {}
         for name, code in self.spec.shapes.items():
             expression = _resolved_expression(code.expression, settings)
@@ -144,53 +139,29 @@ class _Options:
                 settings = {**settings, name: expression.value}
             else:
                 shapes[name] = replace(code, expression=expression)
-        partial = {id(phase.leaf): phase for phase in self.phases if phase.is_partial}
-        resolved = [
-            _resolved(_under_conditions(partial.get(id(x)), x.body), settings) for x in blocks
-        ]
-        kept = {slot.name for slot in self.spec.slots}
-        kept |= {scalar.name for scalar in self.spec.scalars} | {SKIP}
+        phases = [_resolved_phase(phase, settings) for phase in self.phases]
+        kept = {x.name for x in self.spec.state} | {SKIP}
         live = {RESULT, *self.function.changes} if self.function else {*kept, UPDATE}
-        for i, body in reversed([*enumerate(resolved)]):
-            resolved[i] = _needed(body, live, kept)
-        definitions = [
-            replace(
-                x,
-                code=replace(x.code, expression=_resolved_expression(x.code.expression, settings)),
-            )
+        for phase in reversed(phases):
+            for block in filter(None, (phase.leaf, phase.skip, phase.scalars)):
+                block.body[:] = _needed(block.body, live, kept)
+        _begin_once(self.spec, phases)
+        definitions = {
+            x.name: replace(x.code, expression=_resolved_expression(x.code.expression, settings))
             for x in self.spec.definitions
-        ]
-        for x in reversed([*definitions]):
-            if x.name in live:
-                live |= {*names_in([x.code.expression])}
-            else:
-                definitions.remove(x)
-        for name, code in reversed([*shapes.items()]):
-            if name in live:
-                live |= set(names_in([code.expression]))
-            else:
-                del shapes[name]
-        bodies: dict[int, list[ast.stmt]] = {
-            id(code): body for code, body in zip(blocks, resolved, strict=True)
         }
-
-        def with_body(code: BlockCode) -> BlockCode:
-            return replace(code, body=bodies[id(code)])
-
-        _begin_once(self.spec, bodies, self.phases)
+        live |= {*names_in(slot.shape.expression for slot in self.spec.slots if slot.shape)}
+        for name, named in reversed([*shapes.items(), *definitions.items()]):
+            live |= {*names_in([named.expression])} if name in live else set()
         spec = replace(
             self.spec,
-            phases=tuple(
-                Phase(
-                    p.name,
-                    with_body(p.scalars) if p.scalars else None,
-                    with_body(p.leaf),
-                    skip=p.skip and replace(p.skip, body=bodies[id(p.skip)]),
-                )
-                for p in self.phases
+            phases=tuple(phases),
+            definitions=tuple(
+                replace(x, code=definitions[x.name])
+                for x in self.spec.definitions
+                if x.name in live
             ),
-            definitions=tuple(definitions),
-            shapes={} if self.function else shapes,
+            shapes={} if self.function else {x: y for x, y in shapes.items() if x in live},
         )
         equations = Equations(spec, self.constant)
         if self.function:
@@ -200,24 +171,34 @@ class _Options:
         yield from equations.placed()
 
 
-def _under_conditions(phase: Phase | None, body: list[ast.stmt]) -> list[ast.stmt]:
-    """Return equations under the conditions that say at which steps, and for which leaves, a phase is computed."""
-    if phase is not None and phase.unless is not None:
+def _resolved_phase(phase: Phase, settings: Settings) -> Phase:
+    """Return a phase in which options decide nothing any more.
+
+    Its equations stand under the conditions that say at which steps, and for which leaves, it is computed.
+    """
+    body = phase.leaf.body
+    if phase.unless is not None:
         body = [ast.If(negation(phase.unless.expression), body, [])]
-    if phase is not None and phase.every is not None:
+    if phase.every is not None:
         first = phase.first.expression if phase.first else ast.Constant(1)
         test = ast.Call(ast.Name("at_steps", ast.Load()), [phase.every.expression, first], [])
         body = [ast.If(test, body, [])]
-    return body
+    scalars, skip = phase.scalars, phase.skip
+    return Phase(
+        phase.name,
+        scalars and replace(scalars, body=_resolved(scalars.body, settings)),
+        replace(phase.leaf, body=_resolved(body, settings)),
+        skip=skip and replace(skip, body=_resolved(skip.body, settings)),
+    )
 
 
-def _begin_once(spec: Spec, bodies: Mapping[int, list[ast.stmt]], phases: Sequence[Phase]) -> None:
+def _begin_once(spec: Spec, phases: Sequence[Phase]) -> None:
     """Delete how a later phase changes the gradient if the first phase has begun in the same way."""
     fixed = {GRADIENT, WEIGHT, *(h.name for h in spec.hyperparameters)}
-    first = [x for x in bodies[id(phases[0].leaf)] if target_of(x) == GRADIENT]
+    first = [x for x in phases[0].leaf.body if target_of(x) == GRADIENT]
     begun = [ast.dump(x) for x in first]
     for phase in phases[1:] if fixed >= {*names_in(first)} else ():
-        body = bodies[id(phase.leaf)]
+        body = phase.leaf.body
         changing = [x for x in body if target_of(x) == GRADIENT]
         if [ast.dump(x) for x in changing] == begun:
             body[:] = [x for x in body if x not in changing]
@@ -249,10 +230,6 @@ def _asked(spec: Spec, phases: Iterable[Phase]) -> Iterator[str]:
     yield from names_in(x for x in values if isinstance(x, ast.Compare | ast.BoolOp))
 
 
-def _copy(node: ast.expr) -> ast.expr:
-    return ast.parse(ast.unparse(node), mode="eval").body
-
-
 def _resolved(body: Iterable[ast.stmt], settings: Settings) -> list[ast.stmt]:
     """Return equations in which options decide nothing any more."""
     found: list[ast.stmt] = []
@@ -266,7 +243,7 @@ def _resolved(body: Iterable[ast.stmt], settings: Settings) -> list[ast.stmt]:
                     branches = _resolved(then, settings), _resolved(otherwise, settings)
                     found.append(ast.If(decided, *branches))
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                new = _Resolver(settings).visit(_copy(value))
+                new = _chosen(value, settings)
                 if not (isinstance(new, ast.Name) and new.id == name):
                     found.append(ast.Assign([ast.Name(name, ast.Store())], new))
             case _:
@@ -275,11 +252,16 @@ def _resolved(body: Iterable[ast.stmt], settings: Settings) -> list[ast.stmt]:
 
 
 def _resolved_expression(node: ast.expr, settings: Settings) -> ast.expr:
-    """Return a value of [shapes] in which options decide nothing any more."""
+    """Return what a name stands for; true or false if options decide it."""
     decided = _decided(node, settings)
-    if isinstance(decided, bool):
-        return ast.Constant(decided)
-    resolved: ast.expr = _Resolver(settings).visit(_copy(decided))
+    return ast.Constant(decided) if isinstance(decided, bool) else _chosen(decided, settings)
+
+
+def _chosen(node: ast.expr, settings: Settings) -> ast.expr:
+    """Return a value in which options choose nothing any more."""
+    if not any(isinstance(part, ast.IfExp) for part in parts_of(node)):
+        return node
+    resolved: ast.expr = _Resolver(settings).visit(copy.deepcopy(node))
     return resolved
 
 

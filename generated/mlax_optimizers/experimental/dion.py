@@ -6,6 +6,7 @@ take steps of AdamW.
 
 ```text
 Q₀ ~ N(0, 1)
+columns = min(r, n₀, n₁) if ndim = 2 else 0
 c₁ = 1 - β₁ᵗ
 c₂ = 1 - β₂ᵗ
 if ndim = 2:
