@@ -22,6 +22,7 @@ from tests.codegen.checking.changed import analysis
         "sum(direction) if ndim == 0 else direction",
         "direction / mean(direction, over=0) if ndim >= 1 else direction",
         "(max(direction) if nesterov else 1) * direction",
+        "sum(direction) / count * direction / product(shape)",
     ],
 )
 def test_what_has_the_shape_of_the_leaf_is_an_update(update: str, tmp_path: Path) -> None:

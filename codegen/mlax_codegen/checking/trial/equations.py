@@ -51,8 +51,7 @@ class Equations(Expressions):
         static = self.static()
         if static is None:
             return
-        of_leaf = {SHAPE, NDIM, COUNT, *spec.shapes}
-        hyperparameters = {name: value for name, value in static.items() if name not in of_leaf}
+        hyperparameters = {n: value for n, value in static.items() if n not in self.of_leaf}
         for scalar in spec.scalars:
             if scalar.init.code is not None:
                 self._known = dict(static)

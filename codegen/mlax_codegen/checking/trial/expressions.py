@@ -107,7 +107,9 @@ class Expressions(Conditions):
     def operation(self, node: ast.expr, left: ast.expr, sign: str, right: ast.expr) -> Value:
         a, b = self.value(left), self.value(right)
         if sign in {"/", "//", "%"} and isinstance(b, Interval) and b.low <= 0 <= b.high:
-            self.divided_by_0(node, right, b)
+            # The lengths of axes are 0 only in a leaf without elements: in an array, none is divided then.
+            if b.is_one or isinstance(a, Interval) or not self.of_leaf & {*names_in([right])}:
+                self.divided_by_0(node, right, b)
             return None if isinstance(a, Interval) else a
         if isinstance(a, Interval) and isinstance(b, Interval):
             found, wrong = arithmetic(sign, a, b)

@@ -20,7 +20,7 @@ from mlax_codegen.checking.trial.values import (
     legend,
     shape_of,
 )
-from mlax_codegen.language import SHAPE
+from mlax_codegen.language import COUNT, NDIM, SHAPE
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.equations import Code
 from mlax_codegen.reading.spec import Spec
@@ -59,6 +59,7 @@ class Run(ABC):
         }
         of_lists = (f"len({h.name})" for h in spec.hyperparameters if h.kind == "list")
         self.options: set[str] = {SHAPE, *(h.name for h in spec.hyperparameters), *of_lists}
+        self.of_leaf: set[str] = {SHAPE, NDIM, COUNT, *spec.shapes}
         self.slots: Mapping[str, Slot] = {slot.name: slot for slot in spec.slots}
         self.undecided: dict[str, tuple[str, ...]] = {}
         self.blamed: set[ast.AST] = set()
