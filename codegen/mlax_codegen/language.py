@@ -310,7 +310,7 @@ _ALL = [
     Function(f"std(x, {_AXES})", _operator("std"), "Standard deviation."),
     Function(
         "trust_ratio(w, direction, coefficient?, eps?, min_norm?)",
-        r"\phi({0}, {1})",
+        "",
         "`coefficient` times the norm of the weights over the norm of the direction plus `eps`; 1 if either "
         "norm is 0. Norms below `min_norm` count as `min_norm`.",
     ),
@@ -379,10 +379,10 @@ _ALL = [
     ),
     Function(
         "matmul(a, b)",
-        "{0} {1}",
+        "",
         "Product of two matrices, or of a matrix and a vector; `a @ b` is short for it.",
     ),
-    Function("transpose(matrix)", "{0}", "The transpose of a matrix, without conjugation."),
+    Function("transpose(matrix)", "", "The transpose of a matrix, without conjugation."),
     Function(
         "singular_vectors(matrix, rank: static)",
         r"\operatorname{{singular}}_{{{1}}}({0})",
@@ -436,35 +436,35 @@ _ALL = [
     # across steps and leaves
     Function(
         "every(k: static, new, old)",
-        "{1}",
+        "",
         "`new` at steps 1, 1 + k, 1 + 2 k and so on; `old` at all others, where `new` is not computed.",
         count=CYCLE,
         count_at=1,
     ),
     Function(
         "total(x: counted)",
-        r"\sum_{{\text{{all leaves}}}} {0}",
+        "",
         "Sum over all elements of all leaves, known to the phases that follow.",
     ),
     Function(
         "total_norm(x)",
-        r"\lVert {0} \rVert_{{\text{{all leaves}}}}",
+        "",
         "Euclidean norm of all elements of all leaves, known to the phases that follow. Unlike the root of "
         "`total(abs2(x))`, it is right where squares overflow or underflow.",
     ),
     Function(
         "total_mean(x: counted)",
-        r"\operatorname{{mean}}_{{\text{{all leaves}}}}({0})",
+        "",
         "Mean of all elements of all leaves, known to the phases that follow; 0 if there are none.",
     ),
     Function(
         "total_max(x)",
-        r"\max_{{\text{{all leaves}}}} {0}",
+        "",
         "Largest element of all leaves, known to the phases that follow; 0 if there are none.",
     ),
     Function(
         "total_min(x)",
-        r"\min_{{\text{{all leaves}}}} {0}",
+        "",
         "Smallest element of all leaves, known to the phases that follow; 0 if there are none.",
     ),
     Function(

@@ -261,15 +261,21 @@ def _chosen(node: ast.expr, settings: Settings) -> ast.expr:
     """Return a value in which options choose nothing any more."""
     if not any(isinstance(part, ast.IfExp) for part in parts_of(node)):
         return node
-    resolved: ast.expr = _Resolver(settings).visit(copy.deepcopy(node))
+    resolved: ast.expr = _Resolver(settings).visit(node)
     return resolved
 
 
 class _Resolver(ast.NodeTransformer):
-    """Takes the branch of each conditional expression that the options choose."""
+    """Takes the branch of each conditional expression that the options choose, in a copy of the tree."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        new = copy.copy(node)
+        for name, value in ast.iter_fields(node):
+            setattr(new, name, copy.copy(value) if isinstance(value, list) else value)
+        return super().generic_visit(new)
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         decided = _decided(node.test, self.settings)

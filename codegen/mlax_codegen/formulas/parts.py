@@ -7,6 +7,7 @@ are ever read as LaTeX, never a formula that has been written.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from mlax_codegen.formulas.plain import plain_text
 from mlax_codegen.formulas.symbols import with_index
@@ -72,6 +73,7 @@ class Formula:
         return replace(self, latex=self.latex[1:], text=self.text[1:])
 
 
+@cache
 def made(template: str, *parts: Formula, level: int = ATOM) -> Formula:
     """Return a template with formulas in the places of #1, #2 and so on."""
     latex = _PART.sub(lambda found: parts[int(found[1]) - 1].latex, template)

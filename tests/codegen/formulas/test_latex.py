@@ -1,14 +1,18 @@
 """The equations as LaTeX: as a paper would write them, and never unbalanced."""
 
+import ast
 import re
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
+from mlax_codegen.formulas.expressions import Expressions
 from mlax_codegen.formulas.options import formulas, function_formulas
 from mlax_codegen.formulas.parts import made, raised
 from mlax_codegen.formulas.symbols import default_symbol, with_index
 from mlax_codegen.formulas.text import latex_lines
+from mlax_codegen.language import FUNCTIONS, Function, Type
 from mlax_codegen.reading.spec import Spec, read_spec
 from mlax_codegen.resources import built_in_specs
 from tests.codegen.formulas.probes import spec_with
@@ -274,3 +278,19 @@ def test_all_are_balanced_and_words_are_text(path: Path) -> None:
 )
 def test_words_after_an_index(value: str, test: str, tmp_path: Path) -> None:
     assert any(test in line for line in equations(spec_with(f"v = {value}", tmp_path)))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=list(FUNCTIONS))
+def test_every_function_has_a_formula(function: Function, tmp_path: Path) -> None:
+    given = {Type.KEY: "key", Type.CONDITION: "g > w", Type.SIZES: "shape", Type.CHOICE: "'last'"}
+    arguments = [given.get(p.type, "2" if p.static else "g") for p in function.parameters]
+    call = ast.parse(f"{function.name}({', '.join(arguments[: function.fewest_arguments])})")
+    [statement] = call.body
+    assert isinstance(statement, ast.Expr)
+    formula = Expressions(spec_with("v = g", tmp_path)).bare(statement.value)
+    assert len(formula.latex) > 1
+    assert (
+        "g_t" in formula.latex
+        or "g" not in arguments
+        or Type.KEY in map(attrgetter("type"), function.parameters)
+    )
