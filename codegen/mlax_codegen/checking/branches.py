@@ -1,8 +1,8 @@
 """Find what the equations read under each combination of options."""
 
 import ast
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from mlax_codegen.checking.logic import MOST, Facts, configurations_of
 from mlax_codegen.checking.options import Configuration, holds, tests_in
@@ -13,11 +13,7 @@ from mlax_codegen.reading.trees import names_in, parts_of
 
 __all__ = ["Branches"]
 
-_Places = Set[Configuration]
-
-
-def _none() -> set[Configuration]:
-    return set()
+_Places = frozenset[Configuration]
 
 
 @dataclass
@@ -35,9 +31,9 @@ class Branches:
 
     spec: Spec
     facts: Facts
-    possible: _Places = field(default_factory=_none)
-    weights: _Places = field(default_factory=_none)
-    leaves: _Places = field(default_factory=_none)
+    possible: _Places = frozenset()
+    weights: _Places = frozenset()
+    leaves: _Places = frozenset()
 
     def __post_init__(self) -> None:
         """Index what the spec declares."""
@@ -49,10 +45,10 @@ class Branches:
         self.of_shape: set[str] = {SHAPE, NDIM, COUNT, *spec.shapes}
         labels = {h.name for h in spec.hyperparameters if h.is_label}
         self.of_leaves: set[str] = self.of_shape | labels
-        self.drawn: dict[str, _Places] = {s.name: set() for s in spec.scalars if s.is_key}
+        self.drawn: dict[str, _Places] = {s.name: frozenset() for s in spec.scalars if s.is_key}
         self.passed: set[ast.expr] = set()  # where the walk has read a key
         self.blamed: set[str | ast.expr] = set()  # what is already reported
-        self.everywhere: _Places = set()
+        self.everywhere: _Places = frozenset()
         self.answered: dict[ast.expr, _Places] = {}
         self.code: Code = spec.phases[0].leaf  # the equations that are walked
         self.of_leaf: bool = False  # whether those are leaf equations of a step
@@ -96,9 +92,19 @@ class Branches:
 
     def where(self, test: ast.expr) -> _Places:
         """Return the configurations in which a static test holds."""
-        if test not in self.answered:
-            self.answered[test] = frozenset(each for each in self.everywhere if holds(test, each))
-        return self.answered[test]
+        if test in self.answered:
+            return self.answered[test]
+        match test:
+            case ast.BoolOp(op=op, values=values):
+                parts = [self.where(value) for value in values]
+                both = frozenset.intersection if isinstance(op, ast.And) else frozenset.union
+                found = both(*parts)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                found = self.everywhere - self.where(operand)
+            case _:
+                found = frozenset(each for each in self.everywhere if holds(test, each))
+        self.answered[test] = found
+        return found
 
     def statements(self, body: Sequence[ast.stmt], here: _Places) -> None:
         for statement in body:
@@ -154,7 +160,7 @@ class Branches:
         option = f"{name} is None"
         if name not in self.optional or name in self.blamed:
             return
-        if any(dict(each.answers).get(option, "None") == "None" for each in here):
+        if any(each.by_option.get(option, "None") == "None" for each in here):
             self.blamed.add(name)
             cure = f"test `{name} is not None` first"
             if any(node in parts_of(each) for each in self.code.of_arrays):

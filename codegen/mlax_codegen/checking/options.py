@@ -9,7 +9,7 @@ generated code.
 import ast
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import combinations
 
 from mlax_codegen.reading.trees import names_in, parts_of
@@ -39,7 +39,12 @@ class Configuration:
 
     def __getitem__(self, option: str) -> str:
         """Return the answer for an option."""
-        return dict(self.answers)[option]
+        return self.by_option[option]
+
+    @cached_property
+    def by_option(self) -> Mapping[str, str]:
+        """The answers by their options."""
+        return dict(self.answers)
 
     def about(self, options: Collection[str]) -> "Configuration":
         """Return the answers that depend on some names only."""

@@ -183,9 +183,10 @@ def target_of(statement: ast.AST) -> str:
 def assignments_in(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
     """Yield each name that is assigned, with its value; those under an `if` too."""
     for node in nodes:
-        for part in parts_of(node):
-            if isinstance(part, ast.Assign) and (name := target_of(part)):
-                yield name, part.value
+        if isinstance(node, ast.If):
+            yield from assignments_in([*node.body, *node.orelse])
+        elif isinstance(node, ast.Assign) and (name := target_of(node)):
+            yield name, node.value
 
 
 def cuts_in(nodes: Iterable[ast.AST], but: Collection[ast.AST] = ()) -> Iterator[ast.Subscript]:
