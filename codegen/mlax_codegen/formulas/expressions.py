@@ -221,14 +221,13 @@ class Expressions:
                 optional = dict(zip(("coefficient", "eps"), more, strict=False))
                 optional |= {k.arg or "": k.value for k in node.keywords}
                 return self.trust_ratio(w, d, optional, inline=inline)
-            case "outer_mean", [row, column, _, *smallest]:
-                rows = self.tex(row, POWER, inline=True)
-                above = made(
-                    r"#1 \otimes #2", rows, self.tex(column, POWER, inline=True), level=OPEN
-                )
+            case "outer_mean", [row, column, _, *_]:
+                rows, columns = (self.tex(x, POWER, inline=True) for x in (row, column))
+                smallest = [x for p, x in FUNCTIONS[name].given(node) if p.name == "min_mean"]
                 mean = made(r"\operatorname{mean}(#1)", rows)
-                given = [self.tex(x, inline=True) for x in smallest]
-                return fraction(above, made(r"\max(#1)", listed([mean, *given])) if given else mean)
+                for least in smallest:
+                    mean = made(r"\max(#1, #2)", mean, self.tex(least, inline=True))
+                return fraction(made(r"#1 \otimes #2", rows, columns, level=OPEN), mean)
             case "inverse_root", [matrix, p, added]:
                 eps = self.tex(added, PRODUCT, inline=True)
                 shifted = made("(#1 + #2 I)", self.tex(matrix, inline=True), eps)

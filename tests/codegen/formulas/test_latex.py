@@ -96,6 +96,10 @@ def equations(spec: Spec) -> list[str]:
             "v = where(g > 0, g, 0.0) / b2 * v",
             r"v_t &= ((\begin{cases} g_t & \text{if } g_t > 0 \\ 0 & \text{otherwise} \end{cases}) / b_2) v_{t-1}",
         ),
+        (
+            "v = outer_mean(g, w, (0, 1), min_mean=b2)",
+            r"v_t &= \frac{g_t \otimes w_{t-1}}{\max(\operatorname{mean}(g_t), b_2)}",
+        ),
         ("update = -learning_rate * g", r"w_t &= w_{t-1} - \alpha g_t"),
         ("update = g - w", "w_t &= w_{t-1} + g_t - w_{t-1}"),
         (
