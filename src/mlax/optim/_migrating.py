@@ -294,7 +294,7 @@ def _differences(found: Sequence[_Leaf]) -> str:
     first, *others = found
     paths = " and ".join(each.path for each in found)
     if others and any(is_tracer(x) for each in found for x in jax.tree.leaves(each.value)):
-        return f"{paths} may differ in the old state, since values are not known here"
+        return f"{paths} may differ, and values are not known under jit; migrate outside of it"
     if all(tree_equal(first.value, each.value) for each in others):
         return ""
     return f"{' and '.join(map(str, found))} differ in the old state"
@@ -325,9 +325,11 @@ def _by_field(fates: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _cure(part: _Part, old: Sequence[_Part]) -> str:
-    """Return the end of a line about a class that is not in the old state: one there may have what it needs."""
+    """Return the end of a line about a class that is not in the old state: one there may have just what it needs."""
     for other in old:
-        if not other.may_be_left_out and part.leaves.keys() <= other.leaves.keys():
+        same = part.leaves.keys() == other.leaves.keys()
+        fits = same and all(_fits(other.leaves[name], leaf) for name, leaf in part.leaves.items())
+        if fits and not other.may_be_left_out:
             return (
                 " (is it the same but for its name? "
                 f"replaced={{{other.optimizer.__name__}: {part.optimizer.__name__}}})"

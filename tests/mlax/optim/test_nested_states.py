@@ -208,6 +208,10 @@ def test_a_class_takes_the_place_of_another() -> None:
     assert tree_equal((new.step, new.m, new.v), (state.inner.step, state.inner.m, state.inner.v))
     with pytest.raises(LeafMismatchError, match=r"replaced=\{Adam: AdamW\}"):
         optim.migrate(state, optim.AdamW(1e-3), WEIGHTS)
+    for other in optim.Muon(), optim.Lion():  # Adam has all that they have, and more
+        with pytest.raises(LeafMismatchError) as caught:
+            optim.migrate(state, other, WEIGHTS)
+        assert "replaced" not in str(caught.value)
     with pytest.raises(ValueError, match="replaced has SGD, but the old state has Adam, Clip"):
         optim.migrate(state, optim.AdamW(), WEIGHTS, replaced={optim.SGD: optim.AdamW})
     with pytest.raises(LeafMismatchError, match=r"v_max\.bias: .* nothing in the old state"):
