@@ -22,9 +22,17 @@ from mlax._jax.dtypes import compute_dtype, epsilon, is_inexact, is_key
 from mlax._jax.placement import lying_with, with_type_of
 from mlax._jax.tracing import cond
 from mlax._jax.trees import TreeDef, flatten
-from mlax.leafwise._norms import largest, norm, smallest, summed
+from mlax.leafwise._norms import (
+    largest,
+    norm,
+    root_of,
+    scaled_norm,
+    smallest,
+    sum_of_squares,
+    summed,
+)
 from mlax.leafwise._rounding import Output, Rounding, is_narrower, next_key, random_bits, rounded
-from mlax.leafwise._weights_first import in_turn, weights_first
+from mlax.leafwise._weights_first import in_turn, sums_first, weights_first
 from mlax.typing import Weights
 from mlax.typing._entries import per_leaf
 
@@ -59,7 +67,7 @@ _TO_NEAREST = Rounding()
 
 
 class _Norm(NamedTuple):
-    value: Array
+    value: Array  # any shape; of a leaf, its sum of squares, or its norm
 
 
 class _Mean(NamedTuple):
@@ -98,7 +106,7 @@ def total_norm(x: Array) -> Any:
     Args:
         x: Any shape.
     """
-    return _Norm(jnp.real(norm(x)))
+    return _Norm(x)
 
 
 def total_mean(x: Array) -> Any:
@@ -219,14 +227,30 @@ def reduce_leaves(
         The slots, and the sums, norms, means or extremes over all elements of all leaves, by name:
         shape (), in JAX's default float dtype; of complex numbers, only the real part. Without leaves every sum is 0.
     """
-    results, treedef = _results(
-        reduce_leaf, leaf, h, inputs, slots=slots, output=Output(rounding=rounding), scalars=scalars
-    )
+
+    def reduced(function: Any) -> tuple[list[tuple[Any, list[Any]]], TreeDef]:
+        output = Output(rounding=rounding)
+        return _results(function, leaf, h, inputs, slots=slots, output=output, scalars=scalars)
+
+    def norm_of_norms(name: str) -> Array:
+        return norm(jnp.stack([part[name].value for part, _ in reduced(norms_of_leaf)[0]]))
+
+    results, treedef = reduced(reduce_leaf)
     new_slots = tuple(_unflatten(treedef, slots, [new for _, new in results]))
     sums: Totals = defaultdict(_zero)  # without leaves, the names are unknown
     if results:
         parts = [part for part, _ in results]
-        sums = {name: _joined([part[name] for part in parts], treedef) for name in parts[0]}
+        size = sum(x.size for x in flatten(inputs[0])[0])
+        sums = {
+            name: root_of(
+                functools.reduce(lax.add, [part[name].value for part in parts]),
+                size,
+                functools.partial(norm_of_norms, name),
+            )
+            if isinstance(parts[0][name], _Norm)
+            else _joined([part[name] for part in parts], treedef)
+            for name in parts[0]
+        }
     return cast("tuple[*Ts]", new_slots), sums
 
 
@@ -235,8 +259,6 @@ def _joined(parts: list[Any], treedef: TreeDef) -> Any:
     match parts[0]:
         case _Handed():
             return treedef.unflatten([part.value for part in parts])
-        case _Norm():
-            return norm(jnp.stack([part.value for part in parts]))
         case _Mean():
             size = functools.reduce(lax.add, [part.size for part in parts])
             total: Array = functools.reduce(lax.add, [part.total for part in parts])
@@ -309,7 +331,8 @@ def _results(
                 entries,
                 (scalars, position, last, arrays),
             )
-            large = [*filter(is_int8, new_slots)] or ([first] if temporaries.large else [])
+            large = [*filter(is_int8, new_slots)]
+            large = large or (jax.tree.leaves(first) if temporaries.large else [])
             results.append((first, new_slots))
     return results, treedef
 
@@ -378,27 +401,68 @@ def update_leaf(
 def reduce_leaf(
     leaf: Leaf, h: object, inputs: int, form: _Form, _weight: Any, entries: Any, shared: Any
 ) -> tuple[dict[str, Any], list[Any], Array | None, _Temporaries]:
-    results = _computed(leaf, h, entries, shared)
-    slots = entries[inputs:]
-    if list(map(type, results)) != [tuple, dict]:
-        raise ValueError(f"{_name(leaf)}: expected a tuple of slots, and totals(...)")
-    if len(results[0]) != len(slots):
-        raise ValueError(f"{_name(leaf)}: expected {len(slots)} slots, got {len(results[0])}")
-    bits = _Bits(shared, form.only_int8)
+    return _reduced(leaf, h, inputs, form, entries, shared, sum_of_squares)
+
+
+# If squares overflow or underflow. One branch for all leaves, which computes what it needs from the leaves: anything
+# computed before would be written to memory to be passed in.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def norms_of_leaf(
+    leaf: Leaf, h: object, inputs: int, form: _Form, _weight: Any, entries: Any, shared: Any
+) -> tuple[dict[str, Any], list[Any], Array | None, _Temporaries]:
+    norms, new, key, _ = _reduced(leaf, h, inputs, form, entries, shared, scaled_norm)
+    return norms, new, key, _Temporaries(large=True)
+
+
+def _reduced(
+    leaf: Leaf,
+    h: object,
+    inputs: int,
+    form: _Form,
+    entries: Any,
+    shared: Any,
+    of_norm: Callable[[Array], Array],
+) -> tuple[dict[str, Any], list[Any], Array | None, _Temporaries]:
+    """Return sums and new slots of one leaf.
+
+    Args:
+        leaf: As in `reduce_leaves`.
+        h: Likewise.
+        inputs: The number of entries that are not slots.
+        form: The static part of the output.
+        entries: Of the leaf.
+        shared: What all leaves have in common.
+        of_norm: From an array, magnitudes in the default float dtype, to the leaf's part of `total_norm`.
+    """
     default = jnp.result_type(float)
+
+    def part(x: Any) -> Any:
+        match x:
+            case _Handed():
+                return x
+            case _Norm():
+                return _Norm(of_norm(jnp.abs(x.value).astype(default)))
+            case tuple():
+                return jax.tree.map(stored, x)
+            case _:
+                return stored(summed(jnp.real(x)))
 
     def stored(x: Array) -> Array:
         return x.astype(default)
 
-    parts: dict[str, Any] = {
-        name: x if isinstance(x, tuple) else summed(jnp.real(x)) for name, x in results[1].items()
-    }
-    sums = {
-        name: part if isinstance(part, _Handed) else jax.tree.map(stored, part)
-        for name, part in parts.items()
-    }
-    new = _placed(slots, _rounded(leaf, slots, results[0], bits))
-    return sums, new, bits.key, _Temporaries(large=False)
+    def computed(slots: list[Any]) -> tuple[dict[str, Any], list[Any], Array | None]:
+        results = _computed(leaf, h, entries[:inputs] + slots, shared)
+        if list(map(type, results)) != [tuple, dict]:
+            raise ValueError(f"{_name(leaf)}: expected a tuple of slots, and totals(...)")
+        if len(results[0]) != len(slots):
+            raise ValueError(f"{_name(leaf)}: expected {len(slots)} slots, got {len(results[0])}")
+        bits = _Bits(shared, form.only_int8)
+        sums = {name: part(x) for name, x in results[1].items()}
+        return sums, _rounded(leaf, slots, results[0], bits), bits.key
+
+    slots = entries[inputs:]
+    sums, new, key = sums_first(computed, slots)
+    return sums, _placed(slots, new), key, _Temporaries(large=False)
 
 
 def _placed(slots: list[Any], new: list[Any]) -> list[Any]:

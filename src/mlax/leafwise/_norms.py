@@ -119,7 +119,7 @@ def norm(
     if x.size < _LARGE and not may_lie_on_mesh(x):
         length = scaled_norm(x.astype(wide), axes)
     else:
-        squares = sum_of_squares(x, wide, axes)
+        squares = sum_of_squares(x.astype(wide), axes)
         # The branch uses `x` itself: anything computed from it would be written to memory to be passed in.
         length = root_of(squares, x.size, lambda: scaled_norm(x.astype(wide), axes))
     return (length if stay or axes is None else length.squeeze(axes)).astype(wide)
@@ -131,9 +131,9 @@ two more passes over a leaf: 45 % of Adafactor's step on leaves of 1 MB. The bra
 LAMB's on leaves of 1 kB. If several devices have parts of a leaf, of any size, it saves their agreement on a scale."""
 
 
-def sum_of_squares(x: Array, dtype: Any, axes: Axes = None) -> Array:
+def sum_of_squares(x: Array, axes: Axes = None) -> Array:
     """Return Σ|xᵢ|² as `norm` computes it: it may overflow or underflow, and axes have length 1."""
-    magnitudes = jnp.abs(x.astype(dtype))
+    magnitudes = jnp.abs(x)
     # Not `square`: its derivative is 2 * x, and if that overflows, it times a cotangent of zero is NaN.
     return summed(magnitudes * magnitudes, over=axes)
 

@@ -66,6 +66,30 @@ def weights_first(function: Callable[[S], T], slots: S) -> tuple[T, bool]:
     return result, weights.size >= _LARGE and _reduces(jaxpr, weights.size)
 
 
+def sums_first(function: Callable[[S], T], slots: S) -> T:
+    """Return `function(slots)`. On CPU, a new slot is written after the sums that read the old one.
+
+    Not with several devices, where a slot would wait for all of them to agree on a sum.
+
+    Args:
+        function: Returns sums of a leaf, new slots, and anything else. It is traced.
+        slots: A tree of arrays, with the structure of the new slots.
+    """
+    old = flatten(slots)[0]
+    if not old or jax.device_count() > 1 or cast("Any", jax.config).jax_disable_jit:
+        return function(slots)
+    traced, shapes = jax.make_jaxpr(function, return_shape=True)(slots)
+    jaxpr = traced.jaxpr
+    results: list[Array] = cast("Any", jaxpr_as_fun(traced))(*old)
+    count = len(flatten(shapes[0])[0])
+    for i, variable in enumerate(jaxpr.invars, start=count):
+        for x, total in zip(jaxpr.outvars[:count], results, strict=False):
+            if variable is not jaxpr.outvars[i] and variable in _computed_from(x, jaxpr, kept=()):
+                results[i] = _after(total, results[i])
+    result: T = flatten(shapes)[1].unflatten(results)
+    return result
+
+
 _LARGE = 2**14
 """Number of elements from which on a temporary array costs more than waiting for the leaf before."""
 

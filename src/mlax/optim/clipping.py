@@ -74,7 +74,7 @@ def _default(leaf: Array) -> tuple[Any, Any]:
 
 def _squares(leaf: Array) -> Array:
     default, wide = _default(leaf)
-    return sum_of_squares(leaf, wide).astype(default)[None]
+    return sum_of_squares(leaf.astype(wide)).astype(default)[None]
 
 
 def _norm(leaf: Array) -> Array:

@@ -74,6 +74,7 @@ READ_BY_OTHERS = {
     "adan": optim.Adan(),
     "adabelief": optim.AdaBelief(),
     "adadelta": optim.AdaDelta(),
+    "schedule-free": experimental.ScheduleFreeSGD(),
 }
 
 
@@ -88,6 +89,15 @@ def test_no_slot_is_copied(optimizer: Any, dtype: Any, form: Any) -> None:
     weights: Any = form(weights_of(dtype))
     state = optimizer.init(weights)
     assert temporaries(one_step(optimizer), weights, state, weights) < 2**12  # a leaf has 2**15
+
+
+def test_slots_that_sums_read_are_written_after_them() -> None:
+    """Of D-adaptation's slots, only the second moment is copied before it is written, as in Optax."""
+    count = 8
+    weights = {str(i): jnp.zeros(2**14) for i in range(count)}
+    optimizer = experimental.DAdaptAdamW()
+    needed = temporaries(one_step(optimizer), weights, optimizer.init(weights), weights)
+    assert needed < (count + 1.5) * weights["0"].nbytes  # otherwise 13
 
 
 # A reduction of what is computed from several arrays comes between the loops that need it.
