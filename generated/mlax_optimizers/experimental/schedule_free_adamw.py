@@ -14,8 +14,8 @@ Sₜ = Sₜ₋₁ + γ̂ₜ^p
 c = γ̂ₜ^p / Sₜ if Sₜ > 0 else 0
 vₜ = β₂ vₜ₋₁ + (1 - β₂) |gₜ|²
 dₜ = γ (gₜ / (√(vₜ / c₂) + ε) + λ wₜ₋₁)
-wₜ = wₜ₋₁ + c (zₜ₋₁ - wₜ₋₁) - (1 - β₁ (1 - c)) dₜ
 zₜ = zₜ₋₁ - dₜ
+wₜ = wₜ₋₁ + c (zₜ - wₜ₋₁) - (1 - β₁) (1 - c) dₜ
 ```
 
 In the code: direction = d, peak = γ̂, weight_sum = S.
@@ -221,8 +221,8 @@ def _leaf(
     """Return the update of one leaf and its new slots."""
     v = h.b2 * v + (1 - h.b2) * abs2(g)
     direction = learning_rate * (g / (sqrt(v / c2) + h.eps) + weight_decay * w)
-    update = c * (z - w) - (1 - h.b1 * (1 - c)) * direction
     z = z - direction
+    update = c * (z - w) - (1 - h.b1) * (1 - c) * direction
     return update, v, z
 
 

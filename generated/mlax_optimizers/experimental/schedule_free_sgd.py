@@ -12,8 +12,8 @@ Optax the weights are one step ahead.
 Sₜ = Sₜ₋₁ + γ̂ₜ^p
 c = γ̂ₜ^p / Sₜ if Sₜ > 0 else 0
 dₜ = γ (gₜ + λ wₜ₋₁)
-wₜ = wₜ₋₁ + c (zₜ₋₁ - wₜ₋₁) - (1 - β (1 - c)) dₜ
 zₜ = zₜ₋₁ - dₜ
+wₜ = wₜ₋₁ + c (zₜ - wₜ₋₁) - (1 - β) (1 - c) dₜ
 ```
 
 In the code: direction = d, peak = γ̂, weight_sum = S.
@@ -199,8 +199,8 @@ def _leaf(
 ) -> tuple[Array, Array]:
     """Return the update of one leaf and its new slots."""
     direction = learning_rate * (g + weight_decay * w)
-    update = c * (z - w) - (1 - h.b1 * (1 - c)) * direction
     z = z - direction
+    update = c * (z - w) - (1 - h.b1) * (1 - c) * direction
     return update, z
 
 
