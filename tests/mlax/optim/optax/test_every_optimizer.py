@@ -4,6 +4,7 @@ Steps are only traced: a property of a jaxpr holds for all numbers.
 """
 
 import inspect
+import warnings
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from mlax.optimizer._specified import specifications
 from tests.mlax.generated_optimizers import (
     MODULES,
     arguments,
+    close,
     every_case,
     every_optimizer,
     optimizer_class,
@@ -128,9 +130,8 @@ def test_injected_numbers_win(name: str) -> None:
     assert jax.jit(lambda: numbers_of_the_step(given))() == dict.fromkeys(given, 0.25)
 
 
-@every_optimizer
-def test_all_floats_are_injected(name: str) -> None:
-    """Without `static_args` for any but those that a step branches on, and with a state that loops can carry."""
+def injectable(name: str) -> tuple[Any, list[str]]:
+    """Return a factory as `optax.inject_hyperparams` takes it, and which of its numbers have to be static."""
     cls = optimizer_class(MODULES[name])
     specs = specifications(cls)
 
@@ -142,9 +143,19 @@ def test_all_floats_are_injected(name: str) -> None:
     numbers = {key: p.default for key, p in signature.parameters.items() if is_number(p.default)}
     static = [key for key in numbers if not (specs[key].arrays or specs[key].schedulable)]
     assert {key for key in static if isinstance(numbers[key], float)} <= {"eps"}
+    return factory, static
+
+
+@every_optimizer
+def test_all_floats_are_injected(name: str) -> None:
+    """Without `static_args` for any but those that a step branches on, and with a state that loops can carry."""
+    factory, static = injectable(name)
+    specs = specifications(optimizer_class(MODULES[name]))
     transformation = optax.inject_hyperparams(factory, static_args=static)()
     state: Any = jax.eval_shape(transformation.init, WEIGHTS)
-    assert set(state.hyperparams) == numbers.keys() - set(static)
+    parameters = inspect.signature(factory).parameters.values()
+    numbers = {p.name for p in parameters if is_number(p.default)}
+    assert set(state.hyperparams) == numbers - set(static)
 
     def update(gradients: Any, state: Any, weights: Any, given: Any) -> Any:
         return transformation.update(gradients, state, weights, **given)
@@ -159,6 +170,57 @@ def test_all_floats_are_injected(name: str) -> None:
     inner = "[1].inner_state."
     assert not read & {f"{inner}{part}{key}" for key in specs for part in ("", "hyperparameters.")}
     assert f"[1].hyperparams['{rate_name(name)}']" in read
+
+
+@every_optimizer
+def test_injected_numbers_are_those_of_the_optimizer(name: str) -> None:
+    """With all floats injected and a schedule for one of them, updates and slots are those of the optimizer.
+
+    In float64: in float32, 1 - b2 of an array differs from that of a number.
+    """
+    factory, static = injectable(name)
+    given = {rate_name(name): optax.linear_schedule(0.1, 0.0, 4)}
+
+    @jax.jit
+    def both(weights: Any) -> Any:
+        results: list[Any] = []
+        for transformation in (
+            factory(**given),
+            optax.inject_hyperparams(factory, static_args=static)(**given),
+        ):
+            state = transformation.init(weights)
+            options = arguments(name, weights)
+            updates, state = transformation.update(weights, state, weights, **options)
+            inner = getattr(state, "inner_state", state)
+            results.append((updates, inner._replace(hyperparameters=None)))
+        return results
+
+    with jax.enable_x64(True):
+        assert close(*both({"w": jnp.linspace(0.1, 1.0, 4)}), rtol=1e-12)
+
+
+@every_optimizer
+def test_states_keep_their_types_in_every_dtype(name: str) -> None:
+    """In a branch, and with all floats injected."""
+    factory, static = injectable(name)
+    inject = optax.inject_hyperparams(factory, static, hyperparam_dtype=jnp.float32)
+    transformation = inject()
+
+    def update(weights: Any, state: Any, condition: Any) -> Any:
+        return jax.lax.cond(
+            condition,
+            lambda: transformation.update(weights, state, weights, **arguments(name, weights)),
+            lambda: (weights, state),
+        )
+
+    for dtype in ("float16", "bfloat16", "float64"):
+        with jax.enable_x64(dtype == "float64"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*slots is too narrow", UserWarning)
+            weights = {"w": jnp.ones(3, dtype)}
+            state = jax.eval_shape(transformation.init, weights)
+            assert shape_of(jax.eval_shape(update, weights, state, True)) == shape_of(
+                (weights, state)
+            )
 
 
 def is_number(value: Any) -> bool:
