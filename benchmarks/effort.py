@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from benchmarks.algorithms import FEW
 from benchmarks.trees import Tree, large_leaves, small_leaves, stacked_models, transformer
 
 __all__ = ["FULL", "MANY", "QUICK", "Effort"]
@@ -27,6 +28,7 @@ class Effort:
         first_calls: How often that is compared.
         traces: How often each network is traced.
         imports: How often each library is imported, in a new process.
+        algorithms: The optimizers that are compared with Optax's; none for all.
         splits: Numbers of leaves that the large tree's weights are divided into.
         on_demand: Areas that are measured only on request.
     """
@@ -47,6 +49,7 @@ class Effort:
     traces: int
     imports: int
     splits: tuple[int, ...]
+    algorithms: tuple[str, ...] = ()
     on_demand: tuple[str, ...] = ()
 
     def builds_of(self, tree: Tree) -> int:
@@ -103,5 +106,6 @@ QUICK = Effort(
     traces=3,
     imports=3,
     splits=(1, 8, 64),
+    algorithms=tuple(FEW),
     on_demand=("memory", "imports"),
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.algorithms import FEW
 from benchmarks.results import Results
 from benchmarks.trees import large_leaves
 
@@ -192,8 +193,8 @@ def _least_seconds(results: Results, case: str) -> float | None:
 
 
 def _limits(axis: Any, results: Results) -> None:
-    """Draw the share of the memory bandwidth that each optimizer uses."""
-    cases = list(reversed(results.cases("optimizers")))
+    """Draw the share of the memory bandwidth that some optimizers use."""
+    cases = [case for case in results.cases("optimizers") if case.split(",")[0] in FEW][::-1]
     for row, case in enumerate(cases):
         for name, offset in (("mlax", 0.19), ("Optax", -0.19)):
             one = results.find("optimizers", case, name, "of the memory's limit")

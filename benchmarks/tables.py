@@ -117,6 +117,7 @@ def _optimizers(results: Results) -> Iterator[Table]:
                 *(quantity(results.find("optimizers", case, n, "step")) for n in limits),
                 ratio(results.ratio("optimizers", case, "step", "mlax", "Optax")),
                 *(f"{one.spread.median:.0%}" if one else "-" for one in limits.values()),
+                *(quantity(results.find("optimizers", case, n, "memory")) for n in limits),
             )
         )
     head = (
@@ -126,6 +127,8 @@ def _optimizers(results: Results) -> Iterator[Table]:
         "mlax / Optax",
         "mlax, share of the limit",
         "Optax, share of the limit",
+        "mlax, XLA's memory",
+        "Optax, XLA's memory",
     )
     yield Table("Optimizers on few large leaves, float32", head, tuple(rows))
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import calls, code, devices, half_precision, networks, sweeps
+from benchmarks import calls, code, devices, half_precision, networks, optimizers, sweeps
 from benchmarks.algorithms import ALGORITHMS
 from benchmarks.results import Results, Spread
 from benchmarks.trees import large_leaves, small_leaves
@@ -69,7 +69,7 @@ TARGETS = (
     ),
     *(
         Target(
-            f"{name} step, {large_leaves().name}",
+            f"{name} step, {optimizers.tree_of(algorithm, large_leaves()).name}",
             "optimizers",
             f"{name}, ",
             "step",
@@ -77,7 +77,7 @@ TARGETS = (
             "Optax",
             1.05,
         )
-        for name in ALGORITHMS
+        for name, algorithm in ALGORITHMS.items()
     ),
     *(
         Target(

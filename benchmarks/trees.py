@@ -1,5 +1,6 @@
 """The trees that are stepped: the names and shapes of their leaves, and their numbers."""
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -69,13 +70,15 @@ class Tree:
         return {name: a.astype(dtype).astype(np.float32) for name, a in numbers.items()}
 
     def _numbers(self, seed: int, scale: float) -> Arrays:
-        rng = np.random.default_rng(seed)
-        return self.rounded(
-            {
-                name: scale * rng.standard_normal(shape, np.float32)
-                for name, shape in self.shapes.items()
-            }
-        )
+        return self.rounded(_drawn(tuple(self.shapes.items()), seed, scale))
+
+
+@functools.lru_cache(
+    maxsize=2
+)  # weights and gradients of the tree that is stepped by one optimizer after another
+def _drawn(shapes: tuple[tuple[str, tuple[int, ...]], ...], seed: int, scale: float) -> Arrays:
+    rng = np.random.default_rng(seed)
+    return {name: scale * rng.standard_normal(shape, np.float32) for name, shape in shapes}
 
 
 def small_leaves(count: int) -> Tree:

@@ -81,7 +81,7 @@ class JaxRun:
         """Take one step, and wait for one output: all outputs of an execution are ready together."""
         assert self._compiled is not None, "build first"
         self._weights, self._state = self._compiled(*self._arguments())
-        jax.tree.leaves(self._state)[-1].block_until_ready()
+        jax.tree.leaves((self._weights, self._state))[-1].block_until_ready()
 
     def feed(self, gradients: Arrays) -> None:
         """Set the gradients of the next steps."""
@@ -95,6 +95,14 @@ class JaxRun:
     def kept(self) -> Any:
         """Weights and state."""
         return self._weights, self._state
+
+    def touched(self) -> float:
+        """Return the bytes that a step has to read and write if it touches each array once: all that it is given, and
+        all results but those that are handed back as they came.
+        """
+        traced = jax.make_jaxpr(self._update)(*self._arguments()).jaxpr
+        results = [x for x in traced.outvars if x not in traced.invars]
+        return float(sum(x.aval.size * x.aval.dtype.itemsize for x in (*traced.invars, *results)))
 
     def optimized(self) -> str:
         """Return the text of the program that XLA made of the step."""
@@ -117,8 +125,10 @@ class MlaxRun(JaxRun):
 
     def __init__(self, tree: Tree, algorithm: Algorithm) -> None:
         """Initialize the state."""
-        optimizer = algorithm.mlax
-        super().__init__(tree, optimizer.init, lambda w, s, g: optimizer.apply_gradients(g, s, w))
+        optimizer, given = algorithm.mlax, algorithm.given
+        super().__init__(
+            tree, optimizer.init, lambda w, s, g: optimizer.apply_gradients(g, s, w, **given)
+        )
 
 
 class PackedRun(JaxRun):
@@ -144,10 +154,15 @@ class OptaxRun(JaxRun):
         transformation = algorithm.optax
 
         def update(weights: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
-            updates, state = transformation.update(gradients, state, weights)
+            updates, state = transformation.update(gradients, state, weights, **algorithm.given)
             return optax.apply_updates(weights, updates), state
 
-        super().__init__(tree, transformation.init, update)
+        def init(
+            weights: Any,
+        ) -> Any:  # a copy: MADGRAD's state holds the weights, which are donated too
+            return jax.tree.map(jnp.copy, transformation.init(weights))
+
+        super().__init__(tree, init, update)
 
 
 class IdentityRun(JaxRun):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.algorithms import ALGORITHMS
 from benchmarks.devices import sent
 from benchmarks.networks import DEPTHS, MANY_UNROLLED, PEERS, UNROLLED
 from benchmarks.results import Results, spread
@@ -59,11 +60,10 @@ def test_targets_are_those_of_their_issue() -> None:
         ("packed trace + lower + compile, 1,000 x 1 kB", "Optax"): 0.08,
         ("plain Adam step, 1,000 x 1 kB", "Optax"): 1.05,
         ("plain trace + lower, 1,000 x 1 kB", "Optax"): 0.35,
-        ("Adam step, 64 x 1 MB", "Optax"): 1.05,
-        ("AdamW step, 64 x 1 MB", "Optax"): 1.05,
-        ("Lion step, 64 x 1 MB", "Optax"): 1.05,
-        ("SGD with momentum step, 64 x 1 MB", "Optax"): 1.05,
-        ("Adafactor step, 64 x 1 MB", "Optax"): 1.05,
+        **{
+            (f"{name} step, {2 if name == 'Muon' else 64} x 1 MB", "Optax"): 1.05
+            for name in ALGORITHMS
+        },
         ("trace of step with checks", "without checks"): 1.1,
         ("trace of apply_gradients with checks", "without checks"): 1.1,
         ("flatten and unflatten modules", "Equinox"): 0.9,
