@@ -376,8 +376,9 @@ class Expressions:
     def at_steps(self, every: ast.expr, first: ast.expr) -> Formula:
         """Return the steps at which a phase is computed."""
         k, one = self.tex(every, PRODUCT), self.tex(first)
-        times = "#2 + #1, #2 + 2 #1" if k != one else "2 #1, 3 #1"
-        return made(rf"t = #2, {times}, \dots", k, one, level=CONDITION)
+        twice, thrice = (product(number(times), k) for times in (2, 3))
+        later = (twice, thrice) if k == one else (made("#1 + #2", one, x) for x in (k, twice))
+        return made(r"t = #1, #2, #3, \dots", one, *later, level=CONDITION)
 
     def items(self, node: ast.expr) -> Formula:
         """Return the items of a list: the first and the last of a slice."""
