@@ -312,7 +312,7 @@ class Expressions(Conditions):
             value = self.value(source)
             return value if isinstance(value, List) else None
         # Of a range with more than 2**31 numbers, nothing is computed.
-        self.counts |= {*parts_of(source.args[0])}
+        self.counts.update(parts_of(source.args[0]))
         end = self.value(source.args[0])
         if not isinstance(end, Interval):
             return None
