@@ -117,6 +117,12 @@ class Expressions:
         self.lists |= {*shapes}
         for name, value in assignments_in([*leaf, *functions]):
             self.lists |= {name} if is_list(value, self.lists) else set()
+        # Of lists that have as many items as an integer says.
+        self.lengths: dict[str, Formula] = {
+            slot.name: self.fixed[slot.each]
+            for slot in spec.slots
+            if slot.each in self.fixed and slot.each not in self.lists
+        }
         self.update_is_read: bool = UPDATE in names_in(leaf)
         self.sizes: set[str] = {
             name for name, code in spec.shapes.items() if _is_sizes(code.expression)
@@ -193,9 +199,11 @@ class Expressions:
                 return made("#1{:}#2", *ends)
             case ast.Subscript(value=ast.Name(id=name), slice=index) if name in self.fixed:
                 return indexed_by(self.fixed[name], self.tex(index, inline=True))
-            case ast.Subscript(value=value, slice=ast.UnaryOp(operand=back)):
-                end = made("n - #1", self.tex(back, QUOTIENT))
-                return raised(self.tex(value, ATOM), made("(#1)", end))
+            case ast.Subscript(
+                value=ast.Name(id=name) as value, slice=ast.UnaryOp(operand=back)
+            ) if name in self.lengths:
+                end = made("(#1 - #2)", self.lengths[name], self.tex(back, QUOTIENT))
+                return raised(self.tex(value, ATOM), end)
             case ast.Subscript(value=value, slice=index):
                 return raised(self.tex(value, ATOM), made("(#1)", self.tex(index, inline=True)))
             case ast.Tuple(elts=items):
@@ -388,9 +396,9 @@ class Expressions:
             case ast.Starred(value=value):
                 return self.items(value)
             case ast.Subscript(value=value, slice=ast.Slice(lower, upper)):
-                last = _before(upper) if upper else ast.UnaryOp(ast.USub(), ast.Constant(1))
-                ends = (ast.Subscript(value, end) for end in (lower or ast.Constant(0), last))
-                return made(r"#1, \dots, #2", *map(self.bare, ends))
+                ends = [lower or ast.Constant(0), *([_before(upper)] if upper else [])]
+                first, *last = (self.bare(ast.Subscript(value, end, ast.Load())) for end in ends)
+                return listed([first, made(r"\dots"), *last])
             case ast.Name(id=name) if name in self.lists:
                 return self.items(ast.Subscript(node, ast.Slice(), ast.Load()))
             case _:
