@@ -97,8 +97,8 @@ class Branches:
         match test:
             case ast.BoolOp(op=op, values=values):
                 parts = [self.where(value) for value in values]
-                both = frozenset.intersection if isinstance(op, ast.And) else frozenset.union
-                found = both(*parts)
+                is_and = isinstance(op, ast.And)
+                found = parts[0].intersection(*parts) if is_and else parts[0].union(*parts)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 found = self.everywhere - self.where(operand)
             case _:
