@@ -110,8 +110,8 @@ _PARAMETER = re.compile(r"(?P<name>\w+)(?:: (?P<kind>\w+))?(?P<optional>\?)?")
 _FACTS: Mapping[str, str] = {
     # Each element of the result depends only on the same element of the arguments.
     "elementwise": (
-        "abs abs2 cbrt clip conj every exp expm1 floor isfinite log log1p maximum minimum real sigmoid sign softplus "
-        "sqrt tanh where"
+        "abs abs2 cbrt clip conj cos every exp expm1 filled floor isfinite log log1p maximum minimum real sigmoid sign "
+        "sin softplus sqrt tanh where"
     ),
     # The result is selected from its arguments that are arrays, or it has their elements or sums of these.
     "passes": (
@@ -134,7 +134,7 @@ _FACTS: Mapping[str, str] = {
 _SHAPES: Mapping[str, str] = {
     "()": "total total_max total_mean total_min total_norm trust_ratio",
     "x": "orthogonalize rotate rotate_back",
-    "like": "normal rademacher uniform",
+    "like": "filled normal rademacher uniform",
     "shape": "reshape",
     "matrix": "eigenbasis inverse_root refreshed_basis",
     "(matrix[1], matrix[0])": "transpose",
@@ -255,6 +255,7 @@ _ALL = [
         "`x` limited to the range from `low` to `high`.",
     ),
     Function("conj(x)", r"\overline{{{0}}}", "Complex conjugate.", "jnp.conj"),
+    Function("cos(x)", r"\cos({0})", "Cosine; `x` is in radians.", "jnp.cos"),
     Function("exp(x)", r"\exp({0})", "Exponential.", "jnp.exp"),
     Function("expm1(x)", r"(\exp({0}) - 1)", "`exp(x) - 1`, exact near 0.", "jnp.expm1"),
     Function("floor(x)", r"\lfloor {0} \rfloor", "The next integer below.", "jnp.floor"),
@@ -278,6 +279,7 @@ _ALL = [
     ),
     Function("softplus(x)", _operator("softplus"), "`log(1 + exp(x))`, without overflow."),
     Function("sqrt(x)", "", "Square root."),
+    Function("sin(x)", r"\sin({0})", "Sine; `x` is in radians.", "jnp.sin"),
     Function("tanh(x)", r"\tanh({0})", "Hyperbolic tangent.", "jnp.tanh"),
     Function(
         "where(test: condition, a, b)",
@@ -289,7 +291,7 @@ _ALL = [
     Function(
         f"sum(x: summed, {_AXES})",
         r"\sum {0}",
-        "Sum of all elements; of a list of arrays, their sum, element by element.",
+        "Sum of all elements; of a list of numbers or arrays, their sum, element by element.",
         "summed",
     ),
     Function(f"mean(x: counted, {_AXES})", _operator("mean"), "Mean; 0 if there are no elements."),
@@ -398,6 +400,12 @@ _ALL = [
         "as_matrix(x)",
         _operator("matrix"),
         "A kernel as a matrix: all axes except the first are merged into one. `reshape` restores the shape.",
+    ),
+    Function(
+        "filled(like, number: static)",
+        "{1}",
+        "An array of one number, in the shape of another: `filled(m, 0.0)`.",
+        "jnp.full_like",
     ),
     Function(
         "reshape(x, shape: sizes)",

@@ -38,7 +38,7 @@ _DECLARE = {
 _NUMBERS = {Type.NUMBER, Type.COUNTED, Type.SUMMED}
 _ALLOWED: Mapping[Type, frozenset[Type]] = {
     Type.COUNTED: frozenset([Type.NUMBER, Type.CONDITION]),
-    Type.SUMMED: frozenset([Type.NUMBER, Type.CONDITION, Type.ARRAYS]),
+    Type.SUMMED: frozenset([Type.NUMBER, Type.CONDITION, Type.ARRAYS, Type.NUMBERS, Type.SIZES]),
     Type.LIST: frozenset([Type.SIZES, Type.SHAPES, Type.NUMBERS, Type.ARRAYS]),
 }
 _LISTS = {
@@ -311,7 +311,7 @@ class TypeChecker:
         ]
         if name == "sum":
             known = {**self.visible, **self.assigned}
-            lists = {each for each, kind in known.items() if kind.type is Type.ARRAYS}
+            lists = {each for each, kind in known.items() if kind.type in _ALLOWED[Type.LIST]}
             if is_list(node.args[0], lists):
                 self.code.remember("of_lists", node)
                 if len(stages) > 2:

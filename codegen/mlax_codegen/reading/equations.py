@@ -8,13 +8,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from mlax_codegen.language import FUNCTIONS, OTHER, Function
+from mlax_codegen.language import FUNCTIONS, GRADIENT, OTHER, UPDATE, Function
 from mlax_codegen.reading.document import Document
 from mlax_codegen.reading.habits import OPERATORS, for_assignment, for_function, for_member
 from mlax_codegen.reading.mistakes import either_of
 from mlax_codegen.reading.positions import KeyPath
 from mlax_codegen.reading.syntax import complaint
-from mlax_codegen.reading.trees import SIGNS, in_short, loops_of, parts_of
+from mlax_codegen.reading.trees import SIGNS, in_short, loops_of, names_in, parts_of
 
 __all__ = [
     "BlockCode",
@@ -354,7 +354,8 @@ def _deepest(text: str) -> int:
 class _Grammar(ast.NodeTransformer):
     """Accepts what belongs to the language, and records everything else.
 
-    What is short for calls becomes calls: `a @ b` is matmul(a, b), and `min(a, b, c)` is min(min(a, b), c). In the
+    What is short for calls becomes calls: `a @ b` is matmul(a, b), `min(a, b, c)` is min(min(a, b), c), and `m = 0.0`
+    for a slot is `m = filled(m, 0.0)`. In the
     place of what is refused stands a hole, `...(parts)`: nothing is known of its value, but its parts are checked.
     """
 
@@ -382,8 +383,30 @@ class _Grammar(ast.NodeTransformer):
                     self.generic_visit(source)  # `range` belongs only here
                 node.ifs = [self.visit(each) for each in node.ifs]
                 return node
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                self.generic_visit(node)
+                if like := self.filled_by(name, node.value):
+                    arguments = [ast.Name(like, ast.Load()), node.value]
+                    call = ast.Call(ast.Name("filled", ast.Load()), arguments, [])
+                    node.value = ast.fix_missing_locations(ast.copy_location(call, node.value))
+                return node
             case _:
                 return self.generic_visit(node)
+
+    def filled_by(self, name: str, value: ast.expr) -> str:
+        """Return the array whose shape a number fills that is assigned to `update` or to a slot; "" for others."""
+        document = self.code.document
+        slot = document.value(("slots", name))
+        is_array = name == UPDATE or (isinstance(slot, dict) and "each" not in slot)
+        options = (
+            document.value(("hyperparameters", each, "default")) for each in names_in([value])
+        )
+        kinds = ast.Constant | ast.Name | ast.BinOp | ast.UnaryOp | ast.operator | ast.unaryop
+        is_number = all(isinstance(part, kinds | ast.expr_context) for part in parts_of(value))
+        is_number &= all(type(option) in {int, float} for option in options)
+        if self.code.path[-1] != "leaf" or not (is_array and is_number):
+            return ""
+        return GRADIENT if name == UPDATE else name
 
     def in_full(self, node: ast.AST) -> ast.AST:
         match node:

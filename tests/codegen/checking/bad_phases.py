@@ -163,11 +163,11 @@ CASES: dict[str, Bad] = {
     ),
     "slot of another shape at some steps": Bad(
         "d = 0.0 * d",
-        "d = 0.0",
+        "d = norm(d)",
         "55:5",
         "'d' must have the shape of the leaf, but this is a single number, for leaves with 1 axis; "
         'give the slot shape = "()"',
-        "0.0",
+        "norm(d)",
     ),
     "no phase of each step": Bad(
         "[[step]]\nleaf = '''\ndirection",

@@ -287,7 +287,7 @@ def test_words_after_an_index(value: str, test: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=list(FUNCTIONS))
 def test_every_function_has_a_formula(function: Function, tmp_path: Path) -> None:
     given = {Type.KEY: "key", Type.CONDITION: "g > w", Type.SIZES: "shape", Type.CHOICE: "'last'"}
-    arguments = [given.get(p.type, "2" if p.static else "g") for p in function.parameters]
+    arguments = [given.get(p.type, "12" if p.static else "g") for p in function.parameters]
     call = ast.parse(f"{function.name}({', '.join(arguments[: function.fewest_arguments])})")
     [statement] = call.body
     assert isinstance(statement, ast.Expr)
