@@ -176,7 +176,7 @@ def _resolved_phase(phase: Phase, settings: Settings) -> Phase:
 
     Its equations stand under the conditions that say at which steps, and for which leaves, it is computed.
     """
-    body = phase.leaf.body
+    body: list[ast.stmt] = phase.leaf.body
     if phase.unless is not None:
         body = [ast.If(negation(phase.unless.expression), body, [])]
     if phase.every is not None:
@@ -198,7 +198,7 @@ def _begin_once(spec: Spec, phases: Sequence[Phase]) -> None:
     first = [x for x in phases[0].leaf.body if target_of(x) == GRADIENT]
     begun = [ast.dump(x) for x in first]
     for phase in phases[1:] if fixed >= {*names_in(first)} else ():
-        body = phase.leaf.body
+        body: list[ast.stmt] = phase.leaf.body
         changing = [x for x in body if target_of(x) == GRADIENT]
         if [ast.dump(x) for x in changing] == begun:
             body[:] = [x for x in body if x not in changing]
@@ -274,7 +274,7 @@ class _Resolver(ast.NodeTransformer):
     def generic_visit(self, node: ast.AST) -> ast.AST:
         new = copy.copy(node)
         for name, value in ast.iter_fields(node):
-            setattr(new, name, copy.copy(value) if isinstance(value, list) else value)
+            setattr(new, name, copy.copy(value))
         return super().generic_visit(new)
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
