@@ -62,7 +62,7 @@ class Conditions(Run):
 
     def assume(self, test: ast.expr, *, holds: bool) -> bool:
         """Add to what is known that a condition holds, or does not; return whether that can be."""
-        is_decided = option_of(test) in self.answers
+        is_decided = self.answers and option_of(test) in self.answers
         if is_decided and holds_in(test, self.configuration) is not holds:
             return False
         match test:
@@ -142,12 +142,12 @@ class Conditions(Run):
 
     def narrow_lists(self, number: ast.expr) -> bool:
         """Narrow the lists that have so many items; return whether that can be."""
-        found = self.value(number)
+        found, text = self.value(number), sum_of(number).text
         for name, items in self._known.items():
             if not isinstance(items, List) or not isinstance(found, Interval):
                 continue
             same = items.name is not None and items.name == found.name
-            if same or ast.unparse(number) == f"len({name})":
+            if same or text == f"len({name})":
                 lengths = frozenset(n for n in items.lengths if found.low <= n <= found.high)
                 self._known = {**self._known, name: replace(items, lengths=lengths)}
                 if not lengths:

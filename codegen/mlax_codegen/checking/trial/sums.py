@@ -8,7 +8,7 @@ import ast
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 __all__ = ["Sum", "named", "shifted", "sum_of"]
 
@@ -39,7 +39,7 @@ class Sum:
         """1, or -1 if the first term is subtracted: `i - n` and `n - i` are kept under one text."""
         return -1 if next(iter(self.terms.values()), 1) < 0 else 1
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The terms, of which the first is added."""
         parts = [_part(term, self.sign * times) for term, times in self.terms.items()]
