@@ -51,9 +51,7 @@ def laid_out(text: str) -> str:
                 statement = []
         elif start == "#" and not in_docstring:
             lines.append(line)  # a comment of the spec may say anything
-        elif (
-            in_docstring or quotes or start in {'"', "'"}
-        ):  # items of a dict that are strings are not broken
+        elif in_docstring or quotes or start in {'"', "'"}:  # or an item of a dict: a string
             lines.append(line)
             in_docstring ^= quotes % 2 == 1
         elif line.endswith("("):

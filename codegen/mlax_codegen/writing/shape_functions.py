@@ -7,7 +7,7 @@ from mlax_codegen.checking.analysis import Analysis
 from mlax_codegen.language import NDIM, SHAPE, Type
 from mlax_codegen.reading.declarations import Slot
 from mlax_codegen.reading.spec import Spec
-from mlax_codegen.reading.trees import names_in
+from mlax_codegen.reading.trees import names_in, parts_of
 from mlax_codegen.writing.expressions import expression_text
 
 __all__ = ["ShapeFunctions"]
@@ -133,27 +133,20 @@ class ShapeFunctions:
             case _:
                 return "bool"
 
-    def _is_whole(self, node: ast.expr | None) -> bool:
+    def _is_whole(self, node: ast.expr) -> bool:
         """Whether a type checker finds an integer."""
-        kinds = {h.name: h.kind for h in self.spec.hyperparameters}
-        match node:
-            case ast.Constant(value=value):
-                return isinstance(value, int)
-            case ast.Name(id=name) if name in self.spec.shapes:
-                return self._is_whole(self.spec.shapes[name].expression)
-            case ast.Name(id=name):
-                return name == NDIM or kinds.get(name) == "integer"
-            case ast.IfExp(body=body, orelse=otherwise):
-                return self._is_whole(body) and self._is_whole(otherwise)
-            case ast.BinOp(
-                left=left,
-                op=ast.Add() | ast.Sub() | ast.Mult() | ast.FloorDiv() | ast.Mod(),
-                right=right,
-            ):
-                return self._is_whole(left) and self._is_whole(right)
-            case ast.Call(func=ast.Name(id="min" | "max"), args=[a, b]):
-                return self._is_whole(a) and self._is_whole(b)
-            case ast.Call(func=ast.Name(id=name)):
-                return name in {"len", "product"}
-            case _:
-                return isinstance(node, ast.Subscript)
+        if isinstance(node, ast.IfExp):  # whatever the test compares
+            return self._is_whole(node.body) and self._is_whole(node.orelse)
+        parts = [*parts_of(node)]
+        names = {part.id for part in parts if isinstance(part, ast.Name)}
+        floats = {h.name for h in self.spec.hyperparameters if h.kind == "float"}
+        floats |= {
+            name
+            for name, code in self.spec.shapes.items()
+            if name in names and not self._is_whole(code.expression)
+        }
+        return not names & floats and not any(
+            isinstance(part, ast.Div | ast.Pow)
+            or (isinstance(part, ast.Constant) and isinstance(part.value, float))
+            for part in parts
+        )
