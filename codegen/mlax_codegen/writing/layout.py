@@ -148,7 +148,7 @@ def _broken(
     width: int = WIDTH,
 ) -> list[str]:
     """Return code broken in brackets, from left to right, if it is too long up to the next bracket."""
-    lines = [" " * indent]
+    lines: list[str] = [" " * indent]
     place = 0
     pairs = _brackets(text) if brackets is None else brackets
     following = [start + 1 for start, _ in pairs[1:]]
