@@ -39,7 +39,7 @@ def measure(results: Results, effort: Effort, progress: Progress) -> None:
         candidates: dict[str, Callable[[], Any]] = {peer: run.step for peer, run in runs.items()}
         steps = take_turns(
             candidates | {"triad": copy},
-            rounds=(effort.rounds + 1) // 2,  # there are many algorithms
+            rounds=effort.rounds,
             turn=effort.turn,
             progress=within(progress, name),
         )
