@@ -193,14 +193,14 @@ def test_slots_in_eight_bits_learn_as_in_float32(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In short: two tasks, two optimizers for each, two seeds, few steps."""
+    """In short: two tasks, each with an optimizer of its own, two seeds, few steps."""
     eight_bits, text = example("eight_bits"), example("eight_bits_text")
     half_precision, language = example("half_precision"), example("language_model")
     digits, _, writing = eight_bits.TASKS.values()
-    kinds = dict(itertools.islice(digits.optimizers.items(), 0, 3, 2))
+    adam, _, lion, *_ = digits.optimizers.items()
     short = {
-        "Digits": dataclasses.replace(digits, optimizers=kinds, steps=(200, 100)),
-        "Language model": dataclasses.replace(writing, optimizers=kinds, steps=(20, 10)),
+        "Digits": dataclasses.replace(digits, optimizers=dict([adam]), steps=(200, 100)),
+        "Language model": dataclasses.replace(writing, optimizers=dict([lion]), steps=(20, 10)),
     }
     monkeypatch.setattr(eight_bits, "TASKS", short)
     for module in (eight_bits, text, half_precision):
@@ -215,8 +215,8 @@ def test_slots_in_eight_bits_learn_as_in_float32(
     assert "Language model, Lion, bfloat16" in printed.err, "no progress bar"
     rows = re.findall(r"\| (\w+) \| +([\d.]+) \| (\S+) .*\| +([\d.]+) \| (\S+) ±", printed.out)
     sizes = [(kind, float(wide), float(narrow)) for kind, wide, _, narrow, _ in rows]
-    assert sizes[:2] == [("Adam", 12.0, 4.06), ("Lion", 8.0, 3.03)]
-    assert [(kind, wide) for kind, wide, _ in sizes[2:]] == [("Adam", 12.0), ("Lion", 8.0)]
+    assert sizes[0] == ("Adam", 12.0, 4.07)
+    assert [(kind, wide) for kind, wide, _ in sizes[1:]] == [("Lion", 8.0)]
     for *_, wide, _, narrow in rows:
         assert abs(float(narrow) - float(wide)) < 0.03 * float(wide)
     assert Path("new/picture.png").read_bytes().startswith(b"\x89PNG")

@@ -59,7 +59,7 @@ TINY = Effort(
     depths=(),
     few_and_many=(1,),
     first_calls=1,
-    traces=2,
+    traces=1,
     imports=2,
     splits=(1, 2),
     algorithms=("Adam", "PolyakSGD"),
@@ -131,7 +131,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         patch.setattr(modules, "MODULES", 2)
         patch.setattr(networks, "MLP", MLP.of(hidden=8))
         patch.setattr(networks, "CONV_NET", CONV_NET.of(width=2))
-        one_block = networks.transformer(1)
+        one_block = networks.transformer(1).of(time=4, features=8)
         patch.setattr(networks, "transformer", lambda _: one_block)
         patch.setattr(devices, "CASES", {case: devices.CASES[case] for case in SENT})
         patch.setattr(calls, "FEW", 1)
