@@ -39,7 +39,7 @@ class _Mender:
     def __init__(self, spec: Spec) -> None:
         self.document = spec.document
         self.slots: set[str] = {slot.name for slot in spec.slots}
-        self.gone: set[str] = set(spec.document.broken)
+        self.gone: set[str] = spec.document.broken | spec.document.unknown
 
     def mended(self, spec: Spec) -> Spec:
         hyperparameters = self.declared(spec.hyperparameters)

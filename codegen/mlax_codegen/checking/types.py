@@ -220,6 +220,7 @@ class TypeChecker:
             self.blamed.add(name)
             why = self.unassigned(name) or self.names.invisible(name, self.block)
             message = why or self.unknown(name)
+            self.code.document.unknown.add(name)
             lost = self.code.document.lost and "did you mean" not in message
             self.code.note(node, message, consequence=lost)
         elif found and found.stage is Stage.SCALAR and self.block in {Block.STATIC, Block.SHAPES}:

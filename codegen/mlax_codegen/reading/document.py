@@ -43,6 +43,7 @@ class Document:
         self.wrong: set[KeyPath] = set()  # where they are
         self.settled: set[int] = set()
         self.meant: set[str] = set()  # names that were probably meant by unknown ones
+        self.unknown: set[str] = set()  # names that some block reads in vain
         self.unread = False  # whether a line is left out of the syntax trees
         self.unclear = False  # whether there is one that leaves open which names were meant
 
