@@ -108,8 +108,8 @@ def train(until: int) -> float:
         if done:
             say(f"Resuming after {done} steps from {FOLDER}. Delete it to start over.")
             like = mlax.abstract(shapes, places)
-            parts = {"run": ocp.args.StandardRestore(like), "static": ocp.args.JsonRestore()}
-            found = checkpoints.restore(done, args=ocp.args.Composite(**parts))
+            saved = {"run": ocp.args.StandardRestore(like), "static": ocp.args.JsonRestore()}
+            found = checkpoints.restore(done, args=ocp.args.Composite(**saved))
             mlax.check_static(found.static, like)  # Orbax compares arrays only
             run = found.run
         else:
@@ -132,11 +132,9 @@ def train(until: int) -> float:
                 progress.set_postfix(loss=f"{loss:.2f}")
             if (i + 1) % EVERY == 0 or i + 1 == until:
                 # Orbax copies the arrays, then writes them while the next steps run, which donate them.
-                arrays, static = (
-                    ocp.args.StandardSave(run),
-                    ocp.args.JsonSave(mlax.static_text(run)),
-                )
-                checkpoints.save(i + 1, args=ocp.args.Composite(run=arrays, static=static))
+                static: Any = mlax.static_text(run)  # any JSON, whatever Orbax's type says
+                parts = {"run": ocp.args.StandardSave(run), "static": ocp.args.JsonSave(static)}
+                checkpoints.save(i + 1, args=ocp.args.Composite(**parts))
     return float(loss)
 
 

@@ -6,7 +6,7 @@ that an array is to be sharded as another, or, under `jax.set_mesh`, that an arr
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +106,8 @@ def on_auto_axes(function: Callable[..., Any], like: Any, *arguments: Any) -> An
     if not any(any(jax.typeof(leaf).sharding.spec) for leaf in leaves((like, arguments))):
         return function(*arguments)
     places = map_leaves(lambda leaf: jax.typeof(leaf).sharding, like)
-    return jax.sharding.auto_axes(function, out_sharding=places)(*arguments)
+    there: Callable[..., Any] = cast("Any", jax.sharding).auto_axes(function, out_sharding=places)
+    return there(*arguments)
 
 
 def gathered(x: Array, first: int = 0) -> Array:
