@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mlax_codegen.checking.logic import MOST, Facts, configurations_of
 from mlax_codegen.checking.options import Configuration, holds, tests_in
 from mlax_codegen.language import COUNT, NDIM, SHAPE, WEIGHT, sees_leaf
+from mlax_codegen.reading.declarations import Argument, Slot
 from mlax_codegen.reading.equations import Code, ExpressionCode
 from mlax_codegen.reading.spec import Spec
 from mlax_codegen.reading.trees import names_in, parts_of
@@ -39,9 +40,8 @@ class Branches:
         """Index what the spec declares."""
         spec = self.spec
         self.optional: set[str] = {h.name for h in spec.hyperparameters if h.optional}
-        self.conditions: Mapping[str, ExpressionCode] = {
-            x.name: x.when for x in [*spec.slots, *spec.arguments] if x.when
-        }
+        declared: list[Slot | Argument] = [*spec.slots, *spec.arguments]
+        self.conditions: Mapping[str, ExpressionCode] = {x.name: x.when for x in declared if x.when}
         self.of_shape: set[str] = {SHAPE, NDIM, COUNT, *spec.shapes}
         labels = {h.name for h in spec.hyperparameters if h.is_label}
         self.of_leaves: set[str] = self.of_shape | labels

@@ -223,9 +223,10 @@ def _subject(text: str) -> str:
 def _constant(node: ast.expr) -> float | None:
     """Return the value of an expression of numbers only; None for any other."""
     try:
-        return value_of(node, {})
+        value: float = value_of(node, {})
     except (KeyError, ArithmeticError, TypeError):
         return None
+    return value
 
 
 def value_of(node: ast.expr, names: Mapping[str, Any]) -> Any:

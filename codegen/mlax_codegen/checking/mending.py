@@ -5,7 +5,7 @@ is computed from it. So no later message follows from an earlier one.
 """
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -62,13 +62,11 @@ class _Mender:
     def declared(self, declarations: Sequence[_Declared]) -> tuple[_Declared, ...]:
         """Return the declarations that have no mistake."""
         for each in declarations:
-            codes = [
-                *vars(each).values(),
-                each.init.code if isinstance(each, Slot | Scalar) else None,
-            ]
+            given: Mapping[str, object] = vars(each)
+            codes = [*given.values(), getattr(given.get("init"), "code", None)]
             if not all(self.right(code) for code in codes if isinstance(code, ExpressionCode)):
                 self.gone.add(each.name)
-        return tuple(each for each in declarations if each.name not in self.gone)
+        return tuple(x for x in declarations if x.name not in self.gone)
 
     def shape(self, name: str, code: ExpressionCode) -> bool:
         """Whether a name of [shapes] has no mistake."""
@@ -96,12 +94,12 @@ class _Mender:
         """Return statements, with holes in the place of those that have a mistake."""
         found: list[ast.stmt] = []
         for statement in body:
-            is_branch = isinstance(statement, ast.If)
-            if self.is_wrong(code, statement.test if is_branch else statement):
+            checked = statement.test if isinstance(statement, ast.If) else statement
+            if self.is_wrong(code, checked):
                 # A slot has the shape that it is declared with, whatever is assigned.
                 found += [hole for hole in holes(statement) if target_of(hole) not in self.slots]
                 continue
-            if is_branch:
+            if isinstance(statement, ast.If):
                 statement.body = self.statements(code, statement.body)
                 statement.orelse = self.statements(code, statement.orelse)
             found.append(statement)

@@ -131,7 +131,7 @@ class Names:
         arrays = [WEIGHT, *(x.name for x in self.spec.arguments if x.is_tree)]
         keys = {name: StagedType(Stage.LEAF, Type.KEY) for name in self.keys}
         moved = [UPDATE] if self.moved else []
-        yield Block, options
+        yield (*Block,), options
         # Labels may differ from leaf to leaf.
         yield (Block.SHAPES, Block.LEAF, Block.FUNCTION), labels | shape | ndim | self.shapes
         yield (

@@ -452,7 +452,7 @@ class TypeChecker:
             else:
                 kind = self.type_of(source)
             if kind.type is Type.UNKNOWN:
-                self.read |= {*names_in([element, generator])}
+                self.read.update(names_in([element, generator]))
                 return UNKNOWN
             if kind.type not in {Type.SIZES, Type.NUMBERS, Type.ARRAYS}:
                 message = f"a comprehension must iterate over a list, not {kind.words}"

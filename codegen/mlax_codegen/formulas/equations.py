@@ -1,7 +1,7 @@
 """The equations of a step. The update is written as what it does: `update = -x` becomes `w_t = w_{t-1} - x`."""
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -90,7 +90,7 @@ class Equations(Expressions):
     def placed(self) -> Iterator[Equation]:
         """Yield the equations of a step, after the definitions that they call."""
         for each in self.spec.definitions:
-            self.parameters = each.parameters
+            self.parameters: Collection[str] = each.parameters
             given = listed([self.symbol(name) for name in each.parameters])
             left, value = made("#1(#2)", self.fixed[each.name], given), each.code.expression
             sign = r"\Leftrightarrow" if self.is_condition(value) else "="
@@ -147,10 +147,12 @@ class Equations(Expressions):
                     self.opposite = None
                     given = Condition(formula, test, follows)
                     yield from self.statements(then, (*conditions, given))
-                    after, self.current, self.opposite = self.current, set(before), None
+                    after = self.current
+                    self.current = set(before)
+                    self.opposite = None
                     given = Condition(opposite, negation(test), bool(then))
                     yield from self.statements(otherwise, (*conditions, given))
-                    self.current |= after
+                    self.current.update(after)
                     self.opposite, self.before = opposite, before
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     yield self.assignment(name, value, conditions)

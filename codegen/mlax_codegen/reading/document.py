@@ -45,7 +45,7 @@ class Document:
         self.meant: set[str] = set()  # names that were probably meant by unknown ones
         self.unknown: set[str] = set()  # names that some block reads in vain
         self.unread = False  # whether a line is left out of the syntax trees
-        self.unclear = False  # whether there is one that leaves open which names were meant
+        self.unclear: bool = False  # whether there is one that leaves open which names were meant
 
     def at_key(self, path: KeyPath, message: str, *, consequence: bool = False) -> None:
         """Record a mistake at a key or, for an item of an array, at the item."""
