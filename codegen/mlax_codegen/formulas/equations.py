@@ -143,7 +143,7 @@ class Equations(Expressions):
                     formula, opposite = self.condition(test), self.condition(negation(test))
                     before = frozenset(self.current)
                     follows = formula == self.opposite
-                    self.current = set(self.before if follows else before)
+                    self.current: set[str] = set(self.before if follows else before)
                     self.opposite = None
                     given = Condition(formula, test, follows)
                     yield from self.statements(then, (*conditions, given))
