@@ -2,9 +2,8 @@
 
 import ast
 import copy
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import cast
+from typing import Any
 
 from mlax_codegen.language import FUNCTIONS, TOTALS, Type, is_of_numbers
 
@@ -43,15 +42,16 @@ _LONGEST = 60  # characters of an expression in a message
 
 
 def parts_of(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield a node and all that is in it. This is `ast.walk`, in two thirds of the time."""
-    parts = deque([node])
-    while parts:
-        part = parts.popleft()
+    """Yield a node and all that is in it, but for whether names are read: `ast.walk`, in a third of the time."""
+    parts: list[ast.AST] = [node]
+    for part in parts:  # which grow meanwhile
         yield part
         for field in part._fields:
-            value: object = getattr(part, field, None)
-            items = cast("list[object]", value) if isinstance(value, list) else [value]
-            parts.extend(item for item in items if isinstance(item, ast.AST))
+            value: Any = getattr(part, field, None)
+            if type(value) is list:
+                parts += [item for item in value if isinstance(item, ast.AST)]
+            elif isinstance(value, ast.AST) and field != "ctx":
+                parts.append(value)
 
 
 def names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
