@@ -125,7 +125,7 @@ class Flow:
         partly = "every" if phase.every else "unless" if phase.unless else ""
         walk = _Walk(self, phase.leaf, Block.LEAF, last=last, partly=partly)
         walk.statements(phase.leaf.body)
-        if last:
+        if last and not phase.every:  # which is a mistake of that phase
             self.returned(walk, UPDATE)
         self.names.moved |= last
         totals = [name for name in walk.totals if name in walk.assigned]

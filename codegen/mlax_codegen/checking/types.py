@@ -58,6 +58,13 @@ def _one_of(word: str, known: Sequence[str]) -> str:
     return suggestion(word, known) or f"; use {either_of(map(repr, known))}"
 
 
+def _number(kinds: Sequence[StagedType]) -> StagedType:
+    """Return the type of what is computed from numbers: unknown if nothing says when it is known."""
+    stage = max(kind.stage for kind in kinds)
+    unsure = stage is Stage.STATIC and UNKNOWN in kinds
+    return UNKNOWN if unsure else StagedType(stage, Type.NUMBER)
+
+
 class TypeChecker:
     """Finds the types of expressions in one block, and records each part that does not fit.
 
@@ -142,14 +149,16 @@ class TypeChecker:
 
     def static_number(self, node: ast.expr, what: str) -> bool:
         """Check a number that must be static; `what` is its name in messages."""
-        is_static = self.number(node) is Stage.STATIC
-        if not is_static:
+        kind = self.expect(node, Type.NUMBER, "this must be a number")
+        if kind.stage is not Stage.STATIC and kind.type is not Type.UNKNOWN:
             self.code.note(node, f"{self.late(node)}; {what} {_STATIC}")
-        return is_static
+        return kind.stage is Stage.STATIC
 
-    def number(self, node: ast.expr) -> Stage:
-        """Check an operand of arithmetic."""
-        return self.expect(node, Type.NUMBER, "this must be a number").stage
+    def number(self, *operands: ast.expr) -> StagedType:
+        """Check operands of arithmetic, and return the type of the result."""
+        return _number(
+            [self.expect(each, Type.NUMBER, "this must be a number") for each in operands]
+        )
 
     def expect(self, node: ast.expr, wanted: Type, what: str) -> StagedType:
         """Check the type of an expression; `what` begins the message if it is another, which is unknown then."""
@@ -172,9 +181,9 @@ class TypeChecker:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return self.logic(node, [operand])
             case ast.UnaryOp(operand=operand):
-                return StagedType(self.number(operand), Type.NUMBER)
+                return self.number(operand)
             case ast.BinOp(left=left, right=right):
-                return StagedType(max(self.number(left), self.number(right)), Type.NUMBER)
+                return self.number(left, right)
             case ast.BoolOp(values=values):
                 return self.logic(node, values)
             case ast.IfExp(test=test, body=body, orelse=otherwise):
@@ -209,8 +218,9 @@ class TypeChecker:
                 self.code.note(otherwise, f"{message}; both must have the same type")
             return StagedType(max(first.stage, second.stage), first.type)
         if first.type not in {Type.NUMBER, Type.UNKNOWN}:
-            self.wrong(body, f"this must be a number, not {first.words}{cure_of(first, body)}")
-        return StagedType(max(first.stage, self.number(otherwise)), Type.NUMBER)
+            message = f"this must be a number, not {first.words}{cure_of(first, body)}"
+            first = self.wrong(body, message)
+        return _number([first, self.number(otherwise)])
 
     def name(self, node: ast.Name, name: str) -> StagedType:
         """Return the type of a name, and remember that it is read."""
@@ -270,8 +280,10 @@ class TypeChecker:
             return _FLAG
         if isinstance(left, ast.Name) and left.id in self.names.spec.document.broken:
             return self.type_of(left)
-        stage = max(self.number(left), self.number(right))
-        return _FLAG if stage is Stage.STATIC else StagedType(stage, Type.CONDITION)
+        kind = self.number(left, right)
+        if kind is UNKNOWN:
+            return UNKNOWN
+        return _FLAG if kind.stage is Stage.STATIC else StagedType(kind.stage, Type.CONDITION)
 
     def chosen(
         self, node: ast.expr, choice: Hyperparameter, op: ast.cmpop, right: ast.expr
@@ -300,6 +312,7 @@ class TypeChecker:
         if self.block is Block.SCALARS and not ("elementwise" in function.facts or static):
             message = f"{name} needs a whole leaf, but `scalars` are computed once per step"
             self.code.note(node, f"{message}; move this equation to `leaf`")
+            self.blamed |= {*names_in([node])} & {*self.names.visible(Block.LEAF)}
         if name in TOTALS:
             self.expect(node.args[0], Type.COUNTED, "this must be a number")
             return self.wrong(node, f"assign a total to a name of its own: name = {name}(...)")
@@ -330,10 +343,11 @@ class TypeChecker:
             what = f"{what} on arrays"
         elif parameter.type in _NUMBERS:
             what = f"this must be {parameter.type}"
-        stage = self.expect(node, parameter.type, what).stage
+        stage, kind = self.expect(node, parameter.type, what)
         if parameter.type is Type.LIST:
             return Stage.STATIC  # as its length is
-        if static and stage is not Stage.STATIC and not is_of_numbers(node):
+        late = stage is not Stage.STATIC and kind is not Type.UNKNOWN
+        if static and late and not is_of_numbers(node):
             cure = f"{parameter.name} of {function.name} {_STATIC}"
             if function.name in {"max", "min"}:
                 of_two, of_axis = f"{function.name}imum(a, b)", f"{function.name}(x, axis=0)"

@@ -530,6 +530,14 @@ CASES: dict[str, Bad] = {
         "depend only on shapes and hyperparameters that are not schedulable",
         "n",
     ),
+    "list for a static argument": Bad(
+        "orthogonalize(m, 3",
+        "orthogonalize(m, left",
+        "66:30",
+        "this must be a number, not a list of arrays; take one item, `x[i]`, or write a comprehension: "
+        "`[f(x) for x in left]`",
+        "left",
+    ),
     "too few arguments": Bad(
         "clip(w, -1.0, 1.0)",
         "clip(w)",

@@ -1411,11 +1411,25 @@ CASES: dict[str, Bad] = {
     ),
     "sum in scalars": Bad(
         "c = 1 - b2**t",
-        "c = sum(t)",
+        "c = sum(g)",
         "26:5",
         "sum needs a whole leaf, but `scalars` are computed once per step; move this "
         "equation to `leaf`",
-        "sum(t)",
+        "sum(g)",
+    ),
+    "condition of a number computed from an unknown name": Bad(
+        "c = 1 - b2**t",
+        "a = 2 * zeta\nc = where((a if nesterov else 1) + 1 > 0, 1 - b2**t, a)",
+        "26:9",
+        "unknown name 'zeta'; declare it under [hyperparameters] or [scalars], or assign it first",
+        "zeta",
+    ),
+    "only phases at some steps": Bad(
+        "[[step]]\nscalars = '''\nc = 1 - b2**t\n'''\nleaf = '''\n",
+        "[[step]]\nevery = \"power\"\nleaf = '''\nc = 1 - b2**t\n",
+        "25:1",
+        "a step needs a phase without `every`, which assigns `update`",
+        "every",
     ),
     "condition with a mistake": Bad(
         'when = "momentum is not None"',
