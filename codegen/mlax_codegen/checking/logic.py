@@ -221,12 +221,13 @@ def _subject(text: str) -> str:
 
 
 def _constant(node: ast.expr) -> float | None:
-    """Return the value of an expression of numbers only; None for any other."""
+    """Return the value of an expression of numbers only, if it is finite; None for any other."""
     try:
         value: float = value_of(node, {})
-    except (KeyError, ArithmeticError, TypeError):
+        is_real = math.isfinite(value)
+    except (KeyError, ArithmeticError, TypeError):  # a root of a negative number is complex
         return None
-    return value
+    return value if is_real else None
 
 
 def value_of(node: ast.expr, names: Mapping[str, Any]) -> Any:

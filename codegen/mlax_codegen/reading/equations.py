@@ -45,6 +45,7 @@ _LOOPS: dict[str, str] = {
     "range": "[f(x[i]) for i in range(ndim)]",
     "zip": "[b * x for b, x in zip(betas, m)]",
 }
+_STARRED = "write * only in a list: [*q[1:], g]"
 _TOO_DEEP = "nested too deeply; assign parts of this to names"
 _UNARY_RUN = re.compile(r"(?:[-+~]\s*|not\s+){20,}")
 
@@ -201,6 +202,8 @@ def read_expression(document: Document, path: KeyPath, text: str) -> ExpressionC
     """Read one expression."""
     code = ExpressionCode(document, path, text)
     match _read(code, only_values=True):
+        case [ast.Expr(value=ast.Starred() as starred)]:
+            code.note(starred, _STARRED)
         case [ast.Expr(value=value)]:
             code.expression = value
         case []:
@@ -425,6 +428,8 @@ class _Grammar(ast.NodeTransformer):
     def wrong(self, node: ast.AST) -> tuple[ast.expr | ast.stmt | tuple[int, int], str] | None:
         """Return what of a node does not belong to the language, and why; None if all does."""
         match node:
+            case ast.Assign(value=ast.Starred() as starred):
+                return starred, _STARRED
             case ast.Assign(targets=[ast.Name()]) | ast.If():
                 return None
             case ast.Assign(targets=[target, *_]):
@@ -473,7 +478,7 @@ class _Grammar(ast.NodeTransformer):
             case ast.Tuple(elts=items) if starred := [
                 x for x in items if isinstance(x, ast.Starred)
             ]:
-                return starred[0], "write * only in a list: [*q[1:], g]"
+                return starred[0], _STARRED
             case ast.ListComp():
                 return _wrong_comprehension(node)
             case ast.Slice(step=None) | ast.Name() | ast.List() | ast.Tuple() | ast.Starred():

@@ -22,7 +22,7 @@ from mlax_codegen.writing.guards import guards_in
 __all__ = ["Expressions", "expression_text", "parsed", "tuple_of"]
 
 _TOKEN = re.compile(
-    r"""(\#[^\n]*|\s)*("[^"]*"|'[^']*'|\.?\d[\w.]*(?:(?<=[eE])[-+]\d+)?|[\w.]+|\*\*|//|[<>=!]=|[^\s\w])"""
+    r"""(\#[^\n]*|\\\n|\s)*("[^"]*"|'[^']*'|\.?\d[\w.]*(?:(?<=[eE])[-+]\d+)?|[\w.]+|\*\*|//|[<>=!]=|[^\s\w])"""
 )
 _WORDS = {"and", "or", "not", "if", "else", "is", "in", "for", "lambda"}
 _OPERAND = re.compile(r"[\w.\"']")

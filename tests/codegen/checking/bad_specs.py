@@ -1555,6 +1555,27 @@ CASES: dict[str, Bad] = {
         "this is a root of a negative number; change its sign or use abs",
         "(-8)**0.5",
     ),
+    "root of a negative number in a condition": Bad(
+        "if momentum is not None:",
+        "if momentum is not None and (0 - 8)**0.5 > b2:",
+        "32:29",
+        "this is a root of a negative number; change its sign or use abs",
+        "(0 - 8)**0.5",
+    ),
+    "star before a condition": Bad(
+        'when = "momentum is not None"',
+        'when = "*momentum"',
+        "19:38",
+        "write * only in a list: [*q[1:], g]",
+        "*momentum",
+    ),
+    "star before a value": Bad(
+        "direction = g / root**power",
+        "direction = *g",
+        "31:13",
+        "write * only in a list: [*q[1:], g]",
+        "*g",
+    ),
     "root of a negative number by name": Bad(
         "direction = g / root",
         "direction = sqrt(-1.0) * g / root",

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.one_python
         ("not g > 0", "~(g > 0)"),
         ("not(g > 0)or not nesterov and isfinite(v)", "(~(g > 0)) | ((not h.nesterov) & jnp.isfinite(v))"),
         ("(g > 0 or (  # and so on\n    v > 0)) and power > 1", "((g > 0) | (v > 0)) & (h.power > 1)"),
+        ("g > 0 and v \\\n    > 0", "(g > 0) & (v > 0)"),
         ('(nesterov and order == "first") or g > 0', '(h.nesterov and h.order == "first") | (g > 0)'),
     ],
 )  # fmt: skip
