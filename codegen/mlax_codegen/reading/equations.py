@@ -428,8 +428,8 @@ class _Grammar(ast.NodeTransformer):
     def wrong(self, node: ast.AST) -> tuple[ast.expr | ast.stmt | tuple[int, int], str] | None:
         """Return what of a node does not belong to the language, and why; None if all does."""
         match node:
-            case ast.Assign(value=ast.Starred() as starred):
-                return starred, _STARRED
+            case ast.Assign(value=ast.Starred() as value):
+                return value, _STARRED
             case ast.Assign(targets=[ast.Name()]) | ast.If():
                 return None
             case ast.Assign(targets=[target, *_]):
