@@ -7,7 +7,7 @@ The paper has no bias correction; in the authors' code it is an option.
 ```text
 β̂ = √β₂
 α = dₜ₋₁ γ √(1 - β₂ᵗ) / (1 - β₁ᵗ)
-progressₜ = Σ ((sₜ₋₁ / (√vₜ₋₁ + ε)) gₜ over all leaves)
+progressₜ = Σ (((gₜ / (√vₜ₋₁ + ε)) sₜ₋₁ if vₜ₋₁ > 0 else 0) over all leaves)
 sₜ = β̂ sₜ₋₁ + (1 - β̂) α gₜ
 sizeₜ = Σ (|sₜ| over all leaves)
 rₜ = β̂ rₜ₋₁ + (1 - β̂) α progressₜ
@@ -213,8 +213,8 @@ def _leaf_sums(
     h: DAdaptAdamW, g: Array, v: Array, s: Array, *, decay: Array, rate: Array
 ) -> tuple[tuple[Array], Totals]:
     """Return one leaf's new slots and part of the totals over all leaves."""
-    # g * s may overflow
-    progress = s / (sqrt(v) + h.eps) * g
+    # Where v is 0, so is s, unless squares underflow. The quotient is first because g * s may overflow.
+    progress = jnp.where(v > 0, g / jnp.where(v > 0, sqrt(v) + h.eps, 1.0) * s, 0.0)
     s = decay * s + (1 - decay) * rate * g
     size = magnitude(s)
     return (s,), totals(progress=progress, size=size)

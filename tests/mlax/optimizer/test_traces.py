@@ -68,13 +68,18 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Counter[Form]:
     return found
 
 
+def times(leaf: Any) -> int:
+    """Return how often a leaf function is traced: if a norm over all leaves overflows, a branch computes it anew."""
+    return 1 + ("total_norm" in leaf.__code__.co_names)
+
+
 @every_optimizer
 def test_each_form_of_leaf_is_traced_once(name: str, traced: Counter[Form]) -> None:
     for options in [dict[str, Any](), *OPTIONS.get(name, [])][-2:]:
         weights = tree(3)
         state = jax.eval_shape(partial(init, name, **options), weights)
         jax.eval_shape(partial(step, name), weights, state, weights)
-    assert set(traced.values()) == {1}
+    assert all(count == times(leaf) for (leaf, *_), count in traced.items())
     per_function = Counter(leaf for leaf, *_ in traced)
     assert all(count % 3 == 0 for count in per_function.values()), per_function
 
@@ -121,7 +126,7 @@ def test_transformations_trace_each_form_once(
     state = jax.eval_shape(optimizer.init, weights)
     traced.clear()
     jax.eval_shape(one_step, weights, state, weights)
-    assert max(traced.values(), default=1) == 1
+    assert all(count <= times(leaf) for (leaf, *_), count in traced.items())
 
 
 @narrow_slots
