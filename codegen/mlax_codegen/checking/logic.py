@@ -66,7 +66,8 @@ class Range:
         """Return a number of each part that some constants cut it into."""
         if self.few is not None:
             return sorted(self.few)
-        edges = sorted({*cuts, *(x for x in (self.low, self.high) if math.isfinite(x))})
+        ends = (*cuts, self.low, self.high)
+        edges = sorted({x for x in ends if math.isfinite(x)}) or [0.0]
         if self.whole:
             near = {float(math.floor(x) + i) for x in edges for i in (-1, 0, 1, 2)}
         else:
@@ -221,10 +222,10 @@ def _subject(text: str) -> str:
 
 
 def _constant(node: ast.expr) -> float | None:
-    """Return the value of an expression of numbers only, if it is finite; None for any other."""
+    """Return the value of an expression of numbers only; None for any other."""
     try:
         value: float = value_of(node, {})
-        is_real = math.isfinite(value)
+        is_real = not math.isnan(value)
     except (KeyError, ArithmeticError, TypeError):  # a root of a negative number is complex
         return None
     return value if is_real else None

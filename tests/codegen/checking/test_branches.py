@@ -125,6 +125,7 @@ def test_a_slot_is_kept_where_its_condition_follows(
         ("abs2(g) * max(g)", True, None),
         ("abs2(g) * ndim", True, None),
         ("(norm(g) if nesterov else abs2(g))", True, "nesterov"),
+        ("(norm(g) if ndim < 1e308 * 10 else abs2(g))", True, None),  # always
         ("(abs2(g) if momentum is None else g * ndim)", True, "momentum is not None"),
     ],
 )
