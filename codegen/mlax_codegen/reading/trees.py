@@ -3,7 +3,7 @@
 import ast
 import copy
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import cast
 
 from mlax_codegen.language import FUNCTIONS, TOTALS, Type, is_of_numbers
 
@@ -47,9 +47,10 @@ def parts_of(node: ast.AST) -> Iterator[ast.AST]:
     for part in parts:  # which grow meanwhile
         yield part
         for field in part._fields:
-            value: Any = getattr(part, field, None)
-            if type(value) is list:
-                parts += [item for item in value if isinstance(item, ast.AST)]
+            value: object = getattr(part, field, None)
+            if isinstance(value, list):
+                items = cast("list[object]", value)
+                parts += [item for item in items if isinstance(item, ast.AST)]
             elif isinstance(value, ast.AST) and field != "ctx":
                 parts.append(value)
 
