@@ -213,7 +213,7 @@ def _leaf_sums(
     h: DAdaptAdamW, g: Array, v: Array, s: Array, *, decay: Array, rate: Array
 ) -> tuple[tuple[Array], Totals]:
     """Return one leaf's new slots and part of the totals over all leaves."""
-    # Where v is 0, so is s, unless squares underflow. The quotient is first because g * s may overflow.
+    # Where v is 0, so is s, unless squares underflow. First the quotient: g * s may overflow.
     progress = jnp.where(v > 0, g / jnp.where(v > 0, sqrt(v) + h.eps, 1.0) * s, 0.0)
     s = decay * s + (1 - decay) * rate * g
     size = magnitude(s)
