@@ -52,7 +52,7 @@ class _Signs(Following):
         super().__init__(spec, {GRADIENT, WEIGHT, *given} - positive)
         self.known = self.begin
         self.begin |= {each.name for each in spec.state if self.begins_so(each.init)}
-        # What the spec states of a slot is not asked again.
+        # Nothing is asked of slots that the spec states to be nonnegative.
         self.names -= {slot.name for slot in spec.slots if slot.nonnegative}
 
     def begins_so(self, init: Init) -> bool:

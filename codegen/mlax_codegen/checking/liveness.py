@@ -56,7 +56,7 @@ class _Liveness:
         unused = [target_of(statement) for statement in self.unused]
         lost = {name for name in unused if unused.count(name) == assigned.count(name)} - after
         lost -= self.mentioned
-        # What is read only for others that nothing uses is not recorded beside those.
+        # A name that only unused names are computed from is not recorded beside these.
         reads = [(name, {*names_in([value])}) for name, value in pairs]
         read = {one for name, names in reads for one in names if one != name or one in self.state}
         for name in lost & read & self.state:

@@ -21,10 +21,10 @@ NEW_WEIGHT = "w_t"
 
 @dataclass(frozen=True)
 class Condition:
-    """What equations stand under.
+    """A condition under which equations stand.
 
     Attributes:
-        formula: What it says, of what it reads as that is where it is tested.
+        formula: How it is written, with slots as they are where it is tested.
         test: The condition.
         otherwise: Whether it is the opposite of the one that the equations before stand under.
     """

@@ -108,7 +108,7 @@ class Expressions:
         self.current: set[str] = set()  # what this step has assigned
         self.conditions: set[str] = set()  # which of that is true or false
         assigned = {name for name, _ in assignments_in([*leaf, *functions])}
-        # What differs between leaves and steps; the variable of a comprehension is assigned nowhere.
+        # The names that differ between leaves and steps; the variable of a comprehension is assigned nowhere.
         self.of_leaves: set[str] = assigned - {name for name, _ in assignments_in(scalars)}
         shapes = {slot.name: slot.shape.expression for slot in spec.slots if slot.shape}
         shapes = {name: shape for name, shape in shapes.items() if is_list(shape, ())}
@@ -292,7 +292,7 @@ class Expressions:
         return None
 
     def factor(self, node: ast.expr, *, inline: bool) -> Formula:
-        """Return what other factors follow: its own last factor is in parentheses if it is a quotient."""
+        """Return a factor before others: its own last factor is in parentheses if it is a quotient."""
         match node:
             case ast.BinOp(left=left, op=ast.Mult(), right=right):
                 last = self.tex(right, PRODUCT, inline=inline)

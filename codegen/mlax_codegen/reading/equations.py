@@ -177,7 +177,7 @@ class BlockCode(Code):
 class ExpressionCode(Code):
     """One expression.
 
-    What cannot be read is a hole.
+    A part that cannot be read is a hole.
     """
 
     expression: ast.expr = field(default_factory=lambda: hole(_NOWHERE))
@@ -309,7 +309,7 @@ def _parsed(code: Code, lines: list[str]) -> ast.Module | None:
             if "too many nested" not in error.msg:
                 column, reason = complaint(line, column, error.msg)
             start = code.offset(number, column)
-            # What is wrong with other lines may follow from the first one, unless they are complete.
+            # Mistakes on other lines may follow from the first one, unless those lines are complete.
             alone = _ASSIGNMENT.fullmatch(line) is not None and "indent" not in reason
             code.note_between(start, start + 1, reason, consequence=not (first or alone))
             first = False
@@ -357,9 +357,9 @@ def _deepest(text: str) -> int:
 class _Grammar(ast.NodeTransformer):
     """Accepts what belongs to the language, and records everything else.
 
-    What is short for calls becomes calls: `a @ b` is matmul(a, b), `min(a, b, c)` is min(min(a, b), c), and `m = 0.0`
-    for a slot is `m = filled(m, 0.0)`. In the
-    place of what is refused stands a hole, `...(parts)`: nothing is known of its value, but its parts are checked.
+    Short forms become calls: `a @ b` is matmul(a, b), `min(a, b, c)` is min(min(a, b), c), and `m = 0.0` for a slot is
+    `m = filled(m, 0.0)`. A hole, `...(parts)`, takes the place of a part that is refused: nothing is known of its value,
+    but its own parts are checked.
     """
 
     def __init__(self, code: Code, unread: Collection[int]) -> None:

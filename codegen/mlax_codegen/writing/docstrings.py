@@ -197,7 +197,7 @@ def described(h: Hyperparameter) -> str:
 
 
 def entries(slot: Slot) -> str:
-    """Return what a slot has for each leaf, if that is not like the leaf; "" if it is."""
+    """Describe the entry of a slot for a leaf, if it is not like the leaf; "" if it is."""
     shape = " ".join(slot.shape.text.split()) if slot.shape else ""
     if slot.each:
         return f"a tuple of {slot.each} arrays like the weights for each leaf"

@@ -2,8 +2,8 @@
 
 * Names of hyperparameters and functions become those that the code has: `sqrt(b2)` is `jnp.sqrt(h.b2)`.
 * `and`, `or` and `not` of conditions of arrays become the operators that arrays have: `&`, `|` and `~`.
-* `a @ b` becomes a call, which says how precise the product is. What slices cut is gathered before that on a mesh of
-  devices. The sum of a list is Python's own `sum`, and not that of the elements of an array.
+* `a @ b` becomes a call, which says how precise the product is. On a mesh of devices, an array is gathered before
+  slices cut it. The sum of a list is Python's own `sum`, and not that of the elements of an array.
 * Divisors of quotients that a `where` leaves out are guarded (guards.py).
 
 Brackets stay where the spec has them; spaces are put where `ruff format` puts them.

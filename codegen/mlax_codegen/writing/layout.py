@@ -167,7 +167,7 @@ def _broken(
 
 
 def _inside(text: str, indent: int, opening: str, width: int, *, follows: bool) -> list[str]:
-    """Return what broken brackets have in them, with each item on a line, or all on one if they are arguments.
+    """Return the content of broken brackets, with each item on a line, or all on one if they are arguments.
 
     Args:
         text: What they have in them.

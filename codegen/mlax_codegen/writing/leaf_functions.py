@@ -319,7 +319,7 @@ class Equations:
 
 
 def _results(plan: LeafPlan) -> list[str]:
-    """Return the names of what a function gives that some steps or leaves are without."""
+    """Return the names of the results of a function that is not called in each step, or not used for each leaf."""
     return [*([UPDATE] if plan.moves else []), *plan.slots]
 
 

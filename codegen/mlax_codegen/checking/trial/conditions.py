@@ -176,7 +176,7 @@ class Conditions(Run):
         return Interval(low, high, whole=False)
 
     def learn(self, total: Sum, found: Interval) -> None:
-        """Remember what a sum is, unless it is of names that may be assigned again."""
+        """Remember the interval of a sum, unless it is of names that may be assigned again."""
         text, sign = total.text, total.sign
         if not text or (not text.isidentifier() and self.assigned & {*_WORD.findall(text)}):
             return
