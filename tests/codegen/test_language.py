@@ -18,6 +18,8 @@ from mlax.leafwise import map_leaves, orthogonalize, reduce_leaves
 from mlax.leafwise._matrices import NAMED_COEFFICIENTS
 from mlax.optimizer import Optimizer
 from mlax_codegen.language import (
+    _FACTS,
+    _SHAPES,
     FUNCTIONS,
     HELD_AS,
     OF_INIT,
@@ -31,6 +33,11 @@ from mlax_codegen.writing.render import render_module
 from tests.codegen.checking.bad_specs import GOOD
 
 SPECS = sorted((Path(__file__).parent / "specs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("names", [*_FACTS.values(), *_SHAPES.values()])
+def test_facts_are_about_functions(names: str) -> None:
+    assert {*names.split()} <= {*FUNCTIONS}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=list(FUNCTIONS))

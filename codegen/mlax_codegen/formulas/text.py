@@ -74,7 +74,7 @@ def _with_conditions(line: Equation) -> Formula:
 
 
 def _change(change: Change, width: int) -> Iterator[str]:
-    """Yield the changes that some options make: on one line if it is short, else with a line for each place, or each equation."""
+    """Yield the changes that some options make: on one line, or with a line for each place, or for each equation."""
     parts = ["; ".join(line.text for line in place) for place in _places(change)]
     start = f"if {' and '.join(change.options)}:"
     if len(short := f"{start} {'; '.join(parts)}") <= width:

@@ -358,8 +358,8 @@ class _Grammar(ast.NodeTransformer):
     """Accepts what belongs to the language, and records everything else.
 
     Short forms become calls: `a @ b` is matmul(a, b), `min(a, b, c)` is min(min(a, b), c), and `m = 0.0` for a slot is
-    `m = filled(m, 0.0)`. A hole, `...(parts)`, takes the place of a part that is refused: nothing is known of its value,
-    but its own parts are checked.
+    `m = filled(m, 0.0)`. A hole, `...(parts)`, takes the place of a part that is refused. Nothing is known of its
+    value, but its own parts are checked.
     """
 
     def __init__(self, code: Code, unread: Collection[int]) -> None:

@@ -11,16 +11,7 @@ __all__ = ["OPERATORS", "for_assignment", "for_function", "for_member", "for_nam
 OPERATORS = {"&": "and", "|": "or", "~": "not", "^": "**"}
 """The operator to write instead of one that is not part of the language."""
 
-_LIBRARIES = {
-    "F",
-    "jax",
-    "jnp",
-    "lax",
-    "math",
-    "np",
-    "numpy",
-    "torch",
-}  # and what is called on them
+_LIBRARIES = frozenset(["F", "jax", "jnp", "lax", "math", "np", "numpy", "torch"])
 _SAME = (
     "learning_rate lr step_size alpha eta gamma",
     "momentum mu",
@@ -42,9 +33,7 @@ _NAMES = {
         ["f", "loss", "loss_value", "value"],
         "declare it under [arguments], and pass it to each step",
     ),
-    **dict.fromkeys(
-        ["step", "count_steps", "iteration", "k", "n_steps"], "steps are counted by `t`"
-    ),
+    **dict.fromkeys(["step", "iteration", "n_steps"], "steps are counted by `t`"),
     "size": "the number of elements of a leaf is `count`",
     "pi": "write 3.141592653589793",
     "inf": "write a large number, such as 1e30",
@@ -53,12 +42,10 @@ _FUNCTIONS = {
     "absolute": "write `abs(x)`",
     "all": "write `mean(x) == 1`, the share of elements for which a condition holds",
     "any": "write `sum(x) > 0`, the number of elements for which a condition holds",
-    "cosine": "declare it as [define.cosine]",
     "dot": "write `sum(a * b)`, or `a @ b` for matrices",
     "enumerate": "write `zip(range(n), q)`",
     "float": "numbers are floats already; leave it out",
     "int": "write `floor(x)`",
-    "max_": "write `maximum(a, b)`",
     "mod": "write `a % b`",
     "ones_like": "write 1.0, which has any shape",
     "outer": "write `along(a, 0, 2) * along(b, 1, 2)`",

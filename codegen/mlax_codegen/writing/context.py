@@ -23,7 +23,7 @@ from mlax_codegen.writing.docstrings import (
     step_docstring,
 )
 from mlax_codegen.writing.expressions import expression_text, parsed
-from mlax_codegen.writing.imports import imports, sorted_names
+from mlax_codegen.writing.imports import sorted_names
 from mlax_codegen.writing.leaf_functions import Equations
 
 __all__ = ["Module", "quoted"]
@@ -109,10 +109,6 @@ class Module:
             *(self._scalar(scalar) for scalar in spec.scalars),
             *(self._slot(slot) for slot in spec.slots),
         ]
-
-    def imports(self, code: str) -> str:
-        """Return the statements that import what some code needs."""
-        return imports(code)
 
     @property
     def names(self) -> str:

@@ -14,7 +14,7 @@ from mlax_codegen.reading.equations import ExpressionCode
 from mlax_codegen.reading.spec import Spec, class_from
 from mlax_codegen.resources import resources
 from mlax_codegen.writing.context import Module, quoted
-from mlax_codegen.writing.imports import sorted_names
+from mlax_codegen.writing.imports import imports, sorted_names
 from mlax_codegen.writing.layout import laid_out
 
 __all__ = ["HEADER", "render_module", "render_new", "render_package"]
@@ -33,6 +33,7 @@ def _template(name: str) -> jinja2.Template:
     )
     environment.filters["quoted"] = quoted
     environment.filters["prose"] = _prose
+    environment.filters["imports"] = imports
     return environment.from_string((resources("templates") / name).read_text("utf-8"))
 
 

@@ -207,9 +207,7 @@ def in_turn(gradient: Array, results: Sequence[Any], before: dict[object, Array]
     kind = _known_form if jax.device_count() > 1 else _form_of_a_number
     for result in results:
         values = result.values if is_int8(result) else result
-        if (
-            is_tracer(values) and values.size
-        ):  # of one without elements there is nothing to wait for
+        if is_tracer(values) and values.size:  # without elements there is nothing to wait for
             before[kind(values)] = values
     if not before or not is_tracer(gradient) or cast("Any", jax.config).jax_disable_jit:
         return gradient

@@ -81,12 +81,14 @@ def warn_if_wide(state: Any, reasons: Mapping[str, str]) -> None:
         reasons: For each slot, why eight bits are too few for it.
     """
     h = state.hyperparameters
+    if h.slot_dtype != np.int8:
+        return
     lines = [
         f"\n  state.{name} stays in {' and '.join(dtype.name for dtype in dtypes)}: {reason}"
         for name, reason in reasons.items()
         if (dtypes := _dtypes(getattr(state, name)))
     ]
-    if h.slot_dtype == np.int8 and lines:
+    if lines:
         text = f'{type(h).__name__}: slot_dtype="int8" does not apply to all slots:{"".join(lines)}'
         warnings.warn(text, UserWarning, stacklevel=outside())
 
