@@ -305,8 +305,10 @@ for never, specs in GROUPS:
             weights, state = program(weights, state, weights)
             for x, place in zip(*map(jax.tree.leaves, ((weights, state), (split, planned))), strict=True):
                 assert x.sharding.is_equivalent_to(place, x.ndim), (x.sharding, place)
-        for name in whole:  # steps are of 1e-2
-            np.testing.assert_allclose(weights[name], expected[name], rtol=0, atol=1e-4)
+        # Of steps of 1e-2. What XLA gathers is summed in another order, so that a few numbers are rounded the other way.
+        near = {"rtol": 1e-6} if never == "all-" else {"rtol": 0, "atol": 1e-4}
+        for name in whole:
+            np.testing.assert_allclose(weights[name], expected[name], **near)
         for x, y in zip(*map(jax.tree.leaves, ((state.m, state.v), (wanted.m, wanted.v))), strict=True):
             assert x.shape == y.shape
             assert x.dtype == jnp.float32 or np.mean(np.asarray(x) != np.asarray(y)) < 1e-3
