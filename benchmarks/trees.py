@@ -73,9 +73,8 @@ class Tree:
         return self.rounded(_drawn(tuple(self.shapes.items()), seed, scale))
 
 
-@functools.lru_cache(
-    maxsize=2
-)  # weights and gradients of the tree that is stepped by one optimizer after another
+# Weights and gradients of the tree that is stepped by one optimizer after another.
+@functools.lru_cache(maxsize=2)
 def _drawn(shapes: tuple[tuple[str, tuple[int, ...]], ...], seed: int, scale: float) -> Arrays:
     rng = np.random.default_rng(seed)
     return {name: scale * rng.standard_normal(shape, np.float32) for name, shape in shapes}

@@ -157,9 +157,8 @@ class OptaxRun(JaxRun):
             updates, state = transformation.update(gradients, state, weights, **algorithm.given)
             return optax.apply_updates(weights, updates), state
 
-        def init(
-            weights: Any,
-        ) -> Any:  # a copy: MADGRAD's state holds the weights, which are donated too
+        def init(weights: Any) -> Any:
+            # A copy: MADGRAD's state holds the weights, which are donated too.
             return jax.tree.map(jnp.copy, transformation.init(weights))
 
         super().__init__(tree, init, update)

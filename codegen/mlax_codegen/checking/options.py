@@ -1,9 +1,8 @@
 """Every combination of the static options that equations ask about.
 
-Such a configuration decides each `if`, which leaves a straight line of assignments. Walking that
-line once for each configuration shows which slots it reads, and whether it reads the weights.
-`condition_of` turns the configurations in which something was found into a condition again, for
-generated code.
+Such a configuration decides each `if`. Equations are walked with the set of configurations that lead to each place
+(branches.py), which shows in which of them slots and weights are read. `condition_of` turns such a set into a condition
+again, for generated code.
 """
 
 import ast

@@ -305,7 +305,7 @@ for never, specs in GROUPS:
             weights, state = program(weights, state, weights)
             for x, place in zip(*map(jax.tree.leaves, ((weights, state), (split, planned))), strict=True):
                 assert x.sharding.is_equivalent_to(place, x.ndim), (x.sharding, place)
-        # Of steps of 1e-2. What XLA gathers is summed in another order, so that a few numbers are rounded the other way.
+        # Steps are of 1e-2. Where XLA gathers, it sums in another order, and rounds a few numbers the other way.
         near = {"rtol": 1e-6} if never == "all-" else {"rtol": 0, "atol": 1e-4}
         for name in whole:
             np.testing.assert_allclose(weights[name], expected[name], **near)
